@@ -1,0 +1,48 @@
+"""User errors: where, what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Span:
+    """A place in a source text. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+    length: int = 1
+    text: str = ""  # the whole source line
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class HfcError(Exception):
+    """An error that the user can act on. `str(error)` is the whole message, with the source line and a caret if known."""
+
+    def __init__(self, message: str, span: Span | None = None, hint: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.span = span
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"{self.span}: error: {self.message}" if self.span else f"error: {self.message}"]
+        if self.span and self.span.text:
+            caret = " " * (self.span.column - 1) + "^" * max(1, self.span.length)
+            lines += [f"  {self.span.text}", f"  {caret}"]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+def unknown(what: str, name: str, known: Iterable[str], span: Span | None = None) -> HfcError:
+    """The error for a name that is not in `known`: suggests the nearest, else lists all."""
+    choices = sorted(str(k) for k in known)
+    near = difflib.get_close_matches(str(name), choices, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(choices) or "none")
+    return HfcError(f"unknown {what} {name!r}", span, hint)

@@ -1,0 +1,57 @@
+"""A recipe says how a weight is made from checkpoint tensors when it is loaded. Pure data, kept in the plan as JSON.
+
+Row-wise recipes (rows, stack, half_split) work on quantized blocks as they are; the others make f32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`op` with `args` (recipes) and `params` (numbers, strings).
+
+    tensor(name)                     a checkpoint tensor
+    rows(x; axis, start, stop)       x[start:stop] along `axis` (not the last axis of a quantized tensor)
+    stack(x...)                      a new first axis
+    half_split(x; heads)             rows of interleaved RoPE pairs (GGUF's llama layout) to half-split order, per head
+    add(x; c), mul(x; c), neg(x), exp(x)     elementwise, f32
+    rope_table(; rotary, theta, ...) f32 [C, rotary]: cos in the first half, sin in the second; C = context of the plan
+    """
+
+    op: str
+    args: tuple["Recipe", ...] = ()
+    params: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        if self.op == "tensor":
+            return repr(dict(self.params)["name"])
+        words = [str(a) for a in self.args] + [f"{k}={v}" for k, v in self.params]
+        return f"{self.op}({', '.join(words)})"
+
+    def tensors(self) -> list[str]:
+        """Names of the checkpoint tensors that it reads."""
+        own = [dict(self.params)["name"]] if self.op == "tensor" else []
+        return own + [name for arg in self.args for name in arg.tensors()]
+
+    def to_json(self) -> list:
+        return [self.op, [a.to_json() for a in self.args], [list(p) for p in self.params]]
+
+    @classmethod
+    def from_json(cls, data: list) -> "Recipe":
+        op, args, params = data
+        return cls(op, tuple(cls.from_json(a) for a in args), tuple((k, _freeze(v)) for k, v in params))
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(map(_freeze, value)) if isinstance(value, list) else value
+
+
+def tensor(name: str) -> Recipe:
+    return Recipe("tensor", (), (("name", name),))
+
+
+def apply(op: str, *args: Recipe, **params: Any) -> Recipe:
+    return Recipe(op, args, tuple(params.items()))

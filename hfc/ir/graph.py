@@ -1,0 +1,104 @@
+"""The IR: a graph is a list of ops in SSA form; a kernel region is an op with a body.
+
+    %h: f32[T, 576] = rms_norm(%x, %w) {eps=1e-05}
+
+Symbolic sizes: T rows of the step, R rows whose logits are wanted, S slots, C context. All objects compare by identity.
+A kernel region (`kind == "kernel"`) groups ops that become one device function. Its body uses the surrounding values by
+name and its outputs are values that its body defines, so inlining a region is just removing its braces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hfc.base.diagnostics import Span
+
+SOURCES = ("weight", "state", "const")  # ops without inputs, never inside a region
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """dtype: a scalar type (f32, i32), a weight format name (q4_k, bf16) or "kv"; shape: ints and symbols."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    def with_shape(self, *shape: int | str) -> "TensorType":
+        return TensorType(self.dtype, tuple(shape))
+
+
+@dataclass(eq=False)
+class Value:
+    """A typed result. Immutable; memory is a buffer, which is the plan's business."""
+
+    name: str
+    type: TensorType
+
+    def __repr__(self) -> str:
+        return f"%{self.name}"
+
+
+@dataclass(eq=False)
+class Op:
+    """One operation. `attrs` holds plain data only (numbers, strings, bools, tuples of them, recipes)."""
+
+    kind: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    body: "Graph | None" = None
+    span: Span | None = None
+
+    @property
+    def output(self) -> Value:
+        assert len(self.outputs) == 1, f"{self.kind} has {len(self.outputs)} outputs"
+        return self.outputs[0]
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(map(repr, self.outputs))} = {self.kind}>"
+
+
+@dataclass(eq=False)
+class Graph:
+    """`inputs` (tokens), `ops` in execution order, `outputs` (logits, taps), `updates`: state value -> its new value."""
+
+    name: str
+    inputs: list[Value]
+    ops: list[Op]
+    outputs: list[Value]
+    updates: dict[Value, Value] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[Op]:
+        """Every op, region bodies included, in execution order; a kernel op comes before its body."""
+        for op in self.ops:
+            yield op
+            if op.body:
+                yield from op.body.walk()
+
+    def ops_of(self, *kinds: str) -> list[Op]:
+        return [op for op in self.walk() if op.kind in kinds]
+
+    def producers(self) -> dict[Value, Op]:
+        """The op of this level (not of bodies) that defines each value."""
+        return {value: op for op in self.ops for value in op.outputs}
+
+    def readers(self) -> dict[Value, list[Op]]:
+        """The ops of this level that read each value, in order, each once."""
+        found: dict[Value, list[Op]] = {}
+        for op in self.ops:
+            for value in dict.fromkeys(op.inputs):
+                found.setdefault(value, []).append(op)
+        return found
+
+    def live_out(self) -> set[Value]:
+        """Values that outlive the graph: outputs and new states."""
+        return {*self.outputs, *self.updates.values()}
+
+    def with_ops(self, ops: Iterable[Op]) -> "Graph":
+        """The same graph with another op list."""
+        return Graph(self.name, self.inputs, list(ops), self.outputs, dict(self.updates))

@@ -1,0 +1,42 @@
+"""One step: the rows that run together, as segments of sequences. The only thing that changes from step to step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`rows` consecutive tokens of one sequence, from row `row` of the step on.
+
+    slot: lane of the running batch that owns the state.  position: absolute position of the first token, in tokens;
+    0 means that the slot's state starts empty (recurrent state counts as zero).
+    """
+
+    slot: int
+    row: int
+    rows: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """Token ids [T], the segments that cover rows 0..T-1 in order, and the rows whose logits are wanted [R]."""
+
+    tokens: np.ndarray
+    segments: tuple[Segment, ...]
+    output_rows: np.ndarray
+
+    @classmethod
+    def single(cls, tokens, position: int = 0, slot: int = 0, outputs: str = "all") -> "Step":
+        """One segment; `outputs` is "all" or "last"."""
+        tokens = np.asarray(tokens, np.int32)
+        rows = np.arange(len(tokens), dtype=np.int32)
+        return cls(tokens, (Segment(slot, 0, len(tokens), position),), rows if outputs == "all" else rows[-1:])
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Absolute position of every row, i32 [T]."""
+        return np.concatenate([np.arange(s.position, s.position + s.rows, dtype=np.int32) for s in self.segments])
