@@ -1,0 +1,41 @@
+"""The build cache: made once, rebuilt when damaged, never half written."""
+
+import pytest
+
+from hfc.base.cache import cached, key_of
+from hfc.base.diagnostics import HfcError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_made_once():
+    calls = []
+    for _ in range(2):
+        path = cached("ab" * 16, ".so", lambda: calls.append(1) or b"content")
+        assert path.read_bytes() == b"content"
+    assert len(calls) == 1
+
+
+def test_damaged_entry_is_rebuilt_and_said(capsys):
+    path = cached("cd" * 16, ".bin", lambda: b"content")
+    path.write_bytes(b"conte")
+    assert cached("cd" * 16, ".bin", lambda: b"content").read_bytes() == b"content"
+    assert capsys.readouterr().err.count("damaged") == 1
+    cached("cd" * 16, ".bin", lambda: b"other")
+    assert capsys.readouterr().err == ""
+
+
+def test_key_keeps_borders():
+    assert key_of("ab", "c") != key_of("a", "bc")
+    assert key_of("ab", "c") == key_of("ab", b"c")
+
+
+def test_unwritable_folder_is_a_user_error(folder, monkeypatch):
+    (folder / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "file"))
+    with pytest.raises(HfcError, match="cannot write the cache entry"):
+        cached("ef" * 16, ".so", lambda: b"content")
