@@ -24,7 +24,7 @@ def test_damaged_entry_is_rebuilt_and_said(capsys):
     path = cached("cd" * 16, ".bin", lambda: b"content")
     path.write_bytes(b"conte")
     assert cached("cd" * 16, ".bin", lambda: b"content").read_bytes() == b"content"
-    assert capsys.readouterr().err.count("damaged") == 1
+    assert capsys.readouterr().err.count("is damaged") == 1
     cached("cd" * 16, ".bin", lambda: b"other")
     assert capsys.readouterr().err == ""
 
