@@ -1,0 +1,110 @@
+"""The contract between a kernel region and a skeleton: what `bind` extracts and what a template may use.
+
+A stem is one module `backend/kernels/<stem>.py` that exports `KERNEL = KernelSpec(...)`, with two bodies beside it:
+`kernels/<stem>.hip.j2` (GPU) and `host/<stem>.c.j2` (CPU). Both see the same variables. Element expressions are scalar C
+that is valid HIP and C alike; they read pointers declared in `args` and the variables named here:
+
+    row     row of the step (0..T-1), or of the outputs (0..R-1) where `rows` is "R"
+    g, j    group and element within the group: a task's vector is [groups, size]
+    stat0…  reductions of this row and group, computed before the elements, in order
+
+Functions that expressions may call are in `device/math.h` and `host/math.h` (hfc_exp, hfc_silu, …), same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hfc.ir.graph import Op, Value
+
+
+@dataclass(frozen=True)
+class Arg:
+    """A pointer parameter. kind: buffer | weight | state | const; `value` is the IR value behind it.
+
+    plane: "" or, for a KV state, "k" / "v".  ctype: element type as C spells it (float, int32_t, uint8_t for blocks).
+    """
+
+    name: str
+    kind: str
+    ctype: str
+    value: Value
+    plane: str = ""
+    written: bool = False
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A reduction over the `size` elements of group `g` of `row`: stat = finish(sum or max over j of `element`).
+
+    name: the C variable.  reduce: "sum" | "max".  element: C expression in row, g, j.
+    finish: C expression of the reduced value `r`, e.g. "hfc_rsqrt(r / 576.0f + 1e-05f)".
+    """
+
+    name: str
+    size: int
+    reduce: str
+    element: str
+    finish: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row-local vector program: for each row and group g < groups: stats, then `store` for each j < size.
+
+    store: C statement(s) in row, g, j and the stats, e.g. "out[row * 576 + g * 64 + j] = x[...] * stat0;"
+    """
+
+    groups: int
+    size: int
+    stats: tuple[Stat, ...]
+    store: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One weight matrix [n, k] of a linear region (or [experts, n, k])."""
+
+    weight: Arg
+    format: Any  # hfc.formats.block.BlockFormat
+    n: int
+    store: str  # C statement in row, n and y (this part's result); empty in a zipped region
+
+
+@dataclass
+class Bound:
+    """A region bound to a stem: everything a template may ask for. `extra` holds the stem's own parameters."""
+
+    stem: str
+    name: str  # symbol; equal content gives an equal name
+    args: list[Arg]
+    rows: str  # "T" | "R"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """roots: op kinds that make a region this stem's.  bind: region op, plan settings -> Bound.
+
+    Parameters of each stem (`Bound.extra`):
+
+    linear   k, parts: [Part], zipped: bool, store (zipped only: C statement in row, n and y0, y1, … one per part),
+             load (C expression of input element j, in row, j and the stats; g = 0), stats: [Stat] (one group),
+             top (experts chosen per row, else 0; then `row` is the pair index, token = row / top), experts (Arg or None)
+    map      tasks: [Task]; gather: {table: Arg, format} when an expression reads a weight table row through
+             `hfc_<format>_at(block, i)`
+    attend   heads, kv_heads, size (head dim), scale, window (0: none), softcap (0: none), q (C expression in row, g=head, j),
+             k, v: Arg (state planes), k_format, v_format, store (C statement in row, g=head, j and y)
+    delta    k_heads, v_heads, dk, dv, taps, channels, tiled, u (C expression of conv input in row, j=channel), conv: Arg,
+             activate (C expression of the convolution's result c), eps (L2), q_scale, decay, beta (C expressions in row, g=value head),
+             window, memory: Arg (states), offsets q0, k0, v0 of q, k, v in the channels,
+             stats + store (C statement in row, g=value head, j and y_of(j): the head's output vector is `y[j]`)
+    route    experts, top, normalize, logits (C expression in row, j), weights, ids: Arg
+    conv     channels, taps, u, conv, window, store (C statement in row, j=channel and c)
+    """
+
+    stem: str
+    roots: tuple[str, ...]
+    bind: Callable[[Op, Any], Bound]

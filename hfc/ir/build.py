@@ -1,0 +1,69 @@
+"""Builds a graph op by op, typed as it grows: the only way that values come into being outside the text parser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfc.base.diagnostics import HfcError, Span
+from hfc.formats.recipe import Recipe
+from hfc.ir.graph import Graph, Op, TensorType, Value
+from hfc.ir.ops import definition
+
+
+class GraphBuilder:
+    """Collects ops in order. Values are numbered; weights, states and constants are made once per name or recipe."""
+
+    def __init__(self, name: str):
+        self.graph = Graph(name, [], [], [])
+        self._sources: dict[Any, Value] = {}
+        self._count = 0
+
+    def input(self, name: str, dtype: str, shape: tuple) -> Value:
+        value = Value(name, TensorType(dtype, tuple(shape)))
+        self.graph.inputs.append(value)
+        return value
+
+    def weight(self, name: str, format: str, shape: tuple, recipe: Recipe, span: Span | None = None) -> Value:
+        return self._source("weight", name, TensorType(format, tuple(shape)), {"name": name, "recipe": recipe}, span)
+
+    def const(self, recipe: Recipe, shape: tuple, span: Span | None = None) -> Value:
+        return self._source("const", recipe, TensorType("f32", tuple(shape)), {"recipe": recipe}, span)
+
+    def state(self, name: str, type: TensorType, span: Span | None = None) -> Value:
+        """type: kv[S, kv_heads, C, head] for a KV cache, f32[S, ...] for anything else."""
+        attrs = definition("state").complete({"name": name})
+        return self._source("state", name, type, attrs, span)
+
+    def _source(self, kind: str, key: Any, type: TensorType, attrs: dict, span: Span | None) -> Value:
+        if (kind, key) not in self._sources:
+            value = self._value(type)
+            self.graph.ops.append(Op(kind, (), (value,), attrs, span=span))
+            self._sources[kind, key] = value
+        found = self._sources[kind, key]
+        if found.type != type:
+            raise HfcError(f"{kind} {key}: declared as {found.type} and as {type}", span)
+        return found
+
+    def op(self, kind: str, *inputs: Value, span: Span | None = None, **attrs: Any) -> Value | tuple[Value, ...]:
+        """Append an op; returns its result, or the tuple of its results."""
+        spec = definition(kind)
+        try:
+            attrs = spec.complete(attrs)
+            types = spec.infer(tuple(v.type for v in inputs), attrs)
+        except HfcError as error:
+            raise HfcError(error.message, error.span or span, error.hint) from error
+        outputs = tuple(self._value(t) for t in types)
+        self.graph.ops.append(Op(kind, tuple(inputs), outputs, attrs, span=span))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def update(self, state: Value, new: Value) -> None:
+        """Declare `new` as the value of `state` after the step."""
+        self.graph.updates[state] = new
+
+    def finish(self, *outputs: Value) -> Graph:
+        self.graph.outputs.extend(outputs)
+        return self.graph
+
+    def _value(self, type: TensorType) -> Value:
+        self._count += 1
+        return Value(str(self._count), type)

@@ -1,0 +1,71 @@
+"""Rotary positions, the KV cache and causal attention."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hfc.ir.graph import TensorType
+from hfc.ir.opdef import op, require
+
+
+def _rope_type(x: TensorType, table: TensorType) -> TensorType:
+    require(
+        len(x.shape) == 3 and table.shape[1] <= x.shape[2] and table.shape[1] % 2 == 0,
+        f"rope: x is {x}, table is {table}; x must be [T, heads, head] with head >= rotary, rotary even",
+    )
+    return x
+
+
+@op(_rope_type)
+def rope(x, table, *, step):
+    """Rotate the pairs (i, i + rotary/2) of each head by its position; other dims pass. table: cos | sin, [C, rotary].
+
+    Half-split ("NeoX") pairing (Su et al. 2021; GPT-NeoX)."""
+    half = table.shape[1] // 2
+    cos, sin = np.split(table[step.positions][:, None], 2, axis=-1)
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin, rest], axis=-1)
+
+
+def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
+    expected = ("T", kv.shape[1], kv.shape[3])
+    require(kv.dtype == "kv" and k.shape == v.shape == expected, f"kv_append: cache is {kv}, k is {k}, v is {v}; k and v must be {list(expected)}")
+    return kv
+
+
+@op(_kv_append_type)
+def kv_append(kv, k, v, *, step):
+    """The cache with the step's keys and values written at their positions. kv: KvCache; k, v: [T, kv_heads, head]"""
+    return kv.append(k, v, step)
+
+
+def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0) -> TensorType:
+    require(
+        len(q.shape) == 3 and q.shape[2] == kv.shape[3] and q.shape[1] % kv.shape[1] == 0,
+        f"attend: q is {q}, cache is {kv}; heads must be a multiple of the cache's, head sizes equal",
+    )
+    return q
+
+
+@op(_attend_type)
+def attend(q, kv, *, scale, window=0, softcap=0.0, step):
+    """softmax(q kᵀ · scale) v over positions p - window < s <= p (window 0: all s <= p), grouped query heads.
+
+    q [T, heads, head] -> [T, heads, head]; head h reads kv head h // (heads / kv_heads). softcap c > 0: c·tanh(score/c)."""
+    heads, kv_heads = q.shape[1], kv.k.shape[1]
+    out = np.empty_like(q)
+    for segment in step.segments:
+        rows = slice(segment.row, segment.row + segment.rows)
+        context = segment.position + segment.rows
+        k, v = kv.k[segment.slot, :, :context], kv.v[segment.slot, :, :context]
+        grouped = q[rows].reshape(segment.rows, kv_heads, heads // kv_heads, -1)
+        scores = np.einsum("tgrd,gsd->grts", grouped, k, optimize=True) * np.float32(scale)
+        if softcap:
+            scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
+        distance = np.arange(segment.position, context)[:, None] - np.arange(context)
+        hidden = (distance < 0) | ((distance >= window) if window else False)
+        scores = np.where(hidden, -np.inf, scores)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        out[rows] = np.einsum("grts,gsd->tgrd", weights, v, optimize=True).reshape(segment.rows, heads, -1)
+    return out

@@ -1,0 +1,25 @@
+"""Sources: ops without operands. Their types are given, their values come from the checkpoint or the running batch."""
+
+from __future__ import annotations
+
+from hfc.base.diagnostics import HfcError
+from hfc.ir.opdef import op
+
+
+def _given(**_attrs):
+    raise HfcError("the type of a source is given, not inferred")
+
+
+@op(_given)
+def weight(*, name, recipe):
+    """A weight, made by `recipe` from checkpoint tensors when it is loaded."""
+
+
+@op(_given)
+def const(*, recipe):
+    """A constant table made by `recipe`, e.g. RoPE's cosines."""
+
+
+@op(_given)
+def state(*, name, k_format="f32", v_format="f32"):
+    """State that lives from step to step, one lane a slot. A KV cache has type kv[S, kv_heads, C, head] and two formats."""
