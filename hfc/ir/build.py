@@ -54,10 +54,13 @@ class GraphBuilder:
             raise HfcError(error.message, error.span or span, error.hint) from error
         outputs = tuple(self._value(t) for t in types)
         self.graph.ops.append(Op(kind, tuple(inputs), outputs, attrs, span=span))
+        if spec.state:
+            self._carry(inputs[spec.state[0]], outputs[spec.state[1]], span)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def update(self, state: Value, new: Value) -> None:
-        """Declare `new` as the value of `state` after the step."""
+    def _carry(self, state: Value, new: Value, span: Span | None) -> None:
+        if state in self.graph.updates:
+            raise HfcError("a state may be carried on only once a step", span)
         self.graph.updates[state] = new
 
     def finish(self, *outputs: Value) -> Graph:

@@ -102,3 +102,11 @@ class Graph:
     def with_ops(self, ops: Iterable[Op]) -> "Graph":
         """The same graph with another op list."""
         return Graph(self.name, self.inputs, list(ops), self.outputs, dict(self.updates))
+
+
+def region(ops: list[Op], outputs: list[Value], attrs: dict[str, Any]) -> Op:
+    """A kernel region around `ops`: its inputs are the outside values they read, in order of first use."""
+    inside = {v for op in ops for v in op.outputs}
+    inputs = tuple(dict.fromkeys(v for op in ops for v in op.inputs if v not in inside))
+    body = Graph("kernel", list(inputs), list(ops), list(outputs))
+    return Op("kernel", inputs, tuple(outputs), dict(attrs), body, next((op.span for op in ops if op.span), None))

@@ -18,6 +18,7 @@ class OpDef:
     """kind, type rule (types, **attrs) -> type or tuple of types, numpy meaning, C spelling with {0}, {1}, {attr}.
 
     attrs: name -> default (inspect.Parameter.empty when required).  wants_step: the meaning takes `step=`.
+    state: (operand, result) for an op that carries a state on: which operand is the state, which result its new value.
     """
 
     kind: str
@@ -26,6 +27,7 @@ class OpDef:
     attrs: dict[str, Any]
     wants_step: bool
     c: str | None
+    state: tuple[int, int] | None
     doc: str
 
     @property
@@ -56,7 +58,9 @@ class OpDef:
         return sum(p.default is p.empty for p in parameters), len(parameters)
 
 
-def op(rule: Callable[..., Any], c: str | None = None) -> Callable[[Callable], OpDef]:
+def op(
+    rule: Callable[..., Any], c: str | None = None, state: tuple[int, int] | None = None
+) -> Callable[[Callable], OpDef]:
     """Register the decorated numpy function as the meaning of the op that bears its name."""
 
     def register(meaning: Callable) -> OpDef:
@@ -64,7 +68,7 @@ def op(rule: Callable[..., Any], c: str | None = None) -> Callable[[Callable], O
         attrs = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY and n != "step"}
         kind = meaning.__name__.rstrip("_")
         assert kind not in OPS, f"op {kind} is defined twice"
-        OPS[kind] = OpDef(kind, rule, meaning, attrs, "step" in parameters, c, (meaning.__doc__ or "").strip())
+        OPS[kind] = OpDef(kind, rule, meaning, attrs, "step" in parameters, c, state, (meaning.__doc__ or "").strip())
         return OPS[kind]
 
     return register

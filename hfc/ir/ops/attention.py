@@ -33,7 +33,7 @@ def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
     return kv
 
 
-@op(_kv_append_type)
+@op(_kv_append_type, state=(0, 0))
 def kv_append(kv, k, v, *, step):
     """The cache with the step's keys and values written at their positions. kv: KvCache; k, v: [T, kv_heads, head]"""
     return kv.append(k, v, step)

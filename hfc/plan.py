@@ -1,0 +1,196 @@
+"""The plan: everything the runtime needs to run a model on one arch. Pure data; the border between compiler and runtime.
+
+A bundle file (.hfp) is an uncompressed zip: `manifest.json` and one file per code object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hfc.base.diagnostics import HfcError
+from hfc.formats.recipe import Recipe
+
+BUNDLE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Scratch at `offset` bytes of the arena: `row_bytes` for each row; rows is "T" or "R"."""
+
+    name: str
+    dtype: str
+    row_bytes: int
+    rows: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class WeightRef:
+    """A weight: its recipe, storage format and shape, and the device layout ("rows": as stored, "tile16": see formats.tile)."""
+
+    name: str
+    recipe: Recipe
+    format: str
+    shape: tuple[int, ...]
+    layout: str
+
+
+@dataclass(frozen=True)
+class ConstRef:
+    """A table of f32 made by a recipe for the plan's context."""
+
+    name: str
+    recipe: Recipe
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class StateRef:
+    """A state: planes (name -> bytes per slot). KV caches have planes k and v, others one plane ""; all start as zero."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    planes: dict[str, int]
+    formats: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A device function: symbol, file in the bundle (None: part of the host library), resources the compiler reported."""
+
+    symbol: str
+    file: str | None
+    resources: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel with its pointers, in order. A pointer is "buffer:name", "weight:name", "const:name", "state:name" or
+    "state:name.plane".  grid: expressions in T, R, G.  bytes, flops: {"fixed": per step, "row": per row}, from the types."""
+
+    kernel: str
+    pointers: tuple[str, ...]
+    grid: tuple[str, str, str]
+    block: int
+    lds_bytes: int
+    text: str
+    bytes: dict[str, int]
+    flops: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs)."""
+
+    arch: str
+    context: int
+    slots: int
+    max_rows: int
+    vocab: int
+    arena_bytes: int
+    logits: str
+    buffers: tuple[Buffer, ...]
+    weights: tuple[WeightRef, ...]
+    consts: tuple[ConstRef, ...]
+    states: tuple[StateRef, ...]
+    kernels: tuple[Kernel, ...]
+    programs: dict[str, tuple[Launch, ...]]
+    library: str | None = None  # host: file with all kernels and the tape
+
+    def weight_bytes(self, row_bytes) -> int:
+        """row_bytes(format, elements) -> bytes."""
+        total = 0
+        for w in self.weights:
+            rows = 1
+            for n in w.shape[:-1]:
+                rows *= n
+            total += rows * row_bytes(w.format, w.shape[-1])
+        return total
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """model: name, source (hf | gguf), weights path, config facts (eos ids, …).  files: name -> content."""
+
+    model: dict[str, Any]
+    plans: dict[str, Plan]
+    files: dict[str, bytes]
+
+    def save(self, path: str | Path) -> None:
+        """Write the bundle whole or not at all: an older file stays when the disk is full."""
+        path = Path(path)
+        manifest = {
+            "version": BUNDLE_VERSION,
+            "model": self.model,
+            "plans": {arch: _to_json(plan) for arch, plan in self.plans.items()},
+            "files": {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()},
+        }
+        handle, temporary = tempfile.mkstemp(dir=path.parent if path.parent.exists() else None, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+                archive.writestr("manifest.json", json.dumps(manifest, indent=1))
+                for name, data in self.files.items():
+                    archive.writestr(name, data)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise HfcError(f"{path}: cannot write the bundle: {error.strerror}; what stood there before is unchanged") from error
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read and check a bundle: version and the hash of every file. Raises HfcError."""
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read("manifest.json"))
+            version = manifest.get("version") if isinstance(manifest, dict) else None
+            if version != BUNDLE_VERSION:
+                raise HfcError(f"{path}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint="compile it again")
+            files = {name: archive.read(name) for name in manifest["files"]}
+    except FileNotFoundError as error:
+        raise HfcError(f"{path}: no such bundle") from error
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        raise HfcError(f"{path}: not a bundle, or a damaged one ({error})", hint="compile it again") from error
+    for name, data in files.items():
+        found = hashlib.sha256(data).hexdigest()
+        if found != manifest["files"][name]:
+            raise HfcError(f"{path}: {name} has hash {found[:12]}, the manifest says {manifest['files'][name][:12]}", hint="compile it again")
+    return Bundle(manifest["model"], {arch: _plan(data) for arch, data in manifest["plans"].items()}, files)
+
+
+def _to_json(plan: Plan) -> dict:
+    data = asdict(plan)
+    for kind in ("weights", "consts"):
+        for record, ref in zip(data[kind], getattr(plan, kind)):
+            record["recipe"] = ref.recipe.to_json()
+    return data
+
+
+def _plan(data: dict) -> Plan:
+    def recipes(cls, records):
+        return tuple(cls(**{**r, "recipe": Recipe.from_json(r["recipe"]), "shape": tuple(r["shape"])}) for r in records)
+
+    launches = {
+        name: tuple(Launch(**{**r, "pointers": tuple(r["pointers"]), "grid": tuple(r["grid"])}) for r in records)
+        for name, records in data["programs"].items()
+    }
+    return Plan(
+        **{
+            **data,
+            "buffers": tuple(Buffer(**r) for r in data["buffers"]),
+            "weights": recipes(WeightRef, data["weights"]),
+            "consts": recipes(ConstRef, data["consts"]),
+            "states": tuple(StateRef(**{**r, "shape": tuple(r["shape"])}) for r in data["states"]),
+            "kernels": tuple(Kernel(**r) for r in data["kernels"]),
+            "programs": launches,
+        }
+    )
