@@ -1,0 +1,39 @@
+"""Weight formats, KV formats and checkpoint readers. A module in quant/ or kv/ that exports FORMAT is found by itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from hfc.base.diagnostics import unknown
+from hfc.formats import kv, quant
+from hfc.formats.block import BlockFormat
+from hfc.formats.kv_format import KvFormat
+
+
+def _discover(package) -> dict:
+    """FORMAT of every module of `package`, by its name."""
+    found = {}
+    for module_info in pkgutil.iter_modules(package.__path__):
+        form = importlib.import_module(f"{package.__name__}.{module_info.name}").FORMAT
+        assert form.name == module_info.name, f"{package.__name__}.{module_info.name} exports {form.name}"
+        found[form.name] = form
+    return found
+
+
+FORMATS: dict[str, BlockFormat] = _discover(quant)
+KV_FORMATS: dict[str, KvFormat] = _discover(kv)
+
+
+def weight_format(name: str) -> BlockFormat:
+    """The weight format called `name`; an unknown name is a user error."""
+    if name not in FORMATS:
+        raise unknown("weight format", name, FORMATS)
+    return FORMATS[name]
+
+
+def kv_format(name: str) -> KvFormat:
+    """The KV-cache format called `name`; an unknown name is a user error."""
+    if name not in KV_FORMATS:
+        raise unknown("KV format", name, KV_FORMATS)
+    return KV_FORMATS[name]

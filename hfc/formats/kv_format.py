@@ -1,0 +1,48 @@
+"""KvFormat: how one head's vector lies in the KV cache, for numpy and for C and HIP kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.formats.dtype import SCALARS
+
+
+@dataclass(frozen=True, eq=False)
+class KvFormat:
+    """A row is one key or value vector of `head` elements; here every element is a `scalar` (f32, f16)."""
+
+    name: str
+    scalar: str
+
+    def __repr__(self) -> str:
+        return f"<KV format {self.name}>"
+
+    def row_bytes(self, head: int) -> int:
+        return head * SCALARS[self.scalar].itemsize
+
+    def unpack(self, raw: np.ndarray) -> np.ndarray:
+        """uint8 [..., row_bytes(head)] -> f32 [..., head]"""
+        return SCALARS[self.scalar].unpack(raw)
+
+    def pack(self, x: np.ndarray) -> np.ndarray:
+        """f32 [..., head] -> uint8 [..., row_bytes(head)]"""
+        return SCALARS[self.scalar].pack(np.asarray(x, np.float32))
+
+    def loader(self, qualifier: str = "static inline") -> str:
+        """C source of `<qualifier> float hfc_kv_<name>_at(const uint8_t* row, int d)`.
+
+        The conversions of dtype.py belong to the including file; rows are aligned to the scalar.
+        """
+        scalar = SCALARS[self.scalar]
+        element = f"((const {scalar.c_element}*)(const void*)row)[d]"
+        value = element if scalar.c_element == "float" else scalar.to_f32.format(element)
+        return f"{qualifier} float hfc_kv_{self.name}_at(const uint8_t* row, int d) {{\n  return {value};\n}}\n"
+
+    def writer(self, qualifier: str = "static inline") -> str:
+        """C source of `<qualifier> void hfc_kv_<name>_put(uint8_t* row, int d, float x)`."""
+        scalar = SCALARS[self.scalar]
+        head = f"{qualifier} void hfc_kv_{self.name}_put(uint8_t* row, int d, float x) {{"
+        value = "x" if scalar.c_element == "float" else scalar.from_f32.format("x")
+        return f"{head}\n  (({scalar.c_element}*)(void*)row)[d] = {value};\n}}\n"

@@ -1,0 +1,92 @@
+"""Where the bits of a block live: byte fields, and codes cut out of them. Declared once, spelled for numpy and for C.
+
+Positions are C integer expressions in the element index `i` (0 <= i < block): "i / 64 * 32 + i % 32".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.formats.dtype import SCALARS
+
+
+@dataclass(frozen=True)
+class Field:
+    """`count` scalars in a row. Fields follow each other without padding, so any of them may be unaligned."""
+
+    name: str
+    dtype: str
+    count: int = 1
+
+    @property
+    def nbytes(self) -> int:
+        return self.count * SCALARS[self.dtype].itemsize
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Bits of a code: ((field[byte] >> shift) & (2**bits - 1)) << left.
+
+    A byte of an i8 field is taken plus 128 (top bit flipped): codes are always unsigned, their `zero` is -128.
+    """
+
+    field: str
+    bits: int
+    byte: str
+    shift: str = "0"
+    left: int = 0
+
+
+@dataclass(frozen=True)
+class Code:
+    """An unsigned integer per element: the OR of its planes. Its number is code + zero."""
+
+    planes: tuple[Plane, ...]
+    zero: int = 0
+
+
+def code(field: str, bits: int, byte: str, shift: str = "0", zero: int = 0) -> Code:
+    """A code that lies in one plane."""
+    return Code((Plane(field, bits, byte, shift),), zero)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Elements start..stop of one plane: from the bytes of slice `source`, one each or one for all, by `shift`."""
+
+    start: int
+    stop: int
+    source: slice
+    shift: np.ndarray  # uint8 [1] or [stop - start]
+
+
+def index_values(expression: str, indices: np.ndarray) -> np.ndarray:
+    """A position expression at each element index, int [n]. The text comes from our own declarations only."""
+    value = eval(expression.replace("/", "//"), {"__builtins__": {}}, {"i": indices})
+    return np.broadcast_to(np.asarray(value), indices.shape)
+
+
+def plane_runs(plane: Plane, offset: int, indices: np.ndarray) -> tuple[Run, ...]:
+    """Cut a plane into runs that numpy can do with one shift each; `offset` is where its field starts in the block.
+
+    A run has consecutive bytes with one shift (nibbles), or one byte with any shifts (bit masks).
+    """
+    byte = index_values(plane.byte, indices) + offset
+    shift = index_values(plane.shift, indices).astype(np.uint8)
+    runs, start = [], 0
+    for stop in range(1, len(indices) + 1):
+        if stop < len(indices) and _same_run(byte, shift, start, stop):
+            continue
+        single = stop - start > 1 and byte[start + 1] == byte[start]
+        first, last = int(byte[start]), int(byte[start] if single else byte[stop - 1])
+        runs.append(Run(start, stop, slice(first, last + 1), shift[start:stop] if single else shift[start : start + 1]))
+        start = stop
+    return tuple(runs)
+
+
+def _same_run(byte: np.ndarray, shift: np.ndarray, start: int, at: int) -> bool:
+    if byte[start + 1] == byte[start]:
+        return bool(byte[at] == byte[start])
+    return bool(byte[at] == byte[at - 1] + 1 and shift[at] == shift[start])

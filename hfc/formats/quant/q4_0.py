@@ -1,0 +1,16 @@
+"""q4_0: 32 nibbles around 8, one f16 scale. 4.5 bits a weight."""
+
+from hfc.formats.block import BlockFormat
+from hfc.formats.layout import Field, code
+from hfc.formats.rounding import symmetric_codes
+
+FORMAT = BlockFormat(
+    "q4_0",
+    block=32,
+    fields=(Field("d", "f16"), Field("qs", "u8", 16)),
+    codes={"q": code("qs", 4, "i % 16", "i / 16 * 4", zero=-8)},
+    scale="d",
+    group=32,
+    encode=lambda x: symmetric_codes(x, 8),
+    gguf_type=2,
+)

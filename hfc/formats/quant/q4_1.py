@@ -1,0 +1,17 @@
+"""q4_1: 32 nibbles, f16 scale and minimum. 5 bits a weight."""
+
+from hfc.formats.block import BlockFormat
+from hfc.formats.layout import Field, code
+from hfc.formats.rounding import affine_codes
+
+FORMAT = BlockFormat(
+    "q4_1",
+    block=32,
+    fields=(Field("d", "f16"), Field("m", "f16"), Field("qs", "u8", 16)),
+    codes={"q": code("qs", 4, "i % 16", "i / 16 * 4")},
+    scale="d",
+    min="m",
+    group=32,
+    encode=lambda x: affine_codes(x, 15),
+    gguf_type=3,
+)
