@@ -1,0 +1,81 @@
+"""Grows a set of ops along its edges: the question every fusion asks is which neighbours may join."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from hfc.ir.graph import Graph, Op, Value
+from hfc.ir.opdef import OPS
+from hfc.passes.clone_views import VIEWS
+
+
+class Neighbours:
+    """Who makes and who reads each value of one level of a graph."""
+
+    def __init__(self, graph: Graph):
+        self.producers, self.readers, self.outlive = graph.producers(), graph.readers(), graph.live_out()
+
+    def absorb_back(self, values: Iterable[Value], group: set[Op], allowed: Callable[[Op], bool]) -> None:
+        """Add the producers of `values` that are allowed and read by the group alone, and theirs, until nothing changes."""
+        values = list(values)
+        before = -1
+        while before != len(group):
+            before = len(group)
+            self._sweep(values, group, allowed)
+
+    def _sweep(self, values: list[Value], group: set[Op], allowed) -> None:
+        stack = list(values) + [v for op in group for v in op.inputs]
+        while stack:
+            op = self.producers.get(stack.pop())
+            if op is None or op in group or not allowed(op) or not self.only_reader(op, group):
+                continue
+            group.add(op)
+            stack.extend(op.inputs)
+
+    def only_reader(self, op: Op, group: set[Op]) -> bool:
+        """Nothing outside the group reads any result of the op, and none outlives the graph."""
+        return not any(v in self.outlive or any(r not in group for r in self.readers.get(v, ())) for v in op.outputs)
+
+    def sole_reader(self, value: Value) -> Op | None:
+        found = self.readers.get(value, [])
+        return found[0] if len(found) == 1 and value not in self.outlive else None
+
+    def absorb_forward(self, value: Value, group: set[Op], allowed: Callable[[Op], bool], taken: set[Op]) -> Value:
+        """Follow sole readers while they are allowed; views count only when an allowed op follows. Returns the last value."""
+        end, pending = value, []
+        while True:
+            reader = self.sole_reader(value)
+            if reader is None or reader in taken or reader.body or len(reader.outputs) != 1:
+                return end
+            if reader.kind == "reshape":
+                pending.append(reader)
+            elif allowed(reader) and row_size(reader.output) == row_size(end):
+                group.update(pending, [reader])
+                pending = []
+                self.absorb_back([v for v in reader.inputs if v is not value], group, lambda o: o not in taken and is_view_or_elementwise(o))
+                end = reader.output
+            else:
+                return end
+            value = reader.output
+
+
+def row_size(value: Value) -> int:
+    """Elements of one row."""
+    return math.prod(value.type.shape[1:])
+
+
+def is_elementwise(op: Op) -> bool:
+    return op.kind in OPS and OPS[op.kind].elementwise
+
+
+def is_view_or_elementwise(op: Op) -> bool:
+    return op.kind in VIEWS or is_elementwise(op)
+
+
+def origin(value: Value, producers: dict[Value, Op]) -> tuple:
+    """The value behind views, with the views: equal for the clones of one view."""
+    op = producers.get(value)
+    if op is None or op.kind not in VIEWS:
+        return (value,)
+    return (*origin(op.inputs[0], producers), op.kind, op.outputs.index(value), *sorted(op.attrs.items()))

@@ -1,0 +1,114 @@
+"""Regions around matrix products: gate · up, projections of one input, what follows them, and the norm before them."""
+
+from __future__ import annotations
+
+from hfc.ir.graph import Graph, Op, Value, region
+from hfc.passes.absorb import Neighbours, is_elementwise, origin
+from hfc.passes.regroup import regroup
+
+LINEAR = ("linear", "expert_linear")
+
+
+def fuse_gate(graph: Graph, _settings=None) -> Graph:
+    """silu(linear(x, gate)) * linear(x, up): both tiles of a column meet in one kernel (zipped parts)."""
+    near = Neighbours(graph)
+    taken: set[Op] = set()
+    groups = []
+    for op in graph.ops:
+        if not is_elementwise(op) or len(op.inputs) != 2:
+            continue
+        group = {op}
+        near.absorb_back(op.inputs, group, lambda o: is_elementwise(o) or o.kind in LINEAR)
+        linears = [o for o in graph.ops if o in group and o.kind in LINEAR] if len(group) > 2 else []
+        if len(linears) > 1 and not group & taken and _alike(linears, near):
+            taken |= group
+            groups.append(("linear", list(group)))
+    return regroup(graph, groups)
+
+
+def _alike(linears: list[Op], near: Neighbours) -> bool:
+    """Same kind, input (behind views), experts and weight shape."""
+    keys = {(o.kind, origin(o.inputs[0], near.producers), o.inputs[2:], o.inputs[1].type.shape) for o in linears}
+    return len(keys) == 1
+
+
+def join_projections(graph: Graph, _settings=None) -> Graph:
+    """Linears of one input become one region with a part each; formats may differ."""
+    near = Neighbours(graph)
+    families: dict[tuple, list[Op]] = {}
+    for op in graph.ops:
+        if op.kind == "linear":
+            families.setdefault(origin(op.inputs[0], near.producers), []).append(op)
+        elif op.kind == "expert_linear":
+            families[(op,)] = [op]
+    return regroup(graph, [("linear", ops) for ops in families.values()])
+
+
+def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
+    """Elementwise readers of a projection (residual, bias, activation) join it."""
+    near = Neighbours(graph)
+    taken: set[Op] = set()
+    groups = []
+    for op in graph.ops:
+        if op.attrs.get("stem") != "linear":
+            continue
+        group = {op}
+        for value in op.outputs:
+            near.absorb_forward(value, group, is_elementwise, taken)
+        if len(group) > 1 and not group & taken:
+            groups.append(("linear", list(group)))
+        taken |= group
+    return regroup(graph, groups)
+
+
+def fuse_norm(graph: Graph, _settings=None) -> Graph:
+    """A norm read by linear regions only is computed inside each of them; views of the input join too."""
+    graph = _clone_norms(graph)
+    near = Neighbours(graph)
+    groups = []
+    for op in graph.ops:
+        if op.attrs.get("stem") != "linear":
+            continue
+        group = {op}
+        near.absorb_back(_linear_inputs(op), group, lambda o: o.kind in ("rms_norm", "reshape", "split", "pick_rows"))
+        groups.append(("linear", list(group)))
+    return regroup(graph, groups)
+
+
+def _linear_inputs(region: Op) -> list[Value]:
+    return [o.inputs[0] for o in region.body.ops if o.kind in LINEAR]
+
+
+def _clone_norms(graph: Graph) -> Graph:
+    """One copy of a norm for each linear region that reads it, where nothing else does."""
+    near = Neighbours(graph)
+    shared = {op.output: op for op in graph.ops if op.kind == "rms_norm" and _only_linears(op.output, near)}
+    ops = []
+    for op in graph.ops:
+        if op in shared.values():
+            continue
+        for value in [v for v in op.inputs if v in shared]:
+            copy = _copy(shared[value], op)
+            ops.append(copy)
+            op = _rename_input(op, value, copy.output)
+        ops.append(op)
+    return graph.with_ops(ops)
+
+
+def _only_linears(value: Value, near: Neighbours) -> bool:
+    found = near.readers.get(value, [])
+    linears = all(r.attrs.get("stem") == "linear" and value in _linear_inputs(r) for r in found)
+    return bool(found) and linears and value not in near.outlive
+
+
+def _copy(norm: Op, reader: Op) -> Op:
+    output = Value(f"{norm.output.name}_{reader.outputs[0].name}", norm.output.type)
+    return Op(norm.kind, norm.inputs, (output,), norm.attrs, span=norm.span)
+
+
+def _rename_input(reader: Op, old: Value, new: Value) -> Op:
+    ops = [
+        Op(o.kind, tuple(new if v is old else v for v in o.inputs), o.outputs, o.attrs, span=o.span)
+        for o in reader.body.ops
+    ]
+    return region(ops, list(reader.outputs), reader.attrs)

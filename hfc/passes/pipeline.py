@@ -1,0 +1,71 @@
+"""The passes, in order, each with the reason why it stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hfc.base.diagnostics import unknown
+from hfc.ir.graph import Graph
+from hfc.ir.verify import verify
+from hfc.passes.choose_kv import choose_kv
+from hfc.passes.clone_views import clone_views
+from hfc.passes.fold_constants import fold_constants
+from hfc.passes.fuse_attention import fuse_attention
+from hfc.passes.fuse_delta import fuse_delta
+from hfc.passes.fuse_linear import fuse_epilogue, fuse_gate, fuse_norm, join_projections
+from hfc.passes.fuse_rows import fuse_rows
+from hfc.passes.narrow_outputs import narrow_outputs
+from hfc.passes.settings import Settings
+
+
+@dataclass(frozen=True)
+class Pass:
+    """run: graph, settings -> graph.  reason: why it stands at this place."""
+
+    run: Callable[[Graph, Settings], Graph]
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+
+PIPELINE = (
+    Pass(choose_kv, "formats are facts of the states; everything after may look at them"),
+    Pass(fold_constants, "before any fusion, so that 1 + w is a weight and a norm has just one operand to load"),
+    Pass(narrow_outputs, "before views are cloned: it must see the head's single chain"),
+    Pass(clone_views, "after the last pass that counts readers of a view; every fusion below absorbs its own copy"),
+    Pass(fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"),
+    Pass(fuse_attention, "likewise: q/k norm and the output gate belong to the cache write and to attention"),
+    Pass(fuse_gate, "before joining, which would separate gate and up into parts that never meet in a register"),
+    Pass(join_projections, "after fuse_gate took its pairs; one launch for all that read the same row"),
+    Pass(fuse_epilogue, "needs the regions of both passes above; a residual joins the projection that it follows"),
+    Pass(fuse_norm, "after joining, so that a norm is recomputed once per launch and not once per projection"),
+    Pass(fuse_rows, "last: whatever no skeleton claimed becomes row-local maps, so that no op is left outside a kernel"),
+)
+
+
+def run_passes(
+    graph: Graph,
+    settings: Settings,
+    only: list[str] | None = None,
+    after: Callable[[str, Graph], None] | None = None,
+) -> Graph:
+    """The graph after all passes (or those named in `only`, in pipeline order), verified after each.
+
+    after: called with each pass's name and result (`--print-after-all`)."""
+    names = [p.name for p in PIPELINE]
+    for name in only or ():
+        if name not in names:
+            raise unknown("pass", name, names)
+    verify(graph)
+    for row in PIPELINE:
+        if only is None or row.name in only:
+            graph = row.run(graph, settings)
+            verify(graph)
+            if after:
+                after(row.name, graph)
+    if only is None:
+        verify(graph, "fused")
+    return graph

@@ -1,0 +1,19 @@
+"""What the passes may ask about the plan to be: the target and the choices made for it, all resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfc.target.arch import Arch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """arch; context: tokens a slot holds; slots: lanes of the batch; max_rows: rows of the largest step; KV formats."""
+
+    arch: Arch
+    context: int
+    slots: int
+    max_rows: int
+    k_format: str
+    v_format: str
