@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.knobs import knob
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/hfc, else ~/.cache/hfc. Not created here."""
+    """The knob HFC_CACHE, else $XDG_CACHE_HOME/hfc, else ~/.cache/hfc. Not created here."""
+    chosen = knob("HFC_CACHE")
+    if chosen:
+        return chosen
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "hfc"
 

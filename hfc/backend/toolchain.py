@@ -1,0 +1,138 @@
+"""Kernel source to assembly to code object, with the clang of the ziglang package or one that HFC_CLANG names.
+
+Three steps, because clang's own link step looks for a program called `lld`: clang -S, clang -c, ld.lld. The assembly is
+kept: it tells registers, LDS and spills. For NVIDIA the assembly is PTX, and that is the code object too: the driver
+finishes it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from hfc.base.diagnostics import HfcError
+from hfc.base.knobs import knob
+from hfc.target.arch import Arch
+
+OLDEST_CLANG = 17
+# Version 5 loads on every ROCm since 5.5; newer clangs default to 6, which needs ROCm 6.3.
+# No compilation-unit id: it would be a hash of the source's path, and equal sources must give equal bytes.
+AMD_FLAGS = ("-O3", "-x", "hip", "--cuda-device-only", "-nogpulib", "-nogpuinc", "-mcode-object-version=5", "-fuse-cuid=none")
+NVIDIA_FLAGS = ("-O3", "-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib", "-Wno-unknown-cuda-version", "-fuse-cuid=none")
+NO_COMPILER = "install the pip package `ziglang`, or point HFC_CLANG at a clang >= 17 with the AMDGPU back end"
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Command prefixes that start clang and the linker, and a version text that is part of every cache key."""
+
+    clang: tuple[str, ...]
+    linker: tuple[str, ...]
+    version: str
+
+    def assembly(self, source: str, name: str, arch: Arch) -> bytes:
+        """Compile `source`. On an error the source stays on disk and the HfcError names it."""
+        with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
+            path, result = Path(folder) / f"{name}.hip", Path(folder) / f"{name}.s"
+            path.write_text(source)
+            message = _run([*self.clang, *flags(arch), "-S", "-o", str(result), str(path)])
+            if message is not None:
+                raise _compile_error(message, source, name, arch)
+            return result.read_bytes()
+
+    def code_object(self, assembly: bytes, name: str, arch: Arch) -> bytes:
+        """Assemble and link. Nothing but a broken compiler makes this fail."""
+        if arch.kind == "nvidia":
+            return assembly
+        with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
+            text, part, whole = (Path(folder) / f"{name}.{suffix}" for suffix in ("s", "o", "hsaco"))
+            text.write_bytes(assembly)
+            assemble = ["-x", "assembler", "-target", "amdgcn-amd-amdhsa", f"-mcpu={arch.name}"]
+            for command in (
+                [*self.clang, *assemble, "-c", "-o", str(part), str(text)],
+                [*self.linker, "-shared", "-o", str(whole), str(part)],
+            ):
+                message = _run(command)
+                if message is not None:
+                    raise HfcError(f"kernel {name} for {arch.name}: {command[0]} cannot build the code object\n{message}",
+                                   hint=NO_COMPILER)
+            return whole.read_bytes()
+
+
+def flags(arch: Arch) -> list[str]:
+    """Everything on the compiler's command line that changes the code."""
+    if arch.kind == "host":
+        raise HfcError("the host target has no GPU code objects", hint="choose a gfx architecture or sm_90")
+    common = [*AMD_FLAGS, f"--offload-arch={arch.name}"] if arch.kind == "amd" else \
+        [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}"]
+    return common + [word for feature in arch.target_features for word in ("-Xclang", "-target-feature", "-Xclang", feature)]
+
+
+@cache
+def find_toolchain(clang: Path | None) -> Toolchain:
+    """The compiler at `clang`, else the ziglang package. HfcError when it is missing or too old."""
+    return _given_clang(clang) if clang else _ziglang()
+
+
+def toolchain() -> Toolchain:
+    """The toolchain that the knobs ask for."""
+    return find_toolchain(knob("HFC_CLANG"))
+
+
+def _ziglang() -> Toolchain:
+    spec = importlib.util.find_spec("ziglang")
+    zig = Path(spec.origin).parent / "zig" if spec and spec.origin else None
+    if zig is None or not (zig.exists() or zig.with_suffix(".exe").exists()):
+        raise HfcError("no GPU compiler: the Python package `ziglang` is not installed and HFC_CLANG is not set", hint=NO_COMPILER)
+    version = _version([str(zig), "clang"], str(zig))
+    return Toolchain((str(zig), "clang"), (str(zig), "ld.lld"), version)
+
+
+def _given_clang(clang: Path) -> Toolchain:
+    version = _version([str(clang)], str(clang))
+    found = _output([str(clang), "-print-prog-name=ld.lld"]).strip()
+    if not Path(found).is_file():
+        raise HfcError(f"HFC_CLANG={clang} has no linker: no ld.lld beside it or on PATH",
+                       hint="install the lld of the same version, e.g. Debian's lld-19")
+    targets = _output([str(clang), "--print-targets"])
+    if "amdgcn" not in targets:
+        raise HfcError(f"HFC_CLANG={clang} has no AMDGPU back end", hint=NO_COMPILER)
+    return Toolchain((str(clang),), (found,), version)
+
+
+def _version(command: list[str], shown: str) -> str:
+    text = _output([*command, "--version"])
+    match = re.search(r"clang version (\d+)\S*", text)
+    if not match:
+        raise HfcError(f"{shown} is not a clang: --version says {text.strip()[:80]!r}", hint=NO_COMPILER)
+    if int(match[1]) < OLDEST_CLANG:
+        raise HfcError(f"{shown} is clang {match[1]}; version {OLDEST_CLANG} or newer is needed", hint=NO_COMPILER)
+    return match[0]
+
+
+def _output(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    except OSError as error:
+        raise HfcError(f"cannot run {command[0]}: {error.strerror}", hint=NO_COMPILER) from error
+
+
+def _run(command: list[str]) -> str | None:
+    """The messages of a failed command, None if it succeeded."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise HfcError(f"cannot run {command[0]}: {error.strerror}", hint=NO_COMPILER) from error
+    return None if done.returncode == 0 else (done.stderr or f"exit code {done.returncode}")
+
+
+def _compile_error(message: str, source: str, name: str, arch: Arch) -> HfcError:
+    kept = Path(tempfile.gettempdir()) / f"hfc-{name[:80]}-{arch.name}.hip"
+    kept.write_text(source)
+    lines = "\n".join(message.strip().splitlines()[:12])
+    return HfcError(f"kernel {name} does not compile for {arch.name}\n{lines}", hint=f"the source is in {kept}")

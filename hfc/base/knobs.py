@@ -1,0 +1,60 @@
+"""KNOBS: the one table of environment variables. A wrong value stops the program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hfc.base.diagnostics import HfcError, unknown
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("less than 1")
+    return number
+
+
+@dataclass(frozen=True)
+class Knob:
+    """An environment variable. default: used when it is unset or empty; expects: what a right value is, for errors."""
+
+    name: str
+    default: Any
+    parse: Callable[[str], Any]
+    expects: str
+    effect: str
+
+
+KNOBS: dict[str, Knob] = {
+    knob.name: knob
+    for knob in (
+        Knob("HFC_CACHE", None, _path, "a folder", "keeps compiled kernels there; unset: $XDG_CACHE_HOME/hfc or ~/.cache/hfc"),
+        Knob("HFC_CLANG", None, _path, "the path of a clang >= 17 with the AMDGPU back end",
+             "compiles GPU kernels with this clang (and the ld.lld beside it) instead of the ziglang package"),
+        Knob("HFC_JOBS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "how many kernels compile at once"),
+        Knob("HFC_THREADS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "threads of the host device"),
+    )
+}
+
+
+def knob(name: str) -> Any:
+    """The value of an environment variable of the table, parsed. HfcError if it does not parse."""
+    if name not in KNOBS:
+        raise unknown("knob", name, KNOBS)
+    row = KNOBS[name]
+    text = os.environ.get(name, "")
+    if not text:
+        return row.default
+    try:
+        return row.parse(text)
+    except ValueError:
+        raise HfcError(f"{name}={text!r} is not a valid value; it must be {row.expects}",
+                       hint=f"{name}: {row.effect}") from None
