@@ -1,0 +1,6 @@
+"""Checkpoint readers: files -> named tensors with formats; recipes -> weights."""
+
+from hfc.formats.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from hfc.formats.checkpoint.stored import TensorInfo
+
+__all__ = ["Checkpoint", "TensorInfo", "open_checkpoint"]

@@ -1,0 +1,166 @@
+"""A file or directory on disk -> named tensors with their formats, the model's configuration and its tokenizer files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError, unknown
+from hfc.formats import FORMATS, weight_format
+from hfc.formats.checkpoint.gguf import read_gguf
+from hfc.formats.checkpoint.mapped import MappedFile, read_json
+from hfc.formats.checkpoint.safetensors import open_shards, read_header
+from hfc.formats.checkpoint.stored import TensorInfo
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "generation_config.json",
+)  # fmt: skip
+SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """kind: "hf" | "gguf".  config: config.json ({} without one), or the GGUF's metadata with arrays as lists.
+
+    metadata: what a safetensors header says beside its tensors.  tokenizer_files: those that exist, of an "hf" one.
+    A context manager; arrays from `raw` stay valid after close(), new ones cannot be had.
+    """
+
+    kind: str
+    path: Path
+    config: Mapping[str, Any]
+    files: list[MappedFile]
+    tensors: dict[str, TensorInfo]
+    tokenizer_files: tuple[Path, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for file in self.files:
+            file.close()
+        self.files = []
+
+    def names(self) -> list[str]:
+        return list(self.tensors)
+
+    def info(self, name: str) -> TensorInfo:
+        if name not in self.tensors:
+            raise unknown(f"tensor in {self.path}:", name, self.tensors)
+        return self.tensors[name]
+
+    def raw(self, name: str) -> np.ndarray:
+        """The stored bytes as a read-only view of the file, uint8 [..., row_bytes]."""
+        info = self.info(name)
+        if not self.files:
+            raise HfcError(f"{self.path}: the checkpoint is closed")
+        flat = self.files[info.file].data[info.offset : info.offset + info.nbytes]
+        return flat.reshape(*info.shape[:-1], info.row_bytes)
+
+    def f32(self, name: str) -> np.ndarray:
+        """The tensor's values, f32 of its shape; a read-only view of the file where it holds f32."""
+        info = self.info(name)
+        if info.format not in FORMATS:
+            raise HfcError(
+                f"{self.path}: tensor {name!r} is stored as {info.format}, which hfc does not compute with",
+                hint="known formats: " + ", ".join(FORMATS),
+            )
+        return weight_format(info.format).unpack(self.raw(name)).reshape(info.shape)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a .gguf, a .safetensors, or a directory of a Hugging Face model or of one GGUF (whole or split)."""
+    path = Path(path)
+    if path.is_dir():
+        return _open_directory(path)
+    if not path.exists():
+        raise HfcError(f"{path}: no such file or directory", hint="give a .gguf, a .safetensors or a model directory")
+    if path.name.endswith(".safetensors.index.json"):
+        return _open_hf(path.parent, path)
+    file = MappedFile(path)
+    if file.map[:4] in (b"GGUF", b"FUGG") or path.suffix == ".gguf":
+        return _open_gguf(path, file)
+    file.close()
+    return _open_hf(path.parent, path)
+
+
+def _open_directory(path: Path) -> Checkpoint:
+    ggufs = sorted(path.glob("*.gguf"))
+    if not (path / "config.json").exists() and ggufs:
+        firsts = [p for p in ggufs if not (split := SPLIT_NAME.fullmatch(p.name)) or int(split[2]) == 1]
+        if len(firsts) != 1:
+            names = ", ".join(p.name for p in ggufs)
+            raise HfcError(f"{path}: {len(ggufs)} GGUF files, one model is expected: {names}", hint="name one of them")
+        return _open_gguf(firsts[0], MappedFile(firsts[0]))
+    single, index = path / "model.safetensors", path / "model.safetensors.index.json"
+    if single.exists():
+        return _open_hf(path, single)
+    if index.exists():
+        return _open_hf(path, index)
+    others = sorted(path.glob("*.safetensors"))
+    if len(others) != 1:
+        raise HfcError(
+            f"{path}: no model.safetensors, no model.safetensors.index.json and no .gguf",
+            hint="this should be the directory that holds config.json and the weights",
+        )
+    return _open_hf(path, others[0])
+
+
+def _open_hf(directory: Path, weights: Path) -> Checkpoint:
+    """weights: a .safetensors file or the index of a sharded set. The other files are looked for beside it."""
+    config_path = directory / "config.json"
+    config = read_json(config_path) if config_path.exists() else {}
+    if weights.name.endswith(".json"):
+        files, tensors, metadata = open_shards(weights)
+    else:
+        files = [MappedFile(weights)]
+        try:
+            tensors, metadata = read_header(files[0], 0)
+        except HfcError:
+            files[0].close()
+            raise
+    present = tuple(directory / name for name in TOKENIZER_FILES if (directory / name).is_file())
+    return Checkpoint("hf", directory if config else weights, config, files, tensors, present, metadata)
+
+
+def _open_gguf(path: Path, file: MappedFile) -> Checkpoint:
+    """One GGUF, or all parts of a split one when given its first part."""
+    files = [file]
+    try:
+        tensors, metadata = read_gguf(file)
+        for part in _other_parts(path, metadata):
+            files.append(MappedFile(part))
+            more, _ = read_gguf(files[-1], len(files) - 1)
+            twice = tensors.keys() & more.keys()
+            if twice:
+                raise HfcError(f"{part}: tensor {min(twice)!r} is already in an earlier part")
+            tensors |= more
+    except HfcError:
+        for opened in files:
+            opened.close()
+        raise
+    return Checkpoint("gguf", path, metadata, files, tensors)
+
+
+def _other_parts(path: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """The remaining files of a split GGUF, whose names count up from ...-00001-of-00003.gguf."""
+    count = metadata.get("split.count", 1)
+    if type(count) is not int or count <= 1:
+        return []
+    name = SPLIT_NAME.fullmatch(path.name)
+    if name is None or int(name[3]) != count or int(name[2]) != 1:
+        raise HfcError(
+            f"{path}: part of a GGUF split into {count} files",
+            hint=f"open the first part, named like model-00001-of-{count:05d}.gguf, with the others beside it",
+        )
+    return [path.with_name(f"{name[1]}-{k:05d}-of-{name[3]}.gguf") for k in range(2, count + 1)]
