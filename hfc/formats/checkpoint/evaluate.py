@@ -1,0 +1,135 @@
+"""A recipe and a checkpoint -> one weight: quantized blocks where the recipe only moves rows, f32 where it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError, unknown
+from hfc.formats import FORMATS, weight_format
+from hfc.formats.checkpoint.checkpoint import Checkpoint
+from hfc.formats.checkpoint.rope import rope_table
+from hfc.formats.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class WeightData:
+    """format: weight format name.  shape: elements.  raw: uint8 [..., row_bytes], often a view of the checkpoint."""
+
+    format: str
+    shape: tuple[int, ...]
+    raw: np.ndarray
+
+    def f32(self) -> np.ndarray:
+        return weight_format(self.format).unpack(self.raw).reshape(self.shape)
+
+    def with_shape(self, shape: tuple[int, ...], what: str = "weight") -> "WeightData":
+        """The same data under a declared shape, which may differ by dimensions of size 1: [C, 1, K] is [C, K]."""
+        if tuple(shape) == self.shape:
+            return self
+        if [size for size in shape if size != 1] != [size for size in self.shape if size != 1]:
+            raise HfcError(f"{what}: the checkpoint has {list(self.shape)}, the model declares {list(shape)}")
+        last = shape[-1] if shape else 1
+        raw = self.raw.reshape(*shape[:-1], weight_format(self.format).row_bytes(last))
+        return WeightData(self.format, tuple(shape), raw)
+
+
+def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData:
+    """Make the weight that `recipe` describes. context: tokens, the length of rope_table."""
+    params = dict(recipe.params)
+    if recipe.op == "tensor":
+        return _tensor(checkpoint, params["name"])
+    args = [evaluate(arg, checkpoint, context) for arg in recipe.args]
+    if recipe.op == "rope_table":
+        divisors = args[0].f32() if args else None
+        return _from_f32(rope_table(context, divisors=divisors, **params))
+    if recipe.op not in OPERATIONS:
+        raise unknown("recipe operation", recipe.op, [*OPERATIONS, "tensor", "rope_table"])
+    return OPERATIONS[recipe.op](recipe, args, params)
+
+
+def _tensor(checkpoint: Checkpoint, name: str) -> WeightData:
+    info = checkpoint.info(name)
+    if info.format not in FORMATS:
+        raise HfcError(
+            f"{checkpoint.path}: tensor {name!r} is stored as {info.format}, which hfc does not compute with",
+            hint="known formats: " + ", ".join(FORMATS),
+        )
+    return WeightData(info.format, info.shape, checkpoint.raw(name))
+
+
+def _from_f32(values: np.ndarray) -> WeightData:
+    values = np.ascontiguousarray(values, np.float32)
+    raw = values.reshape(values.shape or (1,)).view(np.uint8)
+    return WeightData("f32", values.shape, raw)
+
+
+def _movable(x: WeightData) -> np.ndarray:
+    """The bytes with one axis per axis that may be cut or permuted, and the bytes of one piece last.
+
+    Plain formats: [*shape, itemsize].  Quantized ones keep their rows whole: [*shape[:-1], row_bytes].
+    """
+    form = weight_format(x.format)
+    return x.raw if form.quantized else x.raw.reshape(*x.shape, form.block_bytes)
+
+
+def _moved(x: WeightData, pieces: np.ndarray) -> WeightData:
+    """Back from `_movable`, after the axes changed their sizes or grew in number."""
+    form = weight_format(x.format)
+    if form.quantized:
+        return WeightData(x.format, (*pieces.shape[:-1], x.shape[-1]), pieces)
+    shape = pieces.shape[:-1]
+    return WeightData(x.format, shape, pieces.reshape(*shape[:-1], shape[-1] * form.block_bytes))
+
+
+def _rows(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    (x,) = args
+    axis, start, stop = params["axis"], params["start"], params["stop"]
+    pieces = _movable(x)
+    if not 0 <= axis < len(x.shape) or not 0 <= start < stop <= x.shape[axis]:
+        raise HfcError(f"{recipe}: rows {start}:{stop} of axis {axis} do not lie in {x.format}{list(x.shape)}")
+    if axis >= pieces.ndim - 1:
+        raise HfcError(
+            f"{recipe}: the last axis of {x.format}{list(x.shape)} cannot be cut: its elements lie in blocks",
+            hint="cut another axis, or use a checkpoint in f32, f16 or bf16",
+        )
+    return _moved(x, pieces[(slice(None),) * axis + (slice(start, stop),)])
+
+
+def _stack(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    if len({(x.format, x.shape) for x in args}) != 1:
+        found = ", ".join(sorted({f"{x.format}{list(x.shape)}" for x in args})) or "nothing"
+        raise HfcError(f"{recipe.op}: tensors to stack must have one format and shape, found {found}")
+    return WeightData(args[0].format, (len(args), *args[0].shape), np.stack([x.raw for x in args]))
+
+
+def _half_split(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    """Rows 0, 2, 4, ... of each head, then rows 1, 3, 5, ..."""
+    (x,) = args
+    heads, pieces = params["heads"], _movable(x)
+    if pieces.ndim < 2 or heads <= 0 or x.shape[0] % (2 * heads):
+        raise HfcError(f"{recipe}: {x.format}{list(x.shape)} has no {heads} heads of an even number of rows")
+    split = pieces.reshape(heads, -1, 2, *pieces.shape[1:]).swapaxes(1, 2)
+    return _moved(x, split.reshape(pieces.shape))
+
+
+def _elementwise(function: Callable[..., np.ndarray]) -> Callable[..., WeightData]:
+    def run(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+        (x,) = args
+        return _from_f32(function(x.f32(), **params))
+
+    return run
+
+
+OPERATIONS: dict[str, Callable[[Recipe, list[WeightData], dict[str, Any]], WeightData]] = {
+    "rows": _rows,
+    "stack": _stack,
+    "half_split": _half_split,
+    "add": _elementwise(lambda x, c: x + np.float32(c)),
+    "mul": _elementwise(lambda x, c: x * np.float32(c)),
+    "neg": _elementwise(lambda x: -x),
+    "exp": _elementwise(np.exp),
+}

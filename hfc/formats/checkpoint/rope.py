@@ -1,0 +1,155 @@
+"""RoPE parameters -> the table of cosines and sines, as transformers' ROPE_INIT_FUNCTIONS define them.
+
+Frequencies and angles are rounded to f32 where transformers rounds them, since position * frequency loses bits there too;
+cos and sin themselves are taken in f64 and rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError, unknown
+
+REQUIRED = object()
+
+# kind -> its parameters and their defaults; names are those of config.json's rope_parameters
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "linear": {"factor": REQUIRED},
+    "llama3": {
+        "factor": REQUIRED,
+        "low_freq_factor": REQUIRED,
+        "high_freq_factor": REQUIRED,
+        "original_max_position_embeddings": REQUIRED,
+    },
+    "yarn": {
+        "factor": REQUIRED,
+        "original_max_position_embeddings": REQUIRED,
+        "attention_factor": None,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "mscale": None,
+        "mscale_all_dim": None,
+        "truncate": True,
+    },
+}
+
+
+def rope_table(
+    context: int,
+    rotary: int,
+    theta: float,
+    kind: str = "default",
+    divisors: np.ndarray | None = None,
+    **scaling: Any,
+) -> np.ndarray:
+    """f32 [context, rotary]: cos of pair j in column j, its sin in column rotary / 2 + j.
+
+    divisors: f32 [rotary / 2] by which frequencies are divided (GGUF's rope_freqs.weight).  A parameter that is None
+    takes its default; parameters of other kinds are errors.
+    """
+    if rotary <= 0 or rotary % 2 or theta <= 0:
+        raise HfcError(f"rope_table: rotary={rotary}, theta={theta}: rotary must be even and both positive")
+    frequencies, attention_factor = FREQUENCIES[_known_kind(kind)](rotary, theta, _parameters(kind, scaling))
+    if divisors is not None:
+        if divisors.shape != (rotary // 2,):
+            raise HfcError(f"rope_table: {divisors.shape} frequency divisors, [{rotary // 2}] are expected")
+        frequencies = frequencies / divisors
+    angles = np.arange(context, dtype=np.float32)[:, None] * frequencies.astype(np.float32)  # [C, rotary / 2]
+    table = np.empty((context, rotary), np.float32)
+    table[:, : rotary // 2] = np.cos(angles.astype(np.float64))
+    table[:, rotary // 2 :] = np.sin(angles.astype(np.float64))
+    return table if attention_factor == 1 else table * np.float32(attention_factor)
+
+
+def _known_kind(kind: str) -> str:
+    if kind not in PARAMETERS:
+        raise unknown("RoPE scaling", kind, PARAMETERS)
+    return kind
+
+
+def _parameters(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of `kind`: those given, else the defaults."""
+    found = dict(PARAMETERS[kind])
+    for name, value in given.items():
+        if name not in found:
+            raise unknown(f"parameter of {kind} RoPE", name, found)
+        if value is not None:
+            found[name] = value
+    missing = [name for name, value in found.items() if value is REQUIRED]
+    if missing:
+        raise HfcError(f"{kind} RoPE needs {', '.join(missing)}", hint="see rope_parameters in the model's config.json")
+    return found
+
+
+def _plain(rotary: int, theta: float) -> np.ndarray:
+    """1 / theta^(2j / rotary), f32 [rotary / 2]"""
+    exponents = np.arange(0, rotary, 2, dtype=np.float32) / np.float32(rotary)
+    return np.float32(1) / _power(theta, exponents)
+
+
+def _power(theta: float, exponents: np.ndarray) -> np.ndarray:
+    return np.power(np.float64(theta), exponents.astype(np.float64)).astype(np.float32)
+
+
+def _default(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
+    return _plain(rotary, theta), 1.0
+
+
+def _linear(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """All positions are closer by `factor`."""
+    return _plain(rotary, theta) / np.float32(given["factor"]), 1.0
+
+
+def _llama3(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """Long wavelengths are divided by `factor`, short ones kept, those between blended."""
+    factor, low, high = (given[name] for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    old_context = given["original_max_position_embeddings"]
+    plain = _plain(rotary, theta)
+    wavelength = np.float32(2 * math.pi) / plain
+    smooth = (np.float32(old_context) / wavelength - np.float32(low)) / np.float32(high - low)
+    blended = (1 - smooth) * plain / np.float32(factor) + smooth * plain
+    scaled = np.where(wavelength > old_context / low, plain / np.float32(factor), blended)
+    return np.where(wavelength < old_context / high, plain, scaled), 1.0
+
+
+def _yarn(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """Per pair: interpolated where it turns less than beta_slow times in the old context, kept above beta_fast."""
+    factor, old_context = given["factor"], given["original_max_position_embeddings"]
+
+    def pair_that_turns(times: float) -> float:
+        return rotary * math.log(old_context / (times * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = pair_that_turns(given["beta_fast"]), pair_that_turns(given["beta_slow"])
+    if given["truncate"]:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, rotary - 1)
+    width = high - low if high != low else 0.001
+    ramp = np.clip((np.arange(rotary // 2, dtype=np.float32) - np.float32(low)) / np.float32(width), 0, 1)
+    powers = _power(theta, np.arange(0, rotary, 2, dtype=np.float32) / np.float32(rotary))
+    kept = 1 - ramp
+    interpolated, plain = 1 / (np.float32(factor) * powers), 1 / powers
+    return interpolated * (1 - kept) + plain * kept, _yarn_attention_factor(given)
+
+
+def _yarn_attention_factor(given: dict[str, Any]) -> float:
+    def grown(scale: float) -> float:
+        return 0.1 * scale * math.log(given["factor"]) + 1.0 if given["factor"] > 1 else 1.0
+
+    if given["attention_factor"] is not None:
+        return given["attention_factor"]
+    if given["mscale"] and given["mscale_all_dim"]:
+        return grown(given["mscale"]) / grown(given["mscale_all_dim"])
+    return grown(1)
+
+
+FREQUENCIES: dict[str, Callable[[int, float, dict[str, Any]], tuple[np.ndarray, float]]] = {
+    "default": _default,
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+}
