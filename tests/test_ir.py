@@ -78,7 +78,7 @@ def test_chunks_and_neighbours_do_not_matter():
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("graph g(%t: i32[T]) {\n  %1: f32[T] = exq(%t)\n  return %1\n}", "<ir>:2:17: error: unknown op 'exq'"),
+        ("graph g(%t: i32[T]) {\n  %1: f32[T] = exq(%t)\n  return %1\n}", "<ir>:2:16: error: unknown op 'exq'"),
         ("graph g(%t: i32[T]) {\n  %1: f32[T] = exp(%u)\n  return %1\n}", "unknown value '%u'"),
         ("graph g(%t: i32[T] {\n}", "<ir>:1:20"),
     ],

@@ -25,7 +25,7 @@ class KvCache:
     def append(self, k: np.ndarray, v: np.ndarray, step: Step) -> "KvCache":
         """k, v: [T, kv_heads, head]. Writes in place: positions of the step are not read before."""
         for cache, new, format in ((self.k, k, self.k_format), (self.v, v, self.v_format)):
-            rounded = KV_FORMATS[format].unpack(KV_FORMATS[format].pack(new), new.shape[-1])
+            rounded = KV_FORMATS[format].unpack(KV_FORMATS[format].pack(new))
             for s in step.segments:
                 rows = rounded[s.row : s.row + s.rows]
                 cache[s.slot, :, s.position : s.position + s.rows] = rows.transpose(1, 0, 2)
