@@ -86,7 +86,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """roots: op kinds that make a region this stem's.  bind: region op, plan settings -> Bound.
+    """roots: op kinds that make a region this stem's.  bind: region op, its Printer -> Bound.
 
     Parameters of each stem (`Bound.extra`):
 
@@ -107,4 +107,4 @@ class KernelSpec:
 
     stem: str
     roots: tuple[str, ...]
-    bind: Callable[[Op, Any], Bound]
+    bind: Callable[[Op, Any], Bound]  # the region and its body.Printer

@@ -17,6 +17,7 @@ from hfc.passes.fuse_linear import fuse_epilogue, fuse_gate, fuse_norm, join_pro
 from hfc.passes.fuse_rows import fuse_rows
 from hfc.passes.narrow_outputs import narrow_outputs
 from hfc.passes.settings import Settings
+from hfc.passes.widen_vectors import widen_vectors
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Pass:
 PIPELINE = (
     Pass(choose_kv, "formats are facts of the states; everything after may look at them"),
     Pass(fold_constants, "before any fusion, so that 1 + w is a weight and a norm has just one operand to load"),
+    Pass(widen_vectors, "after folding, which makes new vectors; kernels then read every vector as plain f32"),
     Pass(narrow_outputs, "before views are cloned: it must see the head's single chain"),
     Pass(clone_views, "after the last pass that counts readers of a view; every fusion below absorbs its own copy"),
     Pass(fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"),

@@ -9,11 +9,15 @@ from hfc.target.arch import Arch
 
 @dataclass(frozen=True)
 class Settings:
-    """arch; context: tokens a slot holds; slots: lanes of the batch; max_rows: rows of the largest step; KV formats."""
+    """context: tokens a slot holds.  slots: lanes of the batch.  max_rows: rows (and segments) of the largest step.
+
+    max_outputs: most rows of one step whose logits are wanted.
+    """
 
     arch: Arch
     context: int
     slots: int
     max_rows: int
+    max_outputs: int
     k_format: str
     v_format: str

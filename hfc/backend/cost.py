@@ -1,0 +1,67 @@
+"""What a region must move and compute, from its types alone: the floor that a kernel is measured against."""
+
+from __future__ import annotations
+
+import math
+
+from hfc.formats import KV_FORMATS, weight_format
+from hfc.ir.graph import Op, Value
+
+KINDS = ("step", "row", "segment", "context")  # per step, per row, per segment, per row and token of context
+
+
+def expected(region: Op, sources: dict[Value, Op]) -> tuple[dict[str, int], dict[str, int]]:
+    """(bytes, flops) by KINDS. Each input is read once, each output written once."""
+    moved, flops = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+    readers = region.body.readers()
+    for value in dict.fromkeys((*region.inputs, *region.outputs)):
+        source = sources.get(value)
+        if source is None:
+            moved["row"] += 4 * math.prod(value.type.shape[1:])
+        elif source.kind == "weight":
+            _weight(value, readers[value], moved)
+        elif source.kind == "state":
+            _state(value, source, region, moved)
+    for op in region.body.ops:
+        _flops(op, flops)
+    return moved, flops
+
+
+def _weight(value: Value, readers: list[Op], moved: dict[str, int]) -> None:
+    *rows, columns = value.type.shape
+    row_bytes = weight_format(value.type.dtype).row_bytes(columns)
+    if all(op.kind == "gather" for op in readers):
+        moved["row"] += row_bytes
+    elif any(op.kind == "expert_linear" for op in readers):
+        top = next(op for op in readers if op.kind == "expert_linear").output.type.shape[1]
+        moved["row"] += top * rows[1] * row_bytes
+    else:
+        moved["step"] += math.prod(rows) * row_bytes
+
+
+def _state(value: Value, source: Op, region: Op, moved: dict[str, int]) -> None:
+    shape = source.output.type.shape
+    if source.output.type.dtype != "kv":
+        if value in region.inputs:
+            moved["segment"] += 2 * 4 * math.prod(shape[1:])
+        return
+    _slots, heads, _context, head = shape
+    token = heads * sum(KV_FORMATS[source.attrs[f]].row_bytes(head) for f in ("k_format", "v_format"))
+    attends = any(op.kind == "attend" for op in region.body.ops)
+    if attends:
+        moved["context"] += token
+    elif value in region.outputs:
+        moved["row"] += token
+
+
+def _flops(op: Op, flops: dict[str, int]) -> None:
+    if op.kind == "linear":
+        flops["row"] += 2 * math.prod(op.inputs[1].type.shape)
+    elif op.kind == "expert_linear":
+        flops["row"] += 2 * math.prod(op.output.type.shape[1:]) * op.inputs[1].type.shape[2]
+    elif op.kind == "attend":
+        flops["context"] += 4 * math.prod(op.output.type.shape[1:])
+    elif op.kind == "gated_delta":
+        flops["row"] += 7 * math.prod(op.inputs[5].type.shape[1:])
+
+

@@ -1,0 +1,43 @@
+"""attend: causal attention over the KV cache, shared by the query heads of a group, and what scales its output."""
+
+from __future__ import annotations
+
+from hfc.backend.body import Printer, row_shape
+from hfc.backend.index import flat, reindex
+from hfc.backend.spec import Bound, KernelSpec
+from hfc.formats import kv_format
+from hfc.ir.graph import Op
+
+
+def bind(region: Op, printer: Printer) -> Bound:
+    (attend,) = (op for op in region.body.ops if op.kind == "attend")
+    q, cache = attend.inputs
+    _rows, heads, size = q.type.shape
+    state = printer.sources[cache]
+    query = printer.element(q, ("g", "j"))
+    printer.leaves[attend.output] = lambda _index: "y"
+    stores = []
+    for value in region.outputs:
+        shape = row_shape(value)
+        index = reindex(("g", "j"), (heads, size), shape)
+        expression = printer.element(value, index)
+        target = printer.arg(value, written=True)
+        stores.append(f"{target.name}[(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}] = {expression};")
+    extra = {
+        "heads": heads,
+        "kv_heads": state.output.type.shape[1],
+        "size": size,
+        "scale": attend.attrs["scale"],
+        "window": attend.attrs["window"],
+        "softcap": attend.attrs["softcap"],
+        "q": query,
+        "k": printer.arg(cache, plane="k"),
+        "v": printer.arg(cache, plane="v"),
+        "k_format": kv_format(state.attrs["k_format"]),
+        "v_format": kv_format(state.attrs["v_format"]),
+        "store": " ".join(stores),
+    }
+    return Bound("attend", f"attend_{extra['k_format'].name}_h{heads}_kv{extra['kv_heads']}_d{size}", printer.args, "T", extra)
+
+
+KERNEL = KernelSpec("attend", ("attend",), bind)

@@ -1,0 +1,76 @@
+"""linear: y = x wᵀ for one or more weights of one input, with what stands before (norm) and after (residual, gate)."""
+
+from __future__ import annotations
+
+from hfc.backend.body import Printer, row_shape
+from hfc.backend.index import flat, reindex
+from hfc.backend.spec import Bound, KernelSpec, Part
+from hfc.formats import weight_format
+from hfc.ir.graph import Op, Value
+
+ROOTS = ("linear", "expert_linear")
+
+
+def bind(region: Op, printer: Printer) -> Bound:
+    roots = [op for op in region.body.ops if op.kind in ROOTS]
+    first = roots[0]
+    top = first.output.type.shape[1] if first.kind == "expert_linear" else 0
+    load = _load(first, printer, top)
+    stats = tuple(printer.stats)
+    reached = {v: _roots_of(v, region, roots) for v in region.outputs}
+    zipped = any(len(r) > 1 for r in reached.values())
+    for i, root in enumerate(roots):
+        printer.leaves[root.output] = lambda _index, name=f"y{i}" if zipped else "y": name
+    parts = []
+    for root in roots:
+        weight = root.inputs[1]
+        mine = [] if zipped else [v for v in region.outputs if reached[v] == {root}]
+        store = " ".join(_store(v, root, printer, top) for v in mine)
+        parts.append(Part(printer.arg(weight), weight_format(weight.type.dtype), weight.type.shape[-2], store))
+    store = " ".join(_store(v, first, printer, top) for v in region.outputs) if zipped else ""
+    extra = {
+        "k": first.inputs[1].type.shape[-1],
+        "parts": parts,
+        "zipped": zipped,
+        "store": store,
+        "load": load,
+        "stats": stats,
+        "top": top,
+        "experts": printer.arg(first.inputs[2]) if top else None,
+    }
+    name = "_".join(["zip" if zipped else "linear", *dict.fromkeys(p.format.name for p in parts), f"k{extra['k']}", f"n{sum(p.n for p in parts)}"])
+    return Bound("linear", name, printer.args, first.output.type.shape[0], extra)
+
+
+def _load(root: Op, printer: Printer, top: int) -> str:
+    """Input element j of `row`; with experts, `row` counts (token, choice) pairs."""
+    x = root.inputs[0]
+    if not top:
+        return printer.element(x, reindex(("j",), (root.inputs[1].type.shape[-1],), row_shape(x)))
+    if len(x.type.shape) == 2:
+        return printer.element(x, ("j",), f"(row / {top})")
+    return printer.element(x, (f"row % {top}", "j"), f"(row / {top})")
+
+
+def _store(value: Value, root: Op, printer: Printer, top: int) -> str:
+    """The statement that writes column n of the region's output `value`."""
+    n, shape = root.inputs[1].type.shape[-2], row_shape(value)
+    row, index, here = ("row", ("n",), (n,)) if not top else (f"(row / {top})", (f"row % {top}", "n"), (top, n))
+    expression = printer.element(value, reindex(index, here, shape), row)
+    target = printer.arg(value, written=True)
+    return f"{target.name}[(size_t){row} * {n * max(top, 1)} + {flat(index, here)}] = {expression};"
+
+
+def _roots_of(value: Value, region: Op, roots: list[Op]) -> set[Op]:
+    producers = {v: op for op in region.body.ops for v in op.outputs}
+    found, stack = set(), [value]
+    while stack:
+        op = producers.get(stack.pop())
+        if op in roots:
+            found.add(op)
+        elif op:
+            stack.extend(op.inputs)
+    return found
+
+
+KERNEL = KernelSpec("linear", ROOTS, bind)
