@@ -1,0 +1,37 @@
+// What kernels need from HIP and CUDA, declared here: clang compiles them with no vendor header. __HIP__: AMD, else PTX.
+#pragma once
+#define __global__ __attribute__((global))
+#define __device__ __attribute__((device))
+#define __shared__ __attribute__((shared))
+#define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
+#define HFC_FUNCTION static __device__ inline __attribute__((always_inline))
+
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef __INT64_TYPE__ int64_t;
+typedef __UINT64_TYPE__ uint64_t;
+typedef __SIZE_TYPE__ size_t;
+
+#if defined(__HIP__)
+HFC_FUNCTION int hfc_thread() { return (int)__builtin_amdgcn_workitem_id_x(); }
+HFC_FUNCTION int hfc_block_x() { return (int)__builtin_amdgcn_workgroup_id_x(); }
+HFC_FUNCTION int hfc_block_y() { return (int)__builtin_amdgcn_workgroup_id_y(); }
+HFC_FUNCTION int hfc_block_z() { return (int)__builtin_amdgcn_workgroup_id_z(); }
+
+// All threads of the block arrive, and see each other's LDS and global writes.
+HFC_FUNCTION void hfc_barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+#else
+HFC_FUNCTION int hfc_thread() { return __nvvm_read_ptx_sreg_tid_x(); }
+HFC_FUNCTION int hfc_block_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
+HFC_FUNCTION int hfc_block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
+HFC_FUNCTION int hfc_block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
+HFC_FUNCTION void hfc_barrier() { __syncthreads(); }
+#endif
