@@ -1,0 +1,163 @@
+"""Calls and operators of the model language on tensors -> ops of the IR."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hfc.base.diagnostics import HfcError, Span, unknown
+from hfc.formats.recipe import apply
+from hfc.frontend.evaluate import show
+from hfc.ir.build import GraphBuilder
+from hfc.ir.graph import SOURCES, Value
+from hfc.ir.ops import OPS, definition
+
+TENSOR_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A state as the language sees it: the op that carries it on takes it as an operand and does not return it."""
+
+    value: Value
+
+
+class Operations:
+    """Appends ops to a graph. A name is an IR op or one of a few functions composed of them."""
+
+    def __init__(self, builder: GraphBuilder):
+        self.builder = builder
+        self._composed: dict[str, Callable[..., Any]] = {
+            "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
+            "llama3_divisors": llama3_divisors,
+        }  # fmt: skip
+        self.names = (*self._composed, *(kind for kind in OPS if kind not in (*SOURCES, "kernel")))
+
+    def call(self, name: str, arguments: list, keywords: Mapping[str, Any], span: Span) -> Any:
+        """One result, or the list of results; the new value of a state is recorded and not returned."""
+        if name in self._composed:
+            return self._call_composed(name, arguments, keywords, span)
+        spec = definition(name)
+        operands = _operands(name)
+        bound = _bind(name, (*operands, *spec.attrs), arguments, keywords, span)
+        inputs = [_tensor(name, n, bound.pop(n), span) for n in operands if n in bound]
+        attrs = {n: _plain(name, n, value, span) for n, value in bound.items()}
+        results = self.builder.op(name, *inputs, span=span, **attrs)
+        if not isinstance(results, tuple):
+            return results
+        kept = [r for at, r in enumerate(results) if not spec.state or at != spec.state[1]]
+        return kept[0] if len(kept) == 1 else kept
+
+    def arithmetic(self, operator: str, left: Any, right: Any, span: Span) -> Value:
+        """A tensor and a number, or two tensors."""
+        if operator not in TENSOR_OPERATORS:
+            raise HfcError(f"tensors have no operator {operator!r}; they have + - * /", span)
+        if isinstance(left, Value) and isinstance(right, Value):
+            return self.call(TENSOR_OPERATORS[operator], [left, right], {}, span)
+        tensor, number = (left, right) if isinstance(left, Value) else (right, left)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise HfcError(f"cannot compute {_shown(left)} {operator} {_shown(right)}", span)
+        if operator == "/" and (tensor is right or number == 0):
+            raise HfcError(f"cannot compute {_shown(left)} / {_shown(right)}", span)
+        if operator == "-":
+            minuend = tensor if tensor is left else self.call("neg", [tensor], {}, span)
+            return self.call("shift", [minuend, -number if tensor is left else number], {}, span)
+        kind, by = {"+": ("shift", number), "*": ("scale", number), "/": ("scale", 1 / number if number else 0)}[operator]
+        return self.call(kind, [tensor, by], {}, span)
+
+    def _call_composed(self, name: str, arguments: list, keywords: Mapping[str, Any], span: Span) -> Any:
+        function = self._composed[name]
+        parameters = {n: p for n, p in inspect.signature(function).parameters.items() if n != "span"}
+        bound = _bind(name, tuple(parameters), arguments, keywords, span)
+        for parameter in parameters.values():
+            if parameter.default is parameter.empty and parameter.name not in bound:
+                raise HfcError(f"{name} takes ({', '.join(parameters)}); {parameter.name} is missing", span)
+        return function(**bound, span=span)
+
+    def _attention(self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, *, span: Span) -> Value:
+        """Write k and v into the cache, then attend causally: kv_append and attend."""
+        if not isinstance(kv, Handle):
+            raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
+        cache = self.call("kv_append", [kv, k, v], {}, span)
+        return self.call("attend", [q, cache, scale, window, softcap], {}, span)
+
+    def _flatten(self, x: Any, *, span: Span) -> Value:
+        """[T, a, b] -> [T, a * b]"""
+        sizes = _tensor("flatten", "x", x, span).type.shape[1:]
+        return self.call("reshape", [x, [math.prod(sizes)]], {}, span)
+
+    def _rope_table(self, rotary: Any, theta: Any, divisors: Any = 1, *, span: Span) -> Value:
+        """cos | sin of position * theta ** (-2j / rotary) / divisors[j], f32 [C, rotary].
+
+        divisors: a number, a list of rotary / 2 numbers, or a weight (llama.cpp's rope_freqs)."""
+        if not isinstance(rotary, int) or not isinstance(theta, (int, float)):
+            raise HfcError(f"rope_table takes a size and a number, found {_shown(rotary)} and {_shown(theta)}", span)
+        if isinstance(divisors, (list, tuple)) and len(divisors) != rotary // 2:
+            raise HfcError(f"rope_table: {len(divisors)} divisors, expected {rotary // 2}", span)
+        if isinstance(divisors, Value):
+            source = next(op for op in self.builder.graph.ops if divisors in op.outputs)
+            if source.kind != "weight":
+                raise HfcError("rope_table: divisors must be a number, a list or a weight", span)
+            recipe = apply("rope_table", source.attrs["recipe"], rotary=rotary, theta=float(theta))
+        else:
+            extra = {} if divisors == 1 else {"divisors": _plain("rope_table", "divisors", divisors, span)}
+            recipe = apply("rope_table", rotary=rotary, theta=float(theta), **extra)
+        return self.builder.const(recipe, ("C", rotary), span)
+
+
+def llama3_divisors(
+    rotary: int, theta: float, factor: float, low: float, high: float, original: int, *, span: Span
+) -> tuple[float, ...]:
+    """Llama 3.1's RoPE scaling: long waves are slowed by `factor`, short ones kept, those between blended.
+
+    original: the context of pre-training; waves longer than original / low and shorter than original / high are the ends."""
+    divisors = []
+    for j in range(rotary // 2):
+        waves = original * theta ** (-2 * j / rotary) / (2 * math.pi)  # how often the wave fits into the original context
+        blend = min(max((waves - low) / (high - low), 0.0), 1.0)
+        divisors.append(1 / ((1 - blend) / factor + blend))
+    return tuple(divisors)
+
+
+@functools.cache
+def _operands(kind: str) -> tuple[str, ...]:
+    parameters = inspect.signature(definition(kind).meaning).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
+def _bind(function: str, names: tuple[str, ...], arguments: list, keywords: Mapping[str, Any], span: Span) -> dict[str, Any]:
+    """Names -> values: keywords first, the other values fill what is left, in order."""
+    for key in keywords:
+        if key not in names:
+            raise unknown(f"argument of {function}", key, names, span)
+    free = [n for n in names if n not in keywords]
+    if len(arguments) > len(free):
+        raise HfcError(f"{function} takes ({', '.join(names)}), got {len(arguments) + len(keywords)} values", span)
+    return {**dict(zip(free, arguments)), **keywords}
+
+
+def _tensor(function: str, name: str, value: Any, span: Span) -> Value:
+    if isinstance(value, Handle):
+        return value.value
+    if isinstance(value, Value):
+        return value
+    raise HfcError(f"{function}: {name} must be a tensor, found {_shown(value)}", span)
+
+
+def _plain(function: str, name: str, value: Any, span: Span) -> Any:
+    """An attribute: numbers, strings and tuples of them."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(function, name, item, span) for item in value)
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise HfcError(f"{function}: {name} must be a number, found {_shown(value)}", span)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Handle):
+        return f"the state {value.value.type}"
+    return str(value.type) if isinstance(value, Value) else show(value)

@@ -1,0 +1,165 @@
+"""A checkpoint's config (config.json or GGUF metadata) -> the model's settings. No key is dropped silently."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hfc.base.diagnostics import HfcError
+from hfc.frontend import syntax
+from hfc.frontend.evaluate import Absent, Scope, names_in, show
+
+# Keys that say nothing about the mathematics of any model, so that no model file needs to name them.
+BOOKKEEPING = (
+    "architectures", "model_type", "transformers_version", "_name_or_path", "auto_map", "dtype", "torch_dtype",
+    "*_token_id", "*_token_index", "use_cache", "initializer_range", "vision_config", "language_model_only",
+)  # fmt: skip
+GGUF_BOOKKEEPING = ("general.*", "tokenizer.*", "GGUF.*", "split.*", "quantize.*")
+FILE_NAMES = {"hf": "config.json", "gguf": "the GGUF metadata"}
+
+
+def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the text model: `text_config` is entered where there is one; keys beside it stand in for missing ones."""
+    inner = config.get("text_config")
+    if not isinstance(inner, Mapping):
+        return dict(config)
+    return {**{key: value for key, value in config.items() if key != "text_config"}, **inner}
+
+
+def settings_of(model: syntax.ModelSyntax, config: Mapping[str, Any], source: str, checkpoint: Any = None) -> dict[str, Any]:
+    """The model's own names -> values, plus the token ids that the checkpoint declares.
+
+    source: "hf" (config.json) or "gguf" (metadata with full keys). checkpoint: an inventory for `shape("tensor")`.
+    Raises HfcError for missing, unexpected or unknown keys.
+    """
+    arch = str(config.get("general.architecture", ""))
+    block = _block(model, source, arch)
+    if source == "hf":
+        keys = text_config(config)
+    else:
+        keys = {k.removeprefix(arch + "."): v for k, v in config.items() if not _matches(k, GGUF_BOOKKEEPING)}
+    _check_keys(block, keys, source)
+    scope = _ConfigScope(keys, source, checkpoint, config)
+    for setting in block.settings:
+        for name in setting.names:
+            scope.settings[name] = scope.setting(setting)
+    for condition in block.requires:
+        scope.require(condition)
+    return {**_token_ids(config, keys, source), **scope.settings}
+
+
+def _block(model: syntax.ModelSyntax, source: str, arch: str) -> syntax.Config:
+    blocks = [block for block in model.configs if block.source == source]
+    for block in blocks:
+        if source == "hf" or arch in block.names:
+            return block
+    expected = " or ".join(name for block in blocks for name in block.names) or f"a `config {source}` block in {model.file}"
+    raise HfcError(f"model {model.name} does not describe {source} {arch or 'checkpoints'}; expected {expected}", model.span)
+
+
+def _token_ids(config: Mapping[str, Any], keys: Mapping[str, Any], source: str) -> dict[str, Any]:
+    if source == "hf":
+        return {key: value for key, value in keys.items() if key.endswith("_token_id")}
+    prefix = "tokenizer.ggml."
+    return {k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix) and k.endswith("_token_id")}
+
+
+def _check_keys(block: syntax.Config, keys: Mapping[str, Any], source: str) -> None:
+    """Every key must be used, asserted or ignored by the block. A null value counts as absent."""
+    used = names_in([s.value for s in block.settings]) + names_in(block.requires)
+    ignored = block.ignored + (BOOKKEEPING if source == "hf" else ())
+    for key in _leaves(keys):
+        related = any(key == u or key.startswith(u + ".") or u.startswith(key + ".") for u in used)
+        if not related and not any(_matches(prefix, ignored) for prefix in _prefixes(key)):
+            near = difflib.get_close_matches(key, used, n=1)
+            raise HfcError(
+                f"{FILE_NAMES[source]} has the key {key!r}, which the model file does not mention",
+                block.span,
+                f"did you mean {key!r} where {near[0]!r} stands?" if near else "use it, require its value, or add it to `ignore` if harmless",
+            )
+
+
+def _leaves(keys: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in keys.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield prefix + key
+
+
+def _prefixes(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+
+
+def _matches(key: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+class _ConfigScope(Scope):
+    """Names are the index of a per-layer list, settings made above, then config keys."""
+
+    def __init__(self, keys: Mapping[str, Any], source: str, checkpoint: Any, config: Mapping[str, Any]):
+        self.settings: dict[str, Any] = {}
+        self._keys = keys
+        self._source = source
+        self._checkpoint = checkpoint
+        self._config = config
+        self._index: dict[str, int] = {}
+
+    def setting(self, setting: syntax.Setting) -> Any:
+        if setting.index is None:
+            return self._value(setting)
+        layers = self.settings.get("layers")
+        if not isinstance(layers, int):
+            raise HfcError("a per-layer list needs `layers = ...` above it", setting.span)
+        values = []
+        for layer in range(layers):
+            self._index = {setting.index: layer}
+            values.append(self._value(setting))
+        self._index = {}
+        return values
+
+    def require(self, condition: syntax.Expression) -> None:
+        if self.evaluate(condition):
+            return
+        found = {name: self._or_null(syntax.Name(name, condition.span)) for name in names_in(condition)}
+        shown = ", ".join(f"{name} is {show(value)}" for name, value in found.items()) or "it is never true"
+        raise HfcError(f"{FILE_NAMES[self._source]} does not fit this model: {shown}", condition.span)
+
+    def name(self, node: syntax.Name) -> Any:
+        for known in (self._index, self.settings):
+            if node.name in known:
+                return known[node.name]
+        value: Any = self._keys
+        if self._source == "gguf":
+            value = self._keys.get(node.name)
+        else:
+            for part in node.name.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
+        if value is None:
+            near = difflib.get_close_matches(node.name, [*_leaves(self._keys), *self.settings], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else None
+            raise Absent(f"{FILE_NAMES[self._source]} has no key {node.name!r}, which the model needs", node.span, hint)
+        return value
+
+    def call(self, node: syntax.Call) -> Any:
+        if isinstance(node.function, syntax.Name) and node.function.name == "shape":
+            return self._tensor_shape(node)
+        return super().call(node)
+
+    def _tensor_shape(self, node: syntax.Call) -> list[int]:
+        name = self.evaluate(node.arguments[0]) if len(node.arguments) == 1 else None
+        if not isinstance(name, str):
+            raise HfcError('shape takes the name of one tensor: shape("token_embd.weight")', node.span)
+        if self._checkpoint is None or name not in self._checkpoint.names():
+            raise Absent(f"the checkpoint has no tensor {name!r}, whose shape the model needs", node.span)
+        return list(self._checkpoint.info(name).shape)
+
+    def _value(self, setting: syntax.Setting) -> Any:
+        value = self.evaluate(setting.value)
+        if isinstance(value, list) and setting.index is None:
+            return tuple(value)
+        return value

@@ -1,0 +1,139 @@
+"""Expressions of the model language -> Python numbers, strings, lists; scopes add weights or IR values on top."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from hfc.base.diagnostics import HfcError, Span
+from hfc.frontend import syntax
+
+ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
+    "%": operator.mod, "**": operator.pow,
+}  # fmt: skip
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "in": lambda item, items: item in items,
+}  # fmt: skip
+FUNCTIONS: dict[str, Callable[..., Any]] = {"int": int, "sqrt": math.sqrt, "min": min, "max": max, "len": len}
+LOGICAL = ("and", "or", "not", *COMPARISONS)
+
+
+class Absent(HfcError):
+    """A config key or a tensor that is not there; `or` goes on to its right side."""
+
+
+class Scope:
+    """Evaluates expressions. A subclass says what names, calls and operators on its own values mean."""
+
+    def name(self, node: syntax.Name) -> Any:
+        raise NotImplementedError
+
+    def call(self, node: syntax.Call) -> Any:
+        if isinstance(node.function, syntax.Name) and node.function.name in FUNCTIONS:
+            return self._arithmetic(FUNCTIONS[node.function.name], [self.evaluate(a) for a in node.arguments], node.span)
+        raise HfcError("only " + ", ".join(FUNCTIONS) + " may be called here", node.span)
+
+    def text(self, node: syntax.Literal) -> Any:
+        return node.value
+
+    def unary(self, node: syntax.Unary, value: Any) -> Any:
+        if node.operator == "not":
+            return not value
+        return self._arithmetic(operator.neg, [value], node.span)
+
+    def binary(self, node: syntax.Binary, left: Any, right: Any) -> Any:
+        function = ARITHMETIC.get(node.operator) or COMPARISONS[node.operator]
+        return self._arithmetic(function, [left, right], node.span)
+
+    def index(self, node: syntax.Index) -> Any:
+        value, items = self.evaluate(node.value), [self.evaluate(i) for i in node.items]
+        if not isinstance(value, (list, tuple)) or len(items) != 1 or not isinstance(items[0], int):
+            raise HfcError("only a list can be indexed, by one whole number", node.span)
+        if not 0 <= items[0] < len(value):
+            raise HfcError(f"index {items[0]} is outside of a list of {len(value)}", node.span)
+        return value[items[0]]
+
+    def evaluate(self, node: syntax.Expression) -> Any:
+        return getattr(self, "_" + type(node).__name__.lower())(node)
+
+    def _literal(self, node: syntax.Literal) -> Any:
+        return self.text(node) if isinstance(node.value, str) else node.value
+
+    def _name(self, node: syntax.Name) -> Any:
+        return self.name(node)
+
+    def _call(self, node: syntax.Call) -> Any:
+        return self.call(node)
+
+    def _index(self, node: syntax.Index) -> Any:
+        return self.index(node)
+
+    def _listof(self, node: syntax.ListOf) -> list:
+        return [self.evaluate(item) for item in node.items]
+
+    def _choice(self, node: syntax.Choice) -> Any:
+        return self.evaluate(node.then if self.evaluate(node.condition) else node.otherwise)
+
+    def _unary(self, node: syntax.Unary) -> Any:
+        return self.unary(node, self.evaluate(node.operand))
+
+    def _binary(self, node: syntax.Binary) -> Any:
+        if node.operator == "and":
+            return bool(self.evaluate(node.left) and self.evaluate(node.right))
+        if node.operator == "or":
+            if is_condition(node.left):
+                return bool(self.evaluate(node.left) or self.evaluate(node.right))
+            left = self._or_null(node.left)
+            return self.evaluate(node.right) if left is None else left
+        compares_null = node.operator in ("==", "!=") and isinstance(node.right, syntax.Literal) and node.right.value is None
+        left = self._or_null(node.left) if compares_null else self.evaluate(node.left)
+        return self.binary(node, left, self.evaluate(node.right))
+
+    def _slice(self, node: syntax.Slice) -> Any:
+        raise HfcError("a slice has meaning only behind a weight's name in a weight table", node.span)
+
+    def _or_null(self, node: syntax.Expression) -> Any:
+        try:
+            return self.evaluate(node)
+        except Absent:
+            return None
+
+    def _arithmetic(self, function: Callable[..., Any], values: list, span: Span) -> Any:
+        try:
+            return function(*values)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            shown = ", ".join(map(show, values))
+            raise HfcError(f"cannot compute this from {shown}: {error}", span) from None
+
+
+def is_condition(node: syntax.Expression) -> bool:
+    """Does `or` behind this mean logic (a comparison, not, and, or of such), not "if it is missing, then"?"""
+    if isinstance(node, syntax.Binary) and node.operator == "or":
+        return is_condition(node.left)
+    return isinstance(node, (syntax.Binary, syntax.Unary)) and node.operator in LOGICAL
+
+
+def show(value: Any) -> str:
+    """A value as the language writes it."""
+    if isinstance(value, (bool, type(None))):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(show, value)) + "]"
+    return str(value)
+
+
+def names_in(node: Any) -> list[str]:
+    """All names that an expression mentions, evaluated or not."""
+    if isinstance(node, syntax.Name):
+        return [node.name]
+    if isinstance(node, (tuple, list)):
+        return [name for item in node for name in names_in(item)]
+    if isinstance(node, (syntax.Unary, syntax.Binary, syntax.Choice, syntax.ListOf, syntax.Slice, syntax.Index, syntax.Call)):
+        return [name for item in vars(node).values() for name in names_in(item)]
+    return []

@@ -1,0 +1,158 @@
+"""One column of a weight table -> a recipe: strings name checkpoint tensors, arithmetic and slices say what becomes of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hfc.base.diagnostics import HfcError, Span, unknown
+from hfc.formats.recipe import Recipe, apply, tensor
+from hfc.frontend import syntax
+from hfc.frontend.evaluate import Absent, Scope, show
+
+HF_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
+LAYER_PREFIX = {"hf": "layers.{}.", "gguf": "blk.{}."}
+COMPUTED = "f32"  # the format of a recipe that calculates
+
+
+class TensorInfo(Protocol):
+    format: str
+    shape: tuple[int, ...]
+
+
+class Inventory(Protocol):
+    """What building a graph needs to know of a checkpoint."""
+
+    def names(self) -> Iterable[str]: ...
+
+    def info(self, name: str) -> TensorInfo: ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A recipe and what it yields; shape and format are None while no checkpoint tells them."""
+
+    recipe: Recipe
+    shape: tuple[int, ...] | None = None
+    format: str | None = None
+
+    def computed(self, op: str, **params: Any) -> "Piece":
+        return Piece(apply(op, self.recipe, **params), self.shape, COMPUTED)
+
+
+class SettingScope(Scope):
+    """Names are the layer's index and the settings; strings are strings. For shapes and conditions."""
+
+    def __init__(self, settings: Mapping[str, Any], index: Mapping[str, int]):
+        self._names: dict[str, Any] = {**settings, **index}
+
+    def name(self, node: syntax.Name) -> Any:
+        if node.name not in self._names:
+            raise unknown("setting", node.name, self._names, node.span)
+        return self._names[node.name]
+
+    def fill(self, text: str, span: Span) -> str:
+        """The text with {name} replaced by the value of a setting, the layer or the expert."""
+        return re.sub(r"\{(\w+)\}", lambda match: str(self.name(syntax.Name(match[1], span))), text)
+
+
+class RecipeScope(SettingScope):
+    """Strings are tensors. layer: None for weights of the whole model."""
+
+    def __init__(self, settings: Mapping[str, Any], index: Mapping[str, int], source: str, checkpoint: Inventory | None):
+        super().__init__(settings, index)
+        self._conditions = SettingScope(settings, index)
+        self._source = source
+        self._checkpoint = checkpoint
+        layer = "".join(LAYER_PREFIX[source].format(i) for i in index.values())
+        self._prefixes = [p + layer for p in (HF_PREFIXES if source == "hf" else ("",))]
+
+    def text(self, node: syntax.Literal) -> Piece:
+        text = self.fill(node.value, node.span)
+        names = [text[1:]] if text.startswith("/") else [prefix + text for prefix in self._prefixes]
+        if self._checkpoint is None:
+            return Piece(tensor(names[0]))
+        for name in names:
+            if name in self._checkpoint:
+                info = self._checkpoint.info(name)
+                return Piece(tensor(name), tuple(info.shape), info.format)
+        raise Absent(f"the checkpoint has no tensor {names[0]!r}", node.span)
+
+    def call(self, node: syntax.Call) -> Any:
+        function = node.function.name if isinstance(node.function, syntax.Name) else ""
+        if function == "stack" and len(node.arguments) == 2:
+            return self._stack(node)
+        if function == "exp" and len(node.arguments) == 1:
+            return self._piece(node.arguments[0]).computed("exp")
+        if function == "half_split" and len(node.arguments) == 2:
+            piece = self._piece(node.arguments[0])
+            heads = self._conditions.evaluate(node.arguments[1])
+            return Piece(apply("half_split", piece.recipe, heads=heads), piece.shape, piece.format)
+        raise HfcError("a weight is made by stack(e in n, x), half_split(x, heads), exp(x), slices and arithmetic", node.span)
+
+    def unary(self, node: syntax.Unary, value: Any) -> Any:
+        if isinstance(value, Piece) and node.operator == "-":
+            return value.computed("neg")
+        return super().unary(node, value)
+
+    def binary(self, node: syntax.Binary, left: Any, right: Any) -> Any:
+        if not isinstance(left, Piece) and not isinstance(right, Piece):
+            return super().binary(node, left, right)
+        piece, number = (left, right) if isinstance(left, Piece) else (right, left)
+        if isinstance(number, Piece) or node.operator not in ("+", "*"):
+            raise HfcError("a weight can be shifted by a number or multiplied with one; do the rest in the graph", node.span)
+        return piece.computed("add" if node.operator == "+" else "mul", c=number)
+
+    def index(self, node: syntax.Index) -> Any:
+        value = self.evaluate(node.value)
+        if not isinstance(value, Piece):
+            return self._conditions.index(node)
+        for axis, part in enumerate(node.items):
+            value = self._slice_axis(value, axis, part)
+        return value
+
+    def _choice(self, node: syntax.Choice) -> Any:
+        return self.evaluate(node.then if self._conditions.evaluate(node.condition) else node.otherwise)
+
+    def _piece(self, node: syntax.Expression) -> Piece:
+        value = self.evaluate(node)
+        if not isinstance(value, Piece):
+            raise HfcError(f"expected a tensor, found {show(value)}", node.span)
+        return value
+
+    def _slice_axis(self, piece: Piece, axis: int, part: syntax.Expression) -> Piece:
+        if not isinstance(part, syntax.Slice):
+            raise HfcError("a weight is cut by slices: [start:stop] or [:, start:stop]", part.span)
+        if part.start is None and part.stop is None:
+            return piece
+        start = self._conditions.evaluate(part.start) if part.start else 0
+        size = piece.shape[axis] if piece.shape is not None and axis < len(piece.shape) else None
+        stop = self._conditions.evaluate(part.stop) if part.stop else size
+        if stop is None:
+            raise HfcError("write the end of this slice: the size of the tensor is not known without a checkpoint", part.span)
+        if not 0 <= start < stop or (size is not None and stop > size):
+            raise HfcError(f"slice {start}:{stop} does not fit axis {axis} of {piece.recipe}, which has {size}", part.span)
+        shape = piece.shape and (*piece.shape[:axis], stop - start, *piece.shape[axis + 1 :])
+        return Piece(apply("rows", piece.recipe, axis=axis, start=start, stop=stop), shape, piece.format)
+
+    def _stack(self, node: syntax.Call) -> Piece:
+        """stack(e in n, x): x for e = 0 .. n-1, as a new first axis."""
+        over, item = node.arguments
+        if not (isinstance(over, syntax.Binary) and over.operator == "in" and isinstance(over.left, syntax.Name)):
+            raise HfcError('stack needs a variable and a count: stack(e in experts, "experts.{e}.weight")', over.span)
+        pieces = []
+        for element in range(self._conditions.evaluate(over.right)):
+            self._names[over.left.name] = element
+            pieces.append(self._piece(item))
+        del self._names[over.left.name]
+        first = pieces[0]
+        for piece in pieces:
+            if (piece.shape, piece.format) != (first.shape, first.format):
+                raise HfcError(
+                    f"stack: {first.recipe} is {first.format}{list(first.shape)}, {piece.recipe} is {piece.format}{list(piece.shape)}",
+                    node.span,
+                )
+        shape = first.shape and (len(pieces), *first.shape)
+        return Piece(apply("stack", *(p.recipe for p in pieces)), shape, first.format)

@@ -1,0 +1,161 @@
+"""Weight tables + settings + a checkpoint's inventory -> for each weight: format, shape and the recipe that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hfc.base.diagnostics import HfcError, Span, unknown
+from hfc.formats import FORMATS
+from hfc.formats.recipe import Recipe
+from hfc.frontend import syntax
+from hfc.frontend.evaluate import Absent, show
+from hfc.frontend.recipes import COMPUTED, HF_PREFIXES, Inventory, Piece, RecipeScope, SettingScope
+
+
+@dataclass(frozen=True)
+class Weight:
+    """name: unique in the graph, e.g. "layers.3.q_proj". format: of the stored blocks, f32 where the recipe calculates."""
+
+    name: str
+    format: str
+    shape: tuple[int, ...]
+    recipe: Recipe
+    span: Span
+
+
+class _Tensors:
+    """An inventory with a fast membership test."""
+
+    def __init__(self, inventory: Inventory):
+        self.names = frozenset(inventory.names())
+        self.info = inventory.info
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+
+class WeightTable:
+    """All weights of one model with one config. Weights are resolved when the graph first reads them."""
+
+    def __init__(
+        self, model: syntax.ModelSyntax, settings: Mapping[str, Any], source: str, checkpoint: Inventory | None, default_format: str
+    ):
+        self._model = model
+        self._settings = settings
+        self._source = source
+        self._tensors = _Tensors(checkpoint) if checkpoint is not None else None
+        self._default_format = default_format
+        self._rows: dict[str, list[tuple[syntax.Weights, syntax.Row]]] = {}
+        for table in model.weights:
+            for row in table.rows:
+                for name in row.names:
+                    self._add(name, table, row)
+        self._found: dict[tuple[str, int | None], Weight | None] = {}
+        self._by_content: dict[tuple, Weight] = {}
+
+    def _add(self, name: str, table: syntax.Weights, row: syntax.Row) -> None:
+        others = self._rows.setdefault(name, [])
+        for other, first in others:
+            if None in (table.where, other.where) or table.index != other.index:
+                raise HfcError(f"weight {name} is declared twice", row.span, f"first in line {first.span.line}")
+        others.append((table, row))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._rows)
+
+    def index_variable(self, name: str) -> str | None:
+        """The variable that says which layer's weight `name` means; None for a weight of the whole model."""
+        return self._rows[name][0][0].index
+
+    def resolve(self, name: str, layer: int | None, span: Span) -> Weight | None:
+        """The weight, or None where its table says null. Raises HfcError if the checkpoint lacks or contradicts it."""
+        if (name, layer) not in self._found:
+            self._found[name, layer] = self._resolve(name, layer, span)
+        return self._found[name, layer]
+
+    def check_all_read(self) -> None:
+        """Every tensor of the checkpoint must have been read, or be ignored by the model file."""
+        if self._tensors is None:
+            return
+        read = {tensor for weight in self._by_content.values() for tensor in weight.recipe.tensors()}
+        ignored = self._ignored()
+        unread = sorted(t for t in self._tensors.names - read if not any(fnmatchcase(t, pattern) for pattern in ignored))
+        if unread:
+            more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+            raise HfcError(
+                f"the checkpoint has the tensor {unread[0]!r}{more}, which model {self._model.name} does not read",
+                self._model.span,
+                "is it another variant of the model? A harmless tensor belongs into `weights ignore`",
+            )
+
+    def _ignored(self) -> list[str]:
+        scope, patterns = SettingScope(self._settings, {}), []
+        for node in self._model.ignored_tensors[self._source]:
+            if not isinstance(node, syntax.Literal) or not isinstance(node.value, str):
+                raise HfcError("`weights ignore` takes strings", node.span)
+            text = scope.fill(node.value, node.span)
+            prefixes = HF_PREFIXES if self._source == "hf" and not text.startswith("/") else ("",)
+            patterns += [prefix + text.removeprefix("/") for prefix in prefixes]
+        return patterns
+
+    def _resolve(self, name: str, layer: int | None, span: Span) -> Weight | None:
+        table, row = self._row(name, layer, span)
+        index = {table.index: layer} if table.index else {}
+        sizes = SettingScope(self._settings, index)
+        if row.alias and sizes.evaluate(row.alias_if):
+            if row.alias not in self._rows:
+                raise unknown("weight", row.alias, self._rows, row.span)
+            return self.resolve(row.alias, layer, row.span)
+        shape = tuple(_size(sizes, node) for node in row.shape)
+        if not row.columns[self._source]:
+            raise HfcError(f"weight {name} has no {self._source} name", row.span, "write it, or null where there is none")
+        scope = RecipeScope(self._settings, index, self._source, self._tensors)
+        piece = self._evaluate(scope, name, shape, row)
+        if piece is None:
+            return None
+        format = self._format(row, piece, shape)
+        weight = Weight(name if layer is None else f"layers.{layer}.{name}", format, shape, piece.recipe, row.span)
+        return self._by_content.setdefault((piece.recipe, format, shape), weight)
+
+    def _evaluate(self, scope: RecipeScope, name: str, shape: tuple[int, ...], row: syntax.Row) -> Piece | None:
+        """The weight's expression, checked against the declared shape.
+
+        Axes of size 1 do not count: conv1d.weight is [channels, 1, taps] in HF and [channels, taps] in GGUF."""
+        node = row.columns[self._source][row.names.index(name)]
+        try:
+            piece = scope.evaluate(node)
+        except Absent as error:
+            raise HfcError(f"weight {name} {list(shape)}: {error.message}", error.span, error.hint) from None
+        if piece is not None and not isinstance(piece, Piece):
+            raise HfcError(f"weight {name}: this is {show(piece)}, not a tensor", node.span)
+        if piece and piece.shape is not None and [n for n in piece.shape if n != 1] != [n for n in shape if n != 1]:
+            raise HfcError(f"weight {name}: {piece.recipe} is {list(piece.shape)} in the checkpoint, expected {list(shape)}", node.span)
+        return piece
+
+    def _row(self, name: str, layer: int | None, span: Span) -> tuple[syntax.Weights, syntax.Row]:
+        for table, row in self._rows[name]:
+            if table.where is None or SettingScope(self._settings, {table.index: layer}).evaluate(table.where):
+                return table, row
+        where = self._rows[name][0][0].where.span
+        raise HfcError(f"layer {layer} has no weight {name}", span, f"line {where.line} declares it with: {where.text.strip()}")
+
+    def _format(self, row: syntax.Row, piece: Piece, shape: tuple[int, ...]) -> str:
+        if row.format not in (None, COMPUTED):
+            raise HfcError(f"a weight is declared as f32 or left in the checkpoint's format, not {row.format}", row.span)
+        found = piece.format or self._default_format
+        if found not in FORMATS:
+            hint = "supported: " + ", ".join(FORMATS)
+            raise HfcError(f"{piece.recipe} is stored as {found}, which is not supported", row.span, hint)
+        is_vector = sum(n != 1 for n in shape) <= 1  # a few bytes: not worth a format of its own
+        return COMPUTED if row.format or is_vector else found
+
+
+def _size(scope: SettingScope, node: syntax.Expression) -> int:
+    size = scope.evaluate(node)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise HfcError(f"a size must be a whole number above 0, found {show(size)}", node.span)
+    return size
