@@ -1,0 +1,110 @@
+"""Chat messages to the prompt text that a checkpoint's own template makes of them.
+
+The Jinja environment is the one that transformers gives templates: sandboxed, trimmed blocks, `raise_exception`,
+`strftime_now`, `tojson` without HTML escapes, loop controls and the `generation` block.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.sandbox
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.tokenizer import Tokenizer
+from hfc.runtime.tokenizer_json import json_beside
+
+Message = Mapping[str, str]  # {"role": "user", "content": "..."}
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A parsed template with the texts of the begin and end tokens, which templates may print."""
+
+    template: jinja2.Template
+    bos: str = ""
+    eos: str = ""
+
+    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
+        """The prompt text; encode it with parse_special=True and frame=False."""
+        try:
+            return self.template.render(
+                messages=list(messages),
+                add_generation_prompt=add_generation_prompt,
+                bos_token=self.bos,
+                eos_token=self.eos,
+                tools=None,
+                documents=None,
+                **variables,
+            )
+        # A template runs as Python: what its expressions raise on messages that it does not expect comes through.
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise HfcError(
+                f"the checkpoint's chat template refuses these messages: {error}",
+                hint="change the messages (some templates take no system message), or use --raw to skip the template",
+            ) from error
+
+
+def chat_template(source: str | None, tokenizer: Tokenizer) -> ChatTemplate:
+    """Parse a template's text; None means that the checkpoint has none."""
+    if not source:
+        raise HfcError(
+            "the checkpoint has no chat template",
+            hint="use --raw to continue a text as it stands (base models know nothing else)",
+        )
+    try:
+        template = _environment().from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise HfcError(f"the checkpoint's chat template is not valid Jinja: line {error.lineno}: {error.message}") from error
+    return ChatTemplate(template, tokenizer.token_text(tokenizer.bos), tokenizer.token_text(tokenizer.eos))
+
+
+def template_of_folder(folder: Path) -> str | None:
+    """chat_template.jinja, else the entry of tokenizer_config.json (a text, or a list with one named "default")."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    found = json_beside(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(found, list):
+        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+        return named.get("default")
+    return found
+
+
+def template_of_gguf(metadata: Mapping[str, Any]) -> str | None:
+    return metadata.get("tokenizer.chat_template")
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}...{% endgeneration %}` marks the assistant's part for training; here it is only its body."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(value: Any, ensure_ascii=False, indent=None, separators=None, sort_keys=False) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str):
+    raise jinja2.TemplateError(message)

@@ -1,0 +1,175 @@
+"""A prompt to text: chunked prefill, then one token a step, until something says stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.sampler import Sampler, Sampling
+from hfc.runtime.tokenizer import Tokenizer
+from hfc.step import Segment, Step
+
+
+class Model(Protocol):
+    """A loaded plan. States live inside; a segment at position 0 starts its slot afresh.
+
+    vocab: logits a row.  context: positions a slot can hold.  max_rows: most rows of one step.
+    """
+
+    vocab: int
+    context: int
+    max_rows: int
+
+    def forward(self, step: Step) -> np.ndarray:
+        """Logits of the rows that the step asks for, f32 [R, vocab]; R may be 0."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """prompt: token ids.  stop_texts end the text and are not part of it.  max_tokens: None runs until the context ends."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None
+    stop_texts: tuple[str, ...] = ()
+    slot: int = 0
+
+
+@dataclass
+class Statistics:
+    """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" while running."""
+
+    prompt_tokens: int
+    tokens: list[int] = field(default_factory=list)
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    reason: str = ""
+
+    @property
+    def prefill_tok_s(self) -> float:
+        return self.prompt_tokens / self.prefill_s if self.prefill_s else 0.0
+
+    @property
+    def decode_tok_s(self) -> float:
+        """The first token comes from the prefill's logits, so it is not counted."""
+        return max(0, len(self.tokens) - 1) / self.decode_s if self.decode_s else 0.0
+
+
+class Generation:
+    """One answer. Iterate over it for pieces of text; `statistics` is current at any time, also after an interruption."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, request: Request):
+        check_prompt(model, request.prompt)
+        self.statistics = Statistics(len(request.prompt))
+        self._model = model
+        self._request = request
+        self._stop_ids = tokenizer.stop_ids
+        self._text = tokenizer.stream()
+        self._gate = StopTexts(request.stop_texts)
+        self._sampler = Sampler(request.sampling, request.prompt)
+
+    def __iter__(self) -> Iterator[str]:
+        statistics, limit = self.statistics, self._request.max_tokens
+        logits = self._prefill()
+        while True:
+            if limit is not None and len(statistics.tokens) >= limit:
+                statistics.reason = "max tokens"
+                break
+            token = self._sampler.choose(logits)
+            statistics.tokens.append(token)
+            if token in self._stop_ids:
+                statistics.reason = "end"
+                break
+            if piece := self._gate.push(self._text.push(token)):
+                yield piece
+            if self._gate.is_closed:
+                statistics.reason = "stop text"
+                return
+            if statistics.prompt_tokens + len(statistics.tokens) > self._model.context:
+                statistics.reason = "context full"
+                break
+            if limit is None or len(statistics.tokens) < limit:
+                logits = self._decode(token)
+        if rest := self.rest():
+            yield rest
+
+    def rest(self) -> str:
+        """Text that was held back in case a stop text or a character went on. Call it once, after an interruption."""
+        return self._gate.push(self._text.close()) + self._gate.close()
+
+    def _prefill(self) -> np.ndarray:
+        start = time.perf_counter()
+        logits = prefill(self._model, self._request.prompt, self._request.slot)
+        self.statistics.prefill_s = time.perf_counter() - start
+        return logits
+
+    def _decode(self, token: int) -> np.ndarray:
+        start = time.perf_counter()
+        position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
+        logits = self._model.forward(Step.single([token], position, self._request.slot))[0]
+        self.statistics.decode_s += time.perf_counter() - start
+        return logits
+
+
+def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:
+    """Refuse what cannot run before anything runs."""
+    if not prompt:
+        raise HfcError("the prompt is empty: it has no tokens", hint="give at least one word")
+    if len(prompt) > model.context:
+        raise HfcError(
+            f"the prompt has {len(prompt)} tokens; the context holds {model.context}",
+            hint="shorten the prompt, or compile with a larger --ctx",
+        )
+    largest = max(prompt)
+    if largest >= model.vocab or min(prompt) < 0:
+        raise HfcError(f"the prompt has token {largest}; the model's vocabulary has {model.vocab} tokens")
+
+
+def prefill(model: Model, prompt: tuple[int, ...], slot: int = 0) -> np.ndarray:
+    """Run a prompt from position 0 in chunks of max_rows; the logits of its last token, f32 [vocab]."""
+    for start in range(0, len(prompt), model.max_rows):
+        chunk = np.asarray(prompt[start : start + model.max_rows], np.int32)
+        is_last = start + len(chunk) == len(prompt)
+        wanted = np.array([len(chunk) - 1] if is_last else [], np.int32)
+        logits = model.forward(Step(chunk, (Segment(slot, 0, len(chunk), start),), wanted))
+    return logits[0]
+
+
+class StopTexts:
+    """Lets text through until one of `stops` appears; holds back an ending that may become one."""
+
+    def __init__(self, stops: tuple[str, ...]):
+        self._stops = tuple(s for s in stops if s)
+        self._held = ""
+        self.is_closed = False
+
+    def push(self, text: str) -> str:
+        """The text that may be shown now."""
+        if self.is_closed:
+            return ""
+        self._held += text
+        found = [i for i in (self._held.find(s) for s in self._stops) if i >= 0]
+        if found:
+            self.is_closed = True
+            out, self._held = self._held[: min(found)], ""
+            return out
+        keep = max((_overlap(self._held, s) for s in self._stops), default=0)
+        cut = len(self._held) - keep
+        out, self._held = self._held[:cut], self._held[cut:]
+        return out
+
+    def close(self) -> str:
+        """The text that was held back."""
+        out, self._held = self._held, ""
+        return out
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest ending of `text` that begins `stop`, in characters."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

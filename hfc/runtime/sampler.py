@@ -1,0 +1,111 @@
+"""Logits of one row to a token.
+
+Order: repeat, frequency and presence penalties; then, if temperature is 0, the largest logit (the lowest id of equals);
+else top-k, top-p, min-p on the probabilities at temperature 1, and a draw from what is left at the temperature asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose. Values that switch a filter off: top_k 0, top_p 1, min_p 0, penalties 1, 0 and 0.
+
+    repeat_window: how many of the latest tokens (of the prompt too) the penalties look at.  seed: None draws a fresh one.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repeat_window: int = 64
+    seed: int | None = None
+
+    def __post_init__(self):
+        for name, (is_valid, wanted) in _LIMITS.items():
+            value = getattr(self, name)
+            if not is_valid(value):
+                raise HfcError(f"{name.replace('_', '-')} is {value}; it must be {wanted}")
+
+
+_LIMITS = {
+    "temperature": (lambda v: 0 <= v < float("inf"), "0 (greedy) or more"),
+    "top_k": (lambda v: v >= 0, "0 (off) or more"),
+    "top_p": (lambda v: 0 < v <= 1, "above 0 and at most 1 (off)"),
+    "min_p": (lambda v: 0 <= v <= 1, "between 0 (off) and 1"),
+    "repeat_penalty": (lambda v: 0 < v < float("inf"), "above 0 (1 is off)"),
+    "frequency_penalty": (np.isfinite, "a number (0 is off)"),
+    "presence_penalty": (np.isfinite, "a number (0 is off)"),
+    "repeat_window": (lambda v: v >= 0, "0 or more tokens"),
+    "seed": (lambda v: v is None or v >= 0, "0 or more"),
+}
+
+
+class Sampler:
+    """One sequence's chooser: keeps its random numbers and the latest tokens."""
+
+    def __init__(self, sampling: Sampling, prompt: Iterable[int] = ()):
+        self._sampling = sampling
+        self._random = np.random.default_rng(sampling.seed)
+        self._latest = deque(prompt, maxlen=sampling.repeat_window)
+
+    def choose(self, logits: np.ndarray) -> int:
+        """The next token of f32 logits [vocab]; remembers it."""
+        logits = penalize(logits, self._latest, self._sampling)
+        if np.isnan(logits).any() or not np.isfinite(logits.max()):
+            raise HfcError(
+                "the model gave logits that are not numbers",
+                hint="the weights may be damaged; compare with: hfc logits MODEL --device interpret",
+            )
+        if self._sampling.temperature == 0:
+            token = int(np.argmax(logits))
+        else:
+            tokens, probabilities = distribution(logits, self._sampling)
+            token = int(tokens[np.searchsorted(np.cumsum(probabilities)[:-1], self._random.random(), side="right")])
+        self._latest.append(token)
+        return token
+
+
+def penalize(logits: np.ndarray, latest: Iterable[int], sampling: Sampling) -> np.ndarray:
+    """logit / repeat (or * repeat below 0) - count * frequency - presence, for each token in `latest`."""
+    counts = Counter(latest)
+    off = sampling.repeat_penalty == 1 and sampling.frequency_penalty == 0 and sampling.presence_penalty == 0
+    if off or not counts:
+        return logits
+    tokens = np.fromiter(counts.keys(), np.int64)
+    times = np.fromiter(counts.values(), np.float32)
+    old = logits[tokens]
+    new = np.where(old > 0, old / sampling.repeat_penalty, old * sampling.repeat_penalty)
+    out = logits.copy()
+    out[tokens] = new - times * sampling.frequency_penalty - sampling.presence_penalty
+    return out
+
+
+def distribution(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens that pass the filters, most probable first, and their probabilities (f64, sum 1)."""
+    count = min(sampling.top_k or len(logits), len(logits))
+    tokens = np.argpartition(-logits, count - 1)[:count] if count < len(logits) else np.arange(len(logits))
+    tokens = tokens[np.lexsort((tokens, -logits[tokens]))]
+    kept = logits[tokens].astype(np.float64)
+    plain = _softmax(kept)
+    # top-p keeps the token that crosses the sum, so at least one stays.
+    keep = np.cumsum(plain) - plain < sampling.top_p
+    keep &= plain >= sampling.min_p * plain[0]
+    tokens, kept = tokens[keep], kept[keep]
+    return tokens, _softmax(kept / sampling.temperature)
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max())
+    return e / e.sum()

@@ -1,0 +1,133 @@
+"""GGUF metadata (`tokenizer.ggml.*`) to a Tokenizer. Keys and token types: the GGUF specification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sentencepiece
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+
+from hfc.base.diagnostics import HfcError, unknown
+from hfc.runtime.pretokenizers import PreTokenizer, pre_tokenizer
+from hfc.runtime.sentencepiece_proto import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, model_proto
+from hfc.runtime.tokenizer import Tokenizer, stop_ids_of
+from hfc.runtime.tokenizer_library import SPACE, HuggingFaceCore, SentencePieceCore
+
+KEY = "tokenizer.ggml."
+# A newer file may name more ends than "eos": end of turn, end of message.
+_STOP_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that a GGUF file describes. Arrays may be lists or numpy arrays."""
+    kind = metadata.get(KEY + "model")
+    if kind is None:
+        raise HfcError(f"the GGUF file has no tokenizer: key {KEY}model is missing", hint="use a file with a vocabulary")
+    if kind not in _KINDS:
+        raise unknown("GGUF tokenizer model", kind, _KINDS)
+    tokens = _strings(metadata, "tokens")
+    types = _numbers(metadata, "token_type", len(tokens), NORMAL)
+    special = {i: tokens[i] for i, t in enumerate(types) if t in (CONTROL, UNKNOWN)}
+    return _KINDS[kind](metadata, tokens, types, special)
+
+
+def _byte_level_bpe(metadata: Mapping[str, Any], tokens: list[str], types: Sequence[int], special: dict[int, str]) -> Tokenizer:
+    rule = pre_tokenizer(metadata.get(KEY + "pre", "default"))
+    vocab = {text: i for i, text in enumerate(tokens)}
+    library = tokenizers.Tokenizer(models.BPE(vocab, _merges(metadata, vocab), ignore_merges=rule.whole_words))
+    library.pre_tokenizer = _pre_tokenizer(rule)
+    library.decoder = decoders.ByteLevel()
+    if rule.nfc:
+        library.normalizer = normalizers.NFC()
+    library.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special.values() if t])
+    found_anywhere = [tokens[i] for i, t in enumerate(types) if t == USER_DEFINED and tokens[i]]
+    library.add_tokens([AddedToken(t, normalized=False, special=False) for t in found_anywhere])
+    return _finish(metadata, HuggingFaceCore(library, byte_level=True), len(tokens), special, rule.add_bos, False)
+
+
+def _sentencepiece_bpe(
+    metadata: Mapping[str, Any], tokens: list[str], types: Sequence[int], special: dict[int, str]
+) -> Tokenizer:
+    scores = _numbers(metadata, "scores", len(tokens), 0.0)
+    # sentencepiece wants exactly one unknown piece; files mark none (Gemma) or every padding token (Phi 3) as such.
+    types = [UNUSED if t == UNKNOWN else t for t in types]
+    types[_token_id(metadata, "unknown_token_id", len(tokens)) or 0] = UNKNOWN
+    # llama.cpp's converter spells the spaces of user-defined tokens as spaces; sentencepiece wants its own mark.
+    pieces = [t.replace(" ", SPACE) if k == USER_DEFINED else t for t, k in zip(tokens, types)]
+    add_space = bool(metadata.get(KEY + "add_space_prefix", True))
+    library = sentencepiece.SentencePieceProcessor()
+    try:
+        library.LoadFromSerializedProto(model_proto(pieces, scores, types, add_space))
+    except RuntimeError as error:
+        raise HfcError(f"the GGUF file's SentencePiece vocabulary is not valid: {error}") from error
+    core = SentencePieceCore(library, special)
+    return _finish(metadata, core, len(tokens), special, add_bos=True, strip_space=add_space)
+
+
+_KINDS = {"gpt2": _byte_level_bpe, "llama": _sentencepiece_bpe}
+
+
+def _finish(metadata, core, vocab: int, special: dict[int, str], add_bos: bool, strip_space: bool) -> Tokenizer:
+    ids = [_token_id(metadata, key, vocab) for key in _STOP_KEYS]
+    return Tokenizer(
+        core=core,
+        vocab=vocab,
+        special=special,
+        bos=_token_id(metadata, "bos_token_id", vocab),
+        eos=ids[0],
+        add_bos=bool(metadata.get(KEY + "add_bos_token", add_bos)),
+        add_eos=bool(metadata.get(KEY + "add_eos_token", False)),
+        stop_ids=stop_ids_of(special, *ids),
+        strip_space=strip_space,
+    )
+
+
+def _pre_tokenizer(rule: PreTokenizer) -> pre_tokenizers.PreTokenizer:
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rule.patterns]
+    return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _merges(metadata: Mapping[str, Any], vocab: Mapping[str, int]) -> list[tuple[str, str]]:
+    """`"left right"` strings as pairs. Each side and the two together must be tokens: the library would panic."""
+    pairs = []
+    for text in _strings(metadata, "merges"):
+        left, _, right = text.partition(" ")
+        if left not in vocab or right not in vocab or left + right not in vocab:
+            raise HfcError(
+                f"the GGUF file's {KEY}merges has {text!r}, which does not join two tokens of the vocabulary into a third",
+                hint="the file is damaged or was converted wrongly; fetch it again",
+            )
+        pairs.append((left, right))
+    return pairs
+
+
+def _strings(metadata: Mapping[str, Any], name: str) -> list[str]:
+    values = metadata.get(KEY + name)
+    if values is None or isinstance(values, str) or not all(isinstance(v, str) for v in values):
+        found = "is missing" if values is None else "is not a list of strings"
+        raise HfcError(f"the GGUF file's {KEY}{name} {found}", hint="use a file with a complete vocabulary")
+    try:
+        "".join(values).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise HfcError(f"the GGUF file's {KEY}{name} has text that is not UTF-8", hint="the file is damaged") from error
+    return list(values)
+
+
+def _numbers(metadata: Mapping[str, Any], name: str, count: int, default: float) -> Sequence:
+    values = metadata.get(KEY + name)
+    if values is None:
+        return [default] * count
+    if len(values) != count:
+        raise HfcError(f"the GGUF file's {KEY}{name} has {len(values)} entries; {KEY}tokens has {count}")
+    return [*map(type(default), values)]
+
+
+def _token_id(metadata: Mapping[str, Any], name: str, vocab: int) -> int | None:
+    value = metadata.get(KEY + name)
+    if value is None:
+        return None
+    if not 0 <= int(value) < vocab:
+        raise HfcError(f"the GGUF file's {KEY}{name} is {value}, outside the vocabulary of {vocab} tokens")
+    return int(value)

@@ -1,0 +1,83 @@
+"""The two libraries behind a `Tokenizer`: Hugging Face `tokenizers` (BPE) and Google's `sentencepiece`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import sentencepiece
+import tokenizers
+
+SPACE = "\u2581"  # sentencepiece writes a space as this character
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def byte_level_alphabet() -> dict[str, int]:
+    """The characters that stand for bytes in byte-level BPE (GPT-2's table): visible Latin-1 as itself, the rest from
+    U+0100 on."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [b for b in range(256) if b not in visible]
+    return {chr(b): b for b in visible} | {chr(0x100 + i): b for i, b in enumerate(hidden)}
+
+
+_ALPHABET = byte_level_alphabet()
+
+
+def byte_level_bytes(piece: str) -> bytes:
+    """Bytes of a byte-level BPE piece; a piece with other characters is plain text (an added token)."""
+    try:
+        return bytes([_ALPHABET[c] for c in piece])
+    except KeyError:
+        return piece.encode("utf-8")
+
+
+def sentencepiece_bytes(piece: str) -> bytes:
+    """Bytes of a sentencepiece piece, `<0x0A>` being one byte."""
+    match = _BYTE_TOKEN.fullmatch(piece)
+    return bytes([int(match[1], 16)]) if match else piece.replace(SPACE, " ").encode("utf-8")
+
+
+class HuggingFaceCore:
+    """`tokenizers.Tokenizer`; `byte_level` says how its pieces spell bytes."""
+
+    def __init__(self, library: tokenizers.Tokenizer, byte_level: bool):
+        self._library = library
+        self._bytes = byte_level_bytes if byte_level else sentencepiece_bytes
+        added = {i: t.content for i, t in library.get_added_tokens_decoder().items()}
+        self._added = {i: text.encode("utf-8") if byte_level else sentencepiece_bytes(text) for i, text in added.items()}
+
+    def encode(self, text: str, parse_special: bool) -> list[int]:
+        self._library.encode_special_tokens = not parse_special
+        return self._library.encode(text, add_special_tokens=False).ids
+
+    def bytes_of(self, token: int) -> bytes:
+        if token in self._added:
+            return self._added[token]
+        piece = self._library.id_to_token(token) if token >= 0 else None
+        return b"" if piece is None else self._bytes(piece)
+
+
+class SentencePieceCore:
+    """`sentencepiece.SentencePieceProcessor`, which never finds control tokens in text: they are cut out before."""
+
+    def __init__(self, library: sentencepiece.SentencePieceProcessor, special: Mapping[int, str]):
+        self._library = library
+        self._special = {text: i for i, text in special.items()}
+        longest_first = sorted(self._special, key=len, reverse=True)
+        self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
+
+    def encode(self, text: str, parse_special: bool) -> list[int]:
+        if not parse_special or self._cut is None:
+            return self._library.encode(text)
+        ids: list[int] = []
+        for i, part in enumerate(self._cut.split(text)):
+            if i % 2:
+                ids.append(self._special[part])
+            elif part:
+                ids += self._library.encode(part)
+        return ids
+
+    def bytes_of(self, token: int) -> bytes:
+        if not 0 <= token < self._library.vocab_size():
+            return b""
+        return sentencepiece_bytes(self._library.id_to_piece(token))
