@@ -99,9 +99,9 @@ def distribution(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np
     tokens = tokens[np.lexsort((tokens, -logits[tokens]))]
     kept = logits[tokens].astype(np.float64)
     plain = _softmax(kept)
-    # top-p keeps the token that crosses the sum, so at least one stays.
-    keep = np.cumsum(plain) - plain < sampling.top_p
-    keep &= plain >= sampling.min_p * plain[0]
+    keep = plain >= sampling.min_p * plain[0]
+    if sampling.top_p < 1:  # a sum that rounds to 1 must not cut the tail when the filter is off
+        keep &= np.cumsum(plain) - plain < sampling.top_p  # the token that crosses the sum stays
     tokens, kept = tokens[keep], kept[keep]
     return tokens, _softmax(kept / sampling.temperature)
 
