@@ -109,7 +109,7 @@ class BlockFormat:
                 value = np.multiply(number.reshape(-1, *out.shape[1:]), scale[:, :, None], out=out[part])
                 if low is not None:
                     value += low[:, :, None]
-        return out.reshape(*raw.shape[:-1], -1) if raw.size else out.reshape(*raw.shape[:-1], 0)
+        return out.reshape(*raw.shape[:-1], raw.shape[-1] // self.block_bytes * self.block)
 
     def decompose(self, raw: np.ndarray) -> Decomposed:
         """uint8 [..., row_bytes(K)] -> codes, scales and minimums, for a packer. Plain formats have no codes."""

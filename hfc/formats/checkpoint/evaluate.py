@@ -44,8 +44,8 @@ def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData
         return _tensor(checkpoint, params["name"])
     args = [evaluate(arg, checkpoint, context) for arg in recipe.args]
     if recipe.op == "rope_table":
-        divisors = args[0].f32() if args else None
-        return _from_f32(rope_table(context, divisors=divisors, **params))
+        divisors = {"divisors": args[0].f32()} if args else {}
+        return _from_f32(rope_table(context, **params, **divisors))
     if recipe.op not in OPERATIONS:
         raise unknown("recipe operation", recipe.op, [*OPERATIONS, "tensor", "rope_table"])
     return OPERATIONS[recipe.op](recipe, args, params)

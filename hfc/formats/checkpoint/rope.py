@@ -44,20 +44,21 @@ def rope_table(
     rotary: int,
     theta: float,
     kind: str = "default",
-    divisors: np.ndarray | None = None,
+    divisors: np.ndarray | tuple[float, ...] | float | None = None,
     **scaling: Any,
 ) -> np.ndarray:
     """f32 [context, rotary]: cos of pair j in column j, its sin in column rotary / 2 + j.
 
-    divisors: f32 [rotary / 2] by which frequencies are divided (GGUF's rope_freqs.weight).  A parameter that is None
-    takes its default; parameters of other kinds are errors.
+    divisors: one number, or f32 [rotary / 2], by which frequencies are divided (GGUF's rope_freqs.weight).
+    scaling: the parameters of `kind`; None takes the default, parameters of other kinds are errors.
     """
     if rotary <= 0 or rotary % 2 or theta <= 0:
         raise HfcError(f"rope_table: rotary={rotary}, theta={theta}: rotary must be even and both positive")
     frequencies, attention_factor = FREQUENCIES[_known_kind(kind)](rotary, theta, _parameters(kind, scaling))
     if divisors is not None:
-        if divisors.shape != (rotary // 2,):
-            raise HfcError(f"rope_table: {divisors.shape} frequency divisors, [{rotary // 2}] are expected")
+        divisors = np.asarray(divisors, np.float32)
+        if divisors.shape not in ((), (rotary // 2,)):
+            raise HfcError(f"rope_table: frequency divisors {list(divisors.shape)}, [{rotary // 2}] are expected")
         frequencies = frequencies / divisors
     angles = np.arange(context, dtype=np.float32)[:, None] * frequencies.astype(np.float32)  # [C, rotary / 2]
     table = np.empty((context, rotary), np.float32)
