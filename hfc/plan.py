@@ -6,6 +6,7 @@ A bundle file (.hfp) is an uncompressed zip: `manifest.json` and one file per co
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -73,7 +74,10 @@ class Kernel:
 @dataclass(frozen=True)
 class Launch:
     """One kernel with its pointers, in order. A pointer is "buffer:name", "weight:name", "const:name", "state:name" or
-    "state:name.plane".  grid: expressions in T, R, G.  bytes, flops: {"fixed": per step, "row": per row}, from the types."""
+    "state:name.plane".  grid: expressions in T, R, G.
+
+    bytes, flops: what the types say it must move and compute, per "step", "row", "segment" and "context" (per row and
+    token of context)."""
 
     kernel: str
     pointers: tuple[str, ...]
@@ -93,6 +97,7 @@ class Plan:
     context: int
     slots: int
     max_rows: int
+    max_outputs: int
     vocab: int
     arena_bytes: int
     logits: str
@@ -123,48 +128,63 @@ class Bundle:
     plans: dict[str, Plan]
     files: dict[str, bytes]
 
-    def save(self, path: str | Path) -> None:
-        """Write the bundle whole or not at all: an older file stays when the disk is full."""
-        path = Path(path)
+    def pack(self) -> bytes:
+        """The bundle as the bytes of its file."""
         manifest = {
             "version": BUNDLE_VERSION,
             "model": self.model,
             "plans": {arch: _to_json(plan) for arch, plan in self.plans.items()},
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()},
         }
-        handle, temporary = tempfile.mkstemp(dir=path.parent if path.parent.exists() else None, prefix=f".{path.name}.")
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("manifest.json", json.dumps(manifest))
+            for name, data in self.files.items():
+                archive.writestr(name, data)
+        return out.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the bundle whole or not at all: an older file stays when the disk is full."""
+        path = Path(path)
+        temporary = None
         try:
-            with os.fdopen(handle, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr("manifest.json", json.dumps(manifest, indent=1))
-                for name, data in self.files.items():
-                    archive.writestr(name, data)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            with os.fdopen(handle, "wb") as out:
+                out.write(self.pack())
             os.replace(temporary, path)
         except OSError as error:
             raise HfcError(f"{path}: cannot write the bundle: {error.strerror}; what stood there before is unchanged") from error
         finally:
-            if os.path.exists(temporary):
+            if temporary and os.path.exists(temporary):
                 os.unlink(temporary)
 
 
 def load_bundle(path: str | Path) -> Bundle:
-    """Read and check a bundle: version and the hash of every file. Raises HfcError."""
-    path = Path(path)
+    """Read and check a bundle file. Raises HfcError."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise HfcError(f"{path}: cannot read the bundle: {error.strerror}") from error
+    return read_bundle(data, str(path))
+
+
+def read_bundle(data: bytes, name: str) -> Bundle:
+    """Check version and the hash of every file. `name` is for messages."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             manifest = json.loads(archive.read("manifest.json"))
             version = manifest.get("version") if isinstance(manifest, dict) else None
             if version != BUNDLE_VERSION:
-                raise HfcError(f"{path}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint="compile it again")
-            files = {name: archive.read(name) for name in manifest["files"]}
-    except FileNotFoundError as error:
-        raise HfcError(f"{path}: no such bundle") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise HfcError(f"{path}: not a bundle, or a damaged one ({error})", hint="compile it again") from error
-    for name, data in files.items():
-        found = hashlib.sha256(data).hexdigest()
-        if found != manifest["files"][name]:
-            raise HfcError(f"{path}: {name} has hash {found[:12]}, the manifest says {manifest['files'][name][:12]}", hint="compile it again")
-    return Bundle(manifest["model"], {arch: _plan(data) for arch, data in manifest["plans"].items()}, files)
+                raise HfcError(f"{name}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint="compile it again")
+            files = {file: archive.read(file) for file in manifest["files"]}
+            plans = {arch: _plan(record) for arch, record in manifest["plans"].items()}
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
+        raise HfcError(f"{name}: not a bundle, or a damaged one ({error})", hint="compile it again") from error
+    for file, content in files.items():
+        found = hashlib.sha256(content).hexdigest()
+        if found != manifest["files"][file]:
+            raise HfcError(f"{name}: {file} has hash {found[:12]}, the manifest says {manifest['files'][file][:12]}", hint="compile it again")
+    return Bundle(manifest["model"], plans, files)
 
 
 def _to_json(plan: Plan) -> dict:
@@ -194,3 +214,9 @@ def _plan(data: dict) -> Plan:
             "programs": launches,
         }
     )
+
+
+def pointer_table(plan: Plan) -> list[str]:
+    """Every pointer of the plan once, in order of first use: what the launch tape's indices mean."""
+    launches = (launch for program in plan.programs.values() for launch in program)
+    return list(dict.fromkeys(pointer for launch in launches for pointer in launch.pointers))

@@ -40,3 +40,25 @@ class Step:
     def positions(self) -> np.ndarray:
         """Absolute position of every row, i32 [T]."""
         return np.concatenate([np.arange(s.position, s.position + s.rows, dtype=np.int32) for s in self.segments])
+
+    def encode(self, max_rows: int, out: np.ndarray | None = None) -> np.ndarray:
+        """The device-side step buffer, i32 [4 + 8 * max_rows]: counts, tokens, positions, slots, output rows, segments.
+
+        Kernels read everything that changes from step to step from here; max_rows is a constant of the plan.
+        """
+        buffer = np.zeros(step_words(max_rows), np.int32) if out is None else out
+        rows, outputs = len(self.tokens), len(self.output_rows)
+        assert rows <= max_rows, f"{rows} rows in a plan for {max_rows}"
+        buffer[:4] = rows, len(self.segments), outputs, 0
+        tokens, positions, slots, picked = (buffer[4 + i * max_rows : 4 + (i + 1) * max_rows] for i in range(4))
+        tokens[:rows], positions[:rows], picked[:outputs] = self.tokens, self.positions, self.output_rows
+        segments = buffer[4 + 4 * max_rows :].reshape(-1, 4)
+        for i, s in enumerate(self.segments):
+            slots[s.row : s.row + s.rows] = s.slot
+            segments[i] = s.slot, s.row, s.rows, s.position
+        return buffer
+
+
+def step_words(max_rows: int) -> int:
+    """i32 words of the step buffer."""
+    return 4 + 8 * max_rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from hfc.backend.index import Index, flat, group, reindex
+from hfc.backend.index import Index, Shape, flat, group, reindex
 from hfc.backend.spec import Arg, Stat
 from hfc.formats import weight_format
 from hfc.ir.graph import Op, Value
@@ -73,9 +73,9 @@ class Printer:
         trailing = index[len(index) - len(axes) :] if axes else ()
         return self.element(operand, tuple("0" if n == 1 else e for n, e in zip(axes, trailing)), row)
 
-    def load(self, value: Value, index: Index, row: str) -> str:
-        """Read a region input: row-major, rows outermost; weights and tables have no rows."""
-        pointer, shape = self.arg(value), row_shape(value)
+    def load(self, value: Value, index: Index, row: str, shape: Shape | None = None) -> str:
+        """Read a region input, seen in `shape`: row-major, rows outermost; weights and tables have no rows."""
+        pointer, shape = self.arg(value), shape or row_shape(value)
         place = flat(index, shape)
         if is_row_value(value):
             stride = math.prod(shape)
@@ -95,7 +95,9 @@ class Printer:
 
     def _reshape(self, op: Op, value: Value, index: Index, row: str) -> str:
         source = op.inputs[0]
-        return self.element(source, reindex(index, row_shape(value), row_shape(source)), row)
+        if source in self.leaves or source in self.producers:
+            return self.element(source, reindex(index, row_shape(value), row_shape(source)), row)
+        return self.load(source, index, row, row_shape(value))  # memory is flat: no index arithmetic
 
     def _split(self, op: Op, value: Value, index: Index, row: str) -> str:
         start = sum(op.attrs["sizes"][: op.outputs.index(value)])

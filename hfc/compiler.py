@@ -1,0 +1,142 @@
+"""The compiler, whole: a model on disk in, a bundle with a plan for each arch out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hfc.backend import gpu
+from hfc.backend.emit import emit
+from hfc.backend.host import plan as host
+from hfc.base.cache import cached, key_of
+from hfc.base.diagnostics import HfcError
+from hfc.formats import kv_format
+from hfc.formats.checkpoint import Checkpoint, open_checkpoint
+from hfc.frontend.build import build_graph
+from hfc.frontend.model import Model, find_model, load_model, model_type_of
+from hfc.ir.graph import Graph
+from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
+from hfc.plan import Bundle, Plan, read_bundle
+from hfc.target.arch import ARCHS, Arch, find_arch
+
+DEFAULT_CONTEXT = 4096  # tokens, or fewer if the model has fewer
+MAX_ROWS = 512
+MAX_OUTPUTS = 32
+PACKAGE = Path(__file__).parent
+
+After = Callable[[str, Graph], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is compiled: the description, the config behind it, and the weights if there are any."""
+
+    model: Model
+    config: Mapping[str, Any]
+    kind: str  # "hf" | "gguf"
+    checkpoint: Checkpoint | None
+    path: Path
+
+    def graph(self, taps: Sequence[str] = ()) -> Graph:
+        return build_graph(self.model, self.config, self.kind, self.checkpoint, taps=taps)
+
+    @property
+    def context_limit(self) -> int:
+        """The longest context that the model was made for, in tokens."""
+        settings = self.model.settings(self.config, self.kind, self.checkpoint)
+        return int(settings.get("context", DEFAULT_CONTEXT))
+
+
+def open_source(source: str | Path, weights: str | Path | None = None) -> Source:
+    """source: an HF folder, a GGUF file, a config.json, or a .hfm with `weights` (a checkpoint or a config) beside it."""
+    source = Path(source)
+    if source.suffix == ".hfm":
+        if weights is None:
+            raise HfcError(f"{source}: a model description alone has no sizes", hint="add --weights with a checkpoint or a config.json")
+        config, kind, checkpoint, path = _open_weights(Path(weights))
+        return Source(load_model(source), config, kind, checkpoint, path)
+    config, kind, checkpoint, path = _open_weights(Path(weights or source))
+    return Source(find_model(model_type_of(config, kind)), config, kind, checkpoint, path)
+
+
+def _open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:
+    """A folder or file with tensors, or a config alone."""
+    config = path if path.suffix == ".json" else path / "config.json"
+    if path.suffix == ".json" or (config.exists() and not any(path.glob("*.safetensors*"))):
+        try:
+            return json.loads(config.read_text()), "hf", None, path
+        except (OSError, ValueError) as error:
+            raise HfcError(f"{config}: cannot be read as JSON: {error}") from error
+    checkpoint = open_checkpoint(path)
+    return checkpoint.config, checkpoint.kind, checkpoint, path
+
+
+def compile_model(
+    source: str | Path,
+    archs: Sequence[str],
+    weights: str | Path | None = None,
+    kv: str | None = None,
+    ctx: int | None = None,
+    max_rows: int | None = None,
+    slots: int = 1,
+    print_after: After | None = None,
+) -> Bundle:
+    """A plan for each arch ("all": every one). An equal compilation done before comes from the cache."""
+    opened = open_source(source, weights)
+    names = list(ARCHS) if list(archs) == ["all"] else list(archs)
+    chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots) for name in names]
+    make = lambda: _compile(opened, chosen, print_after).pack()  # noqa: E731
+    data = make() if print_after else cached(_key(opened, chosen), ".hfp", make).read_bytes()
+    return read_bundle(data, "cached bundle")
+
+
+def settings_for(
+    opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1
+) -> Settings:
+    """Every choice resolved. kv: one format, or "k/v"."""
+    limit = opened.context_limit
+    context = ctx or min(DEFAULT_CONTEXT, limit)
+    if not 0 < context <= limit:
+        raise HfcError(f"context {context}: {opened.path} was made for at most {limit} tokens", hint=f"--ctx {limit} or less")
+    k_format, _, v_format = (kv or "f16").partition("/")
+    kv_format(k_format), kv_format(v_format or k_format)
+    rows = min(max_rows or MAX_ROWS, context)
+    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format or k_format)
+
+
+def _compile(opened: Source, chosen: list[Settings], print_after: After | None) -> Bundle:
+    graph = opened.graph()
+    plans: dict[str, Plan] = {}
+    files: dict[str, bytes] = {}
+    for settings in chosen:
+        fused = run_passes(graph, settings, after=print_after)
+        backend = host if settings.arch.kind == "host" else gpu
+        plan, made = backend.build(emit(fused, settings, backend.MATRIX_LAYOUT), settings)
+        plans[settings.arch.name] = plan
+        files.update(made)
+    model = {"name": graph.name, "kind": opened.kind, "weights": str(opened.path.resolve()), "context": opened.context_limit}
+    return Bundle(model, plans, files)
+
+
+def _key(opened: Source, chosen: list[Settings]) -> str:
+    """Everything that the bundle depends on."""
+    tensors = [opened.checkpoint.info(n) for n in opened.checkpoint.names()] if opened.checkpoint else []
+    inventory = "\n".join(f"{t.name} {t.format} {t.shape}" for t in tensors)
+    config = json.dumps({k: v for k, v in opened.config.items() if not k.startswith("tokenizer.")}, sort_keys=True, default=str)
+    settings = "\n".join(map(repr, chosen)) + (host.cpu_features() if any(s.arch.kind == "host" for s in chosen) else "")
+    return key_of(package_digest(), opened.model.path.read_text(), config, inventory, settings, str(opened.path.resolve()))
+
+
+@cache
+def package_digest() -> str:
+    """A hash of hfc itself: a changed compiler compiles again."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".j2", ".h", ".lark", ".c", ".csv")):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""The host device: memory of this process, kernels and launch tape in one shared library, one C call a step."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import numpy as np
+
+from hfc.base.cache import cached
+from hfc.base.diagnostics import HfcError
+from hfc.formats.checkpoint import Checkpoint
+from hfc.plan import Bundle, Plan, pointer_table
+from hfc.runtime.memory import address, allocate
+from hfc.runtime.weights import Progress, load_const, load_weights
+from hfc.step import Step, step_words
+
+
+class HostModel:
+    """A plan for the host with its weights loaded and its threads waiting."""
+
+    def __init__(
+        self, bundle: Bundle, plan: Plan, checkpoint: Checkpoint, threads: int | None = None, progress: Progress | None = None
+    ):
+        self.plan = plan
+        self.vocab, self.context, self.slots = plan.vocab, plan.context, plan.slots
+        self.max_rows, self.max_outputs = plan.max_rows, plan.max_outputs
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self._memory = self._allocate(checkpoint, progress)
+        self._step = np.zeros(step_words(plan.max_rows), np.int32)
+        self._library = _open_library(bundle, plan)
+        table = pointer_table(plan)
+        addresses = (ctypes.c_void_p * len(table))(*(self._address(p) for p in table))
+        self._tape = self._library.hfc_create(self.threads, addresses, len(table))
+        if not self._tape:
+            raise HfcError("the host device could not start: out of memory")
+
+    def forward(self, step: Step) -> np.ndarray:
+        """Run one step; returns a copy of the logits, f32 [R, vocab]."""
+        if len(step.output_rows) > self.max_outputs:
+            raise HfcError(f"{len(step.output_rows)} rows of logits asked for, the plan holds {self.max_outputs}")
+        step.encode(self.max_rows, self._step)
+        self._library.hfc_step(self._tape, self._step.ctypes.data)
+        logits = self._memory[f"buffer:{self.plan.logits}"].view(np.float32)
+        rows = len(step.output_rows)
+        return logits[: rows * self.vocab].reshape(rows, self.vocab).copy()
+
+    def state(self, name: str, plane: str = "") -> np.ndarray:
+        """The bytes of a state plane, uint8 [slots, ...]."""
+        return self._memory[f"state:{name}" + (f".{plane}" if plane else "")].reshape(self.slots, -1)
+
+    def close(self) -> None:
+        """Stop the threads. The model cannot run afterwards."""
+        if self._tape:
+            self._library.hfc_destroy(self._tape)
+            self._tape = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_tape", None):
+            self.close()
+
+    def _allocate(self, checkpoint: Checkpoint, progress: Progress | None) -> dict[str, np.ndarray]:
+        plan, memory = self.plan, {}
+        arena = allocate(plan.arena_bytes)
+        for buffer in plan.buffers:
+            memory[f"buffer:{buffer.name}"] = arena[buffer.offset :]
+        for state in plan.states:
+            for plane, nbytes in state.planes.items():
+                memory[f"state:{state.name}" + (f".{plane}" if plane else "")] = allocate(nbytes * plan.slots)
+        for const in plan.consts:
+            memory[f"const:{const.name}"] = load_const(const, checkpoint, plan.context)
+        for name, raw in load_weights(plan, checkpoint, progress).items():
+            memory[f"weight:{name}"] = raw
+        return memory
+
+    def _address(self, pointer: str) -> int:
+        return address(self._memory[pointer])
+
+
+def _open_library(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
+    """The library must be a file for the loader: it is unpacked into the cache under its hash."""
+    data = bundle.files[plan.library]
+    digest = Path(plan.library).stem
+    library = ctypes.CDLL(str(cached(f"bundle-{digest}", ".so", lambda: data)))
+    library.hfc_create.restype = ctypes.c_void_p
+    library.hfc_create.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+    library.hfc_step.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    library.hfc_destroy.argtypes = [ctypes.c_void_p]
+    return library

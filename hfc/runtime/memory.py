@@ -1,0 +1,20 @@
+"""Host memory for weights, states and scratch: zeroed, in 2 MB pages where the system has them, touched only when used."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+
+def allocate(nbytes: int) -> np.ndarray:
+    """uint8 [nbytes], page-aligned and zero. Pages become resident when they are first written."""
+    memory = mmap.mmap(-1, max(nbytes, 1))
+    if hasattr(mmap, "MADV_HUGEPAGE") and nbytes >= 1 << 21:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)[:nbytes]
+
+
+def address(array: np.ndarray) -> int:
+    """The address of an array's first byte."""
+    return array.__array_interface__["data"][0]

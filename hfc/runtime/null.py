@@ -1,0 +1,44 @@
+"""The null device: runs nothing, counts launches and bytes. Logits are zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.plan import Plan
+from hfc.step import Step
+
+
+@dataclass
+class Count:
+    """Totals since the model was made."""
+
+    steps: int = 0
+    launches: int = 0
+    bytes: int = 0
+    flops: int = 0
+
+
+class NullModel:
+    """Adds up what each launch of a step would move: its fixed, per-row, per-segment and per-context parts."""
+
+    def __init__(self, plan: Plan, program: str | None = None):
+        self.plan, self.count = plan, Count()
+        self.vocab, self.context, self.max_rows, self.slots = plan.vocab, plan.context, plan.max_rows, plan.slots
+        self.max_outputs = plan.max_outputs
+        self._program = program or next(iter(plan.programs))
+
+    def forward(self, step: Step) -> np.ndarray:
+        times = {
+            "step": 1,
+            "row": len(step.tokens),
+            "segment": len(step.segments),
+            "context": int(sum(step.positions + 1)),
+        }
+        self.count.steps += 1
+        for launch in self.plan.programs[self._program]:
+            self.count.launches += 1
+            self.count.bytes += sum(n * times[kind] for kind, n in launch.bytes.items())
+            self.count.flops += sum(n * times[kind] for kind, n in launch.flops.items())
+        return np.zeros((len(step.output_rows), self.vocab), np.float32)

@@ -1,0 +1,50 @@
+"""The plan's weights, from the checkpoint to the layout that its kernels read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.formats import weight_format
+from hfc.formats.checkpoint import Checkpoint, evaluate
+from hfc.formats.checkpoint.evaluate import WeightData
+from hfc.formats.tile import pack_tiles
+from hfc.plan import ConstRef, Plan, WeightRef
+
+Progress = Callable[[int, int], None]  # done, total (weights)
+
+
+def load_weights(plan: Plan, checkpoint: Checkpoint, progress: Progress | None = None) -> dict[str, np.ndarray]:
+    """name -> uint8 in the layout of the reference. Rows that need no change stay views of the mapped file."""
+    loaded = {}
+    for done, ref in enumerate(plan.weights):
+        loaded[ref.name] = load_weight(ref, checkpoint, plan.context)
+        if progress:
+            progress(done + 1, len(plan.weights))
+    return loaded
+
+
+def load_weight(ref: WeightRef, checkpoint: Checkpoint, context: int) -> np.ndarray:
+    data = evaluate(ref.recipe, checkpoint, context).with_shape(ref.shape, ref.name)
+    if data.format != ref.format:
+        data = _convert(data, ref, checkpoint)
+    if ref.layout == "tile16":
+        return pack_tiles(weight_format(ref.format), data.raw, ref.shape)
+    return data.raw
+
+
+def load_const(ref: ConstRef, checkpoint: Checkpoint, context: int) -> np.ndarray:
+    return evaluate(ref.recipe, checkpoint, context).raw
+
+
+def _convert(data: WeightData, ref: WeightRef, checkpoint: Checkpoint) -> WeightData:
+    """Vectors widen to f32; anything else was compiled for another checkpoint."""
+    if ref.format != "f32":
+        raise HfcError(
+            f"{checkpoint.path}: {ref.name} is stored as {data.format}, the plan was compiled for {ref.format}",
+            hint="compile the model again with these weights",
+        )
+    values = np.ascontiguousarray(data.f32(), np.float32)
+    return WeightData("f32", data.shape, values.view(np.uint8).reshape(*data.shape[:-1], -1))
