@@ -1,0 +1,42 @@
+"""The interpreter as a device: any model on disk, run by the numpy meaning of its graph. Slow, and right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.compiler import Source
+from hfc.formats.checkpoint import evaluate
+from hfc.ir.graph import Graph, Op
+from hfc.ir.interpret import Interpreter
+from hfc.step import Step
+
+
+class InterpretedModel:
+    """Weights are unpacked to f32 when the graph is loaded. graph: the source's own unless a pass's result is given."""
+
+    def __init__(self, source: Source, context: int, slots: int = 1, graph: Graph | None = None):
+        if source.checkpoint is None:
+            raise HfcError(f"{source.path}: there are no weights to run")
+        self._source, self._unpacked = source, {}
+        self.context, self.slots, self.max_rows, self.max_outputs = context, slots, context, context
+        graph = graph or source.graph()
+        self.vocab = graph.outputs[0].type.shape[-1]
+        self.interpreter = Interpreter(graph, self._weight, slots, context)
+
+    def forward(self, step: Step) -> np.ndarray:
+        """Logits of the wanted rows, f32 [R, vocab]."""
+        logits = self.interpreter.run(step)[0]
+        return logits if len(logits) == len(step.output_rows) else logits[step.output_rows]
+
+    def close(self) -> None:
+        """Nothing to release; here because every model has it."""
+
+    def _weight(self, op: Op) -> np.ndarray:
+        recipe = op.attrs["recipe"]
+        if recipe not in self._unpacked:
+            data = evaluate(recipe, self._source.checkpoint, self.context)
+            if op.kind == "weight":
+                data = data.with_shape(op.output.type.shape, op.attrs["name"])
+            self._unpacked[recipe] = np.asarray(data.f32(), np.float32)
+        return self._unpacked[recipe]
