@@ -47,7 +47,9 @@ def build_graph(
         if tap not in found_taps:
             raise unknown("tap", tap, found_taps, function.span)
     weights.check_all_read()
-    return operations.builder.finish(results, *(found_taps[tap] for tap in taps))
+    graph = operations.builder.finish(results, *(found_taps[tap] for tap in taps))
+    read = {value for op in graph.ops for value in op.inputs}
+    return graph.with_ops(op for op in graph.ops if op.kind != "weight" or op.output in read)
 
 
 class _GraphScope(Scope):

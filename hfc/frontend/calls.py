@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, Span, unknown
-from hfc.formats.recipe import apply
+from hfc.formats.checkpoint.rope import PARAMETERS
+from hfc.formats.recipe import Recipe, apply
 from hfc.frontend.evaluate import show
 from hfc.ir.build import GraphBuilder
 from hfc.ir.graph import SOURCES, Value
@@ -33,7 +34,6 @@ class Operations:
         self.builder = builder
         self._composed: dict[str, Callable[..., Any]] = {
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
-            "llama3_divisors": llama3_divisors,
         }  # fmt: skip
         self.names = (*self._composed, *(kind for kind in OPS if kind not in (*SOURCES, "kernel")))
 
@@ -71,8 +71,10 @@ class Operations:
 
     def _call_composed(self, name: str, arguments: list, keywords: Mapping[str, Any], span: Span) -> Any:
         function = self._composed[name]
-        parameters = {n: p for n, p in inspect.signature(function).parameters.items() if n != "span"}
-        bound = _bind(name, tuple(parameters), arguments, keywords, span)
+        signature = inspect.signature(function).parameters
+        parameters = {n: p for n, p in signature.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+        is_open = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+        bound = _bind(name, (*parameters, *(keywords if is_open else ())), arguments, keywords, span)
         for parameter in parameters.values():
             if parameter.default is parameter.empty and parameter.name not in bound:
                 raise HfcError(f"{name} takes ({', '.join(parameters)}); {parameter.name} is missing", span)
@@ -90,37 +92,36 @@ class Operations:
         sizes = _tensor("flatten", "x", x, span).type.shape[1:]
         return self.call("reshape", [x, [math.prod(sizes)]], {}, span)
 
-    def _rope_table(self, rotary: Any, theta: Any, divisors: Any = 1, *, span: Span) -> Value:
-        """cos | sin of position * theta ** (-2j / rotary) / divisors[j], f32 [C, rotary].
+    def _rope_table(
+        self, rotary: Any, theta: Any, divisors: Any = None, kind: Any = "default", *, span: Span, **scaling: Any
+    ) -> Value:
+        """cos | sin of position * theta ** (-2j / rotary) / divisors[j], f32 [C, rotary]; see formats.checkpoint.rope.
 
-        divisors: a number, a list of rotary / 2 numbers, or a weight (llama.cpp's rope_freqs)."""
+        divisors: null, a number, or a weight (llama.cpp's rope_freqs).  kind, scaling: as in config.json's
+        rope_parameters; a null parameter counts as not given."""
         if not isinstance(rotary, int) or not isinstance(theta, (int, float)):
             raise HfcError(f"rope_table takes a size and a number, found {_shown(rotary)} and {_shown(theta)}", span)
-        if isinstance(divisors, (list, tuple)) and len(divisors) != rotary // 2:
-            raise HfcError(f"rope_table: {len(divisors)} divisors, expected {rotary // 2}", span)
+        if kind not in PARAMETERS:
+            raise unknown("RoPE scaling", kind, PARAMETERS, span)
+        given = {name: value for name, value in scaling.items() if value is not None}
+        for name in given:
+            if name not in PARAMETERS[kind]:
+                raise unknown(f"parameter of {kind} RoPE", name, PARAMETERS[kind], span)
+        recipes = ()
         if isinstance(divisors, Value):
-            source = next(op for op in self.builder.graph.ops if divisors in op.outputs)
-            if source.kind != "weight":
-                raise HfcError("rope_table: divisors must be a number, a list or a weight", span)
-            recipe = apply("rope_table", source.attrs["recipe"], rotary=rotary, theta=float(theta))
-        else:
-            extra = {} if divisors == 1 else {"divisors": _plain("rope_table", "divisors", divisors, span)}
-            recipe = apply("rope_table", rotary=rotary, theta=float(theta), **extra)
+            recipes = (self._weight_recipe(divisors, span),)
+        elif divisors is not None and divisors != 1:
+            given["divisors"] = float(divisors)
+        if kind != "default":
+            given = {"kind": kind, **given}
+        recipe = apply("rope_table", *recipes, rotary=rotary, theta=float(theta), **given)
         return self.builder.const(recipe, ("C", rotary), span)
 
-
-def llama3_divisors(
-    rotary: int, theta: float, factor: float, low: float, high: float, original: int, *, span: Span
-) -> tuple[float, ...]:
-    """Llama 3.1's RoPE scaling: long waves are slowed by `factor`, short ones kept, those between blended.
-
-    original: the context of pre-training; waves longer than original / low and shorter than original / high are the ends."""
-    divisors = []
-    for j in range(rotary // 2):
-        waves = original * theta ** (-2 * j / rotary) / (2 * math.pi)  # how often the wave fits into the original context
-        blend = min(max((waves - low) / (high - low), 0.0), 1.0)
-        divisors.append(1 / ((1 - blend) / factor + blend))
-    return tuple(divisors)
+    def _weight_recipe(self, value: Value, span: Span) -> Recipe:
+        source = next(op for op in self.builder.graph.ops if value in op.outputs)
+        if source.kind != "weight":
+            raise HfcError("rope_table: divisors must be null, a number or a weight", span)
+        return source.attrs["recipe"]
 
 
 @functools.cache

@@ -17,6 +17,7 @@ BOOKKEEPING = (
     "*_token_id", "*_token_index", "use_cache", "initializer_range", "vision_config", "language_model_only",
 )  # fmt: skip
 GGUF_BOOKKEEPING = ("general.*", "tokenizer.*", "GGUF.*", "split.*", "quantize.*")
+REQUIRED_SETTINGS = ("layers", "vocab", "context")  # what compiler and runtime ask of every model
 FILE_NAMES = {"hf": "config.json", "gguf": "the GGUF metadata"}
 
 
@@ -47,6 +48,9 @@ def settings_of(model: syntax.ModelSyntax, config: Mapping[str, Any], source: st
             scope.settings[name] = scope.setting(setting)
     for condition in block.requires:
         scope.require(condition)
+    for name in REQUIRED_SETTINGS:
+        if not isinstance(scope.settings.get(name), int):
+            raise HfcError(f"every config block must set {', '.join(REQUIRED_SETTINGS)}; {name} is missing", block.span)
     return {**_token_ids(config, keys, source), **scope.settings}
 
 

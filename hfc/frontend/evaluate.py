@@ -58,30 +58,30 @@ class Scope:
         return value[items[0]]
 
     def evaluate(self, node: syntax.Expression) -> Any:
-        return getattr(self, "_" + type(node).__name__.lower())(node)
+        return getattr(self, "evaluate_" + type(node).__name__.lower())(node)
 
-    def _literal(self, node: syntax.Literal) -> Any:
+    def evaluate_literal(self, node: syntax.Literal) -> Any:
         return self.text(node) if isinstance(node.value, str) else node.value
 
-    def _name(self, node: syntax.Name) -> Any:
+    def evaluate_name(self, node: syntax.Name) -> Any:
         return self.name(node)
 
-    def _call(self, node: syntax.Call) -> Any:
+    def evaluate_call(self, node: syntax.Call) -> Any:
         return self.call(node)
 
-    def _index(self, node: syntax.Index) -> Any:
+    def evaluate_index(self, node: syntax.Index) -> Any:
         return self.index(node)
 
-    def _listof(self, node: syntax.ListOf) -> list:
+    def evaluate_listof(self, node: syntax.ListOf) -> list:
         return [self.evaluate(item) for item in node.items]
 
-    def _choice(self, node: syntax.Choice) -> Any:
+    def evaluate_choice(self, node: syntax.Choice) -> Any:
         return self.evaluate(node.then if self.evaluate(node.condition) else node.otherwise)
 
-    def _unary(self, node: syntax.Unary) -> Any:
+    def evaluate_unary(self, node: syntax.Unary) -> Any:
         return self.unary(node, self.evaluate(node.operand))
 
-    def _binary(self, node: syntax.Binary) -> Any:
+    def evaluate_binary(self, node: syntax.Binary) -> Any:
         if node.operator == "and":
             return bool(self.evaluate(node.left) and self.evaluate(node.right))
         if node.operator == "or":
@@ -93,7 +93,7 @@ class Scope:
         left = self._or_null(node.left) if compares_null else self.evaluate(node.left)
         return self.binary(node, left, self.evaluate(node.right))
 
-    def _slice(self, node: syntax.Slice) -> Any:
+    def evaluate_slice(self, node: syntax.Slice) -> Any:
         raise HfcError("a slice has meaning only behind a weight's name in a weight table", node.span)
 
     def _or_null(self, node: syntax.Expression) -> Any:

@@ -113,7 +113,7 @@ class RecipeScope(SettingScope):
             value = self._slice_axis(value, axis, part)
         return value
 
-    def _choice(self, node: syntax.Choice) -> Any:
+    def evaluate_choice(self, node: syntax.Choice) -> Any:
         return self.evaluate(node.then if self._conditions.evaluate(node.condition) else node.otherwise)
 
     def _piece(self, node: syntax.Expression) -> Piece:
