@@ -111,8 +111,9 @@ def _llama3(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarra
     factor, low, high = (given[name] for name in ("factor", "low_freq_factor", "high_freq_factor"))
     old_context = given["original_max_position_embeddings"]
     plain = _plain(rotary, theta)
-    wavelength = np.float32(2 * math.pi) / plain
-    smooth = (np.float32(old_context) / wavelength - np.float32(low)) / np.float32(high - low)
+    # number / tensor is reciprocal * number in torch; the subtraction below would show the difference
+    wavelength = 1 / plain * np.float32(2 * math.pi)
+    smooth = (1 / wavelength * np.float32(old_context) - np.float32(low)) / np.float32(high - low)
     blended = (1 - smooth) * plain / np.float32(factor) + smooth * plain
     scaled = np.where(wavelength > old_context / low, plain / np.float32(factor), blended)
     return np.where(wavelength < old_context / high, plain, scaled), 1.0
