@@ -238,7 +238,10 @@ def test_gguf_shapes_are_reversed_and_version_2_is_read(tmp_path):
         (gguf_bytes((), [tensor_row("t", [1], kind=99)], bytes(4)), "'t' has unknown type 99"),
         (gguf_bytes((), [tensor_row("t", [33], kind=2)], bytes(64)), "rows of 33 elements, which is not a multiple"),
         (gguf_bytes((), [tensor_row("t", [2**63, 2**63])], bytes(4)), "impossible shape"),
-        (gguf_bytes((), [tensor_row("t", [9])], bytes(32)), "'t' is truncated: f32.9. needs bytes 64 to 100, the file has 96"),
+        (
+            gguf_bytes((), [tensor_row("t", [9])], bytes(32)),
+            "'t' is truncated: f32.9. needs bytes 64 to 100, the file has 96",
+        ),
         (gguf_bytes((), [tensor_row("t", [1], offset=4)], bytes(8)), "offset 4, not a multiple of the alignment, 32"),
         (gguf_bytes((), [tensor_row("t", [1]), tensor_row("t", [1], offset=32)], bytes(64)), "'t' is given twice"),
         (gguf_bytes((), [tensor_row("t", [1]), tensor_row("u", [1])], bytes(4)), "overlaps tensor"),

@@ -134,10 +134,16 @@ def test_rope_errors():
 
 SCALINGS = [
     ("linear", {"factor": 4.0}),
-    ("llama3", {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}),
+    (
+        "llama3",
+        {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+    ),
     ("yarn", {"factor": 4.0, "original_max_position_embeddings": 4096}),
     ("yarn", {"factor": 40.0, "original_max_position_embeddings": 4096, "mscale": 0.7, "mscale_all_dim": 1.0}),
-    ("yarn", {"factor": 8.0, "original_max_position_embeddings": 32768, "beta_fast": 16, "beta_slow": 2, "truncate": False}),
+    (
+        "yarn",
+        {"factor": 8.0, "original_max_position_embeddings": 32768, "beta_fast": 16, "beta_slow": 2, "truncate": False},
+    ),
     ("yarn", {"factor": 2.0, "original_max_position_embeddings": 2048, "attention_factor": 1.5}),
 ]
 
@@ -160,7 +166,9 @@ def test_scaled_frequencies_are_those_of_transformers(kind, scaling, head, theta
     assert found_factor == pytest.approx(factor, rel=1e-12)
     # pow may differ by one unit in the last place between math libraries
     assert np.allclose(found, expected.numpy(), rtol=2e-7, atol=0)
-    assert np.allclose(rope_table(64, head, theta, kind, **scaling)[5, : head // 2], factor * np.cos(5 * found), atol=2e-6)
+    assert np.allclose(
+        rope_table(64, head, theta, kind, **scaling)[5, : head // 2], factor * np.cos(5 * found), atol=2e-6
+    )
 
 
 def test_tables_are_those_of_transformers_rotary_embedding():

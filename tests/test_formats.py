@@ -1,4 +1,4 @@
-"""Weight and KV formats in numpy: every declaration against gguf-py, on random bytes and on blocks that ggml quantized."""
+"""Weight and KV formats in numpy: every declaration against gguf-py, on random bytes and on ggml's own blocks."""
 
 from pathlib import Path
 
@@ -88,7 +88,9 @@ def test_decompose_gives_the_terms_of_unpack(name):
 def test_pack_equals_ggufs_reference_quantizer(name):
     form = FORMATS[name]
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((96, 256), dtype=np.float32) * np.exp(rng.normal(0, 4, (96, 1)).clip(-12, 9)).astype(np.float32)
+    x = rng.standard_normal((96, 256), dtype=np.float32) * np.exp(rng.normal(0, 4, (96, 1)).clip(-12, 9)).astype(
+        np.float32
+    )
     x[3] = 0
     x[4, :32] = 2.5  # constant block: no range
     x[5] = np.round(x[5] * 2) / 2  # ties
@@ -109,7 +111,7 @@ def test_pack_of_unpacked_values_is_stable(name):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(1, 4))
 def test_assemble_inverts_the_layout(name, seed, blocks):
-    """Codes and fields -> bytes -> the same codes and fields: no bit of a block belongs to two of them, none is lost."""
+    """Codes and fields -> bytes -> the same codes: no bit of a block belongs to two of them, none is lost."""
     form, rng = FORMATS[name], np.random.default_rng(seed)
     parts = {}
     for code_name, code in form.codes.items():

@@ -43,10 +43,14 @@ def weight_entry(name: str) -> str:
 
 def kv_entry(name: str) -> str:
     form = KV_FORMATS[name]
-    return form.loader("static") + form.writer("static") + (
-        f"void kv_{name}(const float* x, uint8_t* row, float* out, int head) {{\n"
-        f"  for (int d = 0; d < head; ++d) hfc_kv_{name}_put(row, d, x[d]);\n"
-        f"  for (int d = 0; d < head; ++d) out[d] = hfc_kv_{name}_at(row, d);\n}}\n"
+    return (
+        form.loader("static")
+        + form.writer("static")
+        + (
+            f"void kv_{name}(const float* x, uint8_t* row, float* out, int head) {{\n"
+            f"  for (int d = 0; d < head; ++d) hfc_kv_{name}_put(row, d, x[d]);\n"
+            f"  for (int d = 0; d < head; ++d) out[d] = hfc_kv_{name}_at(row, d);\n}}\n"
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""Weight formats, KV formats and checkpoint readers. A module in quant/ or kv/ that exports FORMAT is found by itself."""
+"""Weight formats, KV formats and checkpoint readers. A module with a FORMAT in quant/ or kv/ is found by itself."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
     value[i] = scale * (q[i] + zero) + min          (or scale * table[q[i]])
 
 All arithmetic is f32 in exactly this order, products first, so numpy and a C compiler without contraction
-(-ffp-contract=off) agree bit for bit; with fused multiply-add the C loader may differ in the last place where `min` is used.
+(-ffp-contract=off) agree bit for bit; with fused multiply-add the C loader may differ in the last place where there is
+a `min`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CHUNK = 1 << 18  # elements at a time: the temporaries of numpy stay in the L2 c
 
 @dataclass(frozen=True)
 class Decomposed:
-    """codes: u8 [..., K] unsigned.  scale: f32 [..., K / group].  min: the same, or None.  zero: added to every code."""
+    """codes: u8 [..., K], unsigned.  scale, min: f32 [..., K / group]; min may be None.  zero: added to every code."""
 
     codes: np.ndarray
     scale: np.ndarray
@@ -86,7 +87,7 @@ class BlockFormat:
         """Bytes of a row of `k` elements."""
         if k % self.block:
             raise HfcError(
-                f"a row of {k} elements does not fit {self.name}: the row must be a multiple of its block, {self.block}",
+                f"a row of {k} elements does not fit {self.name}: it must be a multiple of its block, {self.block}",
                 hint="keep this tensor in a format with smaller blocks (q8_0: 32) or in bf16",
             )
         return k // self.block * self.block_bytes
@@ -100,7 +101,8 @@ class BlockFormat:
         for part in self._chunks(len(blocks)):
             codes, scale, low = self._decompose_blocks(blocks[part])
             if self.table:
-                number = np.array(self.table, np.float32)[codes]
+                # codes are in range by construction; "clip" only spares the check (0.7 ns an element, not 2.7)
+                number = np.array(self.table, np.float32).take(codes, mode="clip")
             else:
                 number = codes.astype(np.float32)
                 if self.zero:
@@ -146,7 +148,7 @@ class BlockFormat:
         return out.reshape(*x.shape[:-1], row_bytes)
 
     def assemble(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Fields [n] or [n, count] and unsigned codes [n, per element or per group] -> block bytes, uint8 [n, block_bytes]."""
+        """Fields [n, count] and unsigned codes [n, elements or groups] -> block bytes, uint8 [n, block_bytes]."""
         count = len(next(iter(parts.values())))
         out = np.zeros((count, self.block_bytes), np.uint8)
         for f in self.fields:
@@ -203,7 +205,9 @@ class BlockFormat:
     def _blocks(self, raw: np.ndarray) -> np.ndarray:
         assert raw.dtype == np.uint8, f"{self.name}: bytes expected, not {raw.dtype}"
         if raw.shape[-1] % self.block_bytes:
-            raise HfcError(f"{self.name}: a row of {raw.shape[-1]} bytes is not a multiple of {self.block_bytes}-byte blocks")
+            raise HfcError(
+                f"{self.name}: a row of {raw.shape[-1]} bytes is not a multiple of {self.block_bytes}-byte blocks"
+            )
         return raw.reshape(-1, self.block_bytes)
 
     def _chunks(self, count: int) -> Iterator[slice]:
@@ -248,7 +252,7 @@ class BlockFormat:
         planes = self.codes[name].planes
         count = self._runs[name][0][-1].stop
         out = np.empty((len(blocks), count), np.uint8)
-        for number, (plane, runs) in enumerate(zip(planes, self._runs[name])):
+        for number, (plane, runs) in enumerate(zip(planes, self._runs[name], strict=True)):
             target = out if number == 0 else np.empty_like(out)
             for run in runs:
                 np.right_shift(blocks[:, run.source], run.shift, out=target[:, run.start : run.stop])
@@ -264,7 +268,7 @@ class BlockFormat:
 
     def _put_code(self, out: np.ndarray, name: str, codes: np.ndarray) -> None:
         """The inverse of _take_code: OR the codes into zeroed bytes."""
-        for plane, runs in zip(self.codes[name].planes, self._runs[name]):
+        for plane, runs in zip(self.codes[name].planes, self._runs[name], strict=True):
             bits = codes >> np.uint8(plane.left) & np.uint8(2**plane.bits - 1)
             if self._flipped(plane.field):
                 bits = bits ^ np.uint8(128)

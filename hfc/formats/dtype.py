@@ -46,7 +46,9 @@ class Scalar:
         if self.itemsize == 1:
             return f"({self.c}){address}[0]"
         # the casts keep 0xff << 24 out of the sign bit of int
-        parts = [f"({self.c}){address}[{k}] << {8 * k}" if k else f"({self.c}){address}[0]" for k in range(self.itemsize)]
+        parts = [
+            f"({self.c}){address}[{k}] << {8 * k}" if k else f"({self.c}){address}[0]" for k in range(self.itemsize)
+        ]
         return f"({self.c})({' | '.join(parts)})"
 
 

@@ -1,4 +1,4 @@
-"""A file or directory on disk -> named tensors with their formats, the model's configuration and its tokenizer files."""
+"""A file or directory on disk -> named tensors, the model's configuration and its tokenizer files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Checkpoint:
     tokenizer_files: tuple[Path, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
 
-    def __enter__(self) -> "Checkpoint":
+    def __enter__(self) -> Checkpoint:
         return self
 
     def __exit__(self, *_: object) -> None:

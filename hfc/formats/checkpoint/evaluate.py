@@ -26,7 +26,7 @@ class WeightData:
     def f32(self) -> np.ndarray:
         return weight_format(self.format).unpack(self.raw).reshape(self.shape)
 
-    def with_shape(self, shape: tuple[int, ...], what: str = "weight") -> "WeightData":
+    def with_shape(self, shape: tuple[int, ...], what: str = "weight") -> WeightData:
         """The same data under a declared shape, which may differ by dimensions of size 1: [C, 1, K] is [C, K]."""
         if tuple(shape) == self.shape:
             return self

@@ -1,7 +1,7 @@
 """GGUF -> metadata and table of tensors. Every count and length is checked against the file before it is used.
 
-Layout (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): magic, version, counts; keys with typed values; tensor
-rows (name, dimensions innermost first, type, offset); data, aligned to general.alignment.
+Layout (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): magic, version, counts; keys with typed values;
+tensor rows (name, dimensions innermost first, type, offset); data, aligned to general.alignment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,19 @@ from hfc.formats.checkpoint.mapped import MappedFile
 from hfc.formats.checkpoint.stored import GGUF_TYPES, TensorInfo, check_places, checked_info
 
 # value type -> numpy dtype; 8 is a string, 9 an array
-NUMBERS = {0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
+NUMBERS = {
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    7: "?",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
+}
 STRING, ARRAY = 8, 9
 MAX_NAME = 1 << 16  # bytes of a key or tensor name
 MAX_ALIGNMENT = 1 << 20
@@ -183,7 +194,9 @@ def read_gguf(file: MappedFile, number: int = 0) -> tuple[dict[str, TensorInfo],
         if kind not in GGUF_TYPES:
             raise reader.error(f"tensor {name!r} has unknown type {kind}", "a newer GGUF type, or the file is damaged")
         if offset % alignment:
-            raise reader.error(f"tensor {name!r} starts at offset {offset}, not a multiple of the alignment, {alignment}")
+            raise reader.error(
+                f"tensor {name!r} starts at offset {offset}, not a multiple of the alignment, {alignment}"
+            )
         tensors[name] = checked_info(file.path, name, GGUF_TYPES[kind], shape, start + offset, number)
     check_places(file.path, tensors.values(), start, file.size)
     return tensors, Metadata(file, values)
@@ -195,9 +208,13 @@ def _check_version(reader: Reader) -> None:
         raise reader.error(f"not a GGUF file: it starts with {magic!r}", "check that this is the file you mean")
     version = reader.u32("the version")
     if version and version & 0xFFFF == 0:
-        raise reader.error("a big-endian GGUF; hfc reads little-endian ones", "convert it with gguf-py's gguf_convert_endian")
+        raise reader.error(
+            "a big-endian GGUF; hfc reads little-endian ones", "convert it with gguf-py's gguf_convert_endian"
+        )
     if version not in (2, 3):
-        raise reader.error(f"GGUF version {version}; hfc reads 2 and 3", "convert the model again with a current llama.cpp")
+        raise reader.error(
+            f"GGUF version {version}; hfc reads 2 and 3", "convert the model again with a current llama.cpp"
+        )
 
 
 def _alignment(reader: Reader, found: Any) -> int:

@@ -15,7 +15,7 @@ JSON_LIMIT = 100_000_000  # bytes; the safetensors format's own limit for its he
 
 
 class MappedFile:
-    """`map`: the mmap, for slices of bytes.  `data`: the same as uint8 [size].  Views keep the mapping alive after close()."""
+    """`map`: the mmap, for slices of bytes.  `data`: the same as uint8 [size].  Views outlive close()."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,7 +1,7 @@
 """RoPE parameters -> the table of cosines and sines, as transformers' ROPE_INIT_FUNCTIONS define them.
 
-Frequencies and angles are rounded to f32 where transformers rounds them, since position * frequency loses bits there too;
-cos and sin themselves are taken in f64 and rounded once.
+Frequencies and angles are rounded to f32 where transformers rounds them, since position * frequency loses bits there
+too; cos and sin themselves are taken in f64 and rounded once.
 """
 
 from __future__ import annotations

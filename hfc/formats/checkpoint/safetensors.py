@@ -73,7 +73,9 @@ def open_shards(index_path: Path) -> tuple[list[MappedFile], dict[str, TensorInf
     for name, shard in weight_map.items():
         # a name with a directory could lead anywhere on the disk
         if not isinstance(shard, str) or PurePath(shard).name != shard or not shard.endswith(".safetensors"):
-            raise HfcError(f"{index_path}: tensor {name!r} is in {_short(shard)!r}, which is not a plain .safetensors name")
+            raise HfcError(
+                f"{index_path}: tensor {name!r} is in {_short(shard)!r}, which is not a plain .safetensors name"
+            )
     files: list[MappedFile] = []
     headers: dict[str, dict[str, TensorInfo]] = {}
     metadata: dict[str, str] = {}

@@ -60,7 +60,9 @@ SAFETENSORS_TYPES: dict[str, StoredType] = _formats_by("safetensors_dtype") | {
 }  # fmt: skip
 
 
-def checked_info(where: Path, name: str, stored: StoredType, shape: tuple[int, ...], offset: int, file: int) -> TensorInfo:
+def checked_info(
+    where: Path, name: str, stored: StoredType, shape: tuple[int, ...], offset: int, file: int
+) -> TensorInfo:
     """The row of one tensor; the sizes follow from type and shape, whatever the file says about them."""
     if len(shape) > MAX_RANK:
         raise HfcError(f"{where}: tensor {name!r} has {len(shape)} dimensions, at most {MAX_RANK} are possible")
@@ -68,7 +70,9 @@ def checked_info(where: Path, name: str, stored: StoredType, shape: tuple[int, .
     for size in shape:
         count *= max(size, 1)
         if count > MAX_ELEMENTS:
-            raise HfcError(f"{where}: tensor {name!r} claims an impossible shape {list(shape)}", hint="the file is damaged")
+            raise HfcError(
+                f"{where}: tensor {name!r} claims an impossible shape {list(shape)}", hint="the file is damaged"
+            )
     last = shape[-1] if shape else 1
     if last % stored.block:
         raise HfcError(
@@ -89,8 +93,8 @@ def check_places(where: Path, tensors: Iterable[TensorInfo], start: int, size: i
     for info in sorted((t for t in tensors if t.nbytes), key=lambda t: t.offset):
         if info.offset + info.nbytes > size:
             raise HfcError(
-                f"{where}: tensor {info.name!r} is truncated: {info.format}{list(info.shape)} needs bytes {info.offset} to "
-                f"{info.offset + info.nbytes}, the file has {size}",
+                f"{where}: tensor {info.name!r} is truncated: {info.format}{list(info.shape)} needs bytes "
+                f"{info.offset} to {info.offset + info.nbytes}, the file has {size}",
                 hint="the download is incomplete or the file is damaged",
             )
         if info.offset < end:

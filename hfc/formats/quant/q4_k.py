@@ -6,7 +6,9 @@ from hfc.formats.layout import Code, Field, Plane, code
 # Eight scales and eight minimums of six bits in 12 bytes. Those of groups 0-3 are the low six bits of bytes 0-7; of
 # groups 4-7 the low nibbles are bytes 8-11 and the upper two bits are the upper two bits of bytes 0-7.
 SIX_BIT_SCALES = {
-    "sc": Code((Plane("scales", 4, "i / 32 + i / 128 * 4"), Plane("scales", 2, "i / 32 % 4", "4 + i / 128 * 2", left=4))),
+    "sc": Code(
+        (Plane("scales", 4, "i / 32 + i / 128 * 4"), Plane("scales", 2, "i / 32 % 4", "4 + i / 128 * 2", left=4))
+    ),
     "m": Code(
         (
             Plane("scales", 4, "4 + i / 32", "i / 128 * 4"),
