@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from hfc.backend.compile import Job, compile_all
-from hfc.backend.emit import Call, Emitted
+from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.geometry import geometry
-from hfc.backend.render import render
-from hfc.backend.spec import Bound
+from hfc.backend.hip import hip_source
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
 
@@ -27,49 +26,12 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
     return make_plan(emitted, settings, kernels, programs), files
 
 
-def make_plan(
-    emitted: Emitted, settings: Settings, kernels: tuple[Kernel, ...], programs: dict[str, tuple[Launch, ...]], library: str | None = None
-) -> Plan:
-    """The plan around what a back end built."""
-    return Plan(
-        settings.arch.name,
-        settings.context,
-        settings.slots,
-        settings.max_rows,
-        settings.max_outputs,
-        emitted.vocab,
-        emitted.arena_bytes,
-        emitted.logits,
-        emitted.buffers,
-        emitted.weights,
-        emitted.consts,
-        emitted.states,
-        kernels,
-        programs,
-        library,
-    )
-
-
 def _launch(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Launch:
     """A launch of `program`; its kernel is added to the jobs once."""
     shape = geometry(call.bound, settings.arch, program)
-    name = call.bound.name if not shape.variant else f"{call.bound.name}_{shape.variant}"
-    if name not in jobs:
-        jobs[name] = Job(name, source(call.bound, name, shape, settings), settings.arch)
-    return Launch(name, call.pointers, shape.grid, shape.block, shape.lds_bytes, call.text, call.bytes, call.flops)
-
-
-def source(bound: Bound, name: str, shape, settings: Settings) -> str:
-    """The self-contained HIP source of one kernel."""
-    return render(
-        shape.template,
-        name=name,
-        args=bound.args,
-        rows=bound.rows,
-        arch=settings.arch,
-        max_rows=settings.max_rows,
-        context=settings.context,
-        slots=settings.slots,
-        geometry=shape,
-        **bound.extra,
+    if shape.symbol not in jobs:
+        source = hip_source(call.bound, settings.arch, program, settings.max_rows, settings.context, settings.slots)
+        jobs[shape.symbol] = Job(shape.symbol, source, settings.arch)
+    return Launch(
+        shape.symbol, call.pointers, shape.grid, shape.block, shape.lds_bytes, call.text, call.bytes, call.flops
     )

@@ -3,7 +3,11 @@
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
 #define __shared__ __attribute__((shared))
+#if defined(__HIP__)  // without it the compiler assumes 1024 threads, and spills to fit them
+#define __launch_bounds__(threads) __attribute__((amdgpu_flat_work_group_size(1, threads)))
+#else
 #define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
+#endif
 #define HFC_FUNCTION static __device__ inline __attribute__((always_inline))
 
 typedef signed char int8_t;
