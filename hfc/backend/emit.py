@@ -17,7 +17,7 @@ from hfc.formats.recipe import Recipe
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings
-from hfc.plan import Buffer, ConstRef, StateRef, WeightRef
+from hfc.plan import Buffer, ConstRef, Kernel, Launch, Plan, StateRef, WeightRef
 
 SCALAR_BYTES = 4  # activations are f32 or i32
 
@@ -162,3 +162,26 @@ def _state(op: Op, settings: Settings) -> StateRef:
     formats = {"k": op.attrs["k_format"], "v": op.attrs["v_format"]}
     planes = {p: heads * settings.context * KV_FORMATS[f].row_bytes(head) for p, f in formats.items()}
     return StateRef(op.attrs["name"], shape, planes, formats)
+
+
+def make_plan(
+    emitted: Emitted, settings: Settings, kernels: tuple[Kernel, ...], programs: dict[str, tuple[Launch, ...]], library: str | None = None
+) -> Plan:
+    """The plan around what a back end built."""
+    return Plan(
+        settings.arch.name,
+        settings.context,
+        settings.slots,
+        settings.max_rows,
+        settings.max_outputs,
+        emitted.vocab,
+        emitted.arena_bytes,
+        emitted.logits,
+        emitted.buffers,
+        emitted.weights,
+        emitted.consts,
+        emitted.states,
+        kernels,
+        programs,
+        library,
+    )

@@ -34,8 +34,9 @@ class Neighbours:
             stack.extend(op.inputs)
 
     def only_reader(self, op: Op, group: set[Op]) -> bool:
-        """Nothing outside the group reads any result of the op, and none outlives the graph."""
-        return not any(v in self.outlive or any(r not in group for r in self.readers.get(v, ())) for v in op.outputs)
+        """Nothing outside the group reads any result of the op, and none outlives the graph but the new value of a state."""
+        rows = [v for v in op.outputs if v.type.shape[:1] != ("S",)]
+        return not any(v in self.outlive or any(r not in group for r in self.readers.get(v, ())) for v in rows)
 
     def sole_reader(self, value: Value) -> Op | None:
         found = self.readers.get(value, [])

@@ -1,0 +1,31 @@
+"""The host back end: one shared library with every kernel and the launch tape."""
+
+from __future__ import annotations
+
+import hashlib
+
+from hfc.backend.emit import Emitted, make_plan
+from hfc.backend.host.build import build_host_library, machine
+from hfc.passes.settings import Settings
+from hfc.plan import Kernel, Launch, Plan
+
+MATRIX_LAYOUT = "tile16"
+GRID = ("1", "1", "1")  # threads share the work of a launch among themselves
+
+
+def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
+    """The plan for this machine's CPU and its library by file name."""
+    launches = tuple(
+        Launch(c.bound.name, c.pointers, GRID, 0, 0, c.text, c.bytes, c.flops) for c in emitted.calls
+    )
+    table = {p: i for i, p in enumerate(dict.fromkeys(p for launch in launches for p in launch.pointers))}
+    tape = [(launch.kernel, [table[p] for p in launch.pointers]) for launch in launches]
+    library = build_host_library(emitted.kernels.values(), tape, settings.max_rows, settings.context).read_bytes()
+    name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
+    kernels = tuple(Kernel(symbol, None) for symbol in emitted.kernels)
+    return make_plan(emitted, settings, kernels, {"step": launches}, name), {name: library}
+
+
+def cpu_features() -> str:
+    """What the library was built for; part of the key of a cached bundle."""
+    return machine()
