@@ -21,13 +21,14 @@ class InterpretedModel:
         self._source, self._unpacked = source, {}
         self.context, self.slots, self.max_rows, self.max_outputs = context, slots, context, context
         graph = graph or source.graph()
-        self.vocab = graph.outputs[0].type.shape[-1]
+        rows, self.vocab = graph.outputs[0].type.shape
+        self._narrowed = rows == "R"
         self.interpreter = Interpreter(graph, self._weight, slots, context)
 
     def forward(self, step: Step) -> np.ndarray:
         """Logits of the wanted rows, f32 [R, vocab]."""
         logits = self.interpreter.run(step)[0]
-        return logits if len(logits) == len(step.output_rows) else logits[step.output_rows]
+        return logits if self._narrowed else logits[step.output_rows]
 
     def close(self) -> None:
         """Nothing to release; here because every model has it."""

@@ -1,0 +1,95 @@
+"""Every pass keeps what a graph means, for every model; fusion leaves the launches that the design promises."""
+
+import numpy as np
+import pytest
+from small_models import CONFIGS, CONTEXT, interpreter, small_graph
+
+from hfc.base.diagnostics import HfcError
+from hfc.ir.text import parse_graph, print_graph
+from hfc.ir.verify import verify
+from hfc.passes.pipeline import PIPELINE, run_passes
+from hfc.passes.settings import Settings
+from hfc.step import Segment, Step
+from hfc.target.arch import find_arch
+
+SETTINGS = Settings(find_arch("host"), CONTEXT, 2, 32, 8, "f32", "f32")
+STEPS = (
+    Step(np.array([3, 1, 4, 1, 5, 9, 2], np.int32), (Segment(1, 0, 3, 0), Segment(0, 3, 4, 0)), np.array([2, 3, 6])),
+    Step(np.array([6, 5], np.int32), (Segment(0, 0, 1, 4), Segment(1, 1, 1, 3)), np.array([1, 0])),
+)
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+def test_each_pass_keeps_logits_and_states(model):
+    reference = interpreter(small_graph(model), slots=2)
+    expected = [reference.run(step)[0][step.output_rows] for step in STEPS]
+    stages = []
+    run_passes(small_graph(model), SETTINGS, after=lambda name, graph: stages.append((name, graph)))
+    assert [name for name, _ in stages] == [row.name for row in PIPELINE]
+    for name, graph in stages:
+        ran = interpreter(graph, slots=2)
+        for step, logits in zip(STEPS, expected):
+            narrowed = graph.outputs[0].type.shape[0] == "R"
+            found = ran.run(step)[0][slice(None) if narrowed else step.output_rows]
+            np.testing.assert_allclose(found, logits, rtol=1e-5, atol=1e-6, err_msg=name)
+        for state, value in ran.states.items():
+            _same_state(value, reference.states[state], f"{name}: {state}")
+
+
+def _same_state(found, expected, message):
+    pairs = [(found, expected)] if isinstance(found, np.ndarray) else [(found.k, expected.k), (found.v, expected.v)]
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=message)
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+def test_text_round_trip_after_every_pass(model):
+    def check(name, graph):
+        text = print_graph(graph)
+        assert print_graph(parse_graph(text)) == text, name
+
+    run_passes(small_graph(model), SETTINGS, after=check)
+
+
+# Regions of one layer of each kind, in order. Qwen 3.5: 5 launches a DeltaNet layer, 6 an attention layer (hipfire: 14 and 17).
+ATTENTION = ["linear", "map", "attend", "linear", "linear", "linear"]
+DELTA = ["linear", "delta", "linear", "linear", "linear"]
+EXPERTS = ["linear", "route", "linear", "linear", "linear", "map", "linear"]
+STEMS = {
+    "llama": ["map", *ATTENTION, *ATTENTION, "linear"],
+    "qwen3": ["map", *ATTENTION, *ATTENTION, "linear"],
+    "qwen3_5_text": ["map", *DELTA, *ATTENTION, "linear"],
+}
+
+
+@pytest.mark.parametrize("model", STEMS)
+def test_launches_a_layer(model):
+    fused = run_passes(small_graph(model), SETTINGS)
+    assert [op.attrs["stem"] for op in fused.ops if op.kind == "kernel"] == STEMS[model]
+
+
+def test_experts_take_at_most_twelve_launches_a_layer():
+    fused = run_passes(small_graph("qwen3_5_moe_text"), SETTINGS)
+    assert sum(op.kind == "kernel" for op in fused.ops) <= 2 + 11 + 12
+
+
+def test_norm_offsets_become_recipes():
+    fused = run_passes(small_graph("gemma3_text"), SETTINGS)
+    norms = [op.attrs["recipe"] for op in fused.ops if op.kind == "weight" and "norm" in op.attrs["name"]]
+    assert norms and all(recipe.op == "add" and dict(recipe.params) == {"c": 1} for recipe in norms)
+    assert not fused.ops_of("shift")
+
+
+def test_only_wanted_rows_pass_the_head():
+    fused = run_passes(small_graph("llama"), SETTINGS)
+    head = next(op for op in fused.ops if fused.outputs[0] in op.outputs)
+    assert fused.outputs[0].type.shape == ("R", 160)
+    assert [op.kind for op in head.body.ops] == ["pick_rows", "rms_norm", "linear"]
+
+
+def test_a_pass_by_name_and_an_unknown_one():
+    graph = run_passes(small_graph("llama"), SETTINGS, only=["fold_constants"])
+    verify(graph)
+    assert not graph.ops_of("kernel")
+    with pytest.raises(HfcError, match="did you mean 'fuse_gate'"):
+        run_passes(small_graph("llama"), SETTINGS, only=["fuse_gat"])
