@@ -1,0 +1,136 @@
+"""The whole compiler on small models: every arch, bundles that load back, goldens of the null device, bad input."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from small_models import CONFIGS
+
+from hfc.base.diagnostics import HfcError
+from hfc.compiler import compile_model, open_source, settings_for
+from hfc.plan import load_bundle
+from hfc.runtime.executor import load
+from hfc.step import Segment, Step
+from hfc.target.arch import ARCHS, find_arch
+
+GPUS = [name for name, arch in ARCHS.items() if arch.kind == "amd"]
+ONE_OF_EACH = ["gfx906", "gfx942", "gfx1010", "gfx1030", "gfx1100", "gfx1201"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(model: str):
+        data = {"model_type": model, **CONFIGS[model]}
+        if model == "qwen3_5_moe_text":
+            data.pop("intermediate_size")
+        path = tmp_path / model / "config.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(data))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("model", CONFIGS)
+def test_every_model_compiles_for_each_generation(model, config):
+    bundle = compile_model(config(model), ONE_OF_EACH)
+    for arch in ONE_OF_EACH:
+        plan = bundle.plans[arch]
+        assert set(plan.programs) == {"decode", "prefill"}
+        for kernel in plan.kernels:
+            assert bundle.files[kernel.file][:4] == b"\x7fELF"
+            assert kernel.resources["spills"] == 0 and kernel.resources["scratch_bytes"] == 0, (arch, kernel)
+            assert kernel.resources["lds_bytes"] <= find_arch(arch).lds_bytes
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", CONFIGS)
+def test_every_model_compiles_for_every_arch(model, config):
+    assert set(compile_model(config(model), GPUS).plans) == set(GPUS)
+
+
+def test_a_second_compilation_runs_no_compiler(config, monkeypatch):
+    path = config("llama")
+    compile_model(path, ["gfx1100", "host"])
+    monkeypatch.setattr("subprocess.run", lambda *a, **k: pytest.fail("a compiler was started"))
+    start = time.perf_counter()
+    compile_model(path, ["gfx1100", "host"])
+    assert time.perf_counter() - start < 1.0
+
+
+def test_a_bundle_loads_back_equal_and_damage_is_seen(config, tmp_path):
+    bundle = compile_model(config("llama"), ["gfx1100"])
+    path = tmp_path / "out.hfp"
+    bundle.save(path)
+    again = load_bundle(path)
+    assert again.plans == bundle.plans and again.files == bundle.files and again.model == bundle.model
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x7fELF") + 64] ^= 1
+    (tmp_path / "bad.hfp").write_bytes(data)
+    with pytest.raises(HfcError, match="damaged|hash"):
+        load_bundle(tmp_path / "bad.hfp")
+    (tmp_path / "short.hfp").write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(HfcError, match="damaged"):
+        load_bundle(tmp_path / "short.hfp")
+    with pytest.raises(HfcError, match="only for gfx1100.*|no plan for host"):
+        load(bundle, "host")
+
+
+def test_a_full_disk_leaves_the_old_bundle(config, tmp_path, monkeypatch):
+    bundle = compile_model(config("llama"), ["gfx1100"])
+    path = tmp_path / "out.hfp"
+    path.write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(HfcError, match="No space left"):
+        bundle.save(path)
+    assert path.read_bytes() == b"old" and list(tmp_path.glob(".out*")) == []
+
+
+# launches a step, and bytes of a decode step at position 100, f16 KV. A change here is a change of the plan: look at it.
+GOLDEN = {
+    "llama": (14, 260100),
+    "qwen3": (14, 260612),
+    "gemma3_text": (19, 264196),
+    "qwen3_5_text": (13, 358932),
+    "qwen3_5_moe_text": (23, 518428),
+}
+
+
+@pytest.mark.parametrize("model", GOLDEN)
+def test_launches_and_bytes_of_a_step(model, config):
+    model_ = load(compile_model(config(model), ["gfx1100"], ctx=256), "null")
+    model_.forward(Step.single([1], position=100))
+    assert (model_.count.launches, model_.count.bytes) == GOLDEN[model]
+    model_.forward(Step(np.array([1, 2], np.int32), (Segment(0, 0, 1, 100), Segment(1, 1, 1, 0)), np.arange(2)))
+    assert model_.count.launches == 2 * GOLDEN[model][0]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(archs=["gfx1109"]), "unknown architecture 'gfx1109'"),
+        (dict(archs=["host"], kv="f17"), "unknown KV format 'f17'"),
+        (dict(archs=["host"], ctx=100000), "made for at most 256 tokens"),
+    ],
+)
+def test_bad_choices_are_named(change, message, config):
+    with pytest.raises(HfcError, match=message):
+        compile_model(config("llama"), **change)
+
+
+def test_bad_sources_are_named(tmp_path, config):
+    with pytest.raises(HfcError, match="needs? .*--weights|no sizes"):
+        open_source("models/llama.hfm")
+    (tmp_path / "config.json").write_text('{"model_type": "qwen33"}')
+    with pytest.raises(HfcError, match="unknown model type 'qwen33'"):
+        open_source(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(HfcError, match="cannot be read as JSON"):
+        open_source(tmp_path)
+    opened = open_source(config("llama"))
+    assert settings_for(opened, find_arch("host"), kv="f16/f32").v_format == "f32"
