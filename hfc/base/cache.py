@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.knobs import knob
 
 
 def cache_folder() -> Path:
@@ -50,7 +51,7 @@ def cached(key: str, suffix: str, make: Callable[[], bytes]) -> Path:
     except OSError as error:
         raise HfcError(
             f"cannot write the cache entry {path}: {error.strerror or error}",
-            hint="free some space, or point XDG_CACHE_HOME at a folder that can be written",
+            hint="free some space, or point HFC_CACHE at a folder that can be written",
         ) from error
     return path
 

@@ -1,0 +1,111 @@
+// What every host kernel starts from: vectors of 16 lanes, the step buffer, the thread team, scratch, row reductions.
+#ifndef HFC_HOST_H
+#define HFC_HOST_H
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include "math.h"
+
+#define HFC_INLINE static inline __attribute__((always_inline))
+#define HFC_ELEMENTWISE _Pragma("clang loop vectorize(assume_safety)")  // the iterations of a hook's loop are independent
+#define HFC_UNROLL _Pragma("clang loop unroll(full)")
+#define HFC_ALIGN64(bytes) (((size_t)(bytes) + 63) / 64 * 64)
+
+typedef float f32x16 __attribute__((ext_vector_type(16)));
+typedef int32_t i32x16 __attribute__((ext_vector_type(16)));
+typedef uint32_t u32x16 __attribute__((ext_vector_type(16)));
+typedef int16_t i16x32 __attribute__((ext_vector_type(32)));
+typedef uint16_t u16x16 __attribute__((ext_vector_type(16)));
+typedef uint8_t u8x64 __attribute__((ext_vector_type(64)));
+typedef _Float16 f16x16 __attribute__((ext_vector_type(16)));
+
+// Unaligned loads and stores; the compiler splits them where registers are narrower.
+#define HFC_LOADER(type, name) \
+  HFC_INLINE type name(const void* p) { type v; memcpy(&v, p, sizeof v); return v; }
+HFC_LOADER(f32x16, hfc_load_f32)
+HFC_LOADER(f16x16, hfc_load_f16)
+HFC_LOADER(i32x16, hfc_load_i32)
+HFC_LOADER(u32x16, hfc_load_u32)
+HFC_LOADER(u16x16, hfc_load_u16)
+HFC_INLINE void hfc_store_f32(void* p, f32x16 v) { memcpy(p, &v, sizeof v); }
+
+// One rounding where the machine has fused multiply-add, two elsewhere; the same for every row count.
+HFC_INLINE f32x16 hfc_fma(f32x16 a, f32x16 b, f32x16 c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_elementwise_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+HFC_INLINE f32x16 hfc_wide_f16(f16x16 h) { return __builtin_convertvector(h, f32x16); }
+HFC_INLINE f32x16 hfc_wide_bf16(u16x16 h) {
+  const u32x16 wide = __builtin_convertvector(h, u32x16) << 16;
+  f32x16 v;
+  memcpy(&v, &wide, sizeof v);
+  return v;
+}
+
+HFC_INLINE float hfc_sum16(f32x16 v) {
+  v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  return v[0] + v[1];
+}
+HFC_INLINE float hfc_max16(f32x16 v) { return __builtin_reduce_max(v); }
+
+// Reductions of n floats, always in the same order. `x` has room for n rounded up to 16; the rest is overwritten.
+HFC_INLINE float hfc_reduce_sum(float* x, int n) {
+  for (int j = n; j % 16; j++) x[j] = 0.0f;
+  f32x16 sum = 0.0f, sum1 = 0.0f;
+  int j = 0;
+  for (; j + 32 <= n; j += 32) {
+    sum += hfc_load_f32(x + j);
+    sum1 += hfc_load_f32(x + j + 16);
+  }
+  for (; j < n; j += 16) sum += hfc_load_f32(x + j);
+  return hfc_sum16(sum + sum1);
+}
+HFC_INLINE float hfc_reduce_max(float* x, int n) {
+  for (int j = n; j % 16; j++) x[j] = x[0];
+  f32x16 best = hfc_load_f32(x);
+  for (int j = 16; j < n; j += 16) best = __builtin_elementwise_max(best, hfc_load_f32(x + j));
+  return hfc_max16(best);
+}
+
+// The step buffer, int32. MAX_ROWS is a constant of the plan.
+HFC_INLINE int hfc_rows(const int32_t* step) { return step[0]; }
+HFC_INLINE int hfc_segments(const int32_t* step) { return step[1]; }
+HFC_INLINE int hfc_outputs(const int32_t* step) { return step[2]; }
+typedef struct {
+  int slot, row, rows, position;
+} HfcSegment;
+HFC_INLINE HfcSegment hfc_segment(const int32_t* step, int i) {
+  HfcSegment found;
+  memcpy(&found, step + 4 + 4 * MAX_ROWS + 4 * i, sizeof found);
+  return found;
+}
+
+// The threads that run a step together. `next` hands out work; every barrier sets it back to 0.
+typedef struct HfcTeam {
+  int threads;
+  char* shared;  // scratch that all threads see
+  char** own;    // [threads] scratch of each thread
+  _Alignas(64) atomic_int next;
+  _Alignas(64) atomic_int arrived;
+  _Alignas(64) atomic_uint epoch;
+  atomic_int sleepers;
+} HfcTeam;
+
+void hfc_barrier(HfcTeam* team);
+
+HFC_INLINE int hfc_take(HfcTeam* team, int count) {
+  return atomic_fetch_add_explicit(&team->next, count, memory_order_relaxed);
+}
+// Units of work taken at a time: small enough that a thread which lost its core for a while holds few.
+HFC_INLINE int hfc_chunk(const HfcTeam* team, int units) {
+  const int chunk = units / (team->threads * 8);
+  return team->threads == 1 ? (units > 0 ? units : 1) : chunk > 0 ? chunk : 1;
+}
+
+#endif

@@ -1,0 +1,233 @@
+// Dot products of weight tiles (hfc/formats/tile.py: 16 rows streaming along K) with rows of activations.
+//
+// A row becomes, per panel of 64 k, whole numbers X with x = a * X, |X| <= 127 * 128 (two planes of 8 bits) or 127 (one
+// plane), and an `a` per 32. Codes times X is exact in int32, so the result of a row depends neither on the rows beside it
+// nor on the width of the machine: y = sum over groups, in order of k, of scale * (a * dot) + min * (a * sum X).
+#ifndef HFC_HOST_TILE_H
+#define HFC_HOST_TILE_H
+#include "hfc.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#define HFC_BYTE_DOT 1  // u8 x s8 -> s32 in one instruction: X is kept as planes of bytes
+#else
+#define HFC_BYTE_DOT 0  // s16 x s16 -> s32 pairs: X is kept as 16 bits, in the order k0 k2 k1 k3
+#endif
+
+enum { HFC_PANEL = 64, HFC_X_BYTES = 160 };
+typedef struct {
+  union {
+    int8_t plane[2][64];  // high, low: X = 128 * high + low; with one plane X = high
+    int16_t whole[64];
+  };
+  float a[2];       // per 32 k
+  float sum32[2];   // a * sum of X
+  float sum16[4];
+} HfcX;
+_Static_assert(sizeof(HfcX) == HFC_X_BYTES, "size of a panel of activations");
+
+// x: [panels * 64] floats, padded with zeros. A NaN or infinity anywhere in a group makes the group's `a` NaN.
+HFC_INLINE void hfc_quantize(const float* x, int panels, const int planes, HfcX* out) {
+  const float steps = planes == 2 ? 127.0f * 128.0f : 127.0f;
+  for (int p = 0; p < panels; p++, out++) {
+    HFC_UNROLL for (int half = 0; half < 2; half++, x += 32) {
+      const f32x16 lo = hfc_load_f32(x), hi = hfc_load_f32(x + 16);
+      const f32x16 a0 = __builtin_elementwise_abs(lo), a1 = __builtin_elementwise_abs(hi);
+      const float most = hfc_max16(a0 > a1 ? a0 : a1);
+      const float poison = hfc_sum16((lo + hi) * 0.0f);
+      const float inverse = most > 1e-30f ? steps / most : 0.0f, a = most > 1e-30f ? most / steps + poison : poison;
+      int sums[2];
+      HFC_UNROLL for (int i = 0; i < 2; i++) {
+        const f32x16 shifted = (i ? hi : lo) * inverse + 12582912.0f;  // rounds to nearest even
+        i32x16 X;
+        memcpy(&X, &shifted, sizeof X);
+        X -= 0x4b400000;
+        sums[i] = __builtin_reduce_add(X);
+        typedef int8_t i8x16 __attribute__((ext_vector_type(16)));
+        typedef int16_t i16x16 __attribute__((ext_vector_type(16)));
+#if HFC_BYTE_DOT
+        const i32x16 high = planes == 2 ? (X + 64) >> 7 : X;
+        const i8x16 h = __builtin_convertvector(high, i8x16), l = __builtin_convertvector(X - (high << 7), i8x16);
+        memcpy(out->plane[0] + half * 32 + i * 16, &h, 16);
+        if (planes == 2) memcpy(out->plane[1] + half * 32 + i * 16, &l, 16);
+#else
+        const i16x16 w = __builtin_convertvector(X, i16x16);
+        const i16x16 s = __builtin_shufflevector(w, w, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+        memcpy(out->whole + half * 32 + i * 16, &s, 32);
+#endif
+        out->sum16[half * 2 + i] = a * (float)sums[i];
+      }
+      out->a[half] = a;
+      out->sum32[half] = a * (float)(sums[0] + sums[1]);
+    }
+  }
+}
+
+HFC_INLINE int32_t hfc_int_at(const void* p) {
+  int32_t v;
+  memcpy(&v, p, 4);
+  return v;
+}
+
+#if HFC_BYTE_DOT
+// acc[lane] += sum of 4 codes of the lane times 4 bytes of x
+HFC_INLINE i32x16 hfc_dot4(i32x16 acc, u8x64 w, int32_t x) {
+#if defined(__AVX512VNNI__)
+  return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x));
+#else
+  __m256i a[2], b[2];
+  memcpy(a, &acc, 64);
+  memcpy(b, &w, 64);
+  for (int i = 0; i < 2; i++) a[i] = _mm256_dpbusd_avx_epi32(a[i], b[i], _mm256_set1_epi32(x));
+  memcpy(&acc, a, 64);
+  return acc;
+#endif
+}
+#else
+// acc[lane] += a[2 lane] * x.low + a[2 lane + 1] * x.high, 16-bit operands
+HFC_INLINE i32x16 hfc_dot2(i32x16 acc, i32x16 w, int32_t x) {
+#if defined(__AVX512BW__)
+  return acc + (i32x16)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(x));
+#elif defined(__AVX2__)
+  __m256i b[2];
+  memcpy(b, &w, 64);
+  for (int i = 0; i < 2; i++) b[i] = _mm256_madd_epi16(b[i], _mm256_set1_epi32(x));
+  memcpy(&w, b, 64);
+  return acc + w;
+#elif defined(__SSE2__)
+  __m128i b[4];
+  memcpy(b, &w, 64);
+  for (int i = 0; i < 4; i++) b[i] = _mm_madd_epi16(b[i], _mm_set1_epi32(x));
+  memcpy(&w, b, 64);
+  return acc + w;
+#else
+  return acc + (w << 16 >> 16) * (x << 16 >> 16) + (w >> 16) * (x >> 16);
+#endif
+}
+#endif
+
+HFC_INLINE u8x64 hfc_look_up(const uint8_t* table, u8x64 codes) {
+#if defined(__AVX512BW__)
+  const __m512i wide = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table));
+  return (u8x64)_mm512_shuffle_epi8(wide, (__m512i)codes);
+#else
+  uint8_t in[64], out[64];
+  memcpy(in, &codes, 64);
+#if defined(__AVX2__)
+  const __m256i wide = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table));
+  for (int i = 0; i < 64; i += 32)
+    _mm256_storeu_si256((__m256i*)(out + i), _mm256_shuffle_epi8(wide, _mm256_loadu_si256((const __m256i*)(in + i))));
+#elif defined(__SSSE3__)
+  const __m128i wide = _mm_loadu_si128((const __m128i*)table);
+  for (int i = 0; i < 64; i += 16)
+    _mm_storeu_si128((__m128i*)(out + i), _mm_shuffle_epi8(wide, _mm_loadu_si128((const __m128i*)(in + i))));
+#elif defined(__aarch64__)
+  for (int i = 0; i < 64; i += 16) vst1q_u8(out + i, vqtbl1q_u8(vld1q_u8(table), vld1q_u8(in + i)));
+#else
+  for (int i = 0; i < 64; i++) out[i] = table[in[i]];
+#endif
+  memcpy(&codes, out, 64);
+  return codes;
+#endif
+}
+
+// The 8 quads (4 consecutive k for 16 rows) of half a panel, as unsigned bytes.
+HFC_INLINE void hfc_unpack(const uint8_t* codes, const int bits, const uint8_t* table, u8x64 w[8]) {
+  if (bits == 8) {
+    HFC_UNROLL for (int q = 0; q < 8; q++) memcpy(&w[q], codes + q * 64, 64);
+    return;
+  }
+  HFC_UNROLL for (int q = 0; q < 8; q += 2) {
+    u8x64 both;
+    memcpy(&both, codes + q * 32, 64);
+    w[q] = both & 15;
+    w[q + 1] = both >> 4;
+    if (table) w[q] = hfc_look_up(table, w[q]), w[q + 1] = hfc_look_up(table, w[q + 1]);
+  }
+}
+
+// Exact dot of quads first..first+count-1 with the same k of one row.
+HFC_INLINE i32x16 hfc_dot_quads(const u8x64* w, const HfcX* x, int at, const int first, const int count, const int planes) {
+  i32x16 acc = 0;
+#if HFC_BYTE_DOT
+  HFC_UNROLL for (int q = first; q < first + count; q++) acc = hfc_dot4(acc, w[q], hfc_int_at(x->plane[0] + at + q * 4));
+  if (planes == 2) {
+    acc <<= 7;
+    HFC_UNROLL for (int q = first; q < first + count; q++) acc = hfc_dot4(acc, w[q], hfc_int_at(x->plane[1] + at + q * 4));
+  }
+#else
+  HFC_UNROLL for (int q = first; q < first + count; q++) {
+    i32x16 v;
+    memcpy(&v, &w[q], 64);
+    acc = hfc_dot2(acc, v & 0x00ff00ff, hfc_int_at(x->whole + at + q * 4));
+    acc = hfc_dot2(acc, v >> 8 & 0x00ff00ff, hfc_int_at(x->whole + at + q * 4 + 2));
+  }
+#endif
+  return acc;
+}
+
+HFC_INLINE f32x16 hfc_load_scale(const uint8_t* p, const int scale_bytes) {
+  return scale_bytes == 2 ? hfc_wide_f16(hfc_load_f16(p)) : hfc_load_f32(p);
+}
+
+// y[r][lane] for `rows` rows of activations (a constant) and the 16 rows of one tile.
+HFC_INLINE void hfc_tile_dot(const uint8_t* tile, int panels, const HfcX* const* x, const int rows, const int bits,
+                             const int group, const int scale_bytes, const int has_min, const float zero,
+                             const uint8_t* table, const int planes, float (*y)[16]) {
+  const int scales = HFC_PANEL / group, vector = 16 * scale_bytes, header = scales * vector * (1 + has_min);
+  f32x16 sum[8];
+  HFC_UNROLL for (int r = 0; r < rows; r++) sum[r] = 0.0f;
+  for (int p = 0; p < panels; p++) {
+    HFC_UNROLL for (int half = 0; half < 2; half++) {
+      u8x64 w[8];
+      hfc_unpack(tile + header + half * bits * 64, bits, table, w);
+      HFC_UNROLL for (int part = 0; part < scales / 2; part++) {
+        const int s = half * scales / 2 + part;
+        const f32x16 scale = hfc_load_scale(tile + s * vector, scale_bytes);
+        f32x16 low = scale * zero;
+        if (has_min) low = hfc_load_scale(tile + (scales + s) * vector, scale_bytes) + (zero != 0.0f ? low : 0.0f);
+        HFC_UNROLL for (int r = 0; r < rows; r++) {
+          const HfcX* xp = x[r] + p;
+          const i32x16 dot = hfc_dot_quads(w, xp, half * 32, part * group / 4, group / 4, planes);
+          sum[r] = hfc_fma(scale, __builtin_convertvector(dot, f32x16) * xp->a[half], sum[r]);
+          if (has_min || zero != 0.0f) sum[r] = hfc_fma(low, (f32x16)(group == 32 ? xp->sum32[s] : xp->sum16[s]), sum[r]);
+        }
+      }
+    }
+    tile += header + bits * 128;
+  }
+  HFC_UNROLL for (int r = 0; r < rows; r++) hfc_store_f32(y[r], sum[r]);
+}
+
+enum { HFC_F32, HFC_F16, HFC_BF16 };
+HFC_INLINE f32x16 hfc_load_element(const uint8_t* p, const int element) {
+  return element == HFC_F32 ? hfc_load_f32(p) : element == HFC_F16 ? hfc_wide_f16(hfc_load_f16(p))
+                                                                   : hfc_wide_bf16(hfc_load_u16(p));
+}
+
+// The same for a tile of floats, [k][16 rows]: even and odd k are summed apart, both in order.
+HFC_INLINE void hfc_tile_dot_float(const uint8_t* tile, int k_count, const float* const* x, const int rows,
+                                   const int element, float (*y)[16]) {
+  const int bytes = element == HFC_F32 ? 64 : 32;
+  f32x16 even[8], odd[8];
+  HFC_UNROLL for (int r = 0; r < rows; r++) even[r] = odd[r] = 0.0f;
+  int k = 0;
+  for (; k + 2 <= k_count; k += 2, tile += 2 * bytes) {
+    const f32x16 w0 = hfc_load_element(tile, element), w1 = hfc_load_element(tile + bytes, element);
+    HFC_UNROLL for (int r = 0; r < rows; r++) {
+      even[r] = hfc_fma(w0, (f32x16)x[r][k], even[r]);
+      odd[r] = hfc_fma(w1, (f32x16)x[r][k + 1], odd[r]);
+    }
+  }
+  if (k < k_count) {
+    const f32x16 w0 = hfc_load_element(tile, element);
+    HFC_UNROLL for (int r = 0; r < rows; r++) even[r] = hfc_fma(w0, (f32x16)x[r][k], even[r]);
+  }
+  HFC_UNROLL for (int r = 0; r < rows; r++) hfc_store_f32(y[r], even[r] + odd[r]);
+}
+
+#endif
