@@ -1,0 +1,83 @@
+"""Runs a checkpoint in the interpreter and compares it with what transformers computed in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hfc.formats.checkpoint import Checkpoint, evaluate, open_checkpoint
+from hfc.frontend.build import build_graph
+from hfc.frontend.model import Model, find_model, model_type_of
+from hfc.ir.graph import Graph, Op
+from hfc.ir.interpret import Interpreter, KvCache
+from hfc.ir.verify import verify
+from hfc.step import Step
+
+MODELS = Path(__file__).parent / "data/models"
+SHARED = Path(__file__).resolve().parents[2] / "shared/fixtures"  # larger fixtures, beside the checkout where they exist
+TOLERANCE = 1e-4  # relative L2; float32 noise of these models is below 1e-5
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    assert found.shape == expected.shape, (found.shape, expected.shape)
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def weights_of(checkpoint: Checkpoint, context: int) -> Callable[[Op], np.ndarray]:
+    """The interpreter's view of weights: f32 of the declared shape."""
+
+    def weight(op: Op) -> np.ndarray:
+        shape = tuple(context if size == "C" else size for size in op.output.type.shape)
+        return evaluate(op.attrs["recipe"], checkpoint, context).with_shape(shape).f32()
+
+    return weight
+
+
+def build(path: Path, model: Model | None = None, taps: tuple[str, ...] = ()) -> tuple[Graph, Checkpoint]:
+    checkpoint = open_checkpoint(path)
+    model = model or find_model(model_type_of(checkpoint.config, checkpoint.kind))
+    graph = build_graph(model, checkpoint.config, checkpoint.kind, checkpoint, taps=taps)
+    verify(graph)
+    return graph, checkpoint
+
+
+def interpreter(path: Path, model: Model | None = None, context: int = 192, taps: tuple[str, ...] = ()) -> Interpreter:
+    graph, checkpoint = build(path, model, taps)
+    return Interpreter(graph, weights_of(checkpoint, context), context=context)
+
+
+def step_by_step(run: Interpreter, tokens: np.ndarray) -> np.ndarray:
+    return np.concatenate([run.run(Step.single([token], position=at))[0] for at, token in enumerate(tokens)])
+
+
+def greedy(run: Interpreter, logits: np.ndarray, position: int, count: int) -> tuple[list[int], np.ndarray]:
+    """`count` tokens after a prompt of `position` tokens whose last logits are given, and the logits behind each."""
+    tokens, rows = [], []
+    for at in range(count):
+        tokens.append(int(np.argmax(logits)))
+        logits = run.run(Step.single([tokens[-1]], position=position + at))[0][-1]
+        rows.append(logits)
+    return tokens, np.stack(rows)
+
+
+def state_errors(run: Interpreter, expected: dict[str, np.ndarray], rows: int) -> dict[str, float]:
+    """Relative error of each layer's final state. expected: "3.k", "3.v", "0.window", "0.memory" -> array.
+
+    transformers keeps one more input in its convolution window, and only the window in a sliding layer's cache."""
+    errors = {}
+    for name, state in run.states.items():
+        layer = name.split(".")[1]
+        if isinstance(state, KvCache):
+            for part, plane in (("k", state.k), ("v", state.v)):
+                reference = expected.pop(f"{layer}.{part}")
+                errors[f"{layer}.{part}"] = relative_error(plane[0, :, rows - reference.shape[1] : rows], reference)
+        else:
+            part = name.split(".")[2]
+            reference = expected.pop(f"{layer}.{part}")
+            if part == "window":
+                reference = reference[:, -state.shape[2] :]
+            errors[f"{layer}.{part}"] = relative_error(state[0], reference)
+    assert not expected, f"no state for {sorted(expected)}"
+    return errors
