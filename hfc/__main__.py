@@ -1,0 +1,5 @@
+"""`python -m hfc` is `hfc`."""
+
+from hfc.cli import main
+
+main()

@@ -1,0 +1,86 @@
+"""The `hfc` command: a table of commands, each imported when it is called, and one place where errors become messages."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from hfc import __version__
+from hfc.base.diagnostics import HfcError, unknown
+
+# A command's module may import any layer. Only the module of the command that runs is imported, so that `hfc run` of a
+# bundle loads no compiler and starts at once.
+COMMANDS = ("run", "compile", "bench", "logits", "explain", "opt", "pull", "models", "doctor")
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+class Commands(TyperGroup):
+    """The command group over the modules `hfc.cli.<name>`, each with a function `command`."""
+
+    def list_commands(self, ctx) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name: str):
+        if name not in COMMANDS:
+            raise unknown("command", name, COMMANDS)
+        app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
+        app.command(name)(importlib.import_module(f"hfc.cli.{name}").command)
+        return typer.main.get_command(app)
+
+    def invoke(self, ctx):
+        """Every error that a user can act on ends here: one message, exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            raise  # `hfc ... | head`: the library ends the program quietly
+        except (HfcError, OSError, MemoryError) as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            print(message_of(error), file=sys.stderr)
+            sys.exit(USER_ERROR)
+
+
+def message_of(error: HfcError | OSError | MemoryError) -> str:
+    if isinstance(error, OSError):
+        return f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return "error: out of memory\n  hint: use a smaller --ctx or a smaller model"
+    return str(error)
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. Works after the command too.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Compile language models into fused kernels for AMD GPUs and CPUs, and run them."""
+    if version:
+        print(f"hfc {__version__}")
+        raise typer.Exit()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    app(args=debug_first(list(sys.argv[1:] if arguments is None else arguments)), prog_name="hfc")
+
+
+def debug_first(arguments: list[str]) -> list[str]:
+    """Move a `--debug` that stands after the command to the front, where the group reads it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" not in arguments[:end]:
+        return arguments
+    return ["--debug", *(a for i, a in enumerate(arguments) if a != "--debug" or i > end)]

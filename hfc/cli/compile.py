@@ -1,0 +1,51 @@
+"""`hfc compile`: a model to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from hfc.base.progress import spinner
+from hfc.cli.open_model import resolve
+from hfc.cli.parameters import Context, KvFormat, Weights
+from hfc.compiler import compile_model
+from hfc.ir.graph import Graph
+from hfc.ir.text import print_graph
+from hfc.plan import Bundle
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A .hfm, a Hugging Face folder, a .gguf file, a config.json, or a name of `hfc models`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    arch: Annotated[str, typer.Option(help="Architectures, with commas between, or all.")] = "host",
+    weights: Weights = None,
+    kv: KvFormat = None,
+    ctx: Context = None,
+    max_rows: Annotated[Optional[int], typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
+    print_after_all: Annotated[bool, typer.Option("--print-after-all", help="Print the graph after each pass.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when it works.")] = False,
+) -> None:
+    """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""
+    source = resolve(model)
+    archs = [name.strip() for name in arch.split(",")]
+    with spinner(f"compiling {source.path.name} for {arch}"):
+        bundle = compile_model(
+            str(source.path), archs, weights, kv, ctx, max_rows, print_after=_print_after if print_after_all else None
+        )
+    bundle.save(output)
+    if not quiet:
+        print(describe(bundle, output))
+
+
+def describe(bundle: Bundle, output: Path) -> str:
+    lines = [f"{output}: {bundle.model['name']}, {output.stat().st_size / 1e6:.1f} MB"]
+    for arch, plan in bundle.plans.items():
+        launches = ", ".join(f"{len(steps)} launches a {name}" for name, steps in plan.programs.items())
+        lines.append(f"  {arch}: {len(plan.kernels)} kernels; {launches}; context {plan.context}")
+    return "\n".join(lines)
+
+
+def _print_after(name: str, graph: Graph) -> None:
+    print(f"# after {name}\n{print_graph(graph)}")

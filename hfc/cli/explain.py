@@ -1,0 +1,74 @@
+"""`hfc explain`: what a bundle launches, and what each kernel needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Optional
+
+import typer
+
+from hfc.base.diagnostics import unknown
+from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.parameters import Context, KvFormat, ModelName, Weights
+from hfc.cli.table import table
+from hfc.plan import Bundle, Plan
+
+
+def command(
+    model: ModelName,
+    arch: Annotated[Optional[str], typer.Option(help="Only this architecture; for a model, the one to compile for. [default: host]")] = None,
+    launches: Annotated[bool, typer.Option("--launches", help="List every launch with the ops that it runs.")] = False,
+    weights: Weights = None,
+    kv: KvFormat = None,
+    ctx: Context = None,
+) -> None:
+    """List a bundle's kernels with registers, LDS, launches and bytes. A model that is not a bundle is compiled first."""
+    source = resolve(model)
+    bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "host", None, ctx, kv, weights))
+    print(f"{bundle.model['name']} from {bundle.model['weights']}")
+    for plan in chosen_plans(bundle, arch):
+        print()
+        print(list_launches(plan) if launches else list_kernels(plan))
+
+
+def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
+    """All plans, or the one for `arch`."""
+    if arch is None:
+        return list(bundle.plans.values())
+    if arch not in bundle.plans:
+        raise unknown("architecture in the bundle", arch, bundle.plans)
+    return [bundle.plans[arch]]
+
+
+def list_kernels(plan: Plan) -> str:
+    """One row a kernel. Registers are per lane; LDS and scratch in bytes; the rest is a dash where the device has none."""
+    counts = {program: Counter(launch.kernel for launch in steps) for program, steps in plan.programs.items()}
+    shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
+    fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
+    rows = []
+    for kernel in plan.kernels:
+        resources = [kernel.resources.get(name, "-") for name in fields]
+        block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
+        rows.append((kernel.symbol, *resources, block, *(counts[program][kernel.symbol] for program in counts)))
+    header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {program}" for program in counts))
+    return f"{title(plan)}\n{table(header, rows)}"
+
+
+def list_launches(plan: Plan) -> str:
+    """Every launch in order: kernel, grid, bytes of one decode step (a row, a segment, context 1), and its IR text."""
+    lines = [title(plan)]
+    for program, steps in plan.programs.items():
+        lines.append(f"{program}:")
+        for number, launch in enumerate(steps):
+            moved = sum(launch.bytes.values())
+            lines.append(f"{number:4} {launch.kernel} grid {' x '.join(launch.grid)} block {launch.block}, {moved} bytes")
+            lines += [f"       {line}" for line in launch.text.splitlines()]
+    return "\n".join(lines)
+
+
+def title(plan: Plan) -> str:
+    state = sum(sum(s.planes.values()) for s in plan.states) * plan.slots
+    return (
+        f"{plan.arch}: {len(plan.kernels)} kernels, context {plan.context}, up to {plan.max_rows} rows a step; "
+        f"scratch {plan.arena_bytes / 1e6:.1f} MB, state {state / 1e6:.1f} MB"
+    )

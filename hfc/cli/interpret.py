@@ -1,0 +1,23 @@
+"""`--device interpret`: the model's graph run by the interpreter."""
+
+from __future__ import annotations
+
+from hfc.base.diagnostics import HfcError
+from hfc.cli.open_model import Choice, OpenModel
+from hfc.compiler import DEFAULT_CONTEXT, open_source
+from hfc.oracle import InterpretedModel
+from hfc.plan import load_bundle
+from hfc.runtime.source import Source
+
+
+def open_interpreted(source: Source, choice: Choice) -> OpenModel:
+    """A bundle is interpreted from the checkpoint that it names."""
+    if choice.kv not in (None, "f32"):
+        raise HfcError(f"--kv {choice.kv}: the interpreter keeps its cache in f32", hint="leave --kv out")
+    path, context = source.path, choice.context
+    if source.kind == "bundle":
+        bundle = load_bundle(path)
+        path, context = bundle.model["weights"], context or next(iter(bundle.plans.values())).context
+    opened = open_source(path, choice.weights)
+    model = InterpretedModel(opened, context or min(DEFAULT_CONTEXT, opened.context_limit))
+    return OpenModel(model, opened.path, None)

@@ -1,0 +1,67 @@
+"""`hfc logits`: teacher-forced logits of given tokens, the door for comparisons."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.cli.open_model import Choice, open_model
+from hfc.cli.parameters import Context, Device, KvFormat, ModelName, Threads, Weights
+from hfc.runtime.generate import Model, check_prompt
+from hfc.step import Segment, Step
+
+
+def command(
+    model: ModelName,
+    tokens: Annotated[Path, typer.Option(help="Token ids, an .npy file with integers [T].")],
+    out: Annotated[Path, typer.Option(help="Where to write the logits, an .npy file, float32 [T, vocab].")],
+    step: Annotated[bool, typer.Option("--step", help="Feed one token at a time, as decoding does.")] = False,
+    ctx: Context = None,
+    kv: KvFormat = None,
+    threads: Threads = None,
+    device: Device = "host",
+    weights: Weights = None,
+) -> None:
+    """Write the logits that follow each of the given tokens."""
+    ids = read_tokens(tokens)
+    opened = open_model(model, Choice(device, threads, ctx, kv, weights))
+    check_prompt(opened.model, tuple(ids.tolist()))
+    write_logits(opened.model, ids, out, 1 if step else None)
+    print(f"{out}: float32 [{len(ids)}, {opened.model.vocab}]")
+
+
+def read_tokens(path: Path) -> np.ndarray:
+    """Token ids i32 [T]."""
+    try:
+        ids = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise HfcError(f"{path}: not an .npy file that can be read: {error}") from error
+    if not isinstance(ids, np.ndarray) or ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        found = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, np.ndarray) else "an archive"
+        raise HfcError(f"{path}: token ids must be integers [T], found {found}")
+    return ids
+
+
+def write_logits(model: Model, tokens: np.ndarray, path: Path, rows: int | None = None) -> None:
+    """Run all tokens, `rows` at a time (None: as many as the model can), and write float32 [T, vocab] whole or not at all."""
+    rows = rows or min(model.max_rows, model.max_outputs)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        # A memory map: the logits of a long text with a large vocabulary are larger than the model.
+        logits = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(tokens), model.vocab))
+        for start in range(0, len(tokens), rows):
+            chunk = np.asarray(tokens[start : start + rows], np.int32)
+            wanted = np.arange(len(chunk), dtype=np.int32)
+            logits[start : start + len(chunk)] = model.forward(Step(chunk, (Segment(0, 0, len(chunk), start),), wanted))
+        logits.flush()
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

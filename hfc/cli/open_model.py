@@ -1,0 +1,100 @@
+"""MODEL and options to a model that runs: bundles are loaded, anything else is compiled first, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.base.progress import progress_bar, spinner
+from hfc.plan import Bundle, Plan, load_bundle
+from hfc.runtime.executor import load
+from hfc.runtime.generate import Model
+from hfc.runtime.source import Source, find_source
+from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the options say about a model; None leaves a choice to the compiler."""
+
+    device: str = "host"
+    threads: int | None = None
+    context: int | None = None
+    kv: str | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """checkpoint: where weights and vocabulary are.  plan: None for the interpreter."""
+
+    model: Model
+    checkpoint: Path
+    plan: Plan | None
+
+    def vocabulary(self) -> Vocabulary:
+        return load_vocabulary(self.checkpoint)
+
+
+def open_model(name: str, choice: Choice) -> OpenModel:
+    """Find, compile if need be, and load."""
+    source = resolve(name)
+    if choice.device == "interpret":
+        # The interpreter is part of the compiler's side: it is loaded only when asked for.
+        return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice)
+    bundle = open_bundle(source, choice)
+    with progress_bar("loading", "weights") as update:
+        model = load(bundle, choice.device, choice.threads, choice.weights, update)
+    return OpenModel(model, Path(choice.weights or bundle.model["weights"]), model.plan)
+
+
+def resolve(name: str) -> Source:
+    """The source that MODEL names; a download shows what it does."""
+    with spinner(f"looking for {name}") as say:
+        return find_source(name, report=say)
+
+
+def open_bundle(source: Source, choice: Choice) -> Bundle:
+    """The bundle of a source, compiled for the chosen device unless it is one."""
+    if source.kind != "bundle":
+        return _compile(source, choice)
+    bundle = load_bundle(source.path)
+    _refuse_changes(source, bundle, choice)
+    return bundle
+
+
+def arch_of(device: str) -> str:
+    """"null:gfx1100" plans for gfx1100; everything else for the host."""
+    return device.partition(":")[2] or "host"
+
+
+def _compile(source: Source, choice: Choice) -> Bundle:
+    """Run `hfc compile` as a child: the compiler's memory is gone when the model runs, and Ctrl-C ends both."""
+    with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
+        out = Path(folder) / "model.hfp"
+        options = {"--arch": arch_of(choice.device), "--weights": choice.weights, "--kv": choice.kv, "--ctx": choice.context}
+        words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
+        command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
+        code = subprocess.run(command).returncode
+        if code:
+            raise typer.Exit(code)  # the child has said why
+        return load_bundle(out)
+
+
+def _refuse_changes(source: Source, bundle: Bundle, choice: Choice) -> None:
+    """What was decided when a bundle was compiled cannot be decided again."""
+    contexts = sorted({plan.context for plan in bundle.plans.values()})
+    if choice.context is not None and [choice.context] != contexts:
+        raise HfcError(
+            f"--ctx {choice.context}: {source.path.name} was compiled for a context of {contexts[0]}",
+            hint="leave --ctx out, or compile the model again with it",
+        )
+    if choice.kv is not None:
+        raise HfcError(f"--kv {choice.kv}: {source.path.name} is compiled already", hint="give --kv to `hfc compile`")

@@ -1,0 +1,62 @@
+"""`hfc opt`: run passes over a graph and print it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.cli.open_model import resolve
+from hfc.cli.parameters import Context, KvFormat, Weights
+from hfc.compiler import open_source, settings_for
+from hfc.ir.graph import Graph
+from hfc.ir.text import parse_graph, print_graph
+from hfc.passes.pipeline import PIPELINE, run_passes
+from hfc.passes.settings import Settings
+from hfc.target.arch import find_arch
+
+GRAPH_SUFFIX = ".ir"
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, or a graph as text (.ir, or - for standard input).")],
+    passes: Annotated[Optional[str], typer.Option(help="Names with commas between, or none. [default: all]")] = None,
+    arch: Annotated[str, typer.Option(help="The architecture that the passes ask about.")] = "host",
+    weights: Weights = None,
+    kv: KvFormat = None,
+    ctx: Context = None,
+    print_after_all: Annotated[bool, typer.Option("--print-after-all", help="Print the graph after each pass.")] = False,
+    list_passes: Annotated[bool, typer.Option("--list", help="List the passes with their reasons; MODEL may be anything.")] = False,
+) -> None:
+    """Print a model's graph as text, after all passes or the chosen ones."""
+    if list_passes:
+        print("\n".join(f"{row.name}: {row.reason}" for row in PIPELINE))
+        return
+    graph, settings = read_text(model, arch, kv, ctx) if is_text(model) else read_model(model, weights, arch, kv, ctx)
+    only = None if passes is None else [] if passes == "none" else [name.strip() for name in passes.split(",")]
+    after = (lambda name, result: print(f"# after {name}\n{print_graph(result)}")) if print_after_all else None
+    result = run_passes(graph, settings, only, after)
+    if not print_after_all:
+        print(print_graph(result), end="")
+
+
+def is_text(model: str) -> bool:
+    return model == "-" or Path(model).suffix == GRAPH_SUFFIX
+
+
+def read_model(model: str, weights: str | None, arch: str, kv: str | None, ctx: int | None) -> tuple[Graph, Settings]:
+    source = resolve(model)
+    if source.kind == "bundle":
+        raise HfcError(f"{model} is a bundle: its graph is compiled away", hint="give the model that it was made from")
+    opened = open_source(source.path, weights)
+    return opened.graph(), settings_for(opened, find_arch(arch), kv, ctx)
+
+
+def read_text(path: str, arch: str, kv: str | None, ctx: int | None) -> tuple[Graph, Settings]:
+    text = typer.get_text_stream("stdin").read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    k_format, _, v_format = (kv or "f16").partition("/")
+    context = ctx or 128
+    settings = Settings(find_arch(arch), context, 1, context, context, k_format, v_format or k_format)
+    return parse_graph(text, path), settings
