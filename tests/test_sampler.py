@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampler, Sampling, distribution, penalize
 
-OFF = dict(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
+OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 rows = hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-20, 20, width=32))
 
 
@@ -23,7 +23,9 @@ def softmax(x):
 def test_without_filters_it_is_the_softmax(logits, temperature):
     tokens, probabilities = distribution(logits, Sampling(**OFF | {"temperature": temperature}))
     assert sorted(tokens) == list(range(len(logits)))
-    np.testing.assert_allclose(probabilities, softmax(logits.astype(np.float64) / temperature)[tokens], rtol=1e-9, atol=0)
+    np.testing.assert_allclose(
+        probabilities, softmax(logits.astype(np.float64) / temperature)[tokens], rtol=1e-9, atol=0
+    )
 
 
 @given(rows, st.integers(0, 70), st.floats(0.01, 1), st.floats(0, 1))

@@ -1,4 +1,4 @@
-"""Tokenizers: equal ids from tokenizer.json and GGUF, equal to llama.cpp and sentencepiece, whole characters when streamed."""
+"""Tokenizers: equal ids from tokenizer.json, GGUF, llama.cpp and sentencepiece; whole characters when streamed."""
 
 import io
 import json
@@ -19,7 +19,26 @@ from hfc.runtime.vocabulary import load_vocabulary
 
 DATA = Path(__file__).parent / "data"
 EXPECTED = json.loads((DATA / "smollm2_tokens.json").read_text())  # llama.cpp's llama_tokenize
-WORDS = ["a", "the ", " ", "\n", "é", "日", "🚀", "'s", "12", "!?", "<|im_end|>", "<s>", "Zebra", "\t", "  ", "ß", "ن", "▁"]
+WORDS = [
+    "a",
+    "the ",
+    " ",
+    "\n",
+    "é",
+    "日",
+    "🚀",
+    "'s",
+    "12",
+    "!?",
+    "<|im_end|>",
+    "<s>",
+    "Zebra",
+    "\t",
+    "  ",
+    "ß",
+    "ن",
+    "▁",
+]
 
 
 def random_texts(count: int) -> list[str]:
@@ -35,7 +54,13 @@ def smollm2(smollm2_metadata):
 def sentencepiece_metadata(tmp_path: Path, add_space: bool) -> tuple[dict, sentencepiece.SentencePieceProcessor]:
     """A small SentencePiece BPE vocabulary in GGUF's keys, and the library's own processor for the same model."""
     model = io.BytesIO()
-    lines = ["the cat sat on the mat", "gravity pulls things down", "naïve café 日本", "  spaces   kept", "user says hi"] * 8
+    lines = [
+        "the cat sat on the mat",
+        "gravity pulls things down",
+        "naïve café 日本",
+        "  spaces   kept",
+        "user says hi",
+    ] * 8
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines), model_writer=model, model_type="bpe", vocab_size=340, byte_fallback=True,
         character_coverage=0.98, normalization_rule_name="identity", remove_extra_whitespaces=False,
@@ -88,13 +113,18 @@ def write_folder(folder: Path, metadata: dict, frame: bool = False) -> Path:
     merges = [tuple(m.split(" ")) for m in metadata["tokenizer.ggml.merges"]]
     library = tokenizers.Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, merges))
     library.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     library.decoder = decoders.ByteLevel()
     special = [t for t, kind in zip(tokens, types) if kind == 3]
     library.add_special_tokens([tokenizers.AddedToken(t, normalized=False) for t in special])
     if frame:
-        library.post_processor = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
+        library.post_processor = processors.TemplateProcessing(
+            single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+        )
     library.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<|im_end|>"}}))
     return folder
@@ -129,7 +159,9 @@ def test_sentencepiece_vocabulary_from_gguf_equals_the_library(tmp_path, add_spa
     for text in random_texts(200) + ["the cat sat", "café 日本 🚀", "  spaces   kept"]:
         assert tokenizer.encode(text, frame=False) == library.encode(text)
         assert tokenizer.decode(tokenizer.encode(text, frame=False)) == text.replace("▁", " ")
-    assert tokenizer.encode("the")[0] == library.bos_id(), "SentencePiece vocabularies begin with bos unless told otherwise"
+    assert tokenizer.encode("the")[0] == library.bos_id(), (
+        "SentencePiece vocabularies begin with bos unless told otherwise"
+    )
     turn = library.piece_to_id("<turn>")
     assert tokenizer.encode("the<turn>the", True, False) == [*library.encode("the"), turn, *library.encode("the")]
     assert turn not in tokenizer.encode("the<turn>the")

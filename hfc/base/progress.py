@@ -13,8 +13,14 @@ Update = Callable[[int, int], None]  # done, total
 
 @contextmanager
 def progress_bar(what: str, unit: str) -> Iterator[Update]:
-    """A bar that is gone when the work is done, e.g. "loading ━━━━ 120/272 weights". Call what it yields with done, total."""
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn()]
+    """A bar, gone when the work is done: "loading ━━━━ 120/272 weights". Call what it yields with done, total."""
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    ]
     with _display(columns) as display:
         task = display.add_task(what, total=None)
         yield lambda done, total: display.update(task, completed=done, total=total)

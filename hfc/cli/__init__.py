@@ -1,4 +1,4 @@
-"""The `hfc` command: a table of commands, each imported when it is called, and one place where errors become messages."""
+"""The `hfc` command: a table of commands, imported when they are called, and the place where errors become messages."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ app = typer.Typer(
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. Works after the command too.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. Works after the command too.")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Compile language models into fused kernels for AMD GPUs and CPUs, and run them."""

@@ -53,11 +53,15 @@ def command(
     weights: Weights = None,
 ) -> None:
     """Measure prefill (pp) and decode (tg) speed."""
-    tests = [(f"pp{n}", n, run_prefill) for n in lengths(prompts)] + [(f"tg{n}", n, run_decode) for n in lengths(decode)]
+    tests = [(f"pp{n}", n, run_prefill) for n in lengths(prompts)] + [
+        (f"tg{n}", n, run_decode) for n in lengths(decode)
+    ]
     opened = open_model(model, Choice(device, threads, ctx, kv, weights))
     too_long = [name for name, count, _ in tests if count > opened.model.context]
     if too_long:
-        raise HfcError(f"{too_long[0]} does not fit the context of {opened.model.context} tokens", hint="use a larger --ctx")
+        raise HfcError(
+            f"{too_long[0]} does not fit the context of {opened.model.context} tokens", hint="use a larger --ctx"
+        )
     with spinner("measuring memory") as say:
         peak_gb_s = read_bandwidth_gb_s(threads or len(os.sched_getaffinity(0)))
         results = []
@@ -68,7 +72,7 @@ def command(
 
 
 def lengths(text: str) -> list[int]:
-    """"128,512" as numbers; "0" or "" is no test."""
+    """ "128,512" as numbers; "0" or "" is no test."""
     try:
         numbers = [int(word) for word in text.split(",") if word.strip()]
     except ValueError:
@@ -88,7 +92,12 @@ def run_decode(model: Model, tokens: Sequence[int]) -> None:
 
 
 def measure(
-    name: str, count: int, run: Callable[[Model, Sequence[int]], None], opened: OpenModel, repetitions: int, peak_gb_s: float
+    name: str,
+    count: int,
+    run: Callable[[Model, Sequence[int]], None],
+    opened: OpenModel,
+    repetitions: int,
+    peak_gb_s: float,
 ) -> Measurement:
     """Time `run` of `count` tokens; the same tokens each time, drawn with a fixed seed."""
     tokens = np.random.default_rng(0).integers(0, opened.model.vocab, count).tolist()

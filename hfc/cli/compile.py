@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,14 +17,22 @@ from hfc.plan import Bundle
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A .hfm, a Hugging Face folder, a .gguf file, a config.json, or a name of `hfc models`.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A .hfm, a Hugging Face folder, a .gguf file, a config.json, or a name of `hfc models`.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     arch: Annotated[str, typer.Option(help="Architectures, with commas between, or all.")] = "host",
     weights: Weights = None,
     kv: KvFormat = None,
     ctx: Context = None,
-    max_rows: Annotated[Optional[int], typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
-    print_after_all: Annotated[bool, typer.Option("--print-after-all", help="Print the graph after each pass.")] = False,
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
+    print_after_all: Annotated[
+        bool, typer.Option("--print-after-all", help="Print the graph after each pass.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when it works.")] = False,
 ) -> None:
     """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""

@@ -31,8 +31,14 @@ def command() -> None:
     rows = [
         ("hfc", __version__),
         ("python", f"{platform.python_version()} at {sys.executable}"),
-        ("system", f"{platform.system()} {platform.release()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores"),
-        ("CPU features", _try(lambda: " ".join(f for f in CPU_FEATURES if f in cpu_features().split()) or "none of note")),
+        (
+            "system",
+            f"{platform.system()} {platform.release()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        ),
+        (
+            "CPU features",
+            _try(lambda: " ".join(f for f in CPU_FEATURES if f in cpu_features().split()) or "none of note"),
+        ),
         ("compiler", _try(lambda: toolchain().version.splitlines()[0])),
         ("cache", f"{cache_folder()} ({_size_mb(cache_folder()):.0f} MB)"),
         ("libamdhip64", ctypes.util.find_library("amdhip64") or "not found: no AMD device can be used"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,13 +16,15 @@ from hfc.plan import Bundle, Plan
 
 def command(
     model: ModelName,
-    arch: Annotated[Optional[str], typer.Option(help="Only this architecture; for a model, the one to compile for. [default: host]")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="Only this architecture; for a model, the one to compile for. [default: host]")
+    ] = None,
     launches: Annotated[bool, typer.Option("--launches", help="List every launch with the ops that it runs.")] = False,
     weights: Weights = None,
     kv: KvFormat = None,
     ctx: Context = None,
 ) -> None:
-    """List a bundle's kernels with registers, LDS, launches and bytes. A model that is not a bundle is compiled first."""
+    """List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first."""
     source = resolve(model)
     bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "host", None, ctx, kv, weights))
     print(f"{bundle.model['name']} from {bundle.model['weights']}")
@@ -41,7 +43,7 @@ def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
 
 
 def list_kernels(plan: Plan) -> str:
-    """One row a kernel. Registers are per lane; LDS and scratch in bytes; the rest is a dash where the device has none."""
+    """One row a kernel. Registers are per lane, LDS and scratch in bytes; a dash where the device has no such thing."""
     counts = {program: Counter(launch.kernel for launch in steps) for program, steps in plan.programs.items()}
     shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
     fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
@@ -61,7 +63,9 @@ def list_launches(plan: Plan) -> str:
         lines.append(f"{program}:")
         for number, launch in enumerate(steps):
             moved = sum(launch.bytes.values())
-            lines.append(f"{number:4} {launch.kernel} grid {' x '.join(launch.grid)} block {launch.block}, {moved} bytes")
+            lines.append(
+                f"{number:4} {launch.kernel} grid {' x '.join(launch.grid)} block {launch.block}, {moved} bytes"
+            )
             lines += [f"       {line}" for line in launch.text.splitlines()]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""MODEL and options to a model that runs: bundles are loaded, anything else is compiled first, in a process of its own."""
+"""MODEL and options to a model that runs: a bundle is loaded, the rest is compiled first, in a process of its own."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def open_bundle(source: Source, choice: Choice) -> Bundle:
 
 
 def arch_of(device: str) -> str:
-    """"null:gfx1100" plans for gfx1100; everything else for the host."""
+    """ "null:gfx1100" plans for gfx1100; everything else for the host."""
     return device.partition(":")[2] or "host"
 
 
@@ -79,10 +79,15 @@ def _compile(source: Source, choice: Choice) -> Bundle:
     """Run `hfc compile` as a child: the compiler's memory is gone when the model runs, and Ctrl-C ends both."""
     with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
         out = Path(folder) / "model.hfp"
-        options = {"--arch": arch_of(choice.device), "--weights": choice.weights, "--kv": choice.kv, "--ctx": choice.context}
+        options = {
+            "--arch": arch_of(choice.device),
+            "--weights": choice.weights,
+            "--kv": choice.kv,
+            "--ctx": choice.context,
+        }
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
-        code = subprocess.run(command).returncode
+        code = subprocess.run(command, check=False).returncode
         if code:
             raise typer.Exit(code)  # the child has said why
         return load_bundle(out)

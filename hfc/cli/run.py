@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,17 +21,28 @@ DEFAULT = Sampling()
 
 def command(
     model: ModelName,
-    prompt: Annotated[Optional[str], typer.Argument(metavar="PROMPT", help="What to say; without it the prompt is read from standard input.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it stands, without the chat template.")] = False,
-    system: Annotated[Optional[str], typer.Option(help="The system message of the chat.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPT", help="What to say; without it the prompt is read from standard input."),
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the prompt as it stands, without the chat template.")
+    ] = False,
+    system: Annotated[str | None, typer.Option(help="The system message of the chat.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = DEFAULT.temperature,
     top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0: all.")] = DEFAULT.top_k,
-    top_p: Annotated[float, typer.Option(help="Choose among the likeliest tokens with this total; 1: all.")] = DEFAULT.top_p,
-    min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest; 0: none.")] = DEFAULT.min_p,
+    top_p: Annotated[
+        float, typer.Option(help="Choose among the likeliest tokens with this total; 1: all.")
+    ] = DEFAULT.top_p,
+    min_p: Annotated[
+        float, typer.Option(help="Drop tokens less likely than this share of the likeliest; 0: none.")
+    ] = DEFAULT.min_p,
     repeat_penalty: Annotated[float, typer.Option(help="Above 1, tokens of the last 64 become less likely.")] = 1.0,
-    seed: Annotated[Optional[int], typer.Option(help="Equal seeds give equal text. [default: a fresh one]")] = None,
-    max_tokens: Annotated[Optional[int], typer.Option("--max-tokens", "-n", min=1, help="Stop after so many tokens.")] = None,
-    stop: Annotated[Optional[list[str]], typer.Option(help="Stop before this text; may be given more than once.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text. [default: a fresh one]")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", "-n", min=1, help="Stop after so many tokens.")
+    ] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be given more than once.")] = None,
     ctx: Context = None,
     kv: KvFormat = None,
     threads: Threads = None,

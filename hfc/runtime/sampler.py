@@ -1,7 +1,7 @@
 """Logits of one row to a token.
 
 Order: repeat, frequency and presence penalties; then, if temperature is 0, the largest logit (the lowest id of equals);
-else top-k, top-p, min-p on the probabilities at temperature 1, and a draw from what is left at the temperature asked for.
+else top-k, top-p, min-p on the probabilities at temperature 1, and a draw from the rest at the temperature asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hfc.base.diagnostics import HfcError
 class Sampling:
     """How to choose. Values that switch a filter off: top_k 0, top_p 1, min_p 0, penalties 1, 0 and 0.
 
-    repeat_window: how many of the latest tokens (of the prompt too) the penalties look at.  seed: None draws a fresh one.
+    repeat_window: how many of the latest tokens (the prompt's too) the penalties look at.  seed: None draws a fresh one.
     """
 
     temperature: float = 0.7

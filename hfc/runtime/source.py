@@ -13,13 +13,22 @@ from hfc.runtime.registry import REGISTRY, find_local, pull
 
 @dataclass(frozen=True)
 class Source:
-    """kind: "bundle" (.hfp) | "checkpoint" (.gguf, .safetensors or a folder) | "description" (.hfm, or a config.json).  path: absolute."""
+    """kind: "bundle" (.hfp) | "checkpoint" (.gguf, .safetensors or a folder) | "description" (.hfm, or a config.json).
+
+    path: absolute.
+    """
 
     kind: str
     path: Path
 
 
-_KINDS = {".hfp": "bundle", ".gguf": "checkpoint", ".safetensors": "checkpoint", ".hfm": "description", ".json": "description"}
+_KINDS = {
+    ".hfp": "bundle",
+    ".gguf": "checkpoint",
+    ".safetensors": "checkpoint",
+    ".hfm": "description",
+    ".json": "description",
+}
 
 
 def find_source(model: str, report: Callable[[str], None] = lambda line: None) -> Source:

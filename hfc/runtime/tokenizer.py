@@ -31,8 +31,8 @@ class Core(Protocol):
 class Tokenizer:
     """A vocabulary of `vocab` tokens.
 
-    special: control tokens, id to text.  stop_ids: tokens that end a text.  strip_space: the library puts a space before
-    the first word, so a whole decoded text loses it again.
+    special: control tokens, id to text.  stop_ids: tokens that end a text.
+    strip_space: the library puts a space before the first word, so a whole decoded text loses it again.
     """
 
     core: Core

@@ -24,7 +24,9 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that a GGUF file describes. Arrays may be lists or numpy arrays."""
     kind = metadata.get(KEY + "model")
     if kind is None:
-        raise HfcError(f"the GGUF file has no tokenizer: key {KEY}model is missing", hint="use a file with a vocabulary")
+        raise HfcError(
+            f"the GGUF file has no tokenizer: key {KEY}model is missing", hint="use a file with a vocabulary"
+        )
     if kind not in _KINDS:
         raise unknown("GGUF tokenizer model", kind, _KINDS)
     tokens = _strings(metadata, "tokens")
@@ -33,7 +35,9 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     return _KINDS[kind](metadata, tokens, types, special)
 
 
-def _byte_level_bpe(metadata: Mapping[str, Any], tokens: list[str], types: Sequence[int], special: dict[int, str]) -> Tokenizer:
+def _byte_level_bpe(
+    metadata: Mapping[str, Any], tokens: list[str], types: Sequence[int], special: dict[int, str]
+) -> Tokenizer:
     rule = pre_tokenizer(metadata.get(KEY + "pre", "default"))
     vocab = {text: i for i, text in enumerate(tokens)}
     library = tokenizers.Tokenizer(models.BPE(vocab, _merges(metadata, vocab), ignore_merges=rule.whole_words))
@@ -96,7 +100,7 @@ def _merges(metadata: Mapping[str, Any], vocab: Mapping[str, int]) -> list[tuple
         left, _, right = text.partition(" ")
         if left not in vocab or right not in vocab or left + right not in vocab:
             raise HfcError(
-                f"the GGUF file's {KEY}merges has {text!r}, which does not join two tokens of the vocabulary into a third",
+                f"the GGUF file's {KEY}merges has {text!r}, which does not join two of its tokens into a third",
                 hint="the file is damaged or was converted wrongly; fetch it again",
             )
         pairs.append((left, right))

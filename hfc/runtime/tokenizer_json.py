@@ -57,7 +57,9 @@ def _library(path: Path) -> tokenizers.Tokenizer:
     try:
         library = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises nothing narrower
-        raise HfcError(f"{path} is not a tokenizer that can be read: {error}", hint="fetch the checkpoint again") from error
+        raise HfcError(
+            f"{path} is not a tokenizer that can be read: {error}", hint="fetch the checkpoint again"
+        ) from error
     if not isinstance(library.model, (models.BPE, models.Unigram)):
         raise HfcError(f"{path} holds a {type(library.model).__name__} tokenizer; BPE and Unigram are supported")
     return library

@@ -44,7 +44,9 @@ class HuggingFaceCore:
         self._library = library
         self._bytes = byte_level_bytes if byte_level else sentencepiece_bytes
         added = {i: t.content for i, t in library.get_added_tokens_decoder().items()}
-        self._added = {i: text.encode("utf-8") if byte_level else sentencepiece_bytes(text) for i, text in added.items()}
+        self._added = {
+            i: text.encode("utf-8") if byte_level else sentencepiece_bytes(text) for i, text in added.items()
+        }
 
     def encode(self, text: str, parse_special: bool) -> list[int]:
         self._library.encode_special_tokens = not parse_special
