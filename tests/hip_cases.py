@@ -1,0 +1,153 @@
+"""Hand-made bound regions with awkward sizes, one or more for each stem: what the GPU kernel tests compile.
+
+Pointers: x inputs, w weights, y outputs, s states; every argument's value knows its type.
+"""
+
+from hfc.backend.spec import Arg, Bound, Part, Stat, Task
+from hfc.formats import kv_format, weight_format
+from hfc.ir.graph import TensorType, Value
+
+CONTEXT, SLOTS, MAX_ROWS = 48, 2, 16
+EPS = "1e-06f"
+
+
+def arg(name: str, kind: str, *shape: int | str, dtype: str = "f32", plane: str = "", written: bool = False) -> Arg:
+    ctype = {"f32": "float", "i32": "int32_t"}.get(dtype, "uint8_t")
+    return Arg(name, kind, ctype, Value(name, TensorType(dtype, shape)), plane, written)
+
+
+def linear(formats: list[str], k: int, sizes: list[int], zipped: bool = False, norm: bool = True, top: int = 0) -> Bound:
+    """y = norm(x) wᵀ; zipped: one y = y0 · sigmoid(y1)."""
+    x, weights = arg("x0", "buffer", "T", k), []
+    experts = arg("x1", "buffer", "T", top, dtype="i32") if top else None
+    lead = (5,) if top else ()
+    for i, (name, n) in enumerate(zip(formats, sizes)):
+        weights.append(arg(f"w{i}", "weight", *lead, n, k, dtype=name))
+    outputs = [arg(f"out{i}", "buffer", "T", n, written=True) for i, n in enumerate(sizes[: 1 if zipped else None])]
+    row = f"(row / {top})" if top else "row"
+    norms = (Stat("stat0", k, "sum", f"x0[{row} * {k} + j] * x0[{row} * {k} + j]", f"hfc_rsqrt(r / {float(k)}f + {EPS})"),)
+    stores = [f"out{i}[(size_t)row * {n} + n] = y;" for i, n in enumerate(sizes)]
+    parts = [Part(w, weight_format(f), n, "" if zipped else s) for w, f, n, s in zip(weights, formats, sizes, stores)]
+    extra = {
+        "k": k,
+        "parts": parts,
+        "zipped": zipped,
+        "store": f"out0[(size_t)row * {sizes[0]} + n] = y0 * hfc_sigmoid(y1);" if zipped else "",
+        "load": f"x0[{row} * {k} + j]" + (" * stat0" if norm else ""),
+        "stats": norms if norm else (),
+        "top": top,
+        "experts": experts,
+    }
+    name = "_".join(["linear", *formats, f"k{k}", *(f"n{n}" for n in sizes)] + ["zipped"] * zipped + [f"top{top}"] * (top > 0))
+    return Bound("linear", name, [x, *([experts] if top else []), *weights, *outputs], "T", extra)
+
+
+def softmax_map(groups: int, size: int) -> Bound:
+    """Task 1: softmax of each group.  Task 2: a copy, doubled, without a reduction."""
+    place = f"row * {groups * size} + g * {size} + j"
+    stats = (
+        Stat("stat0", size, "max", f"x0[{place}]", "r"),
+        Stat("stat1", size, "sum", f"hfc_exp(x0[{place}] - stat0)", "1.0f / r"),
+    )
+    tasks = [
+        Task(groups, size, stats, f"out0[{place}] = hfc_exp(x0[{place}] - stat0) * stat1;"),
+        Task(1, groups * size, (), f"out1[row * {groups * size} + j] = x0[row * {groups * size} + j] * 2.0f;"),
+    ]
+    args = [arg("x0", "buffer", "T", groups, size)] + [arg(f"out{i}", "buffer", "T", groups, size, written=True) for i in (0, 1)]
+    return Bound("map", f"softmax_g{groups}_s{size}", args, "T", {"tasks": tasks, "kv_formats": ()})
+
+
+def attend(heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32")) -> Bound:
+    planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
+    extra = {
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "size": size,
+        "scale": size**-0.5,
+        "window": window,
+        "softcap": softcap,
+        "q": f"x0[row * {heads * size} + g * {size} + j]",
+        "k": planes[0],
+        "v": planes[1],
+        "k_format": kv_format(formats[0]),
+        "v_format": kv_format(formats[1]),
+        "store": f"out0[row * {heads * size} + g * {size} + j] = y;",
+    }
+    args = [arg("x0", "buffer", "T", heads, size), *planes, arg("out0", "buffer", "T", heads, size, written=True)]
+    return Bound("attend", f"attend_h{heads}_{kv_heads}_d{size}_w{window}_c{int(softcap)}", args, "T", extra)
+
+
+def delta(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool) -> Bound:
+    """The output is normed and scaled, as after a DeltaNet."""
+    channels = 2 * k_heads * dk + v_heads * dv
+    window = arg("s_window", "state", "S", channels, taps - 1, written=True)
+    memory = arg("s_memory", "state", "S", v_heads, dk, dv, written=True)
+    conv = arg("w0", "weight", channels, taps)
+    extra = {
+        "k_heads": k_heads,
+        "v_heads": v_heads,
+        "dk": dk,
+        "dv": dv,
+        "taps": taps,
+        "channels": channels,
+        "tiled": tiled,
+        "u": f"x0[row * {channels} + j]",
+        "conv": conv,
+        "activate": "hfc_silu(c)",
+        "eps": 1e-6,
+        "q_scale": dk**-0.5,
+        "decay": f"-hfc_softplus(x1[row * {v_heads} + g])",
+        "beta": f"hfc_sigmoid(x2[row * {v_heads} + g])",
+        "window": window,
+        "memory": memory,
+        "q0": 0,
+        "k0": k_heads * dk,
+        "v0": 2 * k_heads * dk,
+        "stats": (Stat("stat0", dv, "sum", "y[j] * y[j]", f"hfc_rsqrt(r / {float(dv)}f + {EPS})"),),
+        "store": f"out0[row * {v_heads * dv} + g * {dv} + j] = y[j] * stat0;",
+    }
+    args = [arg("x0", "buffer", "T", channels), arg("x1", "buffer", "T", v_heads), arg("x2", "buffer", "T", v_heads)]
+    args += [conv, window, memory, arg("out0", "buffer", "T", v_heads, dv, written=True)]
+    return Bound("delta", f"delta_{k_heads}_{v_heads}_{dk}x{dv}_t{taps}" + "_tiled" * tiled, args, "T", extra)
+
+
+def route(experts: int, top: int, normalize: bool) -> Bound:
+    weights = arg("out0", "buffer", "T", top, written=True)
+    ids = arg("out1", "buffer", "T", top, dtype="i32", written=True)
+    extra = {"experts": experts, "top": top, "normalize": normalize, "logits": f"x0[row * {experts} + j]", "weights": weights, "ids": ids}
+    return Bound("route", f"route_{top}of{experts}", [arg("x0", "buffer", "T", experts), weights, ids], "T", extra)
+
+
+def conv(channels: int, taps: int) -> Bound:
+    weight, window = arg("w0", "weight", channels, taps), arg("s_window", "state", "S", channels, taps - 1, written=True)
+    extra = {
+        "channels": channels,
+        "taps": taps,
+        "u": f"x0[row * {channels} + j]",
+        "conv": weight,
+        "window": window,
+        "store": f"out0[row * {channels} + j] = c;",
+    }
+    args = [arg("x0", "buffer", "T", channels), weight, window, arg("out0", "buffer", "T", channels, written=True)]
+    return Bound("conv", f"conv_{channels}_t{taps}", args, "T", extra)
+
+
+CASES = (
+    linear(["f32"], 37, [11]),
+    linear(["bf16", "f16"], 130, [70, 3]),
+    linear(["q4_0", "q8_0"], 96, [65, 33], norm=False),
+    linear(["q4_k", "q4_k"], 256, [66, 66], zipped=True),
+    linear(["f32", "f32"], 33, [5, 5], zipped=True),
+    linear(["q6_k"], 512, [18], top=3),
+    softmax_map(3, 50),
+    softmax_map(1, 1500),
+    attend(6, 2, 80),
+    attend(4, 4, 16, window=5, softcap=20.0),
+    attend(24, 4, 256, formats=("f16", "f16")),
+    delta(2, 4, 24, 40, 4, tiled=False),
+    delta(2, 6, 128, 128, 4, tiled=True),
+    delta(1, 1, 8, 5, 2, tiled=False),
+    route(8, 3, True),
+    route(77, 10, False),
+    conv(150, 4),
+)

@@ -1,0 +1,66 @@
+"""Every stem, at awkward sizes, compiles for every GPU architecture within its limits, and as the same bytes each time."""
+
+import re
+
+import pytest
+from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, linear
+
+from hfc.backend.compile import Job, compile_all
+from hfc.backend.geometry import ROWS_CLASSES, geometry
+from hfc.backend.hip import hip_source
+from hfc.formats import FORMATS
+from hfc.target.arch import ALL, find_arch
+
+GPUS = [arch for arch in ALL if arch.kind != "host"]
+
+
+def jobs_for(bounds, arch):
+    found = {}
+    for bound in bounds:
+        for rows_class in ROWS_CLASSES:
+            name = geometry(bound, arch, rows_class).symbol
+            found[name] = Job(name, hip_source(bound, arch, rows_class, MAX_ROWS, CONTEXT, SLOTS), arch)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("arch", GPUS, ids=lambda arch: arch.name)
+def test_every_stem_compiles_within_the_limits(arch):
+    jobs = jobs_for(CASES, arch)
+    assert len(jobs) > len(CASES)  # linear has two classes
+    for made in compile_all(jobs):
+        assert re.search(rf"\b{made.name}\b", made.assembly)
+        if arch.kind == "amd":
+            assert made.data[:4] == b"\x7fELF"
+            assert made.resources.vgprs > 0 and made.resources.occupancy >= 1
+            assert not re.search(r"\b(flat|scratch|buffer)_(load|store)", made.assembly), f"{made.name}: not a global access"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_weight_format_compiles(name):
+    bounds = [linear([name], 2 * FORMATS[name].block + (0 if FORMATS[name].quantized else 35), [10])]
+    for arch in map(find_arch, ("gfx906", "gfx1100", "sm_90")):
+        assert len(compile_all(jobs_for(bounds, arch))) == 2
+
+
+def test_plain_scalars_are_read_in_wide_loads():
+    """Bytes that a loader names one by one must reach memory as one load: 8 weights of 2 bytes are 16 bytes."""
+    wide = linear(["bf16"], 1024, [64], norm=False)
+    arch = find_arch("gfx1100")
+    decode = next(made for made in compile_all(jobs_for([wide], arch)) if not made.name.endswith("_tiled"))
+    loads = re.findall(r"global_load_(\w+)", decode.assembly)
+    assert not {"u8", "i8", "u16", "d16_b16"} & set(loads), loads
+
+
+def test_sources_do_not_depend_on_the_run():
+    arch = find_arch("gfx1201")
+    assert [job.source for job in jobs_for(CASES, arch)] == [job.source for job in jobs_for(CASES, arch)]
+
+
+def test_a_block_makes_every_output_once():
+    """The parts of a linear region take consecutive blocks, enough for all of their outputs."""
+    bound = linear(["q8_0", "q8_0", "q8_0"], 64, [17, 1, 64])
+    shape = geometry(bound, find_arch("gfx1100"), "decode")
+    made = shape.numbers["waves"] * shape.numbers["outputs"]
+    ends = [*shape.numbers["starts"][1:], int(shape.grid[0])]
+    for start, end, part in zip(shape.numbers["starts"], ends, bound.extra["parts"]):
+        assert (end - start - 1) * made < part.n <= (end - start) * made
