@@ -59,13 +59,16 @@ static inline float hfc_exp(float x) {
   return x != x ? x : e;
 }
 
-// log(1 + t) for t in [0, 1] as 2 atanh(t / (2 + t)).
+// log(1 + t) for t in [0, 1] as 2 atanh(t / (2 + t)), a series in s^2 <= 1/9.
 static inline float hfc_log1p_unit(float t) {
   const float s = t / (2.0f + t), z = s * s;
-  float p = 0.15373152f;
-  p = p * z + 0.14280510f;
-  p = p * z + 0.20000064f;
-  p = p * z + 0.33333333f;
+  float p = 1.0f / 15.0f;
+  p = p * z + 1.0f / 13.0f;
+  p = p * z + 1.0f / 11.0f;
+  p = p * z + 1.0f / 9.0f;
+  p = p * z + 1.0f / 7.0f;
+  p = p * z + 1.0f / 5.0f;
+  p = p * z + 1.0f / 3.0f;
   return 2.0f * (s + s * z * p);
 }
 

@@ -1,0 +1,93 @@
+"""Host attention against numpy: short and long contexts, windows, formats of the cache, chunks, batches."""
+
+import numpy as np
+import pytest
+from host_kernels import CONTEXT, Kernel, pointer, segments_of
+
+from hfc.backend.spec import Bound
+from hfc.formats import kv_format
+
+SLOTS = 3
+
+
+def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32"):
+    args = [pointer("x0"), pointer("s1_k", "state", "uint8_t"), pointer("s2_v", "state", "uint8_t"), pointer("y3", written=True)]
+    extra = {
+        "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap,
+        "q": f"x0[((size_t)row * {heads} + g) * {size} + j]", "k": args[1], "v": args[2], "k_format": kv_format(form),
+        "v_format": kv_format(form), "store": f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
+    }  # fmt: skip
+    return Bound("attend", "attend_test", args, "T", extra)
+
+
+def reference(q, k, v, segments, window, softcap):
+    rows, heads, size = q.shape
+    out = np.zeros_like(q, np.float64)
+    group = heads // k.shape[1]
+    for s in segments:
+        for i in range(s.rows):
+            at = s.position + i
+            first = max(0, at - window + 1) if window else 0
+            for h in range(heads):
+                keys = k[s.slot, h // group, first : at + 1].astype(np.float64)
+                score = keys @ q[s.row + i, h] * size**-0.5
+                if softcap:
+                    score = softcap * np.tanh(score / softcap)
+                p = np.exp(score - score.max())
+                out[s.row + i, h] = p / p.sum() @ v[s.slot, h // group, first : at + 1]
+    return out
+
+
+class Case:
+    """A kernel, caches of SLOTS lanes filled up to `filled` tokens (NaN behind), and queries."""
+
+    def __init__(self, filled, heads=6, kv_heads=2, size=64, window=0, softcap=0.0, form="f32"):
+        rng = np.random.default_rng(3)
+        self.form, self.window, self.softcap, self.heads, self.size = kv_format(form), window, softcap, heads, size
+        self.k, self.v = rng.standard_normal((2, SLOTS, kv_heads, CONTEXT, size), np.float32)
+        self.k[:, :, filled:], self.v[:, :, filled:] = np.nan, np.nan
+        self.raw = {"s1_k": self.form.pack(self.k), "s2_v": self.form.pack(self.v)}
+        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form))
+        self.rng = rng
+
+    def queries(self, rows):
+        return self.rng.standard_normal((rows, self.heads, self.size), np.float32)
+
+    def run(self, q, segments, threads=2):
+        out = np.full_like(q, np.nan)
+        self.kernel({"x0": q, **self.raw, "y3": out}, segments, threads)
+        return out
+
+    def expected(self, q, segments):
+        return reference(q, self.form.unpack(self.raw["s1_k"]), self.form.unpack(self.raw["s2_v"]), segments, self.window, self.softcap)
+
+
+@pytest.mark.parametrize("context", [1, 2, 127, 513, 4097])
+@pytest.mark.parametrize("form", ["f32", "f16"])
+def test_decode(context, form):
+    case = Case(context, form=form)
+    segments = segments_of((1, context - 1))
+    q = case.queries(1)
+    y = case.run(q, segments)
+    np.testing.assert_allclose(y, case.expected(q, segments), atol=2e-6)
+    assert case.run(q, segments, threads=1).tobytes() == y.tobytes()
+
+
+@pytest.mark.parametrize("heads, kv_heads, size, window, softcap", [(4, 4, 16, 0, 0.0), (8, 1, 256, 0, 0.0), (9, 3, 64, 300, 0.0),
+                                                                   (4, 2, 24, 5, 0.0), (4, 2, 80, 0, 30.0), (3, 1, 128, 1, 0.0)])  # fmt: skip
+def test_shapes(heads, kv_heads, size, window, softcap):
+    case = Case(620, heads, kv_heads, size, window, softcap)
+    segments = segments_of((1, 600), (20, 600), (2, 1))
+    q = case.queries(23)
+    np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=3e-6)
+
+
+def test_a_row_does_not_depend_on_its_company():
+    case = Case(530)
+    q = case.queries(24)
+    whole = case.run(q, segments_of((24, 500)))
+    for first, rows in ((0, 1), (23, 1), (3, 4), (10, 14), (5, 17)):
+        some = case.run(q[first : first + rows].copy(), segments_of((rows, 500 + first)))
+        assert some.tobytes() == whole[first : first + rows].tobytes()
+    both = case.run(q, segments_of((9, 500), (15, 509), slots=(0, 0)), threads=1)
+    assert both.tobytes() == whole.tobytes()
