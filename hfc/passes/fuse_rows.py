@@ -29,8 +29,8 @@ def fuse_rows(graph: Graph, _settings=None) -> Graph:
 
 
 def _joins(op: Op, group: set[Op]) -> bool:
-    """Elementwise ops and views always; one more reduction only if it runs over the same vector."""
-    if is_elementwise(op) or op.kind in (*VIEWS, "weighted_sum"):
+    """Ops without a reduction always; one more reduction only if it runs over the same vector."""
+    if is_elementwise(op) or op.kind in (*VIEWS, "weighted_sum", "gather"):
         return True
     sizes = {o.output.type.shape[1:] for o in group if o.kind in ("rms_norm", "l2_norm", "softmax")}
     return op.kind in ("rms_norm", "l2_norm") and sizes <= {op.output.type.shape[1:]}
