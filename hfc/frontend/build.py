@@ -120,7 +120,7 @@ class _GraphScope(Scope):
             self._layer[statement.variable] = item
             for inner in statement.body:
                 self._execute(inner)
-        self._layer.pop(statement.variable, None)
+            del self._variables[statement.variable], self._layer[statement.variable]
 
     def _state(self, statement: syntax.State) -> Handle:
         """`f32[channels, taps - 1]` or `kv_cache(kv_heads, head)`; one lane a slot."""

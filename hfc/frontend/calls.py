@@ -150,10 +150,10 @@ def _tensor(function: str, name: str, value: Any, span: Span) -> Value:
 
 
 def _plain(function: str, name: str, value: Any, span: Span) -> Any:
-    """An attribute: numbers, strings and tuples of them."""
+    """An attribute: numbers, and tuples of them."""
     if isinstance(value, (list, tuple)):
         return tuple(_plain(function, name, item, span) for item in value)
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, (bool, int, float)):
         return value
     raise HfcError(f"{function}: {name} must be a number, found {_shown(value)}", span)
 

@@ -1,0 +1,155 @@
+"""Configs -> settings: no key is dropped silently, defaults and requirements do what they say."""
+
+import pytest
+
+from hfc.base.diagnostics import HfcError
+from hfc.frontend.config import settings_of
+from hfc.frontend.model import find_model
+from hfc.frontend.parse import parse
+
+LLAMA2 = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 96,
+    "max_position_embeddings": 4096, "num_attention_heads": 4, "num_hidden_layers": 2, "num_key_value_heads": 4, "pretraining_tp": 1,
+    "rms_norm_eps": 1e-5, "rope_scaling": None, "tie_word_embeddings": False, "torch_dtype": "float16", "use_cache": True,
+    "vocab_size": 100, "bos_token_id": 1, "eos_token_id": [2, 7], "transformers_version": "4.31.0",
+}  # fmt: skip
+SCALING = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"}
+
+
+def settings(block: str, config: dict, source: str = "hf", checkpoint=None) -> dict:
+    text = f"model m {{ config {source} {{ layers = n vocab = 9 context = 9 {block} }} graph(t) {{ return t }} }}"
+    text = text.replace("config gguf {", 'config gguf "arch" {')
+    return settings_of(parse(text, "m.hfm"), {"n": 2, **config}, source, checkpoint)
+
+
+@pytest.mark.parametrize(
+    "block, config, expected",
+    [
+        ("x = a or 5", {}, 5),
+        ("x = a or 5", {"a": None}, 5),
+        ("x = a or 5", {"a": 0}, 0),
+        ("x = a or true", {"a": False}, False),
+        ("x = a.b.c or a.b2 or 1", {"a": {"b": {"c": 3}, "b2": 4}}, 3),
+        ("x = int(a * (f or 0.25)) or 7", {"a": 256}, 64),
+        ("x = int(a * f) or 7", {"a": 256}, 7),
+        ("x = a == 1 or b == 2", {"a": 1, "b": 3}, True),
+        ("x = not (a or false) and b in [1, 2]", {"b": 2}, True),
+        ("x = a or null", {}, None),
+        ("x = 1 if a == null else 2", {}, 1),
+        ("x = 1 if a != null else 2", {"a": 0}, 1),
+        ("y = a x = y * 2", {"a": 4}, 8),
+        ("w = x = a // 2 % 4", {"a": 13}, 2),
+        ("x[i] = l[i] or i + 10", {}, [10, 11]),
+        ("x[i] = l[i] or i + 10", {"l": [5, 6]}, [5, 6]),
+        ("x = sqrt(max(a, 16)) + min(a, 1) - len([1, 2])", {"a": 9}, 3.0),
+    ],
+)
+def test_expressions(block, config, expected):
+    found = settings(block, config)["x"]
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "block, config, message",
+    [
+        ("x = hiden", {"hidden": 4}, "config.json has the key 'hidden', which the model file does not mention"),
+        ("x = hiden ignore hidden", {"hidden": 4}, "no key 'hiden', which the model needs\n.*\n.*\n  hint: did you mean 'hidden'"),
+        ("ignore b_*", {"a_b": 1}, "'a_b'"),
+        ("x = a.b", {"a": {"b": 1, "c": 2}}, "'a.c'"),
+        ("x = a + 1", {"a": "s"}, 'cannot compute this from "s", 1'),
+        ("x = a // 0", {"a": 4}, "cannot compute this from 4, 0"),
+        ("require a == 1", {"a": 2}, "config.json does not fit this model: a is 2"),
+        ('require a in ["x", "y"]', {"a": "z"}, 'a is "z"'),
+        ("require a == 1", {}, "no key 'a'"),
+        ("x = f(1)", {}, "only int, sqrt, min, max, len may be called here"),
+        ("x = a[2]", {"a": [1, 2]}, "index 2 is outside of a list of 2"),
+        ('x = shape("t")[0]', {}, "the checkpoint has no tensor 't'"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_with_its_place(block, config, message):
+    import re
+
+    with pytest.raises(HfcError) as caught:
+        settings(block, config)
+    assert re.search(message if "\n" in message else re.escape(message), str(caught.value)), str(caught.value)
+    assert str(caught.value).startswith("m.hfm:1:")
+
+
+def test_gguf_keys_are_below_the_architecture_and_other_namespaces_are_left_alone():
+    config = {
+        "general.architecture": "arch", "arch.n": 3, "arch.attention.head_count": 8, "general.name": "x", "tokenizer.ggml.eos_token_id": 7,
+        "GGUF.version": 3,
+    }  # fmt: skip
+    del (expected := dict(config))["arch.n"]
+    found = settings("heads = attention.head_count", config | {"n": None}, "gguf")
+    assert (found["layers"], found["heads"], found["eos_token_id"]) == (3, 8, 7)
+    with pytest.raises(HfcError, match="GGUF metadata has the key 'rope.scaling.factor'"):
+        settings("heads = attention.head_count", config | {"arch.rope.scaling.factor": 2.0}, "gguf")
+
+
+def test_a_gguf_of_another_architecture_is_refused():
+    with pytest.raises(HfcError, match="model llama does not describe gguf qwen2; expected llama"):
+        find_model("llama").settings({"general.architecture": "qwen2"}, "gguf")
+
+
+def test_every_block_sets_what_the_runtime_needs():
+    model = parse("model m { config hf { layers = 1 vocab = 2 } graph(t) { return t } }", "m.hfm")
+    with pytest.raises(HfcError, match="must set layers, vocab, context; context is missing"):
+        settings_of(model, {}, "hf")
+
+
+def test_text_config_is_entered_and_keys_beside_it_stand_in():
+    inner = {key: value for key, value in LLAMA2.items() if key != "tie_word_embeddings"}
+    outer = {"model_type": "big", "tie_word_embeddings": True, "vision_config": {"depth": 3}, "hidden_size": 1, "text_config": inner}
+    found = find_model("llama").settings(outer, "hf")
+    assert found["tied"] is True and found["hidden"] == 64 and found["eos_token_id"] == [2, 7]
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({}, {"theta": 10000, "scaling": "default", "head": 16, "tied": False}),
+        ({"rope_theta": 5e5, "rope_scaling": SCALING}, {"theta": 5e5, "scaling": "llama3", "factor": 8.0, "original": 8192}),
+        ({"rope_parameters": {"rope_theta": 1e5, **SCALING}}, {"theta": 1e5, "scaling": "llama3", "high": 4.0}),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, {"scaling": "linear", "factor": 2.0, "low": None}),
+        ({"head_dim": 32, "num_key_value_heads": None}, {"head": 32, "kv_heads": 4}),
+        ({"rope_interleaved": False, "transformers.js_config": {"dtype": {"a": 1}}}, {"theta": 10000}),  # SmolLM2
+    ],
+)
+def test_llama_configs_of_several_years(change, expected):
+    found = find_model("llama").settings({**LLAMA2, **change}, "hf")
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"hidden_act": "gelu"}, 'hidden_act is "gelu"'),
+        ({"mlp_bias": True}, "mlp_bias is true"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, 'scaling is "dynamic"'),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "'quantization_config.quant_method'"),
+        ({"sliding_window": 4096}, "'sliding_window'"),
+    ],
+)
+def test_llama_variants_that_would_compute_something_else_are_refused(change, message):
+    with pytest.raises(HfcError) as caught:
+        find_model("llama").settings({**LLAMA2, **change}, "hf")
+    assert message in str(caught.value)
+
+
+def test_gemma_multimodal_config_with_little_in_it():
+    """google/gemma-3-4b-it: what equals transformers' defaults is left out."""
+    config = {
+        "architectures": ["Gemma3ForConditionalGeneration"], "boi_token_index": 255999, "eoi_token_index": 256000,
+        "eos_token_id": [1, 106], "image_token_index": 262144, "initializer_range": 0.02, "mm_tokens_per_image": 256,
+        "model_type": "gemma3", "torch_dtype": "bfloat16", "transformers_version": "4.50.0.dev0",
+        "vision_config": {"hidden_size": 1152, "model_type": "siglip_vision_model"},
+        "text_config": {
+            "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024,
+        },
+    }  # fmt: skip
+    found = find_model("gemma3").settings(config, "hf")
+    assert (found["heads"], found["kv_heads"], found["head"], found["vocab"], found["window"]) == (8, 4, 256, 262208, 1024)
+    assert (found["theta"], found["local_theta"], found["factor"], found["scale"]) == (1000000, 10000, 8.0, 1 / 16)
+    assert [i for i, kind in enumerate(found["kind"]) if kind == "full_attention"] == [5, 11, 17, 23, 29]
