@@ -62,17 +62,22 @@ app = typer.Typer(
 )
 
 
+def print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hfc {__version__}")
+        raise typer.Exit()
+
+
 @app.callback()
 def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error. Works after the command too.")
     ] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Compile language models into fused kernels for AMD GPUs and CPUs, and run them."""
-    if version:
-        print(f"hfc {__version__}")
-        raise typer.Exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -27,8 +27,9 @@ def command(
     """List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first."""
     source = resolve(model)
     bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "host", None, ctx, kv, weights))
+    plans = chosen_plans(bundle, arch)
     print(f"{bundle.model['name']} from {bundle.model['weights']}")
-    for plan in chosen_plans(bundle, arch):
+    for plan in plans:
         print()
         print(list_launches(plan) if launches else list_kernels(plan))
 

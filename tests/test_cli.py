@@ -1,0 +1,268 @@
+"""The command line on a small model: every command, every option that changes the text, and every mistake's message."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from hfc.cli import debug_first, main
+from hfc.cli.bench import lengths
+from hfc.cli.table import table
+from hfc.ir.text import parse_graph
+from hfc.runtime.tokenizer_library import byte_level_alphabet
+
+DATA = Path(__file__).parent / "data"
+GREEDY = ("--temperature", "0")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The small Llama with a tokenizer of one token a visible character, and <end> to stop at."""
+    target = tmp_path_factory.mktemp("models") / "llama"
+    target.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(DATA / "models" / "llama" / name, target)
+    letters = {byte: c for c, byte in byte_level_alphabet().items()}
+    vocab = {"<begin>": 0, "<end>": 1} | {letters[byte]: i + 2 for i, byte in enumerate([10, *range(32, 127)])}
+    library = tokenizers.Tokenizer(models.BPE(vocab, []))
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    library.add_special_tokens(["<begin>", "<end>"])
+    library.save(str(target / "tokenizer.json"))
+    return target
+
+
+@pytest.fixture(scope="module")
+def bundle(folder, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "llama.hfp"
+    with pytest.raises(SystemExit) as end:
+        main(["compile", str(folder), "--arch", "host,gfx1100", "--ctx", "64", "-o", str(path)])
+    assert end.value.code == 0
+    return path
+
+
+@pytest.fixture
+def hfc(capfd):
+    """Run the command line; returns exit code, standard output and standard error."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+def test_run_gives_the_same_text_from_folder_bundle_and_interpreter(hfc, folder, bundle):
+    options = ("--raw", "hello", *GREEDY, "-n", 20)
+    code, text, err = hfc("run", bundle, *options)
+    assert code == 0 and len(text) > 5
+    assert "[prompt 5 tokens" in err and "answer 20 tokens" in err and "max tokens]" in err
+    assert hfc("run", folder, *options, "--ctx", 64)[1] == text
+    assert hfc("run", bundle, *options, "--device", "interpret")[1] == text
+    assert hfc("run", bundle, *options, "--threads", 1)[1] == text
+
+
+def test_run_reads_the_prompt_from_standard_input(hfc, bundle, monkeypatch):
+    expected = hfc("run", bundle, "--raw", "hello", *GREEDY, "-n", 5)[1]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n"))
+    assert hfc("run", bundle, "--raw", *GREEDY, "-n", 5)[1] == expected
+
+
+def test_run_options_reach_the_sampler_and_the_loop(hfc, bundle):
+    free = ("run", bundle, "--raw", "hello", "-n", 30, "--temperature", 5, "--top-k", 0, "--top-p", 1, "--min-p", 0)
+    first = hfc(*free, "--seed", 1)[1]
+    assert hfc(*free, "--seed", 1)[1] == first and hfc(*free, "--seed", 2)[1] != first
+    greedy = hfc("run", bundle, "--raw", "hello", *GREEDY, "-n", 30)[1]
+    assert hfc(*free, "--top-k", 1)[1] == greedy
+    assert hfc("run", bundle, "--raw", "hello", *GREEDY, "-n", 30, "--repeat-penalty", 3)[1] != greedy
+    stop = greedy[6:9]
+    code, text, err = hfc("run", bundle, "--raw", "hello", *GREEDY, "-n", 30, "--stop", stop)
+    assert text.rstrip("\n") == greedy[: greedy.index(stop)].rstrip("\n") and "stop text]" in err
+
+
+def test_run_ends_cleanly_when_the_context_is_full(hfc, bundle):
+    code, _, err = hfc("run", bundle, "--raw", "x" * 60, "--temperature", 5, "--min-p", 0, "--seed", 3)
+    assert code == 0 and ("context full]" in err or "end]" in err)
+
+
+def test_chat_needs_a_template_and_uses_it(hfc, folder, tmp_path):
+    code, out, err = hfc("run", folder, "hello")
+    assert (code, out) == (2, "") and "no chat template" in err and "--raw" in err
+    chat = shutil.copytree(folder, tmp_path / "chat")
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+    (chat / "chat_template.jinja").write_text(template)
+    raw = hfc("run", chat, "--raw", "system: S\nuser: hello\nassistant:", *GREEDY, "-n", 8)
+    assert hfc("run", chat, "hello", "--system", "S", *GREEDY, "-n", 8)[1] == raw[1]
+
+
+def test_logits_of_host_and_interpreter_agree_in_one_go_and_step_by_step(hfc, bundle, tmp_path):
+    tokens = tmp_path / "tokens.npy"
+    np.save(tokens, np.arange(40) % 90)
+    results = []
+    for extra in (("--device", "interpret"), ("--device", "host"), ("--device", "host", "--step")):
+        out = tmp_path / f"{len(results)}.npy"
+        code, text, _ = hfc("logits", bundle, "--tokens", tokens, "--out", out, *extra)
+        assert code == 0 and "float32 [40, 128]" in text
+        results.append(np.load(out))
+    exact = results[0]
+    assert exact.shape == (40, 128) and exact.dtype == np.float32
+    for other in results[1:]:
+        # f16 keys and values and 15-bit activations against f32
+        assert np.linalg.norm(other - exact) / np.linalg.norm(exact) < 5e-3
+
+
+def test_logits_beyond_the_context_are_refused_before_anything_is_written(hfc, folder, tmp_path):
+    np.save(tmp_path / "t.npy", np.full(300, 5))
+    code, _, err = hfc("logits", folder, "--tokens", tmp_path / "t.npy", "--out", tmp_path / "l.npy")
+    assert code == 2 and "300 tokens; the context holds 256" in err
+    assert not (tmp_path / "l.npy").exists() and [p.name for p in tmp_path.iterdir()] == ["t.npy"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not numpy", "not an .npy file"),
+        (np.zeros(3, np.float32), "must be integers [T], found float32 [3]"),
+        (np.zeros((2, 2), np.int64), "found int64 [2, 2]"),
+        (np.zeros(0, np.int32), "no tokens"),
+        (np.array([5, 128]), "token 128"),
+        (np.array([-1]), "token -1"),
+    ],
+)
+def test_bad_token_files_are_explained(hfc, bundle, tmp_path, content, message):
+    path = tmp_path / "t.npy"
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    code, _, err = hfc("logits", bundle, "--tokens", path, "--out", tmp_path / "l.npy")
+    assert code == 2 and message in err
+
+
+def test_compile_tells_what_it_made(hfc, folder, tmp_path):
+    code, out, _ = hfc("compile", folder, "--ctx", 64, "-o", tmp_path / "a.hfp")
+    assert code == 0 and "host:" in out and "context 64" in out
+    code, out, _ = hfc("compile", folder, "--ctx", 64, "-o", tmp_path / "a.hfp", "--print-after-all")
+    assert code == 0 and "# after fold_constants\ngraph " in out
+
+
+def test_opt_prints_graphs_that_parse_and_passes_that_change_them(hfc, folder, tmp_path):
+    built = hfc("opt", folder, "--passes", "none")[1]
+    assert "kernel " not in built and parse_graph(built).ops
+    fused = hfc("opt", folder)[1]
+    assert "kernel linear" in fused
+    (tmp_path / "built.ir").write_text(built)
+    one = hfc("opt", tmp_path / "built.ir", "--passes", "fold_constants,fuse_rows")[1]
+    assert parse_graph(one).ops and one not in (built, fused)
+    assert hfc("opt", tmp_path / "built.ir", "--passes", "none")[1] == built
+    assert "fold_constants: " in hfc("opt", folder, "--list")[1]
+
+
+def test_explain_lists_kernels_with_registers_and_lds(hfc, bundle):
+    code, out, _ = hfc("explain", bundle, "--arch", "gfx1100")
+    header, row = out.splitlines()[3:5]
+    assert code == 0 and header.split()[:4] == ["kernel", "VGPRs", "SGPRs", "LDS"] and int(row.split()[1]) > 0
+    both = hfc("explain", bundle)[1]
+    assert "host:" in both and "gfx1100:" in both
+    assert "%" in hfc("explain", bundle, "--arch", "host", "--launches")[1]
+
+
+def test_bench_prints_the_json_that_is_promised(hfc, bundle):
+    code, out, _ = hfc("bench", bundle, "-p", "8,32", "-n", "4", "-t", 1, "-r", 2, "--json")
+    rows = json.loads(out)
+    assert code == 0 and [r["test"] for r in rows] == ["pp8", "pp32", "tg4"]
+    for row in rows:
+        assert row.keys() == {"test", "tok_s", "min", "max", "gb_s", "bandwidth_share"}
+        assert 0 < row["min"] <= row["tok_s"] <= row["max"] and row["gb_s"] > 0 and 0 <= row["bandwidth_share"] < 2
+    assert "memory reads at" in hfc("bench", bundle, "-p", "0", "-n", "2", "-r", 1)[1]
+
+
+def test_doctor_models_and_version(hfc):
+    out = hfc("doctor")[1]
+    assert "clang version" in out and "knob HFC_CACHE" in out and "smollm2:135m" in out
+    assert "smollm2:135m" in hfc("models")[1]
+    assert hfc("--version")[1].startswith("hfc ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runn"], "unknown command 'runn'\n  hint: did you mean 'run'?"),
+        (["run", "smollm2", "hi"], "did you mean 'smollm2:135m'?"),
+        (["run", "/nowhere/model.gguf", "hi"], "/nowhere/model.gguf: no such file or folder"),
+        (["run", "{bundle}", "hi", "--temperature", "-1"], "temperature is -1.0; it must be 0 (greedy) or more"),
+        (["run", "{bundle}", "hi", "--raw", "--system", "s"], "--system has no meaning with --raw"),
+        (["run", "{bundle}", "--raw", ""], "the prompt is empty"),
+        (["run", "{bundle}", "--raw", "x" * 65], "the prompt has 65 tokens; the context holds 64"),
+        (["run", "{bundle}", "hi", "--ctx", "32"], "was compiled for a context of 64"),
+        (["run", "{bundle}", "hi", "--kv", "f32"], "is compiled already"),
+        (["run", "{bundle}", "hi", "--device", "hsot"], "unknown device 'hsot'"),
+        (["run", "{bundle}", "hi", "--device", "null:gfx90a"], "no plan for gfx90a"),
+        (["compile", "{folder}", "--arch", "gfx1111", "-o", "{out}"], "unknown"),
+        (["compile", "{folder}", "--ctx", "9999", "-o", "{out}"], "context 9999"),
+        (["compile", "{folder}", "--kv", "f17", "-o", "{out}"], "f17"),
+        (["compile", "{folder}", "-o", "/nowhere/a.hfp"], "/nowhere/a.hfp"),
+        (["opt", "{folder}", "--passes", "fuse_row"], "did you mean 'fuse_rows'?"),
+        (["opt", "{bundle}"], "is a bundle"),
+        (["opt", "missing.ir"], "missing.ir: No such file"),
+        (["explain", "{bundle}", "--arch", "gfx1101"], "did you mean 'gfx1100'?"),
+        (["bench", "{bundle}", "-p", "1,x"], "'1,x' is not a list of token counts"),
+        (["bench", "{bundle}", "-p", "65"], "pp65 does not fit the context of 64"),
+        (["pull", "smollm"], "unknown model 'smollm'"),
+        (["logits", "{bundle}", "--tokens", "missing.npy", "--out", "{out}"], "missing.npy"),
+    ],
+    ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "",
+)
+def test_mistakes_are_one_message_and_exit_code_2(hfc, folder, bundle, tmp_path, arguments, message):
+    places = {"{folder}": folder, "{bundle}": bundle, "{out}": tmp_path / "out"}
+    code, out, err = hfc(*(places.get(a, a) for a in arguments))
+    assert code == 2 and message in err and err.startswith("error: ") and out == ""
+    assert "Traceback" not in err and err.count("error:") == 1
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_an_error_of_the_compiler_process_is_shown_once(hfc, folder, tmp_path):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    code, out, err = hfc("run", broken, "--raw", "hi")
+    assert (code, out) == (2, "") and err.count("error:") == 1 and "Traceback" not in err
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(hfc):
+    for arguments in (["--debug", "run", "nope", "hi"], ["run", "nope", "hi", "--debug"]):
+        code, _, err = hfc(*arguments)
+        assert code == 2 and "Traceback" in err and "unknown model 'nope'" in err
+    assert debug_first(["run", "m", "--", "--debug"]) == ["run", "m", "--", "--debug"]
+
+
+def test_an_unknown_option_is_a_usage_error(hfc):
+    code, _, err = hfc("run", "m", "hi", "--tempersture", "1")
+    assert code == 2 and "--tempersture" in err and "Traceback" not in err
+
+
+def test_every_command_has_help(hfc):
+    listing = hfc("--help")[1]
+    for command in ("run", "compile", "bench", "logits", "explain", "opt", "pull", "models", "doctor"):
+        assert f"  {command} " in listing
+        code, out, _ = hfc(command, "--help")
+        assert code == 0 and out.startswith(f"Usage: hfc {command}")
+
+
+def test_a_changed_bundle_is_refused(hfc, bundle, tmp_path):
+    data = bytearray(bundle.read_bytes())
+    at = data.index(b"\x7fELF") + 200
+    data[at] ^= 1
+    (tmp_path / "bad.hfp").write_bytes(data)
+    code, _, err = hfc("run", tmp_path / "bad.hfp", "--raw", "hi")
+    assert code == 2 and err.startswith("error: ") and "Traceback" not in err
+
+
+def test_lengths_and_tables():
+    assert lengths("128, 512") == [128, 512] and lengths("0") == lengths("") == []
+    assert table(("name", "n"), [("a", 1), ("bb", 20)]) == "name   n\na      1\nbb    20"

@@ -1,0 +1,97 @@
+"""The layer table of docs/ARCHITECTURE.md, enforced on the imports of every module."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "hfc"
+LEAF = {"base", "step"}
+FACTS = {"plan", "formats", "target", "ir"}
+# layer: what it may import besides itself
+LAYERS = {
+    "base": set(),
+    "step": {"base"},
+    "formats": LEAF,
+    "target": LEAF,
+    "ir": LEAF | {"formats"},
+    "plan": LEAF | {"formats"},
+    "frontend": LEAF | {"ir", "formats"},
+    "passes": LEAF | {"ir", "target", "formats"},
+    "backend": LEAF | FACTS | {"passes"},
+    "runtime": LEAF | {"plan", "formats", "target"},
+    "compiler": LEAF | FACTS | {"frontend", "passes", "backend"},
+    "oracle": LEAF | {"compiler", "ir", "formats"},
+    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports_of(tree: ast.AST) -> list[tuple[int, str]]:
+    """(line, full module name) of every import of hfc; `from hfc.a import b` counts as hfc.a."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            names = [f"hfc.{a.name}" for a in node.names] if node.module == "hfc" else [node.module]
+            found += [(node.lineno, name) for name in names]
+    return [(line, name) for line, name in found if name.split(".")[0] == "hfc"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    layer = layer_of(path)
+    assert layer in LAYERS, f"{layer} is not in the layer table"
+    for line, name in imports_of(ast.parse(path.read_text())):
+        imported = name.split(".")[1] if "." in name else "__init__"
+        allowed = LAYERS[layer] | {layer, "__init__", "__version__"}
+        assert imported in allowed, f"{path.relative_to(ROOT)}:{line}: {layer} may not import {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_stand_at_the_top(path):
+    functions = [
+        n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    inside = [n.lineno for f in functions for n in ast.walk(f) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    assert not inside, f"{path.relative_to(ROOT)}: imports inside functions at lines {inside}"
+
+
+def test_the_backend_knows_only_the_settings_of_the_passes():
+    for path in (PACKAGE / "backend").rglob("*.py"):
+        names = {name for _, name in imports_of(ast.parse(path.read_text())) if name.startswith("hfc.passes")}
+        assert names <= {"hfc.passes.settings"}, path
+
+
+def test_every_layer_is_described():
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    for layer in LAYERS.keys() - {"__main__", "__init__"}:
+        assert layer in text, f"docs/ARCHITECTURE.md does not mention {layer}"
+
+
+def test_files_stay_short():
+    too_long = {str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > 400}
+    assert not too_long, "over 400 lines: split by noun"
+
+
+def test_running_a_bundle_loads_no_compiler():
+    code = "import sys, hfc.cli.run; print(' '.join(sys.modules))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "hfc.runtime.executor" in loaded
+    heavy = {"lark", "networkx", "torch", "transformers", "gguf", "hfc.compiler", "hfc.oracle"}
+    layers = {"hfc.ir", "hfc.frontend", "hfc.passes", "hfc.backend"}
+    assert not loaded & (heavy | layers)
