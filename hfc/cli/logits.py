@@ -49,7 +49,7 @@ def read_tokens(path: Path) -> np.ndarray:
 
 
 def write_logits(model: Model, tokens: np.ndarray, path: Path, rows: int | None = None) -> None:
-    """Run all tokens, `rows` at a time (None: as many as the model can); write float32 [T, vocab] whole or not at all."""
+    """Run all tokens, `rows` at a time (None: as many as it can); write float32 [T, vocab] whole or not at all."""
     rows = rows or min(model.max_rows, model.max_outputs)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
