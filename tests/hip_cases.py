@@ -16,7 +16,9 @@ def arg(name: str, kind: str, *shape: int | str, dtype: str = "f32", plane: str 
     return Arg(name, kind, ctype, Value(name, TensorType(dtype, shape)), plane, written)
 
 
-def linear(formats: list[str], k: int, sizes: list[int], zipped: bool = False, norm: bool = True, top: int = 0) -> Bound:
+def linear(
+    formats: list[str], k: int, sizes: list[int], zipped: bool = False, norm: bool = True, top: int = 0
+) -> Bound:
     """y = norm(x) wᵀ; zipped: one y = y0 · sigmoid(y1)."""
     x, weights = arg("x0", "buffer", "T", k), []
     experts = arg("x1", "buffer", "T", top, dtype="i32") if top else None
@@ -25,7 +27,9 @@ def linear(formats: list[str], k: int, sizes: list[int], zipped: bool = False, n
         weights.append(arg(f"w{i}", "weight", *lead, n, k, dtype=name))
     outputs = [arg(f"out{i}", "buffer", "T", n, written=True) for i, n in enumerate(sizes[: 1 if zipped else None])]
     row = f"(row / {top})" if top else "row"
-    norms = (Stat("stat0", k, "sum", f"x0[{row} * {k} + j] * x0[{row} * {k} + j]", f"hfc_rsqrt(r / {float(k)}f + {EPS})"),)
+    norms = (
+        Stat("stat0", k, "sum", f"x0[{row} * {k} + j] * x0[{row} * {k} + j]", f"hfc_rsqrt(r / {float(k)}f + {EPS})"),
+    )
     stores = [f"out{i}[(size_t)row * {n} + n] = y;" for i, n in enumerate(sizes)]
     parts = [Part(w, weight_format(f), n, "" if zipped else s) for w, f, n, s in zip(weights, formats, sizes, stores)]
     extra = {
@@ -38,7 +42,9 @@ def linear(formats: list[str], k: int, sizes: list[int], zipped: bool = False, n
         "top": top,
         "experts": experts,
     }
-    name = "_".join(["linear", *formats, f"k{k}", *(f"n{n}" for n in sizes)] + ["zipped"] * zipped + [f"top{top}"] * (top > 0))
+    name = "_".join(
+        ["linear", *formats, f"k{k}", *(f"n{n}" for n in sizes)] + ["zipped"] * zipped + [f"top{top}"] * (top > 0)
+    )
     return Bound("linear", name, [x, *([experts] if top else []), *weights, *outputs], "T", extra)
 
 
@@ -53,11 +59,15 @@ def softmax_map(groups: int, size: int) -> Bound:
         Task(groups, size, stats, f"out0[{place}] = hfc_exp(x0[{place}] - stat0) * stat1;"),
         Task(1, groups * size, (), f"out1[row * {groups * size} + j] = x0[row * {groups * size} + j] * 2.0f;"),
     ]
-    args = [arg("x0", "buffer", "T", groups, size)] + [arg(f"out{i}", "buffer", "T", groups, size, written=True) for i in (0, 1)]
+    args = [arg("x0", "buffer", "T", groups, size)] + [
+        arg(f"out{i}", "buffer", "T", groups, size, written=True) for i in (0, 1)
+    ]
     return Bound("map", f"softmax_g{groups}_s{size}", args, "T", {"tasks": tasks, "kv_formats": ()})
 
 
-def attend(heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32")) -> Bound:
+def attend(
+    heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32")
+) -> Bound:
     planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
     extra = {
         "heads": heads,
@@ -114,12 +124,22 @@ def delta(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool) 
 def route(experts: int, top: int, normalize: bool) -> Bound:
     weights = arg("out0", "buffer", "T", top, written=True)
     ids = arg("out1", "buffer", "T", top, dtype="i32", written=True)
-    extra = {"experts": experts, "top": top, "normalize": normalize, "logits": f"x0[row * {experts} + j]", "weights": weights, "ids": ids}
+    extra = {
+        "experts": experts,
+        "top": top,
+        "normalize": normalize,
+        "logits": f"x0[row * {experts} + j]",
+        "weights": weights,
+        "ids": ids,
+    }
     return Bound("route", f"route_{top}of{experts}", [arg("x0", "buffer", "T", experts), weights, ids], "T", extra)
 
 
 def conv(channels: int, taps: int) -> Bound:
-    weight, window = arg("w0", "weight", channels, taps), arg("s_window", "state", "S", channels, taps - 1, written=True)
+    weight, window = (
+        arg("w0", "weight", channels, taps),
+        arg("s_window", "state", "S", channels, taps - 1, written=True),
+    )
     extra = {
         "channels": channels,
         "taps": taps,

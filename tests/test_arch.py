@@ -1,4 +1,4 @@
-"""Every feature that a row of ARCHS claims gives its instruction when compiled for that arch; the figures agree with the compiler."""
+"""Each feature that a row of ARCHS claims compiles to its instruction; the figures agree with the compiler's."""
 
 import re
 
@@ -36,39 +36,123 @@ extern "C" __attribute__((global)) void probe(const A* a, const B* b, C* c) {
 PROBES = {
     "packed_f16": ("half2", "half2", "half2", "a[i] * b[i] + c[i]", r"v_pk_fma_f16|v_pk_mul_f16"),
     "packed_f32": ("float2v", "float2v", "float2v", "a[i] * b[i]", r"v_pk_mul_f32"),
-    "dot2_f16": ("half2", "half2", "float", "__builtin_amdgcn_fdot2(a[i], b[i], c[i], false)", r"v_(dual_)?dot2(c|acc)?_f32_f16"),
+    "dot2_f16": (
+        "half2",
+        "half2",
+        "float",
+        "__builtin_amdgcn_fdot2(a[i], b[i], c[i], false)",
+        r"v_(dual_)?dot2(c|acc)?_f32_f16",
+    ),
     "sdot4": ("int", "int", "int", "__builtin_amdgcn_sdot4(a[i], b[i], c[i], false)", r"v_dot4c?_i32_i8"),
     "sudot4": ("int", "int", "int", "__builtin_amdgcn_sudot4(true, a[i], true, b[i], c[i], false)", r"v_dot4_i32_iu8"),
     "sdot8": ("int", "int", "int", "__builtin_amdgcn_sdot8(a[i], b[i], c[i], false)", r"v_dot8c?_i32_i4"),
     "sudot8": ("int", "int", "int", "__builtin_amdgcn_sudot8(true, a[i], true, b[i], c[i], false)", r"v_dot8_i32_iu4"),
     "fp8": ("int", "int", "float", "__builtin_amdgcn_cvt_f32_fp8(a[i], 0)", r"v_cvt_f32_fp8"),
     "dual_issue": ("float4v", "float4v", "float4v", "a[i] * b[i]", r"v_dual_"),
-    "mfma_f16": ("half4", "half4", "float4v", "__builtin_amdgcn_mfma_f32_16x16x16f16(a[i], b[i], c[i], 0, 0, 0)",
-                 r"v_mfma_f32_16x16x16_?f16"),
-    "mfma_bf16": ("short4v", "short4v", "float4v", "__builtin_amdgcn_mfma_f32_16x16x16bf16_1k(a[i], b[i], c[i], 0, 0, 0)",
-                  r"v_mfma_f32_16x16x16_?bf16"),
-    "mfma_i8": ("int", "int", "int4v", "__builtin_amdgcn_mfma_i32_16x16x16i8(a[i], b[i], c[i], 0, 0, 0)",
-                r"v_mfma_i32_16x16x16_?i8"),
-    "mfma_i8_k32": ("long", "long", "int4v", "__builtin_amdgcn_mfma_i32_16x16x32_i8(a[i], b[i], c[i], 0, 0, 0)",
-                    r"v_mfma_i32_16x16x32_?i8"),
-    "mfma_fp8": ("long", "long", "float4v", "__builtin_amdgcn_mfma_f32_16x16x32_fp8_fp8(a[i], b[i], c[i], 0, 0, 0)",
-                 r"v_mfma_f32_16x16x32_?fp8_fp8"),
-    "wmma_fp8": ("int2v", "int2v", "float8", "__builtin_amdgcn_wmma_f32_16x16x16_fp8_fp8_w32_gfx12(a[i], b[i], c[i])",
-                 r"v_wmma_f32_16x16x16_fp8_fp8"),
+    "mfma_f16": (
+        "half4",
+        "half4",
+        "float4v",
+        "__builtin_amdgcn_mfma_f32_16x16x16f16(a[i], b[i], c[i], 0, 0, 0)",
+        r"v_mfma_f32_16x16x16_?f16",
+    ),
+    "mfma_bf16": (
+        "short4v",
+        "short4v",
+        "float4v",
+        "__builtin_amdgcn_mfma_f32_16x16x16bf16_1k(a[i], b[i], c[i], 0, 0, 0)",
+        r"v_mfma_f32_16x16x16_?bf16",
+    ),
+    "mfma_i8": (
+        "int",
+        "int",
+        "int4v",
+        "__builtin_amdgcn_mfma_i32_16x16x16i8(a[i], b[i], c[i], 0, 0, 0)",
+        r"v_mfma_i32_16x16x16_?i8",
+    ),
+    "mfma_i8_k32": (
+        "long",
+        "long",
+        "int4v",
+        "__builtin_amdgcn_mfma_i32_16x16x32_i8(a[i], b[i], c[i], 0, 0, 0)",
+        r"v_mfma_i32_16x16x32_?i8",
+    ),
+    "mfma_fp8": (
+        "long",
+        "long",
+        "float4v",
+        "__builtin_amdgcn_mfma_f32_16x16x32_fp8_fp8(a[i], b[i], c[i], 0, 0, 0)",
+        r"v_mfma_f32_16x16x32_?fp8_fp8",
+    ),
+    "wmma_fp8": (
+        "int2v",
+        "int2v",
+        "float8",
+        "__builtin_amdgcn_wmma_f32_16x16x16_fp8_fp8_w32_gfx12(a[i], b[i], c[i])",
+        r"v_wmma_f32_16x16x16_fp8_fp8",
+    ),
 }
 
 _W = "__builtin_amdgcn_wmma_"
 REPLICATED = {
-    "wmma_f16": ("half16", "half16", "float8", _W + "f32_16x16x16_f16_w32(a[i], b[i], c[i])", r"v_wmma_f32_16x16x16_f16"),
-    "wmma_bf16": ("short16", "short16", "float8", _W + "f32_16x16x16_bf16_w32(a[i], b[i], c[i])", r"v_wmma_f32_16x16x16_bf16"),
-    "wmma_i8": ("int4v", "int4v", "int8v", _W + "i32_16x16x16_iu8_w32(1, a[i], 1, b[i], c[i], 0)", r"v_wmma_i32_16x16x16_iu8"),
-    "wmma_i4": ("int2v", "int2v", "int8v", _W + "i32_16x16x16_iu4_w32(1, a[i], 1, b[i], c[i], 0)", r"v_wmma_i32_16x16x16_iu4"),
+    "wmma_f16": (
+        "half16",
+        "half16",
+        "float8",
+        _W + "f32_16x16x16_f16_w32(a[i], b[i], c[i])",
+        r"v_wmma_f32_16x16x16_f16",
+    ),
+    "wmma_bf16": (
+        "short16",
+        "short16",
+        "float8",
+        _W + "f32_16x16x16_bf16_w32(a[i], b[i], c[i])",
+        r"v_wmma_f32_16x16x16_bf16",
+    ),
+    "wmma_i8": (
+        "int4v",
+        "int4v",
+        "int8v",
+        _W + "i32_16x16x16_iu8_w32(1, a[i], 1, b[i], c[i], 0)",
+        r"v_wmma_i32_16x16x16_iu8",
+    ),
+    "wmma_i4": (
+        "int2v",
+        "int2v",
+        "int8v",
+        _W + "i32_16x16x16_iu4_w32(1, a[i], 1, b[i], c[i], 0)",
+        r"v_wmma_i32_16x16x16_iu4",
+    ),
 }
 SPLIT = {
-    "wmma_f16": ("half8", "half8", "float8", _W + "f32_16x16x16_f16_w32_gfx12(a[i], b[i], c[i])", r"v_wmma_f32_16x16x16_f16"),
-    "wmma_bf16": ("short8", "short8", "float8", _W + "f32_16x16x16_bf16_w32_gfx12(a[i], b[i], c[i])", r"v_wmma_f32_16x16x16_bf16"),
-    "wmma_i8": ("int2v", "int2v", "int8v", _W + "i32_16x16x16_iu8_w32_gfx12(1, a[i], 1, b[i], c[i], 0)", r"v_wmma_i32_16x16x16_iu8"),
-    "wmma_i4": ("int", "int", "int8v", _W + "i32_16x16x16_iu4_w32_gfx12(1, a[i], 1, b[i], c[i], 0)", r"v_wmma_i32_16x16x16_iu4"),
+    "wmma_f16": (
+        "half8",
+        "half8",
+        "float8",
+        _W + "f32_16x16x16_f16_w32_gfx12(a[i], b[i], c[i])",
+        r"v_wmma_f32_16x16x16_f16",
+    ),
+    "wmma_bf16": (
+        "short8",
+        "short8",
+        "float8",
+        _W + "f32_16x16x16_bf16_w32_gfx12(a[i], b[i], c[i])",
+        r"v_wmma_f32_16x16x16_bf16",
+    ),
+    "wmma_i8": (
+        "int2v",
+        "int2v",
+        "int8v",
+        _W + "i32_16x16x16_iu8_w32_gfx12(1, a[i], 1, b[i], c[i], 0)",
+        r"v_wmma_i32_16x16x16_iu8",
+    ),
+    "wmma_i4": (
+        "int",
+        "int",
+        "int8v",
+        _W + "i32_16x16x16_iu4_w32_gfx12(1, a[i], 1, b[i], c[i], 0)",
+        r"v_wmma_i32_16x16x16_iu4",
+    ),
 }
 LAYOUTS = {"wmma_replicated": REPLICATED, "wmma_split": SPLIT}
 EITHER = {"dot4_i8": ("sdot4", "sudot4"), "dot8_i4": ("sdot8", "sudot8")}

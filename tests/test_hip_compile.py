@@ -11,7 +11,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS, knob
 from hfc.target.arch import find_arch
 
-GOOD = '#define G __attribute__((global))\nextern "C" G void good(float* x) { x[__builtin_amdgcn_workitem_id_x()] = 1.0f; }\n'
+GOOD = """extern "C" __attribute__((global)) void good(float* x) { x[__builtin_amdgcn_workitem_id_x()] = 1.0f; }
+"""
 SPILLS = """extern "C" __attribute__((global)) void spills(float* x, int n) {
   float table[200];
   for (int i = 0; i < 200; i++) table[i] = x[i];

@@ -80,7 +80,7 @@ def read_resources(assembly: str, arch: Arch) -> Resources:
     """Resources of the only kernel in an assembly text."""
     if arch.kind == "nvidia":
         return _read_ptx_resources(assembly)
-    metadata = assembly[assembly.index(".amdgpu_metadata"):]
+    metadata = assembly[assembly.index(".amdgpu_metadata") :]
     assert metadata.count(".symbol:") == 1, "one kernel a source"
 
     def field(name: str) -> int:
@@ -100,8 +100,10 @@ def read_resources(assembly: str, arch: Arch) -> Resources:
 
 
 def _read_ptx_resources(assembly: str) -> Resources:
-    sizes = {space: sum(int(size) for size in re.findall(rf"^\s*\.{space} [^\n]*\.b8 \S+\[(\d+)\];", assembly, re.MULTILINE))
-             for space in ("shared", "local")}
+    sizes = {
+        space: sum(int(size) for size in re.findall(rf"^\s*\.{space} [^\n]*\.b8 \S+\[(\d+)\];", assembly, re.MULTILINE))
+        for space in ("shared", "local")
+    }
     return Resources(0, 0, 0, sizes["shared"], sizes["local"], 0, 0)
 
 
@@ -114,5 +116,7 @@ def check_limits(name: str, arch: Arch, resources: Resources) -> None:
     )
     for what, figure, limit in limits:
         if figure > limit:
-            raise HfcError(f"kernel {name} for {arch.name}: {figure} {what}, the limit is {limit}",
-                           hint="a smaller tile or fewer outputs a wave would fit")
+            raise HfcError(
+                f"kernel {name} for {arch.name}: {figure} {what}, the limit is {limit}",
+                hint="a smaller tile or fewer outputs a wave would fit",
+            )

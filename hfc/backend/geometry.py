@@ -54,7 +54,13 @@ def _linear_tiled(bound: Bound) -> Geometry:
     if bound.extra["zipped"] and len(bound.extra["parts"]) > 2:
         tile_outputs = 32
     starts, blocks = _part_blocks(bound, tile_outputs)
-    numbers = {"tile_rows": tile_rows, "tile_outputs": tile_outputs, "depth": depth, "starts": starts, "groups": _groups(bound)}
+    numbers = {
+        "tile_rows": tile_rows,
+        "tile_outputs": tile_outputs,
+        "depth": depth,
+        "starts": starts,
+        "groups": _groups(bound),
+    }
     grid = (str(blocks), f"({bound.rows} + {tile_rows - 1}) / {tile_rows}", "1")
     return _make(bound, "linear_tiled", grid, threads, numbers, suffix="_tiled")
 
@@ -79,7 +85,13 @@ def _map(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     spans = [_span(task, threads) for task in tasks]
     units = [task.groups * -(-task.size // span) for task, span in zip(tasks, spans)]
     blocks = sum(units) if wide else -(-sum(units) // waves)
-    numbers = {"waves": waves, "wide": wide, "spans": spans, "starts": [sum(units[:i]) for i in range(len(units))], "units": units}
+    numbers = {
+        "waves": waves,
+        "wide": wide,
+        "spans": spans,
+        "starts": [sum(units[:i]) for i in range(len(units))],
+        "units": units,
+    }
     return _make(bound, "map", (str(blocks), bound.rows, "1"), waves * arch.wave, numbers)
 
 
@@ -107,7 +119,9 @@ def _delta(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
         split *= 2
     block = -(-extra["dv"] * split // arch.wave) * arch.wave
     if block > 1024 or split > arch.wave:
-        raise HfcError(f"gated_delta: head sizes {extra['dk']} x {extra['dv']} do not fit one thread block of 1024 threads")
+        raise HfcError(
+            f"gated_delta: head sizes {extra['dk']} x {extra['dv']} do not fit one thread block of 1024 threads"
+        )
     depth = -(-extra["dk"] // split)
     numbers = {"split": split, "depth": depth, "block": block, "turns": -(-(2 * extra["dk"] + extra["dv"]) // block)}
     return _make(bound, "delta", (str(extra["k_heads"]), "G", "1"), block, numbers)
@@ -115,7 +129,9 @@ def _delta(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
 
 def _route(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     if bound.extra["top"] > arch.wave:
-        raise HfcError(f"route: the {bound.extra['top']} best of {bound.extra['experts']} do not fit a wave of {arch.wave} lanes")
+        raise HfcError(
+            f"route: the {bound.extra['top']} best of {bound.extra['experts']} do not fit a wave of {arch.wave} lanes"
+        )
     return _make(bound, "route", (bound.rows, "1", "1"), arch.wave, {"held": -(-bound.extra["experts"] // arch.wave)})
 
 
@@ -123,7 +139,9 @@ def _conv(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     return _make(bound, "conv", (str(-(-bound.extra["channels"] // 128)), "G", "1"), 128, {})
 
 
-def _make(bound: Bound, template: str, grid: tuple[str, str, str], block: int, numbers: dict[str, Any], suffix: str = "") -> Geometry:
+def _make(
+    bound: Bound, template: str, grid: tuple[str, str, str], block: int, numbers: dict[str, Any], suffix: str = ""
+) -> Geometry:
     assert block <= 1024, f"{bound.name}: {block} threads"
     return Geometry(f"kernels/{template}.hip.j2", bound.name + suffix, grid, block, 0, {**numbers, "block": block})
 

@@ -12,7 +12,7 @@ HEADERS = ("types", "wave", "math", "step")
 
 
 def hip_source(bound: Bound, arch: Arch, rows_class: str, max_rows: int, context: int, slots: int) -> str:
-    """The kernel `geometry(bound, arch, rows_class).symbol`: `const int32_t* step`, then the pointers of `bound.args`."""
+    """The kernel `geometry(…).symbol`: `const int32_t* step`, then the pointers of `bound.args`, in order."""
     shape = geometry(bound, arch, rows_class)
     return render(
         shape.template,
@@ -47,7 +47,9 @@ def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
 
 
 def _loaders(bound: Bound) -> list[str]:
-    weights = {a.value.type.dtype: weight_format(a.value.type.dtype) for a in bound.args if a.kind == "weight" and a.value}
+    weights = {
+        a.value.type.dtype: weight_format(a.value.type.dtype) for a in bound.args if a.kind == "weight" and a.value
+    }
     weights |= {part.format.name: part.format for part in bound.extra.get("parts", ())}
     kv = [bound.extra[key] for key in ("k_format", "v_format") if key in bound.extra]
     kv = list(dict.fromkeys([*kv, *bound.extra.get("kv_formats", ())]))

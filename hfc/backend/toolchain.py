@@ -22,8 +22,26 @@ from hfc.target.arch import Arch
 OLDEST_CLANG = 17
 # Version 5 loads on every ROCm since 5.5; newer clangs default to 6, which needs ROCm 6.3.
 # No compilation-unit id: it would be a hash of the source's path, and equal sources must give equal bytes.
-AMD_FLAGS = ("-O3", "-x", "hip", "--cuda-device-only", "-nogpulib", "-nogpuinc", "-mcode-object-version=5", "-fuse-cuid=none")
-NVIDIA_FLAGS = ("-O3", "-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib", "-Wno-unknown-cuda-version", "-fuse-cuid=none")
+AMD_FLAGS = (
+    "-O3",
+    "-x",
+    "hip",
+    "--cuda-device-only",
+    "-nogpulib",
+    "-nogpuinc",
+    "-mcode-object-version=5",
+    "-fuse-cuid=none",
+)
+NVIDIA_FLAGS = (
+    "-O3",
+    "-x",
+    "cuda",
+    "--cuda-device-only",
+    "-nocudainc",
+    "-nocudalib",
+    "-Wno-unknown-cuda-version",
+    "-fuse-cuid=none",
+)
 NO_COMPILER = "install the pip package `ziglang`, or point HFC_CLANG at a clang >= 17 with the AMDGPU back end"
 
 
@@ -59,8 +77,10 @@ class Toolchain:
             ):
                 message = _run(command)
                 if message is not None:
-                    raise HfcError(f"kernel {name} for {arch.name}: {command[0]} cannot build the code object\n{message}",
-                                   hint=NO_COMPILER)
+                    raise HfcError(
+                        f"kernel {name} for {arch.name}: {command[0]} cannot build the code object\n{message}",
+                        hint=NO_COMPILER,
+                    )
             return whole.read_bytes()
 
 
@@ -68,9 +88,14 @@ def flags(arch: Arch) -> list[str]:
     """Everything on the compiler's command line that changes the code."""
     if arch.kind == "host":
         raise HfcError("the host target has no GPU code objects", hint="choose a gfx architecture or sm_90")
-    common = [*AMD_FLAGS, f"--offload-arch={arch.name}"] if arch.kind == "amd" else \
-        [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}"]
-    return common + [word for feature in arch.target_features for word in ("-Xclang", "-target-feature", "-Xclang", feature)]
+    common = (
+        [*AMD_FLAGS, f"--offload-arch={arch.name}"]
+        if arch.kind == "amd"
+        else [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}"]
+    )
+    return common + [
+        word for feature in arch.target_features for word in ("-Xclang", "-target-feature", "-Xclang", feature)
+    ]
 
 
 @cache
@@ -88,7 +113,9 @@ def _ziglang() -> Toolchain:
     spec = importlib.util.find_spec("ziglang")
     zig = Path(spec.origin).parent / "zig" if spec and spec.origin else None
     if zig is None or not (zig.exists() or zig.with_suffix(".exe").exists()):
-        raise HfcError("no GPU compiler: the Python package `ziglang` is not installed and HFC_CLANG is not set", hint=NO_COMPILER)
+        raise HfcError(
+            "no GPU compiler: the Python package `ziglang` is not installed and HFC_CLANG is not set", hint=NO_COMPILER
+        )
     version = _version([str(zig), "clang"], str(zig))
     return Toolchain((str(zig), "clang"), (str(zig), "ld.lld"), version)
 
@@ -97,8 +124,10 @@ def _given_clang(clang: Path) -> Toolchain:
     version = _version([str(clang)], str(clang))
     found = _output([str(clang), "-print-prog-name=ld.lld"]).strip()
     if not Path(found).is_file():
-        raise HfcError(f"HFC_CLANG={clang} has no linker: no ld.lld beside it or on PATH",
-                       hint="install the lld of the same version, e.g. Debian's lld-19")
+        raise HfcError(
+            f"HFC_CLANG={clang} has no linker: no ld.lld beside it or on PATH",
+            hint="install the lld of the same version, e.g. Debian's lld-19",
+        )
     targets = _output([str(clang), "--print-targets"])
     if "amdgcn" not in targets:
         raise HfcError(f"HFC_CLANG={clang} has no AMDGPU back end", hint=NO_COMPILER)

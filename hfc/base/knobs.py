@@ -36,9 +36,20 @@ class Knob:
 KNOBS: dict[str, Knob] = {
     knob.name: knob
     for knob in (
-        Knob("HFC_CACHE", None, _path, "a folder", "keeps compiled kernels there; unset: $XDG_CACHE_HOME/hfc or ~/.cache/hfc"),
-        Knob("HFC_CLANG", None, _path, "the path of a clang >= 17 with the AMDGPU back end",
-             "compiles GPU kernels with this clang (and the ld.lld beside it) instead of the ziglang package"),
+        Knob(
+            "HFC_CACHE",
+            None,
+            _path,
+            "a folder",
+            "keeps compiled kernels there; unset: $XDG_CACHE_HOME/hfc or ~/.cache/hfc",
+        ),
+        Knob(
+            "HFC_CLANG",
+            None,
+            _path,
+            "the path of a clang >= 17 with the AMDGPU back end",
+            "compiles GPU kernels with this clang (and the ld.lld beside it) instead of the ziglang package",
+        ),
         Knob("HFC_JOBS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "how many kernels compile at once"),
         Knob("HFC_THREADS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "threads of the host device"),
     )
@@ -56,5 +67,6 @@ def knob(name: str) -> Any:
     try:
         return row.parse(text)
     except ValueError:
-        raise HfcError(f"{name}={text!r} is not a valid value; it must be {row.expects}",
-                       hint=f"{name}: {row.effect}") from None
+        raise HfcError(
+            f"{name}={text!r} is not a valid value; it must be {row.expects}", hint=f"{name}: {row.effect}"
+        ) from None

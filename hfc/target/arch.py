@@ -13,7 +13,7 @@ from hfc.base.diagnostics import unknown
 
 @dataclass(frozen=True)
 class Card:
-    """A product. compute_units: CUs (SMs); bandwidth_gb_s: peak memory bandwidth; memory_gb: VRAM (or usable shared RAM)."""
+    """A product. compute_units: CUs (SMs).  bandwidth_gb_s: of the memory, peak.  memory_gb: VRAM, or shared RAM."""
 
     name: str
     compute_units: int
@@ -25,7 +25,7 @@ class Card:
 class Arch:
     """One architecture.
 
-    kind: "amd" | "nvidia" | "host".  wave: lanes of a wave.  lds_bytes: limit of one thread block.
+    kind: "amd" | "nvidia" | "host".  wave: lanes of a wave.  lds_bytes: most that one thread block can have.
     vgprs: vector registers of a SIMD for one lane; granule: allocation step; waves: most waves a SIMD holds.
     addressable_vgprs: most that one wave can use.  l2_mb, l3_mb: caches of the largest card (l3: memory-side cache).
     features: see FEATURES.  target_features: switches of the compiler's back end, e.g. "-real-true16".
@@ -95,37 +95,138 @@ _RDNA3 = _RDNA1 | _DOT_CHOICE | _WMMA | {"wmma_replicated", "dual_issue"}
 _RDNA4 = _RDNA1 | _DOT_CHOICE | _WMMA | {"wmma_split", "wmma_fp8", "fp8", "dual_issue"}
 
 
-def _amd(name: str, wave: int, vgprs: int, granule: int, waves: int, l2_mb: int, l3_mb: int, features: set[str],
-         *cards: tuple[str, int, int, int]) -> Arch:
+def _amd(
+    name: str,
+    wave: int,
+    vgprs: int,
+    granule: int,
+    waves: int,
+    l2_mb: int,
+    l3_mb: int,
+    features: set[str],
+    *cards: tuple[str, int, int, int],
+) -> Arch:
     addressable = 512 if vgprs == 512 else 256
     # True16 encodings are newer than the disassemblers of most distributions (LLVM 19), and gain our kernels nothing.
     target_features = ("-real-true16",) if "wmma_replicated" in features else ()
-    return Arch(name, "amd", wave, 65536, vgprs, granule, waves, addressable, l2_mb, l3_mb, frozenset(features),
-                tuple(Card(*card) for card in cards), target_features)
+    return Arch(
+        name,
+        "amd",
+        wave,
+        65536,
+        vgprs,
+        granule,
+        waves,
+        addressable,
+        l2_mb,
+        l3_mb,
+        frozenset(features),
+        tuple(Card(*card) for card in cards),
+        target_features,
+    )
 
 
 ALL: tuple[Arch, ...] = (
-    # name      wave vgprs granule waves L2 L3 MB features  cards (name, CUs, GB/s, GB)
-    _amd("gfx906", 64, 256, 4, 10, 4, 0, _GCN,
-         ("Instinct MI50", 60, 1024, 16), ("Instinct MI60", 64, 1024, 32), ("Radeon VII", 60, 1024, 16)),
+    # fmt: off
+    # name, wave, vgprs, granule, waves, L2 MB, L3 MB, features, cards (name, CUs, GB/s, GB)
+    _amd(
+        "gfx906",
+        64,
+        256,
+        4,
+        10,
+        4,
+        0,
+        _GCN,
+        ("Instinct MI50", 60, 1024, 16),
+        ("Instinct MI60", 64, 1024, 32),
+        ("Radeon VII", 60, 1024, 16),
+    ),
     _amd("gfx908", 64, 256, 4, 10, 8, 0, _MI100, ("Instinct MI100", 120, 1229, 32)),
     _amd("gfx90a", 64, 512, 8, 8, 8, 0, _MI200, ("Instinct MI210", 104, 1638, 64), ("Instinct MI250X", 220, 3277, 128)),
-    _amd("gfx942", 64, 512, 8, 8, 32, 256, _MI300,
-         ("Instinct MI300X", 304, 5300, 192), ("Instinct MI325X", 304, 6000, 256), ("Instinct MI300A", 228, 5300, 128)),
-    _amd("gfx1010", 32, 1024, 8, 20, 4, 0, _RDNA1,
-         ("RX 5700 XT", 40, 448, 8), ("RX 5700", 36, 448, 8), ("RX 5600 XT", 36, 288, 6)),
+    _amd(
+        "gfx942",
+        64,
+        512,
+        8,
+        8,
+        32,
+        256,
+        _MI300,
+        ("Instinct MI300X", 304, 5300, 192),
+        ("Instinct MI325X", 304, 6000, 256),
+        ("Instinct MI300A", 228, 5300, 128),
+    ),
+    _amd(
+        "gfx1010",
+        32,
+        1024,
+        8,
+        20,
+        4,
+        0,
+        _RDNA1,
+        ("RX 5700 XT", 40, 448, 8),
+        ("RX 5700", 36, 448, 8),
+        ("RX 5600 XT", 36, 288, 6),
+    ),
     _amd("gfx1011", 32, 1024, 8, 20, 4, 0, _RDNA2, ("Radeon Pro V520", 36, 512, 8), ("Radeon Pro 5600M", 40, 394, 8)),
     _amd("gfx1012", 32, 1024, 8, 20, 2, 0, _RDNA2, ("RX 5500 XT", 22, 224, 8), ("Radeon Pro W5500", 22, 224, 8)),
-    _amd("gfx1030", 32, 1024, 16, 16, 4, 128, _RDNA2,
-         ("RX 6800", 60, 512, 16), ("RX 6800 XT", 72, 512, 16), ("RX 6900 XT", 80, 512, 16),
-         ("RX 6950 XT", 80, 576, 16), ("Radeon Pro W6800", 60, 512, 32)),
-    _amd("gfx1031", 32, 1024, 16, 16, 3, 96, _RDNA2,
-         ("RX 6700 XT", 40, 384, 12), ("RX 6750 XT", 40, 432, 12), ("RX 6700", 36, 320, 10)),
-    _amd("gfx1032", 32, 1024, 16, 16, 2, 32, _RDNA2,
-         ("RX 6600", 28, 224, 8), ("RX 6600 XT", 32, 256, 8), ("RX 6650 XT", 32, 280, 8)),
-    _amd("gfx1100", 32, 1536, 24, 16, 6, 96, _RDNA3,
-         ("RX 7900 XTX", 96, 960, 24), ("RX 7900 XT", 84, 800, 20), ("RX 7900 GRE", 80, 576, 16),
-         ("Radeon Pro W7900", 96, 864, 48)),
+    _amd(
+        "gfx1030",
+        32,
+        1024,
+        16,
+        16,
+        4,
+        128,
+        _RDNA2,
+        ("RX 6800", 60, 512, 16),
+        ("RX 6800 XT", 72, 512, 16),
+        ("RX 6900 XT", 80, 512, 16),
+        ("RX 6950 XT", 80, 576, 16),
+        ("Radeon Pro W6800", 60, 512, 32),
+    ),
+    _amd(
+        "gfx1031",
+        32,
+        1024,
+        16,
+        16,
+        3,
+        96,
+        _RDNA2,
+        ("RX 6700 XT", 40, 384, 12),
+        ("RX 6750 XT", 40, 432, 12),
+        ("RX 6700", 36, 320, 10),
+    ),
+    _amd(
+        "gfx1032",
+        32,
+        1024,
+        16,
+        16,
+        2,
+        32,
+        _RDNA2,
+        ("RX 6600", 28, 224, 8),
+        ("RX 6600 XT", 32, 256, 8),
+        ("RX 6650 XT", 32, 280, 8),
+    ),
+    _amd(
+        "gfx1100",
+        32,
+        1536,
+        24,
+        16,
+        6,
+        96,
+        _RDNA3,
+        ("RX 7900 XTX", 96, 960, 24),
+        ("RX 7900 XT", 84, 800, 20),
+        ("RX 7900 GRE", 80, 576, 16),
+        ("Radeon Pro W7900", 96, 864, 48),
+    ),
     _amd("gfx1101", 32, 1536, 24, 16, 4, 64, _RDNA3, ("RX 7800 XT", 60, 624, 16), ("RX 7700 XT", 54, 432, 12)),
     _amd("gfx1102", 32, 1024, 16, 16, 2, 32, _RDNA3, ("RX 7600", 32, 288, 8), ("RX 7600 XT", 32, 288, 16)),
     _amd("gfx1103", 32, 1024, 16, 16, 2, 0, _RDNA3, ("Radeon 780M", 12, 120, 16)),
@@ -133,11 +234,36 @@ ALL: tuple[Arch, ...] = (
     _amd("gfx1151", 32, 1536, 24, 16, 2, 32, _RDNA3, ("Radeon 8060S", 40, 256, 96)),
     _amd("gfx1152", 32, 1024, 16, 16, 1, 0, _RDNA3, ("Radeon 860M", 8, 120, 16)),
     _amd("gfx1200", 32, 1536, 24, 16, 4, 32, _RDNA4, ("RX 9060 XT", 32, 320, 16)),
-    _amd("gfx1201", 32, 1536, 24, 16, 8, 64, _RDNA4,
-         ("RX 9070 XT", 64, 640, 16), ("RX 9070", 56, 640, 16), ("Radeon AI Pro R9700", 64, 640, 32)),
-    Arch("sm_90", "nvidia", 32, 49152, 512, 8, 16, 255, 50, 0, frozenset({"packed_f16", "dot4_i8"}),
-         (Card("H100 SXM", 132, 3350, 80), Card("H200", 132, 4800, 141)), ("+ptx80",)),
+    _amd(
+        "gfx1201",
+        32,
+        1536,
+        24,
+        16,
+        8,
+        64,
+        _RDNA4,
+        ("RX 9070 XT", 64, 640, 16),
+        ("RX 9070", 56, 640, 16),
+        ("Radeon AI Pro R9700", 64, 640, 32),
+    ),
+    Arch(
+        "sm_90",
+        "nvidia",
+        32,
+        49152,
+        512,
+        8,
+        16,
+        255,
+        50,
+        0,
+        frozenset({"packed_f16", "dot4_i8"}),
+        (Card("H100 SXM", 132, 3350, 80), Card("H200", 132, 4800, 141)),
+        ("+ptx80",),
+    ),
     Arch("host", "host", 1, 0, 0, 1, 0, 0, 0, 0, frozenset()),
+    # fmt: on
 )
 
 ARCHS: dict[str, Arch] = {arch.name: arch for arch in ALL}

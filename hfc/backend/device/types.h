@@ -1,4 +1,4 @@
-// What kernels need from HIP and CUDA, declared here: clang compiles them with no vendor header. __HIP__: AMD, else PTX.
+// What kernels need from HIP and CUDA, declared here: clang needs no vendor header. __HIP__: AMD, else PTX.
 #pragma once
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
