@@ -86,26 +86,65 @@ HFC_INLINE HfcSegment hfc_segment(const int32_t* step, int i) {
   return found;
 }
 
-// The threads that run a step together. `next` hands out work; every barrier sets it back to 0.
+// The threads that run a step together. A launch is one or more phases; a phase is a number of units that threads take.
+// A phase ends when all its units are done, not when all threads have come: a thread whose core was taken away holds the
+// others up only if it holds units. So a kernel may touch shared memory only while it holds a unit; a thread that comes
+// late finds nothing to take and falls through.
 typedef struct HfcTeam {
   int threads;
-  char* shared;  // scratch that all threads see
-  char** own;    // [threads] scratch of each thread
-  _Alignas(64) atomic_int next;
-  _Alignas(64) atomic_int arrived;
-  _Alignas(64) atomic_uint epoch;
+  char* shared;                            // scratch that all threads see
+  _Alignas(64) atomic_uint_fast64_t next;  // step | launch | phase | next unit to take, see HFC_UNIT_BITS
+  _Alignas(64) atomic_int done;            // units of the phase that are done
+  _Alignas(64) atomic_uint steps;          // steps begun, what idle threads sleep on
   atomic_int sleepers;
 } HfcTeam;
 
-void hfc_barrier(HfcTeam* team);
+typedef struct HfcWorker {
+  HfcTeam* team;
+  char *own, *shared;  // scratch of this thread and of the team
+  uint64_t phase;      // the phase this thread is in, as in `next`, with unit 0
+  int thread, taken;   // units of the phase that this thread has taken
+} HfcWorker;
 
-HFC_INLINE int hfc_take(HfcTeam* team, int count) {
-  return atomic_fetch_add_explicit(&team->next, count, memory_order_relaxed);
+enum { HFC_UNIT_BITS = 26, HFC_PHASE_BITS = 3, HFC_LAUNCH_BITS = 13 };  // the rest counts steps
+#define HFC_NEXT_PHASE (1ull << HFC_UNIT_BITS)
+#define HFC_NEXT_LAUNCH (HFC_NEXT_PHASE << HFC_PHASE_BITS)
+#define HFC_NEXT_STEP (HFC_NEXT_LAUNCH << HFC_LAUNCH_BITS)
+
+void hfc_wait(const HfcWorker* w);
+
+// The first of up to `chunk` units to do now, or `units` when there are none left.
+HFC_INLINE int hfc_take(HfcWorker* w, int units, int chunk) {
+  uint_fast64_t next = atomic_load_explicit(&w->team->next, memory_order_acquire);
+  for (;;) {
+    const uint64_t unit = next - w->phase;
+    if (unit >= (uint64_t)units) return units;  // also where the team is in another phase: a huge number
+    const int end = (int)unit + chunk < units ? (int)unit + chunk : units;
+    if (atomic_compare_exchange_weak_explicit(&w->team->next, &next, w->phase + end, memory_order_acquire, memory_order_acquire)) {
+      w->taken += end - (int)unit;
+      return (int)unit;
+    }
+  }
 }
-// Units of work taken at a time: small enough that a thread which lost its core for a while holds few.
-HFC_INLINE int hfc_chunk(const HfcTeam* team, int units) {
-  const int chunk = units / (team->threads * 8);
-  return team->threads == 1 ? (units > 0 ? units : 1) : chunk > 0 ? chunk : 1;
+
+// Ends a phase of `units` units for this thread; returns when all units are done. No units: no phase.
+HFC_INLINE void hfc_join(HfcWorker* w, int units) {
+  if (units <= 0) return;
+  const int mine = w->taken;
+  w->taken = 0;
+  if (mine && atomic_fetch_add_explicit(&w->team->done, mine, memory_order_acq_rel) + mine == units) {
+    atomic_store_explicit(&w->team->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&w->team->next, w->phase + HFC_NEXT_PHASE, memory_order_release);
+  } else {
+    hfc_wait(w);
+  }
+  w->phase += HFC_NEXT_PHASE;
+}
+
+// Units to take at a time: a few chunks a thread, each worth `least` units or more.
+HFC_INLINE int hfc_chunk(const HfcWorker* w, int units, int least) {
+  const int fair = units / (w->team->threads * 4);
+  return w->team->threads == 1 ? units + 1 : fair > least ? fair : least;
 }
 
 #endif
