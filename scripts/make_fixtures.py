@@ -112,7 +112,9 @@ def make(stem: str, arguments: dict, seed: int, out: Path) -> None:
     (out / "generation_config.json").unlink(missing_ok=True)
     (out / "model.safetensors").chmod(0o644)
     np.savez_compressed(out / "reference.npz", **reference)
-    print(f"{out.name}: logits std {reference['prefill_logits'].std():.2f}, greedy {reference['greedy_tokens'].tolist()}")
+    print(
+        f"{out.name}: logits std {reference['prefill_logits'].std():.2f}, greedy {reference['greedy_tokens'].tolist()}"
+    )
 
 
 def run(model, prompt: torch.Tensor) -> dict[str, np.ndarray]:
@@ -144,15 +146,25 @@ def to_official_layout(folder: Path) -> None:
     """As the Qwen 3.5 releases are laid out: nested config, prefix model.language_model., fused experts."""
     config = json.loads((folder / "config.json").read_text())
     architectures = config.pop("architectures")
-    nested = {"architectures": architectures, "model_type": "qwen3_5_moe", "tie_word_embeddings": False, "text_config": config}
+    nested = {
+        "architectures": architectures,
+        "model_type": "qwen3_5_moe",
+        "tie_word_embeddings": False,
+        "text_config": config,
+    }
     (folder / "config.json").write_text(json.dumps(nested, indent=1))
-    tensors = {name.replace("model.", "model.language_model.", 1): t for name, t in load_file(folder / "model.safetensors").items()}
+    tensors = {
+        name.replace("model.", "model.language_model.", 1): t
+        for name, t in load_file(folder / "model.safetensors").items()
+    }
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.language_model.layers.{layer}.mlp.experts."
         if prefix + "gate_up_proj" in tensors:
             continue
         experts = range(config["num_experts"])
-        gate, up, down = ([tensors.pop(f"{prefix}{e}.{part}_proj.weight") for e in experts] for part in ("gate", "up", "down"))
+        gate, up, down = (
+            [tensors.pop(f"{prefix}{e}.{part}_proj.weight") for e in experts] for part in ("gate", "up", "down")
+        )
         tensors[prefix + "gate_up_proj"] = torch.stack([torch.cat(pair) for pair in zip(gate, up)])
         tensors[prefix + "down_proj"] = torch.stack(down)
     save_file({n: t.contiguous() for n, t in tensors.items()}, folder / "model.safetensors", metadata={"format": "pt"})
@@ -198,7 +210,10 @@ def llama_gguf(folder: Path) -> None:
         "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
         "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     }  # fmt: skip
-    tensors = {"token_embd.weight": source["model.embed_tokens.weight"], "output_norm.weight": source["model.norm.weight"]}
+    tensors = {
+        "token_embd.weight": source["model.embed_tokens.weight"],
+        "output_norm.weight": source["model.norm.weight"],
+    }
     for layer in range(2):
         for hf, other in names.items():
             x = source[f"model.layers.{layer}.{hf}.weight"]
@@ -210,7 +225,13 @@ def llama_gguf(folder: Path) -> None:
     scaled, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
     plain = 1.0 / (1e4 ** (torch.arange(0, HEAD, 2).float() / HEAD))
     tensors["rope_freqs.weight"] = plain / scaled
-    keys = {**ATTENTION_KEYS, "block_count": 2, "rope.dimension_count": HEAD, "rope.freq_base": 1e4, "vocab_size": VOCAB}
+    keys = {
+        **ATTENTION_KEYS,
+        "block_count": 2,
+        "rope.dimension_count": HEAD,
+        "rope.freq_base": 1e4,
+        "vocab_size": VOCAB,
+    }
     write_gguf(folder / "model.gguf", "llama", keys, tensors)
 
 
@@ -244,7 +265,11 @@ def qwen3_5_gguf(folder: Path) -> None:
                 tensors[f"{blk}{other}.weight"] = source[f"{hf}{name}.weight"].float() + 1
         if f"{hf}linear_attn.A_log" not in source:
             continue
-        delta = {name.removeprefix(hf + "linear_attn."): x for name, x in source.items() if name.startswith(hf + "linear_attn.")}
+        delta = {
+            name.removeprefix(hf + "linear_attn."): x
+            for name, x in source.items()
+            if name.startswith(hf + "linear_attn.")
+        }
         for name, other in (("in_proj_qkv.weight", "attn_qkv.weight"), ("conv1d.weight", "ssm_conv1d.weight")):
             x = delta[name].squeeze()
             keys, values = x[: 2 * k_heads * dk], x[2 * k_heads * dk :]

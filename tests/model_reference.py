@@ -16,7 +16,9 @@ from hfc.ir.verify import verify
 from hfc.step import Step
 
 MODELS = Path(__file__).parent / "data/models"
-SHARED = Path(__file__).resolve().parents[2] / "shared/fixtures"  # larger fixtures, beside the checkout where they exist
+SHARED = (
+    Path(__file__).resolve().parents[2] / "shared/fixtures"
+)  # larger fixtures, beside the checkout where they exist
 TOLERANCE = 1e-4  # relative L2; float32 noise of these models is below 1e-5
 
 

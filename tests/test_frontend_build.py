@@ -143,17 +143,35 @@ def test_the_error_shows_the_line_and_a_caret_under_the_call():
 
 def test_prefixes_are_tried_in_turn():
     for prefix in ("model.", "model.language_model.", "language_model.model.", ""):
-        graph = build("x = gather(embed, tokens)", "x = gather(embed, tokens) + bias", checkpoint=Inventory(TENSORS, prefix))
+        graph = build(
+            "x = gather(embed, tokens)", "x = gather(embed, tokens) + bias", checkpoint=Inventory(TENSORS, prefix)
+        )
         assert {op.attrs["recipe"].tensors()[0].removesuffix("embed") for op in graph.ops_of("weight")} >= {prefix}
 
 
 @pytest.mark.parametrize(
     "change, formats, message",
     [
-        ({"layers.0.up.weight": None}, {}, "weight up [64, 16]: the checkpoint has no tensor 'model.layers.0.up.weight'"),
-        ({"layers.0.up.weight": (60, 16)}, {}, "weight up: 'model.layers.0.up.weight' is [60, 16] in the checkpoint, expected [64, 16]"),
-        ({}, {"layers.0.up.weight": "f8_e4m3"}, "'model.layers.0.up.weight' is stored as f8_e4m3, which is not supported"),
-        ({"layers.0.up.scale": (64,)}, {}, "the checkpoint has the tensor 'model.layers.0.up.scale', which model tiny does not read"),
+        (
+            {"layers.0.up.weight": None},
+            {},
+            "weight up [64, 16]: the checkpoint has no tensor 'model.layers.0.up.weight'",
+        ),
+        (
+            {"layers.0.up.weight": (60, 16)},
+            {},
+            "weight up: 'model.layers.0.up.weight' is [60, 16] in the checkpoint, expected [64, 16]",
+        ),
+        (
+            {},
+            {"layers.0.up.weight": "f8_e4m3"},
+            "'model.layers.0.up.weight' is stored as f8_e4m3, which is not supported",
+        ),
+        (
+            {"layers.0.up.scale": (64,)},
+            {},
+            "the checkpoint has the tensor 'model.layers.0.up.scale', which model tiny does not read",
+        ),
     ],
 )
 def test_a_checkpoint_that_does_not_fit(change, formats, message):
@@ -166,7 +184,9 @@ def test_ignored_tensors_may_be_there():
     tensors = {**TENSORS, "layers.7.inv_freq": (4,)}
     text = ("x = gather(embed, tokens)", "x = gather(embed, tokens) + bias")
     assert "inv_freq" in error(*text, checkpoint=Inventory(tensors))
-    model = TEXT.replace(*text).replace("  layer mlp", '  weights ignore "layers.*.inv_freq", "/layers.{layers}.*"\n  layer mlp')
+    model = TEXT.replace(*text).replace(
+        "  layer mlp", '  weights ignore "layers.*.inv_freq", "/layers.{layers}.*"\n  layer mlp'
+    )
     build_graph(Model(parse(model, "tiny.hfm"), builtin_folder()), CONFIG, "hf", Inventory(tensors))
 
 
@@ -197,7 +217,9 @@ def test_recipes_of_the_weight_table(expression, recipe, format):
     ignored = '  weights ignore "layers.0.*"\n  layer mlp'
     text = TEXT.replace('"up.weight" | "up"', f'{expression} | "up"').replace("  layer mlp", ignored)
     inventory = Inventory({**TENSORS, **tensors}, formats={"layers.0.up.weight": "q8_0"})
-    model = Model(parse(text.replace("gather(embed, tokens)", "gather(embed, tokens) + bias"), "t.hfm"), builtin_folder())
+    model = Model(
+        parse(text.replace("gather(embed, tokens)", "gather(embed, tokens) + bias"), "t.hfm"), builtin_folder()
+    )
     weights = {op.attrs["name"]: op for op in build_graph(model, CONFIG, "hf", inventory).ops_of("weight")}
     expected = recipe
     for name in ("UP", "BIG", "WIDE", "PART.0", "PART.1"):
@@ -209,7 +231,10 @@ def test_recipes_of_the_weight_table(expression, recipe, format):
 @pytest.mark.parametrize(
     "expression, message",
     [
-        ('stack(e in 2, "part.{e}")', "stack: 'model.layers.0.part.0' is bf16[64, 16], 'model.layers.0.part.1' is bf16[60, 16]"),
+        (
+            'stack(e in 2, "part.{e}")',
+            "stack: 'model.layers.0.part.0' is bf16[64, 16], 'model.layers.0.part.1' is bf16[60, 16]",
+        ),
         ('"up.weight"[0:65]', "slice 0:65 does not fit axis 0 of 'model.layers.0.up.weight', which has 64"),
         ('"up.weight"[9:3]', "slice 9:3 does not fit"),
     ],

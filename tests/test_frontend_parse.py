@@ -79,9 +79,17 @@ def test_spans_point_into_the_text():
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("rms_norm(x, attention_norm, eps)", "rms_norm(x, attention_norm eps)", "unexpected 'eps'; expected an operator, ',' or ')'"),
+        (
+            "rms_norm(x, attention_norm, eps)",
+            "rms_norm(x, attention_norm eps)",
+            "unexpected 'eps'; expected an operator, ',' or ')'",
+        ),
         ("silu(linear(x", "silu(linear(x,", "unexpected ','; expected a value"),
-        ("graph(tokens) {", "graph(tokens) {{", "unexpected '{'; expected 'for', a name, '}', 'return', 'state' or 'tap'"),
+        (
+            "graph(tokens) {",
+            "graph(tokens) {{",
+            "unexpected '{'; expected 'for', a name, '}', 'return', 'state' or 'tap'",
+        ),
         ("head ** -0.5", "head ^ -0.5", "unexpected character '^'"),
         ('"norm.weight"', '"norm.weight', 'a string in this line has no closing "'),
         ("for i in layers", "for i of layers", "unexpected 'of'; expected 'in'"),
@@ -112,13 +120,17 @@ def test_a_model_without_graph_is_refused():
 
 
 @settings(max_examples=150, deadline=None)
-@given(at=st.integers(0, len(LLAMA) - 1), count=st.integers(0, 30), text=st.text("{}()[]=,\"'|#\\ \n§ax0.-", max_size=4))
+@given(
+    at=st.integers(0, len(LLAMA) - 1), count=st.integers(0, 30), text=st.text("{}()[]=,\"'|#\\ \n§ax0.-", max_size=4)
+)
 def test_damaged_text_gives_an_hfc_error_or_a_model(at, count, text):
     try:
         parse(LLAMA[:at] + text + LLAMA[at + count :], "m.hfm")
     except HfcError as error:
         message = str(error).split("\n")[0]
-        assert message.startswith("m.hfm:") and not any(name in message for name in ("LBRACE", "$END", "RPAR", "__ANON"))
+        assert message.startswith("m.hfm:") and not any(
+            name in message for name in ("LBRACE", "$END", "RPAR", "__ANON")
+        )
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path):
@@ -130,7 +142,9 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path):
 
 
 def test_own_folders_come_before_the_built_in_models(tmp_path):
-    (tmp_path / "mine.hfm").write_text(LLAMA.replace("model llama", "model mine").replace("config hf {", 'config hf "llama", "mistral" {'))
+    (tmp_path / "mine.hfm").write_text(
+        LLAMA.replace("model llama", "model mine").replace("config hf {", 'config hf "llama", "mistral" {')
+    )
     assert find_model("mistral", [tmp_path]).name == "mine"
     assert find_model("llama", [tmp_path]).name == "mine"
     assert find_model("llama").name == "llama"

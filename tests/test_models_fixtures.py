@@ -90,7 +90,11 @@ def test_experts_stored_one_by_one_equal_fused_ones(tmp_path):
     for name in [n for n in tensors if ".experts." in n]:
         for expert, matrix in enumerate(tensors.pop(name)):
             prefix = f"{name.rsplit('.', 1)[0]}.{expert}."
-            parts = {"down_proj": matrix} if name.endswith("down_proj") else dict(zip(("gate_proj", "up_proj"), np.split(matrix, 2)))
+            parts = (
+                {"down_proj": matrix}
+                if name.endswith("down_proj")
+                else dict(zip(("gate_proj", "up_proj"), np.split(matrix, 2)))
+            )
             tensors |= {f"{prefix}{part}.weight": np.ascontiguousarray(rows) for part, rows in parts.items()}
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text((source / "config.json").read_text())

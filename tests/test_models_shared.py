@@ -9,7 +9,9 @@ from hfc.step import Step
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the fixtures in {SHARED}")
 DENSE, MOE = "qwen35-tiny-official", "qwen35moe-tiny-official"
 CHECKPOINTS = [(DENSE, DENSE), (MOE, MOE), ("gguf/qwen35-tiny-BF16.gguf", DENSE)]
-QUANTIZED = [f"qwen35-tiny-{format}" for format in ("IQ4_XS", "Q4_0", "Q4_K_M", "Q6_K", "Q8_0")] + ["qwen35moe-tiny-Q8_0"]
+QUANTIZED = [f"qwen35-tiny-{format}" for format in ("IQ4_XS", "Q4_0", "Q4_K_M", "Q6_K", "Q8_0")] + [
+    "qwen35moe-tiny-Q8_0"
+]
 
 
 def states_of(reference, prompt: str) -> dict[str, np.ndarray]:

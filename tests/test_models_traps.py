@@ -113,7 +113,9 @@ def test_state_of_a_gguf_and_of_hf_hold_the_same_heads_in_another_order():
 def test_norm_offsets_may_stand_in_the_graph():
     """`w + 1` in the graph means the same as in the weight table; a pass folds it."""
     text = (builtin_folder() / "qwen3_5_text.hfm").read_text(encoding="utf-8")
-    moved = text.replace('"norm.weight" + 1 ', '"norm.weight"').replace("rms_norm(x, final_norm, eps)", "rms_norm(x, final_norm + 1, eps)")
+    moved = text.replace('"norm.weight" + 1 ', '"norm.weight"').replace(
+        "rms_norm(x, final_norm, eps)", "rms_norm(x, final_norm + 1, eps)"
+    )
     assert moved != text
     model = Model(parse(moved, "moved.hfm"), builtin_folder() / "qwen3_5_text.hfm")
     assert error_of("qwen3_5_text", model) <= TOLERANCE

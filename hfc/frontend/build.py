@@ -86,7 +86,8 @@ class _GraphScope(Scope):
 
     def assign(self, name: str, value: Any, span: Span) -> None:
         if name in self._settings or name in self._weights.names:
-            raise HfcError(f"{name!r} is already a {'setting' if name in self._settings else 'weight'}; choose another name", span)
+            kind = "setting" if name in self._settings else "weight"
+            raise HfcError(f"{name!r} is already a {kind}; choose another name", span)
         self._variables[name] = value
 
     def _execute(self, statement: syntax.Statement) -> None:
@@ -107,7 +108,8 @@ class _GraphScope(Scope):
         if len(values) == 1 and len(statement.targets) > 1 and isinstance(values[0], (list, tuple)):
             values = values[0]
         if len(values) != len(statement.targets):
-            raise HfcError(f"{len(statement.targets)} names on the left, {len(values)} values on the right", statement.span)
+            counts = f"{len(statement.targets)} names on the left, {len(values)} values on the right"
+            raise HfcError(counts, statement.span)
         for name, value in zip(statement.targets, values):
             self.assign(name, value, statement.span)
 
@@ -125,14 +127,13 @@ class _GraphScope(Scope):
     def _state(self, statement: syntax.State) -> Handle:
         """`f32[channels, taps - 1]` or `kv_cache(kv_heads, head)`; one lane a slot."""
         node = statement.type
-        called = node.value if isinstance(node, syntax.Index) else node.function if isinstance(node, syntax.Call) else None
-        kind = called.name if isinstance(called, syntax.Name) else None
-        sizes = [self.evaluate(n) for n in (node.items if kind == "f32" else node.arguments if kind == "kv_cache" else ())]
-        if not sizes or not all(isinstance(n, int) for n in sizes) or (kind == "kv_cache" and len(sizes) != 2):
+        is_array = isinstance(node, syntax.Index) and _is_name(node.value, "f32")
+        is_cache = isinstance(node, syntax.Call) and _is_name(node.function, "kv_cache") and len(node.arguments) == 2
+        sizes = [self.evaluate(n) for n in (node.items if is_array else node.arguments if is_cache else ())]
+        if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
             raise HfcError("a state is f32[sizes] or kv_cache(heads, head)", node.span)
-        shape = ("S", *sizes) if kind == "f32" else ("S", sizes[0], "C", sizes[1])
+        type = TensorType("f32", ("S", *sizes)) if is_array else TensorType("kv", ("S", sizes[0], "C", sizes[1]))
         name = ".".join([*(f"layers.{i}" for i in self._layer.values()), statement.name])
-        type = TensorType("f32" if kind == "f32" else "kv", shape)
         return Handle(self._operations.builder.state(name, type, statement.span))
 
     # expressions ------------------------------------------------------------------------------------------------
@@ -206,6 +207,10 @@ class _GraphScope(Scope):
         if not any(is_tensor) or None in (left, right):
             return super().binary(node, left, right)
         return self._operations.arithmetic(node.operator, left, right, node.span)
+
+
+def _is_name(node: syntax.Expression, name: str) -> bool:
+    return isinstance(node, syntax.Name) and node.name == name
 
 
 def _shown(value: Any) -> str:

@@ -17,6 +17,7 @@ from hfc.ir.build import GraphBuilder
 from hfc.ir.graph import SOURCES, Value
 from hfc.ir.ops import OPS, definition
 
+SIZES = ("shape", "sizes")  # attributes that are lists
 TENSOR_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
 
 
@@ -46,7 +47,11 @@ class Operations:
         bound = _bind(name, (*operands, *spec.attrs), arguments, keywords, span)
         inputs = [_tensor(name, n, bound.pop(n), span) for n in operands if n in bound]
         attrs = {n: _plain(name, n, value, span) for n, value in bound.items()}
-        results = self.builder.op(name, *inputs, span=span, **attrs)
+        try:
+            results = self.builder.op(name, *inputs, span=span, **attrs)
+        except (TypeError, ValueError, IndexError):  # a type rule met a rank that it cannot even look at
+            found = ", ".join(str(value.type) for value in inputs)
+            raise HfcError(f"{name}: {found} do not fit; it is: {spec.doc.splitlines()[0]}", span) from None
         if not isinstance(results, tuple):
             return results
         kept = [r for at, r in enumerate(results) if not spec.state or at != spec.state[1]]
@@ -66,8 +71,9 @@ class Operations:
         if operator == "-":
             minuend = tensor if tensor is left else self.call("neg", [tensor], {}, span)
             return self.call("shift", [minuend, -number if tensor is left else number], {}, span)
-        kind, by = {"+": ("shift", number), "*": ("scale", number), "/": ("scale", 1 / number if number else 0)}[operator]
-        return self.call(kind, [tensor, by], {}, span)
+        if operator == "/":
+            number = 1 / number
+        return self.call("shift" if operator == "+" else "scale", [tensor, number], {}, span)
 
     def _call_composed(self, name: str, arguments: list, keywords: Mapping[str, Any], span: Span) -> Any:
         function = self._composed[name]
@@ -80,7 +86,9 @@ class Operations:
                 raise HfcError(f"{name} takes ({', '.join(parameters)}); {parameter.name} is missing", span)
         return function(**bound, span=span)
 
-    def _attention(self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, *, span: Span) -> Value:
+    def _attention(
+        self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, *, span: Span
+    ) -> Value:
         """Write k and v into the cache, then attend causally: kv_append and attend."""
         if not isinstance(kv, Handle):
             raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
@@ -99,19 +107,21 @@ class Operations:
 
         divisors: null, a number, or a weight (llama.cpp's rope_freqs).  kind, scaling: as in config.json's
         rope_parameters; a null parameter counts as not given."""
-        if not isinstance(rotary, int) or not isinstance(theta, (int, float)):
-            raise HfcError(f"rope_table takes a size and a number, found {_shown(rotary)} and {_shown(theta)}", span)
-        if kind not in PARAMETERS:
+        is_number = isinstance(theta, (int, float)) and theta > 0
+        if type(rotary) is not int or rotary < 2 or rotary % 2 or not is_number:
+            found = f"{_shown(rotary)} and {_shown(theta)}"
+            raise HfcError(f"rope_table takes an even size and a number above 0, found {found}", span)
+        if not isinstance(kind, str) or kind not in PARAMETERS:
             raise unknown("RoPE scaling", kind, PARAMETERS, span)
-        given = {name: value for name, value in scaling.items() if value is not None}
+        given = {n: _plain("rope_table", n, value, span) for n, value in scaling.items() if value is not None}
         for name in given:
             if name not in PARAMETERS[kind]:
                 raise unknown(f"parameter of {kind} RoPE", name, PARAMETERS[kind], span)
         recipes = ()
         if isinstance(divisors, Value):
             recipes = (self._weight_recipe(divisors, span),)
-        elif divisors is not None and divisors != 1:
-            given["divisors"] = float(divisors)
+        elif divisors is not None:
+            given["divisors"] = float(_plain("rope_table", "divisors", divisors, span))
         if kind != "default":
             given = {"kind": kind, **given}
         recipe = apply("rope_table", *recipes, rotary=rotary, theta=float(theta), **given)
@@ -130,7 +140,9 @@ def _operands(kind: str) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
-def _bind(function: str, names: tuple[str, ...], arguments: list, keywords: Mapping[str, Any], span: Span) -> dict[str, Any]:
+def _bind(
+    function: str, names: tuple[str, ...], arguments: list, keywords: Mapping[str, Any], span: Span
+) -> dict[str, Any]:
     """Names -> values: keywords first, the other values fill what is left, in order."""
     for key in keywords:
         if key not in names:
@@ -150,9 +162,11 @@ def _tensor(function: str, name: str, value: Any, span: Span) -> Value:
 
 
 def _plain(function: str, name: str, value: Any, span: Span) -> Any:
-    """An attribute: numbers, and tuples of them."""
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(function, name, item, span) for item in value)
+    """An attribute: a number, or a tuple of sizes."""
+    if name in SIZES:
+        if isinstance(value, (list, tuple)) and all(type(size) is int and size > 0 for size in value):
+            return tuple(value)
+        raise HfcError(f"{function}: {name} must be a list of whole numbers above 0, found {_shown(value)}", span)
     if isinstance(value, (bool, int, float)):
         return value
     raise HfcError(f"{function}: {name} must be a number, found {_shown(value)}", span)

@@ -18,18 +18,22 @@ BOOKKEEPING = (
 )  # fmt: skip
 GGUF_BOOKKEEPING = ("general.*", "tokenizer.*", "GGUF.*", "split.*", "quantize.*")
 REQUIRED_SETTINGS = ("layers", "vocab", "context")  # what compiler and runtime ask of every model
+MAX_LAYERS = 1024  # far above any model: a damaged config must not run for ever
+MAX_SIZE = (1 << 31) - 1
 FILE_NAMES = {"hf": "config.json", "gguf": "the GGUF metadata"}
 
 
 def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the text model: `text_config` is entered where there is one; keys beside it stand in for missing ones."""
+    """The text model: `text_config` is entered where there is one; keys beside it stand in for missing ones."""
     inner = config.get("text_config")
     if not isinstance(inner, Mapping):
         return dict(config)
     return {**{key: value for key, value in config.items() if key != "text_config"}, **inner}
 
 
-def settings_of(model: syntax.ModelSyntax, config: Mapping[str, Any], source: str, checkpoint: Any = None) -> dict[str, Any]:
+def settings_of(
+    model: syntax.ModelSyntax, config: Mapping[str, Any], source: str, checkpoint: Any = None
+) -> dict[str, Any]:
     """The model's own names -> values, plus the token ids that the checkpoint declares.
 
     source: "hf" (config.json) or "gguf" (metadata with full keys). checkpoint: an inventory for `shape("tensor")`.
@@ -49,8 +53,12 @@ def settings_of(model: syntax.ModelSyntax, config: Mapping[str, Any], source: st
     for condition in block.requires:
         scope.require(condition)
     for name in REQUIRED_SETTINGS:
-        if not isinstance(scope.settings.get(name), int):
+        if name not in scope.settings:
             raise HfcError(f"every config block must set {', '.join(REQUIRED_SETTINGS)}; {name} is missing", block.span)
+        value, limit = scope.settings[name], MAX_LAYERS if name == "layers" else MAX_SIZE
+        if type(value) is not int or not 0 < value <= limit:
+            found = f"{name} must be a whole number from 1 to {limit}, found {show(value)}"
+            raise HfcError(f"{FILE_NAMES[source]} does not fit this model: {found}", block.span)
     return {**_token_ids(config, keys, source), **scope.settings}
 
 
@@ -59,8 +67,9 @@ def _block(model: syntax.ModelSyntax, source: str, arch: str) -> syntax.Config:
     for block in blocks:
         if source == "hf" or arch in block.names:
             return block
-    expected = " or ".join(name for block in blocks for name in block.names) or f"a `config {source}` block in {model.file}"
-    raise HfcError(f"model {model.name} does not describe {source} {arch or 'checkpoints'}; expected {expected}", model.span)
+    expected = " or ".join(name for block in blocks for name in block.names) or f"a `config {source}` block"
+    found = f"{source} {arch or 'checkpoints'}"
+    raise HfcError(f"model {model.name} does not describe {found}; expected {expected}", model.span)
 
 
 def _token_ids(config: Mapping[str, Any], keys: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -78,10 +87,11 @@ def _check_keys(block: syntax.Config, keys: Mapping[str, Any], source: str) -> N
         related = any(key == u or key.startswith(u + ".") or u.startswith(key + ".") for u in used)
         if not related and not any(_matches(prefix, ignored) for prefix in _prefixes(key)):
             near = difflib.get_close_matches(key, used, n=1)
+            hint = "use it, require its value, or add it to `ignore` if it is harmless"
             raise HfcError(
                 f"{FILE_NAMES[source]} has the key {key!r}, which the model file does not mention",
                 block.span,
-                f"did you mean {key!r} where {near[0]!r} stands?" if near else "use it, require its value, or add it to `ignore` if harmless",
+                f"is {near[0]!r} meant to be {key!r}?" if near else hint,
             )
 
 
@@ -117,8 +127,10 @@ class _ConfigScope(Scope):
         if setting.index is None:
             return self._value(setting)
         layers = self.settings.get("layers")
-        if not isinstance(layers, int):
+        if layers is None:
             raise HfcError("a per-layer list needs `layers = ...` above it", setting.span)
+        if type(layers) is not int or not 0 < layers <= MAX_LAYERS:
+            raise HfcError(f"layers must be a whole number from 1 to {MAX_LAYERS}, found {show(layers)}", setting.span)
         values = []
         for layer in range(layers):
             self._index = {setting.index: layer}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class Scope:
 
     def call(self, node: syntax.Call) -> Any:
         if isinstance(node.function, syntax.Name) and node.function.name in FUNCTIONS:
-            return self._arithmetic(FUNCTIONS[node.function.name], [self.evaluate(a) for a in node.arguments], node.span)
+            arguments = [self.evaluate(a) for a in node.arguments]
+            return self._arithmetic(FUNCTIONS[node.function.name], arguments, node.span)
         raise HfcError("only " + ", ".join(FUNCTIONS) + " may be called here", node.span)
 
     def text(self, node: syntax.Literal) -> Any:
@@ -89,8 +91,8 @@ class Scope:
                 return bool(self.evaluate(node.left) or self.evaluate(node.right))
             left = self._or_null(node.left)
             return self.evaluate(node.right) if left is None else left
-        compares_null = node.operator in ("==", "!=") and isinstance(node.right, syntax.Literal) and node.right.value is None
-        left = self._or_null(node.left) if compares_null else self.evaluate(node.left)
+        with_null = isinstance(node.right, syntax.Literal) and node.right.value is None
+        left = self._or_null(node.left) if with_null and node.operator in ("==", "!=") else self.evaluate(node.left)
         return self.binary(node, left, self.evaluate(node.right))
 
     def evaluate_slice(self, node: syntax.Slice) -> Any:
@@ -134,6 +136,6 @@ def names_in(node: Any) -> list[str]:
         return [node.name]
     if isinstance(node, (tuple, list)):
         return [name for item in node for name in names_in(item)]
-    if isinstance(node, (syntax.Unary, syntax.Binary, syntax.Choice, syntax.ListOf, syntax.Slice, syntax.Index, syntax.Call)):
-        return [name for item in vars(node).values() for name in names_in(item)]
-    return []
+    if isinstance(node, (syntax.Literal, Span)) or not dataclasses.is_dataclass(node):
+        return []
+    return [name for item in vars(node).values() for name in names_in(item)]

@@ -58,7 +58,9 @@ def _expected(terminals: set[str]) -> str:
     if "FORMAT" in left and len(left) > 1:
         left -= {"FORMAT"}
     words += [WORDS.get(t) or repr(t.lower()) for t in sorted(left)]
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + f" or {words[-1]}" if words else "the end of the file"
+    if not words:
+        return "the end of the file"
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 class _ToSyntax(lark.Transformer):
@@ -87,7 +89,8 @@ class _ToSyntax(lark.Transformer):
         functions: dict[str, syntax.Function] = {}
         for function in (p for p in parts if isinstance(p, syntax.Function)):
             if function.name in functions:
-                raise HfcError(f"{function.name!r} is defined twice", function.span, f"first in line {functions[function.name].span.line}")
+                first = functions[function.name].span.line
+                raise HfcError(f"{function.name!r} is defined twice", function.span, f"first in line {first}")
             functions[function.name] = function
         graph = functions.pop("graph", None)
         if graph is None:

@@ -1,4 +1,4 @@
-"""One column of a weight table -> a recipe: strings name checkpoint tensors, arithmetic and slices say what becomes of them."""
+"""One column of a weight table -> a recipe: strings name tensors, arithmetic and slices say what becomes of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hfc.frontend.evaluate import Absent, Scope, show
 
 HF_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
 LAYER_PREFIX = {"hf": "layers.{}.", "gguf": "blk.{}."}
+MAX_COUNT = 1 << 31
 COMPUTED = "f32"  # the format of a recipe that calculates
 
 
@@ -59,9 +60,9 @@ class SettingScope(Scope):
 
 
 class RecipeScope(SettingScope):
-    """Strings are tensors. layer: None for weights of the whole model."""
+    """Strings are tensors. index: the layer's variable and number, empty for weights of the whole model."""
 
-    def __init__(self, settings: Mapping[str, Any], index: Mapping[str, int], source: str, checkpoint: Inventory | None):
+    def __init__(self, settings: Mapping[str, Any], index: Mapping[str, int], source: str, checkpoint: Any):
         super().__init__(settings, index)
         self._conditions = SettingScope(settings, index)
         self._source = source
@@ -88,9 +89,10 @@ class RecipeScope(SettingScope):
             return self._piece(node.arguments[0]).computed("exp")
         if function == "half_split" and len(node.arguments) == 2:
             piece = self._piece(node.arguments[0])
-            heads = self._conditions.evaluate(node.arguments[1])
+            heads = self._whole(node.arguments[1])
             return Piece(apply("half_split", piece.recipe, heads=heads), piece.shape, piece.format)
-        raise HfcError("a weight is made by stack(e in n, x), half_split(x, heads), exp(x), slices and arithmetic", node.span)
+        known = "stack(e in n, x), half_split(x, heads), exp(x), slices and arithmetic"
+        raise HfcError(f"a weight is made by {known}", node.span)
 
     def unary(self, node: syntax.Unary, value: Any) -> Any:
         if isinstance(value, Piece) and node.operator == "-":
@@ -101,8 +103,10 @@ class RecipeScope(SettingScope):
         if not isinstance(left, Piece) and not isinstance(right, Piece):
             return super().binary(node, left, right)
         piece, number = (left, right) if isinstance(left, Piece) else (right, left)
-        if isinstance(number, Piece) or node.operator not in ("+", "*"):
-            raise HfcError("a weight can be shifted by a number or multiplied with one; do the rest in the graph", node.span)
+        if type(number) not in (int, float) or node.operator not in ("+", "*"):
+            raise HfcError(
+                "a weight can be shifted by a number or multiplied with one, the graph does the rest", node.span
+            )
         return piece.computed("add" if node.operator == "+" else "mul", c=number)
 
     def index(self, node: syntax.Index) -> Any:
@@ -122,18 +126,27 @@ class RecipeScope(SettingScope):
             raise HfcError(f"expected a tensor, found {show(value)}", node.span)
         return value
 
+    def _whole(self, node: syntax.Expression) -> int:
+        value = self._conditions.evaluate(node)
+        if type(value) is not int or not 0 <= value < MAX_COUNT:
+            raise HfcError(f"expected a whole number, found {show(value)}", node.span)
+        return value
+
     def _slice_axis(self, piece: Piece, axis: int, part: syntax.Expression) -> Piece:
         if not isinstance(part, syntax.Slice):
             raise HfcError("a weight is cut by slices: [start:stop] or [:, start:stop]", part.span)
         if part.start is None and part.stop is None:
             return piece
-        start = self._conditions.evaluate(part.start) if part.start else 0
+        start = self._whole(part.start) if part.start else 0
         size = piece.shape[axis] if piece.shape is not None and axis < len(piece.shape) else None
-        stop = self._conditions.evaluate(part.stop) if part.stop else size
+        stop = self._whole(part.stop) if part.stop else size
         if stop is None:
-            raise HfcError("write the end of this slice: the size of the tensor is not known without a checkpoint", part.span)
+            raise HfcError(
+                "write the end of this slice: without a checkpoint the tensor's size is not known", part.span
+            )
         if not 0 <= start < stop or (size is not None and stop > size):
-            raise HfcError(f"slice {start}:{stop} does not fit axis {axis} of {piece.recipe}, which has {size}", part.span)
+            where = f"axis {axis} of {piece.recipe}, which has {size}"
+            raise HfcError(f"slice {start}:{stop} does not fit {where}", part.span)
         shape = piece.shape and (*piece.shape[:axis], stop - start, *piece.shape[axis + 1 :])
         return Piece(apply("rows", piece.recipe, axis=axis, start=start, stop=stop), shape, piece.format)
 
@@ -143,16 +156,14 @@ class RecipeScope(SettingScope):
         if not (isinstance(over, syntax.Binary) and over.operator == "in" and isinstance(over.left, syntax.Name)):
             raise HfcError('stack needs a variable and a count: stack(e in experts, "experts.{e}.weight")', over.span)
         pieces = []
-        for element in range(self._conditions.evaluate(over.right)):
+        for element in range(self._whole(over.right)):
             self._names[over.left.name] = element
             pieces.append(self._piece(item))
         del self._names[over.left.name]
         first = pieces[0]
         for piece in pieces:
             if (piece.shape, piece.format) != (first.shape, first.format):
-                raise HfcError(
-                    f"stack: {first.recipe} is {first.format}{list(first.shape)}, {piece.recipe} is {piece.format}{list(piece.shape)}",
-                    node.span,
-                )
+                found = ", ".join(f"{p.recipe} is {p.format}{list(p.shape)}" for p in (first, piece))
+                raise HfcError(f"stack: {found}", node.span)
         shape = first.shape and (len(pieces), *first.shape)
         return Piece(apply("stack", *(p.recipe for p in pieces)), shape, first.format)

@@ -1,4 +1,4 @@
-"""Weight tables + settings + a checkpoint's inventory -> for each weight: format, shape and the recipe that makes it."""
+"""Weight tables + settings + a checkpoint's inventory -> each weight's format, shape and recipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hfc.frontend.recipes import COMPUTED, HF_PREFIXES, Inventory, Piece, Recipe
 
 @dataclass(frozen=True)
 class Weight:
-    """name: unique in the graph, e.g. "layers.3.q_proj". format: of the stored blocks, f32 where the recipe calculates."""
+    """name: unique in the graph, e.g. "layers.3.q_proj".  format: as stored, f32 where the recipe calculates."""
 
     name: str
     format: str
@@ -41,7 +41,12 @@ class WeightTable:
     """All weights of one model with one config. Weights are resolved when the graph first reads them."""
 
     def __init__(
-        self, model: syntax.ModelSyntax, settings: Mapping[str, Any], source: str, checkpoint: Inventory | None, default_format: str
+        self,
+        model: syntax.ModelSyntax,
+        settings: Mapping[str, Any],
+        source: str,
+        checkpoint: Inventory | None,
+        default_format: str,
     ):
         self._model = model
         self._settings = settings
@@ -83,7 +88,7 @@ class WeightTable:
             return
         read = {tensor for weight in self._by_content.values() for tensor in weight.recipe.tensors()}
         ignored = self._ignored()
-        unread = sorted(t for t in self._tensors.names - read if not any(fnmatchcase(t, pattern) for pattern in ignored))
+        unread = sorted(t for t in self._tensors.names - read if not any(fnmatchcase(t, p) for p in ignored))
         if unread:
             more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
             raise HfcError(
@@ -112,7 +117,8 @@ class WeightTable:
             return self.resolve(row.alias, layer, row.span)
         shape = tuple(_size(sizes, node) for node in row.shape)
         if not row.columns[self._source]:
-            raise HfcError(f"weight {name} has no {self._source} name", row.span, "write it, or null where there is none")
+            hint = "write it, or null where there is none"
+            raise HfcError(f"weight {name} has no {self._source} name", row.span, hint)
         scope = RecipeScope(self._settings, index, self._source, self._tensors)
         piece = self._evaluate(scope, name, shape, row)
         if piece is None:
@@ -133,7 +139,8 @@ class WeightTable:
         if piece is not None and not isinstance(piece, Piece):
             raise HfcError(f"weight {name}: this is {show(piece)}, not a tensor", node.span)
         if piece and piece.shape is not None and [n for n in piece.shape if n != 1] != [n for n in shape if n != 1]:
-            raise HfcError(f"weight {name}: {piece.recipe} is {list(piece.shape)} in the checkpoint, expected {list(shape)}", node.span)
+            found = f"{piece.recipe} is {list(piece.shape)} in the checkpoint"
+            raise HfcError(f"weight {name}: {found}, expected {list(shape)}", node.span)
         return piece
 
     def _row(self, name: str, layer: int | None, span: Span) -> tuple[syntax.Weights, syntax.Row]:
@@ -141,11 +148,13 @@ class WeightTable:
             if table.where is None or SettingScope(self._settings, {table.index: layer}).evaluate(table.where):
                 return table, row
         where = self._rows[name][0][0].where.span
-        raise HfcError(f"layer {layer} has no weight {name}", span, f"line {where.line} declares it with: {where.text.strip()}")
+        hint = f"line {where.line} declares it with: {where.text.strip()}"
+        raise HfcError(f"layer {layer} has no weight {name}", span, hint)
 
     def _format(self, row: syntax.Row, piece: Piece, shape: tuple[int, ...]) -> str:
         if row.format not in (None, COMPUTED):
-            raise HfcError(f"a weight is declared as f32 or left in the checkpoint's format, not {row.format}", row.span)
+            kept = "left in the checkpoint's format"
+            raise HfcError(f"a weight is declared as f32 or {kept}, not {row.format}", row.span)
         found = piece.format or self._default_format
         if found not in FORMATS:
             hint = "supported: " + ", ".join(FORMATS)
