@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -59,8 +58,18 @@ def build_host_library(
 ) -> Path:
     """The cached shared library. cpu: "native", or a name that clang knows (x86_64_v3)."""
     source = library_source(bounds, launches, max_rows, context, planes)
-    key = key_of(source, " ".join(FLAGS), cpu, machine() if cpu == "native" else "", version("ziglang"))
-    return cached(key, ".so", lambda: _compile(source, cpu))
+    return _library(source, (f"-mcpu={cpu}",), f"cpu {cpu!r}")
+
+
+def build_library(source: str, target: str) -> bytes:
+    """C source to a shared library for any machine of a zig target, e.g. "x86_64-linux-gnu.2.17"."""
+    return _library(source, ("-target", target), target).read_bytes()
+
+
+def _library(source: str, options: tuple[str, ...], what: str) -> Path:
+    native = machine() if "-mcpu=native" in options else ""
+    key = key_of(source, " ".join((*FLAGS, *options)), native, version("ziglang"))
+    return cached(key, ".so", lambda: _compile(source, options, what))
 
 
 def _without_includes(text: str) -> str:
@@ -77,15 +86,15 @@ def machine() -> str:
     return platform.machine() + "\n".join(sorted({line for line in lines if line.startswith(kinds)}))
 
 
-def _compile(source: str, cpu: str) -> bytes:
+def _compile(source: str, options: tuple[str, ...], what: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="hfc-host-") as folder:
         path, out = Path(folder, "host.c"), Path(folder, "host.so")
         path.write_text(source)
-        command = [sys.executable, "-m", "ziglang", "cc", f"-mcpu={cpu}", *FLAGS, "-o", str(out), str(path), "-lpthread"]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "ZIG_PROGRESS": "0"})
+        command = [sys.executable, "-m", "ziglang", "cc", *options, *FLAGS, "-o", str(out), str(path), "-lpthread"]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             kept = Path(tempfile.gettempdir(), "hfc-host-failed.c")
             kept.write_text(source)
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:400])
-            raise HfcError(f"the host kernels do not compile for cpu {cpu!r}: {first}", hint=f"the source is in {kept}")
+            raise HfcError(f"the C compiler failed for {what}: {first}", hint=f"the source is in {kept}")
         return out.read_bytes()
