@@ -11,7 +11,6 @@ from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
-from hfc.base.knobs import knob
 
 
 def cache_folder() -> Path:

@@ -8,9 +8,10 @@ from hfc.compiler import DEFAULT_CONTEXT, open_source
 from hfc.oracle import InterpretedModel
 from hfc.plan import load_bundle
 from hfc.runtime.source import Source
+from hfc.runtime.vocabulary import load_vocabulary
 
 
-def open_interpreted(source: Source, choice: Choice) -> OpenModel:
+def open_interpreted(source: Source, choice: Choice, with_vocabulary: bool) -> OpenModel:
     """A bundle is interpreted from the checkpoint that it names."""
     if choice.kv not in (None, "f32"):
         raise HfcError(f"--kv {choice.kv}: the interpreter keeps its cache in f32", hint="leave --kv out")
@@ -20,4 +21,4 @@ def open_interpreted(source: Source, choice: Choice) -> OpenModel:
         path, context = bundle.model["weights"], context or next(iter(bundle.plans.values())).context
     opened = open_source(path, choice.weights)
     model = InterpretedModel(opened, context or min(DEFAULT_CONTEXT, opened.context_limit))
-    return OpenModel(model, opened.path, None)
+    return OpenModel(model, None, load_vocabulary(opened.path) if with_vocabulary else None)

@@ -33,26 +33,25 @@ class Choice:
 
 @dataclass(frozen=True)
 class OpenModel:
-    """checkpoint: where weights and vocabulary are.  plan: None for the interpreter."""
+    """plan: None for the interpreter.  vocabulary: None if it was not asked for."""
 
     model: Model
-    checkpoint: Path
     plan: Plan | None
-
-    def vocabulary(self) -> Vocabulary:
-        return load_vocabulary(self.checkpoint)
+    vocabulary: Vocabulary | None
 
 
-def open_model(name: str, choice: Choice) -> OpenModel:
+def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> OpenModel:
     """Find, compile if need be, and load."""
     source = resolve(name)
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
-        return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice)
+        return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
     bundle = open_bundle(source, choice)
+    # The vocabulary first: reading it takes memory for a moment, and that must not come on top of the weights.
+    vocabulary = load_vocabulary(choice.weights or bundle.model["weights"]) if with_vocabulary else None
     with progress_bar("loading", "weights") as update:
         model = load(bundle, choice.device, choice.threads, choice.weights, update)
-    return OpenModel(model, Path(choice.weights or bundle.model["weights"]), model.plan)
+    return OpenModel(model, model.plan, vocabulary)
 
 
 def resolve(name: str) -> Source:

@@ -54,8 +54,8 @@ def command(
     prompt = read_prompt() if prompt is None else prompt
     if raw and system is not None:
         raise HfcError("--system has no meaning with --raw", hint="put the text in front of the prompt")
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights))
-    vocabulary = opened.vocabulary()
+    opened = open_model(model, Choice(device, threads, ctx, kv, weights), with_vocabulary=True)
+    vocabulary = opened.vocabulary
     tokens = encode_raw(vocabulary, prompt) if raw else encode_chat(vocabulary, prompt, system)
     request = Request(tuple(tokens), sampling, max_tokens, tuple(stop or ()))
     generation = Generation(opened.model, vocabulary.tokenizer, request)
