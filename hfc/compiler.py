@@ -15,7 +15,7 @@ from hfc.backend.emit import emit
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
-from hfc.formats import kv_format
+from hfc.formats import kv_format, weight_format
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.frontend.build import build_graph
 from hfc.frontend.model import Model, find_model, load_model, model_type_of
@@ -42,9 +42,10 @@ class Source:
     kind: str  # "hf" | "gguf"
     checkpoint: Checkpoint | None
     path: Path
+    default_format: str = "bf16"  # of matrices, where there are no weights to ask
 
     def graph(self, taps: Sequence[str] = ()) -> Graph:
-        return build_graph(self.model, self.config, self.kind, self.checkpoint, taps=taps)
+        return build_graph(self.model, self.config, self.kind, self.checkpoint, self.default_format, taps)
 
     @property
     def context_limit(self) -> int:
@@ -53,16 +54,16 @@ class Source:
         return int(settings.get("context", DEFAULT_CONTEXT))
 
 
-def open_source(source: str | Path, weights: str | Path | None = None) -> Source:
+def open_source(source: str | Path, weights: str | Path | None = None, default_format: str = "bf16") -> Source:
     """source: an HF folder, a GGUF file, a config.json, or a .hfm with `weights` (a checkpoint or a config) beside it."""
     source = Path(source)
     if source.suffix == ".hfm":
         if weights is None:
             raise HfcError(f"{source}: a model description alone has no sizes", hint="add --weights with a checkpoint or a config.json")
         config, kind, checkpoint, path = _open_weights(Path(weights))
-        return Source(load_model(source), config, kind, checkpoint, path)
+        return Source(load_model(source), config, kind, checkpoint, path, default_format)
     config, kind, checkpoint, path = _open_weights(Path(weights or source))
-    return Source(find_model(model_type_of(config, kind)), config, kind, checkpoint, path)
+    return Source(find_model(model_type_of(config, kind)), config, kind, checkpoint, path, weight_format(default_format).name)
 
 
 def _open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:
@@ -86,9 +87,12 @@ def compile_model(
     max_rows: int | None = None,
     slots: int = 1,
     print_after: After | None = None,
+    default_format: str = "bf16",
 ) -> Bundle:
-    """A plan for each arch ("all": every one). An equal compilation done before comes from the cache."""
-    opened = open_source(source, weights)
+    """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
+
+    default_format: of every matrix when `source` is a config without weights."""
+    opened = open_source(source, weights, default_format)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
     chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots) for name in names]
     make = lambda: _compile(opened, chosen, print_after).pack()  # noqa: E731
@@ -130,7 +134,7 @@ def _key(opened: Source, chosen: list[Settings]) -> str:
     inventory = "\n".join(f"{t.name} {t.format} {t.shape}" for t in tensors)
     config = json.dumps({k: v for k, v in opened.config.items() if not k.startswith("tokenizer.")}, sort_keys=True, default=str)
     settings = "\n".join(map(repr, chosen)) + (host.cpu_features() if any(s.arch.kind == "host" for s in chosen) else "")
-    return key_of(package_digest(), opened.model.path.read_text(), config, inventory, settings, str(opened.path.resolve()))
+    return key_of(package_digest(), opened.model.path.read_text(), config, inventory, settings, opened.default_format, str(opened.path.resolve()))
 
 
 @cache

@@ -128,13 +128,17 @@ class Bundle:
     plans: dict[str, Plan]
     files: dict[str, bytes]
 
+    def digest(self, file: str) -> str:
+        """The hash of one of its files, as the manifest keeps it."""
+        return hashlib.sha256(self.files[file]).hexdigest()
+
     def pack(self) -> bytes:
         """The bundle as the bytes of its file."""
         manifest = {
             "version": BUNDLE_VERSION,
             "model": self.model,
             "plans": {arch: _to_json(plan) for arch, plan in self.plans.items()},
-            "files": {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()},
+            "files": {name: self.digest(name) for name in self.files},
         }
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:

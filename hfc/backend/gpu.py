@@ -8,22 +8,45 @@ from hfc.backend.compile import Job, compile_all
 from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.geometry import geometry
 from hfc.backend.hip import hip_source
+from hfc.backend.library import build_library
+from hfc.backend.render import render
 from hfc.passes.settings import Settings
-from hfc.plan import Kernel, Launch, Plan
+from hfc.plan import Kernel, Launch, Plan, pointer_table
+from hfc.step import step_words
 
 MATRIX_LAYOUT = "rows"
 PROGRAMS = ("decode", "prefill")
+TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
+STEP_ARGUMENT = -1
 
 
 def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
-    """The plan for one arch and its code objects by file name."""
+    """The plan for one arch, with its code objects and launch tapes by file name."""
     jobs: dict[str, Job] = {}
     programs = {p: tuple(_launch(call, p, settings, jobs) for call in emitted.calls) for p in PROGRAMS}
     objects = compile_all(jobs.values())
     arch = settings.arch.name
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
     kernels = tuple(Kernel(o.name, f"{arch}/{o.name}.hsaco", asdict(o.resources)) for o in objects)
-    return make_plan(emitted, settings, kernels, programs), files
+    plan = make_plan(emitted, settings, kernels, programs, f"{arch}/tape")
+    source = tape_source(plan)
+    files |= {f"{arch}/tape-{machine}.so": build_library(source, target) for machine, target in TAPE_TARGETS.items()}
+    return plan, files
+
+
+def tape_source(plan: Plan) -> str:
+    """The C text of the launch tape: every program's launches as static tables."""
+    index = {kernel.symbol: i for i, kernel in enumerate(plan.kernels)}
+    table = {pointer: i for i, pointer in enumerate(pointer_table(plan))}
+    arguments: list[int] = []
+    programs = []
+    for name, launches in plan.programs.items():
+        entries = []
+        for launch in launches:
+            entries.append({"kernel": index[launch.kernel], "first": len(arguments), "grid": launch.grid, "block": launch.block, "lds_bytes": launch.lds_bytes})
+            arguments += [STEP_ARGUMENT, *(table[p] for p in launch.pointers)]
+        programs.append((name, entries))
+    return render("gpu_tape.c.j2", programs=programs, arguments=arguments, step_words=step_words(plan.max_rows), vocab=plan.vocab)
 
 
 def _launch(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Launch:

@@ -7,11 +7,18 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.plan import Bundle, Plan, load_bundle
+from hfc.runtime import cuda, hip
+from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 from hfc.runtime.null import NullModel
+from hfc.runtime.random_weights import RandomWeights
+from hfc.runtime.upload import CheckpointWeights
 from hfc.runtime.weights import Progress
 
-DEVICES = ("host", "null")
+DEVICES = ("host", "hip", "cuda", "null")
+OPENERS = {"hip": hip.open_device, "cuda": cuda.open_device}
+
+Loaded = HostModel | GpuModel | NullModel
 
 
 def load(
@@ -20,22 +27,46 @@ def load(
     threads: int | None = None,
     weights: str | Path | None = None,
     progress: Progress | None = None,
-) -> HostModel | NullModel:
-    """device: "host", "null", or "null:ARCH".  weights: another place of the checkpoint than the bundle names."""
+    random_weights: bool = False,
+) -> Loaded:
+    """device: "host", "hip", "cuda" (also "hip:1" for the second card), "null" or "null:ARCH".
+
+    weights: another place of the checkpoint than the bundle names.  random_weights: draw them instead (GPUs only).
+    """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-    kind, _, arch = device.partition(":")
+    kind, which = split_device(device)
+    if kind == "null":
+        return NullModel(_plan(bundle, which or next(iter(bundle.plans))))
+    if kind == "host":
+        return HostModel(bundle, _plan(bundle, "host"), _checkpoint(bundle, weights), threads, progress)
+    driver = OPENERS[kind](int(which or 0))
+    plan = _plan(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
+    source = RandomWeights(plan.context) if random_weights else CheckpointWeights(_checkpoint(bundle, weights), plan.context)
+    return GpuModel(bundle, plan, driver, source, progress)
+
+
+def split_device(device: str) -> tuple[str, str]:
+    """ "hip:1" -> ("hip", "1"). Raises HfcError for an unknown device."""
+    kind, _, which = device.partition(":")
     if kind not in DEVICES:
         raise unknown("device", device, DEVICES)
-    if kind == "null":
-        return NullModel(_plan(bundle, arch or next(iter(bundle.plans))))
-    plan = _plan(bundle, "host")
-    return HostModel(bundle, plan, _checkpoint(bundle, weights), threads, progress)
+    if kind in OPENERS and which and not which.isdigit():
+        raise HfcError(f"device {device!r}: the part after the colon is the number of the card")
+    return kind, which
 
 
-def _plan(bundle: Bundle, arch: str) -> Plan:
+def arch_of_device(device: str) -> str:
+    """The arch to compile for: the card's own, the host's, or the one that "null:ARCH" names."""
+    kind, which = split_device(device)
+    if kind in OPENERS:
+        return OPENERS[kind](int(which or 0)).info.arch
+    return which or "host"
+
+
+def _plan(bundle: Bundle, arch: str, device: str = "") -> Plan:
     if arch not in bundle.plans:
         have = ", ".join(bundle.plans)
-        raise HfcError(f"the bundle has no plan for {arch}, only for {have}", hint=f"compile it with --arch {arch}")
+        raise HfcError(f"{device}the bundle has no plan for {arch}, only for {have}", hint=f"compile it with --arch {arch}")
     return bundle.plans[arch]
 
 

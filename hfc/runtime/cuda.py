@@ -1,0 +1,121 @@
+"""NVIDIA's driver API through cuda-python: the second platform of HIP sources, on which whole models run at speed."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.driver import DeviceInfo
+
+try:
+    from cuda.bindings import driver as cu
+except ImportError:  # an optional vendor package
+    cu = None
+
+LIBRARY = "libcuda.so.1"
+
+
+def open_device(index: int = 0) -> "CudaDriver":
+    """HfcError when there is no driver or no such device."""
+    if cu is None:
+        raise HfcError("device cuda: the Python package cuda-bindings is not installed", hint="pip install hfc[cuda]")
+    try:
+        cu.cuInit(0)
+        count = _check("cuDeviceGetCount", cu.cuDeviceGetCount())
+    except (RuntimeError, HfcError) as error:
+        raise HfcError(f"device cuda: there is no NVIDIA driver or no GPU ({str(error).splitlines()[0]})") from error
+    if not 0 <= index < count:
+        raise HfcError(f"device cuda:{index}: the driver knows {count} device(s)")
+    return CudaDriver(index)
+
+
+class CudaDriver:
+    """See driver.Driver."""
+
+    def __init__(self, index: int):
+        self._device = _check("cuDeviceGet", cu.cuDeviceGet(index))
+        self._context = _check("cuDevicePrimaryCtxRetain", cu.cuDevicePrimaryCtxRetain(self._device))
+        self.make_current()
+        attribute = cu.CUdevice_attribute
+        major = self._attribute(attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
+        minor = self._attribute(attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
+        units = self._attribute(attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+        name = _check("cuDeviceGetName", cu.cuDeviceGetName(100, self._device)).split(b"\0")[0].decode()
+        memory = _check("cuDeviceTotalMem", cu.cuDeviceTotalMem(self._device))
+        self.info = DeviceInfo(index, name, f"sm_{major}{minor}", units, memory)
+
+    def _attribute(self, which) -> int:
+        return _check("cuDeviceGetAttribute", cu.cuDeviceGetAttribute(which, self._device))
+
+    def make_current(self) -> None:
+        _check("cuCtxSetCurrent", cu.cuCtxSetCurrent(self._context))
+
+    def free_memory(self) -> int:
+        return _check("cuMemGetInfo", cu.cuMemGetInfo())[0]
+
+    def allocate(self, nbytes: int) -> int:
+        return int(_check("cuMemAlloc", cu.cuMemAlloc(max(nbytes, 1))))
+
+    def free(self, pointer: int) -> None:
+        _check("cuMemFree", cu.cuMemFree(pointer))
+
+    def allocate_pinned(self, nbytes: int) -> np.ndarray:
+        address = int(_check("cuMemHostAlloc", cu.cuMemHostAlloc(nbytes, 0)))
+        return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (nbytes,))
+
+    def zero(self, pointer: int, nbytes: int) -> None:
+        _check("cuMemsetD8", cu.cuMemsetD8(pointer, 0, nbytes))
+
+    def copy_in(self, pointer: int, data: np.ndarray) -> None:
+        _check("cuMemcpyHtoD", cu.cuMemcpyHtoD(pointer, data.ctypes.data, data.nbytes))
+
+    def copy_in_async(self, pointer: int, pinned: np.ndarray, stream: int) -> None:
+        _check("cuMemcpyHtoDAsync", cu.cuMemcpyHtoDAsync(pointer, pinned.ctypes.data, pinned.nbytes, stream))
+
+    def copy_out(self, data: np.ndarray, pointer: int) -> None:
+        _check("cuMemcpyDtoH", cu.cuMemcpyDtoH(data.ctypes.data, pointer, data.nbytes))
+
+    def copy_device(self, target: int, source: int, nbytes: int) -> None:
+        _check("cuMemcpyDtoD", cu.cuMemcpyDtoD(target, source, nbytes))
+
+    def load_module(self, image: bytes) -> int:
+        """image: PTX text; the driver finishes the compilation and keeps its own cache."""
+        return int(_check("cuModuleLoadData", cu.cuModuleLoadData(image + b"\0")))
+
+    def function(self, module: int, symbol: str) -> int:
+        return int(_check(f"cuModuleGetFunction({symbol})", cu.cuModuleGetFunction(module, symbol.encode())))
+
+    def create_stream(self) -> int:
+        return int(_check("cuStreamCreate", cu.cuStreamCreate(cu.CUstream_flags.CU_STREAM_NON_BLOCKING)))
+
+    def synchronize(self, stream: int) -> None:
+        _check("cuStreamSynchronize", cu.cuStreamSynchronize(stream))
+
+    def create_event(self) -> int:
+        return int(_check("cuEventCreate", cu.cuEventCreate(0)))
+
+    def record(self, event: int, stream: int) -> None:
+        _check("cuEventRecord", cu.cuEventRecord(event, stream))
+
+    def wait(self, event: int) -> None:
+        _check("cuEventSynchronize", cu.cuEventSynchronize(event))
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        self.wait(end)
+        return _check("cuEventElapsedTime", cu.cuEventElapsedTime(start, end))
+
+    def entry_points(self) -> dict[str, int]:
+        library = ctypes.CDLL(LIBRARY)
+        names = {"launch": "cuLaunchKernel", "copy_in": "cuMemcpyHtoDAsync_v2", "copy_out": "cuMemcpyDtoHAsync_v2", "synchronize": "cuStreamSynchronize"}
+        return {role: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for role, name in names.items()}
+
+
+def _check(call: str, result):
+    """The value behind cuda-python's (error, value…); an error becomes HfcError with the driver's own words."""
+    error, *values = result
+    if error != cu.CUresult.CUDA_SUCCESS:
+        _, text = cu.cuGetErrorString(error)
+        raise HfcError(f"device cuda: {call} failed: {text.decode() if text else error.name}")
+    return values[0] if len(values) == 1 else tuple(values)

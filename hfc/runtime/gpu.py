@@ -1,0 +1,142 @@
+"""A plan on a GPU: device memory, upload, and one tape call a step. Knows no vendor."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from hfc.base.cache import cached
+from hfc.base.diagnostics import HfcError
+from hfc.plan import Bundle, Plan, pointer_table
+from hfc.runtime.driver import Driver
+from hfc.runtime.fit import check_fit
+from hfc.runtime.upload import WeightSource, upload_weights
+from hfc.runtime.weights import Progress
+from hfc.step import Step, step_words
+
+DECODE_ROWS = 16  # steps of at most so many rows run the decode program: one accumulation order for all of them
+ALIGNMENT = 256
+
+
+class _DriverTable(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("launch", "copy_in", "copy_out", "synchronize", "stream")]
+
+
+class GpuModel:
+    """A plan for one arch with its weights in device memory. `stream` orders everything it does."""
+
+    def __init__(self, bundle: Bundle, plan: Plan, driver: Driver, weights: WeightSource, progress: Progress | None = None):
+        self.plan, self.driver = plan, driver
+        self.vocab, self.context, self.slots = plan.vocab, plan.context, plan.slots
+        self.max_rows, self.max_outputs = plan.max_rows, plan.max_outputs
+        check_fit(plan, driver.info.name, driver.free_memory())
+        self.stream = driver.create_stream()
+        self._blocks: list[int] = []
+        self._memory = self._allocate(weights, progress)
+        self._step = driver.allocate_pinned(4 * step_words(plan.max_rows)).view(np.int32)
+        self._logits = driver.allocate_pinned(4 * plan.vocab * plan.max_outputs)
+        self._library = _open_tape(bundle, plan)
+        self._tape = self._create_tape(bundle)
+
+    def forward(self, step: Step) -> np.ndarray:
+        """Run one step; returns a copy of the logits, f32 [R, vocab]."""
+        rows = self.run(step, copy_logits=True)
+        return self._logits.view(np.float32)[: rows * self.vocab].reshape(rows, self.vocab).copy()
+
+    def run(self, step: Step, copy_logits: bool = True, wait: bool = True) -> int:
+        """Launch one step; returns the number of logit rows. Without `wait` the caller synchronizes `stream`."""
+        rows = len(step.output_rows)
+        if rows > self.max_outputs:
+            raise HfcError(f"{rows} rows of logits asked for, the plan holds {self.max_outputs}")
+        step.encode(self.max_rows, self._step)
+        program = 0 if len(step.tokens) <= DECODE_ROWS else 1
+        self.launch(program, 4 * rows * self.vocab if copy_logits else 0, wait)
+        return rows
+
+    def launch(self, program: int, logits_bytes: int, wait: bool = True) -> None:
+        """Run the step that the step buffer already holds."""
+        failed = ctypes.c_int(-1)
+        error = self._library.hfc_gpu_step(
+            self._tape, self._step.ctypes.data, program, self._logits.ctypes.data,
+            self._memory[f"buffer:{self.plan.logits}"], logits_bytes, int(wait), ctypes.byref(failed),
+        )  # fmt: skip
+        if error:
+            raise self._lost(error, program, failed.value)
+
+    def read(self, pointer: str, nbytes: int) -> np.ndarray:
+        """Bytes of a buffer, state or weight, for tests and selftest."""
+        data = np.empty(nbytes, np.uint8)
+        self.driver.copy_out(data, self._memory[pointer])
+        return data
+
+    def close(self) -> None:
+        """Free the device memory. The model cannot run afterwards."""
+        if self._tape:
+            self._library.hfc_gpu_destroy(self._tape)
+            self._tape = None
+            for block in self._blocks:
+                self.driver.free(block)
+
+    def _lost(self, error: int, program: int, failed: int) -> HfcError:
+        where = f" at launch {failed} ({list(self.plan.programs.values())[program][failed].kernel})" if failed >= 0 else ""
+        return HfcError(f"device {self.driver.info.name}: a step failed with driver error {error}{where}")
+
+    def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[str, int]:
+        """One block for scratch and states, one for weights and tables; pointer name -> device address."""
+        plan, driver = self.plan, self.driver
+        sizes = {f"state:{s.name}" + (f".{p}" if p else ""): n * plan.slots for s in plan.states for p, n in s.planes.items()}
+        scratch = plan.arena_bytes + sum(_aligned(n) for n in sizes.values())
+        base = self._block(scratch + ALIGNMENT)
+        driver.zero(base, scratch)
+        memory = {f"buffer:{b.name}": base + b.offset for b in plan.buffers}
+        at = base + plan.arena_bytes
+        for name, nbytes in sizes.items():
+            memory[name] = at
+            at += _aligned(nbytes)
+        memory |= upload_weights(plan, driver, self._block, weights, self.stream, progress)
+        return memory
+
+    def _block(self, nbytes: int) -> int:
+        self._blocks.append(self.driver.allocate(nbytes))
+        return self._blocks[-1]
+
+    def _create_tape(self, bundle: Bundle) -> int:
+        modules = [self.driver.load_module(bundle.files[k.file]) for k in self.plan.kernels]
+        functions = [self.driver.function(m, k.symbol) for m, k in zip(modules, self.plan.kernels)]
+        pointers = [self._memory[p] for p in pointer_table(self.plan)]
+        self._step_device = self._block(4 * step_words(self.plan.max_rows))
+        tape = self._library.hfc_gpu_create(
+            ctypes.byref(_DriverTable(**self.driver.entry_points(), stream=self.stream)),
+            (ctypes.c_void_p * len(functions))(*functions),
+            len(functions),
+            (ctypes.c_uint64 * len(pointers))(*pointers),
+            self._step_device,
+        )
+        if not tape:
+            raise HfcError("the launch tape could not be made: out of memory")
+        return tape
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
+    """The tape for this machine's CPU, unpacked into the cache for the loader."""
+    name = f"{plan.library}-{platform.machine()}.so"
+    if name not in bundle.files:
+        raise HfcError(f"the bundle has no launch tape for a {platform.machine()} host")
+    data = bundle.files[name]
+    digest = bundle.digest(name)
+    library = ctypes.CDLL(str(Path(cached(f"bundle-{digest[:32]}", ".so", lambda: data))))
+    library.hfc_gpu_create.restype = ctypes.c_void_p
+    library.hfc_gpu_create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
+    library.hfc_gpu_step.argtypes = [
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_int,
+        ctypes.c_void_p,
+    ]  # fmt: skip
+    library.hfc_gpu_destroy.argtypes = [ctypes.c_void_p]
+    return library

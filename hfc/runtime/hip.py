@@ -1,0 +1,121 @@
+"""AMD's HIP runtime through hip-python (rocm-bindings-hip). Only libamdhip64 is needed on the machine."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.driver import DeviceInfo
+
+try:
+    from rocm.bindings import hip
+except ImportError:  # an optional vendor package
+    hip = None
+
+LIBRARIES = ("libamdhip64.so", "libamdhip64.so.7", "libamdhip64.so.6")
+
+
+def open_device(index: int = 0) -> "HipDriver":
+    """HfcError when there is no driver or no such device; never a silent step down to the CPU."""
+    if hip is None:
+        raise HfcError("device hip: the Python package rocm-bindings-hip is not installed", hint="pip install hfc[hip]")
+    try:
+        count = _check("hipGetDeviceCount", hip.hipGetDeviceCount())
+    except (RuntimeError, HfcError) as error:
+        raise HfcError(f"device hip: there is no HIP runtime or no AMD GPU ({str(error).splitlines()[0]})") from error
+    if not 0 <= index < count:
+        raise HfcError(f"device hip:{index}: the driver knows {count} device(s)")
+    return HipDriver(index)
+
+
+class HipDriver:
+    """See driver.Driver."""
+
+    def __init__(self, index: int):
+        self._index = index
+        self.make_current()
+        found = hip.hipDeviceProp_t()
+        _check("hipGetDeviceProperties", hip.hipGetDeviceProperties(found, index))
+        arch = found.gcnArchName.split(b":")[0].decode()  # "gfx90a:sramecc+:xnack-" -> "gfx90a"
+        name = found.name.decode() or arch
+        self.info = DeviceInfo(index, name, arch, found.multiProcessorCount, found.totalGlobalMem)
+
+    def make_current(self) -> None:
+        _check("hipSetDevice", hip.hipSetDevice(self._index))
+
+    def free_memory(self) -> int:
+        return _check("hipMemGetInfo", hip.hipMemGetInfo())[0]
+
+    def allocate(self, nbytes: int) -> int:
+        return int(_check("hipMalloc", hip.hipMalloc(max(nbytes, 1))))
+
+    def free(self, pointer: int) -> None:
+        _check("hipFree", hip.hipFree(pointer))
+
+    def allocate_pinned(self, nbytes: int) -> np.ndarray:
+        address = int(_check("hipHostMalloc", hip.hipHostMalloc(nbytes, 0)))
+        return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (nbytes,))
+
+    def zero(self, pointer: int, nbytes: int) -> None:
+        _check("hipMemset", hip.hipMemset(pointer, 0, nbytes))
+
+    def copy_in(self, pointer: int, data: np.ndarray) -> None:
+        _check("hipMemcpyHtoD", hip.hipMemcpyHtoD(pointer, data.ctypes.data, data.nbytes))
+
+    def copy_in_async(self, pointer: int, pinned: np.ndarray, stream: int) -> None:
+        _check("hipMemcpyHtoDAsync", hip.hipMemcpyHtoDAsync(pointer, pinned.ctypes.data, pinned.nbytes, stream))
+
+    def copy_out(self, data: np.ndarray, pointer: int) -> None:
+        _check("hipMemcpyDtoH", hip.hipMemcpyDtoH(data.ctypes.data, pointer, data.nbytes))
+
+    def copy_device(self, target: int, source: int, nbytes: int) -> None:
+        _check("hipMemcpyDtoD", hip.hipMemcpyDtoD(target, source, nbytes))
+
+    def load_module(self, image: bytes) -> int:
+        return int(_check("hipModuleLoadData", hip.hipModuleLoadData(image)))
+
+    def function(self, module: int, symbol: str) -> int:
+        return int(_check(f"hipModuleGetFunction({symbol})", hip.hipModuleGetFunction(module, symbol.encode())))
+
+    def create_stream(self) -> int:
+        return int(_check("hipStreamCreate", hip.hipStreamCreate()))
+
+    def synchronize(self, stream: int) -> None:
+        _check("hipStreamSynchronize", hip.hipStreamSynchronize(stream))
+
+    def create_event(self) -> int:
+        return int(_check("hipEventCreate", hip.hipEventCreate()))
+
+    def record(self, event: int, stream: int) -> None:
+        _check("hipEventRecord", hip.hipEventRecord(event, stream))
+
+    def wait(self, event: int) -> None:
+        _check("hipEventSynchronize", hip.hipEventSynchronize(event))
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        self.wait(end)
+        return _check("hipEventElapsedTime", hip.hipEventElapsedTime(start, end))
+
+    def entry_points(self) -> dict[str, int]:
+        library = _library()
+        names = {"launch": "hipModuleLaunchKernel", "copy_in": "hipMemcpyHtoDAsync", "copy_out": "hipMemcpyDtoHAsync", "synchronize": "hipStreamSynchronize"}
+        return {role: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for role, name in names.items()}
+
+
+def _library() -> ctypes.CDLL:
+    for name in LIBRARIES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise HfcError(f"device hip: none of {', '.join(LIBRARIES)} can be loaded")
+
+
+def _check(call: str, result):
+    """The value behind hip-python's (error, value…); an error becomes HfcError with the driver's own words."""
+    error, *values = result if isinstance(result, tuple) else (result,)
+    if error != hip.hipError_t.hipSuccess:
+        raise HfcError(f"device hip: {call} failed: {error.name}")
+    return values[0] if len(values) == 1 else tuple(values)

@@ -1,0 +1,72 @@
+"""Weights drawn at random in any format, to measure shapes without a checkpoint. Values keep activations finite."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hfc.formats import weight_format
+from hfc.formats.block import BlockFormat
+from hfc.formats.checkpoint.rope import rope_table
+from hfc.formats.layout import Field
+from hfc.plan import ConstRef, WeightRef
+
+BLOCKS = 1 << 14  # distinct blocks a format; a weight repeats them
+
+
+class RandomWeights:
+    """A weight source: equal seeds give equal weights. context: tokens of the plan, for its tables."""
+
+    def __init__(self, context: int, seed: int = 0):
+        self._context, self._rng = context, np.random.default_rng(seed)
+        self._patterns: dict[str, np.ndarray] = {}
+
+    def weight(self, ref: WeightRef) -> np.ndarray:
+        *lead, columns = ref.shape
+        if len(ref.shape) == 1 or ref.format == "f32":
+            values = (0.5 + 0.1 * self._rng.standard_normal(ref.shape)).astype(np.float32)
+            return weight_format(ref.format).pack(values * (columns**-0.5 if len(ref.shape) > 1 else 1))
+        form = weight_format(ref.format)
+        row_bytes = form.row_bytes(columns)
+        pattern = self._pattern(form, columns)
+        return np.resize(pattern, math.prod(lead) * row_bytes).reshape(*lead, row_bytes)
+
+    def const(self, ref: ConstRef) -> np.ndarray:
+        values = rope_table(self._context, **dict(ref.recipe.params))
+        return np.ascontiguousarray(values, np.float32).view(np.uint8)
+
+    def _pattern(self, form: BlockFormat, columns: int) -> np.ndarray:
+        """Bytes of many blocks whose values have about mean 0 and variance 1 / columns."""
+        key = f"{form.name} {columns}"
+        if key not in self._patterns:
+            raw = self._rng.integers(0, 256, (BLOCKS, form.block_bytes), np.uint8)
+            floats = [f for f in form.fields if f.dtype in ("f16", "bf16", "f32")]
+            if form.quantized:
+                self._settle(form, floats, raw, columns**-0.5)
+            else:
+                _put(form, floats[0], raw, columns**-0.5 * self._rng.standard_normal((BLOCKS, 1)))
+            self._patterns[key] = raw.reshape(-1)
+        return self._patterns[key]
+
+    def _settle(self, form: BlockFormat, floats: list[Field], raw: np.ndarray, deviation: float) -> None:
+        """Set a block's scale, and its minimum so that the mean is 0: values are linear in both."""
+        scale, *rest = floats
+        _put(form, scale, raw, 1.0)
+        for minimum in rest:
+            _put(form, minimum, raw, 0.0)
+            base = float(form.unpack(raw).mean())
+            _put(form, minimum, raw, 1.0)
+            minimum_value = -base / (float(form.unpack(raw).mean()) - base)
+            _put(form, minimum, raw, minimum_value)
+        size = deviation / float(form.unpack(raw).std())
+        _put(form, scale, raw, size)
+        for minimum in rest:
+            _put(form, minimum, raw, size * minimum_value)
+
+
+def _put(form: BlockFormat, field: Field, raw: np.ndarray, value: float | np.ndarray) -> None:
+    """Write one field of every block."""
+    values = np.broadcast_to(np.asarray(value, np.float32), (len(raw), field.count))
+    at = form.offsets[field.name]
+    raw[:, at : at + field.nbytes] = form.assemble({field.name: values})[:, at : at + field.nbytes]
