@@ -9,7 +9,7 @@ import numpy as np
 
 def allocate(nbytes: int) -> np.ndarray:
     """uint8 [nbytes], page-aligned and zero. Pages become resident when they are first written."""
-    memory = mmap.mmap(-1, max(nbytes, 1))
+    memory = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE") and nbytes >= 1 << 21:
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)[:nbytes]

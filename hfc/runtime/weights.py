@@ -10,28 +10,50 @@ from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, evaluate
 from hfc.formats.checkpoint.evaluate import WeightData
-from hfc.formats.tile import pack_tiles
+from hfc.formats.tile import pack_tiles, tile_layout
 from hfc.plan import ConstRef, Plan, WeightRef
+from hfc.runtime.memory import address, allocate
+
+HUGE_PAGE = 1 << 21
+TILE_ALIGNMENT = 256
 
 Progress = Callable[[int, int], None]  # done, total (weights)
 
 
 def load_weights(plan: Plan, checkpoint: Checkpoint, progress: Progress | None = None) -> dict[str, np.ndarray]:
     """name -> uint8 in the layout of the reference. Rows that need no change stay views of the mapped file."""
-    loaded = {}
+    loaded, tiles = {}, TileArena(plan)
     for done, ref in enumerate(plan.weights):
-        loaded[ref.name] = load_weight(ref, checkpoint, plan.context)
+        loaded[ref.name] = load_weight(ref, checkpoint, plan.context, tiles)
         if progress:
             progress(done + 1, len(plan.weights))
     return loaded
 
 
-def load_weight(ref: WeightRef, checkpoint: Checkpoint, context: int) -> np.ndarray:
+class TileArena:
+    """One piece of memory for all weights in tiles: 2 MB pages serve small weights too."""
+
+    def __init__(self, plan: Plan):
+        self._sizes = {r.name: tile_layout(weight_format(r.format)).nbytes(r.shape) for r in plan.weights if r.layout == "tile16"}
+        self._memory = allocate(sum(map(_padded, self._sizes.values())) + HUGE_PAGE)
+        self._used = -address(self._memory) % HUGE_PAGE
+
+    def take(self, name: str) -> np.ndarray:
+        start, size = self._used, self._sizes[name]
+        self._used += _padded(size)
+        return self._memory[start : start + size]
+
+
+def _padded(size: int) -> int:
+    return -(-size // TILE_ALIGNMENT) * TILE_ALIGNMENT
+
+
+def load_weight(ref: WeightRef, checkpoint: Checkpoint, context: int, tiles: "TileArena | None" = None) -> np.ndarray:
     data = evaluate(ref.recipe, checkpoint, context).with_shape(ref.shape, ref.name)
     if data.format != ref.format:
         data = _convert(data, ref, checkpoint)
     if ref.layout == "tile16":
-        return pack_tiles(weight_format(ref.format), data.raw, ref.shape)
+        return pack_tiles(weight_format(ref.format), data.raw, ref.shape, tiles and tiles.take(ref.name))
     return data.raw
 
 
