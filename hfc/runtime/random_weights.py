@@ -10,8 +10,15 @@ from hfc.formats import weight_format
 from hfc.formats.block import BlockFormat
 from hfc.formats.checkpoint.rope import rope_table
 from hfc.formats.layout import Field
+from hfc.formats.recipe import Recipe
 from hfc.plan import ConstRef, WeightRef
 
+ELEMENTWISE = {
+    "add": lambda x, c: x + np.float32(c),
+    "mul": lambda x, c: x * np.float32(c),
+    "neg": lambda x, _: -x,
+    "exp": lambda x, _: np.exp(x),
+}
 BLOCKS = 1 << 14  # distinct blocks a format; a weight repeats them
 
 
@@ -24,9 +31,8 @@ class RandomWeights:
 
     def weight(self, ref: WeightRef) -> np.ndarray:
         *lead, columns = ref.shape
-        if len(ref.shape) == 1 or ref.format == "f32":
-            values = (0.5 + 0.1 * self._rng.standard_normal(ref.shape)).astype(np.float32)
-            return weight_format(ref.format).pack(values * (columns**-0.5 if len(ref.shape) > 1 else 1))
+        if ref.format == "f32":
+            return weight_format("f32").pack(self._computed(ref.recipe, ref.shape))
         form = weight_format(ref.format)
         row_bytes = form.row_bytes(columns)
         pattern = self._pattern(form, columns)
@@ -35,6 +41,13 @@ class RandomWeights:
     def const(self, ref: ConstRef) -> np.ndarray:
         values = rope_table(self._context, **dict(ref.recipe.params))
         return np.ascontiguousarray(values, np.float32).view(np.uint8)
+
+    def _computed(self, recipe: Recipe, shape: tuple[int, ...]) -> np.ndarray:
+        """Small vectors follow their recipe, so that 1 + w is near 1 and -exp(a) is negative."""
+        if recipe.op in ELEMENTWISE:
+            return ELEMENTWISE[recipe.op](self._computed(recipe.args[0], shape), dict(recipe.params).get("c"))
+        deviation = shape[-1] ** -0.5 if len(shape) > 1 else 0.1
+        return (deviation * self._rng.standard_normal(shape)).astype(np.float32)
 
     def _pattern(self, form: BlockFormat, columns: int) -> np.ndarray:
         """Bytes of many blocks whose values have about mean 0 and variance 1 / columns."""
