@@ -30,15 +30,12 @@ HFC_FUNCTION float hfc_exp(float x) {
   return hfc_scale_by_power(hfc_exp2_near(r), (int)n);
 }
 
-HFC_FUNCTION float hfc_sigmoid(float x) {
-  const float e = hfc_exp(-hfc_abs(x));
-  return (x >= 0.0f ? 1.0f : e) / (1.0f + e);
-}
+HFC_FUNCTION float hfc_sigmoid(float x) { return 1.0f / (1.0f + hfc_exp(-x)); }
 HFC_FUNCTION float hfc_silu(float x) { return x * hfc_sigmoid(x); }
 
 // log(1 + y) for 0 <= y <= 1: 2 atanh(s) with s = y / (2 + y), a series in s^2 <= 1/9.
 HFC_FUNCTION float hfc_log1p_unit(float y) {
-  const float s = y / (2.0f + y), z = s * s;
+  const float s = y * (1.0f / (2.0f + y)), z = s * s;
   float p = 1.0f / 15.0f;
   p = __builtin_fmaf(p, z, 1.0f / 13.0f);
   p = __builtin_fmaf(p, z, 1.0f / 11.0f);
@@ -52,7 +49,7 @@ HFC_FUNCTION float hfc_softplus(float x) { return hfc_max(x, 0.0f) + hfc_log1p_u
 
 // Near zero 1 - 2 / (e^2x + 1) cancels; there an odd polynomial (Cephes tanhf, Moshier 1992).
 HFC_FUNCTION float hfc_tanh(float x) {
-  if (hfc_abs(x) >= 0.625f) return 1.0f - 2.0f / (hfc_exp(2.0f * x) + 1.0f);
+  if (hfc_abs(x) >= 0.625f) return 1.0f - 2.0f * (1.0f / (hfc_exp(2.0f * x) + 1.0f));
   const float z = x * x;
   float p = -5.70498872745e-3f;
   p = __builtin_fmaf(p, z, 2.06390887954e-2f);
@@ -61,8 +58,9 @@ HFC_FUNCTION float hfc_tanh(float x) {
   p = __builtin_fmaf(p, z, -3.33332819422e-1f);
   return __builtin_fmaf(p * z, x, x);
 }
+// 0.5 x (1 + tanh u) = x sigmoid(2 u), which does not cancel for negative x.
 HFC_FUNCTION float hfc_gelu_tanh(float x) {
-  return 0.5f * x * (1.0f + hfc_tanh(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+  return x * hfc_sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x));
 }
 
 HFC_FUNCTION float hfc_bits_to_f32(uint32_t bits) { return __builtin_bit_cast(float, bits); }
