@@ -21,8 +21,8 @@ def pointer(name: str, kind: str = "buffer", ctype: str = "float", written: bool
 
 
 @cache
-def _open(path: str) -> ctypes.CDLL:
-    library = ctypes.CDLL(path)
+def open_library(path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
     library.hfc_create.restype = ctypes.c_void_p
     library.hfc_create.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
     library.hfc_step.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
@@ -60,7 +60,7 @@ class Kernel:
     def __init__(self, bound: Bound, cpu: str = "native", context: int = CONTEXT, max_rows: int = MAX_ROWS, planes: int = 2):
         self.bound, self.max_rows = bound, max_rows
         launches = [(bound.name, list(range(len(bound.args))))]
-        self.library = _open(str(build_host_library([bound], launches, max_rows, context, cpu, planes)))
+        self.library = open_library(build_host_library([bound], launches, max_rows, context, cpu, planes))
 
     def __call__(self, arrays: dict[str, np.ndarray], segments: tuple[Segment, ...], threads: int = 2, **step) -> None:
         words = step_words(segments, max_rows=self.max_rows, **step)
