@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hfc.backend import gpu
-from hfc.backend.emit import emit
+from hfc.backend.emit import emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
@@ -126,6 +126,13 @@ def _compile(opened: Source, chosen: list[Settings], print_after: After | None) 
         files.update(made)
     model = {"name": graph.name, "kind": opened.kind, "weights": str(opened.path.resolve()), "context": opened.context_limit}
     return Bundle(model, plans, files)
+
+
+def outline(opened: Source, settings: Settings) -> Plan:
+    """The plan without kernels and launches: enough for its memory arithmetic, in a fraction of a second."""
+    backend = host if settings.arch.kind == "host" else gpu
+    emitted = emit(run_passes(opened.graph(), settings), settings, backend.MATRIX_LAYOUT)
+    return make_plan(emitted, settings, (), {})
 
 
 def _key(opened: Source, chosen: list[Settings]) -> str:
