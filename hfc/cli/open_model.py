@@ -14,7 +14,7 @@ import typer
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar, spinner
 from hfc.plan import Bundle, Plan, load_bundle
-from hfc.runtime.executor import load
+from hfc.runtime.executor import arch_of_device, load
 from hfc.runtime.generate import Model
 from hfc.runtime.source import Source, find_source
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
@@ -69,17 +69,12 @@ def open_bundle(source: Source, choice: Choice) -> Bundle:
     return bundle
 
 
-def arch_of(device: str) -> str:
-    """ "null:gfx1100" plans for gfx1100; everything else for the host."""
-    return device.partition(":")[2] or "host"
-
-
 def _compile(source: Source, choice: Choice) -> Bundle:
     """Run `hfc compile` as a child: the compiler's memory is gone when the model runs, and Ctrl-C ends both."""
     with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
         out = Path(folder) / "model.hfp"
         options = {
-            "--arch": arch_of(choice.device),
+            "--arch": arch_of_device(choice.device),
             "--weights": choice.weights,
             "--kv": choice.kv,
             "--ctx": choice.context,

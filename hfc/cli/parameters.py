@@ -14,7 +14,10 @@ ModelName = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option(help="host (compiled C), interpret (numpy, slow, exact), null or null:ARCH (computes nothing)."),
+    typer.Option(
+        help="host (compiled C), hip or cuda (a GPU; hip:1 is the second), interpret (numpy, slow, exact), or null "
+        "(computes nothing; null:ARCH for another plan)."
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option("--threads", "-t", min=1, help="Threads of the host device. [default: all cores]")
