@@ -95,8 +95,9 @@ def penalize(logits: np.ndarray, latest: Iterable[int], sampling: Sampling) -> n
 def distribution(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
     """The tokens that pass the filters, most probable first, and their probabilities (f64, sum 1)."""
     count = min(sampling.top_k or len(logits), len(logits))
-    tokens = np.argpartition(-logits, count - 1)[:count] if count < len(logits) else np.arange(len(logits))
-    tokens = tokens[np.lexsort((tokens, -logits[tokens]))]
+    border = np.partition(logits, len(logits) - count)[len(logits) - count]
+    tokens = np.flatnonzero(logits >= border)  # equals of the border too: the sort decides among them by id
+    tokens = tokens[np.lexsort((tokens, -logits[tokens]))][:count]
     kept = logits[tokens].astype(np.float64)
     plain = _softmax(kept)
     keep = plain >= sampling.min_p * plain[0]
