@@ -19,15 +19,23 @@ def read_back(layout, tiles, n, k):
                 as_float = {"f32": lambda b: b.view(np.float32), "f16": lambda b: b.view(np.float16)}
                 out[row, i] = as_float.get(layout.element, lambda b: np.uint32(int(b) << 16).view(np.float32))(bits)
                 continue
-            panel = tile[i // PANEL * layout.panel_bytes :][: layout.panel_bytes]
-            numbers = panel[: layout.header_bytes].view(np.float16 if layout.scale_bytes == 2 else np.float32)
-            groups, group, quad = PANEL // layout.group, i % PANEL // layout.group, i % PANEL // 4
-            scale = np.float32(numbers[group * LANES + lane])
-            low = np.float32(numbers[(groups + group) * LANES + lane]) if layout.has_min else np.float32(0)
-            vector = panel[layout.header_bytes :][quad // (8 // layout.bits) * 64 :]
-            code = int(vector[lane * 4 + i % 4])
-            if layout.bits == 4:
-                code = code >> 4 if quad % 2 else code & 15
+            span_k, groups = layout.span * PANEL, layout.span * PANEL // layout.group
+            span = tile[i // span_k * layout.span_bytes :][: layout.span_bytes]
+            at = i % span_k // layout.group * LANES + lane
+            if layout.scale_bytes == 1:
+                above, below = span[:64].view(np.float16).astype(np.float32), span[32 * (1 + layout.has_min) :].view(np.int8)
+                scale = above[lane] * below[at]
+                low = -(above[LANES + lane] * below[groups * LANES + at]) if layout.has_min else np.float32(0)
+            else:
+                numbers = span[: layout.header_bytes].view(np.float16 if layout.scale_bytes == 2 else np.float32).astype(np.float32)
+                scale = numbers[at]
+                low = numbers[groups * LANES + at] if layout.has_min else np.float32(0)
+            half = span[layout.header_bytes :][i % span_k // 32 * layout.bits * 64 :]
+            quad, code, done = i % 32 // 4, 0, 0
+            for bits in layout.planes:
+                byte = int(half[(done + quad * bits // 8) * 64 + lane * 4 + i % 4])
+                code |= (byte >> (quad % (8 // bits) * bits) & (2**bits - 1)) << done
+                done += bits
             number = layout.table[code] - 128 if layout.table else code + layout.zero
             out[row, i] = scale * np.float32(number) + low
     return out

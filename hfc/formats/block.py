@@ -133,6 +133,16 @@ class BlockFormat:
             self.zero,
         )
 
+    def constants(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """uint8 [..., row_bytes(K)] -> the fields f32 [..., K / block] and codes f32 [..., K / group] that scale and min use."""
+        blocks = self._blocks(raw)
+        found = {name: np.empty((len(blocks), self.block // self.group), np.float32) for name in self.codes if name != "q"}
+        found |= {f.name: np.empty((len(blocks), 1), np.float32) for f in self.fields if self._is_number(f)}
+        for part in self._chunks(len(blocks)):
+            for name, values in self._numbers(blocks[part]).items():
+                found[name][part] = values
+        return {name: values.reshape(*raw.shape[:-1], -1) for name, values in found.items()}
+
     def pack(self, x: np.ndarray) -> np.ndarray:
         """f32 [..., K] -> uint8 [..., row_bytes(K)], rounded as GGUF's reference quantizer does."""
         x = np.asarray(x, np.float32)
@@ -216,6 +226,15 @@ class BlockFormat:
 
     def _decompose_blocks(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """[n, block_bytes] -> codes u8 [n, block], scale f32 [n, groups], min f32 [n, groups] or None."""
+        numbers = self._numbers(blocks)
+        shape = (len(blocks), self.block // self.group)
+        with np.errstate(all="ignore"):  # a damaged scale may be inf or NaN; that is the caller's to judge
+            scale = np.broadcast_to(eval(self._scale_program, {"__builtins__": {}}, numbers), shape)
+            low = np.broadcast_to(eval(self._min_program, {"__builtins__": {}}, numbers), shape) if self.min else None
+        return self._take_code(blocks, "q"), scale, low
+
+    def _numbers(self, blocks: np.ndarray) -> dict[str, np.ndarray]:
+        """What scale and min are made of: fields f32 [n, 1], codes f32 [n, groups]."""
         numbers: dict[str, np.ndarray] = {}
         for f in self.fields:
             if self._is_number(f):
@@ -224,11 +243,7 @@ class BlockFormat:
         for name, part in self.codes.items():
             if name != "q":
                 numbers[name] = self._take_code(blocks, name).astype(np.float32) + np.float32(part.zero)
-        shape = (len(blocks), self.block // self.group)
-        with np.errstate(all="ignore"):  # a damaged scale may be inf or NaN; that is the caller's to judge
-            scale = np.broadcast_to(eval(self._scale_program, {"__builtins__": {}}, numbers), shape)
-            low = np.broadcast_to(eval(self._min_program, {"__builtins__": {}}, numbers), shape) if self.min else None
-        return self._take_code(blocks, "q"), scale, low
+        return numbers
 
     @cached_property
     def _scale_program(self) -> CodeType:

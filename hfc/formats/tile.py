@@ -1,16 +1,22 @@
 """The CPU layout "tile16": a weight [N, K] of any format becomes tiles of 16 rows that stream along K.
 
-A quantized tile is a run of panels of 64 k, each: scales, [minimums,] codes. Scales and minimums are vectors of 16 rows, one
-for each group of 16 or 32 k, f16 where the format stores them so, else f32. Codes are vectors of 16 rows x 4 consecutive k
-(a quad): 8-bit codes quad after quad; 4-bit codes with quad 2i in the low and 2i + 1 in the high nibbles of vector i.
-A tile of plain floats is [K][16 rows]. N is padded to 16 and K to 64 with zeros; experts follow each other.
+A quantized tile is a run of spans, each a header and the codes of its panels of 64 k. The header holds vectors of 16 rows:
+scales, then minimums, one for each group of 16 or 32 k. Where the format scales twice (d * sc under a block of 256 k), the
+header holds d [and dmin] as f16, then sc [and m] as i8, and the span is the block; elsewhere the span is a panel and the
+numbers are f16 where the format stores them so, else f32. Headers are padded to 64 bytes.
 
-    w = scale * (code + zero) + min; table formats look the nibble up first, as table[nibble] + 128 with zero = -128
+Codes of half a panel are 8 quads: vectors of 16 rows x 4 consecutive k. Eight-bit codes are stored quad after quad; others
+in planes of 4, 2 and 1 bits (5 = 4 + 1), low bits first: a byte holds the same element of 2, 4 or 8 consecutive quads.
+
+A tile of plain floats is [K][16 rows]. N is padded to 16 and K to the span with zeros; experts follow each other.
+
+    w = scale * (code + zero) + min; table formats look the code up first, as table[code] + 128 with zero = -128
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +26,7 @@ from hfc.formats.block import BlockFormat
 LANES = 16
 PANEL = 64
 QUAD = 4
+VECTOR_BYTES = 64
 CHUNK_CODES = 1 << 20  # codes packed at a time, so that numpy's temporaries stay in the cache
 
 
@@ -27,7 +34,8 @@ CHUNK_CODES = 1 << 20  # codes packed at a time, so that numpy's temporaries sta
 class TileLayout:
     """element: "code", or the scalar type of plain weights (f32, f16, bf16), whose other fields are 0.
 
-    bits: of a stored code, 4 or 8.  group: k per scale, 16 or 32.  scale_bytes: 2 (f16) or 4 (f32).
+    bits: of a stored code.  group: k per scale, 16 or 32.  scale_bytes: 4 (f32), 2 (f16) or 1 (i8 under an f16 a span).
+    span: panels that share a header.
     """
 
     element: str
@@ -37,6 +45,7 @@ class TileLayout:
     has_min: bool = False
     zero: int = 0
     table: tuple[int, ...] = ()
+    span: int = 1
 
     @property
     def key(self) -> str:
@@ -47,21 +56,34 @@ class TileLayout:
         return f"q{self.bits}_g{self.group}_s{self.scale_bytes}{'_m' if self.has_min else ''}_z{-self.zero}{table}"
 
     @property
+    def planes(self) -> tuple[int, ...]:
+        """Bits of each stored plane of codes, low ones first."""
+        return (8,) if self.bits == 8 else tuple(b for b in (4, 2, 1) if self.bits & b)
+
+    @property
     def header_bytes(self) -> int:
-        """Scales and minimums of a panel."""
-        return PANEL // self.group * LANES * self.scale_bytes * (2 if self.has_min else 1)
+        """Of a span, padded."""
+        a_group = (2 if self.has_min else 1) * LANES * self.scale_bytes
+        above = (2 if self.has_min else 1) * LANES * 2 if self.scale_bytes == 1 else 0
+        used = above + self.span * PANEL // self.group * a_group
+        return -(-used // VECTOR_BYTES) * VECTOR_BYTES
 
     @property
     def panel_bytes(self) -> int:
-        return self.header_bytes + LANES * PANEL * self.bits // 8
+        """Codes of one panel."""
+        return LANES * PANEL * self.bits // 8
+
+    @property
+    def span_bytes(self) -> int:
+        return self.header_bytes + self.span * self.panel_bytes
 
     def panels(self, k: int) -> int:
-        return -(-k // PANEL)
+        return -(-k // (PANEL * self.span)) * self.span
 
     def tile_bytes(self, k: int) -> int:
         """Bytes of 16 rows of `k` elements."""
         if self.element == "code":
-            return self.panels(k) * self.panel_bytes
+            return self.panels(k) // self.span * self.span_bytes
         return k * LANES * (4 if self.element == "f32" else 2)
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
@@ -78,12 +100,24 @@ def tile_layout(form: BlockFormat) -> TileLayout:
     if not form.quantized:
         return TileLayout(form.fields[0].dtype)
     stored = {f.name for f in form.fields if f.dtype == "f16"}
-    scale_bytes = 2 if form.scale in stored and (not form.min or form.min in stored) else 4
-    bits = 4 if sum(plane.bits for plane in form.codes["q"].planes) <= 4 else 8
+    twice = _scaled_twice(form) is not None
+    scale_bytes = 1 if twice else 2 if form.scale in stored and (not form.min or form.min in stored) else 4
+    bits = sum(plane.bits for plane in form.codes["q"].planes)
     table = tuple(value + 128 for value in form.table)
     zero = -128 if table else form.zero
-    assert form.group in (16, 32), f"{form.name}: groups of {form.group} do not fit a tile"
-    return TileLayout("code", bits, form.group, scale_bytes, bool(form.min), zero, table)
+    span = form.block // PANEL if twice else 1
+    assert form.group in (16, 32) and bits in range(2, 9), f"{form.name}: groups of {form.group}, {bits} bits do not fit a tile"
+    return TileLayout("code", 8 if bits == 7 else bits, form.group, scale_bytes, bool(form.min), zero, table, span)
+
+
+def _scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
+    """([d, dmin], [sc, m]) where scale = d * sc and min = -(dmin * m), d and dmin f16 fields; dmin and m only with a min."""
+    scale = re.fullmatch(r"(\w+) \* (\w+)", form.scale)
+    low = re.fullmatch(r"-\((\w+) \* (\w+)\)", form.min) if form.min else None
+    if not scale or (form.min and not low) or form.block % PANEL:
+        return None
+    found = [scale, low] if low else [scale]
+    return [m[1] for m in found], [m[2] for m in found]
 
 
 def pack_tiles(form: BlockFormat, raw: np.ndarray, shape: tuple[int, ...], out: np.ndarray | None = None) -> np.ndarray:
@@ -98,10 +132,12 @@ def pack_tiles(form: BlockFormat, raw: np.ndarray, shape: tuple[int, ...], out: 
     step = LANES * max(1, CHUNK_CODES // (k * LANES))
     for matrix, target in zip(rows, matrices):
         for start in range(0, n, step):
-            part = matrix[start : start + step]
+            part = np.ascontiguousarray(matrix[start : start + step])
             place = target[start // LANES : (start + len(part) + LANES - 1) // LANES]
             if layout.element == "code":
-                _put_codes(layout, form, part, k, place)
+                spans = place.reshape(len(place), -1, layout.span_bytes)
+                _put_header(layout, form, part, spans[:, :, : layout.header_bytes])
+                _put_codes(layout, form.decompose(part).codes, spans[:, :, layout.header_bytes :])
             else:
                 _put_floats(part.view(np.uint32 if layout.element == "f32" else np.uint16), place)
     return out
@@ -109,31 +145,55 @@ def pack_tiles(form: BlockFormat, raw: np.ndarray, shape: tuple[int, ...], out: 
 
 def _put_floats(part: np.ndarray, place: np.ndarray) -> None:
     """Bits [rows, K] -> place, uint8 [tiles, K * 16 * size]."""
-    rows, k = part.shape
-    bits = np.zeros((len(place) * LANES, k), part.dtype)
-    bits[:rows] = part
+    k = part.shape[1]
+    bits = _padded(part, len(place), k)
     place.view(part.dtype)[:] = bits.reshape(len(place), LANES, k).transpose(0, 2, 1).reshape(len(place), -1)
 
 
-def _put_codes(layout: TileLayout, form: BlockFormat, part: np.ndarray, k: int, place: np.ndarray) -> None:
-    """Blocks of some rows -> place, uint8 [tiles, tile_bytes]."""
-    count, panels = len(place), layout.panels(k)
-    made = form.decompose(np.ascontiguousarray(part))
-    codes = _padded(made.codes, count, panels * PANEL)
-    panel = place.reshape(count, panels, layout.panel_bytes)
-    if layout.bits == 4:
-        pairs = codes.reshape(-1, 2, QUAD)
-        codes = pairs[:, 0] | pairs[:, 1] << np.uint8(4)
-    quads = np.ascontiguousarray(codes).view(np.uint32).reshape(count, LANES, panels, -1)
-    width = layout.panel_bytes - layout.header_bytes
-    panel[:, :, layout.header_bytes :] = np.ascontiguousarray(quads.transpose(0, 2, 3, 1)).view(np.uint8).reshape(count, panels, width)
-    numbers = [made.scale, made.min] if layout.has_min else [made.scale]
-    dtype = np.float16 if layout.scale_bytes == 2 else np.float32
-    for i, values in enumerate(numbers):
-        vectors = _padded(values.astype(dtype), count, panels * PANEL // layout.group).reshape(count, LANES, panels, -1)
-        size = layout.header_bytes // len(numbers)
-        flat = np.ascontiguousarray(vectors.transpose(0, 2, 3, 1)).view(np.uint8).reshape(count, panels, size)
-        panel[:, :, i * size : (i + 1) * size] = flat
+def _put_header(layout: TileLayout, form: BlockFormat, part: np.ndarray, place: np.ndarray) -> None:
+    """Blocks [rows, row_bytes] -> place, uint8 [tiles, spans, header_bytes]."""
+    groups = layout.span * PANEL // layout.group
+    if layout.scale_bytes == 1:
+        names, numbers = _scaled_twice(form), form.constants(part)
+        fields = [(numbers[name], np.float16, 1) for name in names[0]]
+        fields += [(numbers[name], np.int8, groups) for name in names[1]]
+    else:
+        made = form.decompose(part)
+        dtype = np.float16 if layout.scale_bytes == 2 else np.float32
+        fields = [(values, dtype, groups) for values in (made.scale, made.min) if values is not None]
+    count, spans = place.shape[:2]
+    at = 0
+    for values, dtype, each in fields:
+        by_lane = _padded(values.astype(dtype), count, spans * each).reshape(count, LANES, spans, each).transpose(0, 2, 3, 1)
+        nbytes = each * LANES * by_lane.itemsize
+        place[:, :, at : at + nbytes] = np.ascontiguousarray(by_lane).view(np.uint8).reshape(count, spans, nbytes)
+        at += nbytes
+
+
+def _put_codes(layout: TileLayout, codes: np.ndarray, place: np.ndarray) -> None:
+    """Codes u8 [rows, K] -> place, uint8 [tiles, spans, span * panel_bytes]."""
+    count, spans = place.shape[:2]
+    codes = _padded(codes, count, spans * layout.span * PANEL)
+    if layout.bits < 8:
+        quads = codes.reshape(len(codes), -1, 8, QUAD)  # by half panels
+        planes, shift = [], 0
+        for bits in layout.planes:
+            planes.append(_plane(quads, bits, shift))
+            shift += bits
+        codes = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
+    vectors = np.ascontiguousarray(codes).reshape(len(codes), -1).view(np.uint32).reshape(count, LANES, spans, -1)
+    place[:] = np.ascontiguousarray(vectors.transpose(0, 2, 3, 1)).view(np.uint8).reshape(place.shape)
+
+
+def _plane(quads: np.ndarray, bits: int, shift: int) -> np.ndarray:
+    """Bits shift … shift + bits - 1 of u8 [rows, halves, 8, 4], those of 8 / bits quads in one: u8 [rows, halves, bits, 4]."""
+    together = 8 // bits
+    some = quads.reshape(*quads.shape[:2], bits, together, QUAD)
+    mask = np.uint8(2**bits - 1)
+    out = some[:, :, :, 0] >> np.uint8(shift) & mask
+    for i in range(1, together):
+        out |= (some[:, :, :, i] >> np.uint8(shift) & mask) << np.uint8(i * bits)
+    return out
 
 
 def _padded(values: np.ndarray, count: int, columns: int) -> np.ndarray:

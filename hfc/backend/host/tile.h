@@ -135,18 +135,28 @@ HFC_INLINE u8x64 hfc_look_up(const uint8_t* table, u8x64 codes) {
 #endif
 }
 
-// The 8 quads (4 consecutive k for 16 rows) of half a panel, as unsigned bytes.
+// The 8 quads (4 consecutive k for 16 rows) of half a panel, as unsigned bytes: planes of 4, 2 and 1 bits put together.
 HFC_INLINE void hfc_unpack(const uint8_t* codes, const int bits, const uint8_t* table, u8x64 w[8]) {
-  if (bits == 8) {
-    HFC_UNROLL for (int q = 0; q < 8; q++) memcpy(&w[q], codes + q * 64, 64);
-    return;
-  }
-  HFC_UNROLL for (int q = 0; q < 8; q += 2) {
-    u8x64 both;
-    memcpy(&both, codes + q * 32, 64);
-    w[q] = both & 15;
-    w[q + 1] = both >> 4;
-    if (table) w[q] = hfc_look_up(table, w[q]), w[q + 1] = hfc_look_up(table, w[q + 1]);
+  u8x64 v;
+  HFC_UNROLL for (int q = 0; q < 8; q++) {
+    if (bits == 8) {
+      memcpy(&w[q], codes + q * 64, 64);
+      continue;
+    }
+    w[q] = 0;
+    if (bits & 4) {
+      memcpy(&v, codes + q / 2 * 64, 64);
+      w[q] = q % 2 ? v >> 4 : v & 15;
+    }
+    if (bits & 2) {
+      memcpy(&v, codes + ((bits & 4) + q / 4) * 64, 64);
+      w[q] |= (v >> (q % 4 * 2) & 3) << (bits & 4);
+    }
+    if (bits & 1) {
+      memcpy(&v, codes + ((bits & 6) + q / 8) * 64, 64);
+      w[q] |= (v >> q & 1) << (bits & 6);
+    }
+    if (table) w[q] = hfc_look_up(table, w[q]);
   }
 }
 
@@ -170,35 +180,47 @@ HFC_INLINE i32x16 hfc_dot_quads(const u8x64* w, const HfcX* x, int at, const int
   return acc;
 }
 
-HFC_INLINE f32x16 hfc_load_scale(const uint8_t* p, const int scale_bytes) {
-  return scale_bytes == 2 ? hfc_wide_f16(hfc_load_f16(p)) : hfc_load_f32(p);
+// Scale or minimum number `i` of a header; `above` is what a span's f16 says, for bytes.
+HFC_INLINE f32x16 hfc_load_scale(const uint8_t* p, int i, const int scale_bytes, f32x16 above) {
+  typedef int8_t i8x16 __attribute__((ext_vector_type(16)));
+  p += i * 16 * scale_bytes;
+  if (scale_bytes == 4) return hfc_load_f32(p);
+  if (scale_bytes == 2) return hfc_wide_f16(hfc_load_f16(p));
+  i8x16 v;
+  memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, f32x16) * above;
 }
 
-// y[r][lane] for `rows` rows of activations (a constant) and the 16 rows of one tile.
+// y[r][lane] for `rows` rows of activations (a constant) and the 16 rows of one tile. The rest describes the layout.
 HFC_INLINE void hfc_tile_dot(const uint8_t* tile, int panels, const HfcX* const* x, const int rows, const int bits,
-                             const int group, const int scale_bytes, const int has_min, const float zero,
-                             const uint8_t* table, const int planes, float (*y)[16]) {
-  const int scales = HFC_PANEL / group, vector = 16 * scale_bytes, header = scales * vector * (1 + has_min);
+                             const int group, const int scale_bytes, const int has_min, const float zero, const int span,
+                             const int header, const uint8_t* table, const int planes, float (*y)[16]) {
+  const int scales = HFC_PANEL / group, first = scale_bytes == 1 ? 32 * (1 + has_min) : 0;
   f32x16 sum[8];
   HFC_UNROLL for (int r = 0; r < rows; r++) sum[r] = 0.0f;
-  for (int p = 0; p < panels; p++) {
-    HFC_UNROLL for (int half = 0; half < 2; half++) {
-      u8x64 w[8];
-      hfc_unpack(tile + header + half * bits * 64, bits, table, w);
-      HFC_UNROLL for (int part = 0; part < scales / 2; part++) {
-        const int s = half * scales / 2 + part;
-        const f32x16 scale = hfc_load_scale(tile + s * vector, scale_bytes);
-        f32x16 low = scale * zero;
-        if (has_min) low = hfc_load_scale(tile + (scales + s) * vector, scale_bytes) + (zero != 0.0f ? low : 0.0f);
-        HFC_UNROLL for (int r = 0; r < rows; r++) {
-          const HfcX* xp = x[r] + p;
-          const i32x16 dot = hfc_dot_quads(w, xp, half * 32, part * group / 4, group / 4, planes);
-          sum[r] = hfc_fma(scale, __builtin_convertvector(dot, f32x16) * xp->a[half], sum[r]);
-          if (has_min || zero != 0.0f) sum[r] = hfc_fma(low, (f32x16)(group == 32 ? xp->sum32[s] : xp->sum16[s]), sum[r]);
+  for (int p = 0; p < panels; p += span, tile += header + span * bits * 128) {
+    f32x16 above = 0.0f, above_min = 0.0f;
+    if (scale_bytes == 1) above = hfc_wide_f16(hfc_load_f16(tile));
+    if (scale_bytes == 1 && has_min) above_min = -hfc_wide_f16(hfc_load_f16(tile + 32));
+    for (int panel = 0; panel < span; panel++) {
+      const uint8_t *codes = tile + header + panel * bits * 128, *numbers = tile + first;
+      HFC_UNROLL for (int half = 0; half < 2; half++) {
+        u8x64 w[8];
+        hfc_unpack(codes + half * bits * 64, bits, table, w);
+        HFC_UNROLL for (int part = 0; part < scales / 2; part++) {
+          const int s = half * scales / 2 + part, at = panel * scales + s;
+          const f32x16 scale = hfc_load_scale(numbers, at, scale_bytes, above);
+          f32x16 low = scale * zero;
+          if (has_min) low = hfc_load_scale(numbers, span * scales + at, scale_bytes, above_min) + (zero != 0.0f ? low : 0.0f);
+          HFC_UNROLL for (int r = 0; r < rows; r++) {
+            const HfcX* xp = x[r] + p + panel;
+            const i32x16 dot = hfc_dot_quads(w, xp, half * 32, part * group / 4, group / 4, planes);
+            sum[r] = hfc_fma(scale, __builtin_convertvector(dot, f32x16) * xp->a[half], sum[r]);
+            if (has_min || zero != 0.0f) sum[r] = hfc_fma(low, (f32x16)(group == 32 ? xp->sum32[s] : xp->sum16[s]), sum[r]);
+          }
         }
       }
     }
-    tile += header + bits * 128;
   }
   HFC_UNROLL for (int r = 0; r < rows; r++) hfc_store_f32(y[r], sum[r]);
 }
