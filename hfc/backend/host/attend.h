@@ -85,8 +85,7 @@ HFC_INLINE float hfc_soften(float* s, const int block, int first, int last, floa
   for (int t = last; t < block; t++) s[t] = HFC_NONE;
   f32x16 top = hfc_load_f32(s);
   HFC_UNROLL for (int c = 16; c < block; c += 16) {
-    const f32x16 x = hfc_load_f32(s + c);
-    top = x > top ? x : top;
+    top = hfc_larger(top, hfc_load_f32(s + c));
   }
   const float highest = hfc_max(*m, hfc_max16(top)), rescale = hfc_exp(*m - highest);
   f32x16 sum = hfc_load_f32(l) * rescale;

@@ -17,7 +17,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.formats.tile import tile_layout
 
-FLAGS = ("-O3", "-shared", "-fPIC", "-w", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=on", "-fno-sanitize=all")
+FLAGS = ("-O3", "-shared", "-fPIC", "-w", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=on", "-fno-sanitize=all", "-g0", "-s")
 HEADERS = ("math.h", "hfc.h", "tile.h", "attend.h", "delta.h")
 PLANES = 2  # bytes of an activation in integer dots: 2 keeps 15 bits, 1 is what other engines do
 HERE = Path(__file__).parent

@@ -52,7 +52,13 @@ HFC_INLINE float hfc_sum16(f32x16 v) {
   v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
   return v[0] + v[1];
 }
-HFC_INLINE float hfc_max16(f32x16 v) { return __builtin_reduce_max(v); }
+HFC_INLINE f32x16 hfc_larger(f32x16 a, f32x16 b) { return a > b ? a : b; }
+HFC_INLINE float hfc_max16(f32x16 v) {
+  v = hfc_larger(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  v = hfc_larger(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+  v = hfc_larger(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+  return v[0] > v[1] ? v[0] : v[1];
+}
 
 // Reductions of n floats, always in the same order. `x` has room for n rounded up to 16; the rest is overwritten.
 HFC_INLINE float hfc_reduce_sum(float* x, int n) {
@@ -69,7 +75,7 @@ HFC_INLINE float hfc_reduce_sum(float* x, int n) {
 HFC_INLINE float hfc_reduce_max(float* x, int n) {
   for (int j = n; j % 16; j++) x[j] = x[0];
   f32x16 best = hfc_load_f32(x);
-  for (int j = 16; j < n; j += 16) best = __builtin_elementwise_max(best, hfc_load_f32(x + j));
+  for (int j = 16; j < n; j += 16) best = hfc_larger(best, hfc_load_f32(x + j));
   return hfc_max16(best);
 }
 

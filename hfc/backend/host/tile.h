@@ -30,39 +30,72 @@ typedef struct {
 } HfcX;
 _Static_assert(sizeof(HfcX) == HFC_X_BYTES, "size of a panel of activations");
 
+// Halves of a and b that meet in a tree of sums or maxima: the low and high 8 lanes of each, or pairs of 4.
+#define HFC_LOW8(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
+#define HFC_HIGH8(a, b) __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+#define HFC_LOW4(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
+#define HFC_HIGH4(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
+#define HFC_SWAP4(a) __builtin_shufflevector(a, a, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)
+#define HFC_SWAP2(a) __builtin_shufflevector(a, a, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)
+#define HFC_SWAP1(a) __builtin_shufflevector(a, a, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+
+HFC_INLINE f32x16 hfc_as_f32(u32x16 bits) {
+  f32x16 v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
+}
+HFC_INLINE u32x16 hfc_as_u32(f32x16 v) {
+  u32x16 bits;
+  memcpy(&bits, &v, sizeof v);
+  return bits;
+}
+
 // x: [panels * 64] floats, padded with zeros. A NaN or infinity anywhere in a group makes the group's `a` NaN.
 HFC_INLINE void hfc_quantize(const float* x, int panels, const int planes, HfcX* out) {
+  typedef int8_t i8x16 __attribute__((ext_vector_type(16)));
+  typedef int16_t i16x16 __attribute__((ext_vector_type(16)));
   const float steps = planes == 2 ? 127.0f * 128.0f : 127.0f;
-  for (int p = 0; p < panels; p++, out++) {
-    HFC_UNROLL for (int half = 0; half < 2; half++, x += 32) {
-      const f32x16 lo = hfc_load_f32(x), hi = hfc_load_f32(x + 16);
-      const f32x16 a0 = __builtin_elementwise_abs(lo), a1 = __builtin_elementwise_abs(hi);
-      const float most = hfc_max16(a0 > a1 ? a0 : a1);
-      const float poison = hfc_sum16((lo + hi) * 0.0f);
-      const float inverse = most > 1e-30f ? steps / most : 0.0f, a = most > 1e-30f ? most / steps + poison : poison;
-      int sums[2];
-      HFC_UNROLL for (int i = 0; i < 2; i++) {
-        const f32x16 shifted = (i ? hi : lo) * inverse + 12582912.0f;  // rounds to nearest even
-        i32x16 X;
-        memcpy(&X, &shifted, sizeof X);
-        X -= 0x4b400000;
-        sums[i] = __builtin_reduce_add(X);
-        typedef int8_t i8x16 __attribute__((ext_vector_type(16)));
-        typedef int16_t i16x16 __attribute__((ext_vector_type(16)));
+  for (int p = 0; p < panels; p++, out++, x += 64) {
+    f32x16 v[4];
+    u32x16 most[4];  // as bits: a NaN is above infinity, which is above all numbers
+    HFC_UNROLL for (int i = 0; i < 4; i++) {
+      v[i] = hfc_load_f32(x + i * 16);
+      most[i] = hfc_as_u32(v[i]) & 0x7fffffff;
+    }
+    const u32x16 m0 = __builtin_elementwise_max(most[0], most[1]), m1 = __builtin_elementwise_max(most[2], most[3]);
+    u32x16 m = __builtin_elementwise_max(HFC_LOW8(m0, m1), HFC_HIGH8(m0, m1));  // lanes 0-7: first group, 8-15: second
+    m = __builtin_elementwise_max(m, HFC_SWAP4(m));
+    m = __builtin_elementwise_max(m, HFC_SWAP2(m));
+    m = __builtin_elementwise_max(m, HFC_SWAP1(m));
+    const f32x16 top = hfc_as_f32(m > 0x0da24260 ? m : 0x7f7fffff);  // below 1e-30 a group counts as zero
+    const f32x16 inverse = steps / top;
+    const f32x16 a = hfc_as_f32(m > 0x0da24260 ? hfc_as_u32(top / steps + (top - top)) : 0);
+
+    i32x16 X[4];
+    HFC_UNROLL for (int i = 0; i < 4; i++) {
+      const f32x16 shifted = v[i] * inverse[i / 2 * 8] + 12582912.0f;  // rounds to nearest even
+      memcpy(&X[i], &shifted, sizeof shifted);
+      X[i] -= 0x4b400000;
 #if HFC_BYTE_DOT
-        const i32x16 high = planes == 2 ? (X + 64) >> 7 : X;
-        const i8x16 h = __builtin_convertvector(high, i8x16), l = __builtin_convertvector(X - (high << 7), i8x16);
-        memcpy(out->plane[0] + half * 32 + i * 16, &h, 16);
-        if (planes == 2) memcpy(out->plane[1] + half * 32 + i * 16, &l, 16);
+      const i32x16 high = planes == 2 ? (X[i] + 64) >> 7 : X[i];
+      const i8x16 h = __builtin_convertvector(high, i8x16), l = __builtin_convertvector(X[i] - (high << 7), i8x16);
+      memcpy(out->plane[0] + i * 16, &h, 16);
+      if (planes == 2) memcpy(out->plane[1] + i * 16, &l, 16);
 #else
-        const i16x16 w = __builtin_convertvector(X, i16x16);
-        const i16x16 s = __builtin_shufflevector(w, w, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
-        memcpy(out->whole + half * 32 + i * 16, &s, 32);
+      const i16x16 w = __builtin_convertvector(X[i], i16x16);
+      const i16x16 s = __builtin_shufflevector(w, w, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+      memcpy(out->whole + i * 16, &s, 32);
 #endif
-        out->sum16[half * 2 + i] = a * (float)sums[i];
-      }
-      out->a[half] = a;
-      out->sum32[half] = a * (float)(sums[0] + sums[1]);
+    }
+    const i32x16 s0 = HFC_LOW8(X[0], X[1]) + HFC_HIGH8(X[0], X[1]), s1 = HFC_LOW8(X[2], X[3]) + HFC_HIGH8(X[2], X[3]);
+    i32x16 sum = HFC_LOW4(s0, s1) + HFC_HIGH4(s0, s1);  // 4 lanes for each 16 k
+    sum += HFC_SWAP2(sum);
+    sum += HFC_SWAP1(sum);
+    HFC_UNROLL for (int half = 0; half < 2; half++) {
+      out->a[half] = a[half * 8];
+      out->sum32[half] = a[half * 8] * (float)(sum[half * 8] + sum[half * 8 + 4]);
+      out->sum16[half * 2] = a[half * 8] * (float)sum[half * 8];
+      out->sum16[half * 2 + 1] = a[half * 8] * (float)sum[half * 8 + 4];
     }
   }
 }
