@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hfc"
-LEAF = {"base", "step"}
+LEAF = {"base", "step", "sampling"}
 FACTS = {"plan", "formats", "target", "ir"}
 # layer: what it may import besides itself
 LAYERS = {
     "base": set(),
     "step": {"base"},
+    "sampling": {"base"},
     "formats": LEAF,
     "target": LEAF,
     "ir": LEAF | {"formats"},

@@ -146,6 +146,10 @@ def _make(
     return Geometry(f"kernels/{template}.hip.j2", bound.name + suffix, grid, block, 0, {**numbers, "block": block})
 
 
+def _sample(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
+    return _make(bound, "sample", (bound.rows, "1", "1"), 512, {})
+
+
 _STEMS: dict[str, Callable[[Bound, Arch, str], Geometry]] = {
     "linear": _linear,
     "map": _map,
@@ -153,4 +157,5 @@ _STEMS: dict[str, Callable[[Bound, Arch, str], Geometry]] = {
     "delta": _delta,
     "route": _route,
     "conv": _conv,
+    "sample": _sample,
 }

@@ -10,12 +10,13 @@ from hfc.backend.geometry import geometry
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
 from hfc.backend.render import render
+from hfc.backend.sample import sample_bound, sample_pointers
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan, pointer_table
-from hfc.step import step_words
 
 MATRIX_LAYOUT = "rows"
 PROGRAMS = ("decode", "prefill")
+SAMPLE = "sample"  # a program of its own: a step that wants logits does without
 TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
 STEP_ARGUMENT = -1
 
@@ -24,6 +25,7 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
     """The plan for one arch, with its code objects and launch tapes by file name."""
     jobs: dict[str, Job] = {}
     programs = {p: tuple(_launch(call, p, settings, jobs) for call in emitted.calls) for p in PROGRAMS}
+    programs[SAMPLE] = (_launch(_sample_call(emitted), "decode", settings, jobs),)
     objects = compile_all(jobs.values())
     arch = settings.arch.name
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
@@ -46,7 +48,13 @@ def tape_source(plan: Plan) -> str:
             entries.append({"kernel": index[launch.kernel], "first": len(arguments), "grid": launch.grid, "block": launch.block, "lds_bytes": launch.lds_bytes})
             arguments += [STEP_ARGUMENT, *(table[p] for p in launch.pointers)]
         programs.append((name, entries))
-    return render("gpu_tape.c.j2", programs=programs, arguments=arguments, step_words=step_words(plan.max_rows), vocab=plan.vocab)
+    return render("gpu_tape.c.j2", programs=programs, arguments=arguments)
+
+
+def _sample_call(emitted: Emitted) -> Call:
+    """Reads and writes one row of logits a few times; the cache holds it."""
+    bytes = {"step": 0, "row": 0, "segment": 0, "context": 0}
+    return Call(sample_bound(emitted.vocab), sample_pointers(emitted.logits), "sample(logits)", bytes, dict(bytes))
 
 
 def _launch(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Launch:

@@ -15,6 +15,16 @@ except ImportError:  # an optional vendor package
     cu = None
 
 LIBRARY = "libcuda.so.1"
+ENTRY_POINTS = {  # what the launch tape calls -> its name in the library
+    "launch": "cuLaunchKernel",
+    "copy_in": "cuMemcpyHtoDAsync_v2",
+    "copy_out": "cuMemcpyDtoHAsync_v2",
+    "synchronize": "cuStreamSynchronize",
+    "begin_capture": "cuStreamBeginCapture_v2",
+    "end_capture": "cuStreamEndCapture",
+    "instantiate": "cuGraphInstantiateWithFlags",
+    "launch_graph": "cuGraphLaunch",
+}
 
 
 def open_device(index: int = 0) -> "CudaDriver":
@@ -108,8 +118,7 @@ class CudaDriver:
 
     def entry_points(self) -> dict[str, int]:
         library = ctypes.CDLL(LIBRARY)
-        names = {"launch": "cuLaunchKernel", "copy_in": "cuMemcpyHtoDAsync_v2", "copy_out": "cuMemcpyDtoHAsync_v2", "synchronize": "cuStreamSynchronize"}
-        return {role: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for role, name in names.items()}
+        return {role: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for role, name in ENTRY_POINTS.items()}
 
 
 def _check(call: str, result):

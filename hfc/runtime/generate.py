@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,15 @@ class Model(Protocol):
 
     def forward(self, step: Step) -> np.ndarray:
         """Logits of the rows that the step asks for, f32 [R, vocab]; R may be 0."""
+        ...
+
+
+@runtime_checkable
+class SamplesItself(Protocol):
+    """A model whose device also chooses tokens, so that logits need not leave it."""
+
+    def next_tokens(self, step: Step, samplers: Sequence[Sampler]) -> list[int]:
+        """Run one step and choose a token for each row that it asks for."""
         ...
 
 
@@ -76,12 +85,8 @@ class Generation:
 
     def __iter__(self) -> Iterator[str]:
         statistics, limit = self.statistics, self._request.max_tokens
-        logits = self._prefill()
+        token = self._prefill()
         while True:
-            if limit is not None and len(statistics.tokens) >= limit:
-                statistics.reason = "max tokens"
-                break
-            token = self._sampler.choose(logits)
             statistics.tokens.append(token)
             if token in self._stop_ids:
                 statistics.reason = "end"
@@ -94,8 +99,10 @@ class Generation:
             if statistics.prompt_tokens + len(statistics.tokens) > self._model.context:
                 statistics.reason = "context full"
                 break
-            if limit is None or len(statistics.tokens) < limit:
-                logits = self._decode(token)
+            if limit is not None and len(statistics.tokens) >= limit:
+                statistics.reason = "max tokens"
+                break
+            token = self._decode(token)
         if rest := self.rest():
             yield rest
 
@@ -103,18 +110,27 @@ class Generation:
         """Text that was held back in case a stop text or a character went on. Call it once, after an interruption."""
         return self._gate.push(self._text.close()) + self._gate.close()
 
-    def _prefill(self) -> np.ndarray:
+    def _prefill(self) -> int:
+        """Run the prompt; the first token of the answer."""
         start = time.perf_counter()
-        logits = prefill(self._model, self._request.prompt, self._request.slot)
+        *before, last = prompt_steps(self._request.prompt, self._model.max_rows, self._request.slot)
+        for step in before:
+            self._model.forward(step)
+        token = self._next(last)
         self.statistics.prefill_s = time.perf_counter() - start
-        return logits
+        return token
 
-    def _decode(self, token: int) -> np.ndarray:
+    def _decode(self, token: int) -> int:
         start = time.perf_counter()
         position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
-        logits = self._model.forward(Step.single([token], position, self._request.slot))[0]
+        chosen = self._next(Step.single([token], position, self._request.slot))
         self.statistics.decode_s += time.perf_counter() - start
-        return logits
+        return chosen
+
+    def _next(self, step: Step) -> int:
+        if isinstance(self._model, SamplesItself):
+            return self._model.next_tokens(step, [self._sampler])[0]
+        return self._sampler.choose(self._model.forward(step)[0])
 
 
 def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:
@@ -131,13 +147,21 @@ def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:
         raise HfcError(f"the prompt has token {largest}; the model's vocabulary has {model.vocab} tokens")
 
 
-def prefill(model: Model, prompt: tuple[int, ...], slot: int = 0) -> np.ndarray:
-    """Run a prompt from position 0 in chunks of max_rows; the logits of its last token, f32 [vocab]."""
-    for start in range(0, len(prompt), model.max_rows):
-        chunk = np.asarray(prompt[start : start + model.max_rows], np.int32)
+def prompt_steps(prompt: Sequence[int], max_rows: int, slot: int = 0) -> list[Step]:
+    """A prompt from position 0 in chunks of max_rows; only its last token's logits are wanted."""
+    steps = []
+    for start in range(0, len(prompt), max_rows):
+        chunk = np.asarray(prompt[start : start + max_rows], np.int32)
         is_last = start + len(chunk) == len(prompt)
         wanted = np.array([len(chunk) - 1] if is_last else [], np.int32)
-        logits = model.forward(Step(chunk, (Segment(slot, 0, len(chunk), start),), wanted))
+        steps.append(Step(chunk, (Segment(slot, 0, len(chunk), start),), wanted))
+    return steps
+
+
+def prefill(model: Model, prompt: Sequence[int], slot: int = 0) -> np.ndarray:
+    """Run a prompt; the logits of its last token, f32 [vocab]."""
+    for step in prompt_steps(prompt, model.max_rows, slot):
+        logits = model.forward(step)
     return logits[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,22 @@ from hfc.base.diagnostics import HfcError
 from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.driver import Driver
 from hfc.runtime.fit import check_fit
+from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
 from hfc.runtime.weights import Progress
+from hfc.sampling import ROW_WORDS
 from hfc.step import Step, step_words
+from hfc.target.arch import find_arch
 
 DECODE_ROWS = 16  # steps of at most so many rows run the decode program: one accumulation order for all of them
 ALIGNMENT = 256
 
 
+CAPTURE = ("begin_capture", "end_capture", "instantiate", "launch_graph")  # left out where graphs do not pay
+
+
 class _DriverTable(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("launch", "copy_in", "copy_out", "synchronize", "stream")]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("launch", "copy_in", "copy_out", "synchronize", *CAPTURE, "stream")]
 
 
 class GpuModel:
@@ -35,36 +42,56 @@ class GpuModel:
         check_fit(plan, driver.info.name, driver.free_memory())
         self.stream = driver.create_stream()
         self._blocks: list[int] = []
+        self._words = step_words(plan.max_rows)
         self._memory = self._allocate(weights, progress)
-        self._step = driver.allocate_pinned(4 * step_words(plan.max_rows)).view(np.int32)
-        self._logits = driver.allocate_pinned(4 * plan.vocab * plan.max_outputs)
+        self._input = driver.allocate_pinned(4 * self._input_words()).view(np.int32)
+        self._output = driver.allocate_pinned(4 * plan.vocab * plan.max_outputs)
         self._library = _open_tape(bundle, plan)
         self._tape = self._create_tape(bundle)
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]."""
         rows = self.run(step, copy_logits=True)
-        return self._logits.view(np.float32)[: rows * self.vocab].reshape(rows, self.vocab).copy()
+        return self._output.view(np.float32)[: rows * self.vocab].reshape(rows, self.vocab).copy()
+
+    def next_tokens(self, step: Step, samplers: Sequence[Sampler]) -> list[int]:
+        """Run one step and choose a token for each wanted row on the device; only the tokens come back."""
+        rows = self._encode(step)
+        parameters = self._input[self._words :].reshape(self.max_outputs, ROW_WORDS)[:rows]
+        for row, sampler in zip(parameters, samplers, strict=True):
+            sampler.encode(row)
+        self._launch(step, "sample", self._words + rows * ROW_WORDS, self._memory["io:tokens"], 4 * rows)
+        return [sampler.accept(int(t)) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows])]
 
     def run(self, step: Step, copy_logits: bool = True, wait: bool = True) -> int:
         """Launch one step; returns the number of logit rows. Without `wait` the caller synchronizes `stream`."""
+        rows = self._encode(step)
+        nbytes = 4 * rows * self.vocab if copy_logits else 0
+        self._launch(step, None, self._words, self._memory[f"buffer:{self.plan.logits}"], nbytes, wait)
+        return rows
+
+    def _encode(self, step: Step) -> int:
         rows = len(step.output_rows)
         if rows > self.max_outputs:
             raise HfcError(f"{rows} rows of logits asked for, the plan holds {self.max_outputs}")
-        step.encode(self.max_rows, self._step)
-        program = 0 if len(step.tokens) <= DECODE_ROWS else 1
-        self.launch(program, 4 * rows * self.vocab if copy_logits else 0, wait)
+        step.encode(self.max_rows, self._input[: self._words])
         return rows
 
-    def launch(self, program: int, logits_bytes: int, wait: bool = True) -> None:
-        """Run the step that the step buffer already holds."""
+    def _launch(self, step: Step, second: str | None, words: int, source: int, nbytes: int, wait: bool = True) -> None:
+        """One tape call: the program for this many rows, then `second`, then `nbytes` of `source` back."""
+        names = list(self.plan.programs)
+        program = names.index("decode" if len(step.tokens) <= DECODE_ROWS else "prefill")
         failed = ctypes.c_int(-1)
         error = self._library.hfc_gpu_step(
-            self._tape, self._step.ctypes.data, program, self._logits.ctypes.data,
-            self._memory[f"buffer:{self.plan.logits}"], logits_bytes, int(wait), ctypes.byref(failed),
+            self._tape, self._input.ctypes.data, words, program, names.index(second) if second else -1,
+            self._output.ctypes.data, source, nbytes, int(wait), ctypes.byref(failed),
         )  # fmt: skip
         if error:
-            raise self._lost(error, program, failed.value)
+            raise self._lost(error, names[program], failed.value)
+
+    def _input_words(self) -> int:
+        """The step buffer, and behind it the sampling parameters of every output row: one copy brings both."""
+        return self._words + self.max_outputs * ROW_WORDS
 
     def read(self, pointer: str, nbytes: int) -> np.ndarray:
         """Bytes of a buffer, state or weight, for tests and selftest."""
@@ -80,8 +107,8 @@ class GpuModel:
             for block in self._blocks:
                 self.driver.free(block)
 
-    def _lost(self, error: int, program: int, failed: int) -> HfcError:
-        where = f" at launch {failed} ({list(self.plan.programs.values())[program][failed].kernel})" if failed >= 0 else ""
+    def _lost(self, error: int, program: str, failed: int) -> HfcError:
+        where = f" at launch {failed} of {program}" if failed >= 0 else ""
         return HfcError(f"device {self.driver.info.name}: a step failed with driver error {error}{where}")
 
     def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[str, int]:
@@ -96,6 +123,9 @@ class GpuModel:
         for name, nbytes in sizes.items():
             memory[name] = at
             at += _aligned(nbytes)
+        self._step_device = self._block(4 * self._input_words())
+        memory["io:parameters"] = self._step_device + 4 * self._words
+        memory["io:tokens"] = self._block(4 * self.max_outputs)
         memory |= upload_weights(plan, driver, self._block, weights, self.stream, progress)
         return memory
 
@@ -107,9 +137,11 @@ class GpuModel:
         modules = [self.driver.load_module(bundle.files[k.file]) for k in self.plan.kernels]
         functions = [self.driver.function(m, k.symbol) for m, k in zip(modules, self.plan.kernels)]
         pointers = [self._memory[p] for p in pointer_table(self.plan)]
-        self._step_device = self._block(4 * step_words(self.plan.max_rows))
+        entries = self.driver.entry_points()
+        if not find_arch(self.plan.arch).has("graphs"):
+            entries = {role: at for role, at in entries.items() if role not in CAPTURE}
         tape = self._library.hfc_gpu_create(
-            ctypes.byref(_DriverTable(**self.driver.entry_points(), stream=self.stream)),
+            ctypes.byref(_DriverTable(**entries, stream=self.stream)),
             (ctypes.c_void_p * len(functions))(*functions),
             len(functions),
             (ctypes.c_uint64 * len(pointers))(*pointers),
@@ -135,8 +167,8 @@ def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
     library.hfc_gpu_create.restype = ctypes.c_void_p
     library.hfc_gpu_create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
     library.hfc_gpu_step.argtypes = [
-        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_int,
-        ctypes.c_void_p,
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64,
+        ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p,
     ]  # fmt: skip
     library.hfc_gpu_destroy.argtypes = [ctypes.c_void_p]
     return library

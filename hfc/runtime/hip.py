@@ -15,6 +15,16 @@ except ImportError:  # an optional vendor package
     hip = None
 
 LIBRARIES = ("libamdhip64.so", "libamdhip64.so.7", "libamdhip64.so.6")
+ENTRY_POINTS = {  # what the launch tape calls -> its name in the library
+    "launch": "hipModuleLaunchKernel",
+    "copy_in": "hipMemcpyHtoDAsync",
+    "copy_out": "hipMemcpyDtoHAsync",
+    "synchronize": "hipStreamSynchronize",
+    "begin_capture": "hipStreamBeginCapture",
+    "end_capture": "hipStreamEndCapture",
+    "instantiate": "hipGraphInstantiateWithFlags",
+    "launch_graph": "hipGraphLaunch",
+}
 
 
 def open_device(index: int = 0) -> "HipDriver":
@@ -100,8 +110,7 @@ class HipDriver:
 
     def entry_points(self) -> dict[str, int]:
         library = _library()
-        names = {"launch": "hipModuleLaunchKernel", "copy_in": "hipMemcpyHtoDAsync", "copy_out": "hipMemcpyDtoHAsync", "synchronize": "hipStreamSynchronize"}
-        return {role: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for role, name in names.items()}
+        return {role: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for role, name in ENTRY_POINTS.items()}
 
 
 def _library() -> ctypes.CDLL:

@@ -6,6 +6,7 @@ else top-k, top-p, min-p on the probabilities at temperature 1, and a draw from 
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.sampling import random_bits, encode_row
+
+NOT_NUMBERS = -1  # what a device answers instead of a token when the logits are NaN or infinite
 
 
 @dataclass(frozen=True)
@@ -53,26 +57,42 @@ _LIMITS = {
 
 
 class Sampler:
-    """One sequence's chooser: keeps its random numbers and the latest tokens."""
+    """One sequence's chooser: keeps the latest tokens and the place in its sequence of random numbers."""
 
     def __init__(self, sampling: Sampling, prompt: Iterable[int] = ()):
         self._sampling = sampling
-        self._random = np.random.default_rng(sampling.seed)
+        self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self._draws = 0
         self._latest = deque(prompt, maxlen=sampling.repeat_window)
 
     def choose(self, logits: np.ndarray) -> int:
-        """The next token of f32 logits [vocab]; remembers it."""
+        """The next token of f32 logits [vocab], chosen on the host; remembers it."""
         logits = penalize(logits, self._latest, self._sampling)
         if np.isnan(logits).any() or not np.isfinite(logits.max()):
+            return self.accept(NOT_NUMBERS)
+        if self._sampling.temperature == 0:
+            return self.accept(int(np.argmax(logits)))
+        tokens, probabilities = distribution(logits, self._sampling)
+        order = np.argsort(tokens)  # the draw runs over ids upwards, as on a device
+        uniform = random_bits(self._seed, self._draws) / 2.0**64
+        picked = np.searchsorted(np.cumsum(probabilities[order])[:-1], uniform, side="right")
+        return self.accept(int(tokens[order[picked]]))
+
+    def encode(self, row: np.ndarray) -> None:
+        """Write what a device needs to choose the next token; `accept` its answer before the next call."""
+        s = self._sampling
+        penalties = (s.repeat_penalty, s.frequency_penalty, s.presence_penalty)
+        counts = Counter(self._latest) if penalties != (1, 0, 0) else {}
+        encode_row(row, s.temperature, s.top_k, s.top_p, s.min_p, penalties, random_bits(self._seed, self._draws), counts)
+
+    def accept(self, token: int) -> int:
+        """Remember a chosen token."""
+        if token == NOT_NUMBERS:
             raise HfcError(
                 "the model gave logits that are not numbers",
                 hint="the weights may be damaged; compare with: hfc logits MODEL --device interpret",
             )
-        if self._sampling.temperature == 0:
-            token = int(np.argmax(logits))
-        else:
-            tokens, probabilities = distribution(logits, self._sampling)
-            token = int(tokens[np.searchsorted(np.cumsum(probabilities)[:-1], self._random.random(), side="right")])
+        self._draws += 1
         self._latest.append(token)
         return token
 
