@@ -37,7 +37,7 @@ def test_every_model_compiles_for_each_generation(model, config):
     bundle = compile_model(config(model), ONE_OF_EACH)
     for arch in ONE_OF_EACH:
         plan = bundle.plans[arch]
-        assert set(plan.programs) == {"decode", "prefill"}
+        assert set(plan.programs) == {"decode", "prefill", "sample"}
         for kernel in plan.kernels:
             assert bundle.files[kernel.file][:4] == b"\x7fELF"
             assert kernel.resources["spills"] == 0 and kernel.resources["scratch_bytes"] == 0, (arch, kernel)
