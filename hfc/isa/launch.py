@@ -1,0 +1,292 @@
+"""Run one kernel of a code object: arguments in, thread blocks through the core, faults out.
+
+    result = run_kernel(data, "saxpy", grid=4, block=256, arguments=[x, y, np.float32(2), 1024])
+
+Arrays are passed as pointers: copied in, and back after the run unless they are read-only. Numbers go by value.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError, unknown
+from hfc.isa.arena import Arena, Region
+from hfc.isa.code_object import CodeObject, Kernel
+from hfc.isa.machine import PRIVATE_HI, SCRATCH_RSRC_HI, SHARED_HI, STATUS, Inst, Machine, Range, Start, Wave, core
+from hfc.isa.program import Program, load_code_object, load_program
+from hfc.isa.report import fault
+from hfc.isa.result import Count, Result
+from hfc.isa.target import target_of
+
+POISON = 0x7FBADBAD  # a NaN as f32 and as f16: what registers and LDS hold before a kernel writes them
+LINE_BYTES = 128
+PACKET_BYTES = 64
+UNKNOWN_STACK_BYTES = 16384  # scratch per work-item where the compiler could not know the depth of calls
+SGPR_CODES = 512
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes.
+
+    quantum: 0: each wave runs to its next barrier; n: waves take turns of n instructions.  reverse: waves last to first.
+    concurrent: all thread blocks are resident at once.  limit: instructions of one wave before it counts as an endless loop.
+    poison: registers and LDS start as NaN patterns.  blocks: run only these, to sample a large grid.
+    """
+
+    check: bool = True
+    profile: bool = False
+    quantum: int = 0
+    reverse: bool = False
+    concurrent: bool = False
+    limit: int = 1 << 40
+    poison: bool = True
+    strict_wmma: bool = True
+    blocks: Sequence[tuple[int, int, int]] | None = None
+
+
+SCHEDULES = (Options(), Options(reverse=True), Options(quantum=3, reverse=True))  # a missing barrier differs between them
+
+
+def run_kernel(data: bytes, name: str, grid, block, arguments: Sequence[Any], shared: int = 0, options: Options = Options(), label: str = "code object",
+               **changes) -> Result:
+    """`data`: the code object. grid counts thread blocks. shared: dynamic LDS bytes. changes: fields of Options."""
+    options = Options(**{**options.__dict__, **changes})
+    arrays = _unique([a for a in arguments if isinstance(a, np.ndarray) and a.ndim])
+    arena = Arena([(f"array {i}", a.nbytes, bool(a.flags.writeable)) for i, a in enumerate(arrays)])
+    by_id = {id(a): region for a, region in zip(arrays, arena.regions)}
+    for array, region in zip(arrays, arena.regions):
+        region.view[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    passed = [by_id.get(id(a), a) for a in arguments]
+    result = launch(data, name, grid, block, passed, shared, options, label)
+    for array, region in zip(arrays, arena.regions):
+        if region.writable:
+            array[...] = region.view.view(array.dtype).reshape(array.shape)
+    return result
+
+
+def launch(data: bytes, name: str, grid, block, arguments: Sequence[Any], shared: int = 0, options: Options = Options(),
+           label: str = "code object") -> Result:
+    """As run_kernel, on Regions of an arena, which are used in place: a kernel may touch those and nothing else."""
+    code_object = load_code_object(data, label)
+    if name not in code_object.kernels:
+        raise unknown("kernel", name, code_object.kernels)
+    kernel = code_object.kernels[name]
+    program = load_program(code_object, target_of(code_object.arch, kernel))
+    run = _Run(program, kernel, _triple(grid), _triple(block), list(arguments), shared, options)
+    return run.go()
+
+
+def check_code_object(data: bytes, label: str = "code object") -> dict[str, str]:
+    """Instructions of any kernel that could not be emulated -> why. Nothing runs."""
+    code_object: CodeObject = load_code_object(data, label)
+    found: dict[str, str] = {}
+    for kernel in code_object.kernels.values():
+        found |= load_program(code_object, target_of(code_object.arch, kernel)).refused()
+    return found
+
+
+class _Run:
+    def __init__(self, program: Program, kernel: Kernel, grid, block, arguments: list, shared: int, options: Options):
+        self.program, self.kernel, self.grid, self.block, self.options = program, kernel, grid, block, options
+        self.target = program.target
+        self.threads = block[0] * block[1] * block[2]
+        most = kernel.metadata.get(".max_flat_workgroup_size", 1024)
+        if self.threads > most:
+            raise HfcError(f"{kernel.name}: {self.threads} work-items in a thread block, compiled for at most {most}")
+        self.dynamic_lds = (kernel.lds_bytes + 15) // 16 * 16
+        self.lds_bytes = kernel.lds_bytes if not shared else self.dynamic_lds + shared
+        self.scratch_bytes = kernel.scratch_bytes + (UNKNOWN_STACK_BYTES if kernel.dynamic_stack else 0)
+        self.shared = shared
+        self.regions = _unique([a for a in arguments if isinstance(a, Region)])
+        self.own = Arena([("arguments", max(kernel.argument_bytes, 16) + 256, False), ("dispatch packet", PACKET_BYTES, False)])
+        self.block_packet(arguments)
+
+    def block_packet(self, arguments: list) -> None:
+        """Fill the argument block and the dispatch packet (HSA's kernel dispatch packet)."""
+        block, packet = self.own.regions
+        data = self._argument_bytes(arguments)
+        block.view[: len(data)] = np.frombuffer(data, np.uint8)
+        sizes = (self.grid[d] * self.block[d] for d in range(3))
+        fields = struct.pack("<HHHHHHIIIIIQQQQ", 0, 3, *self.block, 0, *sizes, self.kernel.scratch_bytes, self.kernel.lds_bytes + self.shared,
+                             self.program.base + self.kernel.descriptor, block.address, 0, 0)
+        packet.view[:] = np.frombuffer(fields, np.uint8)
+
+    def _argument_bytes(self, arguments: list) -> bytes:
+        kernel, (gx, gy, gz), (bx, by, bz) = self.kernel, self.grid, self.block
+        explicit = [a for a in kernel.arguments if not a[".value_kind"].startswith("hidden_")]
+        if len(explicit) != len(arguments):
+            raise HfcError(f"{kernel.name} takes {len(explicit)} arguments ({', '.join(a['.value_kind'] for a in explicit)}), got {len(arguments)}")
+        hidden = {"hidden_block_count_x": gx, "hidden_block_count_y": gy, "hidden_block_count_z": gz, "hidden_group_size_x": bx,
+                  "hidden_group_size_y": by, "hidden_group_size_z": bz, "hidden_grid_dims": 3 if gz * bz > 1 else 2 if gy * by > 1 else 1,
+                  "hidden_dynamic_lds_size": self.shared, "hidden_private_base": PRIVATE_HI, "hidden_shared_base": SHARED_HI}
+        data, given = bytearray(kernel.argument_bytes), iter(arguments)
+        for argument in kernel.arguments:
+            offset, size, kind = argument[".offset"], argument[".size"], argument[".value_kind"]
+            if kind.startswith("hidden_"):
+                value = int(hidden.get(kind, 0)).to_bytes(size, "little")
+            elif kind == "dynamic_shared_pointer":
+                next(given)
+                value = struct.pack("<I", self.dynamic_lds)
+            elif kind == "global_buffer":
+                pointer = next(given)
+                value = struct.pack("<Q", pointer.address if isinstance(pointer, Region) else int(pointer or 0))
+            else:
+                value = _scalar_bytes(next(given), size, kernel.name)
+            data[offset : offset + size] = value
+        return bytes(data)
+
+    def go(self) -> Result:
+        options, wave = self.options, self.target.wave
+        self.waves_per_block = -(-self.threads // wave)
+        order = list(options.blocks) if options.blocks is not None else [(x, y, z) for z in range(self.grid[2]) for y in range(self.grid[1])
+                                                                        for x in range(self.grid[0])]
+        resident = len(order) if options.concurrent else 1
+        state = self._allocate(resident)
+        if options.profile:
+            self.program.clear_counts()
+        result = Result(self.kernel.name, self.target.arch, registers=self._registers())
+        started = time.perf_counter()
+        for first in range(0, len(order), resident):
+            blocks = order[first : first + resident]
+            self._run_blocks(state, blocks)
+            count = self.waves_per_block * len(blocks)
+            result.waves += count
+            result.instructions += sum(state.waves[i].icount for i in range(count))
+        result.seconds = time.perf_counter() - started
+        result.unaligned = state.machine.unaligned
+        if options.profile:
+            result.counts = self._counts()
+        return result
+
+    def _registers(self) -> dict:
+        metadata = self.kernel.metadata
+        return {"vgpr": metadata.get(".vgpr_count"), "sgpr": metadata.get(".sgpr_count"), "lds": self.lds_bytes, "scratch": self.scratch_bytes,
+                "spills": metadata.get(".vgpr_spill_count", 0)}
+
+    def _allocate(self, resident: int) -> _State:
+        waves, wave = self.waves_per_block * resident, self.target.wave
+        has_agprs = self.target.family == "cdna"
+        used = 256 if has_agprs else min(256, self.kernel.metadata.get(".vgpr_count", 256))
+        sgprs = np.zeros((waves, SGPR_CODES), np.uint32)
+        vgprs = np.zeros((waves, 256 * wave), np.uint32)
+        agprs = np.zeros((waves, 256 * wave), np.uint32) if has_agprs else vgprs
+        lds = np.zeros((resident, max(self.lds_bytes, 16) + 64), np.uint8)
+        scratch = np.zeros((waves, max(self.scratch_bytes, 1) * wave + 64), np.uint8)
+        template, user, entry = self._first_sgprs()
+        records = (Wave * waves)()
+        for i in range(waves):
+            arrays = (sgprs[i], vgprs[i], agprs[i], lds[i // self.waves_per_block], scratch[i])
+            records[i] = Wave(*(a.ctypes.data for a in arrays))
+        start = Start(template.ctypes.data, entry, self.waves_per_block, self.threads, (ctypes.c_uint32 * 3)(*self.block), used,
+                      POISON if self.options.poison else 0, user, self.kernel.rsrc2, self._mode(), self.lds_bytes + 16,
+                      self.scratch_bytes * wave, int(self.target.packed_ids), int(self.target.ttmp_ids), int(self.target.flat_scratch), int(has_agprs))
+        machine, ranges = self._machine()
+        return _State(machine, records, start, (ctypes.c_uint32 * resident)(), (ctypes.c_uint32 * resident)(),
+                      (sgprs, vgprs, agprs, lds, scratch, template, ranges))
+
+    def _mode(self) -> int:
+        """MODE: rounding and denormals, DX10_CLAMP, IEEE (RDNA4 has neither of the two)."""
+        rsrc1 = self.kernel.rsrc1
+        return rsrc1 >> 12 & 0xFF | (rsrc1 >> 21 & 1) << 8 | (0 if self.target.family == "rdna4" else (rsrc1 >> 23 & 1) << 9)
+
+    def _first_sgprs(self) -> tuple[np.ndarray, int, int]:
+        """(initial SGPRs, how many are user SGPRs, entry address)."""
+        kernel, (arguments, packet) = self.kernel, self.own.regions
+        template = np.full(SGPR_CODES, POISON if self.options.poison else 0, np.uint32)
+        template[106:] = 0
+        values = {"private_segment_buffer": [0, SCRATCH_RSRC_HI, 0xFFFFFFFF, 0], "dispatch_ptr": _words(packet.address), "queue_ptr": [0, 0],
+                  "kernarg_ptr": _words(arguments.address), "dispatch_id": [0, 0], "flat_scratch_init": [0, 0],
+                  "private_segment_size": [self.scratch_bytes]}
+        user = [word for name in kernel.user_sgprs for word in values[name]]
+        entry = self.program.base + kernel.entry
+        preloaded = kernel.preload & 0x7F
+        if preloaded:  # the first arguments arrive in SGPRs; code that expects this starts 256 bytes later
+            at = 4 * (kernel.preload >> 7)
+            user += list(arguments.view[at : at + 4 * preloaded].copy().view(np.uint32))
+            entry += 256
+        reserved = kernel.rsrc2 >> 1 & 31
+        user = (user + [0] * reserved)[: max(reserved, len(user))]
+        template[: len(user)] = user
+        return template, len(user), entry
+
+    def _machine(self) -> tuple[Machine, ctypes.Array]:
+        program, options = self.program, self.options
+        regions = [*self.regions, *self.own.regions]
+        ranges = (Range * (len(regions) + 1))()
+        for i, region in enumerate(regions):
+            ranges[i] = Range(region.address, region.address + region.nbytes, int(region.writable), 0)
+        ranges[len(regions)] = Range(program.base, program.base + program.code_object.memory_bytes, 1, 0)
+        return Machine(prog=ctypes.addressof(program.records), base=program.base + program.first, n=program.count, ranges=ctypes.addressof(ranges),
+                       nranges=len(ranges), ws=self.target.wave, lds_size=self.lds_bytes, scratch_stride=self.scratch_bytes, m0=self.target.m0,
+                       check=int(options.check), profile=int(options.profile), line=LINE_BYTES, strict_wmma=int(options.strict_wmma),
+                       limit=options.limit), ranges
+
+    def _run_blocks(self, state: _State, blocks: Sequence[tuple[int, int, int]]) -> None:
+        vm, options, count = core(), self.options, self.waves_per_block * len(blocks)
+        for slot, block in enumerate(blocks):
+            first = ctypes.byref(state.waves, slot * self.waves_per_block * ctypes.sizeof(Wave))
+            vm.vm_start(ctypes.byref(state.machine), first, ctypes.byref(state.start), (ctypes.c_uint32 * 3)(*block), slot, state.alive, state.arrived)
+        while True:
+            status = vm.vm_sched(ctypes.byref(state.machine), state.waves, count, options.quantum, int(options.reverse), state.alive, state.arrived)
+            if status == STATUS["ST_END"]:
+                return
+            wave = state.waves[state.machine.wave]
+            if status != STATUS["ST_NEED"]:
+                raise fault(status, state.machine, wave, self.program, self.kernel, blocks[wave.group], self.regions)
+            self.program.fill(wave.pc - self.program.base)
+
+    def _counts(self) -> list[Count]:
+        program, found = self.program, []
+        for i in range(program.count):
+            record: Inst = program.records[i]
+            address = program.first + 4 * i
+            if record.count and address in program.lines:
+                found.append(Count(address, program.lines[address].text, record.count, record.lanes, record.bytes, record.lines))
+        return found
+
+
+@dataclass
+class _State:
+    """Resident waves. keep: arrays that the structs point into."""
+
+    machine: Machine
+    waves: ctypes.Array
+    start: Start
+    alive: ctypes.Array
+    arrived: ctypes.Array
+    keep: tuple
+
+
+def _unique(items: list) -> list:
+    return list({id(item): item for item in items}.values())
+
+
+def _words(address: int) -> list[int]:
+    return [address & 0xFFFFFFFF, address >> 32]
+
+
+def _triple(size) -> tuple[int, int, int]:
+    sizes = (size,) if isinstance(size, (int, np.integer)) else tuple(size)
+    return tuple(int(n) for n in sizes + (1,) * (3 - len(sizes)))
+
+
+def _scalar_bytes(value: Any, size: int, kernel: str) -> bytes:
+    if isinstance(value, (bytes, bytearray)):
+        data = bytes(value)
+    elif isinstance(value, (np.ndarray, np.generic)):
+        data = value.tobytes()
+    elif isinstance(value, float):
+        data = struct.pack({2: "<e", 4: "<f", 8: "<d"}[size], value)
+    else:
+        data = int(value).to_bytes(size, "little", signed=int(value) < 0)
+    if len(data) != size:
+        raise HfcError(f"{kernel}: an argument of {len(data)} bytes for a parameter of {size}")
+    return data
