@@ -9,7 +9,7 @@ import typer
 
 from hfc.base.progress import spinner
 from hfc.cli.open_model import resolve
-from hfc.cli.parameters import Context, KvFormat, Weights
+from hfc.cli.parameters import Context, Format, KvFormat, Slots, Weights
 from hfc.compiler import compile_model
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
@@ -29,6 +29,8 @@ def command(
     weights: Weights = None,
     kv: KvFormat = None,
     ctx: Context = None,
+    slots: Slots = None,
+    format: Format = None,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="Print the graph after each pass.")
@@ -39,9 +41,8 @@ def command(
     source = resolve(model)
     archs = [name.strip() for name in arch.split(",")]
     with spinner(f"compiling {source.path.name} for {arch}"):
-        bundle = compile_model(
-            str(source.path), archs, weights, kv, ctx, max_rows, print_after=_print_after if print_after_all else None
-        )
+        after = _print_after if print_after_all else None
+        bundle = compile_model(str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16")
     bundle.save(output)
     if not quiet:
         print(describe(bundle, output))

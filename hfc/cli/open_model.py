@@ -14,7 +14,7 @@ import typer
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar, spinner
 from hfc.plan import Bundle, Plan, load_bundle
-from hfc.runtime.executor import arch_of_device, load
+from hfc.runtime.executor import arch_of_device, load, split_device
 from hfc.runtime.generate import Model
 from hfc.runtime.source import Source, find_source
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
@@ -29,6 +29,9 @@ class Choice:
     context: int | None = None
     kv: str | None = None
     weights: str | None = None
+    slots: int | None = None
+    format: str | None = None
+    random_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,12 @@ def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> Open
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
+    _check_weights(source, choice)
     bundle = open_bundle(source, choice)
     # The vocabulary first: reading it takes memory for a moment, and that must not come on top of the weights.
     vocabulary = load_vocabulary(choice.weights or bundle.model["weights"]) if with_vocabulary else None
     with progress_bar("loading", "weights") as update:
-        model = load(bundle, choice.device, choice.threads, choice.weights, update)
+        model = load(bundle, choice.device, choice.threads, choice.weights, update, choice.random_weights)
     return OpenModel(model, model.plan, vocabulary)
 
 
@@ -78,6 +82,8 @@ def _compile(source: Source, choice: Choice) -> Bundle:
             "--weights": choice.weights,
             "--kv": choice.kv,
             "--ctx": choice.context,
+            "--slots": choice.slots,
+            "--format": choice.format,
         }
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
@@ -85,6 +91,15 @@ def _compile(source: Source, choice: Choice) -> Bundle:
         if code:
             raise typer.Exit(code)  # the child has said why
         return load_bundle(out)
+
+
+def _check_weights(source: Source, choice: Choice) -> None:
+    """Refuse what has no weights before anything is compiled."""
+    kind = split_device(choice.device)[0]
+    if choice.random_weights and kind == "host":
+        raise HfcError("--random-weights: the host device reads weights from a checkpoint", hint="use a GPU, or give --weights")
+    if source.path.suffix == ".json" and kind != "null" and not (choice.weights or choice.random_weights):
+        raise HfcError(f"{source.path}: a config has no weights", hint="add --weights CHECKPOINT, or --random-weights to measure")
 
 
 def _refuse_changes(source: Source, bundle: Bundle, choice: Choice) -> None:

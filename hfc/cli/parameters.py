@@ -29,3 +29,7 @@ KvFormat = Annotated[
     str | None, typer.Option("--kv", help="Format of the KV cache, or K/V, e.g. f16 or q8_0/f16. [default: f16]")
 ]
 Weights = Annotated[str | None, typer.Option(help="Where the checkpoint is, if not where the bundle or MODEL says.")]
+Format = Annotated[
+    str | None, typer.Option(help="Format of the matrices, where MODEL is a config without weights. [default: bf16]")
+]
+Slots = Annotated[int | None, typer.Option(min=1, help="Sequences that run at a time. [default: 1]")]
