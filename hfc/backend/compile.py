@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hfc.backend.toolchain import flags, toolchain
+from hfc.backend.gates import UNIVERSAL, Broken, Contract, broken
+from hfc.backend.toolchain import Toolchain, flags, toolchain
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
@@ -44,30 +45,60 @@ class CodeObject:
 
 @dataclass(frozen=True)
 class Job:
-    """One kernel to compile."""
+    """One kernel to compile. smaller: (what differs, source) with one number of the geometry halved, to advise with."""
 
     name: str
     source: str
     arch: Arch
+    contract: Contract = UNIVERSAL
+    smaller: Callable[[], Iterable[tuple[str, str]]] = tuple
 
 
-def compile_kernel(source: str, arch: Arch, name: str = "kernel") -> CodeObject:
-    """Compile, or take from the cache. HfcError if it does not compile, spills, or needs more LDS than there is."""
+def compile_kernel(source: str, arch: Arch, name: str = "kernel", contract: Contract = UNIVERSAL) -> CodeObject:
+    """Compile, or take from the cache. HfcError if it does not compile or breaks a gate (hfc.backend.gates)."""
+    return compile_job(Job(name, source, arch, contract))
+
+
+def compile_job(job: Job) -> CodeObject:
+    """The same for a job. The error of a broken gate says which smaller numbers would keep it."""
     tools = toolchain()
-    key = key_of(source, " ".join(flags(arch)), tools.version)
-    assembly = cached(key, ".s", lambda: tools.assembly(source, name, arch)).read_bytes()
-    data = cached(key, ".hsaco", lambda: tools.code_object(assembly, name, arch)).read_bytes()
+    key, assembly = _assembly(job.source, job, tools)
     text = assembly.decode()
-    resources = read_resources(text, arch)
-    check_limits(name, arch, resources)
-    return CodeObject(name, arch.name, data, text, resources)
+    resources = read_resources(text, job.arch)
+    found = broken(text, resources, job.arch, job.contract)
+    if found:
+        raise _refusal(job, found, tools)
+    data = cached(key, ".hsaco", lambda: tools.code_object(assembly, job.name, job.arch)).read_bytes()
+    return CodeObject(job.name, job.arch.name, data, text, resources)
+
+
+def _assembly(source: str, job: Job, tools: Toolchain) -> tuple[str, bytes]:
+    """The cache key of a source and its assembly."""
+    key = key_of(source, " ".join(flags(job.arch)), tools.version)
+    return key, cached(key, ".s", lambda: tools.assembly(source, job.name, job.arch)).read_bytes()
+
+
+def _refusal(job: Job, found: list[Broken], tools: Toolchain) -> HfcError:
+    """Every broken gate with figure and limit, and the smaller variants that would keep them all."""
+    lines = [f"kernel {job.name} for {job.arch.name}: {b.figure}, the limit is {b.limit}" for b in found]
+    fits, tried = [], []
+    for text, source in job.smaller():
+        tried.append(text)
+        assembly = _assembly(source, job, tools)[1].decode()
+        if not broken(assembly, read_resources(assembly, job.arch), job.arch, job.contract):
+            fits.append(text)
+    if fits:
+        hint = f"would fit: {' or '.join(fits)}"
+    else:
+        hint = f"none of these fits either: {', '.join(tried)}" if tried else "a smaller tile or fewer outputs a wave would fit"
+    return HfcError("\n".join(lines), hint=hint)
 
 
 def compile_all(jobs: Iterable[Job]) -> list[CodeObject]:
     """Compile many kernels, several at once (HFC_JOBS), in the order given. The first error stops the rest."""
     jobs = list(jobs)
     with ThreadPoolExecutor(max_workers=knob("HFC_JOBS")) as pool:
-        running = [pool.submit(compile_kernel, job.source, job.arch, job.name) for job in jobs]
+        running = [pool.submit(compile_job, job) for job in jobs]
         try:
             return [task.result() for task in running]
         except BaseException:
@@ -105,18 +136,3 @@ def _read_ptx_resources(assembly: str) -> Resources:
         for space in ("shared", "local")
     }
     return Resources(0, 0, 0, sizes["shared"], sizes["local"], 0, 0)
-
-
-def check_limits(name: str, arch: Arch, resources: Resources) -> None:
-    """HfcError naming kernel, arch, limit and figure when a kernel would run slow by accident or not at all."""
-    limits = (
-        ("scratch bytes", resources.scratch_bytes, 0),
-        ("spilled registers", resources.spills, 0),
-        ("LDS bytes of a thread block", resources.lds_bytes, arch.lds_bytes),
-    )
-    for what, figure, limit in limits:
-        if figure > limit:
-            raise HfcError(
-                f"kernel {name} for {arch.name}: {figure} {what}, the limit is {limit}",
-                hint="a smaller tile or fewer outputs a wave would fit",
-            )

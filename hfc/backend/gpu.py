@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 
 from hfc.backend.compile import Job, compile_all
 from hfc.backend.emit import Call, Emitted, make_plan
-from hfc.backend.geometry import geometry
+from hfc.backend.gates import contract_for, skeleton_of
+from hfc.backend.geometry import Geometry, geometry
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
 from hfc.backend.render import render
 from hfc.backend.sample import sample_bound, sample_pointers
+from hfc.backend.spec import Bound
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan, pointer_table
 
@@ -61,8 +64,25 @@ def _launch(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) 
     """A launch of `program`; its kernel is added to the jobs once."""
     shape = geometry(call.bound, settings.arch, program)
     if shape.symbol not in jobs:
-        source = hip_source(call.bound, settings.arch, program, settings.max_rows, settings.context, settings.slots)
-        jobs[shape.symbol] = Job(shape.symbol, source, settings.arch)
+        jobs[shape.symbol] = kernel_job(call.bound, shape, program, settings)
     return Launch(
         shape.symbol, call.pointers, shape.grid, shape.block, shape.lds_bytes, call.text, call.bytes, call.flops
     )
+
+
+def kernel_job(bound: Bound, shape: Geometry, program: str, settings: Settings) -> Job:
+    """The compilation of `bound` cut as `shape`, with the contract of its skeleton."""
+
+    def source(cut: Geometry) -> str:
+        return hip_source(bound, settings.arch, program, settings.max_rows, settings.context, settings.slots, cut)
+
+    def smaller() -> Iterator[tuple[str, str]]:
+        for name in skeleton_of(shape.template)[1].tunables:
+            value = shape.numbers.get(name, 1)
+            if value > 1:
+                cut = replace(shape, numbers={**shape.numbers, name: value // 2})
+                yield f"{name} {value // 2} instead of {value}", source(cut)
+
+    formats = [part.format.name for part in bound.extra.get("parts", ())]
+    contract = contract_for(shape.template, settings.arch, formats, bound.extra.get("k", 0) if formats else 0, shape.numbers.get("uses", ()))
+    return Job(shape.symbol, source(shape), settings.arch, contract, smaller)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hfc.backend.geometry import geometry
+from hfc.backend.geometry import Geometry, geometry
 from hfc.backend.render import render
 from hfc.backend.spec import Arg, Bound
 from hfc.formats import weight_format
@@ -11,9 +11,13 @@ from hfc.target.arch import Arch
 HEADERS = ("types", "wave", "math", "step")
 
 
-def hip_source(bound: Bound, arch: Arch, rows_class: str, max_rows: int, context: int, slots: int) -> str:
-    """The kernel `geometry(…).symbol`: `const int32_t* step`, then the pointers of `bound.args`, in order."""
-    shape = geometry(bound, arch, rows_class)
+def hip_source(
+    bound: Bound, arch: Arch, rows_class: str, max_rows: int, context: int, slots: int, shape: Geometry | None = None
+) -> str:
+    """The kernel `geometry(…).symbol`: `const int32_t* step`, then the pointers of `bound.args`, in order.
+
+    shape: another geometry than the arch's own."""
+    shape = shape or geometry(bound, arch, rows_class)
     return render(
         shape.template,
         **{**bound.extra, **shape.numbers},

@@ -1,0 +1,194 @@
+"""Gates on small assembly texts that break each of them, and on every kernel of the suite for every architecture."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, linear
+
+from hfc.backend import gates
+from hfc.backend.assembly import accesses, loop_lines
+from hfc.backend.compile import Job, Resources, compile_all, compile_job, read_resources
+from hfc.backend.gates import EXCEPTIONS, INSTRUCTIONS, SKELETONS, Contract, broken, contract_for
+from hfc.backend.geometry import ROWS_CLASSES, geometry
+from hfc.backend.gpu import kernel_job
+from hfc.base.diagnostics import HfcError
+from hfc.formats import FORMATS
+from hfc.passes.settings import Settings
+from hfc.target.arch import ALL, FEATURES, find_arch
+
+GPUS = [arch for arch in ALL if arch.kind != "host"]
+KERNELS = Path(gates.__file__).parent / "kernels"
+GOOD = Resources(vgprs=40, agprs=0, sgprs=20, lds_bytes=1024, scratch_bytes=0, spills=0, occupancy=16)
+
+LOOP = """
+kernel:
+	s_load_b64 s[0:1], s[0:1], 0x0
+	{before}
+.LBB0_1:                                ; =>This Inner Loop Header: Depth=1
+	global_load_b128 v[0:3], v[4:5], off
+	{inside}
+	v_fmac_f32_e32 v0, v1, v2
+	s_cbranch_scc1 .LBB0_1
+; %bb.2:
+	{after}
+	global_store_b32 v[4:5], v0, off
+	s_endpgm
+"""
+PTX = """
+$L__BB0_1:
+	ld.global.v4.f32 	{%f1, %f2, %f3, %f4}, [%rd1];
+	@%p2 {inside}
+	@%p1 bra 	$L__BB0_1;
+	ret;
+"""
+
+
+def loop(**parts: str) -> str:
+    return LOOP.format(**{"before": "s_nop 0", "inside": "s_nop 0", "after": "s_nop 0", **parts})
+
+
+def gates_broken(text: str, resources: Resources = GOOD, arch: str = "gfx1100", contract: Contract = gates.UNIVERSAL):
+    return [b.gate for b in broken(text, resources, find_arch(arch), contract)]
+
+
+def settings(arch) -> Settings:
+    return Settings(arch, CONTEXT, SLOTS, MAX_ROWS, MAX_ROWS, "f16", "f16")
+
+
+def suite(bounds, arch) -> list[Job]:
+    """Every kernel that the regions need on `arch`, with its contract."""
+    shapes = [(bound, rows, geometry(bound, arch, rows)) for bound in bounds for rows in ROWS_CLASSES]
+    return list({s.symbol: kernel_job(bound, s, rows, settings(arch)) for bound, rows, s in shapes}.values())
+
+
+@pytest.mark.parametrize(
+    "change, gate",
+    [
+        ({"scratch_bytes": 16}, "scratch"),
+        ({"spills": 3}, "spills"),
+        ({"lds_bytes": 65537}, "lds"),
+        ({"vgprs": 256, "occupancy": 5}, "lanes"),
+    ],
+)
+def test_figures_over_the_limit_break_their_gate(change, gate):
+    contract = contract_for("kernels/map.hip.j2", find_arch("gfx1100"))
+    assert contract.waves == 8
+    assert gates_broken(loop(), contract=contract) == []
+    assert gates_broken(loop(), Resources(**{**vars(GOOD), **change}), contract=contract) == [gate]
+
+
+@pytest.mark.parametrize("inside", ["flat_load_b32 v6, v[4:5]", "flat_store_b32 v[4:5], v6", "flat_load_dword v6, v[4:5]"])
+def test_flat_accesses_break_the_gate_only_in_loops(inside):
+    assert gates_broken(loop(inside=inside)) == ["flat"]
+    assert gates_broken(loop(before=inside, after=inside)) == []
+
+
+@pytest.mark.parametrize(
+    "inside, size",
+    [("global_load_u8 v6, v[4:5], off", 1), ("global_load_ushort v6, v[4:5], off", 2), ("global_load_d16_hi_b16 v6, v[4:5], off", 2)],
+)
+def test_narrow_loads_break_the_gate_only_in_loops(inside, size):
+    assert gates_broken(loop(inside=inside), contract=Contract(narrowest=4)) == ["loads"]
+    assert gates_broken(loop(inside=inside), contract=Contract(narrowest=size)) == []
+    assert gates_broken(loop(before=inside, after=inside), contract=Contract(narrowest=4)) == []
+
+
+@pytest.mark.parametrize("inside, gate", [("ld.f32 %f5, [%rd2];", "flat"), ("ld.global.nc.u8 %rs1, [%rd2];", "loads")])
+def test_ptx_is_read_too(inside, gate):
+    text, contract = PTX.replace("{inside}", inside), Contract(narrowest=4)
+    assert gates_broken(text, arch="sm_90", contract=contract) == [gate]
+    assert gates_broken(PTX.replace("{inside}", "ld.shared.u8 %rs1, [%r2];"), arch="sm_90", contract=contract) == []
+
+
+@pytest.mark.parametrize(
+    "feature, instruction",
+    [
+        ("dot4_i8", "v_dot4_i32_iu8 v0, v1, v2, v3 neg_lo:[1,1,0]"),
+        ("sdot4", "v_dot4c_i32_i8_e32 v0, v1, v2"),
+        ("dot4_i8", "dp4a.s32.s32 %r4, %r1, %r2, %r3;"),
+        ("wmma_f16", "v_wmma_f32_16x16x16_f16 v[0:7], v[8:15], v[16:23], v[0:7]"),
+        ("mfma_f16", "v_mfma_f32_16x16x16f16 a[0:3], v[0:1], v[2:3], a[0:3]"),
+        ("mma_f16", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1, %f2}, {%r1}, {%r2}, {%f1, %f2};"),
+    ],
+)
+def test_a_promised_instruction_must_be_there(feature, instruction):
+    contract = contract_for("kernels/linear.hip.j2", find_arch("gfx1100"), uses=(feature,))
+    assert gates_broken(loop(inside=instruction), contract=contract) == []
+    assert gates_broken(loop(), contract=contract) == ["promises"]
+
+
+def test_a_loop_is_what_a_branch_repeats():
+    numbers = [number for number, _ in loop_lines(loop())]
+    lines = loop().splitlines()
+    assert "global_load_b128" in lines[numbers[0] - 1] and "s_cbranch" in lines[numbers[-1] - 1]
+    assert loop_lines(loop().replace("s_cbranch_scc1 .LBB0_1", "s_cbranch_scc1 .LBB0_9")) == []
+    found = accesses(loop_lines(loop(inside="ds_load_b64 v[0:1], v6")), "amd")
+    assert [(a.space, a.size, a.is_load) for a in found] == [("global", 16, True), ("ds", 8, True)]
+
+
+BYTES = """extern "C" __attribute__((global)) void {name}(const unsigned char* x, float* y, int n) {{
+  float sum = 0.0f;
+  for (int i = 0; i < n; i++) sum += x[i * 3 + __builtin_amdgcn_workitem_id_x()];
+  y[__builtin_amdgcn_workitem_id_x()] = sum;
+}}
+"""
+FLAT = """extern "C" __attribute__((global)) void {name}(float* x, float* y, int n) {{
+  __attribute__((shared)) float all[64];
+  const int lane = __builtin_amdgcn_workitem_id_x();
+  all[lane] = x[lane];
+  float sum = 0.0f;
+  for (int i = 0; i < n; i++) {{
+    float* from = (i & 1) ? all + i % 64 : x + i;
+    sum += *(volatile float*)from;
+  }}
+  y[lane] = sum;
+}}
+"""
+
+
+@pytest.mark.parametrize("arch", ["gfx906", "gfx1030", "gfx1100", "gfx1201"])
+def test_compiled_kernels_break_gates(arch):
+    narrow = Job("bytes", BYTES.format(name="bytes"), find_arch(arch), Contract(narrowest=4))
+    with pytest.raises(HfcError, match=rf"kernel bytes for {arch}: \d+ global_load_u\w+ .*loads of 4 bytes or more"):
+        compile_job(narrow)
+    with pytest.raises(HfcError, match=rf"kernel flat for {arch}: \d+ flat_load_\w+ .*in a loop.*address space"):
+        compile_job(Job("flat", FLAT.format(name="flat"), find_arch(arch)))
+
+
+def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
+    arch, bound = find_arch("gfx1100"), linear(["q4_k", "q4_k"], 512, [64, 64], zipped=True)
+    shape = geometry(bound, arch, "prefill")
+    job = kernel_job(bound, shape, "prefill", settings(arch))
+    used = compile_job(job).resources
+    tight = Job(job.name, job.source, arch, Contract(waves=used.occupancy + 1), job.smaller)
+    with pytest.raises(HfcError) as caught:
+        compile_job(tight)
+    message = str(caught.value)
+    assert f"kernel {shape.symbol} for gfx1100: {used.vgprs} vector registers" in message
+    assert f"the limit is at least {used.occupancy + 1}" in message
+    assert re.search(r"would fit: .*(tile_rows 32 instead of 64|tile_outputs 32 instead of 64)", message), message
+
+
+@pytest.mark.parametrize("arch", GPUS, ids=lambda arch: arch.name)
+def test_the_kernel_suite_keeps_every_gate(arch):
+    for made in compile_all(suite(CASES, arch)):
+        assert read_resources(made.assembly, arch) == made.resources
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_keeps_every_gate(name):
+    bounds = [linear([name], 512, [20]), linear([name, name], 512, [20, 20], zipped=True), linear([name], 512, [20], top=2)]
+    for arch in map(find_arch, ("gfx906", "gfx1030", "gfx1100", "sm_90")):
+        assert compile_all(suite(bounds, arch))
+
+
+def test_the_tables_are_whole():
+    templates = {path.name.split(".")[0] for path in KERNELS.glob("*.hip.j2")} - {"hooks"}
+    assert templates <= SKELETONS.keys(), "declare the limits of a new template in gates.SKELETONS"
+    assert all(row.reason and row.skeleton in SKELETONS and row.gate in ("lanes", "loads") for row in EXCEPTIONS)
+    assert all(skeleton.why for skeleton in SKELETONS.values())
+    probed = {name for name in FEATURES if not name.startswith("wmma_replicated") and name not in ("wmma_split", "graphs")}
+    assert probed <= INSTRUCTIONS.keys()
+    with pytest.raises(AssertionError, match="no instruction is known"):
+        gates_broken(loop(), contract=Contract(promises=("dot9",)))
