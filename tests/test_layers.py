@@ -16,6 +16,7 @@ LAYERS = {
     "base": set(),
     "step": {"base"},
     "sampling": {"base"},
+    "quality": {"base", "step"},
     "formats": LEAF,
     "target": LEAF,
     "ir": LEAF | {"formats"},
@@ -26,7 +27,8 @@ LAYERS = {
     "runtime": LEAF | {"plan", "formats", "target"},
     "compiler": LEAF | FACTS | {"frontend", "passes", "backend"},
     "oracle": LEAF | {"compiler", "ir", "formats"},
-    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle"},
+    "quantize": LEAF | {"formats"},
+    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "quality", "quantize"},
     "__main__": {"cli"},
     "__init__": set(),
 }

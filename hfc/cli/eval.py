@@ -1,0 +1,114 @@
+"""`hfc eval`: what a model, a weight format or a KV format costs in quality, measured on a text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.base.progress import progress_bar
+from hfc.cli.open_model import Choice, OpenModel, open_model
+from hfc.cli.parameters import Device, KvFormat, ModelName, Threads, Weights
+from hfc.cli.table import table
+from hfc.quality import DEFAULT_CHUNK, chunks, evaluate, rows_at_a_time
+
+MARGIN = 4  # characters a token at least, for what need not be read of a long text
+
+
+def command(
+    model: ModelName,
+    against: Annotated[
+        str | None, typer.Option(metavar="REF", help="Reference: another model or format, or logits that --save wrote (.npy).")
+    ] = None,
+    against_device: Annotated[
+        str | None, typer.Option(help="Device of the reference. interpret computes it in float32. [default: --device]")
+    ] = None,
+    against_kv: Annotated[str | None, typer.Option(help="KV format of the reference. [default: --kv]")] = None,
+    text: Annotated[Path | None, typer.Option(help="The text, UTF-8. [default: Python's manual, from its library]")] = None,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of the text.")] = 4096,
+    chunk: Annotated[int, typer.Option(min=2, help="Tokens of each separate piece of text.")] = DEFAULT_CHUNK,
+    save: Annotated[Path | None, typer.Option(help="Write the logits, a .npy for --against.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    kv: KvFormat = None,
+    threads: Threads = None,
+    device: Device = "host",
+    weights: Weights = None,
+) -> None:
+    """Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees."""
+    opened = open_model(model, Choice(device, threads, chunk, kv, weights), with_vocabulary=True)
+    pieces = chunks(read_tokens(opened, text, tokens), chunk)
+    reference = open_reference(model, against, Choice(against_device or device, threads, chunk, against_kv or kv, weights), device, kv)
+    if isinstance(reference, OpenModel) and reference.model.vocab != opened.model.vocab:
+        raise HfcError(
+            f"{against} has a vocabulary of {reference.model.vocab} tokens, {model} of {opened.model.vocab}",
+            hint="compare formats of the same model",
+        )
+    found = measure(opened, reference, pieces, save)
+    found |= {"chunk": chunk, "text": str(text or "pydoc_data.topics"), "text_digest": digest(pieces)}
+    print(json.dumps(found) if as_json else describe(found))
+
+
+def read_tokens(opened: OpenModel, path: Path | None, count: int) -> list[int]:
+    """The first `count` tokens of the text."""
+    try:
+        text = path.read_text(encoding="utf-8") if path else "\n".join(topics[name] for name in sorted(topics))
+    except UnicodeDecodeError as error:
+        raise HfcError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    tokenizer = opened.vocabulary.tokenizer
+    found, part = [], count * MARGIN
+    while len(found) < count:
+        found, whole = tokenizer.encode(text[:part]), part >= len(text)
+        if whole:
+            break
+        part *= 2
+    if len(found) < 2:
+        raise HfcError(f"{path}: the text has {len(found)} tokens, at least 2 are needed")
+    if max(found) >= opened.model.vocab:
+        raise HfcError(f"the text has token {max(found)}; the model's vocabulary has {opened.model.vocab}")
+    return found[:count]
+
+
+def open_reference(model: str, against: str | None, choice: Choice, device: str, kv: str | None) -> OpenModel | np.ndarray | None:
+    """Another KV format or device alone means the same model."""
+    if against and against.endswith(".npy"):
+        try:
+            return np.load(against, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise HfcError(f"{against}: not an .npy file that can be read: {error}") from error
+    if against is None and (choice.device, choice.kv) == (device, kv):
+        return None
+    if choice.device == "interpret":
+        choice = Choice(choice.device, choice.threads, choice.context, None, choice.weights if against is None else None)
+    elif against is not None:
+        choice = Choice(choice.device, choice.threads, choice.context, choice.kv)
+    return open_model(against or model, choice)
+
+
+def measure(opened: OpenModel, reference: OpenModel | np.ndarray | None, pieces: list[np.ndarray], save: Path | None = None) -> dict:
+    """The figures of hfc.quality, with bits per weight where the model has a plan."""
+    shape = (sum(map(len, pieces)), opened.model.vocab)
+    if isinstance(reference, np.ndarray) and (reference.shape != shape or reference.dtype != np.float32):
+        raise HfcError(
+            f"the saved logits are {reference.dtype} {list(reference.shape)}, this text needs float32 {list(shape)}",
+            hint="save them with the same --text, --tokens and --chunk",
+        )
+    other = reference.model if isinstance(reference, OpenModel) else reference
+    assert rows_at_a_time(opened.model) > 0
+    keep = np.lib.format.open_memmap(save, "w+", np.float32, shape) if save else None
+    with progress_bar("evaluating", "tokens") as update:
+        return evaluate(opened.model, pieces, other, update, keep)
+
+
+def digest(pieces: list[np.ndarray]) -> str:
+    """Equal where figures may be compared: the same tokens, cut alike."""
+    return hashlib.sha256(b"|".join(p.tobytes() for p in pieces)).hexdigest()[:16]
+
+
+def describe(found: dict) -> str:
+    return table(("figure", "value"), [(name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in found.items()])
