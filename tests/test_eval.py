@@ -61,7 +61,7 @@ def test_command(hfc, bundle, folder, tmp_path):  # noqa: F811
     assert again["kl_mean"] == 0 and again["perplexity"] == found["perplexity"]
     assert again["text_digest"] == found["text_digest"]
     code, _, err = hfc("eval", folder, "--text", text, "-n", 60, "--against", logits)
-    assert code == 2 and "saved logits are float32 [70, 99]" in err
+    assert code == 2 and "saved logits are float32 [70, 128]" in err
     assert hfc("eval", folder, "--text", logits)[0] == 2  # not UTF-8
     empty = tmp_path / "empty.txt"
     empty.write_text("")

@@ -16,8 +16,9 @@ from hfc.base.progress import progress_bar
 from hfc.cli.open_model import Choice, OpenModel, open_model
 from hfc.cli.parameters import Device, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
-from hfc.quality import DEFAULT_CHUNK, chunks, evaluate, rows_at_a_time
+from hfc.quality import DEFAULT_CHUNK, chunks, evaluate
 
+UNASKED_CONTEXT = 4096  # what a model is compiled for without --ctx, if it has as much
 MARGIN = 4  # characters a token at least, for what need not be read of a long text
 
 
@@ -32,7 +33,9 @@ def command(
     against_kv: Annotated[str | None, typer.Option(help="KV format of the reference. [default: --kv]")] = None,
     text: Annotated[Path | None, typer.Option(help="The text, UTF-8. [default: Python's manual, from its library]")] = None,
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of the text.")] = 4096,
-    chunk: Annotated[int, typer.Option(min=2, help="Tokens of each separate piece of text.")] = DEFAULT_CHUNK,
+    chunk: Annotated[
+        int | None, typer.Option(min=2, help=f"Tokens of each separate piece of text. [default: {DEFAULT_CHUNK} or the context]")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Write the logits, a .npy for --against.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     kv: KvFormat = None,
@@ -41,9 +44,13 @@ def command(
     weights: Weights = None,
 ) -> None:
     """Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees."""
-    opened = open_model(model, Choice(device, threads, chunk, kv, weights), with_vocabulary=True)
+    context = chunk if chunk and chunk > UNASKED_CONTEXT else None
+    opened = open_model(model, Choice(device, threads, context, kv, weights), with_vocabulary=True)
+    chunk = chunk or min(DEFAULT_CHUNK, opened.model.context)
     pieces = chunks(read_tokens(opened, text, tokens), chunk)
-    reference = open_reference(model, against, Choice(against_device or device, threads, chunk, against_kv or kv, weights), device, kv)
+    other = Choice(against_device or device, threads, context, against_kv or kv, weights)
+    reference = open_reference(model, against, other, device, kv)
+    _check_context(opened, reference, chunk)
     if isinstance(reference, OpenModel) and reference.model.vocab != opened.model.vocab:
         raise HfcError(
             f"{against} has a vocabulary of {reference.model.vocab} tokens, {model} of {opened.model.vocab}",
@@ -52,6 +59,13 @@ def command(
     found = measure(opened, reference, pieces, save)
     found |= {"chunk": chunk, "text": str(text or "pydoc_data.topics"), "text_digest": digest(pieces)}
     print(json.dumps(found) if as_json else describe(found))
+
+
+def _check_context(opened: OpenModel, reference: OpenModel | np.ndarray | None, chunk: int) -> None:
+    models = [o.model for o in (opened, reference) if isinstance(o, OpenModel)]
+    context = min(m.context for m in models)
+    if chunk > context:
+        raise HfcError(f"--chunk {chunk}: the model's context holds {context} tokens", hint=f"--chunk {context}")
 
 
 def read_tokens(opened: OpenModel, path: Path | None, count: int) -> list[int]:
@@ -99,7 +113,6 @@ def measure(opened: OpenModel, reference: OpenModel | np.ndarray | None, pieces:
             hint="save them with the same --text, --tokens and --chunk",
         )
     other = reference.model if isinstance(reference, OpenModel) else reference
-    assert rows_at_a_time(opened.model) > 0
     keep = np.lib.format.open_memmap(save, "w+", np.float32, shape) if save else None
     with progress_bar("evaluating", "tokens") as update:
         return evaluate(opened.model, pieces, other, update, keep)
