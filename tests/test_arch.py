@@ -197,6 +197,30 @@ def test_wave_width_and_occupancy_agree_with_the_compiler(arch):
     assert re.search(rf"\.wavefront_size: +{arch.wave}$", compiled.assembly, re.MULTILINE)
 
 
+NVIDIA = """
+extern "C" __attribute__((global)) void probe(const A* a, const B* b, C* c) {
+  const int i = __nvvm_read_ptx_sreg_tid_x();
+  EXPRESSION
+}
+"""
+# clang has no builtin for dp4a, so the probe spells it as kernels must.
+PTX_PROBES = {
+    "packed_f16": ("half2", "half2", "half2", "c[i] = a[i] * b[i] + c[i];", r"fma\.rn\.f16x2"),
+    "dot4_i8": (
+        "int", "int", "int", 'asm("dp4a.s32.s32 %0, %1, %2, %0;" : "+r"(c[i]) : "r"(a[i]), "r"(b[i]));', r"dp4a\.s32\.s32",
+    ),
+}  # fmt: skip
+
+
+def test_ptx_has_what_the_nvidia_row_claims():
+    arch = find_arch("sm_90")
+    for feature, (a, b, c, body, instruction) in PTX_PROBES.items():
+        source = TYPES + f"typedef {a} A; typedef {b} B; typedef {c} C;\n" + NVIDIA.replace("EXPRESSION", body)
+        text = compile_kernel(source, arch, "probe").assembly
+        assert re.search(instruction, text) and ".target sm_90" in text, feature
+    assert PTX_PROBES.keys() <= arch.features
+
+
 def test_find_arch_suggests_the_nearest():
     assert find_arch("gfx1100").wave == 32
     with pytest.raises(HfcError, match="did you mean 'gfx1201'"):

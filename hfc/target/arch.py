@@ -13,12 +13,15 @@ from hfc.base.diagnostics import unknown
 
 @dataclass(frozen=True)
 class Card:
-    """A product. compute_units: CUs (SMs).  bandwidth_gb_s: of the memory, peak.  memory_gb: VRAM, or shared RAM."""
+    """A product. compute_units: CUs (SMs).  bandwidth_gb_s: of the memory, peak.  memory_gb: VRAM, or shared RAM.
+
+    clock_mhz: the highest that the data sheet names (boost)."""
 
     name: str
     compute_units: int
     bandwidth_gb_s: int
     memory_gb: int
+    clock_mhz: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ FEATURES = {
     "wmma_fp8": "the same with fp8",
     "wmma_replicated": "wmma operands are repeated in both halves of the wave",
     "wmma_split": "wmma operands are split over the halves of the wave",
+    "mma_f16": "16x8x16 matrix product of a warp, f16 in, f32 out",
     "mfma_f16": "matrix core product, f16 in, f32 out",
     "mfma_bf16": "the same with bf16 (_1k form)",
     "mfma_i8": "the same with i8, 16 deep",
@@ -106,7 +110,7 @@ def _amd(
     l2_mb: int,
     l3_mb: int,
     features: set[str],
-    *cards: tuple[str, int, int, int],
+    *cards: tuple[str, int, int, int, int],
 ) -> Arch:
     addressable = 512 if vgprs == 512 else 256
     # True16 encodings are newer than the disassemblers of most distributions (LLVM 19), and gain our kernels nothing.
@@ -130,7 +134,7 @@ def _amd(
 
 ALL: tuple[Arch, ...] = (
     # fmt: off
-    # name, wave, vgprs, granule, waves, L2 MB, L3 MB, features, cards (name, CUs, GB/s, GB)
+    # name, wave, vgprs, granule, waves, L2 MB, L3 MB, features, cards (name, CUs, GB/s, GB, MHz)
     _amd(
         "gfx906",
         64,
@@ -140,12 +144,23 @@ ALL: tuple[Arch, ...] = (
         4,
         0,
         _GCN,
-        ("Instinct MI50", 60, 1024, 16),
-        ("Instinct MI60", 64, 1024, 32),
-        ("Radeon VII", 60, 1024, 16),
+        ("Instinct MI50", 60, 1024, 16, 1725),
+        ("Instinct MI60", 64, 1024, 32, 1800),
+        ("Radeon VII", 60, 1024, 16, 1750),
     ),
-    _amd("gfx908", 64, 256, 4, 10, 8, 0, _MI100, ("Instinct MI100", 120, 1229, 32)),
-    _amd("gfx90a", 64, 512, 8, 8, 8, 0, _MI200, ("Instinct MI210", 104, 1638, 64), ("Instinct MI250X", 220, 3277, 128)),
+    _amd("gfx908", 64, 256, 4, 10, 8, 0, _MI100, ("Instinct MI100", 120, 1229, 32, 1502)),
+    _amd(
+        "gfx90a",
+        64,
+        512,
+        8,
+        8,
+        8,
+        0,
+        _MI200,
+        ("Instinct MI210", 104, 1638, 64, 1700),
+        ("Instinct MI250X, one die of two", 110, 1638, 64, 1700),
+    ),
     _amd(
         "gfx942",
         64,
@@ -155,9 +170,9 @@ ALL: tuple[Arch, ...] = (
         32,
         256,
         _MI300,
-        ("Instinct MI300X", 304, 5300, 192),
-        ("Instinct MI325X", 304, 6000, 256),
-        ("Instinct MI300A", 228, 5300, 128),
+        ("Instinct MI300X", 304, 5300, 192, 2100),
+        ("Instinct MI325X", 304, 6000, 256, 2100),
+        ("Instinct MI300A", 228, 5300, 128, 2100),
     ),
     _amd(
         "gfx1010",
@@ -168,12 +183,34 @@ ALL: tuple[Arch, ...] = (
         4,
         0,
         _RDNA1,
-        ("RX 5700 XT", 40, 448, 8),
-        ("RX 5700", 36, 448, 8),
-        ("RX 5600 XT", 36, 288, 6),
+        ("RX 5700 XT", 40, 448, 8, 1905),
+        ("RX 5700", 36, 448, 8, 1725),
+        ("RX 5600 XT", 36, 288, 6, 1560),
     ),
-    _amd("gfx1011", 32, 1024, 8, 20, 4, 0, _RDNA2, ("Radeon Pro V520", 36, 512, 8), ("Radeon Pro 5600M", 40, 394, 8)),
-    _amd("gfx1012", 32, 1024, 8, 20, 2, 0, _RDNA2, ("RX 5500 XT", 22, 224, 8), ("Radeon Pro W5500", 22, 224, 8)),
+    _amd(
+        "gfx1011",
+        32,
+        1024,
+        8,
+        20,
+        4,
+        0,
+        _RDNA2,
+        ("Radeon Pro V520", 36, 512, 8, 1600),
+        ("Radeon Pro 5600M", 40, 394, 8, 1035),
+    ),
+    _amd(
+        "gfx1012",
+        32,
+        1024,
+        8,
+        20,
+        2,
+        0,
+        _RDNA2,
+        ("RX 5500 XT", 22, 224, 8, 1845),
+        ("Radeon Pro W5500", 22, 224, 8, 1900),
+    ),
     _amd(
         "gfx1030",
         32,
@@ -183,11 +220,11 @@ ALL: tuple[Arch, ...] = (
         4,
         128,
         _RDNA2,
-        ("RX 6800", 60, 512, 16),
-        ("RX 6800 XT", 72, 512, 16),
-        ("RX 6900 XT", 80, 512, 16),
-        ("RX 6950 XT", 80, 576, 16),
-        ("Radeon Pro W6800", 60, 512, 32),
+        ("RX 6800", 60, 512, 16, 2105),
+        ("RX 6800 XT", 72, 512, 16, 2250),
+        ("RX 6900 XT", 80, 512, 16, 2250),
+        ("RX 6950 XT", 80, 576, 16, 2310),
+        ("Radeon Pro W6800", 60, 512, 32, 2320),
     ),
     _amd(
         "gfx1031",
@@ -198,9 +235,9 @@ ALL: tuple[Arch, ...] = (
         3,
         96,
         _RDNA2,
-        ("RX 6700 XT", 40, 384, 12),
-        ("RX 6750 XT", 40, 432, 12),
-        ("RX 6700", 36, 320, 10),
+        ("RX 6700 XT", 40, 384, 12, 2581),
+        ("RX 6750 XT", 40, 432, 12, 2600),
+        ("RX 6700", 36, 320, 10, 2450),
     ),
     _amd(
         "gfx1032",
@@ -211,9 +248,9 @@ ALL: tuple[Arch, ...] = (
         2,
         32,
         _RDNA2,
-        ("RX 6600", 28, 224, 8),
-        ("RX 6600 XT", 32, 256, 8),
-        ("RX 6650 XT", 32, 280, 8),
+        ("RX 6600", 28, 224, 8, 2491),
+        ("RX 6600 XT", 32, 256, 8, 2589),
+        ("RX 6650 XT", 32, 280, 8, 2635),
     ),
     _amd(
         "gfx1100",
@@ -224,18 +261,20 @@ ALL: tuple[Arch, ...] = (
         6,
         96,
         _RDNA3,
-        ("RX 7900 XTX", 96, 960, 24),
-        ("RX 7900 XT", 84, 800, 20),
-        ("RX 7900 GRE", 80, 576, 16),
-        ("Radeon Pro W7900", 96, 864, 48),
+        ("RX 7900 XTX", 96, 960, 24, 2500),
+        ("RX 7900 XT", 84, 800, 20, 2400),
+        ("RX 7900 GRE", 80, 576, 16, 2245),
+        ("Radeon Pro W7900", 96, 864, 48, 2495),
     ),
-    _amd("gfx1101", 32, 1536, 24, 16, 4, 64, _RDNA3, ("RX 7800 XT", 60, 624, 16), ("RX 7700 XT", 54, 432, 12)),
-    _amd("gfx1102", 32, 1024, 16, 16, 2, 32, _RDNA3, ("RX 7600", 32, 288, 8), ("RX 7600 XT", 32, 288, 16)),
-    _amd("gfx1103", 32, 1024, 16, 16, 2, 0, _RDNA3, ("Radeon 780M", 12, 120, 16)),
-    _amd("gfx1150", 32, 1024, 16, 16, 2, 0, _RDNA3, ("Radeon 890M", 16, 120, 16)),
-    _amd("gfx1151", 32, 1536, 24, 16, 2, 32, _RDNA3, ("Radeon 8060S", 40, 256, 96)),
-    _amd("gfx1152", 32, 1024, 16, 16, 1, 0, _RDNA3, ("Radeon 860M", 8, 120, 16)),
-    _amd("gfx1200", 32, 1536, 24, 16, 4, 32, _RDNA4, ("RX 9060 XT", 32, 320, 16)),
+    _amd(
+        "gfx1101", 32, 1536, 24, 16, 4, 64, _RDNA3, ("RX 7800 XT", 60, 624, 16, 2430), ("RX 7700 XT", 54, 432, 12, 2544)
+    ),
+    _amd("gfx1102", 32, 1024, 16, 16, 2, 32, _RDNA3, ("RX 7600", 32, 288, 8, 2655), ("RX 7600 XT", 32, 288, 16, 2755)),
+    _amd("gfx1103", 32, 1024, 16, 16, 2, 0, _RDNA3, ("Radeon 780M", 12, 120, 16, 2700)),
+    _amd("gfx1150", 32, 1024, 16, 16, 2, 0, _RDNA3, ("Radeon 890M", 16, 120, 16, 2900)),
+    _amd("gfx1151", 32, 1536, 24, 16, 2, 32, _RDNA3, ("Radeon 8060S", 40, 256, 96, 2900)),
+    _amd("gfx1152", 32, 1024, 16, 16, 1, 0, _RDNA3, ("Radeon 860M", 8, 120, 16, 3000)),
+    _amd("gfx1200", 32, 1536, 24, 16, 4, 32, _RDNA4, ("RX 9060 XT", 32, 320, 16, 3130)),
     _amd(
         "gfx1201",
         32,
@@ -245,9 +284,9 @@ ALL: tuple[Arch, ...] = (
         8,
         64,
         _RDNA4,
-        ("RX 9070 XT", 64, 640, 16),
-        ("RX 9070", 56, 640, 16),
-        ("Radeon AI Pro R9700", 64, 640, 32),
+        ("RX 9070 XT", 64, 640, 16, 2970),
+        ("RX 9070", 56, 640, 16, 2520),
+        ("Radeon AI Pro R9700", 64, 640, 32, 2920),
     ),
     Arch(
         "sm_90",
@@ -261,7 +300,7 @@ ALL: tuple[Arch, ...] = (
         50,
         0,
         frozenset({"packed_f16", "dot4_i8", "graphs"}),
-        (Card("H100 SXM", 132, 3350, 80), Card("H200", 132, 4800, 141)),
+        (Card("H100 SXM", 132, 3350, 80, 1980), Card("H200", 132, 4800, 141, 1980)),
         ("+ptx80",),
     ),
     Arch("host", "host", 1, 0, 0, 1, 0, 0, 0, 0, frozenset()),
