@@ -27,8 +27,7 @@ STEP_ARGUMENT = -1
 def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
     """The plan for one arch, with its code objects and launch tapes by file name."""
     jobs: dict[str, Job] = {}
-    programs = {p: tuple(_launch(call, p, settings, jobs) for call in emitted.calls) for p in PROGRAMS}
-    programs[SAMPLE] = (_launch(_sample_call(emitted), "decode", settings, jobs),)
+    emitted, programs = list_launches(emitted, settings, jobs)
     objects = compile_all(jobs.values())
     arch = settings.arch.name
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
@@ -37,6 +36,15 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
     source = tape_source(plan)
     files |= {f"{arch}/tape-{machine}.so": build_library(source, target) for machine, target in TAPE_TARGETS.items()}
     return plan, files
+
+
+def list_launches(
+    emitted: Emitted, settings: Settings, jobs: dict[str, Job]
+) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
+    """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
+    programs = {p: tuple(_launch(call, p, settings, jobs) for call in emitted.calls) for p in PROGRAMS}
+    programs[SAMPLE] = (_launch(_sample_call(emitted), "decode", settings, jobs),)
+    return emitted, programs
 
 
 def tape_source(plan: Plan) -> str:
