@@ -26,9 +26,12 @@ LAYERS = {
     "backend": LEAF | FACTS | {"passes"},
     "runtime": LEAF | {"plan", "formats", "target"},
     "compiler": LEAF | FACTS | {"frontend", "passes", "backend"},
+    "isa": {"base"},
+    "emulated": LEAF | {"isa", "plan", "runtime", "formats", "target"},
     "oracle": LEAF | {"compiler", "ir", "formats"},
     "quantize": LEAF | {"formats"},
-    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "quality", "quantize"},
+    "selftest": LEAF | FACTS | {"backend", "runtime"},
+    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "quality", "quantize", "selftest"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -36,11 +36,11 @@ def load(
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     kind, which = split_device(device)
     if kind == "null":
-        return NullModel(_plan(bundle, which or next(iter(bundle.plans))))
+        return NullModel(plan_for(bundle, which or next(iter(bundle.plans))))
     if kind == "host":
-        return HostModel(bundle, _plan(bundle, "host"), _checkpoint(bundle, weights), threads, progress)
+        return HostModel(bundle, plan_for(bundle, "host"), _checkpoint(bundle, weights), threads, progress)
     driver = OPENERS[kind](int(which or 0))
-    plan = _plan(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
+    plan = plan_for(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
     source = RandomWeights(plan.context) if random_weights else CheckpointWeights(_checkpoint(bundle, weights), plan.context)
     return GpuModel(bundle, plan, driver, source, progress)
 
@@ -63,7 +63,7 @@ def arch_of_device(device: str) -> str:
     return which or "host"
 
 
-def _plan(bundle: Bundle, arch: str, device: str = "") -> Plan:
+def plan_for(bundle: Bundle, arch: str, device: str = "") -> Plan:
     if arch not in bundle.plans:
         have = ", ".join(bundle.plans)
         raise HfcError(f"{device}the bundle has no plan for {arch}, only for {have}", hint=f"compile it with --arch {arch}")

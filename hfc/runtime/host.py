@@ -29,7 +29,7 @@ class HostModel:
         self.threads = threads or len(os.sched_getaffinity(0))
         self._memory = self._allocate(checkpoint, progress)
         self._step = np.zeros(step_words(plan.max_rows), np.int32)
-        self._library = _open_library(bundle, plan)
+        self._library = open_library(bundle, plan)
         table = pointer_table(plan)
         addresses = (ctypes.c_void_p * len(table))(*(self._address(p) for p in table))
         self._tape = self._library.hfc_create(self.threads, addresses, len(table))
@@ -78,7 +78,7 @@ class HostModel:
         return address(self._memory[pointer])
 
 
-def _open_library(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
+def open_library(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
     """The library must be a file for the loader: it is unpacked into the cache under its hash."""
     data = bundle.files[plan.library]
     digest = Path(plan.library).stem

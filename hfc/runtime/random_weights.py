@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import numpy as np
 
@@ -23,10 +24,10 @@ BLOCKS = 1 << 14  # distinct blocks a format; a weight repeats them
 
 
 class RandomWeights:
-    """A weight source: equal seeds give equal weights. context: tokens of the plan, for its tables."""
+    """A weight source: equal seeds give equal weights, in whatever order. context: tokens of the plan, for its tables."""
 
     def __init__(self, context: int, seed: int = 0):
-        self._context, self._rng = context, np.random.default_rng(seed)
+        self._context, self._seed = context, seed
         self._patterns: dict[str, np.ndarray] = {}
 
     def weight(self, ref: WeightRef) -> np.ndarray:
@@ -47,18 +48,23 @@ class RandomWeights:
         if recipe.op in ELEMENTWISE:
             return ELEMENTWISE[recipe.op](self._computed(recipe.args[0], shape), dict(recipe.params).get("c"))
         deviation = shape[-1] ** -0.5 if len(shape) > 1 else 0.1
-        return (deviation * self._rng.standard_normal(shape)).astype(np.float32)
+        return (deviation * self._rng(str(recipe)).standard_normal(shape)).astype(np.float32)
+
+    def _rng(self, name: str) -> np.random.Generator:
+        """Numbers that depend on the seed and a name, not on what was drawn before."""
+        return np.random.default_rng([self._seed, zlib.crc32(name.encode())])
 
     def _pattern(self, form: BlockFormat, columns: int) -> np.ndarray:
         """Bytes of many blocks whose values have about mean 0 and variance 1 / columns."""
         key = f"{form.name} {columns}"
         if key not in self._patterns:
-            raw = self._rng.integers(0, 256, (BLOCKS, form.block_bytes), np.uint8)
+            rng = self._rng(key)
+            raw = rng.integers(0, 256, (BLOCKS, form.block_bytes), np.uint8)
             floats = [f for f in form.fields if f.dtype in ("f16", "bf16", "f32")]
             if form.quantized:
                 self._settle(form, floats, raw, columns**-0.5)
             else:
-                _put(form, floats[0], raw, columns**-0.5 * self._rng.standard_normal((BLOCKS, 1)))
+                _put(form, floats[0], raw, columns**-0.5 * rng.standard_normal((BLOCKS, 1)))
             self._patterns[key] = raw.reshape(-1)
         return self._patterns[key]
 

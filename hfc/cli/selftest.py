@@ -1,0 +1,96 @@
+"""`hfc selftest`: every kernel of a plan on the device present against the interpreter."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.base.progress import spinner
+from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.parameters import Context, Device, Format, KvFormat, ModelName, Threads, Weights
+from hfc.cli.table import table
+from hfc.compiler import Source, open_source
+from hfc.ir.graph import Graph
+from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
+from hfc.plan import Bundle, Plan
+from hfc.runtime.executor import OPENERS, plan_for, split_device
+from hfc.runtime.launcher import GpuLauncher, HostLauncher, Launcher
+from hfc.runtime.random_weights import RandomWeights
+from hfc.runtime.upload import CheckpointWeights, WeightSource
+from hfc.selftest import Check, check_plan
+from hfc.target.arch import find_arch
+
+SLOTS, CONTEXT = 4, 256  # of a model that is compiled for the test
+
+
+def command(
+    model: ModelName,
+    device: Device = "host",
+    every: Annotated[bool, typer.Option("--all", help="Every launch, not only the first of each kernel.")] = False,
+    weights: Weights = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Draw the weights, as it is done where MODEL has none.")
+    ] = False,
+    format: Format = None,
+    kv: KvFormat = None,
+    ctx: Context = None,
+    threads: Threads = None,
+) -> None:
+    """Compare each kernel with the interpreter, on random inputs. Exit code 1 if one differs. Paste the table into reports."""
+    source = resolve(model)
+    context = ctx or (None if source.kind == "bundle" else CONTEXT)
+    bundle = open_bundle(source, Choice(device, threads, context, kv, weights, SLOTS, format))
+    name, plan, launcher = open_launcher(bundle, device, threads)
+    opened = open_source(weights or bundle.model["weights"], None, matrix_format(plan))
+    drawn = random_weights or opened.checkpoint is None
+    source_of_weights = RandomWeights(plan.context) if drawn else CheckpointWeights(opened.checkpoint, plan.context)
+    checks = run_checks(plan, fused_graph(opened, plan), launcher, source_of_weights, every)
+    print(f"{bundle.model['name']} on {name} ({plan.arch}), {'random' if drawn else 'its own'} weights")
+    print(show(checks))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def open_launcher(bundle: Bundle, device: str, threads: int | None) -> tuple[str, Plan, Launcher]:
+    """The device's name, its plan, and what runs single launches on it."""
+    kind, which = split_device(device)
+    if kind == "null":
+        raise HfcError("device null computes nothing that could be tested", hint="--device host, hip or cuda")
+    if kind == "host":
+        plan = plan_for(bundle, "host")
+        return "the host", plan, HostLauncher(bundle, plan, threads or len(os.sched_getaffinity(0)))
+    driver = OPENERS[kind](int(which or 0))
+    plan = plan_for(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
+    return driver.info.name, plan, GpuLauncher(bundle, plan, driver)
+
+
+def matrix_format(plan: Plan) -> str:
+    """The format that a config without weights was compiled for: the one that most matrices have."""
+    return Counter(w.format for w in plan.weights if len(w.shape) > 1).most_common(1)[0][0]
+
+
+def fused_graph(opened: Source, plan: Plan) -> Graph:
+    """The graph behind the plan, made again."""
+    formats = next((s.formats for s in plan.states if "k" in s.planes), {"k": "f16", "v": "f16"})
+    sizes = (plan.context, plan.slots, plan.max_rows, plan.max_outputs)
+    return run_passes(opened.graph(), Settings(find_arch(plan.arch), *sizes, formats["k"], formats["v"]))
+
+
+def run_checks(plan: Plan, graph: Graph, launcher: Launcher, weights: WeightSource, every: bool) -> list[Check]:
+    with spinner("testing") as say:
+        return list(check_plan(plan, graph, launcher, weights, every, say))
+
+
+def show(checks: list[Check]) -> str:
+    rows = [
+        (c.program, c.kernel, c.launches, f"{c.deviation.error:.1e}", f"{c.deviation.worst:.1e}", f"{c.bound:.0e}", "ok" if c.ok else "WRONG")
+        for c in checks
+    ]  # fmt: skip
+    failed = sum(not c.ok for c in checks)
+    verdict = f"{failed} of {len(checks)} kernels differ from the interpreter" if failed else f"{len(checks)} kernels agree with the interpreter"
+    return f"{table(('program', 'kernel', 'launches', 'error', 'worst', 'bound', ''), rows)}\n{verdict}"

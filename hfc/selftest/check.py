@@ -1,0 +1,78 @@
+"""A plan, its graph and a device that runs single launches -> one row for each kernel of each program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from hfc.base.diagnostics import HfcError
+from hfc.ir.graph import Graph, Op
+from hfc.ir.text import print_op
+from hfc.plan import Plan
+from hfc.runtime.launcher import Launcher
+from hfc.runtime.upload import WeightSource
+from hfc.selftest.compare import BOUNDS, Deviation, compare
+from hfc.selftest.sampling import PROGRAM, check_sampling
+from hfc.selftest.scene import Stage
+from hfc.selftest.steps import steps_of
+
+PROGRAMS = ("decode", "prefill", "step")  # those whose launches are regions of the graph
+
+
+@dataclass(frozen=True)
+class Check:
+    """kernel: symbols of the region's launches.  launches: of this kernel in the program.  bound: of the error."""
+
+    program: str
+    kernel: str
+    launches: int
+    deviation: Deviation
+    bound: float
+    ok: bool
+
+
+def check_plan(
+    plan: Plan, graph: Graph, launcher: Launcher, weights: WeightSource, every: bool, report: Callable[[str], None]
+) -> Iterator[Check]:
+    """graph: what the plan was made from, after the passes.  every: all launches, not only the first of each kernel."""
+    stage = Stage(graph, plan, weights)
+    regions = {print_op(op): op for op in graph.ops if op.kind == "kernel"}
+    for program in plan.programs:
+        if program not in PROGRAMS:
+            continue
+        for kernel, places in places_of(plan, program, regions).items():
+            report(f"{program}: {kernel}")
+            total = Deviation(0.0, 0.0)
+            for region, numbers in places if every else places[:1]:
+                total |= _deviation(stage, plan, program, region, numbers, launcher)
+            stem = places[0][0].attrs["stem"]
+            yield Check(program, kernel, len(places), total, BOUNDS[stem], total.within(stem))
+    if PROGRAM in plan.programs:
+        report(PROGRAM)
+        total = check_sampling(plan, launcher)
+        yield Check(PROGRAM, plan.programs[PROGRAM][0].kernel, 1, total, BOUNDS[PROGRAM], total.within(PROGRAM))
+
+
+def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, list[tuple[Op, list[int]]]]:
+    """Kernel -> the regions it computes, each with the numbers of its launches."""
+    found: dict[str, list[tuple[Op, list[int]]]] = {}
+    for text, launches in groupby(enumerate(plan.programs[program]), key=lambda pair: pair[1].text):
+        if text not in regions:
+            raise HfcError("the bundle was compiled from another graph than this hfc makes of the model", hint="compile it again")
+        pairs = list(launches)
+        kernel = " + ".join(launch.kernel for _, launch in pairs)
+        found.setdefault(kernel, []).append((regions[text], [number for number, _ in pairs]))
+    return found
+
+
+def _deviation(stage: Stage, plan: Plan, program: str, region: Op, numbers: list[int], launcher: Launcher) -> Deviation:
+    total = Deviation(0.0, 0.0)
+    launches = [plan.programs[program][number] for number in numbers]
+    pointers = tuple(dict.fromkeys(p for launch in launches for p in launch.pointers))
+    for seed, step in enumerate(steps_of(program, plan)):
+        scene = stage.scene(region, pointers, step, seed)
+        for number, launch in zip(numbers, launches):
+            launcher.run(program, number, {p: scene.memory[p] for p in launch.pointers}, step)
+        total |= compare(stage, region, scene, stage.interpret(region, scene))
+    return total

@@ -1,0 +1,81 @@
+"""What a launch left behind against what the interpreter computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.formats import KV_FORMATS
+from hfc.ir.graph import Op, Value
+from hfc.ir.interpret import KvCache
+from hfc.plan import StateRef
+from hfc.selftest.scene import Scene, Stage
+
+# Relative L2 that a correct kernel of a stem stays below, whatever instructions it chose, with why it is not float noise.
+BOUNDS = {
+    "linear": 1e-2,  # activations in 8 bits with a scale a block, or products in f16
+    "attend": 2e-3,  # scores or weights of values in f16
+    "delta": 1e-3,  # chunks of products in reduced precision
+    "map": 1e-3,  # keys and values that round the other way
+    "route": 1e-4,
+    "conv": 1e-4,
+    "sample": 0.0,  # tokens: the same or not
+}
+# One wrong element among thousands hides in a norm: no element may be off by more than this many bounds of the typical size.
+WORST = 10
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """error: relative L2.  worst: largest difference over the root mean square of what was expected."""
+
+    error: float
+    worst: float
+
+    def within(self, stem: str) -> bool:
+        return self.error <= BOUNDS[stem] and self.worst <= WORST * BOUNDS[stem]  # false for NaN
+
+    def __or__(self, other: "Deviation") -> "Deviation":
+        """The larger of each; NaN is larger than numbers."""
+        return Deviation(*np.maximum((self.error, self.worst), (other.error, other.worst)).tolist())
+
+
+def deviation(found: np.ndarray, expected: np.ndarray) -> Deviation:
+    """Equal numbers that are no floats count as 0, others as 1. What was never written counts as NaN."""
+    assert found.shape == expected.shape, f"{found.shape} beside {expected.shape}"
+    if not expected.size:
+        return Deviation(0.0, 0.0)
+    if expected.dtype.kind == "i":
+        wrong = float((found != expected).mean())
+        return Deviation(wrong, float(wrong > 0))
+    difference, size = (found - expected).astype(np.float64), float(np.sqrt(np.mean(expected.astype(np.float64) ** 2)))
+    size = size or 1.0
+    return Deviation(float(np.sqrt(np.mean(difference**2))) / size, float(np.abs(difference).max()) / size)
+
+
+def compare(stage: Stage, region: Op, scene: Scene, values: dict[Value, object]) -> Deviation:
+    """All outputs of the region: rows of buffers, and the whole of the states that it carries on."""
+    total = Deviation(0.0, 0.0)
+    for value in region.outputs:
+        state = stage.state_of(value)
+        for found, expected in _state(scene, state, values[value]) if state else [_buffer(scene, value, values[value])]:
+            total |= deviation(found, expected)
+    return total
+
+
+def _buffer(scene: Scene, value: Value, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    raw = scene.memory[f"buffer:{value.name}"]
+    return raw.view(expected.dtype)[: expected.size].reshape(expected.shape), expected
+
+
+def _state(scene: Scene, ref: StateRef, expected: np.ndarray | KvCache) -> list[tuple[np.ndarray, np.ndarray]]:
+    if not isinstance(expected, KvCache):
+        return [(scene.memory[f"state:{ref.name}"].view(np.float32).reshape(expected.shape), expected)]
+    pairs = []
+    for plane, cache in (("k", expected.k), ("v", expected.v)):
+        form = KV_FORMATS[ref.formats[plane]]
+        slots, heads, used, head = cache.shape
+        raw = scene.memory[f"state:{ref.name}.{plane}"].reshape(slots, heads, -1, form.row_bytes(head))
+        pairs.append((np.asarray(form.unpack(np.ascontiguousarray(raw[:, :, :used])), np.float32), cache))
+    return pairs
