@@ -1,4 +1,4 @@
-"""An ALU instruction -> the record that alu.c executes: operands, modifiers, lane moves, and the function of its meaning."""
+"""An ALU instruction -> the record that alu.c executes: operands, modifiers, lane moves, its function."""
 
 from __future__ import annotations
 
@@ -23,11 +23,26 @@ from hfc.isa.machine import (
     Operand,
 )
 from hfc.isa.operands import bit_list, constant, register
-from hfc.isa.tables import Meaning, family
+from hfc.isa.tables import Meaning, family, is_scalar
 from hfc.isa.target import Target
 
-DPP_CONTROLS = {"quad_perm": 0, "row_shl": 1, "row_shr": 2, "row_ror": 3, "row_mirror": 4, "row_half_mirror": 5, "row_bcast": 6, "wave_shl": 8,
-                "wave_rol": 9, "wave_shr": 10, "wave_ror": 11, "row_share": 12, "row_xmask": 13, "dpp8": 14, "row_newbcast": 15}
+DPP_CONTROLS = {
+    "quad_perm": 0,
+    "row_shl": 1,
+    "row_shr": 2,
+    "row_ror": 3,
+    "row_mirror": 4,
+    "row_half_mirror": 5,
+    "row_bcast": 6,
+    "wave_shl": 8,
+    "wave_rol": 9,
+    "wave_shr": 10,
+    "wave_ror": 11,
+    "row_share": 12,
+    "row_xmask": 13,
+    "dpp8": 14,
+    "row_newbcast": 15,
+}
 SDWA = {"BYTE_0": 0, "BYTE_1": 1, "BYTE_2": 2, "BYTE_3": 3, "WORD_0": 4, "WORD_1": 5, "DWORD": 6}
 UNUSED = {"UNUSED_PAD": 0, "UNUSED_SEXT": 1, "UNUSED_PRESERVE": 2}
 VCC, DWORD = 106, 6
@@ -41,7 +56,7 @@ def lower_alu(line: Line, target: Target) -> tuple[Inst, list[Alu]]:
     elif line.base in ("v_swap_b32", "v_swap_b16"):
         a, b = line.operands
         parts = [_vector("v_mov_b" + line.base[-2:], (x, y), {}, target) for x, y in ((a, b), (b, a))]
-    elif line.name.startswith("s_"):
+    elif is_scalar(line.name):
         parts = [_scalar(line.base, line.operands, target)]
     else:
         parts = [_vector(line.base, line.operands, line.modifiers, target, sdwa=line.name.endswith("_sdwa"))]
@@ -83,7 +98,13 @@ def _immediate(token: str) -> int:
 def _vector(name: str, operands: tuple[str, ...], modifiers: dict[str, str], target: Target, sdwa: bool = False) -> Alu:
     clamp = "clamp" in modifiers
     meaning = family(target.family).meaning(name)
-    integer_clamp = clamp and not meaning.mask and meaning.dst_format[0] in "iub" and not _is_packed_float(name) and "mix" not in name
+    integer_clamp = (
+        clamp
+        and not meaning.mask
+        and meaning.dst_format[0] in "iub"
+        and not _is_packed_float(name)
+        and "mix" not in name
+    )
     if integer_clamp:
         meaning = family(target.family).meaning(name, clamp=True)
     alu = _new(meaning)
@@ -116,6 +137,8 @@ def _destinations(alu: Alu, meaning: Meaning, rest: list[str], target: Target) -
     if meaning.dst_bits:
         alu.dst = _written(rest.pop(0), target)
         alu.rows = 2 if meaning.dst_bits == 64 else 1
+        if alu.dst < VGPR:
+            raise Unsupported(f"{meaning.name} writes an SGPR")
     if meaning.carry_out:
         alu.carry_out = _written(rest.pop(0), target)
 
@@ -200,7 +223,9 @@ def _mixed_sources(alu: Alu, indices: list[int]) -> None:
             alu.s[i].flip[0] = 0x80008000 if alu.s[i].flip[0] else 0
 
 
-def _halves(alu: Alu, name: str, meaning: Meaning, operands: tuple[str, ...], modifiers: dict[str, str], target: Target) -> None:
+def _halves(
+    alu: Alu, name: str, meaning: Meaning, operands: tuple[str, ...], modifiers: dict[str, str], target: Target
+) -> None:
     """op_sel of unpacked 16-bit instructions, and what happens to the other half of the destination."""
     plain = not name.startswith(("v_pk_", "v_dot")) and "_mix" not in name
     bits = alu.op_sel if plain and "op_sel" in modifiers else 0

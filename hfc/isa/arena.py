@@ -44,4 +44,7 @@ class Arena:
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         whole = np.frombuffer(self._memory, np.uint8)
         whole[:] = POISON
-        self.regions = [Region(name, base + offset, whole[offset : offset + nbytes], writable) for offset, (name, nbytes, writable) in zip(offsets, wanted)]
+        self.regions = [
+            Region(name, base + offset, whole[offset : offset + nbytes], writable)
+            for offset, (name, nbytes, writable) in zip(offsets, wanted)
+        ]

@@ -14,15 +14,52 @@ from hfc.isa.errors import Unsupported
 
 EM_AMDGPU = 224
 MACHINES = {
-    0x2C: "gfx900", 0x2D: "gfx902", 0x2E: "gfx904", 0x2F: "gfx906", 0x30: "gfx908", 0x31: "gfx909", 0x32: "gfx90c", 0x33: "gfx1010",
-    0x34: "gfx1011", 0x35: "gfx1012", 0x36: "gfx1030", 0x37: "gfx1031", 0x38: "gfx1032", 0x39: "gfx1033", 0x3E: "gfx1034",
-    0x3D: "gfx1035", 0x45: "gfx1036", 0x3F: "gfx90a", 0x40: "gfx940", 0x4B: "gfx941", 0x4C: "gfx942", 0x4F: "gfx950",
-    0x41: "gfx1100", 0x46: "gfx1101", 0x47: "gfx1102", 0x44: "gfx1103", 0x43: "gfx1150", 0x4A: "gfx1151", 0x55: "gfx1152",
-    0x58: "gfx1153", 0x48: "gfx1200", 0x4E: "gfx1201", 0x52: "gfx9-generic", 0x53: "gfx10-1-generic", 0x54: "gfx10-3-generic",
+    0x2C: "gfx900",
+    0x2D: "gfx902",
+    0x2E: "gfx904",
+    0x2F: "gfx906",
+    0x30: "gfx908",
+    0x31: "gfx909",
+    0x32: "gfx90c",
+    0x33: "gfx1010",
+    0x34: "gfx1011",
+    0x35: "gfx1012",
+    0x36: "gfx1030",
+    0x37: "gfx1031",
+    0x38: "gfx1032",
+    0x39: "gfx1033",
+    0x3E: "gfx1034",
+    0x3D: "gfx1035",
+    0x45: "gfx1036",
+    0x3F: "gfx90a",
+    0x40: "gfx940",
+    0x4B: "gfx941",
+    0x4C: "gfx942",
+    0x4F: "gfx950",
+    0x41: "gfx1100",
+    0x46: "gfx1101",
+    0x47: "gfx1102",
+    0x44: "gfx1103",
+    0x43: "gfx1150",
+    0x4A: "gfx1151",
+    0x55: "gfx1152",
+    0x58: "gfx1153",
+    0x48: "gfx1200",
+    0x4E: "gfx1201",
+    0x52: "gfx9-generic",
+    0x53: "gfx10-1-generic",
+    0x54: "gfx10-3-generic",
     0x59: "gfx11-generic",
 }  # EF_AMDGPU_MACH of the ELF header
-USER_SGPRS = (("private_segment_buffer", 4), ("dispatch_ptr", 2), ("queue_ptr", 2), ("kernarg_ptr", 2), ("dispatch_id", 2),
-              ("flat_scratch_init", 2), ("private_segment_size", 1))
+USER_SGPRS = (
+    ("private_segment_buffer", 4),
+    ("dispatch_ptr", 2),
+    ("queue_ptr", 2),
+    ("kernarg_ptr", 2),
+    ("dispatch_id", 2),
+    ("flat_scratch_init", 2),
+    ("private_segment_size", 1),
+)
 PT_LOAD, PT_NOTE, SHT_RELA, SYMBOL_TABLES, NT_AMDGPU_METADATA = 1, 4, 4, (2, 11), 32
 
 
@@ -67,9 +104,18 @@ class CodeObject:
 
     def __post_init__(self) -> None:
         if self.data[:4] == b"__CL":
-            raise Unsupported(f"{self.name}: an offload bundle, not a code object", hint="compile with --no-gpu-bundle-output")
-        if len(self.data) < 64 or self.data[:4] != b"\x7fELF" or struct.unpack_from("<H", self.data, 18)[0] != EM_AMDGPU:
-            raise Unsupported(f"{self.name}: not an AMDGPU code object", hint="it must be an ELF file that clang linked for amdgcn-amd-amdhsa")
+            raise Unsupported(
+                f"{self.name}: an offload bundle, not a code object", hint="compile with --no-gpu-bundle-output"
+            )
+        if (
+            len(self.data) < 64
+            or self.data[:4] != b"\x7fELF"
+            or struct.unpack_from("<H", self.data, 18)[0] != EM_AMDGPU
+        ):
+            raise Unsupported(
+                f"{self.name}: not an AMDGPU code object",
+                hint="it must be an ELF file that clang linked for amdgcn-amd-amdhsa",
+            )
 
     @cached_property
     def arch(self) -> str:
@@ -139,12 +185,27 @@ class CodeObject:
 
     def _kernel(self, record: dict) -> Kernel:
         address = self.symbols[record[".symbol"]][0]
-        at = next(offset + address - start for start, offset, size, _ in self.segments if start <= address < start + size)
+        at = next(
+            offset + address - start for start, offset, size, _ in self.segments if start <= address < start + size
+        )
         lds, scratch, arguments = struct.unpack_from("<III", self.data, at)
         entry = struct.unpack_from("<q", self.data, at + 16)[0]
         rsrc3, rsrc1, rsrc2, properties, preload = struct.unpack_from("<IIIHH", self.data, at + 44)
-        return Kernel(record[".name"], address, address + entry, lds, scratch, arguments, rsrc1, rsrc2, rsrc3, properties, preload,
-                      tuple(record.get(".args", [])), record)
+        return Kernel(
+            record[".name"],
+            address,
+            address + entry,
+            lds,
+            scratch,
+            arguments,
+            rsrc1,
+            rsrc2,
+            rsrc3,
+            properties,
+            preload,
+            tuple(record.get(".args", [])),
+            record,
+        )
 
     @cached_property
     def _program_headers(self) -> list[tuple]:
@@ -161,7 +222,18 @@ class CodeObject:
         return [struct.unpack_from("<IIQQQQIIQQ", self.data, start + i * size) for i in range(count)]
 
 
-_NUMBERS = {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}
+_NUMBERS = {
+    0xCA: ">f",
+    0xCB: ">d",
+    0xCC: ">B",
+    0xCD: ">H",
+    0xCE: ">I",
+    0xCF: ">Q",
+    0xD0: ">b",
+    0xD1: ">h",
+    0xD2: ">i",
+    0xD3: ">q",
+}
 _LENGTHS = {0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC4: 1, 0xC5: 2, 0xC6: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 

@@ -11,15 +11,42 @@ from hfc.isa.operands import code
 from hfc.isa.target import Target
 
 NOTHING = re.compile(  # waits, hints and caches: no effect in a machine without time
-    r"s_nop|s_wait|s_clause|s_delay_alu|s_sendmsg(halt)?$|s_setprio|s_sleep|s_(set_)?inst_prefetch|s_prefetch|s_ttrace|s_icache|s_dcache|"
-    r"s_gl1_inv|s_barrier_signal$|s_barrier_leave|buffer_(gl[01]_|wb|inv)|global_(inv|wb|wbinv)$|s_sethalt|s_singleuse|s_version|"
-    r"s_incperflevel|s_decperflevel|v_nop|s_alloc_vgpr|s_setkill|s_set_gpr_idx_off$|s_sleep_var|ds_nop|exp$|s_code_end")
-REFUSED = re.compile(r"s_(store|scratch|atomic|buffer_(store|atomic)|dcache_discard|barrier_signal_isfirst|barrier_init|barrier_join|get_barrier|"
-                     r"cbranch_[gij]|set_gpr_idx_(idx|mode)|movrel|subvector)")
-BRANCHES = {"s_branch": 0, "s_cbranch_scc0": 1, "s_cbranch_scc1": 2, "s_cbranch_vccz": 3, "s_cbranch_vccnz": 4, "s_cbranch_execz": 5,
-            "s_cbranch_execnz": 6}
-LOAD_BYTES = {"u8": 1, "i8": 1, "u16": 2, "i16": 2, "b32": 4, "dword": 4, "b64": 8, "dwordx2": 8, "b96": 12, "dwordx3": 12, "b128": 16,
-              "dwordx4": 16, "b256": 32, "dwordx8": 32, "b512": 64, "dwordx16": 64}
+    r"s_nop|s_wait|s_clause|s_delay_alu|s_sendmsg(halt)?$|s_setprio|s_sleep|s_(set_)?inst_prefetch|s_prefetch|s_ttrace|"
+    r"s_icache|s_dcache|s_gl1_inv|s_barrier_signal$|s_barrier_leave|buffer_(gl[01]_|wb|inv)|global_(inv|wb|wbinv)$|"
+    r"s_sethalt|s_singleuse|s_version|s_incperflevel|s_decperflevel|v_nop|s_alloc_vgpr|s_setkill|s_set_gpr_idx_off$|"
+    r"s_sleep_var|ds_nop|exp$|s_code_end"
+)
+REFUSED = re.compile(
+    r"s_(store|scratch|atomic|buffer_(store|atomic)|dcache_discard|barrier_signal_isfirst|barrier_init|barrier_join|"
+    r"get_barrier|cbranch_[gij]|set_gpr_idx_(idx|mode)|movrel|subvector)"
+)
+BRANCHES = {
+    "s_branch": 0,
+    "s_cbranch_scc0": 1,
+    "s_cbranch_scc1": 2,
+    "s_cbranch_vccz": 3,
+    "s_cbranch_vccnz": 4,
+    "s_cbranch_execz": 5,
+    "s_cbranch_execnz": 6,
+}
+LOAD_BYTES = {
+    "u8": 1,
+    "i8": 1,
+    "u16": 2,
+    "i16": 2,
+    "b32": 4,
+    "dword": 4,
+    "b64": 8,
+    "dwordx2": 8,
+    "b96": 12,
+    "dwordx3": 12,
+    "b128": 16,
+    "dwordx4": 16,
+    "b256": 32,
+    "dwordx8": 32,
+    "b512": 64,
+    "dwordx16": 64,
+}
 APERTURES = {"src_shared_base": SHARED_HI, "src_private_base": PRIVATE_HI}
 MODE, SHADER_CYCLES = 1, 29  # what K_GETREG reads
 

@@ -12,7 +12,9 @@ INEXACT_POWER = "2.0 ** n overflows for |n| > 127 although the product is finite
 ROUND_EVEN = "x + 0.5 rounds for |x| just below 0.5 and above 2^23; hardware rounds to even exactly"
 NOT_PRINTED = "an instruction of older parts that the three manuals no longer print"
 FREXP = "0 and denormals: the biased exponent alone is not the exponent of a fraction in [0.5, 1)"
-LANE_CARRY = "the manual writes VCC as a whole and leaves D0 undefined; it is this lane's bit, and D0 = S0 unless scaled"
+LANE_CARRY = (
+    "the manual writes VCC as a whole and leaves D0 undefined; it is this lane's bit, and D0 = S0 unless scaled"
+)
 TOWARD_ZERO = "the manual sets ROUND_MODE; a conversion of its own vectorises"
 
 
@@ -54,48 +56,96 @@ def _div_fmas(f: str, middle: int, scale: int) -> str:
 
 
 def _multiply_add(f: str) -> list[Correction]:
-    return [Correction(name, text, NOT_PRINTED) for name, text in (
-        (f"v_mad_{f}", f"D0.{f} = S0.{f} * S1.{f} + S2.{f}"), (f"v_mac_{f}", f"D0.{f} = S0.{f} * S1.{f} + D0.{f}"),
-        (f"v_madak_{f}", f"D0.{f} = S0.{f} * S1.{f} + SIMM32.{f}"), (f"v_madmk_{f}", f"D0.{f} = S0.{f} * SIMM32.{f} + S1.{f}"))]
+    return [
+        Correction(name, text, NOT_PRINTED)
+        for name, text in (
+            (f"v_mad_{f}", f"D0.{f} = S0.{f} * S1.{f} + S2.{f}"),
+            (f"v_mac_{f}", f"D0.{f} = S0.{f} * S1.{f} + D0.{f}"),
+            (f"v_madak_{f}", f"D0.{f} = S0.{f} * S1.{f} + SIMM32.{f}"),
+            (f"v_madmk_{f}", f"D0.{f} = S0.{f} * SIMM32.{f} + S1.{f}"),
+        )
+    ]
 
 
 def _frexp(f: str, d: str) -> Correction:
     return Correction(f"v_frexp_exp_{d}_{f}", f"D0.{d} = frexp_exponent(S0.{f})", FREXP)
 
 
-CORRECTIONS: dict[str, Correction] = {c.name: c for c in (
-    Correction("v_div_scale_f32", _div_scale("f32", 96, 64, 23), LANE_CARRY),
-    Correction("v_div_scale_f64", _div_scale("f64", 768, 128, 53), LANE_CARRY),
-    Correction("v_div_fmas_f32", _div_fmas("f32", 127, 64), "2 ** 32 does not undo the scaling of div_scale by 2 ** 64, up or down"),
-    Correction("v_div_fmas_f64", _div_fmas("f64", 1023, 128), "2 ** 64 does not undo the scaling of div_scale by 2 ** 128, up or down"),
-    Correction("v_ldexp_f16", "D0.f16 = ldexp(S0.f16, 32'I(S1.i16))", INEXACT_POWER),
-    Correction("v_ldexp_f32", "D0.f32 = ldexp(S0.f32, S1.i32)", INEXACT_POWER),
-    Correction("v_ldexp_f64", "D0.f64 = ldexp(S0.f64, S1.i32)", INEXACT_POWER),
-    *(Correction(f"{p}_rndne_{f}", f"D0.{f} = rint(S0.{f})", ROUND_EVEN) for p in "vs" for f in ("f16", "f32", "f64")),
-    *(Correction(n, "D0.b32 = { f32_to_f16_rtz(S1.f32), f32_to_f16_rtz(S0.f32) }", TOWARD_ZERO)
-      for n in ("v_cvt_pkrtz_f16_f32", "v_cvt_pk_rtz_f16_f32", "s_cvt_pk_rtz_f16_f32")),
-    _frexp("f16", "i16"), _frexp("f32", "i32"), _frexp("f64", "i32"),
-    Correction("v_cvt_off_f32_i4", "D0.f32 = i32_to_f32(32'I(S0.i4)) * 0.0625F", "the manual gives a table by name only"),
-    Correction("v_cvt_i16_f32", "D0.i16 = i32_to_i16(f32_to_i32(S0.f32))", "only named by v_cvt_pk_i16_f32"),
-    Correction("v_cvt_u16_f32", "D0.u16 = u32_to_u16(f32_to_u32(S0.f32))", "only named by v_cvt_pk_u16_f32"),
-    Correction("v_fmac_dx9_zero_f32", "if ((S0.f32 == 0) || (S1.f32 == 0)) then D0.f32 = D0.f32 else D0.f32 = fma(S0.f32, S1.f32, D0.f32) endif",
-               "the manual reads S2, which this encoding does not have"),
-    Correction("v_pk_mov_b32", "D0.b64 = { OPSEL[1] ? S1.u64[63 : 32] : S1.u64[31 : 0], OPSEL[0] ? S0.u64[63 : 32] : S0.u64[31 : 0] }",
-               "the manual indexes bits with run-time bounds"),
-    Correction("v_cvt_f32_bf16", "D0.f32 = bf16_to_f32(S0.bf16)", "one conversion for all parts"),
-    *_multiply_add("f16"), *_multiply_add("f32"),
-    *(Correction(n, "D0.b32 = S0.b32", "registers of the matrix unit are registers here")
-      for n in ("v_accvgpr_write_b32", "v_accvgpr_read_b32", "v_accvgpr_mov_b32", "v_accvgpr_write", "v_accvgpr_read", "v_accvgpr_mov")),
-    *(Correction(n, t, NOT_PRINTED) for n, t in (
-        ("v_exp_legacy_f32", "D0.f32 = pow(2.0F, S0.f32)"), ("v_log_legacy_f32", "D0.f32 = log2(S0.f32)"),
-        ("v_mul_lo_i32", "D0.i32 = S0.i32 * S1.i32"))),
-)}
+CORRECTIONS: dict[str, Correction] = {
+    c.name: c
+    for c in (
+        Correction("v_div_scale_f32", _div_scale("f32", 96, 64, 23), LANE_CARRY),
+        Correction("v_div_scale_f64", _div_scale("f64", 768, 128, 53), LANE_CARRY),
+        Correction(
+            "v_div_fmas_f32",
+            _div_fmas("f32", 127, 64),
+            "2 ** 32 does not undo the scaling of div_scale by 2 ** 64, up or down",
+        ),
+        Correction(
+            "v_div_fmas_f64",
+            _div_fmas("f64", 1023, 128),
+            "2 ** 64 does not undo the scaling of div_scale by 2 ** 128, up or down",
+        ),
+        Correction("v_ldexp_f16", "D0.f16 = ldexp(S0.f16, 32'I(S1.i16))", INEXACT_POWER),
+        Correction("v_ldexp_f32", "D0.f32 = ldexp(S0.f32, S1.i32)", INEXACT_POWER),
+        Correction("v_ldexp_f64", "D0.f64 = ldexp(S0.f64, S1.i32)", INEXACT_POWER),
+        *(
+            Correction(f"{p}_rndne_{f}", f"D0.{f} = rint(S0.{f})", ROUND_EVEN)
+            for p in "vs"
+            for f in ("f16", "f32", "f64")
+        ),
+        *(
+            Correction(n, "D0.b32 = { f32_to_f16_rtz(S1.f32), f32_to_f16_rtz(S0.f32) }", TOWARD_ZERO)
+            for n in ("v_cvt_pkrtz_f16_f32", "v_cvt_pk_rtz_f16_f32", "s_cvt_pk_rtz_f16_f32")
+        ),
+        _frexp("f16", "i16"),
+        _frexp("f32", "i32"),
+        _frexp("f64", "i32"),
+        Correction(
+            "v_cvt_off_f32_i4", "D0.f32 = i32_to_f32(32'I(S0.i4)) * 0.0625F", "the manual gives a table by name only"
+        ),
+        Correction("v_cvt_i16_f32", "D0.i16 = i32_to_i16(f32_to_i32(S0.f32))", "only named by v_cvt_pk_i16_f32"),
+        Correction("v_cvt_u16_f32", "D0.u16 = u32_to_u16(f32_to_u32(S0.f32))", "only named by v_cvt_pk_u16_f32"),
+        Correction(
+            "v_fmac_dx9_zero_f32",
+            "if ((S0.f32 == 0) || (S1.f32 == 0)) then D0.f32 = D0.f32 else D0.f32 = fma(S0.f32, S1.f32, D0.f32) endif",
+            "the manual reads S2, which this encoding does not have",
+        ),
+        Correction(
+            "v_pk_mov_b32",
+            "D0.b64 = { OPSEL[1] ? S1.u64[63 : 32] : S1.u64[31 : 0], OPSEL[0] ? S0.u64[63 : 32] : S0.u64[31 : 0] }",
+            "the manual indexes bits with run-time bounds",
+        ),
+        Correction("v_cvt_f32_bf16", "D0.f32 = bf16_to_f32(S0.bf16)", "one conversion for all parts"),
+        *_multiply_add("f16"),
+        *_multiply_add("f32"),
+        *(
+            Correction(n, "D0.b32 = S0.b32", "registers of the matrix unit are registers here")
+            for n in (
+                "v_accvgpr_write_b32",
+                "v_accvgpr_read_b32",
+                "v_accvgpr_mov_b32",
+                "v_accvgpr_write",
+                "v_accvgpr_read",
+                "v_accvgpr_mov",
+            )
+        ),
+        *(
+            Correction(n, t, NOT_PRINTED)
+            for n, t in (
+                ("v_exp_legacy_f32", "D0.f32 = pow(2.0F, S0.f32)"),
+                ("v_log_legacy_f32", "D0.f32 = log2(S0.f32)"),
+                ("v_mul_lo_i32", "D0.i32 = S0.i32 * S1.i32"),
+            )
+        ),
+    )
+}
 
 REASON_CLAMP = "the manual describes integer clamp in prose"
 
 
 def clamped(name: str) -> str | None:
-    """Pseudocode of an integer instruction with the clamp modifier: it saturates instead of wrapping. None if not known."""
+    """Pseudocode of an integer instruction with clamp: it saturates instead of wrapping. None if not known."""
     if match := re.fullmatch(r"v_(add|sub|subrev)_(?:nc_|co_)?([iu])(16|32)", name):
         a, b = ("S1", "S0") if match[1] == "subrev" else ("S0", "S1")
         t, op = match[2] + match[3], "+" if match[1] == "add" else "-"

@@ -43,7 +43,7 @@ class Value:
 
 
 FLOAT_CONSTANTS = {
-    "NAN": Value("__builtin_nan(\"\")", "f", 64),
+    "NAN": Value('__builtin_nan("")', "f", 64),
     "INF": Value("__builtin_inf()", "f", 64),
     "UNDERFLOW_F32": Value("0.0f", "f", 32),  # |quotient| < 2^-150 rounds to 0 in the only mode kernels use
     "OVERFLOW_F32": Value("__builtin_inff()", "f", 32),
@@ -67,7 +67,12 @@ def parse_type(text: str) -> tuple[str, int]:
 
 def integer(number: int, kind: str, bits: int) -> Value:
     suffix = "u" if kind == "u" else ""
-    return Value(f"{number}{suffix}{'ll' if bits > 32 else ''}" if number <= 0x7FFFFFFF or bits > 32 else f"{number}u", kind, bits, True)
+    return Value(
+        f"{number}{suffix}{'ll' if bits > 32 else ''}" if number <= 0x7FFFFFFF or bits > 32 else f"{number}u",
+        kind,
+        bits,
+        True,
+    )
 
 
 def raw(value: Value, bits: int) -> Value:
@@ -84,7 +89,9 @@ def raw(value: Value, bits: int) -> Value:
 def convert(value: Value, kind: str, bits: int) -> Value:
     """The same number in another type (the same bits, where a float becomes an integer)."""
     if kind == value.kind and bits == value.bits:
-        return value if kind != "f" or value.code.startswith("((f") else replace(value, code=f"((f{bits})({value.code}))")
+        return (
+            value if kind != "f" or value.code.startswith("((f") else replace(value, code=f"((f{bits})({value.code}))")
+        )
     if kind == "f":
         return Value(f"((f{bits})({value.code}))", "f", bits, sign=value.sign)
     if value.kind == "f":
@@ -112,7 +119,11 @@ def reinterpret(value: Value, type_: str) -> Value:
         if value.kind == "i" and value.bits <= bits or bits == value.bits == wide or bits > value.bits:
             return Value(f"((i{wide})({value.code}))", "i", bits)
         shift = wide - bits
-        code = f"((i{wide})({raw(value, wide).code}))" if not shift else f"((i{wide})((u{wide}){raw(value, wide).code} << {shift}) >> {shift})"
+        code = (
+            f"((i{wide})({raw(value, wide).code}))"
+            if not shift
+            else f"((i{wide})((u{wide}){raw(value, wide).code} << {shift}) >> {shift})"
+        )
         return Value(code, "i", bits)
     if value.kind == "i" and value.bits < bits:
         return Value(f"((u{wide})({value.code}))", kind, bits)

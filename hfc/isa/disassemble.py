@@ -42,8 +42,10 @@ def llvm_tool(name: str) -> str:
     for candidate in (f"{name}-{LLVM}", f"/usr/lib/llvm-{LLVM}/bin/{name}", name):
         if found := shutil.which(candidate):
             return found
-    raise HfcError(f"{name} is not installed; the emulator decodes code objects with it",
-                   hint=f"Debian and Ubuntu: apt install llvm-{LLVM} (looked for {name}-{LLVM}, then {name})")
+    raise HfcError(
+        f"{name} is not installed; the emulator decodes code objects with it",
+        hint=f"Debian and Ubuntu: apt install llvm-{LLVM} (looked for {name}-{LLVM}, then {name})",
+    )
 
 
 @cache
@@ -80,11 +82,13 @@ def _objdump(data: bytes) -> bytes:
 def _line(found: re.Match, source: str) -> Line:
     text = f"{found[1]} {found[2] or ''}".strip()
     operands, modifiers = ((), {}) if "::" in text else split_operands(found[2] or "")
-    return Line(int(found[3], 16), found[1], operands, modifiers, tuple(int(w, 16) for w in found[4].split()), text, source)
+    return Line(
+        int(found[3], 16), found[1], operands, modifiers, tuple(int(w, 16) for w in found[4].split()), text, source
+    )
 
 
 def split_operands(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """"v0, -v1, s2 clamp op_sel:[1,0]" -> (("v0", "-v1", "s2"), {"clamp": "", "op_sel": "[1,0]"})."""
+    """ "v0, -v1, s2 clamp op_sel:[1,0]" -> (("v0", "-v1", "s2"), {"clamp": "", "op_sel": "[1,0]"})."""
     operands, modifiers = [], {}
     for part in _split(text, ","):
         for i, token in enumerate(_split(part, " ")):

@@ -1,4 +1,4 @@
-"""Expressions of AMD's pseudocode -> typed C expressions (ctype.Value), and what they show that an instruction reads."""
+"""Expressions of AMD's pseudocode -> typed C expressions (ctype.Value), and what an instruction reads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ from hfc.isa.ctype import FLOAT_CONSTANTS, Untranslatable, Value, convert, integ
 from hfc.isa.functions import call_builtin
 
 SOURCES = ("S0", "S1", "S2")
-STATE = {"SCC": Value("e->scc", "u", 1), "M0": Value("e->m0", "u", 32), "SIMM16": Value("(u32)e->simm", "u", 32),
-         "SIMM32": Value("(u32)e->simm", "u", 32), "OPSEL": Value("e->op_sel", "u", 32), "OPSEL_HI": Value("e->op_sel_hi", "u", 32),
-         "NEG": Value("e->neg", "u", 32), "EXEC": Value("e->exec", "u", 64), "EXEC_LO": Value("(u32)e->exec", "u", 32),
-         "VCC": Value("e->vcc", "u", 64), "laneId": Value("(u32)l", "u", 32), "PI": Value("3.14159265358979323846", "f", 64)}
+STATE = {
+    "SCC": Value("e->scc", "u", 1),
+    "M0": Value("e->m0", "u", 32),
+    "SIMM16": Value("(u32)e->simm", "u", 32),
+    "SIMM32": Value("(u32)e->simm", "u", 32),
+    "OPSEL": Value("e->op_sel", "u", 32),
+    "OPSEL_HI": Value("e->op_sel_hi", "u", 32),
+    "NEG": Value("e->neg", "u", 32),
+    "EXEC": Value("e->exec", "u", 64),
+    "EXEC_LO": Value("(u32)e->exec", "u", 32),
+    "VCC": Value("e->vcc", "u", 64),
+    "laneId": Value("(u32)l", "u", 32),
+    "PI": Value("3.14159265358979323846", "f", 64),
+}
 LANE_MASKS = {"VCC": "carry", "D0": "mask", "D1": "carry", "EXEC": "exec"}
 IGNORED = ("TRAPSTS", "WAVE_STATUS")
 
@@ -36,7 +46,8 @@ class Variable:
 
 @dataclass
 class Expressions:
-    """Reads expressions; pcode.Translator adds statements, and calls of lambdas and instructions, whose bodies are statements. `lookup` gives the pseudocode of a called instruction."""
+    """Reads expressions; pcode.Translator adds statements, and calls of lambdas and instructions, whose bodies are
+    statements. `lookup` gives the pseudocode of a called instruction."""
 
     name: str
     lookup: Callable[[str], str]
@@ -61,9 +72,13 @@ class Expressions:
 
     def get_number(self, token: Token) -> Value:
         if "." in token:
-            return Value(token.rstrip("F") + ("f" if token.endswith("F") else ""), "f", 32 if token.endswith("F") else 64)
+            return Value(
+                token.rstrip("F") + ("f" if token.endswith("F") else ""), "f", 32 if token.endswith("F") else 64
+            )
         digits = re.sub(r"[ULF]+$", "", token) if not token.startswith("0x") else re.sub(r"[UL]+$", "", token)
-        return integer(int(digits, 0), "u" if "U" in token else "i", 64 if "LL" in token or int(digits, 0) > 0xFFFFFFFF else 32)
+        return integer(
+            int(digits, 0), "u" if "U" in token else "i", 64 if "LL" in token or int(digits, 0) > 0xFFFFFFFF else 32
+        )
 
     def get_sized(self, token: Token) -> Value:
         bits, text = token.split("'")
@@ -72,7 +87,10 @@ class Expressions:
             return convert(Value(text, "f", 64), "f", int(bits))
         if int(bits) > 64:
             raise Untranslatable(f"{self.name}: numbers of {bits} bits")
-        return replace(integer(int(text, 0), "u" if token.endswith("U") or "0x" in token else "i", 64 if int(bits) > 32 else 32), bits=int(bits))
+        return replace(
+            integer(int(text, 0), "u" if token.endswith("U") or "0x" in token else "i", 64 if int(bits) > 32 else 32),
+            bits=int(bits),
+        )
 
     def get_name(self, token: Token) -> Value:
         name = str(token)
@@ -194,7 +212,9 @@ class Expressions:
         value = self.read(base)
         if value.kind != "f" or float(value.code.rstrip("f")) != 2.0:
             raise Untranslatable(f"{self.name}: a power of something else than 2")
-        return call_builtin(self.name, "ldexp", [replace(value, code=value.code.replace("2.0", "1.0")), self.read(exponent)])
+        return call_builtin(
+            self.name, "ldexp", [replace(value, code=value.code.replace("2.0", "1.0")), self.read(exponent)]
+        )
 
     def get_unary(self, operator: Token, operand: Tree) -> Value:
         value = self.read(operand)
@@ -203,7 +223,9 @@ class Expressions:
             return replace(value, sign=int(zero))
         if operator == "-":
             kind = "i" if value.kind == "u" and value.is_literal else value.kind
-            return replace(convert(value, kind, value.bits if value.kind == "f" else max(32, value.bits)), sign=-int(zero)).map("(-{})")
+            return replace(
+                convert(value, kind, value.bits if value.kind == "f" else max(32, value.bits)), sign=-int(zero)
+            ).map("(-{})")
         if operator == "!":
             return Value(f"(!{value.truth()})", "u", 1)
         bits = max(value.bits, 1)
@@ -226,17 +248,26 @@ class Expressions:
             return convert(Value(f"({a.code} {operator} {b.code})", "f", bits), "f", bits)
         bits = max(32, a.bits, b.bits)
         bits = 128 if bits > 64 else 64 if bits > 32 else 32
-        kind = "u" if any(v.kind != "i" and v.bits >= min(bits, 32) or v.kind != "i" and not v.is_literal for v in (a, b)) else "i"
+        kind = (
+            "u"
+            if any(v.kind != "i" and v.bits >= min(bits, 32) or v.kind != "i" and not v.is_literal for v in (a, b))
+            else "i"
+        )
         if bits == 64 and any(v.kind == "i" and v.bits == 64 for v in (a, b)):
             kind = "i" if not any(v.kind == "u" and v.bits == 64 for v in (a, b)) else "u"
-        a, b = convert(raw(a, a.bits) if a.kind == "f" else a, kind, bits), convert(raw(b, b.bits) if b.kind == "f" else b, kind, bits)
+        a, b = (
+            convert(raw(a, a.bits) if a.kind == "f" else a, kind, bits),
+            convert(raw(b, b.bits) if b.kind == "f" else b, kind, bits),
+        )
         return Value(f"({a.code} {operator} {b.code})", kind, bits)
 
     def _compare(self, operator: str, a: Value, b: Value) -> Value:
         if b.kind == "denorm":
             return Value(f"is_denormal_f{a.bits}({a.code})", "u", 1)
         if b.sign and b.kind == "f" and operator == "==":
-            return Value(f"({a.code} == 0 && {'!' if b.sign > 0 else ''}__builtin_signbit({a.code}))", "u", 1)  # +0 and -0 differ
+            return Value(
+                f"({a.code} == 0 && {'!' if b.sign > 0 else ''}__builtin_signbit({a.code}))", "u", 1
+            )  # +0 and -0 differ
         if "f" in (a.kind, b.kind):
             bits = max(a.bits, b.bits)
             a, b = (convert(v, "f", bits) for v in (a, b))
@@ -251,7 +282,7 @@ class Expressions:
     # -- places
 
     def _path(self, tree: Tree) -> tuple[str, list[tuple]]:
-        """The name at the root of S0.u32[4 : 0] and the steps from it: (member, type), (element, i), (range, hi, lo)."""
+        """The root of S0.u32[4 : 0] and the steps from it: (member, type), (element, i), (range, hi, lo)."""
         if tree.data == "name":
             return str(tree.children[0]), []
         if tree.data not in ("member", "element", "range", "width"):

@@ -8,7 +8,6 @@ Arrays are passed as pointers: copied in, and back after the run unless they are
 from __future__ import annotations
 
 import ctypes
-import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.isa.arena import Arena, Region
+from hfc.isa.arguments import argument_arena, dynamic_lds_start, fill_arguments
 from hfc.isa.code_object import CodeObject, Kernel
-from hfc.isa.machine import PRIVATE_HI, SCRATCH_RSRC_HI, SHARED_HI, STATUS, Inst, Machine, Range, Start, Wave, core
+from hfc.isa.machine import SCRATCH_RSRC_HI, STATUS, Inst, Machine, Range, Start, Wave, core
 from hfc.isa.program import Program, load_code_object, load_program
 from hfc.isa.report import fault
 from hfc.isa.result import Count, Result
@@ -27,7 +27,6 @@ from hfc.isa.target import target_of
 
 POISON = 0x7FBADBAD  # a NaN as f32 and as f16: what registers and LDS hold before a kernel writes them
 LINE_BYTES = 128
-PACKET_BYTES = 64
 UNKNOWN_STACK_BYTES = 16384  # scratch per work-item where the compiler could not know the depth of calls
 SGPR_CODES = 512
 
@@ -36,8 +35,9 @@ SGPR_CODES = 512
 class Options:
     """How a run goes.
 
-    quantum: 0: each wave runs to its next barrier; n: waves take turns of n instructions.  reverse: waves last to first.
-    concurrent: all thread blocks are resident at once.  limit: instructions of one wave before it counts as an endless loop.
+    quantum: 0: each wave runs to its next barrier; n: waves take turns of n instructions.
+    reverse: waves last to first.  concurrent: all thread blocks are resident at once.
+    limit: instructions of one wave before it counts as an endless loop.
     poison: registers and LDS start as NaN patterns.  blocks: run only these, to sample a large grid.
     """
 
@@ -52,11 +52,25 @@ class Options:
     blocks: Sequence[tuple[int, int, int]] | None = None
 
 
-SCHEDULES = (Options(), Options(reverse=True), Options(quantum=3, reverse=True))  # a missing barrier differs between them
+DEFAULT = Options()
+SCHEDULES = (
+    DEFAULT,
+    Options(reverse=True),
+    Options(quantum=3, reverse=True),
+)  # a missing barrier differs between them
 
 
-def run_kernel(data: bytes, name: str, grid, block, arguments: Sequence[Any], shared: int = 0, options: Options = Options(), label: str = "code object",
-               **changes) -> Result:
+def run_kernel(
+    data: bytes,
+    name: str,
+    grid,
+    block,
+    arguments: Sequence[Any],
+    shared: int = 0,
+    options: Options = DEFAULT,
+    label: str = "code object",
+    **changes,
+) -> Result:
     """`data`: the code object. grid counts thread blocks. shared: dynamic LDS bytes. changes: fields of Options."""
     options = Options(**{**options.__dict__, **changes})
     arrays = _unique([a for a in arguments if isinstance(a, np.ndarray) and a.ndim])
@@ -65,15 +79,23 @@ def run_kernel(data: bytes, name: str, grid, block, arguments: Sequence[Any], sh
     for array, region in zip(arrays, arena.regions):
         region.view[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     passed = [by_id.get(id(a), a) for a in arguments]
-    result = launch(data, name, grid, block, passed, shared, options, label)
+    result = launch_kernel(data, name, grid, block, passed, shared, options, label)
     for array, region in zip(arrays, arena.regions):
         if region.writable:
             array[...] = region.view.view(array.dtype).reshape(array.shape)
     return result
 
 
-def launch(data: bytes, name: str, grid, block, arguments: Sequence[Any], shared: int = 0, options: Options = Options(),
-           label: str = "code object") -> Result:
+def launch_kernel(
+    data: bytes,
+    name: str,
+    grid,
+    block,
+    arguments: Sequence[Any],
+    shared: int = 0,
+    options: Options = DEFAULT,
+    label: str = "code object",
+) -> Result:
     """As run_kernel, on Regions of an arena, which are used in place: a kernel may touch those and nothing else."""
     code_object = load_code_object(data, label)
     if name not in code_object.kernels:
@@ -101,53 +123,16 @@ class _Run:
         most = kernel.metadata.get(".max_flat_workgroup_size", 1024)
         if self.threads > most:
             raise HfcError(f"{kernel.name}: {self.threads} work-items in a thread block, compiled for at most {most}")
-        self.dynamic_lds = (kernel.lds_bytes + 15) // 16 * 16
-        self.lds_bytes = kernel.lds_bytes if not shared else self.dynamic_lds + shared
+        self.lds_bytes = kernel.lds_bytes if not shared else dynamic_lds_start(kernel) + shared
         self.scratch_bytes = kernel.scratch_bytes + (UNKNOWN_STACK_BYTES if kernel.dynamic_stack else 0)
-        self.shared = shared
         self.regions = _unique([a for a in arguments if isinstance(a, Region)])
-        self.own = Arena([("arguments", max(kernel.argument_bytes, 16) + 256, False), ("dispatch packet", PACKET_BYTES, False)])
-        self.block_packet(arguments)
-
-    def block_packet(self, arguments: list) -> None:
-        """Fill the argument block and the dispatch packet (HSA's kernel dispatch packet)."""
-        block, packet = self.own.regions
-        data = self._argument_bytes(arguments)
-        block.view[: len(data)] = np.frombuffer(data, np.uint8)
-        sizes = (self.grid[d] * self.block[d] for d in range(3))
-        fields = struct.pack("<HHHHHHIIIIIQQQQ", 0, 3, *self.block, 0, *sizes, self.kernel.scratch_bytes, self.kernel.lds_bytes + self.shared,
-                             self.program.base + self.kernel.descriptor, block.address, 0, 0)
-        packet.view[:] = np.frombuffer(fields, np.uint8)
-
-    def _argument_bytes(self, arguments: list) -> bytes:
-        kernel, (gx, gy, gz), (bx, by, bz) = self.kernel, self.grid, self.block
-        explicit = [a for a in kernel.arguments if not a[".value_kind"].startswith("hidden_")]
-        if len(explicit) != len(arguments):
-            raise HfcError(f"{kernel.name} takes {len(explicit)} arguments ({', '.join(a['.value_kind'] for a in explicit)}), got {len(arguments)}")
-        hidden = {"hidden_block_count_x": gx, "hidden_block_count_y": gy, "hidden_block_count_z": gz, "hidden_group_size_x": bx,
-                  "hidden_group_size_y": by, "hidden_group_size_z": bz, "hidden_grid_dims": 3 if gz * bz > 1 else 2 if gy * by > 1 else 1,
-                  "hidden_dynamic_lds_size": self.shared, "hidden_private_base": PRIVATE_HI, "hidden_shared_base": SHARED_HI}
-        data, given = bytearray(kernel.argument_bytes), iter(arguments)
-        for argument in kernel.arguments:
-            offset, size, kind = argument[".offset"], argument[".size"], argument[".value_kind"]
-            if kind.startswith("hidden_"):
-                value = int(hidden.get(kind, 0)).to_bytes(size, "little")
-            elif kind == "dynamic_shared_pointer":
-                next(given)
-                value = struct.pack("<I", self.dynamic_lds)
-            elif kind == "global_buffer":
-                pointer = next(given)
-                value = struct.pack("<Q", pointer.address if isinstance(pointer, Region) else int(pointer or 0))
-            else:
-                value = _scalar_bytes(next(given), size, kernel.name)
-            data[offset : offset + size] = value
-        return bytes(data)
+        self.own = argument_arena(kernel)
+        fill_arguments(self.own, kernel, program.base, grid, block, arguments, shared)
 
     def go(self) -> Result:
         options, wave = self.options, self.target.wave
         self.waves_per_block = -(-self.threads // wave)
-        order = list(options.blocks) if options.blocks is not None else [(x, y, z) for z in range(self.grid[2]) for y in range(self.grid[1])
-                                                                        for x in range(self.grid[0])]
+        order = list(options.blocks if options.blocks is not None else _all_blocks(self.grid))
         resident = len(order) if options.concurrent else 1
         state = self._allocate(resident)
         if options.profile:
@@ -168,8 +153,13 @@ class _Run:
 
     def _registers(self) -> dict:
         metadata = self.kernel.metadata
-        return {"vgpr": metadata.get(".vgpr_count"), "sgpr": metadata.get(".sgpr_count"), "lds": self.lds_bytes, "scratch": self.scratch_bytes,
-                "spills": metadata.get(".vgpr_spill_count", 0)}
+        return {
+            "vgpr": metadata.get(".vgpr_count"),
+            "sgpr": metadata.get(".sgpr_count"),
+            "lds": self.lds_bytes,
+            "scratch": self.scratch_bytes,
+            "spills": metadata.get(".vgpr_spill_count", 0),
+        }
 
     def _allocate(self, resident: int) -> _State:
         waves, wave = self.waves_per_block * resident, self.target.wave
@@ -185,26 +175,57 @@ class _Run:
         for i in range(waves):
             arrays = (sgprs[i], vgprs[i], agprs[i], lds[i // self.waves_per_block], scratch[i])
             records[i] = Wave(*(a.ctypes.data for a in arrays))
-        start = Start(template.ctypes.data, entry, self.waves_per_block, self.threads, (ctypes.c_uint32 * 3)(*self.block), used,
-                      POISON if self.options.poison else 0, user, self.kernel.rsrc2, self._mode(), self.lds_bytes + 16,
-                      self.scratch_bytes * wave, int(self.target.packed_ids), int(self.target.ttmp_ids), int(self.target.flat_scratch), int(has_agprs))
+        start = Start(
+            template.ctypes.data,
+            entry,
+            self.waves_per_block,
+            self.threads,
+            (ctypes.c_uint32 * 3)(*self.block),
+            used,
+            POISON if self.options.poison else 0,
+            user,
+            self.kernel.rsrc2,
+            self._mode(),
+            self.lds_bytes + 16,
+            self.scratch_bytes * wave,
+            int(self.target.packed_ids),
+            int(self.target.ttmp_ids),
+            int(self.target.flat_scratch),
+            int(has_agprs),
+        )
         machine, ranges = self._machine()
-        return _State(machine, records, start, (ctypes.c_uint32 * resident)(), (ctypes.c_uint32 * resident)(),
-                      (sgprs, vgprs, agprs, lds, scratch, template, ranges))
+        return _State(
+            machine,
+            records,
+            start,
+            (ctypes.c_uint32 * resident)(),
+            (ctypes.c_uint32 * resident)(),
+            (sgprs, vgprs, agprs, lds, scratch, template, ranges),
+        )
 
     def _mode(self) -> int:
         """MODE: rounding and denormals, DX10_CLAMP, IEEE (RDNA4 has neither of the two)."""
         rsrc1 = self.kernel.rsrc1
-        return rsrc1 >> 12 & 0xFF | (rsrc1 >> 21 & 1) << 8 | (0 if self.target.family == "rdna4" else (rsrc1 >> 23 & 1) << 9)
+        return (
+            rsrc1 >> 12 & 0xFF
+            | (rsrc1 >> 21 & 1) << 8
+            | (0 if self.target.family == "rdna4" else (rsrc1 >> 23 & 1) << 9)
+        )
 
     def _first_sgprs(self) -> tuple[np.ndarray, int, int]:
         """(initial SGPRs, how many are user SGPRs, entry address)."""
         kernel, (arguments, packet) = self.kernel, self.own.regions
         template = np.full(SGPR_CODES, POISON if self.options.poison else 0, np.uint32)
         template[106:] = 0
-        values = {"private_segment_buffer": [0, SCRATCH_RSRC_HI, 0xFFFFFFFF, 0], "dispatch_ptr": _words(packet.address), "queue_ptr": [0, 0],
-                  "kernarg_ptr": _words(arguments.address), "dispatch_id": [0, 0], "flat_scratch_init": [0, 0],
-                  "private_segment_size": [self.scratch_bytes]}
+        values = {
+            "private_segment_buffer": [0, SCRATCH_RSRC_HI, 0xFFFFFFFF, 0],
+            "dispatch_ptr": _words(packet.address),
+            "queue_ptr": [0, 0],
+            "kernarg_ptr": _words(arguments.address),
+            "dispatch_id": [0, 0],
+            "flat_scratch_init": [0, 0],
+            "private_segment_size": [self.scratch_bytes],
+        }
         user = [word for name in kernel.user_sgprs for word in values[name]]
         entry = self.program.base + kernel.entry
         preloaded = kernel.preload & 0x7F
@@ -224,18 +245,46 @@ class _Run:
         for i, region in enumerate(regions):
             ranges[i] = Range(region.address, region.address + region.nbytes, int(region.writable), 0)
         ranges[len(regions)] = Range(program.base, program.base + program.code_object.memory_bytes, 1, 0)
-        return Machine(prog=ctypes.addressof(program.records), base=program.base + program.first, n=program.count, ranges=ctypes.addressof(ranges),
-                       nranges=len(ranges), ws=self.target.wave, lds_size=self.lds_bytes, scratch_stride=self.scratch_bytes, m0=self.target.m0,
-                       check=int(options.check), profile=int(options.profile), line=LINE_BYTES, strict_wmma=int(options.strict_wmma),
-                       limit=options.limit), ranges
+        return Machine(
+            prog=ctypes.addressof(program.records),
+            base=program.base + program.first,
+            n=program.count,
+            ranges=ctypes.addressof(ranges),
+            nranges=len(ranges),
+            ws=self.target.wave,
+            lds_size=self.lds_bytes,
+            scratch_stride=self.scratch_bytes,
+            m0=self.target.m0,
+            check=int(options.check),
+            profile=int(options.profile),
+            line=LINE_BYTES,
+            strict_wmma=int(options.strict_wmma),
+            limit=options.limit,
+        ), ranges
 
     def _run_blocks(self, state: _State, blocks: Sequence[tuple[int, int, int]]) -> None:
         vm, options, count = core(), self.options, self.waves_per_block * len(blocks)
         for slot, block in enumerate(blocks):
             first = ctypes.byref(state.waves, slot * self.waves_per_block * ctypes.sizeof(Wave))
-            vm.vm_start(ctypes.byref(state.machine), first, ctypes.byref(state.start), (ctypes.c_uint32 * 3)(*block), slot, state.alive, state.arrived)
+            vm.vm_start(
+                ctypes.byref(state.machine),
+                first,
+                ctypes.byref(state.start),
+                (ctypes.c_uint32 * 3)(*block),
+                slot,
+                state.alive,
+                state.arrived,
+            )
         while True:
-            status = vm.vm_sched(ctypes.byref(state.machine), state.waves, count, options.quantum, int(options.reverse), state.alive, state.arrived)
+            status = vm.vm_sched(
+                ctypes.byref(state.machine),
+                state.waves,
+                count,
+                options.quantum,
+                int(options.reverse),
+                state.alive,
+                state.arrived,
+            )
             if status == STATUS["ST_END"]:
                 return
             wave = state.waves[state.machine.wave]
@@ -249,7 +298,9 @@ class _Run:
             record: Inst = program.records[i]
             address = program.first + 4 * i
             if record.count and address in program.lines:
-                found.append(Count(address, program.lines[address].text, record.count, record.lanes, record.bytes, record.lines))
+                found.append(
+                    Count(address, program.lines[address].text, record.count, record.lanes, record.bytes, record.lines)
+                )
         return found
 
 
@@ -265,6 +316,10 @@ class _State:
     keep: tuple
 
 
+def _all_blocks(grid) -> list[tuple[int, int, int]]:
+    return [(x, y, z) for z in range(grid[2]) for y in range(grid[1]) for x in range(grid[0])]
+
+
 def _unique(items: list) -> list:
     return list({id(item): item for item in items}.values())
 
@@ -276,17 +331,3 @@ def _words(address: int) -> list[int]:
 def _triple(size) -> tuple[int, int, int]:
     sizes = (size,) if isinstance(size, (int, np.integer)) else tuple(size)
     return tuple(int(n) for n in sizes + (1,) * (3 - len(sizes)))
-
-
-def _scalar_bytes(value: Any, size: int, kernel: str) -> bytes:
-    if isinstance(value, (bytes, bytearray)):
-        data = bytes(value)
-    elif isinstance(value, (np.ndarray, np.generic)):
-        data = value.tobytes()
-    elif isinstance(value, float):
-        data = struct.pack({2: "<e", 4: "<f", 8: "<d"}[size], value)
-    else:
-        data = int(value).to_bytes(size, "little", signed=int(value) < 0)
-    if len(data) != size:
-        raise HfcError(f"{kernel}: an argument of {len(data)} bytes for a parameter of {size}")
-    return data

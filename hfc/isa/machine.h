@@ -5,8 +5,27 @@
 #endif
 
 enum Kind {
-  K_NONE, K_ALU, K_NOP, K_END, K_BARRIER, K_BRANCH, K_GETPC, K_SETPC, K_SWAPPC, K_CALL, K_SMEM, K_VMEM, K_DS, K_MATRIX,
-  K_LANE, K_SETREG, K_GETREG, K_TRAP, K_TIME, K_APERTURE, K_CVT8
+  K_NONE,
+  K_ALU,
+  K_NOP,
+  K_END,
+  K_BARRIER,
+  K_BRANCH,
+  K_GETPC,
+  K_SETPC,
+  K_SWAPPC,
+  K_CALL,
+  K_SMEM,
+  K_VMEM,
+  K_DS,
+  K_MATRIX,
+  K_LANE,
+  K_SETREG,
+  K_GETREG,
+  K_TRAP,
+  K_TIME,
+  K_APERTURE,
+  K_CVT8
 };
 enum Status { ST_BUDGET, ST_BARRIER, ST_END, ST_NEED, ST_FAULT, ST_TRAP, ST_DEADLOCK };
 enum Fault { F_NONE, F_GLOBAL, F_LDS, F_SCRATCH, F_PC, F_READONLY, F_WMMA_REPL, F_ILLEGAL };
@@ -24,8 +43,8 @@ typedef struct {
 
 enum Half { WHOLE, LOW_HALF, HIGH_HALF };
 typedef struct Alu {
-  void (*fn)(u32 *, const u32 *, const u32 *, const u32 *, const u32 *, Env *);
-  struct Alu *next; /* the second half of a dual-issue pair */
+  void (*fn)(u32*, const u32*, const u32*, const u32*, const u32*, Env*);
+  struct Alu* next; /* the second half of a dual-issue pair */
   u64 dpp8;
   Operand s[3];
   i32 dst, carry_in, carry_out, simm; /* -1: none */
@@ -35,7 +54,7 @@ typedef struct Alu {
 } Alu;
 
 typedef struct Inst {
-  Alu *alu;
+  Alu* alu;
   i64 imm;
   u64 count, lanes, bytes, lines; /* profile: executions, active lanes, bytes moved, cache lines / LDS passes */
   i32 p[20];
@@ -44,7 +63,10 @@ typedef struct Inst {
   u32 pad;
 } Inst;
 
-typedef struct { u64 lo, hi; u32 writable, pad; } Range;
+typedef struct {
+  u64 lo, hi;
+  u32 writable, pad;
+} Range;
 
 typedef struct {
   u32 *s, *v, *a;
@@ -55,28 +77,34 @@ typedef struct {
 } Wave;
 
 typedef struct {
-  Inst *prog; u64 base, n;
-  Range *ranges; u32 nranges, last;
+  Inst* prog;
+  u64 base, n;
+  Range* ranges;
+  u32 nranges, last;
   u32 ws, lds_size, scratch_stride, m0;
   u32 check, profile, line, strict_wmma;
   u64 fault_addr, fault_pc, limit, unaligned;
   u32 fault, fault_lane, fault_bytes, wave;
 } VM;
 
-static inline u64 exec_of(VM *m, Wave *w) { return m->ws == 64 ? w->s[EXEC] | (u64)w->s[EXEC + 1] << 32 : w->s[EXEC]; }
-static inline void set_mask(VM *m, Wave *w, i32 reg, u64 mask) {
+static inline u64 exec_of(VM* m, Wave* w) { return m->ws == 64 ? w->s[EXEC] | (u64)w->s[EXEC + 1] << 32 : w->s[EXEC]; }
+static inline void set_mask(VM* m, Wave* w, i32 reg, u64 mask) {
   w->s[reg] = (u32)mask;
   if (m->ws == 64) w->s[reg + 1] = (u32)(mask >> 32);
 }
-static inline u64 mask_of(VM *m, Wave *w, i32 reg) { return m->ws == 64 ? w->s[reg] | (u64)w->s[reg + 1] << 32 : w->s[reg]; }
-static inline u32 *reg(VM *m, Wave *w, i32 r) { return r >= AGPR ? w->a + (u64)(r - AGPR) * m->ws : w->v + (u64)(r - VGPR) * m->ws; }
-static inline u32 sval(Wave *w, Inst *I, i32 c) { return c >= LITERAL ? (u32)I->lit[c - LITERAL] : w->s[c]; }
-static inline u32 lval(VM *m, Wave *w, Inst *I, i32 c, u32 lane) {
+static inline u64 mask_of(VM* m, Wave* w, i32 reg) {
+  return m->ws == 64 ? w->s[reg] | (u64)w->s[reg + 1] << 32 : w->s[reg];
+}
+static inline u32* reg(VM* m, Wave* w, i32 r) {
+  return r >= AGPR ? w->a + (u64)(r - AGPR) * m->ws : w->v + (u64)(r - VGPR) * m->ws;
+}
+static inline u32 sval(Wave* w, Inst* I, i32 c) { return c >= LITERAL ? (u32)I->lit[c - LITERAL] : w->s[c]; }
+static inline u32 lval(VM* m, Wave* w, Inst* I, i32 c, u32 lane) {
   return c >= LITERAL ? (u32)I->lit[c - LITERAL] : c >= VGPR ? reg(m, w, c)[lane] : w->s[c];
 }
-static inline u64 s64(Wave *w, i32 r) { return w->s[r] | (u64)w->s[r + 1] << 32; }
+static inline u64 s64(Wave* w, i32 r) { return w->s[r] | (u64)w->s[r + 1] << 32; }
 
-static inline int fault(VM *m, u32 kind, u64 addr, u32 lane, u32 bytes) {
+static inline int fault(VM* m, u32 kind, u64 addr, u32 lane, u32 bytes) {
   m->fault = kind;
   m->fault_addr = addr;
   m->fault_lane = lane;

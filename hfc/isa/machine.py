@@ -14,24 +14,70 @@ HERE = Path(__file__).parent
 
 
 class Operand(Structure):
-    _fields_ = [("reg", c_int32), ("value", c_uint32 * 2), ("keep", c_uint32 * 2), ("flip", c_uint32 * 2), ("rows", c_uint8),
-                ("shape", c_uint8), ("select", c_uint8), ("extend", c_uint8), ("low", c_uint8), ("high", c_uint8), ("pad", c_uint8 * 2)]
+    _fields_ = [
+        ("reg", c_int32),
+        ("value", c_uint32 * 2),
+        ("keep", c_uint32 * 2),
+        ("flip", c_uint32 * 2),
+        ("rows", c_uint8),
+        ("shape", c_uint8),
+        ("select", c_uint8),
+        ("extend", c_uint8),
+        ("low", c_uint8),
+        ("high", c_uint8),
+        ("pad", c_uint8 * 2),
+    ]
 
 
 class Alu(Structure):
     pass
 
 
-Alu._fields_ = [("fn", c_void_p), ("next", POINTER(Alu)), ("dpp8", c_uint64), ("s", Operand * 3),
-                *((n, c_int32) for n in ("dst", "carry_in", "carry_out", "simm")), *((n, c_uint32) for n in ("op_sel", "op_sel_hi", "neg")),
-                *((n, c_uint8) for n in ("scalar", "rows", "half", "reads_old", "mask", "exec_out", "clamp", "omod", "out_type",
-                                         "sdwa_select", "sdwa_unused", "dpp")),
-                *((n, c_int32) for n in ("dpp_control", "dpp_argument", "row_mask", "bank_mask", "bound_control", "fetch_inactive"))]
+Alu._fields_ = [
+    ("fn", c_void_p),
+    ("next", POINTER(Alu)),
+    ("dpp8", c_uint64),
+    ("s", Operand * 3),
+    *((n, c_int32) for n in ("dst", "carry_in", "carry_out", "simm")),
+    *((n, c_uint32) for n in ("op_sel", "op_sel_hi", "neg")),
+    *(
+        (n, c_uint8)
+        for n in (
+            "scalar",
+            "rows",
+            "half",
+            "reads_old",
+            "mask",
+            "exec_out",
+            "clamp",
+            "omod",
+            "out_type",
+            "sdwa_select",
+            "sdwa_unused",
+            "dpp",
+        )
+    ),
+    *(
+        (n, c_int32)
+        for n in ("dpp_control", "dpp_argument", "row_mask", "bank_mask", "bound_control", "fetch_inactive")
+    ),
+]
 
 
 class Inst(Structure):
-    _fields_ = [("alu", POINTER(Alu)), ("imm", c_int64), ("count", c_uint64), ("lanes", c_uint64), ("bytes", c_uint64), ("lines", c_uint64),
-                ("p", c_int32 * 20), ("lit", c_int32 * 4), ("kind", c_uint16), ("size", c_uint16), ("pad", c_uint32)]
+    _fields_ = [
+        ("alu", POINTER(Alu)),
+        ("imm", c_int64),
+        ("count", c_uint64),
+        ("lanes", c_uint64),
+        ("bytes", c_uint64),
+        ("lines", c_uint64),
+        ("p", c_int32 * 20),
+        ("lit", c_int32 * 4),
+        ("kind", c_uint16),
+        ("size", c_uint16),
+        ("pad", c_uint32),
+    ]
 
 
 class Range(Structure):
@@ -39,21 +85,36 @@ class Range(Structure):
 
 
 class Wave(Structure):
-    _fields_ = [*((n, c_uint64) for n in ("s", "v", "a", "lds", "scratch", "pc", "icount")),
-                *((n, c_uint32) for n in ("state", "mode", "group", "id", "index", "pad"))]
+    _fields_ = [
+        *((n, c_uint64) for n in ("s", "v", "a", "lds", "scratch", "pc", "icount")),
+        *((n, c_uint32) for n in ("state", "mode", "group", "id", "index", "pad")),
+    ]
 
 
 class Machine(Structure):
-    _fields_ = [("prog", c_void_p), ("base", c_uint64), ("n", c_uint64), ("ranges", c_void_p), ("nranges", c_uint32), ("last", c_uint32),
-                *((n, c_uint32) for n in ("ws", "lds_size", "scratch_stride", "m0", "check", "profile", "line", "strict_wmma")),
-                *((n, c_uint64) for n in ("fault_addr", "fault_pc", "limit", "unaligned")),
-                *((n, c_uint32) for n in ("fault", "fault_lane", "fault_bytes", "wave"))]
+    _fields_ = [
+        ("prog", c_void_p),
+        ("base", c_uint64),
+        ("n", c_uint64),
+        ("ranges", c_void_p),
+        ("nranges", c_uint32),
+        ("last", c_uint32),
+        *((n, c_uint32) for n in ("ws", "lds_size", "scratch_stride", "m0", "check", "profile", "line", "strict_wmma")),
+        *((n, c_uint64) for n in ("fault_addr", "fault_pc", "limit", "unaligned")),
+        *((n, c_uint32) for n in ("fault", "fault_lane", "fault_bytes", "wave")),
+    ]
 
 
 class Start(Structure):
-    _fields_ = [("sgprs", c_void_p), ("entry", c_uint64), *((n, c_uint32) for n in ("waves", "threads")), ("block", c_uint32 * 3),
-                *((n, c_uint32) for n in ("used_vgprs", "poison", "user_sgprs", "rsrc2", "mode", "lds_bytes", "scratch_bytes")),
-                *((n, c_uint8) for n in ("packed_ids", "ttmp_ids", "flat_scratch", "has_agprs")), ("pad", c_uint32)]
+    _fields_ = [
+        ("sgprs", c_void_p),
+        ("entry", c_uint64),
+        *((n, c_uint32) for n in ("waves", "threads")),
+        ("block", c_uint32 * 3),
+        *((n, c_uint32) for n in ("used_vgprs", "poison", "user_sgprs", "rsrc2", "mode", "lds_bytes", "scratch_bytes")),
+        *((n, c_uint8) for n in ("packed_ids", "ttmp_ids", "flat_scratch", "has_agprs")),
+        ("pad", c_uint32),
+    ]
 
 
 def _enum(name: str) -> dict[str, int]:
@@ -66,7 +127,11 @@ KIND = _enum("Kind")
 STATUS = _enum("Status")
 SHAPE_MODIFY, SHAPE_HIGH_HALF, SHAPE_HALVES, SHAPE_ROWS, SHAPE_SDWA = 1, 2, 4, 8, 16
 WHOLE, LOW_HALF, HIGH_HALF = range(3)
-SHARED_HI, PRIVATE_HI, SCRATCH_RSRC_HI = 0x10000, 0x20000, 0xBAD5  # upper halves of generic addresses of LDS and scratch
+SHARED_HI, PRIVATE_HI, SCRATCH_RSRC_HI = (
+    0x10000,
+    0x20000,
+    0xBAD5,
+)  # upper halves of generic addresses of LDS and scratch
 VGPR, AGPR, LITERAL = 256, 512, 1000  # register codes; SGPRs start at 0
 NULL_READ, JUNK = 244, 251  # SGPR codes that no program names: one pair stays 0, one takes what is written to "null"
 
@@ -86,6 +151,7 @@ def core() -> ctypes.CDLL:
 
 def _source() -> str:
     """machine.c with its parts pasted in, so that one text is compiled and hashed."""
+
     def paste(name: str) -> str:
         return re.sub(r'^#include "(\w+\.[ch])"$', lambda m: paste(m[1]), (HERE / name).read_text(), flags=re.M)
 

@@ -14,20 +14,66 @@ RETURN, LOW, HIGH, SIGNED, FROM_HIGH = 1, 2, 4, 8, 16  # flags FL_* of memory.c
 WORDS = {"b32": 4, "dword": 4, "b64": 8, "dwordx2": 8, "b96": 12, "dwordx3": 12, "b128": 16, "dwordx4": 16}
 LOADS = {  # type -> (bytes, flags)
     **{name: (size, 0) for name, size in WORDS.items()},
-    "u8": (1, 0), "ubyte": (1, 0), "i8": (1, SIGNED), "sbyte": (1, SIGNED), "u16": (2, 0), "ushort": (2, 0), "i16": (2, SIGNED), "sshort": (2, SIGNED),
-    **dict.fromkeys(("d16_b16", "short_d16", "u16_d16"), (2, LOW)), **dict.fromkeys(("d16_hi_b16", "short_d16_hi", "u16_d16_hi"), (2, HIGH)),
-    **dict.fromkeys(("d16_u8", "ubyte_d16", "u8_d16"), (1, LOW)), **dict.fromkeys(("d16_hi_u8", "ubyte_d16_hi", "u8_d16_hi"), (1, HIGH)),
-    **dict.fromkeys(("d16_i8", "sbyte_d16", "i8_d16"), (1, LOW | SIGNED)), **dict.fromkeys(("d16_hi_i8", "sbyte_d16_hi", "i8_d16_hi"), (1, HIGH | SIGNED)),
+    "u8": (1, 0),
+    "ubyte": (1, 0),
+    "i8": (1, SIGNED),
+    "sbyte": (1, SIGNED),
+    "u16": (2, 0),
+    "ushort": (2, 0),
+    "i16": (2, SIGNED),
+    "sshort": (2, SIGNED),
+    **dict.fromkeys(("d16_b16", "short_d16", "u16_d16"), (2, LOW)),
+    **dict.fromkeys(("d16_hi_b16", "short_d16_hi", "u16_d16_hi"), (2, HIGH)),
+    **dict.fromkeys(("d16_u8", "ubyte_d16", "u8_d16"), (1, LOW)),
+    **dict.fromkeys(("d16_hi_u8", "ubyte_d16_hi", "u8_d16_hi"), (1, HIGH)),
+    **dict.fromkeys(("d16_i8", "sbyte_d16", "i8_d16"), (1, LOW | SIGNED)),
+    **dict.fromkeys(("d16_hi_i8", "sbyte_d16_hi", "i8_d16_hi"), (1, HIGH | SIGNED)),
 }
 STORES = {
-    **{name: (size, 0) for name, size in WORDS.items()}, "b8": (1, 0), "byte": (1, 0), "b16": (2, 0), "short": (2, 0),
-    **dict.fromkeys(("d16_hi_b16", "short_d16_hi", "b16_d16_hi"), (2, FROM_HIGH)), **dict.fromkeys(("d16_hi_b8", "byte_d16_hi", "b8_d16_hi"), (1, FROM_HIGH)),
+    **{name: (size, 0) for name, size in WORDS.items()},
+    "b8": (1, 0),
+    "byte": (1, 0),
+    "b16": (2, 0),
+    "short": (2, 0),
+    **dict.fromkeys(("d16_hi_b16", "short_d16_hi", "b16_d16_hi"), (2, FROM_HIGH)),
+    **dict.fromkeys(("d16_hi_b8", "byte_d16_hi", "b8_d16_hi"), (1, FROM_HIGH)),
 }
-ATOMICS = ("add", "sub", "smin", "umin", "smax", "umax", "and", "or", "xor", "inc", "dec", "swap", "cmpswap", "fadd", "fmin", "fmax", "pkf16",
-           "pkbf16", "rsub", "subclamp", "condsub", "cmpst")  # enum Atom of memory.c
-SPELLINGS = {"storexchg": "swap", "wrxchg": "swap", "cmpstore": "cmpswap", "csub": "subclamp", "sub_clamp": "subclamp", "cond_sub": "condsub"}
+ATOMICS = (
+    "add",
+    "sub",
+    "smin",
+    "umin",
+    "smax",
+    "umax",
+    "and",
+    "or",
+    "xor",
+    "inc",
+    "dec",
+    "swap",
+    "cmpswap",
+    "fadd",
+    "fmin",
+    "fmax",
+    "pkf16",
+    "pkbf16",
+    "rsub",
+    "subclamp",
+    "condsub",
+    "cmpst",
+)  # enum Atom of memory.c
+SPELLINGS = {
+    "storexchg": "swap",
+    "wrxchg": "swap",
+    "cmpstore": "cmpswap",
+    "csub": "subclamp",
+    "sub_clamp": "subclamp",
+    "cond_sub": "condsub",
+}
 SPACES = ("global", "flat", "scratch", "buffer")
-DS_LOAD, DS_STORE, DS_ATOMIC, DS_LOAD2, DS_STORE2, DS_BPERMUTE, DS_PERMUTE, DS_SWIZZLE, DS_LOADTID, _, DS_XCHG2 = range(11)
+DS_LOAD, DS_STORE, DS_ATOMIC, DS_LOAD2, DS_STORE2, DS_BPERMUTE, DS_PERMUTE, DS_SWIZZLE, DS_LOADTID, _, DS_XCHG2 = range(
+    11
+)
 
 
 def atomic(name: str) -> tuple[int, int]:
@@ -51,7 +97,8 @@ def atomic(name: str) -> tuple[int, int]:
 
 
 def lower_vector_memory(line: Line, target: Target) -> Inst:
-    """p: space, operation, destination, address, address is 64 bits, scalar base, data, flags, bytes, atomic, buffer offset, offen, idxen."""
+    """p: space, operation, destination, address, address is 64 bits, scalar base, data, flags, bytes, atomic,
+    buffer offset, offen, idxen."""
     found = re.fullmatch(r"(global|flat|scratch|buffer)_(load|store|atomic)_(\w+)", line.name)
     if not found or "lds" in line.modifiers or "format" in line.name or "lds" in line.name or "_tr_" in line.name:
         raise Unsupported(line.text)
@@ -121,13 +168,17 @@ def lower_lds(line: Line, target: Target) -> Inst:
         p[1], p[2], p[3] = (code(o, target) for o in operands[:3])
     elif swizzle and record.imm < 0xE000:
         p[0], p[1], p[2] = DS_SWIZZLE, code(operands[0], target), code(operands[1], target)
-    elif not (_lds_pair(line, target, record) or _lds_single(line, target, record) or _lds_atomic(line, target, record)):
+    elif not (
+        _lds_pair(line, target, record) or _lds_single(line, target, record) or _lds_atomic(line, target, record)
+    ):
         raise Unsupported(line.text)
     return record
 
 
 def _lds_pair(line: Line, target: Target, record: Inst) -> bool:
-    found = re.fullmatch(r"ds_(load|store|read|write|storexchg|wrxchg)_?2(?:addr)?(_rtn)?(_stride64|st64)?(_rtn)?_b(32|64)", line.name)
+    found = re.fullmatch(
+        r"ds_(load|store|read|write|storexchg|wrxchg)_?2(?:addr)?(_rtn)?(_stride64|st64)?(_rtn)?_b(32|64)", line.name
+    )
     if not found:
         return False
     p, codes = record.p, [code(o, target) for o in line.operands]
@@ -163,7 +214,9 @@ def _lds_single(line: Line, target: Target, record: Inst) -> bool:
 
 def _lds_atomic(line: Line, target: Target, record: Inst) -> bool:
     returns = "_rtn" in line.name
-    if not returns and not re.match(r"ds_(add|sub|rsub|inc|dec|min|max|and|or|xor|cmpst|cmpstore|pk_add|sub_clamp|cond_sub)_", line.name):
+    if not returns and not re.match(
+        r"ds_(add|sub|rsub|inc|dec|min|max|and|or|xor|cmpst|cmpstore|pk_add|sub_clamp|cond_sub)_", line.name
+    ):
         return False
     p, codes = record.p, [code(o, target) for o in line.operands]
     p[0] = DS_ATOMIC

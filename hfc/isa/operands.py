@@ -9,8 +9,22 @@ from hfc.isa.errors import Unsupported
 from hfc.isa.machine import AGPR, JUNK, LITERAL, NULL_READ, VGPR, Inst
 from hfc.isa.target import Target
 
-SPECIAL = {"vcc": 106, "vcc_lo": 106, "vcc_hi": 107, "exec": 126, "exec_lo": 126, "exec_hi": 127, "scc": 253, "src_scc": 253,
-           "flat_scratch": 102, "flat_scratch_lo": 102, "flat_scratch_hi": 103, "xnack_mask": 104, "xnack_mask_lo": 104, "xnack_mask_hi": 105}
+SPECIAL = {
+    "vcc": 106,
+    "vcc_lo": 106,
+    "vcc_hi": 107,
+    "exec": 126,
+    "exec_lo": 126,
+    "exec_hi": 127,
+    "scc": 253,
+    "src_scc": 253,
+    "flat_scratch": 102,
+    "flat_scratch_lo": 102,
+    "flat_scratch_hi": 103,
+    "xnack_mask": 104,
+    "xnack_mask_lo": 104,
+    "xnack_mask_hi": 105,
+}
 REGISTER = re.compile(r"(v|s|a|ttmp)(?:(\d+)|\[(\d+):(\d+)\])(?:\.[lh])?")
 FIRST = {"s": 0, "v": VGPR, "a": AGPR, "ttmp": 108}
 
@@ -76,5 +90,5 @@ def _signed(number: int) -> int:
 
 
 def bit_list(text: str) -> int:
-    """"[1,0,1]" -> 0b101."""
+    """ "[1,0,1]" -> 0b101."""
     return sum(int(x) << i for i, x in enumerate(text.strip("[]").split(",")))

@@ -61,16 +61,31 @@ class Translator(Expressions):
         rows = tuple((self.used.get(s, 0) + 31) // 32 for s in SOURCES)
         code = f"{self._inline(body, rows)}\n{self._loop(rows)}"
         mask = "mask" in self.effects
-        return Function(self.name, code, self.called, rows, tuple(self.formats.get(s, "u32") for s in SOURCES),
-                        0 if mask else self.dst_bits, self.dst_format, self.reads_old, "carry_in" in self.effects,
-                        "carry" in self.effects, mask, "exec" in self.effects)
+        return Function(
+            self.name,
+            code,
+            self.called,
+            rows,
+            tuple(self.formats.get(s, "u32") for s in SOURCES),
+            0 if mask else self.dst_bits,
+            self.dst_format,
+            self.reads_old,
+            "carry_in" in self.effects,
+            "carry" in self.effects,
+            mask,
+            "exec" in self.effects,
+        )
 
     def _inline(self, body: list[str], rows: tuple[int, ...]) -> str:
         """The body as a function of one lane; returns D0. Lane masks leave through pointers."""
         sources = ", ".join(f"u{64 if n > 1 else 32} {s}" for s, n in zip(SOURCES, rows))
         old = f"u{max(32, self.dst_bits)}"
-        head = f"static inline __attribute__((always_inline)) {old} lane_{self.name}({sources}, {old} D0, int l, Env *e, u64 *mask, u64 *carry, u64 *exec) {{"
-        local = [f"  {v.ctype} v_{n}{f'[{v.size}]' if v.size else ''}{' = {0}' if v.size else ' = 0'};" for n, v in self._declared()]
+        state = f"{old} D0, int l, Env *e, u64 *mask, u64 *carry, u64 *exec"
+        head = f"SHARED {old} lane_{self.name}({sources}, {state}) {{"
+        local = [
+            f"  {v.ctype} v_{n}{f'[{v.size}]' if v.size else ''}{' = {0}' if v.size else ' = 0'};"
+            for n, v in self._declared()
+        ]
         if "S" in self.variables:
             local.append("  v_S[0] = S0; v_S[1] = S1; v_S[2] = S2;")
         return "\n".join([head, *local, *("  " + line for line in body), "  return D0;", "}"])
@@ -80,16 +95,23 @@ class Translator(Expressions):
         load = [f"{p}[l] | (u64){p}[WAVE + l] << 32" if n > 1 else f"{p}[l]" if n else "0" for p, n in zip("ABC", rows)]
         wide = self.dst_bits == 64
         old = "0" if not self.reads_old else "O[l] | (u64)O[WAVE + l] << 32" if wide else "O[l]"
+        arguments = ", ".join([*load, old])
         store = ["    D[l] = (u32)r;"] if self.dst_bits and "mask" not in self.effects else []
         if store and wide:
             store.append("    D[WAVE + l] = (u32)(r >> 32);")
-        return "\n".join([
-            f"void {self.name}(u32 *D, const u32 *A, const u32 *B, const u32 *C, const u32 *O, Env *e) {{",
-            "  u64 mask = 0, carry = 0, exec = 0;",
-            "#pragma clang loop vectorize(assume_safety)",
-            "  for (int l = 0; l < WAVE; l++) {",
-            f"    u{max(32, self.dst_bits)} r = lane_{self.name}({', '.join(load)}, {old}, l, e, &mask, &carry, &exec);",
-            *(store or ["    (void)r;"]), "  }", "  e->mask_out = mask; e->carry_out = carry; e->exec_out = exec;", "}"])
+        return "\n".join(
+            [
+                f"void {self.name}(u32 *D, const u32 *A, const u32 *B, const u32 *C, const u32 *O, Env *e) {{",
+                "  u64 mask = 0, carry = 0, exec = 0;",
+                "#pragma clang loop vectorize(assume_safety)",
+                "  for (int l = 0; l < WAVE; l++) {",
+                f"    u{max(32, self.dst_bits)} r = lane_{self.name}({arguments}, l, e, &mask, &carry, &exec);",
+                *(store or ["    (void)r;"]),
+                "  }",
+                "  e->mask_out = mask; e->carry_out = carry; e->exec_out = exec;",
+                "}",
+            ]
+        )
 
     def _declared(self) -> list[tuple[str, "_CVariable"]]:
         return [(n, _CVariable(Value("", v.kind, v.bits).ctype, v.size)) for n, v in self.variables.items()]
@@ -122,7 +144,10 @@ class Translator(Expressions):
         lines: list[str] = []
         self.depth += 1
         for i in range(0, len(children) - 1, 2):
-            lines += [f"{'} else ' if i else ''}if ({self.read(children[i]).code}) {{", *self._indented(children[i + 1])]
+            lines += [
+                f"{'} else ' if i else ''}if ({self.read(children[i]).code}) {{",
+                *self._indented(children[i + 1]),
+            ]
         if len(children) % 2:
             lines += ["} else {", *self._indented(children[-1])]
         self.depth -= 1
@@ -164,8 +189,11 @@ class Translator(Expressions):
             raise Untranslatable(f"{self.name}: assignment to a list")
         self.effects.add("carry")
         self.dst_bits, self.dst_format = 64, "u64"
-        return [f"unsigned __int128 both = (unsigned __int128)({value.code});", "D0 = (u64)both;",
-                "*carry |= (u64)((u32)(both >> 64) & 1) << l;"]
+        return [
+            f"unsigned __int128 both = (unsigned __int128)({value.code});",
+            "D0 = (u64)both;",
+            "*carry |= (u64)((u32)(both >> 64) & 1) << l;",
+        ]
 
     def _store(self, target: Tree, value: Value) -> list[str]:
         base, steps = self._path(target)
@@ -191,7 +219,11 @@ class Translator(Expressions):
             self._declare(base, value, type_, bool(ranges))
         variable = self.variables.get(base)
         if variable and variable.size:
-            name, ranges, kind = f"{name}[{self.read(ranges[0][1]).code}]", ranges[1:], Value("", variable.kind, variable.bits)
+            name, ranges, kind = (
+                f"{name}[{self.read(ranges[0][1]).code}]",
+                ranges[1:],
+                Value("", variable.kind, variable.bits),
+            )
         else:
             kind = Value("", variable.kind, variable.bits) if variable else None
         if not ranges:
@@ -202,8 +234,11 @@ class Translator(Expressions):
         if kind is not None:
             value = reinterpret(value, type_) if type_ and not value.is_literal else value
             return [f"{name} = {convert(value, kind.kind, kind.bits).code};"]
-        value = reinterpret(convert(value, *parse_type(type_)), type_) if type_ and (value.kind == "f" or type_[0] in "fb") and \
-            self._is_number(value, type_) else reinterpret(value, type_ or f"u{64 if value.bits > 32 else 32}")
+        value = (
+            reinterpret(convert(value, *parse_type(type_)), type_)
+            if type_ and (value.kind == "f" or type_[0] in "fb") and self._is_number(value, type_)
+            else reinterpret(value, type_ or f"u{64 if value.bits > 32 else 32}")
+        )
         bits = 16 if value.bits <= 16 else 64 if value.bits > 32 else 32
         self.dst_bits, self.dst_format = max(self.dst_bits, bits), self.dst_format or type_ or f"u{bits}"
         self.reads_old |= self.depth > 0
@@ -220,7 +255,11 @@ class Translator(Expressions):
             value = convert(value, *parse_type(type_)) if type_[0] == "f" else value
         elif type_ and place[0] == "range" and not value.is_literal and value.kind != "f":
             value = reinterpret(value, type_)
-        high = int(low) + int(width) if low.isdigit() and width.isdigit() else (kind.bits if kind else max(32, self.dst_bits))
+        high = (
+            int(low) + int(width)
+            if low.isdigit() and width.isdigit()
+            else (kind.bits if kind else max(32, self.dst_bits))
+        )
         if name == "D0":
             if width == "1" and type_ and type_[1:] == "64":
                 high = 64
@@ -234,11 +273,19 @@ class Translator(Expressions):
 
     def _declare(self, name: str, value: Value, type_: str | None, ranged: bool) -> None:
         if ranged:
-            self.variables[name] = Variable("u", 64 if type_ and type_.endswith("64") or self.used.get("S0", 0) > 32 else value.bits if
-                                             value.bits > 32 else 64)
+            self.variables[name] = Variable(
+                "u",
+                64
+                if type_ and type_.endswith("64") or self.used.get("S0", 0) > 32
+                else value.bits
+                if value.bits > 32
+                else 64,
+            )
             return
         kind, bits = parse_type(type_) if type_ else (value.kind, value.bits)
-        self.variables[name] = Variable(kind, bits if kind not in "ui" else 128 if bits > 64 else 64 if bits > 32 else 32)
+        self.variables[name] = Variable(
+            kind, bits if kind not in "ui" else 128 if bits > 64 else 64 if bits > 32 else 32
+        )
 
     # -- calls of what has statements
 
@@ -267,8 +314,10 @@ class Translator(Expressions):
         rows = tuple((inner.used.get(s, 0) + 31) // 32 for s in SOURCES)
         self.called.update(inner.called)
         self.called[f"call_{name}"] = inner._inline(body, rows).replace(f"lane_{name}(", f"call_{name}(", 1)
-        padded = [reinterpret(v, f) if v.kind != "f" else convert(v, *parse_type(f)) for v, f in
-                  zip(values, (inner.formats.get(s, "u32") for s in SOURCES))]
+        padded = [
+            reinterpret(v, f) if v.kind != "f" else convert(v, *parse_type(f))
+            for v, f in zip(values, (inner.formats.get(s, "u32") for s in SOURCES))
+        ]
         codes = [raw(v, 64 if n > 1 else 32).code for v, n in zip(padded, rows)] + ["0"] * (3 - len(values))
         result = Value(f"call_{name}({', '.join(codes)}, 0, l, e, mask, carry, exec)", "u", max(32, inner.dst_bits))
         return reinterpret(result, inner.dst_format)

@@ -69,13 +69,15 @@ class Program:
         """Lower the instruction at `address` of the code object. Raises Unsupported with its address and text."""
         line = self.lines.get(address)
         if line is None:
-            raise KernelFault(f"{self.code_object.name}: no instruction at {address:#x}: a jump into data or into the middle of one")
+            raise KernelFault(
+                f"{self.code_object.name}: no instruction at {address:#x}: a jump into data or into the middle of one"
+            )
         try:
             record, alive = lower(line, self.target, self.lines)
         except Unsupported as error:
-            at = f" ({line.source})" if line.source else ""
-            raise Unsupported(f"{self.code_object.name}: {self.target.arch} instruction at {address:#x}{at} cannot be emulated: {line.text}: "
-                              f"{error.message}") from None
+            at = f"{address:#x}" + (f" ({line.source})" if line.source else "")
+            what = f"{self.code_object.name}: {self.target.arch} instruction at {at} cannot be emulated"
+            raise Unsupported(f"{what}: {line.text}: {error.message}") from None
         self._alive += alive
         self.records[(address - self.first) // 4] = record
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-CLASSES = (("matrix", r"v_(wmma|mfma)"), ("dot", r"v_dot"), ("valu", r"v_"), ("lds", r"ds_"), ("smem", r"s_(buffer_)?load"),
-           ("branch", r"s_c?branch"), ("wait", r"s_(wait|nop|delay|clause|barrier)"), ("salu", r"s_"), ("vmem", r""))
+CLASSES = (
+    ("matrix", r"v_(wmma|mfma)"),
+    ("dot", r"v_dot"),
+    ("valu", r"v_"),
+    ("lds", r"ds_"),
+    ("smem", r"s_(buffer_)?load"),
+    ("branch", r"s_c?branch"),
+    ("wait", r"s_(wait|nop|delay|clause|barrier)"),
+    ("salu", r"s_"),
+    ("vmem", r""),
+)
 
 
 @dataclass(frozen=True)

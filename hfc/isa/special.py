@@ -11,20 +11,50 @@ from hfc.isa.machine import KIND, Inst
 from hfc.isa.operands import bit_list, code, row_count
 from hfc.isa.target import Target
 
-TYPES = {"f16": 0, "bf16": 1, "bf16_1k": 1, "i8": 2, "iu8": 2, "iu4": 3, "fp8": 4, "bf8": 5, "f32": 6, "xf32": 6, "f64": 7, "i32": 8}
+TYPES = {
+    "f16": 0,
+    "bf16": 1,
+    "bf16_1k": 1,
+    "i8": 2,
+    "iu8": 2,
+    "iu4": 3,
+    "fp8": 4,
+    "bf8": 5,
+    "f32": 6,
+    "xf32": 6,
+    "f64": 7,
+    "i32": 8,
+}
 BITS = (16, 16, 8, 4, 8, 8, 32, 64)
-MATRIX = re.compile(r"v_(wmma|mfma)_(f32|f16|bf16|i32|f64)_(\d+)x(\d+)x(\d+)_?(?:(\d+)b_)?"
-                    r"(f16|bf16_1k|bf16|i8|iu8|iu4|f32|xf32|f64|(?:fp8|bf8)_(?:fp8|bf8))(?:_e64)?")
+MATRIX = re.compile(
+    r"v_(wmma|mfma)_(f32|f16|bf16|i32|f64)_(\d+)x(\d+)x(\d+)_?(?:(\d+)b_)?"
+    r"(f16|bf16_1k|bf16|i8|iu8|iu4|f32|xf32|f64|(?:fp8|bf8)_(?:fp8|bf8))(?:_e64)?"
+)
 CONVERT8 = re.compile(r"v_cvt_(pk_)?(f32_(fp8|bf8)|(fp8|bf8)_f32)(_e32|_e64|_sdwa)?$")
-LANES = ("v_readlane_b32", "v_readfirstlane_b32", "v_writelane_b32", "v_permlane16_b32", "v_permlanex16_b32", "v_permlane64_b32",
-         "v_permlane16_var_b32", "v_permlanex16_var_b32", "v_movrels_b32", "v_movreld_b32", "v_movrelsd_b32", "s_set_gpr_idx_on", "indexed_move")
+LANES = (
+    "v_readlane_b32",
+    "v_readfirstlane_b32",
+    "v_writelane_b32",
+    "v_permlane16_b32",
+    "v_permlanex16_b32",
+    "v_permlane64_b32",
+    "v_permlane16_var_b32",
+    "v_permlanex16_var_b32",
+    "v_movrels_b32",
+    "v_movreld_b32",
+    "v_movrelsd_b32",
+    "s_set_gpr_idx_on",
+    "indexed_move",
+)
 
 
 def lower_matrix(line: Line, target: Target) -> Inst:
     """p: family, types of A, B and D, M, K, blocks, D, A, B, C, neg_lo, neg_hi, clamp, op_sel of D, fnuz."""
     found, modifiers = MATRIX.fullmatch(line.name), line.modifiers
     blgp = modifiers.get("blgp", "0")
-    broadcast = any(int(modifiers.get(key, "0")) for key in ("cbsz", "abid")) or found and found[1] == "mfma" and blgp != "0"
+    broadcast = (
+        any(int(modifiers.get(key, "0")) for key in ("cbsz", "abid")) or found and found[1] == "mfma" and blgp != "0"
+    )
     if not found or broadcast or found[3] != found[4]:
         raise Unsupported(line.text)
     record = Inst(kind=KIND["K_MATRIX"], size=4 * len(line.words))
@@ -76,7 +106,7 @@ def _is_indexed(line: Line, target: Target, lines: dict[int, Line]) -> bool:
 
 
 def lower_convert8(line: Line, target: Target) -> Inst | None:
-    """p: operation (0 one to f32, 1 two to f32, 2 two from f32), destination, sources, bf8, fnuz, byte or half, upper half."""
+    """p: operation (0 one to f32, 1 two to f32, 2 two from f32), destination, sources, bf8, fnuz, part, upper half."""
     if not CONVERT8.match(line.name):
         return None
     record = Inst(kind=KIND["K_CVT8"], size=4 * len(line.words))

@@ -3,7 +3,11 @@
 #define DEVICE static __attribute__((device))
 #define SHARED __attribute__((shared))
 #define BOUNDS(n) __attribute__((amdgpu_flat_work_group_size(1, n)))
-typedef unsigned char u8; typedef signed char i8; typedef unsigned short u16; typedef unsigned u32; typedef unsigned long u64;
+typedef unsigned char u8;
+typedef signed char i8;
+typedef unsigned short u16;
+typedef unsigned u32;
+typedef unsigned long u64;
 typedef _Float16 half;
 typedef half half2 __attribute__((ext_vector_type(2)));
 typedef half half4 __attribute__((ext_vector_type(4)));
@@ -40,7 +44,9 @@ typedef float float16 __attribute__((ext_vector_type(16)));
 #define BID ((int)__builtin_amdgcn_workgroup_id_x())
 DEVICE int lane_id() { return __builtin_amdgcn_mbcnt_hi(~0u, __builtin_amdgcn_mbcnt_lo(~0u, 0)); }
 DEVICE void sync() {
-  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup"); __builtin_amdgcn_s_barrier(); __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
 DEVICE float as_f(int x) { return __builtin_bit_cast(float, x); }
 DEVICE int as_i(float x) { return __builtin_bit_cast(int, x); }

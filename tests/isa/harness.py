@@ -69,9 +69,9 @@ def close(a, b, rtol=1e-6, atol=0.0):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     bad = ~np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
     if bad.any():
-        worst = np.nanmax(np.abs(a - b))
+        worst, first = np.nanmax(np.abs(a - b)), np.argwhere(bad)[0]
         raise AssertionError(
-            f"{np.count_nonzero(bad)} of {a.size} off, first at {np.argwhere(bad)[0]}: got {a[bad][0]}, want {b[bad][0]}, max {worst:.3g}"
+            f"{np.count_nonzero(bad)} of {a.size} off, first at {first}: {a[bad][0]}, want {b[bad][0]}, max {worst:.3g}"
         )
 
 

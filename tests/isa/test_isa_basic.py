@@ -107,8 +107,10 @@ def test_rodata(t):
 def test_calls(t):
     x, y = (t.f32(64), np.zeros(64, np.float32))
     t("calls", 1, 64, x, y, 5)
+
     def p(v, n):
         return np.polyval(np.arange(n, -1, -1), v.astype(np.float64))
+
     close(y, p(x, 5) + p(-x, 6), 0.0001, 0.0001)
 
 

@@ -220,8 +220,10 @@ def test_small(t):
         a.view(np.uint16).astype(np.int64),
         b.view(np.uint16).astype(np.int64),
     )
+
     def tdiv(p, q):
         return np.trunc(p / q).astype(np.int64)
+
     want = [
         np.clip(x + y, -32768, 32767),
         np.clip(y - x, -32768, 32767),

@@ -1,0 +1,118 @@
+"""The ISA emulator as a device: a GPU plan's machine code, launch by launch, with every check that a card lacks.
+
+Each buffer is memory of its own that ends with the step's last row, weights and tables are read-only, and what no
+kernel has written is NaN: a read or write beside its rows is a named fault, or shows in the logits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.isa.arena import Arena, Region
+from hfc.isa.launch import Options, launch_kernel
+from hfc.isa.result import Result
+from hfc.plan import Bundle, Launch, Plan
+from hfc.runtime.gpu import DECODE_ROWS
+from hfc.runtime.upload import WeightSource
+from hfc.step import Step, step_words
+
+NAN_BYTE = 0xFF  # f16, bf16, f32 and f64 of all ones are NaN
+STEP = "step buffer"
+DEFAULT = Options()
+
+
+class EmulatedModel:
+    """A plan for one AMD arch. options: the schedule and checks of every launch (see isa.launch.Options).
+
+    watch: called after each launch with it and its Result, e.g. to add up traffic.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        arch: str,
+        weights: WeightSource,
+        options: Options = DEFAULT,
+        watch: Callable[[Launch, Result], None] | None = None,
+    ):
+        if arch not in bundle.plans:
+            raise HfcError(
+                f"the bundle has no plan for {arch}, only for {', '.join(bundle.plans)}",
+                hint=f"compile it with --arch {arch}",
+            )
+        self.plan: Plan = bundle.plans[arch]
+        self.options, self.watch = options, watch
+        self.vocab, self.context, self.slots = self.plan.vocab, self.plan.context, self.plan.slots
+        self.max_rows, self.max_outputs = self.plan.max_rows, self.plan.max_outputs
+        self._code = {k.symbol: bundle.files[k.file] for k in self.plan.kernels if k.file}
+        self._regions = self._allocate(weights)
+        self._rows = {f"buffer:{b.name}": (b.row_bytes, b.rows) for b in self.plan.buffers}
+
+    def forward(self, step: Step) -> np.ndarray:
+        """Run one step; returns a copy of the logits, f32 [R, vocab]. Raises KernelFault at the first wrong access."""
+        wanted = len(step.output_rows)
+        if wanted > self.max_outputs:
+            raise HfcError(f"{wanted} rows of logits asked for, the plan holds {self.max_outputs}")
+        step.encode(self.max_rows, self._regions[STEP].view.view(np.int32))
+        counts = {"T": len(step.tokens), "R": wanted, "G": len(step.segments)}
+        regions = self._step_regions(counts)
+        for call in self.plan.programs["decode" if counts["T"] <= DECODE_ROWS else "prefill"]:
+            self._launch(call, counts, regions)
+        logits = regions[f"buffer:{self.plan.logits}"].view.view(np.float32)
+        return logits.reshape(wanted, self.vocab).copy()
+
+    def state(self, name: str, plane: str = "") -> np.ndarray:
+        """The bytes of a state plane, uint8 [slots, ...]."""
+        return self._regions[f"state:{name}" + (f".{plane}" if plane else "")].view.reshape(self.slots, -1)
+
+    def close(self) -> None:
+        """Nothing to release; here because every model has it."""
+
+    def _allocate(self, weights: WeightSource) -> dict[str, Region]:
+        plan = self.plan
+        fixed = {f"weight:{ref.name}": weights.weight(ref) for ref in plan.weights} | {
+            f"const:{ref.name}": weights.const(ref) for ref in plan.consts
+        }
+        rows = {"T": self.max_rows, "R": self.max_outputs}
+        changing = {f"buffer:{b.name}": b.row_bytes * rows[b.rows] for b in plan.buffers}
+        changing |= {
+            f"state:{s.name}" + (f".{p}" if p else ""): n * plan.slots for s in plan.states for p, n in s.planes.items()
+        }
+        wanted = [(name, raw.nbytes, False) for name, raw in fixed.items()] + [
+            (name, n, True) for name, n in changing.items()
+        ]
+        arena = Arena([*wanted, (STEP, 4 * step_words(self.max_rows), False)])
+        regions = {region.name: region for region in arena.regions}
+        for name, raw in fixed.items():
+            regions[name].view[:] = np.ascontiguousarray(raw).reshape(-1).view(np.uint8)
+        for name in changing:
+            regions[name].view[:] = NAN_BYTE  # states too: a sequence's first step must not read what its slot held
+        return regions
+
+    def _step_regions(self, counts: dict[str, int]) -> dict[str, Region]:
+        """Buffers cut to this step's rows and poisoned again: nothing may live from step to step but states."""
+        regions = dict(self._regions)
+        for name, (row_bytes, rows) in self._rows.items():
+            regions[name] = regions[name].part(0, row_bytes * counts[rows])
+            regions[name].view[:] = NAN_BYTE
+        return regions
+
+    def _launch(self, call: Launch, counts: dict[str, int], regions: dict[str, Region]) -> None:
+        grid = tuple(grid_size(expression, counts) for expression in call.grid)
+        if not math.prod(grid):
+            return
+        arguments = [regions[STEP], *(regions[pointer] for pointer in call.pointers)]
+        result = launch_kernel(
+            self._code[call.kernel], call.kernel, grid, call.block, arguments, call.lds_bytes, self.options, call.kernel
+        )
+        if self.watch:
+            self.watch(call, result)
+
+
+def grid_size(expression: str, counts: dict[str, int]) -> int:
+    """A plan's grid expression ("(T + 1) / 2"): C integers in T, R and G."""
+    return int(eval(expression.replace("/", "//"), {"__builtins__": {}}, counts))
