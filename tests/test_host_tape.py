@@ -10,7 +10,8 @@ from host_kernels import MAX_ROWS, open_library, pointer, segments_of, step_word
 from test_host_kernels_attend import attend
 from test_host_kernels_linear import linear
 
-from hfc.backend.host.build import build_host_library, build_library, library_source
+from hfc.backend.host.build import build_host_library, library_source
+from hfc.backend.library import build_library
 from hfc.backend.spec import Bound, Task
 
 SIZE = 4096

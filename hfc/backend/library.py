@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -13,24 +13,47 @@ from pathlib import Path
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 
-
-def build_library(source: str, target: str, flags: Sequence[str] = ("-O2", "-w")) -> bytes:
-    """The library for a zig target triple such as "x86_64-linux-gnu.2.17"; any machine can build for any."""
-    arguments = ["-target", target, *flags]
-    key = key_of(source, " ".join(arguments), version("ziglang"))
-    return cached(key, ".so", lambda: compile_c(source, arguments)).read_bytes()
+FLAGS = (
+    "-O3", "-shared", "-fPIC", "-w", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=on", "-fno-sanitize=all", "-g0", "-s",
+)  # fmt: skip
 
 
-def compile_c(source: str, arguments: Sequence[str]) -> bytes:
+def build_library(source: str, target: str) -> bytes:
+    """For any machine of a zig target, e.g. "x86_64-linux-gnu.2.17"; any machine can build for any."""
+    return _library(source, ("-target", target), target).read_bytes()
+
+
+def build_for_cpu(source: str, cpu: str) -> Path:
+    """For this kind of machine. cpu: "native", or a name that clang knows (x86_64_v3)."""
+    return _library(source, (f"-mcpu={cpu}",), f"cpu {cpu!r}")
+
+
+def machine() -> str:
+    """What `native` means here: a library built on one machine must not run on a lesser one that shares the cache."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.platform() + platform.processor()
+    kinds = ("model name", "flags", "Features", "CPU part")
+    return platform.machine() + "\n".join(sorted({line for line in lines if line.startswith(kinds)}))
+
+
+def _library(source: str, options: Sequence[str], what: str) -> Path:
+    native = machine() if "-mcpu=native" in options else ""
+    key = key_of(source, " ".join((*FLAGS, *options)), native, version("ziglang"))
+    return cached(key, ".so", lambda: _compile(source, options, what))
+
+
+def _compile(source: str, options: Sequence[str], what: str) -> bytes:
     """Run the compiler. On an error the source stays on disk and the HfcError names it."""
     with tempfile.TemporaryDirectory(prefix="hfc-c-") as folder:
         path, out = Path(folder, "library.c"), Path(folder, "library.so")
         path.write_text(source)
-        command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-fno-sanitize=all", *arguments, "-o", str(out), str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "ZIG_PROGRESS": "0"})
+        command = [sys.executable, "-m", "ziglang", "cc", *options, *FLAGS, "-o", str(out), str(path), "-lpthread"]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             kept = Path(tempfile.gettempdir(), "hfc-failed.c")
             kept.write_text(source)
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:400])
-            raise HfcError(f"C code of ours does not compile: {first}", hint=f"the source is in {kept}")
+            raise HfcError(f"the C compiler failed for {what}: {first}", hint=f"the source is in {kept}")
         return out.read_bytes()

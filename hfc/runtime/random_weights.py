@@ -43,6 +43,9 @@ class RandomWeights:
         values = rope_table(self._context, **dict(ref.recipe.params))
         return np.ascontiguousarray(values, np.float32).view(np.uint8)
 
+    def release(self) -> None:
+        """Nothing is kept but the patterns."""
+
     def _computed(self, recipe: Recipe, shape: tuple[int, ...]) -> np.ndarray:
         """Small vectors follow their recipe, so that 1 + w is near 1 and -exp(a) is negative."""
         if recipe.op in ELEMENTWISE:

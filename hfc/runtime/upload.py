@@ -12,7 +12,7 @@ from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import ConstRef, Plan, WeightRef
 from hfc.runtime.driver import Driver
-from hfc.runtime.weights import Progress, load_const, load_weight
+from hfc.runtime.weights import RELEASE_EVERY, Progress, load_const, load_weight
 
 STAGING = 64 << 20  # bytes; two of them, one fills while the other travels
 ALIGNMENT = 256
@@ -23,6 +23,9 @@ class WeightSource(Protocol):
 
     def weight(self, ref: WeightRef) -> np.ndarray: ...
     def const(self, ref: ConstRef) -> np.ndarray: ...
+    def release(self) -> None:
+        """What was handed out is on the device now and need not stay in memory."""
+        ...
 
 
 class CheckpointWeights:
@@ -37,6 +40,9 @@ class CheckpointWeights:
     def const(self, ref: ConstRef) -> np.ndarray:
         return load_const(ref, self._checkpoint, self._context)
 
+    def release(self) -> None:
+        self._checkpoint.release()
+
 
 def upload_weights(
     plan: Plan, driver: Driver, allocate: Callable[[int], int], source: WeightSource, stream: int, progress: Progress | None
@@ -46,13 +52,17 @@ def upload_weights(
     sizes = [_nbytes(kind, ref, plan) for kind, ref in refs]
     at = allocate(sum(_aligned(n) for n in sizes))
     staging = Staging(driver, stream)
-    placed = {}
+    placed, read = {}, 0
     for done, ((kind, ref), nbytes) in enumerate(zip(refs, sizes)):
         raw = source.weight(ref) if kind == "weight" else source.const(ref)
         assert raw.nbytes == nbytes, f"{ref.name}: {raw.nbytes} bytes, the plan says {nbytes}"
         staging.send(at, raw.reshape(-1).view(np.uint8))
         placed[f"{kind}:{ref.name}"] = at
         at += _aligned(nbytes)
+        read += nbytes
+        if read > RELEASE_EVERY:  # peak host memory does not grow with the model
+            source.release()
+            read = 0
         if progress:
             progress(done + 1, len(refs))
     staging.finish()
@@ -80,7 +90,10 @@ class Staging:
             self._turn ^= 1
 
     def finish(self) -> None:
+        """Wait for what is under way, and give the pinned memory back."""
         self._driver.synchronize(self._stream)
+        while self._buffers:
+            self._driver.free_pinned(self._buffers.pop())
 
 
 def _nbytes(kind: str, ref: WeightRef | ConstRef, plan: Plan) -> int:

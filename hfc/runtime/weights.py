@@ -16,17 +16,23 @@ from hfc.runtime.memory import address, allocate
 
 HUGE_PAGE = 1 << 21
 TILE_ALIGNMENT = 256
+RELEASE_EVERY = 64 << 20  # bytes of weights, after which the file's pages are given back: a model is not resident twice
 
 Progress = Callable[[int, int], None]  # done, total (weights)
 
 
 def load_weights(plan: Plan, checkpoint: Checkpoint, progress: Progress | None = None) -> dict[str, np.ndarray]:
     """name -> uint8 in the layout of the reference. Rows that need no change stay views of the mapped file."""
-    loaded, tiles = {}, TileArena(plan)
+    loaded, tiles, read = {}, TileArena(plan), 0
     for done, ref in enumerate(plan.weights):
         loaded[ref.name] = load_weight(ref, checkpoint, plan.context, tiles)
+        read += loaded[ref.name].nbytes
+        if read > RELEASE_EVERY:
+            checkpoint.release()
+            read = 0
         if progress:
             progress(done + 1, len(plan.weights))
+    checkpoint.release()
     return loaded
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from hfc.backend.emit import Emitted, make_plan
-from hfc.backend.host.build import build_host_library, machine
+from hfc.backend.host.build import build_host_library
+from hfc.backend.library import machine
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
 

@@ -51,6 +51,11 @@ class Checkpoint:
             file.close()
         self.files = []
 
+    def release(self) -> None:
+        """Drop what was read from memory; tensors stay valid and are read again when needed."""
+        for file in self.files:
+            file.release()
+
     def names(self) -> list[str]:
         return list(self.tensors)
 

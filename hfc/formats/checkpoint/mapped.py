@@ -29,6 +29,11 @@ class MappedFile:
         self.size = len(self.map)
         self.data = np.frombuffer(self.map, np.uint8)
 
+    def release(self) -> None:
+        """Give the pages that were read back to the system; they are read again when they are touched again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.map.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Unmap the file; where arrays still look into it, that happens when the last of them dies."""
         self.data = np.empty(0, np.uint8)
