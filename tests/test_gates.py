@@ -78,7 +78,9 @@ def test_figures_over_the_limit_break_their_gate(change, gate):
     assert gates_broken(loop(), Resources(**{**vars(GOOD), **change}), contract=contract) == [gate]
 
 
-@pytest.mark.parametrize("inside", ["flat_load_b32 v6, v[4:5]", "flat_store_b32 v[4:5], v6", "flat_load_dword v6, v[4:5]"])
+@pytest.mark.parametrize(
+    "inside", ["flat_load_b32 v6, v[4:5]", "flat_store_b32 v[4:5], v6", "flat_load_dword v6, v[4:5]"]
+)
 def test_flat_accesses_break_the_gate_only_in_loops(inside):
     assert gates_broken(loop(inside=inside)) == ["flat"]
     assert gates_broken(loop(before=inside, after=inside)) == []
@@ -86,7 +88,11 @@ def test_flat_accesses_break_the_gate_only_in_loops(inside):
 
 @pytest.mark.parametrize(
     "inside, size",
-    [("global_load_u8 v6, v[4:5], off", 1), ("global_load_ushort v6, v[4:5], off", 2), ("global_load_d16_hi_b16 v6, v[4:5], off", 2)],
+    [
+        ("global_load_u8 v6, v[4:5], off", 1),
+        ("global_load_ushort v6, v[4:5], off", 2),
+        ("global_load_d16_hi_b16 v6, v[4:5], off", 2),
+    ],
 )
 def test_narrow_loads_break_the_gate_only_in_loops(inside, size):
     assert gates_broken(loop(inside=inside), contract=Contract(narrowest=4)) == ["loads"]
@@ -178,7 +184,11 @@ def test_the_kernel_suite_keeps_every_gate(arch):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_keeps_every_gate(name):
-    bounds = [linear([name], 512, [20]), linear([name, name], 512, [20, 20], zipped=True), linear([name], 512, [20], top=2)]
+    bounds = [
+        linear([name], 512, [20]),
+        linear([name, name], 512, [20, 20], zipped=True),
+        linear([name], 512, [20], top=2),
+    ]
     for arch in map(find_arch, ("gfx906", "gfx1030", "gfx1100", "sm_90")):
         assert compile_all(suite(bounds, arch))
 
@@ -188,7 +198,9 @@ def test_the_tables_are_whole():
     assert templates <= SKELETONS.keys(), "declare the limits of a new template in gates.SKELETONS"
     assert all(row.reason and row.skeleton in SKELETONS and row.gate in ("lanes", "loads") for row in EXCEPTIONS)
     assert all(skeleton.why for skeleton in SKELETONS.values())
-    probed = {name for name in FEATURES if not name.startswith("wmma_replicated") and name not in ("wmma_split", "graphs")}
+    probed = {
+        name for name in FEATURES if not name.startswith("wmma_replicated") and name not in ("wmma_split", "graphs")
+    }
     assert probed <= INSTRUCTIONS.keys()
     with pytest.raises(AssertionError, match="no instruction is known"):
         gates_broken(loop(), contract=Contract(promises=("dot9",)))

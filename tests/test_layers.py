@@ -31,7 +31,8 @@ LAYERS = {
     "oracle": LEAF | {"compiler", "ir", "formats"},
     "quantize": LEAF | {"formats"},
     "selftest": LEAF | FACTS | {"backend", "runtime"},
-    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "quality", "quantize", "selftest"},
+    "matrix": LEAF | FACTS | {"backend", "compiler", "frontend", "passes", "runtime"},
+    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "matrix", "quality", "quantize", "selftest"},
     "__main__": {"cli"},
     "__init__": set(),
 }

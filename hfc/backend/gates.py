@@ -49,6 +49,10 @@ SKELETONS: dict[str, Skeleton] = {
         128, "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead", narrowest=2,
         tunables=("outputs", "tile"),
     ),
+    "linear_matrix": Skeleton(
+        64, "a wave's accumulators fill its registers by design; one wave on each SIMD keeps the matrix unit busy",
+    ),
+    "linear_stage": Skeleton(256, "little work a lane: only many lanes hide the latency"),
     "attend": Skeleton(128, "reads the cache row by row; several heads a lane give independent work", tunables=("together",)),
     "delta": Skeleton(128, "the state lies in registers by design; its rows are independent products"),
     "map": Skeleton(256, "little work a lane: only many lanes hide the latency"),
@@ -149,7 +153,9 @@ def skeleton_of(template: str) -> tuple[str, Skeleton]:
     return name, SKELETONS.get(name, NEW_SKELETON)
 
 
-def contract_for(template: str, arch: Arch, formats: Iterable[str] = (), elements: int = 0, uses: Iterable[str] = ()) -> Contract:
+def contract_for(
+    template: str, arch: Arch, formats: Iterable[str] = (), elements: int = 0, uses: Iterable[str] = ()
+) -> Contract:
     """formats: of the weights it reads.  elements: of a weight's row.  uses: the features of this variant."""
     name, skeleton = skeleton_of(template)
     formats = frozenset(formats)
@@ -171,12 +177,16 @@ def broken(assembly: str, resources, arch: Arch, contract: Contract = UNIVERSAL)
     found = _memory(resources, arch)
     if resources.occupancy and resources.occupancy < contract.waves:
         figure = f"{resources.vgprs} vector registers let a SIMD hold {resources.occupancy} waves of {arch.wave}"
-        found.append(Broken("lanes", figure, f"at least {contract.waves}, {_registers(contract.waves, arch)} registers or fewer"))
+        found.append(
+            Broken("lanes", figure, f"at least {contract.waves}, {_registers(contract.waves, arch)} registers or fewer")
+        )
     found += _loop_accesses(assembly, arch, contract)
     for feature in contract.promises:
         assert feature in INSTRUCTIONS, f"no instruction is known for the feature {feature}"
         if not re.search(INSTRUCTIONS[feature], assembly):
-            found.append(Broken("promises", f"no instruction of {feature}", f"one that matches {INSTRUCTIONS[feature]}"))
+            found.append(
+                Broken("promises", f"no instruction of {feature}", f"one that matches {INSTRUCTIONS[feature]}")
+            )
     return found
 
 
@@ -199,7 +209,9 @@ def _loop_accesses(assembly: str, arch: Arch, contract: Contract) -> list[Broken
     made = []
     flat = [access for access in found if access.space in ("flat", "generic")]
     if flat:
-        made.append(Broken("flat", f"{_named(flat)} in a loop", "an address space known to the compiler: global or LDS"))
+        made.append(
+            Broken("flat", f"{_named(flat)} in a loop", "an address space known to the compiler: global or LDS")
+        )
     narrow = [a for a in found if a.is_load and a.space == "global" and 0 < a.size < contract.narrowest]
     if narrow:
         made.append(Broken("loads", f"{_named(narrow)} in a loop", f"loads of {contract.narrowest} bytes or more"))
@@ -208,4 +220,6 @@ def _loop_accesses(assembly: str, arch: Arch, contract: Contract) -> list[Broken
 
 def _named(found: list) -> str:
     """ "3 flat_load_b32 (first in line 17)" """
-    return f"{len(found)} {', '.join(sorted({a.mnemonic for a in found}))} (first in line {found[0].line} of the assembly)"
+    return (
+        f"{len(found)} {', '.join(sorted({a.mnemonic for a in found}))} (first in line {found[0].line} of the assembly)"
+    )

@@ -16,7 +16,7 @@ from hfc.base.diagnostics import HfcError, unknown
 
 # A command's module may import any layer. Only the module of the command that runs is imported, so that `hfc run` of a
 # bundle loads no compiler and starts at once.
-COMMANDS = ("run", "compile", "bench", "selftest", "eval", "logits", "fit", "explain", "opt", "pull", "models", "doctor")
+COMMANDS = ("run", "compile", "bench", "selftest", "eval", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
 
 USER_ERROR, INTERRUPTED = 2, 130
 

@@ -1,0 +1,84 @@
+"""`hfc matrix`: compile every model for every architecture and format, and say what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.base.progress import progress_bar
+from hfc.cli.table import table
+from hfc.formats import FORMATS, KV_FORMATS, kv_format, weight_format
+from hfc.matrix.cells import Cell, places, run
+from hfc.matrix.models import chosen_models
+from hfc.matrix.page import as_html, as_json, as_markdown
+from hfc.matrix.results import read_results
+from hfc.target.arch import ARCHS, Arch, find_arch
+
+RESULTS = Path("docs/matrix-results")
+FAILED = 1
+
+
+def command(
+    arch: Annotated[str, typer.Option(help="GPU architectures, with commas between, or all.")] = "all",
+    model: Annotated[
+        str | None, typer.Option(help="Models, with commas between, or all. [default: one for each model file]")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Weight formats, with commas between. [default: all]")] = None,
+    kv: Annotated[str | None, typer.Option(help="KV formats, with commas between. [default: all]")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few layers, and one format in turn for each model and architecture.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Every cell as JSON.")] = False,
+    md: Annotated[bool, typer.Option("--md", help="A page of Markdown.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="A page of HTML.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead of printing.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of recorded emulator and card results.")] = RESULTS,
+) -> None:
+    """Compile model x architecture x weight format x KV format. Exit code 1 if a cell failed. Needs no GPU."""
+    if json + md + html > 1:
+        raise HfcError("choose one of --json, --md and --html")
+    archs, records = chosen_archs(arch), read_results(results)
+    formats = [weight_format(name).name for name in words(weights)] or list(FORMATS)
+    kvs = [kv_format(name).name for name in words(kv)] or list(KV_FORMATS)
+    wanted = places(chosen_models(words(model)), archs, formats, kvs, quick)
+    with progress_bar("compiling", "kernels") as report:
+        cells = list(run(wanted, archs, quick, report))
+    write = as_json if json else as_markdown if md else as_html if html else None
+    text = write(cells, records) if write else show(cells) + "\n"
+    if output:
+        output.write_text(text)
+    else:
+        typer.echo(text, nl=False)
+    if any(cell.status == "failed" for cell in cells):
+        raise typer.Exit(FAILED)
+
+
+def words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def chosen_archs(text: str) -> list[Arch]:
+    """GPU architectures by name; "all": every one."""
+    if text == "all":
+        return [row for row in ARCHS.values() if row.kind != "host"]
+    found = [find_arch(name) for name in words(text)]
+    if not found or any(row.kind == "host" for row in found):
+        raise HfcError(f"--arch {text}: the matrix is of GPU architectures", hint="a gfx name, sm_90, or all")
+    return found
+
+
+def show(cells: list[Cell]) -> str:
+    """A line for each model and architecture, and one for each reason."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.place.model, cell.place.arch), []).append(cell)
+    rows = []
+    for (model, arch), here in groups.items():
+        counts = [sum(c.status == status for c in here) for status in ("compiled", "refused", "failed")]
+        rows.append((model, arch, *counts, max(c.vgprs or 0 for c in here), max(c.lds_bytes for c in here)))
+    reasons = dict.fromkeys(f"{c.place.model} {c.place.weights}: {c.status}: {c.why}" for c in cells if c.why)
+    header = ("model", "arch", "compiled", "refused", "failed", "most VGPRs", "most LDS")
+    return "\n".join([table(header, rows), *reasons])

@@ -1,0 +1,177 @@
+"""The cells: every combination planned, every kernel compiled once, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+
+from hfc.backend import gpu
+from hfc.backend.compile import Job, Resources, compile_job
+from hfc.backend.emit import Emitted, emit, make_plan
+from hfc.base.diagnostics import HfcError
+from hfc.base.knobs import knob
+from hfc.compiler import settings_for
+from hfc.matrix.models import source
+from hfc.matrix.predict import Bound, bounds
+from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
+from hfc.plan import Plan
+from hfc.target.arch import Arch
+
+CONTEXT = 4096  # tokens: the depth of the predictions; a model made for fewer gets what it has
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands."""
+
+    model: str
+    arch: str
+    weights: str
+    kv: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """status: compiled | refused (the combination cannot be, `why` says what does not fit) | failed (a defect of ours).
+
+    vgprs, lds_bytes: most of any kernel.  waves: fewest of any kernel on a SIMD; None where only the driver knows.
+    launches: a decoded token's, with sampling.  bounds: the roofline on the known cards; empty for a quick run.
+    """
+
+    place: Place
+    status: str
+    why: str = ""
+    kernels: int = 0
+    vgprs: int | None = None
+    lds_bytes: int = 0
+    waves: int | None = None
+    launches: int = 0
+    bounds: tuple[Bound, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A cell before its kernels are compiled."""
+
+    place: Place
+    plan: Plan
+    kernels: tuple[str, ...]
+
+
+class Planner:
+    """Plans cells. What the passes make of a model does not depend on the arch (a test holds them to it), so it is made once."""
+
+    def __init__(self, quick: bool = False):
+        self.quick = quick
+        self._emitted: dict[tuple[str, str, str], Emitted | HfcError] = {}
+
+    def plan(self, place: Place, arch: Arch, jobs: dict[str, Job]) -> _Planned:
+        """The plan of a cell; kernels not yet in `jobs` are added to it. HfcError for what cannot be."""
+        settings = self._settings(place, arch)
+        emitted = self._emit(place, settings)
+        new: dict[str, Job] = {}
+        emitted, programs = gpu.list_launches(emitted, settings, new)
+        names = tuple(dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps))
+        # Equal names are equal regions, but rows and context are constants of the kernel too.
+        jobs |= {self.key(name, settings): job for name, job in new.items() if self.key(name, settings) not in jobs}
+        return _Planned(place, make_plan(emitted, settings, (), programs), tuple(self.key(n, settings) for n in names))
+
+    @staticmethod
+    def key(name: str, settings: Settings) -> str:
+        return f"{name} {settings.context} {settings.max_rows}"
+
+    def _settings(self, place: Place, arch: Arch) -> Settings:
+        opened = source(place.model, place.weights, self.quick)
+        return settings_for(opened, arch, place.kv, min(CONTEXT, opened.context_limit))
+
+    def _emit(self, place: Place, settings: Settings) -> Emitted:
+        key = (place.model, place.weights, place.kv)
+        if key not in self._emitted:
+            try:
+                graph = source(place.model, place.weights, self.quick).graph()
+                self._emitted[key] = emit(run_passes(graph, settings), settings, gpu.MATRIX_LAYOUT)
+            except HfcError as error:
+                self._emitted[key] = error
+        found = self._emitted[key]
+        if isinstance(found, HfcError):
+            raise found
+        return found
+
+
+def places(
+    models: Sequence[str], archs: Sequence[Arch], weights: Sequence[str], kvs: Sequence[str], quick: bool
+) -> list[Place]:
+    """All combinations. quick: one weight and KV format for each model and architecture, in turn, so that all come up."""
+    if not quick:
+        return [Place(m, a.name, w, kv) for a in archs for m in models for w in weights for kv in kvs]
+    pairs = [(m, a) for a in archs for m in models]
+    # A step more after each round: else a model would meet the same few formats over and over.
+    turns = [(pair, n + n // len(weights)) for n, pair in enumerate(pairs)]
+    return [Place(m, a.name, weights[n % len(weights)], kvs[n % len(kvs)]) for (m, a), n in turns]
+
+
+def run(
+    wanted: Iterable[Place],
+    archs: Sequence[Arch],
+    quick: bool,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Cell]:
+    """The cells, arch by arch. report: kernels compiled and known so far."""
+    planner, wanted = Planner(quick), list(wanted)
+    done = 0
+    for arch in archs:
+        jobs: dict[str, Job] = {}
+        planned: list[_Planned | Cell] = []
+        for place in (p for p in wanted if p.arch == arch.name):
+            try:
+                planned.append(planner.plan(place, arch, jobs))
+            except HfcError as error:
+                planned.append(Cell(place, "refused", _first_line(error)))
+        results = {}
+        for key, result in _compile(jobs):
+            results[key] = result
+            report(done + len(results), done + len(jobs))
+        done += len(jobs)
+        for cell in planned:
+            yield cell if isinstance(cell, Cell) else _judge(cell, arch, jobs, results, quick)
+
+
+def _compile(jobs: dict[str, Job]) -> Iterator[tuple[str, Resources | HfcError]]:
+    """Every kernel, several at once; one that fails does not stop the others."""
+
+    def attempt(job: Job) -> Resources | HfcError:
+        try:
+            return compile_job(job).resources
+        except HfcError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=knob("HFC_JOBS")) as pool:
+        running = {pool.submit(attempt, job): key for key, job in jobs.items()}
+        for task in as_completed(running):
+            yield running[task], task.result()
+
+
+def _judge(planned: _Planned, arch: Arch, jobs: dict[str, Job], results: dict, quick: bool) -> Cell:
+    errors = [results[key] for key in planned.kernels if isinstance(results[key], HfcError)]
+    launches = sum(len(planned.plan.programs[p]) for p in ("decode", gpu.SAMPLE))
+    cell = Cell(planned.place, "compiled", kernels=len(planned.kernels), launches=0 if quick else launches)
+    if errors:
+        return replace(cell, status="failed", why=_first_line(errors[0]))
+    used = [results[key] for key in planned.kernels]
+    features = {
+        jobs[key].name: jobs[key].contract.promises[0] for key in planned.kernels if jobs[key].contract.promises
+    }
+    known = arch.kind == "amd"
+    return replace(
+        cell,
+        vgprs=max(r.vgprs for r in used) if known else None,
+        lds_bytes=max(r.lds_bytes for r in used),
+        waves=min(r.occupancy for r in used) if known else None,
+        bounds=() if quick else bounds(planned.plan, arch, features),
+    )
+
+
+def _first_line(error: HfcError) -> str:
+    return error.message.splitlines()[0]

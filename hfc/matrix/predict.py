@@ -1,0 +1,76 @@
+"""A plan on a card: the bound that the roofline sets to its tokens a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hfc.formats import weight_format
+from hfc.plan import Launch, Plan, WeightRef
+from hfc.runtime.fit import need_of
+from hfc.target.arch import Arch, Card
+from hfc.target.roofline import Work, least_seconds
+
+
+@dataclass(frozen=True)
+class Bound:
+    """No implementation of this plan is faster on this card. Tokens a second; None: it does not fit into the memory."""
+
+    card: str
+    decode_tok_s: float | None
+    prefill_tok_s: float | None
+
+
+def bounds(plan: Plan, arch: Arch, features: Mapping[str, str]) -> tuple[Bound, ...]:
+    """The plan on every known card: decoding at its full context, and a first prompt of max_rows tokens.
+
+    features: kernel -> the instruction that does its products; missing: f32."""
+    decode = [*works(plan, "decode", features, 1, plan.context), *works(plan, "sample", features, 1, plan.context)]
+    prefill = works(plan, "prefill", features, plan.max_rows, plan.max_rows)
+    need = need_of(plan).total
+    made = []
+    for card in arch.cards:
+        fits = need <= card.memory_gb << 30
+        speeds = (_speed(1, decode, arch, card), _speed(plan.max_rows, prefill, arch, card)) if fits else (None, None)
+        made.append(Bound(card.name, *speeds))
+    return tuple(made)
+
+
+def _speed(tokens: int, launches: list[Work], arch: Arch, card: Card) -> float:
+    return round(tokens / least_seconds(launches, arch, card), 1)
+
+
+def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end: int) -> list[Work]:
+    """What each launch of `program` must do for one segment of `rows` rows that ends at context `end`; one output row."""
+    weights = {f"weight:{w.name}": _bytes(w) for w in plan.weights}
+    buffers = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
+    seen = sum(range(end - rows + 1, end + 1))  # rows x tokens that they see
+    made = []
+    for launch in plan.programs[program]:
+        count = 1 if any("R" in size for size in launch.grid) else rows
+        moved = _moved(launch, count, end, weights, buffers)
+        operations = _times(launch.flops, count, seen)
+        made.append(Work(moved, operations, features.get(launch.kernel, "")))
+    return made
+
+
+def _moved(launch: Launch, rows: int, end: int, weights: Mapping[str, int], buffers: Mapping[str, int]) -> int:
+    """Bytes, with the cache read once for all rows, and no more than all weights once: experts are chosen many times."""
+    per_row = {**launch.bytes, "context": 0}
+    most = sum(weights.get(p, 0) + rows * buffers.get(p, 0) for p in launch.pointers)
+    fixed = per_row["segment"] + launch.bytes["context"] * end
+    by_rows = per_row["step"] + per_row["row"] * rows
+    return fixed + (min(by_rows, most) if any(p in weights for p in launch.pointers) else by_rows)
+
+
+def _times(amounts: Mapping[str, int], rows: int, seen: int) -> int:
+    times = {"step": 1, "row": rows, "segment": 1, "context": seen}
+    return sum(amount * times[kind] for kind, amount in amounts.items())
+
+
+def _bytes(weight: WeightRef) -> int:
+    *rows, columns = weight.shape
+    total = weight_format(weight.format).row_bytes(columns)
+    for n in rows:
+        total *= n
+    return total

@@ -1,0 +1,234 @@
+"""The matrix: which cells there are, how they end, what the page says; and the launches and bytes of official models."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hfc.backend import gpu
+from hfc.backend.emit import emit
+from hfc.base.diagnostics import HfcError
+from hfc.cli import matrix as command
+from hfc.compiler import open_source, settings_for
+from hfc.formats import FORMATS, KV_FORMATS
+from hfc.frontend.model import find_model
+from hfc.matrix import cells as cells_module
+from hfc.matrix.cells import Cell, Place, Planner, places, run
+from hfc.matrix.models import REPRESENTATIVES, chosen_models, configs, shortened, source
+from hfc.matrix.page import as_html, as_json, as_markdown
+from hfc.matrix.predict import Bound, bounds, works
+from hfc.matrix.results import Record, read_results, verdict
+from hfc.passes.pipeline import run_passes
+from hfc.plan import Plan
+from hfc.runtime.null import NullModel
+from hfc.step import Step
+from hfc.target.arch import ALL, find_arch
+
+ROOT = Path(__file__).parent.parent
+GPUS = [arch for arch in ALL if arch.kind != "host"]
+GFX1100 = find_arch("gfx1100")
+
+
+def plan_of(model: str, weights: str = "q4_k", arch: str = "gfx1100", quick: bool = False) -> Plan:
+    return Planner(quick).plan(Place(model, arch, weights, "f16"), find_arch(arch), {}).plan
+
+
+def test_every_model_file_has_a_representative():
+    described = {path.stem for path in (ROOT / "models").glob("*.hfm")}
+    assert {find_model(configs()[name]["model_type"]).path.stem for name in REPRESENTATIVES} == described
+    assert chosen_models([]) == list(REPRESENTATIVES) and chosen_models(["all"]) == list(configs())
+    with pytest.raises(HfcError, match="did you mean 'Qwen3.5-9B'"):
+        chosen_models(["Qwen3.5-9"])
+
+
+@pytest.mark.parametrize("name", [name for name in configs() if name.startswith("Qwen3.5")])
+def test_the_configs_are_the_official_ones(name):
+    official = json.loads((ROOT / "tests/data/configs" / f"{name}.config.json").read_text())
+    official = {**official, **official["text_config"]}
+    assert {key: official.get(key) for key in configs()[name]} == configs()[name]
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_a_shortened_model_needs_the_same_kernels(name):
+    place, whole, short = Place(name, "gfx1100", "q8_0", "f16"), {}, {}
+    Planner().plan(place, GFX1100, whole)
+    Planner(quick=True).plan(place, GFX1100, short)
+    assert whole.keys() == short.keys()
+    assert shortened(configs()[name])["num_hidden_layers"] <= 6
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_what_the_passes_make_does_not_depend_on_the_arch(name):
+    """The planner emits a model once for all archs."""
+    found = []
+    for arch in ("gfx906", "gfx1201", "sm_90"):
+        opened = source(name, "q8_0", quick=True)
+        settings = settings_for(opened, find_arch(arch))
+        emitted = emit(run_passes(opened.graph(), settings), settings, gpu.MATRIX_LAYOUT)
+        found.append([(call.bound.name, call.pointers, call.bytes, call.flops) for call in emitted.calls])
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_quick_run_tries_every_model_on_every_arch_and_every_format():
+    found = places(REPRESENTATIVES, GPUS, list(FORMATS), list(KV_FORMATS), quick=True)
+    assert len(found) == len(GPUS) * len(REPRESENTATIVES)
+    assert {p.weights for p in found} == set(FORMATS)
+    assert all(len({p.weights for p in found if p.model == m}) > len(FORMATS) // 2 for m in REPRESENTATIVES)
+    assert {(p.arch, p.model) for p in found} == {(a.name, m) for a in GPUS for m in REPRESENTATIVES}
+    assert {p.kv for p in found} == set(KV_FORMATS)
+    whole = places(REPRESENTATIVES, GPUS, list(FORMATS), list(KV_FORMATS), quick=False)
+    assert len(set(whole)) == len(whole) == len(GPUS) * len(REPRESENTATIVES) * len(FORMATS) * len(KV_FORMATS)
+
+
+def test_cells_compile_or_are_refused_with_the_reason():
+    wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0", "q4_k"], ["f16"], quick=False)
+    compiled, refused = run(wanted, [GFX1100], quick=False)
+    assert compiled.status == "compiled" and compiled.why == ""
+    assert 0 < compiled.lds_bytes <= 65536 and 4 <= compiled.waves <= 16 and 0 < compiled.vgprs <= 256
+    assert compiled.launches <= 7 * 30 + 3 and len(compiled.bounds) == len(GFX1100.cards)
+    assert refused.status == "refused" and "a row of 576 elements" in refused.why and "256" in refused.why
+
+
+def test_one_bad_kernel_fails_its_cells_and_no_others(monkeypatch):
+    compile_job = cells_module.compile_job
+
+    def broken(job):
+        if job.name.startswith("attend_f32"):
+            raise HfcError(f"kernel {job.name} for {job.arch.name}: 4 scratch bytes, the limit is 0\nmore")
+        return compile_job(job)
+
+    monkeypatch.setattr(cells_module, "compile_job", broken)
+    wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0"], ["f16", "f32"], quick=False)
+    good, bad = run(wanted, [GFX1100], quick=True)
+    assert (good.status, bad.status) == ("compiled", "failed")
+    assert "attend_f32" in bad.why and bad.why.endswith("the limit is 0")
+
+
+@pytest.fixture
+def some_cells():
+    bound = (Bound("RX 7900 XTX", 170.2, 4299.0), Bound("RX 7900 GRE", None, None))
+    return [
+        Cell(Place("A-9B", "gfx1100", "q4_k", "f16"), "compiled", "", 16, 118, 16896, 10, 171, bound),
+        Cell(Place("A-9B", "gfx1100", "q4_k", "f32"), "failed", "kernel x | y: 3 spilled registers"),
+        Cell(Place("A-9B", "gfx1100", "q8_0", "f16"), "refused", "K = 576 < 577"),
+        Cell(Place("A-9B", "gfx906", "q4_k", "f16"), "compiled", "", 16, 68, 16896, 3, 171),
+    ]
+
+
+def test_the_page_says_it_all(some_cells):
+    records = [
+        Record("emulated", "equal", arch="gfx906"),
+        Record("measured", "equal", "gfx1100", "A-9B", "q4_k", "f16", "RX 7900 XTX", 93.1),
+    ]
+    page = as_markdown(some_cells, records)
+    assert "4 cells: 2 compiled, 1 refused, 1 failed." in page
+    assert "| gfx1100 | f16 ✓M f32 ✗ | – |" in page and "| gfx906 | ✓e |" in page
+    assert "kernel x \\| y: 3 spilled registers" in page
+    assert "| A-9B | q8_0 | f16 | gfx1100 | K = 576 < 577 |" in page
+    assert "| A-9B | gfx1100 | 16 | 118 | 16896 | 10 | 171 |" in page
+    assert "| RX 7900 XTX | gfx1100 | 170 / 4299 |" in page and "| RX 7900 GRE | gfx1100 |  |" in page
+    assert "| RX 7900 XTX | A-9B | q4_k | f16 | 93.1 |" in page
+    assert "K = 576 &lt; 577" in as_html(some_cells, records)
+    rows = json.loads(as_json(some_cells, records))
+    assert rows[0]["bounds"][0]["decode_tok_s"] == 170.2 and rows[0]["measured"] == "equal" and rows[3]["emulated"] == "kernels"
+
+
+def test_recorded_results_are_matched_by_what_they_name(tmp_path):
+    place = Place("A-9B", "gfx1100", "q4_k", "f16")
+    (tmp_path / "a.json").write_text(json.dumps([{"kind": "emulated", "status": "equal", "arch": "gfx1100", "model": "A-9B"}]))
+    (tmp_path / "b.json").write_text(json.dumps([{"kind": "emulated", "status": "different", "weights": "q8_0", "what": "x"}]))
+    records = read_results(tmp_path)
+    assert verdict(records, "emulated", place) == "equal" and verdict(records, "measured", place) == ""
+    assert verdict(records, "emulated", Place("A-9B", "gfx906", "q4_k", "f16")) == ""
+    assert verdict(records, "emulated", Place("A-9B", "gfx1100", "q8_0", "f16")) == "different"
+    assert read_results(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "cannot be read as JSON"),
+        ("{}", "expected a list"),
+        ('[{"kind": "emulated"}]', "needs kind .* and status"),
+        ('[{"kind": "emulated", "status": "equal", "archs": 1}]', "unknown field 'archs'"),
+    ],
+)
+def test_bad_records_are_named(tmp_path, text, message):
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(HfcError, match=f"(?s)bad.json.*{message}"):
+        read_results(tmp_path)
+
+
+def test_bounds_follow_from_bytes_and_operations():
+    plan = plan_of("Qwen3.5-9B")
+    bound = {b.card: b for b in bounds(plan, GFX1100, {})}
+    # 4.7 GB a token at 960 GB/s is 203 tokens a second without launch costs
+    assert 150 < bound["RX 7900 XTX"].decode_tok_s < 203
+    # 16 billion operations a token at 61 Tflop/s f32 are 4400; with matrix units it is more
+    assert 3500 < bound["RX 7900 XTX"].prefill_tok_s < 4400
+    matrix = {launch.kernel: "wmma_f16" for launch in plan.programs["prefill"]}
+    faster = {b.card: b for b in bounds(plan, GFX1100, matrix)}["RX 7900 XTX"].prefill_tok_s
+    assert faster > 1.5 * bound["RX 7900 XTX"].prefill_tok_s
+    whole = {b.card: b for b in bounds(plan_of("Qwen3.5-9B", "f32"), GFX1100, {})}
+    assert whole["RX 7900 XTX"].decode_tok_s is None and whole["Radeon Pro W7900"].decode_tok_s > 20
+
+
+def test_experts_are_read_at_most_once_a_step():
+    plan = plan_of("Qwen3.5-35B-A3B")
+    decode, prefill = (sum(w.bytes for w in works(plan, p, {}, rows, 512)) for p, rows in (("decode", 1), ("prefill", 512)))
+    # 3 of 35 billion weights a token; for a prompt all of them, and the activations of 512 rows between the launches
+    assert 1.5e9 < decode < 2.5e9 and 19e9 < prefill < 30e9
+
+
+def moved_and_needed(name: str, weights: str) -> tuple[NullModel, float, float]:
+    """The null device after one step at depth 4096, its bytes, and what no decoder can do without."""
+    opened = open_source(ROOT / f"tests/data/configs/{name}.config.json", default_format=weights)
+    settings = settings_for(opened, GFX1100)
+    emitted, programs = gpu.list_launches(emit(run_passes(opened.graph(), settings), settings, "rows"), settings, {})
+    plan = gpu.make_plan(emitted, settings, (), programs)
+    model = NullModel(plan, "decode")
+    model.forward(Step.single([1], 4095, outputs="last"))
+    read = {p for launch in programs["decode"] if launch.bytes["step"] for p in launch.pointers}  # not what is gathered
+    needed = sum(works_bytes for works_bytes in (_bytes(plan, p) for p in read))
+    recurrent = sum(b for s in plan.states for p, b in s.planes.items() if p == "")
+    cache = sum(b for s in plan.states for p, b in s.planes.items() if p != "")
+    return model, model.count.bytes, needed + 2 * recurrent + cache  # recurrent state is read and written
+
+
+def _bytes(plan: Plan, pointer: str) -> int:
+    weight = next((w for w in plan.weights if f"weight:{w.name}" == pointer), None)
+    if weight is None:
+        return 0
+    total = FORMATS[weight.format].row_bytes(weight.shape[-1])
+    for n in weight.shape[:-1]:
+        total *= n
+    return total
+
+
+@pytest.mark.parametrize("name, most", [("Qwen3.5-0.8B", 7 * 24), ("Qwen3.5-27B", 450)])
+@pytest.mark.parametrize("weights", ["bf16", "q4_k"])
+def test_launches_and_bytes_of_a_decoded_token(name, most, weights):
+    model, moved, needed = moved_and_needed(name, weights)
+    assert model.count.launches + 1 <= most  # and the sample
+    assert needed <= moved <= 1.05 * needed
+
+
+def test_the_command(tmp_path, monkeypatch):
+    runner = CliRunner()
+    app = command.typer.Typer()
+    app.command()(command.command)
+    chosen = ["--arch", "gfx1100", "--model", "SmolLM2-135M", "--kv", "f16", "--quick"]
+    out = tmp_path / "page.md"
+    done = runner.invoke(app, [*chosen, "--weights", "q8_0", "--md", "-o", str(out)])
+    assert done.exit_code == 0 and "1 compiled, 0 refused, 0 failed" in out.read_text()
+    done = runner.invoke(app, [*chosen, "--weights", "q4_k"])
+    assert done.exit_code == 0 and "refused: a row of 576" in done.output
+
+    def failing(job):
+        raise HfcError("no")
+
+    monkeypatch.setattr(cells_module, "compile_job", failing)
+    assert runner.invoke(app, [*chosen, "--weights", "q8_0", "--json"]).exit_code == 1
+    for wrong in (["--arch", "host"], ["--json", "--md"], ["--weights", "q4"], ["--arch", "gfx1109"]):
+        assert isinstance(runner.invoke(app, wrong).exception, HfcError), wrong
