@@ -14,6 +14,7 @@ from hfc.formats.checkpoint import open_checkpoint
 
 REAL_BLOCKS = Path(__file__).parent / "data" / "formats" / "ggml_blocks.gguf"
 QUANTIZED = sorted(name for name, form in FORMATS.items() if form.quantized)
+GGUF = sorted(name for name, form in FORMATS.items() if form.gguf_type is not None)
 PACKABLE = sorted(name for name, form in FORMATS.items() if form.encode or not form.quantized)
 
 
@@ -33,11 +34,11 @@ def random_bytes(form, rows: int, blocks: int, seed: int = 0) -> np.ndarray:
 
 def test_every_format_of_the_issue_is_there():
     expected = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs".split()
-    assert sorted(FORMATS) == sorted(expected)
-    assert sorted(KV_FORMATS) == ["f16", "f32"]
+    assert sorted(expected) == GGUF
+    assert {"f16", "f32"} <= KV_FORMATS.keys()
 
 
-@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("name", GGUF)
 def test_sizes_and_type_numbers_are_those_of_gguf(name):
     form = FORMATS[name]
     kind = gguf.GGMLQuantizationType(form.gguf_type)
@@ -46,14 +47,14 @@ def test_sizes_and_type_numbers_are_those_of_gguf(name):
     assert form.row_bytes(512) == 512 * form.bits_per_weight / 8
 
 
-@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("name", GGUF)
 def test_unpack_equals_gguf_on_random_bytes(name):
     form = FORMATS[name]
     raw = random_bytes(form, 40, 60)  # every byte value, so inf and NaN scales too
     assert np.array_equal(bits(form.unpack(raw)), bits(reference(form, raw)))
 
 
-@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("name", GGUF)
 def test_unpack_of_blocks_quantized_by_ggml(name):
     with open_checkpoint(REAL_BLOCKS) as checkpoint:
         source = checkpoint.f32("source")
@@ -84,7 +85,7 @@ def test_decompose_gives_the_terms_of_unpack(name):
     assert np.array_equal(bits(value), bits(form.unpack(raw)))
 
 
-@pytest.mark.parametrize("name", PACKABLE)
+@pytest.mark.parametrize("name", sorted({*PACKABLE} & {*GGUF}))
 def test_pack_equals_ggufs_reference_quantizer(name):
     form = FORMATS[name]
     rng = np.random.default_rng(1)
@@ -101,7 +102,7 @@ def test_pack_equals_ggufs_reference_quantizer(name):
 @pytest.mark.parametrize("name", PACKABLE)
 def test_pack_of_unpacked_values_is_stable(name):
     form = FORMATS[name]
-    once = form.unpack(form.pack(np.random.default_rng(2).standard_normal((4, 128), dtype=np.float32)))
+    once = form.unpack(form.pack(np.random.default_rng(2).standard_normal((4, 512), dtype=np.float32)))
     twice = form.unpack(form.pack(once))
     # 5-bit and smaller codes may move by the rounding of an f16 scale, never by a code
     assert np.allclose(once, twice, rtol=2e-3, atol=2e-3 * np.abs(once).max())
@@ -119,12 +120,12 @@ def test_assemble_inverts_the_layout(name, seed, blocks):
         count = form.block if code_name == "q" else form.block // form.group
         parts[code_name] = rng.integers(0, 2**width, (blocks, count), dtype=np.uint8)
     for field in form.fields:
-        if field.dtype == "f16":
+        if field.dtype in ("f16", "f32"):
             parts[field.name] = rng.standard_normal((blocks, 1)).astype(np.float16).astype(np.float32)
     raw = form.assemble(parts)
     for code_name in form.codes:
         assert np.array_equal(form._take_code(raw, code_name), parts[code_name])
-    width = 8 * sum(f.nbytes for f in form.fields if f.dtype == "f16")
+    width = 8 * sum(f.nbytes for f in form.fields if f.dtype in ("f16", "f32"))
     for code_name, code in form.codes.items():
         width += sum(plane.bits for plane in code.planes) * parts[code_name].shape[1]
     assert width == 8 * form.block_bytes, "the codes and scales must cover the block exactly"
@@ -168,7 +169,7 @@ def test_errors_name_what_fits():
         kv_format("f8")
 
 
-@pytest.mark.parametrize("name", sorted(KV_FORMATS))
+@pytest.mark.parametrize("name", ["f16", "f32"])
 def test_kv_rows_round_trip(name):
     form = KV_FORMATS[name]
     x = np.random.default_rng(4).standard_normal((2, 3, 64)).astype(np.float32)

@@ -75,8 +75,9 @@ class Allowance:
     arch: Callable[[Arch], bool] = lambda arch: True
 
 
-_BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs"})
+_BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "hfc4"})
 _SMALL_BLOCKS = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"})
+_BIT_STREAMS = frozenset(f"{kind}{bits}g256{version}" for kind in ("hfq", "mq") for bits in (3, 4, 6) for version in ("", "v2"))
 
 EXCEPTIONS: tuple[Allowance, ...] = (
     Allowance(
@@ -85,6 +86,8 @@ EXCEPTIONS: tuple[Allowance, ...] = (
     ),
     Allowance("loads", "linear", 1, "scales and high bits of a k-quant are bytes", _BYTE_SCALES),
     Allowance("loads", "linear_tiled", 1, "scales and high bits of a k-quant are bytes", _BYTE_SCALES),
+    Allowance("loads", "linear", 1, "codes of a bit stream begin at any bit: bytes are joined where they can be", _BIT_STREAMS),
+    Allowance("loads", "linear_tiled", 1, "codes of a bit stream begin at any bit: bytes are joined where they can be", _BIT_STREAMS),
     Allowance("loads", "linear", 1, "elements i and i + 16 share a byte: the compiler cannot join the bytes of 8", _SMALL_BLOCKS),
     Allowance("loads", "linear_tiled", 1, "elements i and i + 16 share a byte: the compiler cannot join them", _SMALL_BLOCKS),
     Allowance(

@@ -37,9 +37,10 @@ class Decomposed:
 class BlockFormat:
     """fields: in byte order, no padding.  codes: per element; "q" is the element's own, others serve scale and min.
 
-    scale, min: C expressions over one-element fields and the numbers of codes; constant over `group` elements.
+    scale, min: C expressions over one-element fields, the numbers of codes and i; constant over `group` elements.
     table: 16 values that replace q + zero.  encode: f32 [n, block] -> {field or code name: array}, for `pack`.
     A format without a code "q" is a plain scalar: block = group = 1 and value = its only field.
+    rotated: the values are those of hfc.formats.rotation, whose inputs must be rotated too.
     gguf_type, safetensors_dtype: how files name it; None where they cannot.
     """
 
@@ -52,6 +53,7 @@ class BlockFormat:
     group: int = 1
     table: tuple[int, ...] = ()
     encode: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+    rotated: bool = False
     gguf_type: int | None = None
     safetensors_dtype: str | None = None
 
@@ -181,7 +183,7 @@ class BlockFormat:
             return f"{head}\n  (void)i;\n  return {self._c_field(self.fields[0])};\n}}\n"
         lines = [f"  const float {f.name} = {self._c_field(f)};" for f in self.fields if self._is_number(f)]
         for name in self.codes:
-            number = f"({self._c_code(name)})" + (f" + ({self.codes[name].zero})" if self.codes[name].zero else "")
+            number = f"({self.c_code(name)})" + (f" + ({self.codes[name].zero})" if self.codes[name].zero else "")
             kind, cast = ("int", number) if name == "q" and self.table else ("float", f"(float)({number})")
             lines.append(f"  const {kind} {name} = {cast};")
         number = "q"
@@ -196,7 +198,7 @@ class BlockFormat:
         at = self.offsets[f.name]
         return scalar.to_f32.format(scalar.c_load(f"(block + {at})" if at else "block"))
 
-    def _c_code(self, name: str) -> str:
+    def c_code(self, name: str) -> str:
         planes = []
         for plane in self.codes[name].planes:
             byte = f"block[{self.offsets[plane.field]} + {plane.byte}]"
@@ -226,7 +228,7 @@ class BlockFormat:
 
     def _decompose_blocks(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """[n, block_bytes] -> codes u8 [n, block], scale f32 [n, groups], min f32 [n, groups] or None."""
-        numbers = self._numbers(blocks)
+        numbers = {"i": np.arange(0, self.block, self.group), **self._numbers(blocks)}
         shape = (len(blocks), self.block // self.group)
         with np.errstate(all="ignore"):  # a damaged scale may be inf or NaN; that is the caller's to judge
             scale = np.broadcast_to(eval(self._scale_program, {"__builtins__": {}}, numbers), shape)
@@ -265,12 +267,12 @@ class BlockFormat:
     def _take_code(self, blocks: np.ndarray, name: str) -> np.ndarray:
         """u8 [n, elements or groups] out of the bits of the blocks."""
         planes = self.codes[name].planes
-        count = self._runs[name][0][-1].stop
+        count = self.block if name == "q" else self.block // self.group
         out = np.empty((len(blocks), count), np.uint8)
         for number, (plane, runs) in enumerate(zip(planes, self._runs[name], strict=True)):
             target = out if number == 0 else np.empty_like(out)
             for run in runs:
-                np.right_shift(blocks[:, run.source], run.shift, out=target[:, run.start : run.stop])
+                np.right_shift(blocks[:, run.source], run.shift, out=target[:, run.target])
             if plane.bits < 8:
                 target &= np.uint8(2**plane.bits - 1)
             if self._flipped(plane.field):
@@ -288,6 +290,6 @@ class BlockFormat:
             if self._flipped(plane.field):
                 bits = bits ^ np.uint8(128)
             for run in runs:
-                moved = bits[:, run.start : run.stop] << run.shift
-                wide = run.source.stop - run.source.start == run.stop - run.start
+                moved = bits[:, run.target] << run.shift
+                wide = len(range(*run.source.indices(self.block_bytes))) == moved.shape[1]
                 out[:, run.source] |= moved if wide else np.bitwise_or.reduce(moved, axis=1, keepdims=True)

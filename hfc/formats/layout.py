@@ -54,10 +54,9 @@ def code(field: str, bits: int, byte: str, shift: str = "0", zero: int = 0) -> C
 
 @dataclass(frozen=True)
 class Run:
-    """Elements start..stop of one plane: from the bytes of slice `source`, one each or one for all, by `shift`."""
+    """Elements `target` of one plane: from the bytes of slice `source`, one each or one for all, by `shift`."""
 
-    start: int
-    stop: int
+    target: slice
     source: slice
     shift: np.ndarray  # uint8 [1] or [stop - start]
 
@@ -71,17 +70,37 @@ def index_values(expression: str, indices: np.ndarray) -> np.ndarray:
 def plane_runs(plane: Plane, offset: int, indices: np.ndarray) -> tuple[Run, ...]:
     """Cut a plane into runs that numpy can do with one shift each; `offset` is where its field starts in the block.
 
-    A run has consecutive bytes with one shift (nibbles), or one byte with any shifts (bit masks).
+    A run has consecutive bytes with one shift (nibbles), or one byte with any shifts (bit masks). Where few elements fill
+    whole bytes (bit streams), every eighth element or so makes a run: its bytes are equally far apart, its shift is one.
     """
     byte = index_values(plane.byte, indices) + offset
     shift = index_values(plane.shift, indices).astype(np.uint8)
+    runs = _consecutive(byte, shift)
+    strided = next((found for period in (2, 4, 8) if (found := _strided(byte, shift, period))), runs)
+    return min(runs, strided, key=len)
+
+
+def _strided(byte: np.ndarray, shift: np.ndarray, period: int) -> tuple[Run, ...]:
+    """A run for each remainder of the element index by `period`; none where one would not be regular."""
+    runs = []
+    for first in range(period):
+        places = byte[first::period]
+        steps = np.diff(places)
+        if len(steps) == 0 or steps[0] < 1 or (steps != steps[0]).any() or (shift[first::period] != shift[first]).any():
+            return ()
+        source = slice(int(places[0]), int(places[-1]) + 1, int(steps[0]))
+        runs.append(Run(slice(first, len(byte), period), source, shift[first : first + 1]))
+    return tuple(runs)
+
+
+def _consecutive(byte: np.ndarray, shift: np.ndarray) -> tuple[Run, ...]:
     runs, start = [], 0
-    for stop in range(1, len(indices) + 1):
-        if stop < len(indices) and _same_run(byte, shift, start, stop):
+    for stop in range(1, len(byte) + 1):
+        if stop < len(byte) and _same_run(byte, shift, start, stop):
             continue
         single = stop - start > 1 and byte[start + 1] == byte[start]
         first, last = int(byte[start]), int(byte[start] if single else byte[stop - 1])
-        runs.append(Run(start, stop, slice(first, last + 1), shift[start:stop] if single else shift[start : start + 1]))
+        runs.append(Run(slice(start, stop), slice(first, last + 1), shift[start:stop] if single else shift[start : start + 1]))
         start = stop
     return tuple(runs)
 

@@ -26,6 +26,7 @@ from hfc.formats.block import BlockFormat
 LANES = 16
 PANEL = 64
 QUAD = 4
+WIDEST_GROUP = 32  # scales of wider groups are repeated
 VECTOR_BYTES = 64
 CHUNK_CODES = 1 << 20  # codes packed at a time, so that numpy's temporaries stay in the cache
 
@@ -101,13 +102,16 @@ def tile_layout(form: BlockFormat) -> TileLayout:
         return TileLayout(form.fields[0].dtype)
     stored = {f.name for f in form.fields if f.dtype == "f16"}
     twice = _scaled_twice(form) is not None
-    scale_bytes = 1 if twice else 2 if form.scale in stored and (not form.min or form.min in stored) else 4
+    used = set(re.findall(r"[a-z_]\w*", f"{form.scale} {form.min}")) - {"i"}
+    selects = "i <" in form.scale  # one of the stored numbers, by place
+    halves = used <= stored and (selects or (form.scale in stored and (not form.min or form.min in stored)))
+    scale_bytes = 1 if twice else 2 if halves else 4
     bits = sum(plane.bits for plane in form.codes["q"].planes)
     table = tuple(value + 128 for value in form.table)
     zero = -128 if table else form.zero
     span = form.block // PANEL if twice else 1
-    assert form.group in (16, 32) and bits in range(2, 9), f"{form.name}: groups of {form.group}, {bits} bits do not fit a tile"
-    return TileLayout("code", 8 if bits == 7 else bits, form.group, scale_bytes, bool(form.min), zero, table, span)
+    assert form.group >= 16 and bits in range(2, 9), f"{form.name}: groups of {form.group}, {bits} bits do not fit a tile"
+    return TileLayout("code", 8 if bits == 7 else bits, min(form.group, WIDEST_GROUP), scale_bytes, bool(form.min), zero, table, span)
 
 
 def _scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
@@ -160,7 +164,8 @@ def _put_header(layout: TileLayout, form: BlockFormat, part: np.ndarray, place: 
     else:
         made = form.decompose(part)
         dtype = np.float16 if layout.scale_bytes == 2 else np.float32
-        fields = [(values, dtype, groups) for values in (made.scale, made.min) if values is not None]
+        repeats = form.group // layout.group
+        fields = [(np.repeat(values, repeats, axis=-1), dtype, groups) for values in (made.scale, made.min) if values is not None]
     count, spans = place.shape[:2]
     at = 0
     for values, dtype, each in fields:

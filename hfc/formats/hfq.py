@@ -1,0 +1,64 @@
+"""The HFQ family of hipfire: 256 unsigned codes of 3, 4 or 6 bits under a header of scale and zero; MQ is HFQ, rotated.
+
+    value = scale * q + zero        codes are a little-endian stream of bits, so that 4-bit codes are nibbles, low one first
+
+Header: f32 scale, f32 zero; in version 2 two pairs of f16, one for each half of the block. Layout:
+https://github.com/warpfront/hipfire, crates/hipfire-quantize/src/main.rs and docs/quant-formats/mq4-v2.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hfc.formats.block import BlockFormat
+from hfc.formats.layout import Code, Field, Plane
+
+BLOCK = 256
+HALF = BLOCK // 2
+HEADER = (Field("scale", "f32"), Field("zero", "f32"))
+HEADER_V2 = (Field("scale0", "f16"), Field("zero0", "f16"), Field("scale1", "f16"), Field("zero1", "f16"))
+
+
+def hfq(name: str, bits: int, v2: bool = False, rotated: bool = False) -> BlockFormat:
+    """One format of the family."""
+    select = "{0}0 * (i < 128) + {0}1 * (i >= 128)"  # a product with 1 and a sum with 0 are exact
+    return BlockFormat(
+        name,
+        block=BLOCK,
+        fields=(*(HEADER_V2 if v2 else HEADER), Field("qs", "u8", BLOCK * bits // 8)),
+        codes={"q": bit_stream(bits)},
+        scale=select.format("scale") if v2 else "scale",
+        min=select.format("zero") if v2 else "zero",
+        group=HALF if v2 else BLOCK,
+        encode=lambda x: _encode(x, 2**bits - 1, 2 if v2 else 1),
+        rotated=rotated,
+    )
+
+
+def bit_stream(bits: int) -> Code:
+    """Codes behind each other without gaps, cut into planes of bits that never cross a byte."""
+    width = {3: 1, 4: 4, 6: 2}[bits]
+    period = 8 // np.gcd(bits, 8)  # codes that fill whole bytes
+    start = "i" if period == 1 else f"i % {period}"
+    planes = []
+    for low in range(0, bits, width):
+        bit = f"({start}) * {bits} + {low}"
+        planes.append(Plane("qs", width, f"i / {period} * {period * bits // 8} + ({bit}) / 8", f"({bit}) % 8", low))
+    return Code(tuple(planes))
+
+
+def _encode(x: np.ndarray, top: int, parts: int) -> dict[str, np.ndarray]:
+    """x [n, 256]: minimum to code 0, maximum to `top`, halves rounded up. In version 2 the codes are chosen for the rounded header."""
+    groups = x.reshape(len(x), parts, -1)
+    low = groups.min(axis=2, keepdims=True)
+    scale = (groups.max(axis=2, keepdims=True) - low) / np.float32(top)
+    if parts > 1:
+        low, scale = (v.astype(np.float16).astype(np.float32) for v in (low, scale))
+    q = groups - low
+    with np.errstate(divide="ignore"):
+        q *= np.where(scale > 0, 1 / scale, np.float32(0))
+    q += np.float32(0.5)
+    codes = np.clip(q, 0, top, out=q).astype(np.uint8).reshape(x.shape)
+    if parts == 1:
+        return {"scale": scale[:, :, 0], "zero": low[:, :, 0], "q": codes}
+    return {f"{name}{half}": v[:, half] for name, v in (("scale", scale), ("zero", low)) for half in (0, 1)} | {"q": codes}

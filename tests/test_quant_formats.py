@@ -1,0 +1,122 @@
+"""The HFQ and MQ families against a second implementation that packs bit by bit, and hfc4 against exhaustive search."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from hfc.formats import FORMATS
+from hfc.formats.quant.hfc4 import LEVELS
+from hfc.formats.rotation import rotate, rotate_back, signs
+from hfc.formats.search import table_codes
+
+BITS = {"hfq3g256": 3, "hfq4g256": 4, "hfq6g256": 6, "mq3g256": 3, "mq4g256": 4, "mq6g256": 6}
+V2 = {"hfq4g256v2": 4, "mq3g256v2": 3, "mq4g256v2": 4, "mq6g256v2": 6}
+
+
+def published(values: list[float], bits: int, v2: bool) -> bytes:
+    """One block by the book: header, then a little-endian bit stream, with Python's own numbers."""
+    top, parts, codes, header = 2**bits - 1, 2 if v2 else 1, [], b""
+    size = 256 // parts
+    for part in range(parts):
+        some = values[part * size : (part + 1) * size]
+        low = np.float32(min(some))
+        scale = np.float32(np.float32(max(some)) - low) / np.float32(top)
+        if v2:
+            header += struct.pack("<ee", scale, low)
+            scale, low = struct.unpack("<ee", header[-4:])
+        else:
+            header += struct.pack("<ff", scale, low)
+        inverse = np.float32(1) / np.float32(scale) if scale > 0 else np.float32(0)
+        for v in some:
+            code = int(np.float32(np.float32(np.float32(v) - np.float32(low)) * inverse) + np.float32(0.5))
+            codes.append(min(max(code, 0), top))
+    stream = sum(code << bits * i for i, code in enumerate(codes))
+    return header + stream.to_bytes(32 * bits, "little")
+
+
+@pytest.mark.parametrize("name", [*BITS, *V2])
+def test_blocks_are_those_of_the_published_layout(name):
+    form, bits = FORMATS[name], (BITS | V2)[name]
+    assert form.block_bytes == 8 + 32 * bits and form.rotated == name.startswith("m")
+    x = np.random.default_rng(7).standard_normal((6, 512)).astype(np.float32)
+    x[1, :256], x[2, 128:256], x[3] = 0, 0.75, x[3] * 1e-3
+    raw = form.pack(x)
+    expected = b"".join(published(x.reshape(-1, 256)[i].tolist(), bits, name in V2) for i in range(12))
+    assert raw.tobytes() == expected
+
+
+def test_small_blocks_spelled_out():
+    """Bytes as the layout's description gives them: nibbles low first, 4 six-bit codes in 3 bytes, 8 three-bit codes in 3."""
+    x = np.zeros((1, 256), np.float32)
+    x[0, :8] = 0, 1, 2, 3, 4, 5, 6, 15
+    raw = FORMATS["hfq4g256"].pack(x)[0]
+    assert raw[:8].view(np.float32).tolist() == [1, 0] and raw[8:12].tolist() == [0x10, 0x32, 0x54, 0xF6]
+    x[0, 7] = 63
+    q = [0, 1, 2, 3]
+    assert FORMATS["hfq6g256"].pack(x)[0, 8:11].tolist() == [q[0] | q[1] << 6, q[1] >> 2 | q[2] << 4, q[2] >> 4 | q[3] << 2]
+    x[0, 7] = 7
+    stream = sum(q << 3 * i for i, q in enumerate([0, 1, 2, 3, 4, 5, 6, 7]))
+    assert FORMATS["hfq3g256"].pack(x)[0, 8:11].tolist() == list(stream.to_bytes(3, "little"))
+
+
+def test_signs_and_rotation():
+    state, expected = 42, []
+    for _ in range(256):
+        state = (state * 1103515245 + 12345) % 2**31
+        expected.append(1.0 if (state // 65536) % 2 else -1.0)
+    assert signs(42).tolist() == expected and signs(42).tolist() != signs(1042).tolist()
+    x = np.random.default_rng(8).standard_normal((3, 512)).astype(np.float32)
+    y = (x.reshape(-1, 256) * signs(42)).astype(np.float64)
+    stride = 1
+    while stride < 256:  # butterflies, as the public implementation does them
+        for i in range(256):
+            if not i & stride:
+                a, b = y[:, i].copy(), y[:, i + stride].copy()
+                y[:, i], y[:, i + stride] = a + b, a - b
+        stride *= 2
+    y = (y * signs(1042) / 16).reshape(x.shape)
+    assert np.allclose(rotate(x), y, atol=1e-5)
+    assert np.allclose(rotate_back(rotate(x)), x, atol=1e-5)
+    assert np.allclose(np.linalg.norm(rotate(x), axis=1), np.linalg.norm(x, axis=1), rtol=1e-5)
+
+
+def relative_error(name: str, x: np.ndarray) -> float:
+    found = FORMATS[name].unpack(FORMATS[name].pack(x))
+    return float(((found - x) ** 2).sum() / (x**2).sum())
+
+
+def test_hfc4_has_less_error_than_any_other_format_of_its_size():
+    form = FORMATS["hfc4"]
+    assert (form.block_bytes, form.bits_per_weight) == (144, 4.5)
+    x = np.random.default_rng(9).standard_normal((64, 1024)).astype(np.float32)
+    assert relative_error("hfc4", x) < 0.00405  # q4_k as llama.cpp packs it: 0.0051; q4_0: 0.0074
+    assert relative_error("hfc4", x) < 0.6 * relative_error("q4_0", x)
+    assert relative_error("mq4g256v2", x) < relative_error("mq4g256", x)
+
+
+def test_the_search_finds_scales_near_the_best():
+    x = np.random.default_rng(10).standard_normal((40, 16)).astype(np.float32)
+    levels = np.array(LEVELS, np.float32)
+    scales = np.linspace(-0.04, 0.04, 3001, dtype=np.float32)
+    scales = scales[scales != 0]
+    errors = [np.abs(x[:, :, None] - s * levels).min(-1) ** 2 for s in scales]
+    best = np.stack([e.sum(1) for e in errors]).min(0)
+    found = table_codes(np.repeat(x, 16, axis=0).reshape(40, 256), LEVELS, 16, 63)
+    value = found["d"] * (found["sc"].astype(np.float32) - 64)
+    got = ((np.repeat(value, 16, axis=1) * levels[found["q"]] - np.repeat(x, 16, axis=0).reshape(40, 256)) ** 2).sum(1) / 16
+    assert got.sum() < 1.02 * best.sum()
+
+
+def test_importance_moves_the_error_to_where_it_matters_less():
+    x = np.random.default_rng(11).standard_normal((50, 256)).astype(np.float32)
+    weight = np.ones(256, np.float32)
+    weight[::4] = 20
+    plain, weighted = (FORMATS["hfc4"].assemble(table_codes(x, LEVELS, 16, 63, w)) for w in (None, weight))
+    error = [((FORMATS["hfc4"].unpack(raw) - x) ** 2 * weight).sum() for raw in (plain, weighted)]
+    assert error[1] < 0.95 * error[0]
+
+
+@pytest.mark.parametrize("name", ["hfc4", "mq8g256", "q8_0", "mq4g256"])
+def test_zeros_stay_zeros(name):
+    assert not FORMATS[name].unpack(FORMATS[name].pack(np.zeros((2, 512), np.float32))).any()
