@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from hfc.runtime.driver import DeviceInfo
 
 GARBAGE = 0xCD  # fresh memory is not zero
 LOST = 719  # CUDA's "unspecified launch failure"; every later call fails with it too
+NO_CONTEXT = 201
 P, U, N = ctypes.c_void_p, ctypes.c_uint, ctypes.c_size_t
 SIGNATURES = {
     "launch": (P, U, U, U, U, U, U, U, P, P, P),
@@ -42,6 +44,8 @@ class FakeDriver:
         self.error = 0
         self._graphs: list[list[Callable[[], int]]] = []
         self._recording: list[Callable[[], int]] | None = None
+        self._thread = threading.local()  # a context is current in the threads that said so
+        self._thread.current = True
         self._callbacks = {role: ctypes.CFUNCTYPE(ctypes.c_int, *s)(getattr(self, f"_{role}")) for role, s in SIGNATURES.items()}
 
     # Driver, as Python calls it
@@ -122,7 +126,7 @@ class FakeDriver:
         return 0.5
 
     def make_current(self) -> None:
-        self._check("make_current")
+        self._thread.current = True
 
     def entry_points(self) -> dict[str, int]:
         return {role: ctypes.cast(callback, P).value for role, callback in self._callbacks.items()}
@@ -139,11 +143,11 @@ class FakeDriver:
         return self._do(lambda: self._move(host, self._inside(device, nbytes), nbytes))
 
     def _synchronize(self, stream) -> int:
-        return self.error
+        return self._state()
 
     def _begin_capture(self, stream, mode) -> int:
         self._recording = []
-        return self.error
+        return self._state()
 
     def _end_capture(self, stream, graph) -> int:
         self._graphs.append(self._recording)
@@ -156,9 +160,11 @@ class FakeDriver:
         return self.error
 
     def _launch_graph(self, executable, stream) -> int:
-        return next((error for call in self._graphs[executable - 1] if (error := call())), self.error)
+        return self._state() or next((error for call in self._graphs[executable - 1] if (error := call())), 0)
 
     def _do(self, call: Callable[[], int]) -> int:
+        if self._state():
+            return self._state()
         if self._recording is None:
             return call()
         self._recording.append(call)
@@ -182,6 +188,10 @@ class FakeDriver:
         assert fits, f"{nbytes} bytes at {pointer:#x} are not in device memory"
         return pointer
 
+    def _state(self) -> int:
+        """0, or the error that every call in this thread has."""
+        return self.error or (0 if getattr(self._thread, "current", False) else NO_CONTEXT)
+
     def _check(self, call: str) -> None:
-        if self.error:
-            raise HfcError(f"device fake: {call} failed: device lost")
+        if error := self._state():
+            raise HfcError(f"device fake: {call} failed: {'device lost' if error == LOST else 'no context is current'}")

@@ -88,9 +88,10 @@ def test_a_gpu_measures_launches_and_times(bench, bundle):
     code, out, err = bench(bundle, *options)
     rows = {r["test"]: r for r in json.loads(out)}
     assert code == 0 and list(rows) == ["pp40", "tg3", "tg3 b4", "tg3 d20", "tg3 d20 b4"]
-    launches = len(executor.load_bundle(bundle).plans["sm_90"].programs["decode"])
-    assert rows["tg3"]["launches_per_token"] == launches and rows["tg3 b4"]["launches_per_token"] == launches / 4
-    assert rows["pp40"]["launches_per_token"] == round(2 * launches / 40, 2)
+    programs = executor.load_bundle(bundle).plans["sm_90"].programs
+    few, many = (len(programs[name]) + len(programs["sample"]) for name in ("decode", "prefill"))
+    assert rows["tg3"]["launches_per_token"] == few and rows["tg3 b4"]["launches_per_token"] == few / 4
+    assert rows["pp40"]["launches_per_token"] == round((many - 1 + few) / 40, 2)  # 32 rows without logits, 8 with
     for row in rows.values():
         assert row["device"] == "Fake 9000" and row["device_us_per_step"] == 500.0 and row["host_us_per_step"] > 0
         assert row["min"] <= row["tok_s"] <= row["max"] and row["memory_gb_s"] > 1000  # 0.5 ms, says the fake's clock

@@ -40,6 +40,10 @@ class HfcError(Exception):
         return "\n".join(lines)
 
 
+class DeviceLost(HfcError):
+    """A device that failed in the middle of its work: the request is over, and so is everything in the device's memory."""
+
+
 def unknown(what: str, name: str, known: Iterable[str], span: Span | None = None) -> HfcError:
     """The error for a name that is not in `known`: suggests the nearest, else lists all."""
     choices = sorted(str(k) for k in known)

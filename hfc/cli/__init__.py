@@ -12,13 +12,13 @@ import typer
 from typer.core import TyperGroup
 
 from hfc import __version__
-from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.diagnostics import DeviceLost, HfcError, unknown
 
 # A command's module may import any layer. Only the module of the command that runs is imported, so that `hfc run` of a
 # bundle loads no compiler and starts at once.
-COMMANDS = ("run", "compile", "bench", "selftest", "eval", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
+COMMANDS = ("run", "serve", "stop", "ps", "compile", "bench", "selftest", "eval", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR, DEVICE_ERROR, INTERRUPTED = 2, 3, 130
 
 
 class Commands(TyperGroup):
@@ -35,7 +35,7 @@ class Commands(TyperGroup):
         return typer.main.get_command(app)
 
     def invoke(self, ctx):
-        """Every error that a user can act on ends here: one message, exit code 2."""
+        """Every error that a user can act on ends here: one message, exit code 2, or 3 for a lost device."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
             if ctx.params.get("debug"):
                 traceback.print_exc()
             print(message_of(error), file=sys.stderr)
-            sys.exit(USER_ERROR)
+            sys.exit(DEVICE_ERROR if isinstance(error, DeviceLost) else USER_ERROR)
 
 
 def message_of(error: HfcError | OSError | MemoryError) -> str:

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from hfc import __version__
 from hfc.backend.host.plan import cpu_features
@@ -16,11 +17,13 @@ from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS, knob
 from hfc.cli.table import table
+from hfc.runtime.executor import OPENERS
 from hfc.runtime.registry import REGISTRY, find_local
+from hfc.target.arch import ARCHS
 
 PACKAGES = (
     "numpy", "lark", "jinja2", "networkx", "safetensors", "gguf", "ml-dtypes", "tokenizers", "sentencepiece", "rich",
-    "typer", "ziglang", "huggingface-hub",
+    "typer", "ziglang", "huggingface-hub", "cuda-bindings", "rocm-bindings-hip",
 )  # fmt: skip
 # What the host kernels choose by, as Linux names it.
 CPU_FEATURES = ("f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "asimddp", "i8mm", "bf16")
@@ -42,6 +45,7 @@ def command() -> None:
         ("compiler", _try(lambda: toolchain().version.splitlines()[0])),
         ("cache", f"{cache_folder()} ({_size_mb(cache_folder()):.0f} MB)"),
         ("libamdhip64", ctypes.util.find_library("amdhip64") or "not found: no AMD device can be used"),
+        *((f"device {kind}", _try(lambda kind=kind: describe_devices(kind))) for kind in OPENERS),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
         *((f"model {e.name}", str(find_local(e) or "not here yet")) for e in REGISTRY.values()),
         *((f"knob {name}", f"{_try(lambda name=name: str(knob(name)))}: {KNOBS[name].effect}") for name in KNOBS),
@@ -49,12 +53,24 @@ def command() -> None:
     print(table(("what", "found"), rows))
 
 
+def describe_devices(kind: str) -> str:
+    """Every card that the driver knows. HfcError when there is none."""
+    found = [OPENERS[kind]().info]
+    with suppress(HfcError):  # the first number that the driver does not know
+        while True:
+            found.append(OPENERS[kind](len(found)).info)
+    return "; ".join(
+        f"{kind}:{i.index} {i.name}, {i.arch}{'' if i.arch in ARCHS else ' (no row in ARCHS)'}, {i.compute_units} CUs, {i.memory_bytes / 2**30:.1f} GiB"
+        for i in found
+    )
+
+
 def _try(find: Callable[[], str]) -> str:
     """What was found, or the message of why not: one broken part must not hide the others."""
     try:
         return find()
     except HfcError as error:
-        return str(error).replace("\n", " ")
+        return str(error).removeprefix("error: ").replace("\n", " ")
 
 
 def _version(package: str) -> str:

@@ -98,8 +98,10 @@ def step_times(model: GpuModel, workload: Workload) -> tuple[float, float]:
 def planned(plan: Plan, steps: Iterable[Step]) -> tuple[int, int]:
     """Launches and bytes of the steps as the plan counts them: the null device adds them up."""
     few, many = ("decode", "prefill") if "decode" in plan.programs else ("step", "step")
-    counters = {name: NullModel(plan, name) for name in (few, many)}
+    counters = {name: NullModel(plan, name) for name in (few, many, "sample") if name in plan.programs}
     for step in steps:
         counters[few if len(step.tokens) <= DECODE_ROWS else many].forward(step)
+        if "sample" in counters and len(step.output_rows):
+            counters["sample"].forward(step)
     counts = [counter.count for counter in counters.values()]
     return sum(c.launches for c in counts), sum(c.bytes for c in counts)

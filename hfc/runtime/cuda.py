@@ -25,6 +25,10 @@ ENTRY_POINTS = {  # what the launch tape calls -> its name in the library
     "instantiate": "cuGraphInstantiateWithFlags",
     "launch_graph": "cuGraphLaunch",
 }
+HINTS = {
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "the NVIDIA driver is older than the bundle's PTX: update it (CUDA 12.9 or later)",
+    "CUDA_ERROR_OUT_OF_MEMORY": "another program may hold the memory; `hfc fit` says what the model needs",
+}
 
 
 def open_device(index: int = 0) -> "CudaDriver":
@@ -35,7 +39,8 @@ def open_device(index: int = 0) -> "CudaDriver":
         cu.cuInit(0)
         count = _check("cuDeviceGetCount", cu.cuDeviceGetCount())
     except (RuntimeError, HfcError) as error:
-        raise HfcError(f"device cuda: there is no NVIDIA driver or no GPU ({str(error).splitlines()[0]})") from error
+        why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
+        raise HfcError(f"device cuda: there is no NVIDIA driver or no GPU ({why})") from error
     if not 0 <= index < count:
         raise HfcError(f"device cuda:{index}: the driver knows {count} device(s)")
     return CudaDriver(index)
@@ -74,6 +79,9 @@ class CudaDriver:
     def allocate_pinned(self, nbytes: int) -> np.ndarray:
         address = int(_check("cuMemHostAlloc", cu.cuMemHostAlloc(nbytes, 0)))
         return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (nbytes,))
+
+    def free_pinned(self, array: np.ndarray) -> None:
+        _check("cuMemFreeHost", cu.cuMemFreeHost(array.ctypes.data))
 
     def zero(self, pointer: int, nbytes: int) -> None:
         _check("cuMemsetD8", cu.cuMemsetD8(pointer, 0, nbytes))
@@ -126,5 +134,5 @@ def _check(call: str, result):
     error, *values = result
     if error != cu.CUresult.CUDA_SUCCESS:
         _, text = cu.cuGetErrorString(error)
-        raise HfcError(f"device cuda: {call} failed: {text.decode() if text else error.name}")
+        raise HfcError(f"device cuda: {call} failed: {text.decode() if text else error.name}", hint=HINTS.get(error.name))
     return values[0] if len(values) == 1 else tuple(values)

@@ -34,7 +34,8 @@ def open_device(index: int = 0) -> "HipDriver":
     try:
         count = _check("hipGetDeviceCount", hip.hipGetDeviceCount())
     except (RuntimeError, HfcError) as error:
-        raise HfcError(f"device hip: there is no HIP runtime or no AMD GPU ({str(error).splitlines()[0]})") from error
+        why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
+        raise HfcError(f"device hip: there is no HIP runtime or no AMD GPU ({why})") from error
     if not 0 <= index < count:
         raise HfcError(f"device hip:{index}: the driver knows {count} device(s)")
     return HipDriver(index)
@@ -67,6 +68,9 @@ class HipDriver:
     def allocate_pinned(self, nbytes: int) -> np.ndarray:
         address = int(_check("hipHostMalloc", hip.hipHostMalloc(nbytes, 0)))
         return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (nbytes,))
+
+    def free_pinned(self, array: np.ndarray) -> None:
+        _check("hipHostFree", hip.hipHostFree(array.ctypes.data))
 
     def zero(self, pointer: int, nbytes: int) -> None:
         _check("hipMemset", hip.hipMemset(pointer, 0, nbytes))

@@ -12,6 +12,7 @@ from hfc.base.cache import cached
 from hfc.base.diagnostics import HfcError
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import Bundle, Plan, pointer_table
+from hfc.runtime.limits import check_step
 from hfc.runtime.memory import address, allocate
 from hfc.runtime.weights import Progress, load_const, load_weights
 from hfc.step import Step, step_words
@@ -38,8 +39,8 @@ class HostModel:
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]."""
-        if len(step.output_rows) > self.max_outputs:
-            raise HfcError(f"{len(step.output_rows)} rows of logits asked for, the plan holds {self.max_outputs}")
+        assert self._tape, "the model is closed"
+        check_step(step, self.plan)
         step.encode(self.max_rows, self._step)
         self._library.hfc_step(self._tape, self._step.ctypes.data)
         logits = self._memory[f"buffer:{self.plan.logits}"].view(np.float32)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hfc.base.diagnostics import HfcError
+from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Launch, Plan, pointer_table
 from hfc.runtime.driver import Driver
 from hfc.runtime.host import open_library
@@ -101,7 +101,7 @@ class GpuLauncher:
             self._function(launch.kernel), *grid, launch.block, 1, 1, launch.lds_bytes, self._stream, ctypes.addressof(arguments), None
         )  # fmt: skip
         if error:
-            raise HfcError(f"{launch.kernel}: the launch failed with driver error {error}")
+            raise DeviceLost(f"{launch.kernel}: the launch failed with driver error {error}")
         self._driver.synchronize(self._stream)
 
     def _function(self, symbol: str) -> int:

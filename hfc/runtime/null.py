@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.plan import Plan
+from hfc.runtime.limits import check_step
 from hfc.step import Step
 
 
@@ -30,6 +31,7 @@ class NullModel:
         self._program = program or next(iter(plan.programs))
 
     def forward(self, step: Step) -> np.ndarray:
+        check_step(step, self.plan)
         times = {
             "step": 1,
             "row": len(step.tokens),
@@ -42,3 +44,6 @@ class NullModel:
             self.count.bytes += sum(n * times[kind] for kind, n in launch.bytes.items())
             self.count.flops += sum(n * times[kind] for kind, n in launch.flops.items())
         return np.zeros((len(step.output_rows), self.vocab), np.float32)
+
+    def close(self) -> None:
+        """Nothing to release; here because every model has it."""

@@ -53,19 +53,21 @@ def upload_weights(
     at = allocate(sum(_aligned(n) for n in sizes))
     staging = Staging(driver, stream)
     placed, read = {}, 0
-    for done, ((kind, ref), nbytes) in enumerate(zip(refs, sizes)):
-        raw = source.weight(ref) if kind == "weight" else source.const(ref)
-        assert raw.nbytes == nbytes, f"{ref.name}: {raw.nbytes} bytes, the plan says {nbytes}"
-        staging.send(at, raw.reshape(-1).view(np.uint8))
-        placed[f"{kind}:{ref.name}"] = at
-        at += _aligned(nbytes)
-        read += nbytes
-        if read > RELEASE_EVERY:  # peak host memory does not grow with the model
-            source.release()
-            read = 0
-        if progress:
-            progress(done + 1, len(refs))
-    staging.finish()
+    try:
+        for done, ((kind, ref), nbytes) in enumerate(zip(refs, sizes)):
+            raw = source.weight(ref) if kind == "weight" else source.const(ref)
+            assert raw.nbytes == nbytes, f"{ref.name}: {raw.nbytes} bytes, the plan says {nbytes}"
+            staging.send(at, raw.reshape(-1).view(np.uint8))
+            placed[f"{kind}:{ref.name}"] = at
+            at += _aligned(nbytes)
+            read += nbytes
+            if read > RELEASE_EVERY:  # peak host memory does not grow with the model
+                source.release()
+                read = 0
+            if progress:
+                progress(done + 1, len(refs))
+    finally:
+        staging.finish()
     return placed
 
 

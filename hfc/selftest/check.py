@@ -9,7 +9,7 @@ from itertools import groupby
 from hfc.base.diagnostics import HfcError
 from hfc.ir.graph import Graph, Op
 from hfc.ir.text import print_op
-from hfc.plan import Plan
+from hfc.plan import Launch, Plan
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.upload import WeightSource
 from hfc.selftest.compare import BOUNDS, Deviation, compare
@@ -55,14 +55,17 @@ def check_plan(
 
 
 def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, list[tuple[Op, list[int]]]]:
-    """Kernel -> the regions it computes, each with the numbers of its launches."""
+    """Kernel -> the regions it computes, each with the numbers of its launches: those that prepare it come before its own."""
     found: dict[str, list[tuple[Op, list[int]]]] = {}
+    pairs: list[tuple[int, Launch]] = []
     for text, launches in groupby(enumerate(plan.programs[program]), key=lambda pair: pair[1].text):
-        if text not in regions:
+        pairs += launches
+        if text in regions:
+            kernel = " + ".join(launch.kernel for _, launch in pairs)
+            found.setdefault(kernel, []).append((regions[text], [number for number, _ in pairs]))
+            pairs = []
+        elif text.startswith("kernel "):
             raise HfcError("the bundle was compiled from another graph than this hfc makes of the model", hint="compile it again")
-        pairs = list(launches)
-        kernel = " + ".join(launch.kernel for _, launch in pairs)
-        found.setdefault(kernel, []).append((regions[text], [number for number, _ in pairs]))
     return found
 
 
