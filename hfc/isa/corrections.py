@@ -12,9 +12,9 @@ INEXACT_POWER = "2.0 ** n overflows for |n| > 127 although the product is finite
 ROUND_EVEN = "x + 0.5 rounds for |x| just below 0.5 and above 2^23; hardware rounds to even exactly"
 NOT_PRINTED = "an instruction of older parts that the three manuals no longer print"
 FREXP = "0 and denormals: the biased exponent alone is not the exponent of a fraction in [0.5, 1)"
-LANE_CARRY = (
-    "the manual writes VCC as a whole and leaves D0 undefined; it is this lane's bit, and D0 = S0 unless scaled"
-)
+LANE_CARRY = "VCC is this lane's bit, D0 = S0 unless scaled, and a huge S1 is scaled down (up, it would be infinite)"
+FMAS = "the printed factor does not undo the scaling of div_scale, which goes up or down; and there is one rounding"
+OVERFLOW = "a quotient that overflows reaches this step as inf - inf; hardware gives infinity"
 TOWARD_ZERO = "the manual sets ROUND_MODE; a conversion of its own vectorises"
 
 
@@ -39,7 +39,7 @@ def _div_scale(f: str, limit: int, scale: int, low: int) -> str:
     elsif S1.{f} == DENORM.{f} then D0.{f} = ldexp(S0.{f}, {scale})
     elsif ((exponent(S1.{f}) >= {big}) && (S2.{f} / S1.{f} == DENORM.{f})) then
       VCC.u64[laneId] = 1'1U;
-      if S0.{f} == S1.{f} then D0.{f} = ldexp(S0.{f}, {scale}) endif
+      if S0.{f} == S1.{f} then D0.{f} = ldexp(S0.{f}, -{scale}) endif
     elsif exponent(S1.{f}) >= {big} then D0.{f} = ldexp(S0.{f}, -{scale})
     elsif S2.{f} / S1.{f} == DENORM.{f} then
       VCC.u64[laneId] = 1'1U;
@@ -51,8 +51,23 @@ def _div_scale(f: str, limit: int, scale: int, low: int) -> str:
 def _div_fmas(f: str, middle: int, scale: int) -> str:
     return f"""
     if VCC.u64[laneId] then
-      D0.{f} = ldexp(fma(S0.{f}, S1.{f}, S2.{f}), (exponent(S2.{f}) > {middle}) ? {scale} : -{scale})
+      D0.{f} = fma_scaled(S0.{f}, S1.{f}, S2.{f}, (exponent(S2.{f}) > {middle}) ? {scale} : -{scale})
     else D0.{f} = fma(S0.{f}, S1.{f}, S2.{f}) endif"""
+
+
+def _div_fixup(f: str, tiny: int) -> str:
+    """tiny: quotients with a smaller exponent round to 0."""
+    return f"""
+    sign_out = (sign(S1.{f}) ^ sign(S2.{f}));
+    if isNAN(S2.{f}) then D0.{f} = cvtToQuietNAN(S2.{f})
+    elsif isNAN(S1.{f}) then D0.{f} = cvtToQuietNAN(S1.{f})
+    elsif (((S1.{f} == 0) && (S2.{f} == 0)) || ((abs(S1.{f}) == +INF) && (abs(S2.{f}) == +INF))) then D0.{f} = -NAN.{f}
+    elsif ((S1.{f} == 0) || (abs(S2.{f}) == +INF)) then D0.{f} = sign_out ? -INF.{f} : +INF.{f}
+    elsif ((abs(S1.{f}) == +INF) || (S2.{f} == 0)) then D0.{f} = sign_out ? -0.0 : 0.0
+    elsif exponent(S2.{f}) - exponent(S1.{f}) < -{tiny} then D0.{f} = sign_out ? -0.0 : 0.0
+    elsif isNAN(S0.{f}) then D0.{f} = sign_out ? -INF.{f} : +INF.{f}
+    else D0.{f} = sign_out ? -abs(S0.{f}) : abs(S0.{f})
+    endif"""
 
 
 def _multiply_add(f: str) -> list[Correction]:
@@ -79,13 +94,15 @@ CORRECTIONS: dict[str, Correction] = {
         Correction(
             "v_div_fmas_f32",
             _div_fmas("f32", 127, 64),
-            "2 ** 32 does not undo the scaling of div_scale by 2 ** 64, up or down",
+            FMAS,
         ),
         Correction(
             "v_div_fmas_f64",
             _div_fmas("f64", 1023, 128),
-            "2 ** 64 does not undo the scaling of div_scale by 2 ** 128, up or down",
+            FMAS,
         ),
+        Correction("v_div_fixup_f32", _div_fixup("f32", 150), OVERFLOW),
+        Correction("v_div_fixup_f64", _div_fixup("f64", 1075), OVERFLOW),
         Correction("v_ldexp_f16", "D0.f16 = ldexp(S0.f16, 32'I(S1.i16))", INEXACT_POWER),
         Correction("v_ldexp_f32", "D0.f32 = ldexp(S0.f32, S1.i32)", INEXACT_POWER),
         Correction("v_ldexp_f64", "D0.f64 = ldexp(S0.f64, S1.i32)", INEXACT_POWER),

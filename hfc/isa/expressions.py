@@ -239,7 +239,7 @@ class Expressions:
         if operator in ("||", "&&"):
             return Value(f"({a.truth()} {operator} {b.truth()})", "u", 1)
         if operator in ("==", "!=", "<>", "<", ">", "<=", ">="):
-            return self._compare("!=" if operator == "<>" else operator, a, b)
+            return self._compare(operator, a, b)
         if operator in ("<<", ">>"):
             return _shift(operator, a, b)
         if "f" in (a.kind, b.kind) and operator in "+-*/":
@@ -271,7 +271,10 @@ class Expressions:
         if "f" in (a.kind, b.kind):
             bits = max(a.bits, b.bits)
             a, b = (convert(v, "f", bits) for v in (a, b))
+            if operator == "<>":  # less or greater: not so for NaN
+                return Value(f"({a.code} < {b.code} || {a.code} > {b.code})", "u", 1)
         else:
+            operator = "!=" if operator == "<>" else operator
             bits = max(32, a.bits, b.bits)
             kind = "i" if a.kind == "i" or (b.kind == "i" and not b.is_literal) else "u"
             if {a.kind, b.kind} == {"u", "i"} and not b.is_literal:

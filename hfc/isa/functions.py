@@ -6,7 +6,21 @@ import re
 
 from hfc.isa.ctype import Untranslatable, Value, convert, parse_type, raw, reinterpret
 
-SAME_TYPE = {"abs", "floor", "trunc", "sqrt", "fract", "log2", "sin", "cos", "mantissa", "cvtToQuietNAN", "rint"}
+SAME_TYPE = {
+    "abs",
+    "floor",
+    "trunc",
+    "sqrt",
+    "fract",
+    "log2",
+    "sin",
+    "cos",
+    "mantissa",
+    "cvtToQuietNAN",
+    "rint",
+    "sin_turns",
+    "cos_turns",
+}
 TESTS = {"isNAN", "isSignalNAN", "isQuietNAN", "sign", "isEven"}
 
 
@@ -25,6 +39,9 @@ def call_builtin(instruction: str, name: str, values: list[Value]) -> Value:
         bits = max(v.bits for v in values)
         codes = ", ".join(convert(v, "f", bits).code for v in values)
         return Value(f"fma_f{bits}({codes})", "f", bits)
+    if name == "fma_scaled":
+        codes = ", ".join(v.code for v in values)
+        return Value(f"fma_scaled_f{first.bits}({codes})", "f", first.bits)
     if name == "ldexp":
         return Value(f"ldexp_f{first.bits}({first.code}, {values[1].code})", "f", first.bits)
     if name == "pow" and re.fullmatch(r"\(*(\(f\d+\))?\(*2\.0f?\)*", first.code):

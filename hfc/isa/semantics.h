@@ -93,6 +93,16 @@ SHARED f16 fma_f16(f16 a, f16 b, f16 c) { return (f16)((f64)a * b + c); } /* exa
 SHARED f32 fma_f32(f32 a, f32 b, f32 c) { return __builtin_fmaf(a, b, c); }
 SHARED f64 fma_f64(f64 a, f64 b, f64 c) { return __builtin_fma(a, b, c); }
 
+/* (a * b + c) * 2^n, rounded once: the wider type holds the sum with bits to spare */
+SHARED f32 fma_scaled_f32(f32 a, f32 b, f32 c, i32 n) { return (f32)ldexp((f64)a * b + c, n); }
+SHARED f64 fma_scaled_f64(f64 a, f64 b, f64 c, i32 n) { return (f64)ldexpl(fmal(a, b, c), n); }
+
+/* sine and cosine of x turns: x loses its whole part exactly, then one rounding */
+SHARED f32 sin_turns_f32(f32 x) { return (f32)sin((x - __builtin_floor(x)) * 6.283185307179586477); }
+SHARED f32 cos_turns_f32(f32 x) { return (f32)cos((x - __builtin_floor(x)) * 6.283185307179586477); }
+SHARED f16 sin_turns_f16(f16 x) { return (f16)sin_turns_f32((f32)x); }
+SHARED f16 cos_turns_f16(f16 x) { return (f16)cos_turns_f32((f32)x); }
+
 /* conversions: to integers they truncate and saturate, and NaN gives 0 */
 #define TO_INT(NAME, FROM, TO, LOW, HIGH) \
   SHARED TO NAME(FROM x) { return x != x ? 0 : x <= LOW ? (TO)LOW : x >= HIGH ? (TO)HIGH : (TO)x; }

@@ -207,3 +207,9 @@ GLOBAL fp8cvt(const u8* a, const float* x, float* o, u32* p) {
   p[i] = __builtin_amdgcn_cvt_pk_fp8_f32(x[2 * i], x[2 * i + 1], 0, false);
 }
 #endif
+
+GLOBAL divide(const float *a, const float *b, float *o, const double *c, const double *d, double *p) {
+  int i = BID * 64 + TID;
+  o[i] = a[i] / b[i];
+  p[i] = c[i] / d[i];
+}

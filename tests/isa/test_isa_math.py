@@ -325,3 +325,27 @@ def test_bf16(t):
     same(f, w)
     r = w.view(np.uint32)
     same(o, (r + 32767 + (r >> 16 & 1) >> 16).astype(np.uint16))
+
+
+def test_division_is_exact_for_all_magnitudes(t):
+    """Division is a sequence of scaled steps; only their right meaning gives IEEE's quotient, denormals included."""
+    blocks = 64
+    n = 64 * blocks
+    a, b, c, d = (t.u32(n).view(np.float32), t.u32(n).view(np.float32), *(t.u32(2 * n).view(np.float64) for _ in "cd"))
+    special = [0, -0.0, 1, np.inf, -np.inf, np.nan, 1e-45, 1.17549435e-38, 3.4e38, 2.0**126, 2.0**127, 1e-39]
+    grid = np.array(np.meshgrid(special, special), np.float32).reshape(2, -1)
+    a[: grid.shape[1]], b[: grid.shape[1]] = grid
+    quarter = n // 4  # quotients near the edges of the range
+    with np.errstate(all="ignore"):
+        for x, y, most in ((a, b, 150), (c, d, 1074)):
+            scaled = np.ldexp(np.abs(x[-quarter:]), t.rng.integers(-most, most, quarter))
+            y[-quarter:] = scaled * t.rng.uniform(0.5, 2, quarter).astype(x.dtype)
+    o, p = np.zeros(n, np.float32), np.zeros(n)
+    t("divide", blocks, 64, a, b, o, c, d, p)
+    with np.errstate(all="ignore"):
+        for found, x, y in ((o, a, b), (p, c, d)):
+            expected = x / y
+            wrong_zero = (found == 0) & (np.signbit(found) != np.signbit(expected))
+            bad = (found != expected) & ~(np.isnan(found) & np.isnan(expected)) | wrong_zero
+            examples = [(x[i], y[i], found[i], expected[i]) for i in np.flatnonzero(bad)[:3]]
+            assert not bad.any(), f"{bad.sum()} of {n}: {examples}"
