@@ -1,6 +1,7 @@
 """The matrix: which cells there are, how they end, what the page says; and the launches and bytes of official models."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hfc.backend import gpu
 from hfc.backend.emit import emit
 from hfc.base.diagnostics import HfcError
 from hfc.cli import matrix as command
-from hfc.compiler import open_source, settings_for
+from hfc.compiler import compile_model, open_source, settings_for
 from hfc.formats import FORMATS, KV_FORMATS
 from hfc.frontend.model import find_model
 from hfc.matrix import cells as cells_module
@@ -232,3 +233,11 @@ def test_the_command(tmp_path, monkeypatch):
     assert runner.invoke(app, [*chosen, "--weights", "q8_0", "--json"]).exit_code == 1
     for wrong in (["--arch", "host"], ["--json", "--md"], ["--weights", "q4"], ["--arch", "gfx1109"]):
         assert isinstance(runner.invoke(app, wrong).exception, HfcError), wrong
+
+
+@pytest.mark.long
+def test_one_model_compiles_cold_for_one_arch_within_a_minute(tmp_path, monkeypatch):
+    monkeypatch.setenv("HFC_CACHE", str(tmp_path))
+    start = time.perf_counter()
+    compile_model(ROOT / "tests/data/configs/Qwen3.5-9B.config.json", ["gfx1100"])
+    assert time.perf_counter() - start < 60

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from hfc.formats import FORMATS
 from hfc.matrix.cells import Cell
 from hfc.matrix.results import Record, verdict
 from hfc.target.roofline import LAUNCH_US, LAUNCH_US_OTHERS
@@ -75,7 +76,7 @@ def _by(cells: Iterable[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cel
 
 def _grid(model: str, cells: list[Cell], records: Sequence[Record]) -> Section:
     """Architectures down, weight formats across; KV formats that agree share one sign."""
-    formats = list(_by(cells, lambda c: c.place.weights))
+    formats = _formats(cells)
     rows = []
     for arch, here in _by(cells, lambda c: c.place.arch).items():
         signs = {name: _sign([c for c in here if c.place.weights == name], records) for name in formats}
@@ -115,6 +116,11 @@ def _reasons(cells: Sequence[Cell], status: str, title: str) -> Section:
                 )
             )
     return Section(title, "", ("model", "weights", "KV", "architectures", "reason"), tuple(rows))
+
+
+def _formats(cells: Sequence[Cell]) -> list[str]:
+    """The weight formats of the cells, by bits a weight."""
+    return sorted({c.place.weights for c in cells}, key=lambda name: (FORMATS[name].bits_per_weight, name))
 
 
 def _list(cells: Iterable[Cell], field: str) -> str:
@@ -160,7 +166,7 @@ def _pairs(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
 def _predictions(model: str, cells: list[Cell]) -> Section:
     """Cards down, weight formats across: decode / prefill, for the first KV format."""
     cells = [c for c in cells if c.bounds and c.place.kv == cells[0].place.kv]
-    formats = list(_by(cells, lambda c: c.place.weights))
+    formats = _formats(cells)
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for cell in cells:
         for bound in cell.bounds:
