@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 from host_kernels import MAX_ROWS, open_library, pointer, segments_of, step_words
-
 from test_host_kernels_attend import attend
 from test_host_kernels_linear import linear
 

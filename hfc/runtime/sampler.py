@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.sampling import random_bits, encode_row
+from hfc.sampling import encode_row, random_bits
 
 NOT_NUMBERS = -1  # what a device answers instead of a token when the logits are NaN or infinite
 
