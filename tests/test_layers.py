@@ -25,6 +25,7 @@ LAYERS = {
     "passes": LEAF | {"ir", "target", "formats"},
     "backend": LEAF | FACTS | {"passes"},
     "runtime": LEAF | {"plan", "formats", "target"},
+    "serve": LEAF | {"runtime", "plan", "formats", "target"},
     "compiler": LEAF | FACTS | {"frontend", "passes", "backend"},
     "isa": {"base"},
     "emulated": LEAF | {"isa", "plan", "runtime", "formats", "target"},
@@ -32,7 +33,7 @@ LAYERS = {
     "quantize": LEAF | {"formats"},
     "selftest": LEAF | FACTS | {"backend", "runtime"},
     "matrix": LEAF | FACTS | {"backend", "compiler", "frontend", "passes", "runtime"},
-    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "matrix", "quality", "quantize", "selftest"},
+    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "matrix", "quality", "quantize", "selftest", "serve"},
     "__main__": {"cli"},
     "__init__": set(),
 }

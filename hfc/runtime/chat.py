@@ -21,7 +21,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.tokenizer_json import json_beside
 
-Message = Mapping[str, str]  # {"role": "user", "content": "..."}
+Message = Mapping[str, Any]  # {"role": "user", "content": "..."}
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,17 @@ class ChatTemplate:
     bos: str = ""
     eos: str = ""
 
-    def render(self, messages: Sequence[Message], add_generation_prompt: bool = True, **variables: Any) -> str:
-        """The prompt text; encode it with parse_special=True and frame=False."""
+    def render(
+        self, messages: Sequence[Message], add_generation_prompt: bool = True, tools: Sequence[Any] | None = None, **variables: Any
+    ) -> str:
+        """The prompt text; encode it with parse_special=True and frame=False. tools: function definitions, as OpenAI's."""
         try:
             return self.template.render(
                 messages=list(messages),
                 add_generation_prompt=add_generation_prompt,
                 bos_token=self.bos,
                 eos_token=self.eos,
-                tools=None,
+                tools=tools,
                 documents=None,
                 **variables,
             )

@@ -172,16 +172,18 @@ class StopTexts:
         self._stops = tuple(s for s in stops if s)
         self._held = ""
         self.is_closed = False
+        self.found: str | None = None  # the text that closed it
 
     def push(self, text: str) -> str:
         """The text that may be shown now."""
         if self.is_closed:
             return ""
         self._held += text
-        found = [i for i in (self._held.find(s) for s in self._stops) if i >= 0]
+        found = [(i, s) for i, s in ((self._held.find(s), s) for s in self._stops) if i >= 0]
         if found:
             self.is_closed = True
-            out, self._held = self._held[: min(found)], ""
+            at, self.found = min(found)
+            out, self._held = self._held[:at], ""
             return out
         keep = max((_overlap(self._held, s) for s in self._stops), default=0)
         cut = len(self._held) - keep

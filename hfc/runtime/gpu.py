@@ -93,6 +93,10 @@ class GpuModel:
         """The step buffer, and behind it the sampling parameters of every output row: one copy brings both."""
         return self._words + self.max_outputs * ROW_WORDS
 
+    def address(self, pointer: str) -> int:
+        """Where a buffer, state or weight begins on the device."""
+        return self._memory[pointer]
+
     def read(self, pointer: str, nbytes: int) -> np.ndarray:
         """Bytes of a buffer, state or weight, for tests and selftest."""
         data = np.empty(nbytes, np.uint8)

@@ -1,0 +1,21 @@
+"""`hfc stop`: end a server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.serve.record import find, stop
+
+
+def command(
+    port: Annotated[int | None, typer.Argument(help="The server's port; not needed while only one runs.")] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for requests that run.")] = 60,
+) -> None:
+    """Let a server finish what it runs, and end it."""
+    record = find(port)
+    if not stop(record, timeout_s):
+        raise HfcError(f"process {record.pid} still runs after {timeout_s:g} s", hint="it drains; call again to end it at once")
+    print(f"stopped {record.model} on {record.url}")

@@ -1,0 +1,156 @@
+"""The state of one slot as bytes: what a prefix cache takes out of a model and puts back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hfc.plan import Plan
+from hfc.runtime.gpu import GpuModel
+from hfc.runtime.host import HostModel
+
+
+class SlotStates(Protocol):
+    """kv_bytes: of one position.  recurrent_bytes: of a slot's convolution windows and DeltaNet memories, 0 without any."""
+
+    kv_bytes: int
+    recurrent_bytes: int
+
+    def read_kv(self, slot: int, start: int, end: int) -> np.ndarray:
+        """Keys and values of positions [start, end), u8 [(end - start) * kv_bytes], plane by plane [heads, positions, row]."""
+        ...
+
+    def write_kv(self, slot: int, start: int, data: np.ndarray, positions: int, count: int) -> None:
+        """Put the first `count` of `positions` positions that `read_kv` gave at `start` of a slot."""
+        ...
+
+    def read_recurrent(self, slot: int) -> np.ndarray:
+        """All recurrent state as it stands, u8 [recurrent_bytes]."""
+        ...
+
+    def write_recurrent(self, slot: int, data: np.ndarray) -> None: ...
+
+
+@dataclass(frozen=True)
+class KvPlane:
+    """A plane of u8 [slots, heads, context, row]."""
+
+    state: str
+    name: str
+    heads: int
+    row: int
+
+
+def kv_planes(plan: Plan) -> list[KvPlane]:
+    return [
+        KvPlane(s.name, name, int(s.shape[1]), nbytes // (int(s.shape[1]) * plan.context))
+        for s in plan.states
+        if "k" in s.planes
+        for name, nbytes in s.planes.items()
+    ]
+
+
+def recurrent_planes(plan: Plan) -> list[tuple[str, str, int]]:
+    """(state, plane, bytes a slot) of every state that is not a KV cache."""
+    return [(s.name, name, nbytes) for s in plan.states if "k" not in s.planes for name, nbytes in s.planes.items()]
+
+
+class _Planes:
+    def __init__(self, plan: Plan):
+        self._kv, self._recurrent = kv_planes(plan), recurrent_planes(plan)
+        self._context = plan.context
+        self.kv_bytes = sum(p.heads * p.row for p in self._kv)
+        self.recurrent_bytes = sum(nbytes for *_, nbytes in self._recurrent)
+
+    def _split(self, data: np.ndarray, positions: int) -> Iterator[tuple[KvPlane, np.ndarray]]:
+        """Each plane with its part of `data` as a view, u8 [heads, positions, row]."""
+        at = 0
+        for plane in self._kv:
+            nbytes = plane.heads * positions * plane.row
+            yield plane, data[at : at + nbytes].reshape(plane.heads, positions, plane.row)
+            at += nbytes
+
+
+class HostSlots(_Planes):
+    """Slots of a model whose states are arrays of this process."""
+
+    def __init__(self, model: HostModel):
+        super().__init__(model.plan)
+        self._arrays = {
+            (p.state, p.name): model.state(p.state, p.name).reshape(model.slots, p.heads, self._context, p.row) for p in self._kv
+        }
+        self._whole = [model.state(state, plane) for state, plane, _ in self._recurrent]
+
+    def read_kv(self, slot: int, start: int, end: int) -> np.ndarray:
+        data = np.empty((end - start) * self.kv_bytes, np.uint8)
+        for plane, part in self._split(data, end - start):
+            part[:] = self._arrays[plane.state, plane.name][slot, :, start:end]
+        return data
+
+    def write_kv(self, slot: int, start: int, data: np.ndarray, positions: int, count: int) -> None:
+        for plane, part in self._split(data, positions):
+            self._arrays[plane.state, plane.name][slot, :, start : start + count] = part[:, :count]
+
+    def read_recurrent(self, slot: int) -> np.ndarray:
+        return np.concatenate([array[slot] for array in self._whole]) if self._whole else np.empty(0, np.uint8)
+
+    def write_recurrent(self, slot: int, data: np.ndarray) -> None:
+        at = 0
+        for array in self._whole:
+            array[slot] = data[at : at + array.shape[1]]
+            at += array.shape[1]
+
+
+class GpuSlots(_Planes):
+    """Slots in device memory: one copy for each head of each plane."""
+
+    def __init__(self, model: GpuModel):
+        super().__init__(model.plan)
+        self._driver = model.driver
+        self._at = {(p.state, p.name): model.address(f"state:{p.state}.{p.name}") for p in self._kv}
+        self._whole = [
+            (model.address(f"state:{state}" + (f".{plane}" if plane else "")), nbytes) for state, plane, nbytes in self._recurrent
+        ]
+
+    def _head(self, plane: KvPlane, slot: int, head: int, position: int) -> int:
+        rows = (slot * plane.heads + head) * self._context + position
+        return self._at[plane.state, plane.name] + rows * plane.row
+
+    def read_kv(self, slot: int, start: int, end: int) -> np.ndarray:
+        data = np.empty((end - start) * self.kv_bytes, np.uint8)
+        for plane, part in self._split(data, end - start):
+            for head in range(plane.heads):
+                self._driver.copy_out(part[head].reshape(-1), self._head(plane, slot, head, start))
+        return data
+
+    def write_kv(self, slot: int, start: int, data: np.ndarray, positions: int, count: int) -> None:
+        for plane, part in self._split(data, positions):
+            for head in range(plane.heads):
+                self._driver.copy_in(self._head(plane, slot, head, start), part[head, :count].reshape(-1))
+
+    def read_recurrent(self, slot: int) -> np.ndarray:
+        data = np.empty(self.recurrent_bytes, np.uint8)
+        at = 0
+        for address, nbytes in self._whole:
+            self._driver.copy_out(data[at : at + nbytes], address + slot * nbytes)
+            at += nbytes
+        return data
+
+    def write_recurrent(self, slot: int, data: np.ndarray) -> None:
+        at = 0
+        for address, nbytes in self._whole:
+            self._driver.copy_in(address + slot * nbytes, data[at : at + nbytes])
+            at += nbytes
+
+
+def slot_states(model: HostModel | GpuModel) -> SlotStates:
+    return GpuSlots(model) if isinstance(model, GpuModel) else HostSlots(model)
+
+
+def use_from_this_thread(model: HostModel | GpuModel) -> None:
+    """A GPU's context belongs to threads: call this in the one that will run steps."""
+    if isinstance(model, GpuModel):
+        model.driver.make_current()

@@ -1,0 +1,114 @@
+"""Reading answers: a whole one for a plain response, or server-sent events as they come, cancelled when the client goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import StreamingResponse
+
+from hfc.serve.errors import ApiError, error_object
+from hfc.serve.job import Event, Finish, Logprob, Piece, PromptPart
+from hfc.serve.sequence import Sequence
+from hfc.serve.served import Served
+
+KEEP_ALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass
+class Answer:
+    """A finished sequence."""
+
+    sequence: Sequence
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    prompt_logprobs: list[Logprob] = field(default_factory=list)
+    finish: Finish = Finish("stop")
+
+
+async def whole(request: Request, served: Served, sequences: list[Sequence]) -> list[Answer]:
+    """All answers, in order. Cancels them when the client disconnects or one fails."""
+    work = asyncio.ensure_future(asyncio.gather(*(_collect(s) for s in sequences)))
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ApiError(499, "the client has gone")
+        return work.result()
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        served.engine.cancel(sequences)
+
+
+async def _collect(sequence: Sequence) -> Answer:
+    answer = Answer(sequence)
+    while True:
+        for event in await sequence.stream.read():
+            if isinstance(event, Finish):
+                check(event)
+                answer.finish = event
+                answer.text = "".join(p.text for p in answer.pieces)
+                return answer
+            if isinstance(event, Piece):
+                answer.pieces.append(event)
+                if event.token is not None:
+                    answer.tokens.append(event.token)
+            else:
+                answer.prompt_logprobs += event.logprobs
+
+
+def check(finish: Finish) -> None:
+    """ApiError for an end that is no answer."""
+    if finish.reason == "timeout":
+        raise ApiError(408, "the request took longer than the server allows", None, "timeout")
+    if finish.reason == "error":
+        raise ApiError(500, finish.message or "the model failed", None, "model_error")
+    if finish.reason == "cancelled":
+        raise ApiError(503, finish.message or "cancelled", None, "cancelled", {"Retry-After": "5"})
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def merged(served: Served, sequences: list[Sequence], keep_alive_s: float) -> AsyncIterator[tuple[int, list[Event]]]:
+    """(index, events) of all sequences as they come; (-1, []) when nothing came for a while. Cancels what is left at the end."""
+    pending = {asyncio.ensure_future(s.stream.read()): i for i, s in enumerate(sequences)}
+    try:
+        while pending:
+            done, _ = await asyncio.wait(pending, timeout=keep_alive_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                yield -1, []
+            for task in sorted(done, key=pending.__getitem__):
+                index, events = pending.pop(task), task.result()
+                if not isinstance(events[-1], Finish):
+                    pending[asyncio.ensure_future(sequences[index].stream.read())] = index
+                yield index, events
+    finally:
+        for task in pending:
+            task.cancel()
+        served.engine.cancel(sequences)
+
+
+def sse(data: dict[str, Any], event: str | None = None) -> bytes:
+    head = f"event: {event}\n" if event else ""
+    return f"{head}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+
+
+def sse_error(error: ApiError, path: str) -> bytes:
+    return sse(error_object(error, path), "error" if path.startswith("/v1/messages") else None)
+
+
+def sse_response(chunks: AsyncIterator[bytes]) -> StreamingResponse:
+    return StreamingResponse(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+
+__all__ = ["Answer", "PromptPart", "check", "merged", "sse", "sse_error", "sse_response", "whole"]

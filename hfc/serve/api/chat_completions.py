@@ -1,0 +1,201 @@
+"""`/v1/chat/completions`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from hfc import __version__
+from hfc.serve.answer import DONE, KEEP_ALIVE, Answer, check, merged, sse, sse_error, sse_response, whole
+from hfc.serve.chat import Ask, Plan, new_id, plan_chat
+from hfc.serve.errors import ApiError, documented
+from hfc.serve.job import Finish, Piece
+from hfc.serve.logprobs import chat_logprob
+from hfc.serve.messages import Messages, template_messages
+from hfc.serve.output import Delta, Output
+from hfc.serve.parameters import SamplingFields, StreamOptions
+from hfc.serve.sequence import Sequence
+from hfc.serve.served import Served, models_of, settings_of
+from hfc.serve.usage import openai_usage
+
+ROUTE = APIRouter(tags=["chat"])
+MOST_CHOICES = 16
+
+
+class ChatRequest(SamplingFields):
+    """OpenAI's request. Beyond it: thinking_budget, chat_template_kwargs and the sampling fields."""
+
+    model: str
+    messages: Messages
+    max_tokens: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    thinking_budget: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    modalities: list[Literal["text"]] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    metadata: dict[str, str] | None = None
+    store: Literal[False] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+
+    def ask(self) -> Ask:
+        """ApiError 400 where fields contradict each other."""
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise ApiError(400, "give max_completion_tokens or max_tokens, not both", "max_tokens", "invalid_value")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ApiError(400, "top_logprobs needs logprobs: true", "top_logprobs", "invalid_value")
+        if self.stream_options is not None and not self.stream:
+            raise ApiError(400, "stream_options needs stream: true", "stream_options", "invalid_value")
+        reserved = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "begin", "self", "served"}
+        if taken := reserved & set(self.chat_template_kwargs or ()):
+            raise ApiError(400, f"chat_template_kwargs cannot set {', '.join(sorted(taken))}", "chat_template_kwargs", "invalid_value")
+        return Ask(
+            template_messages(self.messages),
+            self,
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            choices=self.n or 1,
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            effort=self.reasoning_effort,
+            thinking_budget=self.thinking_budget,
+            template_variables=self.chat_template_kwargs or {},
+        )
+
+
+class ChatChoice(BaseModel):
+    index: int
+    message: dict[str, Any]
+    logprobs: dict[str, Any] | None
+    finish_reason: Literal["stop", "length", "tool_calls"]
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: dict[str, Any]
+    system_fingerprint: str
+
+
+STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+@ROUTE.post(
+    "/v1/chat/completions",
+    responses={**documented(408, 429, 500, 503), 200: {"model": ChatCompletion, "content": STREAM}},
+)
+async def chat_completions(request: Request, body: ChatRequest):
+    served = models_of(request).find(body.model)
+    plan = plan_chat(served, body.ask(), settings_of(request))
+    sequences = served.start(plan.jobs)
+    head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model, "system_fingerprint": f"hfc-{__version__}"}
+    if body.stream:
+        return sse_response(_chunks(request, served, sequences, plan, head, body))
+    answers = await whole(request, served, sequences)
+    choices = [_choice(served, i, answer, plan.new_output(), body) for i, answer in enumerate(answers)]
+    return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": openai_usage(sequences)})
+
+
+def _choice(served: Served, index: int, answer: Answer, output: Output, body: ChatRequest) -> dict[str, Any]:
+    _feed(output, answer.pieces, answer.sequence)
+    output.close()
+    message = output.message
+    out: dict[str, Any] = {"role": "assistant", "content": message.content or (None if message.calls else ""), "refusal": None}
+    if message.reasoning:
+        out["reasoning_content"] = message.reasoning
+    if message.calls:
+        calls = [{"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in message.calls]
+        out["tool_calls"] = calls
+    logprobs = None
+    if body.logprobs:
+        logprobs = {"content": [chat_logprob(served.tokenizer, p.logprob) for p in answer.pieces if p.logprob], "refusal": None}
+    return {"index": index, "message": out, "logprobs": logprobs, "finish_reason": finish_reason(answer.finish, output)}
+
+
+def finish_reason(finish: Finish, output: Output) -> str:
+    return "tool_calls" if finish.reason == "stop" and output.message.calls else finish.reason
+
+
+def _feed(output: Output, pieces: list[Piece], sequence: Sequence) -> list[Delta]:
+    """Deltas of some pieces; counts the tokens of reasoning."""
+    deltas = []
+    for piece in pieces:
+        was_reasoning = output.is_reasoning
+        deltas += output.push(piece.text)
+        sequence.usage.reasoning += piece.token is not None and (was_reasoning or output.is_reasoning)
+    return deltas
+
+
+async def _chunks(
+    request: Request, served: Served, sequences: list[Sequence], plan: Plan, head: dict[str, Any], body: ChatRequest
+) -> AsyncIterator[bytes]:
+    outputs = [plan.new_output() for _ in sequences]
+    wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+    common = {**head, "object": "chat.completion.chunk", **({"usage": None} if wants_usage else {})}
+
+    def chunk(index: int, delta: dict[str, Any], finish: str | None = None, logprobs: dict[str, Any] | None = None) -> bytes:
+        return sse({**common, "choices": [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]})
+
+    for index in range(len(sequences)):
+        yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
+    try:
+        async for index, events in merged(served, sequences, settings_of(request).keep_alive_s):
+            if index < 0:
+                yield KEEP_ALIVE
+                continue
+            output, finish = outputs[index], events[-1] if isinstance(events[-1], Finish) else None
+            pieces = [e for e in events if isinstance(e, Piece)]
+            deltas = _feed(output, pieces, sequences[index])
+            if finish is not None:
+                check(finish)
+                deltas += output.close()
+            logprobs = None
+            if body.logprobs and any(p.logprob for p in pieces):
+                logprobs = {"content": [chat_logprob(served.tokenizer, p.logprob) for p in pieces if p.logprob], "refusal": None}
+                deltas = deltas or [Delta("content", "")]
+            for delta in joined(deltas):
+                yield chunk(index, delta_object(delta), None, logprobs)
+                logprobs = None
+            if finish is not None:
+                yield chunk(index, {}, finish_reason(finish, output))
+    except ApiError as error:
+        yield sse_error(error, request.url.path)
+        return
+    if wants_usage:
+        yield sse({**common, "choices": [], "usage": openai_usage(sequences)})
+    yield DONE
+
+
+def joined(deltas: list[Delta]) -> list[Delta]:
+    """Neighbours of one kind as one delta: what came in one step is one event."""
+    out: list[Delta] = []
+    for delta in deltas:
+        if out and delta.kind != "call" and (out[-1].kind, out[-1].index) == (delta.kind, delta.index):
+            out[-1] = Delta(delta.kind, out[-1].text + delta.text, delta.index)
+        else:
+            out.append(delta)
+    return out
+
+
+def delta_object(delta: Delta) -> dict[str, Any]:
+    if delta.kind == "content":
+        return {"content": delta.text}
+    if delta.kind == "reasoning":
+        return {"reasoning_content": delta.text}
+    if delta.kind == "call":
+        call = {"index": delta.index, "id": delta.id, "type": "function", "function": {"name": delta.name, "arguments": ""}}
+        return {"tool_calls": [call]}
+    return {"tool_calls": [{"index": delta.index, "function": {"arguments": delta.text}}]}

@@ -1,0 +1,60 @@
+"""`/tokenize` and `/detokenize`: text or messages to token ids, and back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from hfc.serve.errors import ApiError, documented
+from hfc.serve.messages import Messages, template_messages
+from hfc.serve.parameters import Strict, TokenId
+from hfc.serve.prompt import chat_prompt, encode
+from hfc.serve.served import models_of
+
+ROUTE = APIRouter(tags=["tokens"])
+
+
+class TokenizeRequest(Strict):
+    """Either a text (prompt) or messages, which the chat template renders first."""
+
+    model: str
+    prompt: str | None = None
+    messages: Messages | None = None
+    add_special_tokens: bool = Field(True, description="Add the begin token that the vocabulary asks for; texts only.")
+    parse_special: bool = Field(False, description="Read <|im_end|> in a text as that token.")
+
+
+class Tokens(BaseModel):
+    tokens: list[int]
+    count: int
+    max_model_len: int
+
+
+class DetokenizeRequest(Strict):
+    model: str
+    tokens: Annotated[list[TokenId], Field(max_length=1 << 20)]
+    keep_special: bool = True
+
+
+class Text(BaseModel):
+    prompt: str
+
+
+@ROUTE.post("/tokenize", response_model=Tokens, responses=documented())
+async def tokenize(request: Request, body: TokenizeRequest):
+    served = models_of(request).find(body.model)
+    if (body.prompt is None) == (body.messages is None):
+        raise ApiError(400, "give either prompt or messages", "prompt", "invalid_value")
+    if body.messages is not None:
+        ids = list(chat_prompt(served, template_messages(body.messages)).tokens)
+    else:
+        ids = encode(served, body.prompt, body.parse_special, body.add_special_tokens)
+    return {"tokens": ids, "count": len(ids), "max_model_len": served.engine.limits.context}
+
+
+@ROUTE.post("/detokenize", response_model=Text, responses=documented())
+async def detokenize(request: Request, body: DetokenizeRequest):
+    served = models_of(request).find(body.model)
+    return {"prompt": served.tokenizer.decode(body.tokens, body.keep_special)}

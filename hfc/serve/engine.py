@@ -1,0 +1,323 @@
+"""The engine: one thread that drives a model for many clients, step by step."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.executor import Loaded
+from hfc.runtime.generate import SamplesItself
+from hfc.runtime.slots import SlotStates, slot_states, use_from_this_thread
+from hfc.serve.job import Logprob
+from hfc.serve.metrics import Metrics
+from hfc.serve.prefix import PrefixCache, common_prefix
+from hfc.serve.scheduler import Limits, Scheduler, Work, make_step
+from hfc.serve.sequence import Phase, Sequence
+from hfc.serve.stream import wake
+
+IDLE_S = 0.5  # how often an idle engine looks at deadlines of what waits or is paused
+
+
+class QueueFull(Exception):
+    """More sequences wait than the limits allow. retry_after_s: when a slot should be free."""
+
+    def __init__(self, retry_after_s: int):
+        super().__init__("too many requests wait")
+        self.retry_after_s = retry_after_s
+
+
+class Closed(Exception):
+    """The engine takes no more work: it drains, or its device failed."""
+
+
+@dataclass
+class Lane:
+    """What a slot holds: the tokens of its state, and when it was last used."""
+
+    tokens: np.ndarray
+    used: int = 0
+
+
+class Engine:
+    """Runs steps while there is work. `submit`, `cancel` and `close` may be called from any thread."""
+
+    def __init__(
+        self, model: Loaded, limits: Limits, cache_bytes: int, metrics: Metrics, snapshot_every: int = 512, states: SlotStates | None = None
+    ):
+        self.model, self.limits, self.metrics = model, limits, metrics
+        self.states = states or slot_states(model)
+        self.cache = PrefixCache(self.states, cache_bytes)
+        self.failure: str | None = None
+        self.step_began_s: float | None = None
+        self._snapshot_every = snapshot_every
+        self._scheduler = Scheduler(limits)
+        self._lanes = [Lane(np.empty(0, np.int32)) for _ in range(limits.slots)]
+        self._uses = 0
+        self._inbox: deque[Sequence] = deque()
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="hfc-engine", daemon=True)
+        self._thread.start()
+
+    # --- any thread ---
+
+    def submit(self, sequences: list[Sequence]) -> None:
+        """Queue the sequences of one request: all or none. QueueFull, Closed."""
+        with self._changed:
+            if self._is_closing or self.failure:
+                raise Closed(self.failure or "the server is shutting down")
+            waiting = len(self._scheduler.waiting) + len(self._inbox)
+            free = self.limits.slots - len(self._scheduler.running)
+            if waiting + len(sequences) > self.limits.queue + max(0, free):
+                raise QueueFull(self.retry_after_s(waiting))
+            self._inbox.extend(sequences)
+            self._changed.notify()
+
+    def cancel(self, sequences: Iterable[Sequence]) -> None:
+        """The reader is gone: free the slots before the next step."""
+        with self._changed:
+            for sequence in sequences:
+                sequence.is_cancelled = True
+            self._changed.notify()
+
+    def resume(self) -> None:
+        """A slow reader has caught up."""
+        with self._changed:
+            self._changed.notify()
+
+    def retry_after_s(self, waiting: int) -> int:
+        return max(1, min(60, round(self.metrics.mean_request_s() * (waiting + 1) / self.limits.slots)))
+
+    @property
+    def active(self) -> int:
+        """Sequences that wait or run."""
+        return len(self._inbox) + len(self._scheduler.waiting) + len(self._scheduler.running)
+
+    def gauges(self) -> dict[str, float]:
+        """What /metrics and the page show of this moment."""
+        running = list(self._scheduler.running)
+        lanes = [len(lane.tokens) for lane in self._lanes]
+        return {
+            "slots": self.limits.slots,
+            "slots_busy": len(running),
+            "queue": len(self._scheduler.waiting) + len(self._inbox),
+            "queue_limit": self.limits.queue,
+            "kv_tokens": sum(max(n, s) for n, s in zip(lanes, self._positions(running))),
+            "kv_capacity": self.limits.slots * self.limits.context,
+            "cache_bytes": self.cache.bytes,
+            "cache_nodes": len(self.cache),
+        }
+
+    def stalled_s(self) -> float:
+        """For how long the step that runs now has been running."""
+        began = self.step_began_s
+        return 0.0 if began is None else time.monotonic() - began
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Cancel what runs and end the thread."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+
+    # --- the engine's thread ---
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        finally:  # whatever happened, no reader may wait for ever
+            self.failure = self.failure or (None if self._is_closing else "the engine has stopped; its log says why")
+            self._end_all("cancelled" if self._is_closing else "error", self.failure or "the server is shutting down")
+
+    def _loop(self) -> None:
+        use_from_this_thread(self.model)
+        while True:
+            with self._changed:
+                self._take_inbox()
+                if self._is_closing:
+                    return
+                if self._scheduler.is_idle:
+                    self._changed.wait()
+                    continue
+            self._drop()
+            self._admit()
+            if not self._advance():
+                with self._changed:
+                    if not self._inbox and not self._is_closing:
+                        self._changed.wait(IDLE_S)
+
+    def _take_inbox(self) -> None:
+        self._scheduler.waiting.extend(self._inbox)
+        self._inbox.clear()
+
+    def _drop(self) -> None:
+        """End what was cancelled or is too late."""
+        now, ended = time.monotonic(), []
+        for sequence in [*self._scheduler.waiting, *self._scheduler.running]:
+            if sequence.is_cancelled:
+                sequence.finish("cancelled")
+            elif sequence.job.deadline_s is not None and now > sequence.job.deadline_s:
+                sequence.finish("timeout")
+            if sequence.phase is Phase.DONE:
+                self._release(sequence)
+                ended.append(sequence.stream)
+        wake(ended)
+
+    def _admit(self) -> None:
+        while (sequence := self._scheduler.admissible()) is not None:
+            slot, position = self._place(sequence)
+            sequence.usage.cached = position
+            sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
+            self._scheduler.admit(sequence, slot, position)
+            self.metrics.admitted(position, len(sequence.prompt))
+
+    def _place(self, sequence: Sequence) -> tuple[int, int]:
+        """The slot for a sequence and how many tokens of its prompt that slot holds then."""
+        taken = {s.slot for s in self._scheduler.running}
+        free = [i for i in range(self.limits.slots) if i not in taken]
+        shared = {i: common_prefix(self._lanes[i].tokens, sequence.prompt) for i in free}
+        slot = max(free, key=lambda i: (self._in_place(i, shared[i], sequence), -self._lanes[i].used))
+        in_place = self._in_place(slot, shared[slot], sequence)
+        found = self.cache.match(sequence.prompt)
+        self.cache.counts.lookups += 1
+        if sequence.job.prompt_logprobs:
+            in_place, restored = 0, False  # every row's logits are wanted
+        else:
+            restored = found.length > in_place
+        if restored:
+            if not in_place:
+                slot = min(free, key=lambda i: self._lanes[i].used)
+            self.cache.restore(found, slot, shared[slot])
+        position = found.length if restored else in_place
+        self.cache.counts.hits += position > 0
+        self.cache.counts.hit_tokens += position
+        self._uses += 1
+        self._lanes[slot] = Lane(sequence.prompt[:position], self._uses)
+        return slot, position
+
+    def _in_place(self, slot: int, shared: int, sequence: Sequence) -> int:
+        """How much of a prompt can go on from what a slot holds. Recurrent state has no way back."""
+        if self.cache.is_recurrent and shared < len(self._lanes[slot].tokens):
+            return 0
+        if self.cache.is_recurrent and shared > len(sequence.prompt) - 1:
+            return 0
+        return min(shared, len(sequence.prompt) - 1)
+
+    def _advance(self) -> bool:
+        """One step, or two where some tokens are chosen by the device and some here; False when nobody can go on."""
+        work = self._scheduler.plan()
+        if not work:
+            return False
+        began = time.monotonic()
+        self.step_began_s = began
+        try:
+            if isinstance(self.model, SamplesItself):
+                groups = [[w for w in work if w.sequence.needs_logits], [w for w in work if not w.sequence.needs_logits]]
+            else:
+                groups = [work]
+            for group in groups:
+                if group:
+                    self._step(group)
+        except HfcError as error:
+            self.failure = error.message
+            self._end_all("error", error.message)
+        finally:
+            self.step_began_s = None
+        self.metrics.stepped(time.monotonic() - began, sum(w.rows for w in work))
+        wake(w.sequence.stream for w in work if w.outputs or w.sequence.phase is Phase.DONE)
+        return True
+
+    def _step(self, work: list[Work]) -> None:
+        step = make_step(work)
+        choosers = [w for w in work if w.outputs]
+        if isinstance(self.model, SamplesItself) and choosers and not any(w.sequence.needs_logits for w in choosers):
+            tokens = iter(self.model.next_tokens(step, [w.sequence.sampler for w in choosers]))
+            for part in work:
+                self._moved(part)
+                if part.outputs:
+                    self._take(part.sequence, next(tokens), None)
+            return
+        logits, row = self.model.forward(step), 0
+        for part in work:
+            self._moved(part)
+            if part.outputs:
+                self._choose(part, logits[row : row + part.outputs])
+                row += part.outputs
+
+    def _moved(self, part: Work) -> None:
+        """The state of a sequence has advanced; keep it where another prompt may branch off."""
+        sequence = part.sequence
+        before, sequence.position = sequence.position, sequence.position + part.rows
+        if sequence.phase is Phase.PREFILL:
+            self.metrics.prefilled(part.rows)
+            at_end = sequence.position == len(sequence.prompt)
+            at_mark = bool(sequence.marks) and sequence.position == sequence.marks[0]
+            if at_end or at_mark:
+                self._keep(sequence)
+                return
+        if self.cache.is_recurrent and sequence.position // self._snapshot_every > before // self._snapshot_every:
+            self._keep(sequence)
+
+    def _keep(self, sequence: Sequence) -> None:
+        self.cache.store(sequence.history, sequence.slot)
+
+    def _choose(self, part: Work, logits: np.ndarray) -> None:
+        """Take the logits of one sequence, f32 [outputs, vocab]."""
+        sequence = part.sequence
+        try:
+            if sequence.job.prompt_logprobs and sequence.phase is Phase.PREFILL:
+                sequence.put_prompt_logprobs(logits, sequence.position - part.rows)
+                if sequence.position < len(sequence.prompt):
+                    return
+            if sequence.job.max_tokens == 0:
+                sequence.phase = Phase.DECODE
+                sequence.finish("length")
+                self._release(sequence)
+                return
+            token, logprob = sequence.choose(logits[-1])
+        except HfcError as error:  # logits that are not numbers concern this sequence alone
+            sequence.finish("error", message=error.message)
+            self._release(sequence)
+            return
+        self._take(sequence, token, logprob)
+
+    def _take(self, sequence: Sequence, token: int, logprob: Logprob | None) -> None:
+        now = time.monotonic()
+        if sequence.phase is Phase.PREFILL:
+            sequence.phase = Phase.DECODE
+            sequence.usage.timings["first_token_s"] = now - sequence.submitted_s
+            self.metrics.first_token(now - sequence.submitted_s)
+        else:
+            self.metrics.next_token(now - sequence.last_token_s)
+        sequence.last_token_s = now
+        if sequence.take(token, logprob, self.limits.context):
+            self._release(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        """Free the slot; what it holds stays there and in the cache for the next turn."""
+        if sequence.slot is not None:
+            if sequence.position and not self.failure:
+                self._keep(sequence)
+            self._lanes[sequence.slot] = Lane(sequence.history, self._lanes[sequence.slot].used)
+            sequence.usage.timings["total_s"] = time.monotonic() - sequence.submitted_s
+            self.metrics.finished(time.monotonic() - sequence.submitted_s)
+        self._scheduler.remove(sequence)
+
+    def _end_all(self, reason: str, message: str) -> None:
+        with self._changed:
+            self._take_inbox()
+        ended = [*self._scheduler.waiting, *self._scheduler.running]
+        for sequence in ended:
+            sequence.finish(reason, message=message)
+            self._scheduler.remove(sequence)
+        wake(s.stream for s in ended)
+
+    def _positions(self, running: list[Sequence]) -> list[int]:
+        held = {s.slot: s.position for s in running}
+        return [held.get(i, 0) for i in range(self.limits.slots)]

@@ -1,0 +1,93 @@
+"""What a client wants generated, and what comes back token by token. Pure data between the API and the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from hfc.runtime.sampler import Sampling
+
+
+class Guide(Protocol):
+    """Steers one sequence: sees every logits row before the choice and every token after it."""
+
+    def limit(self, logits: np.ndarray) -> np.ndarray:
+        """Logits f32 [vocab] to choose from: the argument, or a changed copy; -inf forbids a token."""
+        ...
+
+    def accept(self, token: int) -> bool:
+        """Take note of a chosen token; True when the answer is complete with it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """prompt: token ids.  max_tokens: None runs until the context ends.  stop_ids end the answer and are no part of it.
+
+    logprobs: how many alternatives to report for each token, None for no log probabilities at all.  prompt_logprobs: also
+    for the prompt's tokens.  marks: positions of the prompt at which another prompt is likely to branch off.  deadline_s:
+    on time.monotonic()'s clock.  penalize_prompt: penalties look at the prompt's tokens too.
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    max_tokens: int | None = None
+    stop_texts: tuple[str, ...] = ()
+    stop_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    prompt_logprobs: bool = False
+    guides: tuple[Guide, ...] = ()
+    marks: tuple[int, ...] = ()
+    deadline_s: float | None = None
+    penalize_prompt: bool = False
+    keep_special: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """Natural log of a token's probability at temperature 1; top: (token, log probability), best first."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One chosen token and the text that may be shown with it, "" while a character or a stop text is incomplete."""
+
+    text: str
+    token: int | None
+    logprob: Logprob | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPart:
+    """Log probabilities of prompt tokens, in order; the first token of a prompt has none."""
+
+    logprobs: tuple[Logprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """reason: "stop" | "length" | "timeout" | "cancelled" | "error".  stop: the stop text that was found.  message: of errors."""
+
+    reason: str
+    stop: str | None = None
+    message: str = ""
+
+
+@dataclass
+class Usage:
+    """Tokens of one sequence. cached: prompt tokens whose state was there already."""
+
+    prompt: int
+    cached: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+Event = Piece | PromptPart | Finish

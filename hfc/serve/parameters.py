@@ -1,0 +1,149 @@
+"""Request fields that several endpoints share, and their meaning as a Job's sampling and guides."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.sampler import Sampling
+from hfc.serve.errors import ApiError
+from hfc.serve.job import Guide
+from hfc.serve.served import Served, Settings
+
+SEED_LIMIT = 1 << 63
+Text = Annotated[str, Field(min_length=1)]
+TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Stops = Text | Annotated[list[Text], Field(max_length=16)]
+
+
+class Strict(BaseModel):
+    """A request object: a field that is not declared is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class StreamOptions(Strict):
+    """include_usage: a last chunk with the usage of the whole request."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = Field(None, description="Accepted; hfc adds no padding.")
+
+
+class SamplingFields(Strict):
+    """OpenAI's fields, and those that hfc, llama.cpp and vLLM have beyond them."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    stop: Stops | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+    ignore_eos: bool | None = None
+    timeout: Annotated[float, Field(gt=0, le=86400)] | None = Field(None, description="Seconds for the whole request, waiting included.")
+
+    def stop_texts(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    def stop_ids(self, served: Served) -> frozenset[int]:
+        return (frozenset() if self.ignore_eos else served.tokenizer.stop_ids) | frozenset(self.stop_token_ids or ())
+
+    def sampling(self, served: Served, choice: int = 0) -> Sampling:
+        """What is given over the model's defaults. Each of several choices has the next seed.
+
+        Penalties look at the whole answer, as OpenAI's do; with repeat_penalty at the latest 64 tokens, the prompt's too."""
+        fields = ("temperature", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty")
+        given: dict[str, Any] = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+        if self.top_p is not None:
+            given["top_p"] = max(self.top_p, 1e-9)  # 0 asks for the likeliest token alone
+        if self.seed is not None:
+            given["seed"] = (self.seed + choice) % SEED_LIMIT
+        if not self.penalizes_prompt():
+            given["repeat_window"] = served.engine.limits.context
+        try:
+            return Sampling(**{**_fields_of(served.default), **given})
+        except HfcError as error:
+            raise ApiError(400, error.message) from error
+
+    def penalizes_prompt(self) -> bool:
+        return self.repeat_penalty is not None and self.repeat_penalty != 1
+
+    def guides(self, served: Served) -> tuple[Guide, ...]:
+        guides: list[Guide] = []
+        if self.logit_bias:
+            guides.append(Bias(self._biases(served.engine.model.vocab)))
+        if self.min_tokens:
+            guides.append(AtLeast(self.min_tokens, self.stop_ids(served)))
+        return tuple(guides)
+
+    def deadline_s(self, settings: Settings) -> float:
+        return time.monotonic() + min(self.timeout or math.inf, settings.timeout_s)
+
+    def _biases(self, vocab: int) -> dict[int, float]:
+        biases = {}
+        for key, value in (self.logit_bias or {}).items():
+            if not (key.isascii() and key.isdigit()) or int(key) >= vocab:
+                raise ApiError(400, f"logit_bias: {key!r} is not a token id below {vocab}", "logit_bias", "invalid_value")
+            biases[int(key)] = value
+        return biases
+
+
+class Bias:
+    """Adds to logits; -100 forbids a token, as OpenAI documents it."""
+
+    def __init__(self, biases: dict[int, float]):
+        self._tokens = np.fromiter(biases, np.int64)
+        self._values = np.array([-np.inf if v <= -100 else v for v in biases.values()], np.float32)
+
+    def limit(self, logits: np.ndarray) -> np.ndarray:
+        out = logits.copy()
+        out[self._tokens] += self._values
+        return out
+
+    def accept(self, token: int) -> bool:
+        return False
+
+
+class AtLeast:
+    """No stop token before `count` tokens."""
+
+    def __init__(self, count: int, stop_ids: frozenset[int]):
+        self._left, self._stops = count, np.array(sorted(stop_ids), np.int64)
+
+    def limit(self, logits: np.ndarray) -> np.ndarray:
+        if self._left <= 0 or not len(self._stops):
+            return logits
+        out = logits.copy()
+        out[self._stops] = -np.inf
+        return out
+
+    def accept(self, token: int) -> bool:
+        self._left -= 1
+        return False
+
+
+def _fields_of(sampling: Sampling) -> dict[str, Any]:
+    return {name: getattr(sampling, name) for name in sampling.__dataclass_fields__}
+
+
+def check_prompt(served: Served, prompt: Sequence[int], param: str) -> None:
+    """ApiError 400 for a prompt that cannot run: OpenAI's code for a full context."""
+    context, vocab = served.engine.limits.context, served.engine.model.vocab
+    if not prompt:
+        raise ApiError(400, "the prompt is empty", param, "empty_prompt")
+    if max(prompt) >= vocab or min(prompt) < 0:
+        raise ApiError(400, f"token {max(prompt)} is not in the vocabulary of {vocab} tokens", param, "invalid_value")
+    if len(prompt) > context:
+        text = f"this model's context is {context} tokens; the prompt has {len(prompt)}"
+        raise ApiError(400, text, param, "context_length_exceeded")

@@ -1,0 +1,111 @@
+"""Answers with `<think>...</think>`: the text split as it streams, and a budget that closes the thought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hfc.serve.prompt import encode
+from hfc.serve.served import Served
+
+OPEN, CLOSE = "<think>", "</think>"
+BUDGETS = {"minimal": 256, "low": 1024, "medium": 4096}  # tokens of reasoning; others have no budget
+EFFORTS = ("none", *BUDGETS, "high", "xhigh")
+
+
+class ReasoningSplit:
+    """Text to (reasoning, content). is_open: the prompt has begun the thought already."""
+
+    def __init__(self, is_open: bool):
+        self.is_open = is_open
+        self._may_open = not is_open
+        self._held = ""
+        self._trim = is_open  # line ends after a tag belong to neither side
+
+    def push(self, text: str) -> tuple[str, str]:
+        self._held += text
+        if self._may_open:
+            start = self._held.lstrip()
+            if start.startswith(OPEN):
+                self._held = start[len(OPEN) :]
+                self._may_open, self.is_open, self._trim = False, True, True
+            elif OPEN.startswith(start):
+                return "", ""  # may still become the tag
+            else:
+                self._may_open = False
+        if not self.is_open:
+            return "", self._content()
+        thought, tag, after = self._held.partition(CLOSE)
+        if tag:
+            self.is_open, self._held = False, after
+            thought = self._trimmed(thought)
+            self._trim = True
+            return thought.rstrip("\n"), self._content()
+        # Hold back what may become the tag, and line ends, which are dropped before it.
+        keep = next((n for n in range(len(CLOSE) - 1, 0, -1) if thought.endswith(CLOSE[:n])), 0)
+        whole = thought[: len(thought) - keep]
+        shown = whole.rstrip("\n")
+        self._held = thought[len(shown) :]
+        return self._trimmed(shown), ""
+
+    def close(self) -> tuple[str, str]:
+        """What was held back."""
+        rest, self._held = self._held, ""
+        return (rest, "") if self.is_open else ("", rest)
+
+    def _content(self) -> str:
+        text, self._held = self._held, ""
+        return self._trimmed(text)
+
+    def _trimmed(self, text: str) -> str:
+        if self._trim:
+            text = text.lstrip("\n")
+            self._trim = not text
+        return text
+
+
+def opens_reasoning(opening: str) -> bool:
+    """Whether a prompt's last text leaves a thought open."""
+    return opening.rfind(OPEN) > opening.rfind(CLOSE)
+
+
+class ThinkingBudget:
+    """Forces the end of the thought after `budget` tokens of it."""
+
+    def __init__(self, budget: int, is_open: bool, open_id: int | None, end: Sequence[int]):
+        self._left, self._is_open, self._open_id, self._end = budget, is_open, open_id, list(end)
+        self._forced: list[int] = []
+
+    def limit(self, logits: np.ndarray) -> np.ndarray:
+        if self._is_open and self._left <= 0 and not self._forced:
+            self._forced = list(self._end)
+        if not self._forced:
+            return logits
+        out = np.full_like(logits, -np.inf)
+        out[self._forced[0]] = 0
+        return out
+
+    def accept(self, token: int) -> bool:
+        if self._forced:
+            self._forced.pop(0)
+            self._is_open = bool(self._forced)
+        elif self._is_open:
+            self._left -= 1
+            self._is_open = token != self._end_tag()
+        elif token == self._open_id:
+            self._is_open = True
+        return False
+
+    def _end_tag(self) -> int | None:
+        return self._end[0] if self._end else None
+
+
+def single_token(served: Served, text: str) -> int | None:
+    """The one token that a tag is, None if the vocabulary spells it out."""
+    ids = encode(served, text, parse_special=True)
+    return ids[0] if len(ids) == 1 else None
+
+
+def thinking_budget(served: Served, budget: int, is_open: bool) -> ThinkingBudget:
+    return ThinkingBudget(budget, is_open, single_token(served, OPEN), encode(served, CLOSE + "\n\n", parse_special=True))

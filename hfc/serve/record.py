@@ -1,0 +1,98 @@
+"""Servers of this machine: one small file each, locked for as long as its process lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hfc.base.cache import cache_folder
+from hfc.base.diagnostics import HfcError
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Record:
+    """A server that runs."""
+
+    port: int
+    pid: int
+    host: str
+    model: str
+    started_s: float
+    log: str | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+def folder() -> Path:
+    return cache_folder() / "serve"
+
+
+def log_path(port: int) -> Path:
+    return folder() / f"{port}.log"
+
+
+@contextlib.contextmanager
+def recorded(record: Record) -> Iterator[None]:
+    """Keep the record while the body runs. The lock, not the file, says that the server lives: a killed one loses it."""
+    folder().mkdir(parents=True, exist_ok=True)
+    path = folder() / f"{record.port}.json"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise HfcError(f"a server runs on port {record.port} already", hint=f"hfc stop {record.port}, or choose another --port") from None
+        file.truncate(0)
+        file.write(json.dumps(asdict(record)))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def running() -> list[Record]:
+    """The servers that live, by port; what dead ones left is removed."""
+    records = []
+    for path in sorted(folder().glob("*.json"), key=lambda p: p.name):
+        with contextlib.suppress(FileNotFoundError), path.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                with contextlib.suppress(ValueError, TypeError):
+                    records.append(Record(**json.loads(file.read())))
+                continue
+            path.unlink(missing_ok=True)
+    return records
+
+
+def find(port: int | None) -> Record:
+    """The server on a port; without one, the only server there is."""
+    records = running()
+    found = [r for r in records if port is None or r.port == port]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise HfcError("no server runs" + (f" on port {port}" if port is not None else ""))
+    raise HfcError("several servers run", hint="name a port: " + ", ".join(str(r.port) for r in records))
+
+
+def stop(record: Record, timeout_s: float) -> bool:
+    """Ask a server to drain and end; False if it still runs after the time. A second signal makes it end at once."""
+    os.kill(record.pid, signal.SIGTERM)
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if not any(r.pid == record.pid for r in running()):
+            return True
+        time.sleep(_POLL_S)
+    return False

@@ -1,0 +1,88 @@
+"""What stands before every endpoint: API keys, the limit of a body, counting; plain ASGI, so that streams pass untouched."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+from hfc.serve.errors import ApiError, error_response
+from hfc.serve.metrics import Metrics
+from hfc.serve.served import Settings
+
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/favicon.ico"})  # without a key
+
+
+class Guarded:
+    """ASGI middleware."""
+
+    def __init__(self, app, settings: Settings, metrics: Metrics, paths: frozenset[str]):
+        self._app, self._settings, self._metrics, self._paths = app, settings, metrics, paths
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        counted = path if path in self._paths else "other"  # a bound for the number of label values
+
+        async def counting_send(message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.answered(counted, message["status"])
+            await send(message)
+
+        error = self._refuse(scope)
+        if error is not None:
+            await error_response(error, path)(scope, receive, counting_send)
+            return
+        body = _Body(receive, self._settings.max_body_bytes)
+        try:
+            await self._app(scope, body.receive, counting_send)
+        except _TooLarge:
+            await error_response(self._too_large(), path)(scope, receive, counting_send)
+
+    def _refuse(self, scope) -> ApiError | None:
+        headers = Headers(scope=scope)
+        if self._settings.api_keys and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS" and not self._knows(headers):
+            return ApiError(401, "missing or wrong API key", None, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+        length = headers.get("content-length", "0")
+        if not length.isdecimal():
+            return ApiError(400, "Content-Length is not a number")
+        return self._too_large() if int(length) > self._settings.max_body_bytes else None
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"the body is larger than {self._settings.max_body_bytes} bytes", None, "request_too_large", {"Connection": "close"})
+
+    def _knows(self, headers: Headers) -> bool:
+        """Compare with every key in constant time, so that neither a prefix nor the key's place shows."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        matches = [hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()) for key in self._settings.api_keys]
+        return any(matches)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Body:
+    """Counts a body that comes without a length."""
+
+    def __init__(self, receive, limit: int):
+        self._receive, self._left = receive, limit
+
+    async def receive(self):
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _TooLarge
+        return message
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def origin_host(origin: str) -> str:
+    return urlsplit(origin).hostname or ""

@@ -1,0 +1,122 @@
+"""One running answer: its place in the model's state, its sampler, and its text with stop texts cut out."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import time
+from collections import deque
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.generate import StopTexts
+from hfc.runtime.sampler import Sampler
+from hfc.runtime.tokenizer import Tokenizer
+from hfc.serve.job import Finish, Job, Logprob, Piece, PromptPart, Usage
+from hfc.serve.stream import Stream
+
+_NUMBERS = itertools.count()
+
+
+class Phase(enum.Enum):
+    WAITING = "waiting"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    DONE = "done"
+
+
+class Sequence:
+    """Owned by the engine's thread once submitted. position: tokens that the slot's state holds.
+
+    leader: a sequence with the same prompt; this one waits until the leader's prompt is in the cache.
+    """
+
+    def __init__(self, job: Job, tokenizer: Tokenizer, stream: Stream, leader: Sequence | None = None):
+        self.job, self.stream, self.leader = job, stream, leader
+        self.number = next(_NUMBERS)
+        self.phase = Phase.WAITING
+        self.slot: int | None = None
+        self.position = 0
+        self.prompt = np.asarray(job.prompt, np.int32)
+        self.tokens: list[int] = []
+        self.usage = Usage(len(job.prompt))
+        self.sampler = Sampler(job.sampling, job.prompt if job.penalize_prompt else ())
+        self.marks = deque(sorted({m for m in job.marks if 0 < m < len(job.prompt)}))
+        self.is_cancelled = False
+        self.submitted_s = time.monotonic()
+        self.last_token_s = 0.0
+        self._text = tokenizer.stream(job.keep_special)
+        self._gate = StopTexts(job.stop_texts)
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether its tokens are chosen on the host: a device that samples knows neither guides nor log probabilities."""
+        return bool(self.job.guides) or self.job.logprobs is not None or self.job.prompt_logprobs
+
+    @property
+    def history(self) -> np.ndarray:
+        """The tokens that the slot's state holds, i32 [position]."""
+        return np.concatenate([self.prompt, np.asarray(self.tokens, np.int32)])[: self.position]
+
+    def next_mark(self) -> int | None:
+        while self.marks and self.marks[0] <= self.position:
+            self.marks.popleft()
+        return self.marks[0] if self.marks else None
+
+    def choose(self, logits: np.ndarray) -> tuple[int, Logprob | None]:
+        """The next token of f32 logits [vocab], on the host."""
+        limited = logits
+        for guide in self.job.guides:
+            limited = guide.limit(limited)
+        token = self.sampler.choose(limited)
+        return token, None if self.job.logprobs is None else logprob_of(logits, token, self.job.logprobs)
+
+    def put_prompt_logprobs(self, logits: np.ndarray, first: int) -> None:
+        """Logits of prompt rows [first, first + n): each tells about the token behind it."""
+        following = self.prompt[first + 1 : first + 1 + len(logits)]
+        parts = tuple(logprob_of(row, int(t), self.job.logprobs or 0) for row, t in zip(logits, following))
+        if parts:
+            self.stream.put(PromptPart(parts))
+
+    def take(self, token: int, logprob: Logprob | None, context: int) -> bool:
+        """Add a chosen token: its text goes to the reader. True when the answer is complete."""
+        self.tokens.append(token)
+        self.usage.completion += 1
+        is_complete = [guide.accept(token) for guide in self.job.guides]
+        if token in self.job.stop_ids:
+            return self.finish("stop")
+        text = self._gate.push(self._text.push(token))
+        self.stream.put(Piece(text, token, logprob))
+        if self._gate.is_closed:
+            return self.finish("stop", self._gate.found)
+        if any(is_complete):
+            return self.finish("stop")
+        is_long = self.job.max_tokens is not None and len(self.tokens) >= self.job.max_tokens
+        if is_long or self.position >= context:
+            return self.finish("length")
+        return False
+
+    def finish(self, reason: str, stop: str | None = None, message: str = "") -> bool:
+        """Send the text that was held back and the end; always True."""
+        if self.phase is not Phase.DONE:
+            self.phase = Phase.DONE
+            rest = "" if self._gate.is_closed else self._gate.push(self._text.close()) + self._gate.close()
+            if rest:
+                self.stream.put(Piece(rest, None))
+            self.stream.put(Finish(reason, stop or self._gate.found, message))
+        return True
+
+
+def logprob_of(logits: np.ndarray, token: int, top: int) -> Logprob:
+    """log softmax at temperature 1 of f32 logits [vocab]."""
+    largest = float(logits.max())
+    total = largest + float(np.log(np.exp(logits - largest, dtype=np.float32).sum(dtype=np.float64)))
+    if not np.isfinite(total):
+        raise HfcError("the model gave logits that are not numbers", hint="the weights may be damaged")
+    best: tuple[tuple[int, float], ...] = ()
+    if top:
+        ids = np.argpartition(logits, len(logits) - top)[len(logits) - top :]
+        ids = ids[np.lexsort((ids, -logits[ids]))]
+        best = tuple((int(i), float(logits[i]) - total) for i in ids)
+    return Logprob(token, float(logits[token]) - total, best)

@@ -1,0 +1,69 @@
+"""From the engine's thread to a coroutine: events of one sequence, in order, with a bound for slow readers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from hfc.serve.job import Event, Finish
+
+FULL = 256  # events that wait unread; the engine then stops working for this reader until half is read
+
+
+class Stream:
+    """The engine puts, one coroutine reads. Nothing is lost: `is_full` asks the engine to pause."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, resume: Callable[[], None] = lambda: None):
+        self.loop = loop
+        self._events: deque[Event] = deque()
+        self._ready = asyncio.Event()
+        self._resume = resume
+        self._paused = False
+
+    @property
+    def is_full(self) -> bool:
+        """Asked by the engine's thread before it makes another token."""
+        waiting = len(self._events)
+        self._paused = waiting >= FULL or (self._paused and waiting > FULL // 2)
+        return self._paused
+
+    def put(self, event: Event) -> None:
+        """From the engine's thread; the reader sees it after `wake`."""
+        self._events.append(event)
+
+    async def read(self, timeout_s: float | None = None) -> list[Event]:
+        """All events that are there, at least one; [] after timeout_s without any."""
+        if not self._events:
+            self._ready.clear()
+            if not self._events:  # put may have come in between
+                try:
+                    await asyncio.wait_for(self._ready.wait(), timeout_s)
+                except asyncio.TimeoutError:
+                    return []
+        events = []
+        while self._events:
+            events.append(self._events.popleft())
+            if isinstance(events[-1], Finish):
+                break
+        if self._paused:
+            self._resume()
+        return events
+
+    def _set_ready(self) -> None:
+        self._ready.set()
+
+
+def wake(streams: Iterable[Stream]) -> None:
+    """Tell the readers of all streams at once: one call into each event loop a step, whatever the number of streams."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Stream]] = {}
+    for stream in streams:
+        by_loop.setdefault(stream.loop, []).append(stream)
+    for loop, some in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_wake_here, some)
+
+
+def _wake_here(streams: list[Stream]) -> None:
+    for stream in streams:
+        stream._set_ready()

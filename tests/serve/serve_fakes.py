@@ -1,0 +1,152 @@
+"""A model whose answers depend on every token of its state: a wrong slot, position or restored byte changes the text."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import zlib
+
+import numpy as np
+
+from hfc.runtime.sampler import Sampling
+from hfc.runtime.tokenizer import Tokenizer
+from hfc.runtime.vocabulary import Vocabulary
+from hfc.serve.engine import Engine
+from hfc.serve.job import Finish, Job, Piece
+from hfc.serve.metrics import Metrics
+from hfc.serve.scheduler import Limits
+from hfc.serve.sequence import Sequence
+from hfc.serve.served import Served
+from hfc.serve.stream import Stream
+
+VOCAB, EOS = 260, 256
+GREEDY = Sampling(temperature=0)
+
+
+class Bytes:
+    """A tokenizer core whose tokens are bytes; "<eos>" is a control token."""
+
+    def encode(self, text, parse_special):
+        if not parse_special:
+            return list(text.encode())
+        parts = text.split("<eos>")
+        return [t for i, part in enumerate(parts) for t in ([EOS] if i else []) + list(part.encode())]
+
+    def bytes_of(self, token):
+        return bytes([token]) if token < 256 else b""
+
+
+TOKENIZER = Tokenizer(Bytes(), VOCAB, {EOS: "<eos>"}, eos=EOS, stop_ids=frozenset({EOS}))
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+class FakeModel:
+    """Keys: the token of every position. Memory: a checksum of all tokens. Logits follow from both.
+
+    `gate`, when given, is waited for before each step, so that a test decides when steps run.
+    """
+
+    def __init__(self, slots=3, context=256, max_rows=16, max_outputs=4, recurrent=False, gate: threading.Semaphore | None = None):
+        self.vocab, self.context, self.slots = VOCAB, context, slots
+        self.max_rows, self.max_outputs = max_rows, max_outputs
+        self.keys = np.full((slots, context), 999, np.int32)
+        self.memory = np.zeros((slots, 4), np.uint8) if recurrent else None
+        self.gate, self.steps, self.fail = gate, [], None
+
+    def forward(self, step):
+        if self.gate is not None:
+            assert self.gate.acquire(timeout=10), "no test opened the gate"
+        if self.fail is not None:
+            raise self.fail
+        assert len(step.tokens) <= self.max_rows and len(step.output_rows) <= self.max_outputs
+        assert len({s.slot for s in step.segments}) == len(step.segments)
+        self.steps.append([(s.slot, s.rows, s.position) for s in step.segments])
+        logits = np.zeros((len(step.tokens), self.vocab), np.float32)
+        for segment in step.segments:
+            for i in range(segment.rows):
+                logits[segment.row + i] = self._row(segment.slot, segment.position + i, step.tokens[segment.row + i])
+        return logits[step.output_rows]
+
+    def _row(self, slot, position, token):
+        assert position < self.context
+        self.keys[slot, position] = token
+        seen = zlib.crc32(self.keys[slot, : position + 1].tobytes())
+        if self.memory is not None:
+            before = self.memory[slot].tobytes() if position else bytes(4)
+            self.memory[slot] = np.frombuffer(zlib.crc32(before + bytes([token % 256])).to_bytes(4, "little"), np.uint8)
+            seen ^= int.from_bytes(self.memory[slot].tobytes(), "little")
+        logits = np.zeros(self.vocab, np.float32)
+        logits[97 + seen % 26] = 5
+        logits[97 + seen // 26 % 26] += 3
+        return logits
+
+
+class FakeSlots:
+    """The state of a FakeModel as bytes."""
+
+    def __init__(self, model):
+        self.model = model
+        self.kv_bytes = 4
+        self.recurrent_bytes = 0 if model.memory is None else 4
+
+    def read_kv(self, slot, start, end):
+        return self.model.keys[slot, start:end].copy().view(np.uint8)
+
+    def write_kv(self, slot, start, data, positions, count):
+        assert len(data) == 4 * positions
+        self.model.keys[slot, start : start + count] = data.view(np.int32)[:count]
+
+    def read_recurrent(self, slot):
+        return self.model.memory[slot].copy() if self.model.memory is not None else np.empty(0, np.uint8)
+
+    def write_recurrent(self, slot, data):
+        self.model.memory[slot] = data
+
+
+def expected(prompt, count, recurrent=False):
+    """What a model of its own says, one token at a time."""
+    model = FakeModel(1, 512, recurrent=recurrent)
+    for position, token in enumerate(prompt):
+        logits = model._row(0, position, token)
+    out = []
+    for position in range(len(prompt), len(prompt) + count):
+        out.append(int(np.argmax(logits)))
+        logits = model._row(0, position, out[-1])
+    return bytes(out).decode()
+
+
+def make_engine(model, cache_bytes=1 << 20, snapshot_every=512, **limits) -> Engine:
+    sizes = dict(slots=model.slots, max_rows=model.max_rows, max_outputs=model.max_outputs, context=model.context, prefill_rows=8)
+    engine = Engine(model, Limits(**{**sizes, **limits}), cache_bytes, Metrics(), snapshot_every, states=FakeSlots(model))
+    engine.metrics.watch(engine.gauges)
+    return engine
+
+
+def make_served(engine, template=TEMPLATE) -> Served:
+    return Served("fake", Vocabulary(TOKENIZER, template), engine, GREEDY)
+
+
+def sequence_of(engine, text, count=8, leader=None, **job) -> Sequence:
+    stream = Stream(asyncio.get_running_loop(), engine.resume)
+    defaults = dict(sampling=GREEDY, max_tokens=count, stop_ids=TOKENIZER.stop_ids)
+    return Sequence(Job(tuple(text.encode()), **{**defaults, **job}), TOKENIZER, stream, leader)
+
+
+async def read_all(sequence) -> tuple[str, Finish]:
+    text = ""
+    while True:
+        for event in await asyncio.wait_for(sequence.stream.read(), 10):
+            if isinstance(event, Finish):
+                return text, event
+            if isinstance(event, Piece):
+                text += event.text
+
+
+async def ask(engine, text, count=8, **job) -> tuple[str, Sequence]:
+    sequence = sequence_of(engine, text, count, **job)
+    engine.submit([sequence])
+    answer, finish = await read_all(sequence)
+    assert finish.reason in ("stop", "length"), finish
+    return answer, sequence

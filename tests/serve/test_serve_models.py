@@ -1,0 +1,115 @@
+"""Real plans on the host: a warm request gives the tokens of a cold one, for dense, hybrid and MoE models and KV formats."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from model_reference import MODELS
+from serve_fakes import GREEDY, TOKENIZER, read_all
+
+from hfc.compiler import compile_model
+from hfc.runtime.executor import load
+from hfc.runtime.generate import Generation, Request
+from hfc.runtime.slots import slot_states
+from hfc.serve.engine import Engine
+from hfc.serve.job import Job, Piece
+from hfc.serve.metrics import Metrics
+from hfc.serve.prefix import BLOCK
+from hfc.serve.scheduler import Limits
+from hfc.serve.sequence import Sequence
+from hfc.serve.stream import Stream
+from hfc.step import Step
+
+CONTEXT = 192
+
+
+def open_model(name, kv="f16", slots=2):
+    return load(compile_model(MODELS / name, ["host"], kv=kv, ctx=CONTEXT, slots=slots, max_rows=48), "host", 2)
+
+
+def tokens_of(model, count, seed):
+    return tuple(np.random.default_rng(seed).integers(0, min(model.vocab, 250), count).tolist())
+
+
+def cold(model, prompt, count):
+    """The plain text loop on the same plan."""
+    generation = Generation(model, TOKENIZER, Request(prompt, GREEDY, count))
+    list(generation)
+    return generation.statistics.tokens
+
+
+async def turn(engine, prompt, count):
+    sequence = Sequence(Job(prompt, GREEDY, count), TOKENIZER, Stream(asyncio.get_running_loop()))
+    engine.submit([sequence])
+    await read_all(sequence)
+    return sequence
+
+
+@pytest.mark.parametrize(
+    ("name", "kv"),
+    [("llama", "f16"), ("llama", "f32"), ("gemma3_text", "f16"), ("qwen3_5_text", "f16"), ("qwen3_5_text", "f32"), ("qwen3_5_moe_text", "f16")],
+)
+def test_a_conversation_is_token_exact_and_prefills_new_tokens_only(name, kv):
+    model, alone = open_model(name, kv), open_model(name, kv, slots=1)
+
+    async def main():
+        engine = Engine(model, Limits(2, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=16), 1 << 26, Metrics())
+        prompt, known = tokens_of(model, 70, 1), 0
+        for number in range(10):
+            other = asyncio.ensure_future(turn(engine, tokens_of(model, 20 + number, 100 + number), 12))
+            sequence = await turn(engine, prompt, 5)
+            await other
+            assert sequence.tokens == cold(alone, prompt, 5), number
+            assert sequence.usage.cached >= known - BLOCK and (not number or sequence.usage.cached > 0)
+            assert sequence.usage.cached == known, "every token of the turn before is known"
+            known = len(prompt) + 4
+            prompt = (*prompt, *sequence.tokens, *tokens_of(model, 4, number))
+        engine.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])
+def test_slot_states_travel_between_slots(name):
+    model = open_model(name)
+    states, tokens = slot_states(model), np.array(tokens_of(model, 90, 3), np.int32)
+    for at in (0, 48):
+        model.forward(Step.single(tokens[at : min(at + 48, 80)], position=at, slot=0, outputs="last"))
+    states.write_kv(1, 0, states.read_kv(0, 0, 64), 64, 64)
+    states.write_kv(1, 64, states.read_kv(0, 64, 90), 26, 16)
+    states.write_recurrent(1, states.read_recurrent(0))
+    assert states.recurrent_bytes == (0 if name == "llama" else len(states.read_recurrent(0)) or pytest.fail("no state"))
+    a, b = (model.forward(Step.single(tokens[80:], position=80, slot=slot)) for slot in (0, 1))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_neighbours_and_sampling_do_not_cross():
+    model = open_model("qwen3_5_text")
+
+    async def main():
+        engine = Engine(model, Limits(2, model.max_rows, model.max_outputs, CONTEXT), 0, Metrics())
+        prompts = [tokens_of(model, 10 + 7 * i, i) for i in range(6)]
+        together = await asyncio.gather(*(turn(engine, p, 8) for p in prompts))
+        for prompt, sequence in zip(prompts, together):
+            assert (await turn(engine, prompt, 8)).tokens == sequence.tokens
+        engine.close()
+
+    asyncio.run(main())
+
+
+def test_pieces_carry_their_tokens():
+    model = open_model("llama")
+
+    async def main():
+        engine = Engine(model, Limits(2, model.max_rows, model.max_outputs, CONTEXT), 0, Metrics())
+        sequence = Sequence(Job(tokens_of(model, 9, 9), GREEDY, 6, logprobs=3), TOKENIZER, Stream(asyncio.get_running_loop()))
+        engine.submit([sequence])
+        pieces = []
+        while len(sequence.tokens) < 6 or not pieces:
+            pieces += [e for e in await sequence.stream.read() if isinstance(e, Piece)]
+        pieces = [p for p in pieces if p.token is not None]
+        assert [p.token for p in pieces] == sequence.tokens[: len(pieces)]
+        assert all(p.logprob.top[0] == (p.token, p.logprob.logprob) and len(p.logprob.top) == 3 for p in pieces), "greedy takes the best"
+        engine.close()
+
+    asyncio.run(main())
