@@ -38,7 +38,7 @@ def main() -> int:
         "format": FORMAT,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["scripts/bench_gpu.py", *sys.argv[1:]]),
-        "commit": output(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
+        "commit": options.commit or output(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
         "driver": output(["nvidia-smi", "--query-gpu=name,driver_version,clocks.max.sm", "--format=csv,noheader"]),
         "host": f"{platform.machine()}, Python {platform.python_version()}",
         "models": models,
@@ -64,6 +64,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--kv", help="of the KV cache, for what is not a bundle")
     parser.add_argument("--llama-bench", type=Path)
     parser.add_argument("--llama-batched-bench", type=Path)
+    parser.add_argument("--commit", help="of hfc, where the checkout has no history")
     parser.add_argument("--timeout", type=int, default=600, help="seconds for one program")
     return parser.parse_args(arguments)
 
