@@ -15,6 +15,7 @@ FREXP = "0 and denormals: the biased exponent alone is not the exponent of a fra
 LANE_CARRY = "VCC is this lane's bit, D0 = S0 unless scaled, and a huge S1 is scaled down (up, it would be infinite)"
 FMAS = "the printed factor does not undo the scaling of div_scale, which goes up or down; and there is one rounding"
 OVERFLOW = "a quotient that overflows reaches this step as inf - inf; hardware gives infinity"
+EXACT_TURNS = "2 pi x rounds before it is reduced; hardware takes x in turns and drops whole ones, which is exact"
 TOWARD_ZERO = "the manual sets ROUND_MODE; a conversion of its own vectorises"
 
 
@@ -132,6 +133,11 @@ CORRECTIONS: dict[str, Correction] = {
             "v_pk_mov_b32",
             "D0.b64 = { OPSEL[1] ? S1.u64[63 : 32] : S1.u64[31 : 0], OPSEL[0] ? S0.u64[63 : 32] : S0.u64[31 : 0] }",
             "the manual indexes bits with run-time bounds",
+        ),
+        *(
+            Correction(f"v_{function}_{t}", f"D0.{t} = {function}_turns(S0.{t})", EXACT_TURNS)
+            for function in ("sin", "cos")
+            for t in ("f16", "f32")
         ),
         Correction("v_cvt_f32_bf16", "D0.f32 = bf16_to_f32(S0.bf16)", "one conversion for all parts"),
         *_multiply_add("f16"),

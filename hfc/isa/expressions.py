@@ -59,13 +59,19 @@ class Expressions:
     called: dict[str, str] = field(default_factory=dict)  # instruction -> C of its inline form
     given: list[Value] = field(default_factory=list)
     effects: set[str] = field(default_factory=set)
-    dst_bits: int = 0
+    dst_bits: int = 0  # written
+    read_bits: int = 0  # of D0
     dst_format: str = ""
     reads_old: bool = False
     depth: int = 0
     labels: int = 0
 
     # -- expressions
+
+    @property
+    def d0_bits(self) -> int:
+        """Width of the C variable D0."""
+        return 64 if max(self.dst_bits, self.read_bits) > 32 else 32
 
     def read(self, tree: Tree) -> Value:
         return getattr(self, f"get_{tree.data}", self._unknown)(*tree.children)
@@ -101,8 +107,8 @@ class Expressions:
             return Value(name, "u", self._use(name, 32))
         if name in ("D0", "D"):
             self.reads_old = True
-            self.dst_bits = max(self.dst_bits, 32)
-            return Value("D0", "u", max(32, self.dst_bits))
+            self.read_bits = max(self.read_bits, 32)
+            return Value("D0", "u", self.d0_bits)
         if name in self.variables:
             variable = self.variables[name]
             return Value(f"v_{name}", variable.kind, variable.bits)
@@ -125,8 +131,8 @@ class Expressions:
         if root in SOURCES and not any(root in scope for scope in self.bound):
             self._use(root, bits if base.data == "name" else 32, type_)
         if name in ("D0", "D"):
-            self.dst_bits, self.reads_old = max(self.dst_bits, bits if bits in (16, 64) else 32), True
-            return reinterpret(Value("D0", "u", max(32, self.dst_bits)), type_)
+            self.read_bits, self.reads_old = max(self.read_bits, bits), True
+            return reinterpret(Value("D0", "u", self.d0_bits), type_)
         return reinterpret(self.read(base), type_)
 
     def get_element(self, base: Tree, index: Tree) -> Value:

@@ -79,7 +79,7 @@ class Translator(Expressions):
     def _inline(self, body: list[str], rows: tuple[int, ...]) -> str:
         """The body as a function of one lane; returns D0. Lane masks leave through pointers."""
         sources = ", ".join(f"u{64 if n > 1 else 32} {s}" for s, n in zip(SOURCES, rows))
-        old = f"u{max(32, self.dst_bits)}"
+        old = f"u{self.d0_bits}"
         state = f"{old} D0, int l, Env *e, u64 *mask, u64 *carry, u64 *exec"
         head = f"SHARED {old} lane_{self.name}({sources}, {state}) {{"
         local = [
@@ -105,7 +105,7 @@ class Translator(Expressions):
                 "  u64 mask = 0, carry = 0, exec = 0;",
                 "#pragma clang loop vectorize(assume_safety)",
                 "  for (int l = 0; l < WAVE; l++) {",
-                f"    u{max(32, self.dst_bits)} r = lane_{self.name}({arguments}, l, e, &mask, &carry, &exec);",
+                f"    u{self.d0_bits} r = lane_{self.name}({arguments}, l, e, &mask, &carry, &exec);",
                 *(store or ["    (void)r;"]),
                 "  }",
                 "  e->mask_out = mask; e->carry_out = carry; e->exec_out = exec;",
@@ -258,7 +258,7 @@ class Translator(Expressions):
         high = (
             int(low) + int(width)
             if low.isdigit() and width.isdigit()
-            else (kind.bits if kind else max(32, self.dst_bits))
+            else (kind.bits if kind else self.d0_bits)
         )
         if name == "D0":
             if width == "1" and type_ and type_[1:] == "64":
@@ -319,7 +319,7 @@ class Translator(Expressions):
             for v, f in zip(values, (inner.formats.get(s, "u32") for s in SOURCES))
         ]
         codes = [raw(v, 64 if n > 1 else 32).code for v, n in zip(padded, rows)] + ["0"] * (3 - len(values))
-        result = Value(f"call_{name}({', '.join(codes)}, 0, l, e, mask, carry, exec)", "u", max(32, inner.dst_bits))
+        result = Value(f"call_{name}({', '.join(codes)}, 0, l, e, mask, carry, exec)", "u", inner.d0_bits)
         return reinterpret(result, inner.dst_format)
 
 
