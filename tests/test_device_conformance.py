@@ -22,7 +22,6 @@ from hfc.step import Segment, Step
 
 MODEL = MODELS / "qwen3_5_text"  # it has every kind of state
 CONTEXT, SLOTS, ROWS = 64, 3, 32
-NOT_YET = ("another_thread", "two_threads", "refused_and_the_model_goes_on[fake-rows", "on[fake-slot", "on[fake-position")
 DEVICES = ("host", "null:sm_90", "fake", "cuda", "hip")
 
 
@@ -34,8 +33,6 @@ def bundle_for(arch: str) -> Bundle:
 @pytest.fixture(params=DEVICES)
 def device(request, monkeypatch):
     """The name of a device that is here; the fake one stands in for cuda."""
-    if request.param in ("fake", "cuda", "hip") and any(part in request.node.name for part in NOT_YET):
-        request.node.add_marker(pytest.mark.xfail(strict=True, reason="GpuModel does not do this yet"))
     if request.param == "fake":
         monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: FakeDriver())
         return "cuda"

@@ -84,7 +84,6 @@ def test_too_little_memory_is_refused_with_the_table_before_anything_is_allocate
         load(bundle, "cuda")
 
 
-@pytest.mark.xfail(strict=True, reason="GpuModel does not free its memory or say that the device is lost yet")
 def test_a_failed_allocation_frees_the_earlier_ones(use, bundle):
     whole = use(FakeDriver())
     load(bundle, "cuda")
@@ -96,7 +95,6 @@ def test_a_failed_allocation_frees_the_earlier_ones(use, bundle):
         assert not driver.memory and not driver.pinned, left
 
 
-@pytest.mark.xfail(strict=True, reason="GpuModel does not free its memory or say that the device is lost yet")
 def test_weights_that_do_not_fit_the_plan_free_the_memory(use, bundle, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3", **CONFIGS["qwen3"]}))
     (tmp_path / "model.safetensors").write_bytes((MODELS / "qwen3/model.safetensors").read_bytes())
@@ -106,7 +104,6 @@ def test_weights_that_do_not_fit_the_plan_free_the_memory(use, bundle, tmp_path)
     assert not driver.memory and not driver.pinned
 
 
-@pytest.mark.xfail(strict=True, reason="GpuModel does not free its memory or say that the device is lost yet")
 def test_closing_frees_everything(use, bundle):
     driver = use(FakeDriver())
     model = load(bundle, "cuda")
@@ -116,7 +113,6 @@ def test_closing_frees_everything(use, bundle):
     assert not driver.memory and not driver.pinned
 
 
-@pytest.mark.xfail(strict=True, reason="GpuModel does not free its memory or say that the device is lost yet")
 @pytest.mark.parametrize("how", ["forward", "next_tokens"])
 def test_a_launch_that_fails_names_the_launch_and_the_device_stays_lost(use, bundle, how):
     driver = use(FakeDriver())
@@ -138,7 +134,6 @@ def test_a_launch_that_fails_names_the_launch_and_the_device_stays_lost(use, bun
     model.close()
 
 
-@pytest.mark.xfail(strict=True, reason="GpuModel does not free its memory or say that the device is lost yet")
 def test_a_graph_that_fails_is_a_lost_device_too(use, bundle):
     driver = use(FakeDriver())
     model = load(bundle, "cuda")
@@ -153,7 +148,6 @@ def test_a_graph_that_fails_is_a_lost_device_too(use, bundle):
         model.forward(step)
 
 
-@pytest.mark.xfail(strict=True, reason="GpuModel does not free its memory or say that the device is lost yet")
 def test_a_lost_device_is_exit_code_3_and_writes_nothing(use, bundle, capfd, tmp_path):
     driver = use(FakeDriver())
     driver.fail_at = 5

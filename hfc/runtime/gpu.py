@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from hfc.base.cache import cached
-from hfc.base.diagnostics import HfcError
+from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.driver import Driver
 from hfc.runtime.fit import check_fit
+from hfc.runtime.limits import check_step
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
 from hfc.runtime.weights import Progress
@@ -42,12 +44,18 @@ class GpuModel:
         check_fit(plan, driver.info.name, driver.free_memory())
         self.stream = driver.create_stream()
         self._blocks: list[int] = []
+        self._pinned: list[np.ndarray] = []
+        self._tape = None
         self._words = step_words(plan.max_rows)
-        self._memory = self._allocate(weights, progress)
-        self._input = driver.allocate_pinned(4 * self._input_words()).view(np.int32)
-        self._output = driver.allocate_pinned(4 * plan.vocab * plan.max_outputs)
-        self._library = _open_tape(bundle, plan)
-        self._tape = self._create_tape(bundle)
+        try:
+            self._library = _open_tape(bundle, plan)
+            self._memory = self._allocate(weights, progress)
+            self._input = self._pin(4 * self._input_words()).view(np.int32)
+            self._output = self._pin(4 * plan.vocab * plan.max_outputs)
+            self._tape = self._create_tape(bundle)
+        except BaseException:
+            self.close()
+            raise
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]."""
@@ -71,14 +79,14 @@ class GpuModel:
         return rows
 
     def _encode(self, step: Step) -> int:
-        rows = len(step.output_rows)
-        if rows > self.max_outputs:
-            raise HfcError(f"{rows} rows of logits asked for, the plan holds {self.max_outputs}")
+        assert self._tape, "the model is closed"
+        check_step(step, self.plan)
         step.encode(self.max_rows, self._input[: self._words])
-        return rows
+        return len(step.output_rows)
 
     def _launch(self, step: Step, second: str | None, words: int, source: int, nbytes: int, wait: bool = True) -> None:
         """One tape call: the program for this many rows, then `second`, then `nbytes` of `source` back."""
+        self.driver.make_current()  # a driver's context is current in one thread, and any may call
         names = list(self.plan.programs)
         program = names.index("decode" if len(step.tokens) <= DECODE_ROWS else "prefill")
         failed = ctypes.c_int(-1)
@@ -104,16 +112,20 @@ class GpuModel:
         return data
 
     def close(self) -> None:
-        """Free the device memory. The model cannot run afterwards."""
-        if self._tape:
-            self._library.hfc_gpu_destroy(self._tape)
-            self._tape = None
-            for block in self._blocks:
-                self.driver.free(block)
+        """Free the memory, once. The model cannot run afterwards."""
+        tape, self._tape = self._tape, None
+        if tape:
+            self._library.hfc_gpu_destroy(tape)
+        with suppress(HfcError):  # of a lost device nothing can be freed; its error has been told
+            self.driver.make_current()
+            while self._blocks:
+                self.driver.free(self._blocks.pop())
+            while self._pinned:
+                self.driver.free_pinned(self._pinned.pop())
 
-    def _lost(self, error: int, program: str, failed: int) -> HfcError:
+    def _lost(self, error: int, program: str, failed: int) -> DeviceLost:
         where = f" at launch {failed} of {program}" if failed >= 0 else ""
-        return HfcError(f"device {self.driver.info.name}: a step failed with driver error {error}{where}")
+        return DeviceLost(f"device {self.driver.info.name}: a step failed with driver error {error}{where}")
 
     def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[str, int]:
         """One block for scratch and states, one for weights and tables; pointer name -> device address."""
@@ -136,6 +148,10 @@ class GpuModel:
     def _block(self, nbytes: int) -> int:
         self._blocks.append(self.driver.allocate(nbytes))
         return self._blocks[-1]
+
+    def _pin(self, nbytes: int) -> np.ndarray:
+        self._pinned.append(self.driver.allocate_pinned(nbytes))
+        return self._pinned[-1]
 
     def _create_tape(self, bundle: Bundle) -> int:
         modules = [self.driver.load_module(bundle.files[k.file]) for k in self.plan.kernels]
