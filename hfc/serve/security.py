@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
@@ -36,11 +35,16 @@ class Guarded:
         if error is not None:
             await error_response(error, path)(scope, receive, counting_send)
             return
-        body = _Body(receive, self._settings.max_body_bytes)
-        try:
-            await self._app(scope, body.receive, counting_send)
-        except _TooLarge:
+        body = await _whole_body(receive, self._settings.max_body_bytes)
+        if body is None:
             await error_response(self._too_large(), path)(scope, receive, counting_send)
+            return
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay():
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, replay, counting_send)
 
     def _refuse(self, scope) -> ApiError | None:
         headers = Headers(scope=scope)
@@ -62,27 +66,20 @@ class Guarded:
         return any(matches)
 
 
-class _TooLarge(Exception):
-    pass
-
-
-class _Body:
-    """Counts a body that comes without a length."""
-
-    def __init__(self, receive, limit: int):
-        self._receive, self._left = receive, limit
-
-    async def receive(self):
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise _TooLarge
-        return message
+async def _whole_body(receive, limit: int) -> bytes | None:
+    """The body, None when it is larger than the limit; what came before a disconnect is all that there is."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            return None
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def origin_host(origin: str) -> str:
-    return urlsplit(origin).hostname or ""

@@ -1,0 +1,32 @@
+"""A server on loopback with SmolLM2, once a session, and a small app around the fake model."""
+
+from __future__ import annotations
+
+import pytest
+from serve_loopback import listening
+
+from hfc.compiler import compile_model
+from hfc.runtime.executor import load
+from hfc.runtime.vocabulary import load_vocabulary
+from hfc.serve.app import make_app
+from hfc.serve.engine import Engine
+from hfc.serve.metrics import Metrics
+from hfc.serve.scheduler import Limits
+from hfc.serve.served import Models, Served, Settings
+
+SMOLLM2_CONTEXT = 1024
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_gguf):
+    model = load(compile_model(str(smollm2_gguf), ["host"], ctx=SMOLLM2_CONTEXT, slots=4, max_rows=256), "host", 2)
+    engine = Engine(model, Limits(4, model.max_rows, model.max_outputs, SMOLLM2_CONTEXT, queue=16), 1 << 28, Metrics())
+    engine.metrics.watch(engine.gauges)
+    yield Served("smollm2", load_vocabulary(smollm2_gguf), engine)
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def smollm2_url(smollm2):
+    with listening(make_app(Models([smollm2]), Settings(keep_alive_s=0.2))) as url:
+        yield url
