@@ -16,7 +16,9 @@ from hfc.base.diagnostics import DeviceLost, HfcError, unknown
 
 # A command's module may import any layer. Only the module of the command that runs is imported, so that `hfc run` of a
 # bundle loads no compiler and starts at once.
-COMMANDS = ("run", "serve", "stop", "ps", "compile", "bench", "selftest", "eval", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
+COMMANDS = ("run", "serve", "stop", "ps", "compile", "bench", "selftest", "eval", "quantize", "inspect", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
+
+EXTRAS = {"serve": "serve"}  # command -> the extra that its packages come with
 
 USER_ERROR, DEVICE_ERROR, INTERRUPTED = 2, 3, 130
 
@@ -31,7 +33,7 @@ class Commands(TyperGroup):
         if name not in COMMANDS:
             raise unknown("command", name, COMMANDS)
         app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
-        app.command(name)(importlib.import_module(f"hfc.cli.{name}").command)
+        app.command(name)(_module_of(name).command)
         return typer.main.get_command(app)
 
     def invoke(self, ctx):
@@ -47,6 +49,16 @@ class Commands(TyperGroup):
                 traceback.print_exc()
             print(message_of(error), file=sys.stderr)
             sys.exit(DEVICE_ERROR if isinstance(error, DeviceLost) else USER_ERROR)
+
+
+def _module_of(name: str):
+    """A command's module; a package of an extra that is not installed is an error that says how to get it."""
+    try:
+        return importlib.import_module(f"hfc.cli.{name}")
+    except ModuleNotFoundError as error:
+        if name not in EXTRAS or str(error.name).startswith("hfc"):
+            raise
+        raise HfcError(f"hfc {name} needs the Python package {error.name}", hint=f"pip install 'hfc[{EXTRAS[name]}]'") from error
 
 
 def message_of(error: HfcError | OSError | MemoryError) -> str:
