@@ -21,6 +21,7 @@ from hfc.frontend.build import build_graph
 from hfc.frontend.model import Model, find_model, load_model, model_type_of
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
+from hfc.passes.rotate_inputs import rotate_inputs
 from hfc.passes.settings import Settings
 from hfc.plan import Bundle, Plan, read_bundle
 from hfc.target.arch import ARCHS, Arch, find_arch
@@ -45,7 +46,8 @@ class Source:
     default_format: str = "bf16"  # of matrices, where there are no weights to ask
 
     def graph(self, taps: Sequence[str] = ()) -> Graph:
-        return build_graph(self.model, self.config, self.kind, self.checkpoint, self.default_format, taps)
+        graph = build_graph(self.model, self.config, self.kind, self.checkpoint, self.default_format, taps)
+        return rotate_inputs(graph, None if self.checkpoint else "q8_0")
 
     @property
     def context_limit(self) -> int:
@@ -119,6 +121,7 @@ def _compile(opened: Source, chosen: list[Settings], print_after: After | None) 
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
     for settings in chosen:
+        _check_rotation(graph, settings)
         fused = run_passes(graph, settings, after=print_after)
         backend = host if settings.arch.kind == "host" else gpu
         plan, made = backend.build(emit(fused, settings, backend.MATRIX_LAYOUT), settings)
@@ -126,6 +129,14 @@ def _compile(opened: Source, chosen: list[Settings], print_after: After | None) 
         files.update(made)
     model = {"name": graph.name, "kind": opened.kind, "weights": str(opened.path.resolve()), "context": opened.context_limit}
     return Bundle(model, plans, files)
+
+
+def _check_rotation(graph: Graph, settings: Settings) -> None:
+    if settings.arch.kind != "host" and graph.ops_of("hadamard"):
+        raise HfcError(
+            f"the model has rotated weights (MQ formats), which hfc does not multiply on {settings.arch.name} yet",
+            hint="run it with --device host, or quantize to hfc4 or an HFQ format",
+        )
 
 
 def outline(opened: Source, settings: Settings) -> Plan:

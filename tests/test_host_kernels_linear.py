@@ -40,7 +40,7 @@ def linear(form_names, ns, k, zipped=False, name="linear_test"):
     outputs = 1 if zipped else len(ns)
     args += [pointer(f"{'out' if zipped else 'y'}{i}", written=True) for i in range(outputs)]
     extra = {
-        "k": k, "parts": parts, "zipped": zipped, "load": f"x[(size_t)row * {k} + j]", "stats": (), "top": 0, "experts": None,
+        "k": k, "parts": parts, "zipped": zipped, "load": f"x[(size_t)row * {k} + j]", "rotate": 0, "stats": (), "top": 0, "experts": None,
         "store": f"out0[(size_t)row * {ns[0]} + n] = hfc_silu(y0) * y1;" if zipped else "",
     }  # fmt: skip
     return Bound("linear", name, args, "T", extra)

@@ -62,8 +62,8 @@ def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
 
 
 def fuse_norm(graph: Graph, _settings=None) -> Graph:
-    """A norm read by linear regions only is computed inside each of them; views of the input join too."""
-    graph = _clone_norms(graph)
+    """A norm read by linear regions only is computed inside each of them; views and rotations of the input join too."""
+    graph = _clone_norms(_clone_rotations(graph))
     near = Neighbours(graph)
     groups = []
     for op in graph.ops:
@@ -76,7 +76,27 @@ def fuse_norm(graph: Graph, _settings=None) -> Graph:
 
 
 def _linear_inputs(region: Op) -> list[Value]:
-    return [o.inputs[0] for o in region.body.ops if o.kind in LINEAR]
+    """What its linears read, before a rotation inside the region."""
+    rotations = {o.output: o.inputs[0] for o in region.body.ops if o.kind == "hadamard"}
+    return [rotations.get(o.inputs[0], o.inputs[0]) for o in region.body.ops if o.kind in LINEAR]
+
+
+def _clone_rotations(graph: Graph) -> Graph:
+    """Every linear region rotates its input itself: a rotation is never a launch."""
+    rotations = {op.output: op for op in graph.ops if op.kind == "hadamard"}
+    ops = []
+    for op in graph.ops:
+        if op in rotations.values():
+            continue
+        wanted = [rotations[v] for v in op.inputs if v in rotations]
+        if wanted:
+            assert op.attrs.get("stem") == "linear", f"{op} reads a rotated value"
+            copies = [_copy(rotation, op) for rotation in wanted]
+            for rotation, copy in zip(wanted, copies):
+                op = _rename_input(op, rotation.output, copy.output)
+            op = region([*copies, *op.body.ops], list(op.outputs), op.attrs)
+        ops.append(op)
+    return graph.with_ops(ops)
 
 
 def _clone_norms(graph: Graph) -> Graph:

@@ -11,7 +11,7 @@ from hfc.backend.spec import Bound
 from hfc.formats import weight_format
 from hfc.formats.tile import tile_layout
 
-HEADERS = ("math.h", "hfc.h", "tile.h", "attend.h", "delta.h")
+HEADERS = ("math.h", "hfc.h", "tile.h", "rotate.h", "attend.h", "delta.h")
 PLANES = 2  # bytes of an activation in integer dots: 2 keeps 15 bits, 1 is what other engines do
 HERE = Path(__file__).parent
 

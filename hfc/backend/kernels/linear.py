@@ -15,7 +15,8 @@ def bind(region: Op, printer: Printer) -> Bound:
     roots = [op for op in region.body.ops if op.kind in ROOTS]
     first = roots[0]
     top = first.output.type.shape[1] if first.kind == "expert_linear" else 0
-    load = _load(first, printer, top)
+    x, rotate = _before_rotation(first.inputs[0], printer)
+    load = _load(first, x, printer, top)
     stats = tuple(printer.stats)
     reached = {v: _roots_of(v, region, roots) for v in region.outputs}
     zipped = any(len(r) > 1 for r in reached.values())
@@ -34,6 +35,7 @@ def bind(region: Op, printer: Printer) -> Bound:
         "zipped": zipped,
         "store": store,
         "load": load,
+        "rotate": rotate,
         "stats": stats,
         "top": top,
         "experts": printer.arg(first.inputs[2]) if top else None,
@@ -42,9 +44,14 @@ def bind(region: Op, printer: Printer) -> Bound:
     return Bound("linear", name, printer.args, first.output.type.shape[0], extra)
 
 
-def _load(root: Op, printer: Printer, top: int) -> str:
+def _before_rotation(x: Value, printer: Printer) -> tuple[Value, int]:
+    """The value to load, and the group that is rotated after it is loaded; 0: none."""
+    op = printer.producers.get(x)
+    return (op.inputs[0], op.attrs["group"]) if op and op.kind == "hadamard" else (x, 0)
+
+
+def _load(root: Op, x: Value, printer: Printer, top: int) -> str:
     """Input element j of `row`; with experts, `row` counts (token, choice) pairs."""
-    x = root.inputs[0]
     if not top:
         return printer.element(x, reindex(("j",), (root.inputs[1].type.shape[-1],), row_shape(x)))
     if len(x.type.shape) == 2:

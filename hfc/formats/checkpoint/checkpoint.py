@@ -12,6 +12,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.formats import FORMATS, weight_format
+from hfc.formats.checkpoint.container import container_tensors, gguf_config
 from hfc.formats.checkpoint.gguf import read_gguf
 from hfc.formats.checkpoint.mapped import MappedFile, read_json
 from hfc.formats.checkpoint.safetensors import open_shards, read_header
@@ -131,9 +132,13 @@ def _open_hf(directory: Path, weights: Path) -> Checkpoint:
         files = [MappedFile(weights)]
         try:
             tensors, metadata = read_header(files[0], 0)
+            tensors = container_tensors(weights, tensors, metadata)
+            made_of = gguf_config(weights, metadata)
         except HfcError:
             files[0].close()
             raise
+        if made_of is not None:
+            return Checkpoint("gguf", weights, made_of, files, tensors, metadata=metadata)
     present = tuple(directory / name for name in TOKENIZER_FILES if (directory / name).is_file())
     return Checkpoint("hf", directory if config else weights, config, files, tensors, present, metadata)
 

@@ -1,0 +1,190 @@
+"""A checkpoint to a container in another format: pieces of tensors stream through all cores into one file."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.base.knobs import knob
+from hfc.formats import FORMATS, weight_format
+from hfc.formats.checkpoint import Checkpoint, TensorInfo
+from hfc.formats.checkpoint.container import GGUF, SOURCE
+from hfc.formats.rotation import rotate, rotate_back
+from hfc.quantize.policy import Choice, choose
+from hfc.quantize.writer import Planned, Writer, layout
+
+PIECE = 1 << 22  # elements that a thread takes at a time: 16 MB of f32 and some temporaries
+FLUSH_BYTES = 1 << 28
+FILE_NAME = "model.safetensors"
+
+Update = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes where. choices: by tensor name."""
+
+    tensors: list[Planned]
+    choices: dict[str, Choice]
+    header: bytes
+    size: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * sum(t.nbytes for t in self.tensors) / sum(math.prod(t.shape) for t in self.tensors)
+
+
+def plan(checkpoint: Checkpoint, target: str, keep: Sequence[tuple[str, str]] = ()) -> Plan:
+    """Format, size and place of every tensor. Refuses what cannot be read or packed before anything is written."""
+    choices = {}
+    for name in checkpoint.names():
+        info = checkpoint.info(name)
+        if info.format not in FORMATS:
+            raise HfcError(f"{checkpoint.path}: tensor {name!r} is stored as {info.format}, which hfc does not read")
+        choices[name] = choice = choose(info, target, keep)
+        if choice.format != info.format and weight_format(choice.format).quantized and weight_format(choice.format).encode is None:
+            raise HfcError(f"hfc cannot quantize to {choice.format}", hint="one of " + ", ".join(packable()))
+    tensors = [_planned(checkpoint.info(name), choice) for name, choice in choices.items()]
+    metadata = {SOURCE: json.dumps({"kind": checkpoint.kind, "name": checkpoint.path.name, "target": target})}
+    if checkpoint.kind == "gguf":
+        metadata[GGUF] = json.dumps({k: _plain(v) for k, v in checkpoint.config.items()})
+    header, placed, size = layout(tensors, metadata)
+    return Plan(placed, choices, header, size)
+
+
+def packable() -> list[str]:
+    return sorted(name for name, form in FORMATS.items() if form.encode or not form.quantized)
+
+
+def _planned(info: TensorInfo, choice: Choice) -> Planned:
+    row_bytes = weight_format(choice.format).row_bytes(info.shape[-1] if info.shape else 1)
+    return Planned(info.name, choice.format, info.shape, row_bytes * math.prod(info.shape[:-1]))
+
+
+def _plain(value):
+    """A metadata value as JSON has it."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v) for v in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def quantize(checkpoint: Checkpoint, made: Plan, folder: Path, update: Update = lambda done, total: None) -> Path:
+    """Write `made` into `folder`, with the files that a model needs beside its weights. An interrupted run is gone on with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    if any(Path(file.path).resolve() == path.resolve() for file in checkpoint.files):
+        raise HfcError(f"{path}: the source cannot be its own target", hint="give another folder with -o")
+    writer = Writer(path, made.header, made.size, _identity(checkpoint))
+    try:
+        _convert_all(checkpoint, made, writer, update)
+    except BaseException:
+        writer.close()
+        raise
+    _copy_companions(checkpoint, folder)
+    writer.finish()
+    return path
+
+
+def _identity(checkpoint: Checkpoint) -> str:
+    """Changes when a source file does."""
+    stats = [(str(f.path), f.path.stat()) for f in checkpoint.files]
+    return json.dumps([(name, s.st_size, s.st_mtime_ns) for name, s in stats])
+
+
+def _convert_all(checkpoint: Checkpoint, made: Plan, writer: Writer, update: Update) -> None:
+    jobs = [(t, start, stop) for t in made.tensors for start, stop in _pieces(t)]
+    weights = sum(math.prod(t.shape) for t in made.tensors)
+    done = unflushed = 0
+    running: dict[Future, tuple[Planned, int, int]] = {}
+    with ThreadPoolExecutor(knob("HFC_JOBS")) as pool:
+        try:
+            for job in [*jobs, None]:
+                # Few pieces wait for the disk, so memory stays small however large the tensors are.
+                while running and (job is None or len(running) > knob("HFC_JOBS") + 1):
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        tensor, start, stop = running.pop(future)
+                        data = future.result()
+                        writer.write(_piece_name(tensor, start), tensor.offset + start * _row_bytes(tensor), data)
+                        unflushed += data.nbytes
+                        done += (stop - start) * _columns(tensor)
+                        update(done, weights)
+                if unflushed > FLUSH_BYTES:
+                    writer.flush()
+                    unflushed = 0
+                if job is None:
+                    break
+                tensor, start, stop = job
+                if _piece_name(tensor, start) in writer.done:
+                    done += (stop - start) * _columns(tensor)
+                    continue
+                running[pool.submit(_convert, checkpoint, *job)] = job
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+
+def _columns(tensor: Planned) -> int:
+    return tensor.shape[-1] if tensor.shape else 1
+
+
+def _row_bytes(tensor: Planned) -> int:
+    return weight_format(tensor.format).row_bytes(_columns(tensor))
+
+
+def _pieces(tensor: Planned) -> list[tuple[int, int]]:
+    """Ranges of rows."""
+    rows, step = math.prod(tensor.shape[:-1]), max(1, PIECE // _columns(tensor))
+    return [(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _piece_name(tensor: Planned, start: int) -> str:
+    return f"{tensor.name}@{start}"
+
+
+def _convert(checkpoint: Checkpoint, tensor: Planned, start: int, stop: int) -> np.ndarray:
+    """Rows start … stop of a tensor in their new format, uint8 [rows, row_bytes]."""
+    info = checkpoint.info(tensor.name)
+    raw = checkpoint.raw(tensor.name).reshape(-1, info.row_bytes)[start:stop]
+    values = weight_format(info.format).unpack(raw)
+    if not np.isfinite(values).all():
+        row = start + int(np.argmin(np.isfinite(values).all(axis=1)))
+        raise HfcError(
+            f"{checkpoint.path}: tensor {tensor.name!r} has NaN or infinity in row {row}", hint="the checkpoint is damaged"
+        )
+    if tensor.format == info.format:
+        return raw
+    if weight_format(info.format).rotated:
+        values = rotate_back(values)
+    form = weight_format(tensor.format)
+    return form.pack(rotate(values) if form.rotated else values)
+
+
+def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
+    """config.json and the tokenizer of a Hugging Face model; a GGUF's are in the header."""
+    if checkpoint.kind != "hf":
+        return
+    (folder / "config.json").write_text(json.dumps(dict(checkpoint.config), indent=2) + "\n")
+    for file in checkpoint.tokenizer_files:
+        if file.resolve() != (folder / file.name).resolve():
+            shutil.copyfile(file, folder / file.name)
+
+
+def summary(made: Plan) -> Mapping[str, tuple[int, int]]:
+    """format -> (tensors, bytes), the largest first."""
+    found: dict[str, tuple[int, int]] = {}
+    for t in made.tensors:
+        count, nbytes = found.get(t.format, (0, 0))
+        found[t.format] = count + 1, nbytes + t.nbytes
+    return dict(sorted(found.items(), key=lambda row: -row[1][1]))

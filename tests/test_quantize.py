@@ -1,0 +1,229 @@
+"""hfc quantize, inspect and the container, and rotated weights in whole models: interpreter, passes, host."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from small_models import CONFIGS, evaluate_random
+from test_cli import hfc  # noqa: F401  (a fixture)
+
+from hfc.base.diagnostics import HfcError
+from hfc.compiler import compile_model, open_source, outline, settings_for
+from hfc.formats import FORMATS
+from hfc.formats.checkpoint import open_checkpoint
+from hfc.formats.checkpoint.container import ALIGNMENT, report_of
+from hfc.formats.rotation import rotate
+from hfc.frontend.build import build_graph
+from hfc.frontend.model import find_model
+from hfc.oracle import InterpretedModel
+from hfc.passes.pipeline import run_passes
+from hfc.quantize.convert import plan, quantize
+from hfc.quantize.policy import choose, parse_keep
+from hfc.quantize.writer import Writer, add_report
+from hfc.runtime.executor import load
+from hfc.step import Step
+from hfc.target.arch import find_arch
+
+TOKENS = np.arange(3, 40) % 150
+
+
+def write_model(folder, model_type: str = "llama", **changes):
+    """A model with random weights as a Hugging Face folder; its rows are multiples of 256."""
+    config = {"model_type": model_type, **CONFIGS[model_type], "hidden_size": 256, "num_attention_heads": 8, "intermediate_size": 512}
+    if model_type == "qwen3_5_moe_text":
+        config |= {"moe_intermediate_size": 256, "shared_expert_intermediate_size": 512}
+        del config["intermediate_size"]
+    if "linear_num_value_heads" in config:
+        config |= {"linear_num_value_heads": 8}
+    config |= changes
+    graph = build_graph(find_model(model_type), config, "hf", None, default_format="f32")
+    tensors = {}
+    for op in graph.ops_of("weight"):
+        recipe, shape = op.attrs["recipe"], list(op.output.type.shape)
+        while recipe.args:
+            params, recipe = dict(recipe.params), recipe.args[0]
+            if "stop" in params:  # gate and up of all experts are one tensor
+                shape[params["axis"]] *= 2
+        (name,) = recipe.tensors()
+        tensors[name] = evaluate_random(recipe, tuple(shape)) * np.float32(0.5)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def converted(source, target, format, keep=()):
+    with open_checkpoint(source) as checkpoint:
+        return quantize(checkpoint, plan(checkpoint, format, keep), target)
+
+
+def interpreted(path):
+    return InterpretedModel(open_source(path), 64).forward(Step.single(TOKENS))
+
+
+def distance(a, b):
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("source") / "llama")
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text"])
+def test_rotated_models_mean_the_same_everywhere(model_type, tmp_path):
+    source, target = write_model(tmp_path / "source", model_type), tmp_path / "mq8"
+    converted(source, target, "mq8g256")
+    expected, found = interpreted(source), interpreted(target)
+    assert distance(found, expected) < 0.1  # 8-bit weights; one rotation too few gives more than 1
+    opened = open_source(target)
+    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), "f32", 64))
+    assert not [op for op in fused.ops if op.kind == "hadamard"], "a rotation is never a launch"
+    assert fused.ops_of("hadamard") and all(op.attrs["stem"] == "linear" for op in fused.ops if op.body and op.body.ops_of("hadamard"))
+    model = load(compile_model(target, ["host"], kv="f32", ctx=64), "host", 2)
+    assert distance(model.forward(Step.single(TOKENS[:32])), found[:32]) < 2e-4
+
+
+@pytest.mark.parametrize("format", ["hfc4", "mq3g256", "mq4g256v2", "mq6g256", "hfq4g256v2", "hfq6g256"])
+def test_formats_in_a_model_on_the_host(format, llama, tmp_path):
+    converted(llama, tmp_path, format)
+    model = load(compile_model(tmp_path, ["host"], kv="f32", ctx=64), "host", 2)
+    assert distance(model.forward(Step.single(TOKENS[:32])), interpreted(tmp_path)[:32]) < 2e-4
+    assert distance(interpreted(tmp_path), interpreted(llama)) < {"hfc4": 0.3, "mq3g256": 1.0}.get(format, 0.8)
+
+
+def test_launches_do_not_grow_with_rotation(llama, tmp_path):
+    converted(llama, tmp_path, "mq4g256")
+    counts = [len(compile_model(path, ["host"], ctx=64).plans["host"].programs["step"]) for path in (llama, tmp_path)]
+    assert counts[0] == counts[1]
+
+
+def test_gpus_refuse_rotated_weights_by_name_but_plan_them(llama, tmp_path):
+    converted(llama, tmp_path, "mq4g256")
+    with pytest.raises(HfcError, match="rotated weights .* gfx1100"):
+        compile_model(tmp_path, ["gfx1100"], ctx=64)
+    opened = open_source(tmp_path)
+    assert outline(opened, settings_for(opened, find_arch("gfx1100"), ctx=64)).weights
+    config = open_source(llama / "config.json", default_format="mq4g256")  # no file says that the table is not rotated
+    table = next(w for w in outline(config, settings_for(config, find_arch("host"), ctx=64)).weights if w.name == "embed@rows")
+    assert table.format == "q8_0"
+
+
+def test_container(llama, tmp_path):
+    path = converted(llama, tmp_path, "mq4g256", parse_keep(["*.o_proj.*=q8_0", "*.v_proj.*=source"]))
+    with open_checkpoint(llama) as source, open_checkpoint(tmp_path) as target:
+        assert target.names() == source.names() and target.config == source.config
+        formats = {name: target.info(name).format for name in target.names()}
+        assert formats["model.layers.0.mlp.up_proj.weight"] == "mq4g256"
+        assert formats["model.layers.0.self_attn.o_proj.weight"] == "q8_0"
+        assert formats["model.layers.0.self_attn.v_proj.weight"] == "f32"
+        assert formats["model.embed_tokens.weight"] == "q8_0" and formats["model.norm.weight"] == "f32"
+        name = "model.layers.1.mlp.down_proj.weight"
+        assert np.array_equal(target.raw(name), FORMATS["mq4g256"].pack(rotate(source.f32(name))))
+        assert all(target.info(n).offset % ALIGNMENT == 0 for n in target.names())
+    with safe_open(path, "np") as library:
+        assert library.get_tensor(name).shape == (256, 2 * 136)
+    add_report(path, {"perplexity": 3.5})
+    with open_checkpoint(tmp_path) as target:
+        assert report_of(target.metadata) == {"perplexity": 3.5}
+        assert np.array_equal(target.f32("model.norm.weight"), open_checkpoint(llama).f32("model.norm.weight"))
+
+
+def test_quantizing_again_keeps_what_fits(llama, tmp_path):
+    converted(llama, tmp_path / "a", "mq4g256")
+    converted(tmp_path / "a", tmp_path / "b", "mq4g256")
+    assert (tmp_path / "a/model.safetensors").read_bytes()[-9999:] == (tmp_path / "b/model.safetensors").read_bytes()[-9999:]
+    converted(llama, tmp_path / "six", "mq6g256")
+    converted(tmp_path / "six", tmp_path / "c", "hfc4")
+    with open_checkpoint(tmp_path / "c") as target, open_checkpoint(tmp_path / "six") as source:
+        name = "model.layers.1.mlp.down_proj.weight"
+        assert (target.info(name).format, source.info(name).format) == ("hfc4", "mq6g256")
+        with open_checkpoint(llama) as first:  # rotated back, so both are near the first
+            assert distance(target.f32(name), first.f32(name)) < 0.2
+
+
+def test_rows_that_fit_no_block(tmp_path):
+    source = write_model(tmp_path / "source", hidden_size=192, intermediate_size=256)
+    with open_checkpoint(source) as checkpoint:
+        made = plan(checkpoint, "mq4g256")
+        assert {t.name.split(".")[-2]: t.format for t in made.tensors if "proj" in t.name} == {
+            "q_proj": "q5_0", "k_proj": "q5_0", "v_proj": "q5_0", "gate_proj": "q5_0", "up_proj": "q5_0",
+            "o_proj": "mq4g256", "down_proj": "mq4g256",
+        }  # fmt: skip
+        assert "no multiple of 256" in made.choices["model.layers.0.mlp.up_proj.weight"].reason
+        odd = checkpoint.info("model.layers.0.mlp.up_proj.weight")
+        assert choose(type(odd)("w", "f32", (8, 40), 0, 1280, 160), "hfc4").format == "bf16"
+    converted(source, tmp_path / "out", "mq4g256")
+    assert distance(interpreted(tmp_path / "out"), interpreted(source)) < 0.8
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(bad, tmp_path):
+    source = write_model(tmp_path / "source")
+    with safe_open(source / "model.safetensors", "np") as file:
+        tensors = {name: file.get_tensor(name).copy() for name in file.keys()}
+    tensors["model.layers.1.mlp.up_proj.weight"][7, 3] = bad
+    save_file(tensors, source / "model.safetensors")
+    with pytest.raises(HfcError, match="'model.layers.1.mlp.up_proj.weight' has NaN or infinity in row 7"):
+        converted(source, tmp_path / "out", "hfc4")
+    assert not (tmp_path / "out/model.safetensors").exists()
+
+
+def test_an_interrupted_run_leaves_nothing_and_is_gone_on_with(llama, tmp_path, monkeypatch):
+    whole = converted(llama, tmp_path / "whole", "mq4g256").read_bytes()
+    seen = []
+
+    def stop_after(done, total):
+        seen.append(done)
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+
+    with open_checkpoint(llama) as checkpoint:
+        made = plan(checkpoint, "mq4g256")
+        with pytest.raises(KeyboardInterrupt):
+            quantize(checkpoint, made, tmp_path / "cut", stop_after)
+        assert not (tmp_path / "cut/model.safetensors").exists()
+        with pytest.raises(HfcError, match="model.safetensors"):
+            open_checkpoint(tmp_path / "cut")
+        written, write = [], Writer.write
+        monkeypatch.setattr(Writer, "write", lambda self, piece, *rest: (written.append(piece), write(self, piece, *rest)))
+        path = quantize(checkpoint, made, tmp_path / "cut")
+    assert path.read_bytes() == whole
+    assert 0 < len(written) <= len(made.tensors) - 6
+    assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_damage_is_named(llama, tmp_path):
+    path = converted(llama, tmp_path, "hfc4")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'\\"format\\": \\"hfc4\\"', b'\\"format\\": \\"hfc9\\"', 1))
+    with pytest.raises(HfcError, match="no format and shape that this hfc knows"):
+        open_checkpoint(path)
+    path.write_bytes(data.replace(b"[512, 256]}", b"[511, 256]}", 1))
+    with pytest.raises(HfcError, match="takes"):
+        open_checkpoint(path)
+    path.write_bytes(data[:-5000])
+    with pytest.raises(HfcError, match="truncated"):
+        open_checkpoint(path)
+
+
+def test_gguf_becomes_a_container_with_its_vocabulary(hfc, smollm2_gguf, tmp_path):  # noqa: F811
+    code, out, err = hfc("quantize", smollm2_gguf, "--format", "hfc4", "-o", tmp_path / "out")
+    assert code == 0 and "bits a weight" in out, err
+    code, text, err = hfc("run", tmp_path / "out", "--raw", "The capital of France is", "--temperature", 0, "-n", 6)
+    assert code == 0 and "Paris" in text, err
+    found = json.loads(hfc("inspect", tmp_path / "out", "--json")[1])
+    assert found["kind"] == "gguf" and found["formats"]["hfc4"]["tensors"] == 30  # the others have rows of 576
+    assert found["bits_per_weight"] < 7
+
+
+def test_command(hfc, llama, tmp_path):  # noqa: F811
+    code, out, _ = hfc("quantize", llama, "--format", "mq4g256v2", "--dry-run", "--keep", "*q_proj*=q8_0")
+    assert code == 0 and "tables and the head" in out and "--keep *q_proj*" in out
+    assert "did you mean 'hfc4'" in hfc("quantize", llama, "--format", "hfc5")[2]
+    assert "cannot quantize to q6_k" in hfc("quantize", llama, "--format", "q6_k", "-o", tmp_path)[2]
+    assert "PATTERN=FORMAT" in hfc("quantize", llama, "--format", "hfc4", "--keep", "x")[2]
+    assert "its own target" in hfc("quantize", llama, "--format", "hfc4", "-o", llama)[2]
+    assert "f32" in hfc("inspect", llama)[1]
