@@ -51,8 +51,14 @@ SKELETONS: dict[str, Skeleton] = {
     ),
     "linear_matrix": Skeleton(
         64, "a wave's accumulators fill its registers by design; one wave on each SIMD keeps the matrix unit busy",
+        tunables=("tile_rows", "tile_outputs", "depth"),
     ),
     "linear_stage": Skeleton(256, "little work a lane: only many lanes hide the latency"),
+    "linear_matrix": Skeleton(
+        128, "bound by arithmetic: a wave's products are independent, and a block's loads fly while it multiplies",
+        narrowest=1, tunables=("tile_rows",),
+    ),
+    "linear_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
     "attend": Skeleton(128, "reads the cache row by row; several heads a lane give independent work", tunables=("together",)),
     "delta": Skeleton(128, "the state lies in registers by design; its rows are independent products"),
     "map": Skeleton(256, "little work a lane: only many lanes hide the latency"),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hfc.backend.spec import Bound, Part, Task
 from hfc.base.diagnostics import HfcError
+from hfc.formats.lanes import LINE, PLAIN, half_loader, lane_loader
 from hfc.target.arch import Arch
 
+PLAIN_FORMATS = ("f32", "f16", "bf16")  # with a run loader in device/codes.h
+EXACT_FORMATS = ("f16", "bf16")  # one f16 holds their values (of bf16 those in its range)
+STAGE = "stage"  # the launch that prepares a linear region's inputs for the matrix units
+MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 ROWS_CLASSES = ("decode", "prefill")  # few rows: weights are read once a row; many: once a tile of rows
 
 
@@ -19,6 +24,8 @@ class Geometry:
 
     block: threads.  lds_bytes: dynamic LDS to ask for (0: all of it is declared in the kernel).
     numbers: template variables, a pure function of the bound region, the arch and the class.
+    loaders: device functions that the template calls, beside those of the formats.
+    staged: the kernel takes one more pointer, `staged`: inputs as f16 [rows, k].
     """
 
     template: str
@@ -27,18 +34,24 @@ class Geometry:
     block: int
     lds_bytes: int
     numbers: dict[str, Any]
+    loaders: str = ""
+    staged: bool = False
 
 
 def geometry(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     """The geometry of `bound` on `arch`. rows_class: "decode" or "prefill"; only linear regions differ by it."""
-    assert rows_class in ROWS_CLASSES, rows_class
+    assert rows_class in (*ROWS_CLASSES, STAGE), rows_class
     return _STEMS[bound.stem](bound, arch, rows_class)
 
 
 def _linear(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     # Rows of one expert are not neighbours, so experts keep one row a block in either class.
+    if rows_class == "stage":
+        return _linear_stage(bound, arch)
     if rows_class == "prefill" and not bound.extra["top"]:
-        return _linear_tiled(bound)
+        return _linear_matrix(bound, arch) if has_stage(bound, arch) else _linear_tiled(bound)
+    if _wide(bound):
+        return _linear_wide(bound, arch)
     waves = 4
     outputs = max(1, 4 // max(map(len, _groups(bound))))  # four sums a lane, shared by the zipped parts
     vector = 8 if all(part.format.block % 8 == 0 for part in bound.extra["parts"]) else 4
@@ -46,6 +59,91 @@ def _linear(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     rows = bound.rows if not bound.extra["top"] else f"{bound.rows} * {bound.extra['top']}"
     numbers = {"waves": waves, "outputs": outputs, "vector": vector, "starts": starts, "groups": _groups(bound)}
     return _make(bound, "linear", (str(blocks), rows, "1"), waves * arch.wave, numbers)
+
+
+def _wide(bound: Bound) -> bool:
+    """Whether lanes can take 32 elements of every weight at once, and inputs stand as `load` says."""
+    formats = [part.format for part in bound.extra["parts"]]
+    known = all(lane_loader(f) and half_loader(f) if f.quantized else f.name in PLAIN_FORMATS for f in formats)
+    return bound.extra["k"] % LINE.elements == 0 and known and not bound.extra.get("rotate")
+
+
+def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
+    extra = bound.extra
+    loaders = {p.format.name: lane_loader(p.format) if p.format.quantized else PLAIN for p in extra["parts"]}
+    most = max(extra["parts"], key=lambda p: p.n)
+    count = max(map(len, _groups(bound)))
+    # Measured on an H200 (9B, one row): four streams of weights a lane 33 us, two 39, and two resident blocks suffice.
+    waves, outputs = 256 // arch.wave, max(1, (4 if arch.wave == 32 else 2) // count)
+    total = sum(p.n for p in extra["parts"])
+    split = 1 if total > 8192 else 2 if total > 2048 else 4  # few outputs: several waves share the K of each
+    tile = max(4096, arch.wave * split * LINE.elements)
+    together = 1 if extra["top"] else max(1, min(4, 8192 // tile))
+    starts, blocks = _part_blocks(bound, waves // split * outputs)
+    rows = f"({bound.rows} + {together - 1}) / {together}" if together > 1 else bound.rows
+    numbers = {
+        "waves": waves,
+        "outputs": outputs,
+        "split": split,
+        "tile": tile,
+        "together": together,
+        "count": count,
+        "resident": 2,
+        "pad": loaders[most.format.name].map.span,
+        "lanes_of": loaders,
+        "starts": starts,
+        "groups": _groups(bound),
+    }
+    rows = f"{bound.rows} * {extra['top']}" if extra["top"] else rows
+    made = _make(bound, "linear_wide", (str(blocks), rows, "1"), waves * arch.wave, numbers)
+    return replace(made, loaders="\n".join(loader.source for loader in loaders.values()))
+
+
+def has_stage(bound: Bound, arch: Arch) -> bool:
+    """Whether prefill stages the inputs of `bound` for matrix units."""
+    together = max(map(len, _groups(bound))) if bound.stem == "linear" else 0
+    return together in (1, 2) and not bound.extra["top"] and _wide(bound) and any(map(arch.has, MATRIX_FEATURES))
+
+
+def _linear_stage(bound: Bound, arch: Arch) -> Geometry:
+    numbers = {"waves": 256 // arch.wave}
+    made = _make(bound, "linear_stage", (bound.rows, "1", "1"), 256, numbers, suffix="_stage")
+    return replace(made, staged=True)
+
+
+def _linear_matrix(bound: Bound, arch: Arch) -> Geometry:
+    """Eight waves of 32 lanes or four of 64 make 4 x 2 or 4 x 4 products of 16 x 16 each."""
+    groups = _groups(bound)
+    # A smaller tile where registers are few, and where a usual step would give each compute unit one block only.
+    small = arch.vgprs == 256 or sum(p.n for p in bound.extra["parts"]) <= 8192
+    tile_rows, tile_outputs, depth, threads = 64 if small else 128, 128, 32, 256
+    loaders = {p.format.name: half_loader(p.format) if p.format.quantized else PLAIN for p in bound.extra["parts"]}
+    together = max(map(len, groups))
+    starts, blocks = _part_blocks(bound, tile_outputs // together)
+    numbers = {
+        "uses": [feature for feature in MATRIX_FEATURES if arch.has(feature)],
+        "tile_rows": tile_rows,
+        "tile_outputs": tile_outputs,
+        "depth": depth,
+        "down": 2,
+        "across": threads // arch.wave // 2,
+        "distinct": _distinct,
+        "exact": EXACT_FORMATS,
+        "exact_groups": [all(part.format.name in EXACT_FORMATS for part in group) for group in groups],
+        "parts_together": together,
+        "resident": 2,
+        "lanes_of": loaders,
+        "starts": starts,
+        "groups": groups,
+    }
+    grid = (f"({bound.rows} + {tile_rows - 1}) / {tile_rows}", str(blocks), "1")
+    made = _make(bound, "linear_matrix", grid, threads, numbers, suffix="_matrix")
+    return replace(made, loaders="\n".join(loader.source for loader in loaders.values()), staged=True)
+
+
+def _distinct(group: list[Part]) -> list[Part]:
+    """The first part of each format, if that is one for all; else all parts."""
+    return group[:1] if len({part.format.name for part in group}) == 1 else group
 
 
 def _linear_tiled(bound: Bound) -> Geometry:
@@ -104,26 +202,41 @@ def _attend(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     extra = bound.extra
     vector = -(-extra["size"] // arch.wave)
     group = extra["heads"] // extra["kv_heads"]
-    # Each head keeps query and sum in registers: 2 * vector a lane. 96 registers leave room for the loop.
-    together = max(h for h in range(1, group + 1) if group % h == 0 and (h == 1 or 2 * vector * h <= 96))
-    waves = 256 // arch.wave
-    numbers = {"waves": waves, "vector": vector, "together": together, "group": group}
-    return _make(bound, "attend", (str(extra["heads"] // together), bound.rows, "1"), waves * arch.wave, numbers)
+    if rows_class == "decode":  # few rows: many waves share a context; the heads of a group meet in the L2 cache
+        waves, together, ahead = 512 // arch.wave, 1, 4
+    else:
+        # Each head keeps query and sum in registers: 2 * vector a lane. 96 registers leave room for the loop.
+        most = 64 if arch.kind == "nvidia" else 96
+        waves, ahead = 256 // arch.wave, 2
+        together = max(h for h in range(1, group + 1) if group % h == 0 and (h == 1 or 2 * vector * h <= most))
+    numbers = {"waves": waves, "vector": vector, "together": together, "group": group, "ahead": ahead}
+    suffix = "" if rows_class == "decode" else "_rows"
+    return _make(bound, "attend", (str(extra["heads"] // together), bound.rows, "1"), waves * arch.wave, numbers, suffix)
 
 
 def _delta(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
     extra = bound.extra
     # A column of the state is cut over neighbouring lanes so that each holds at most 32 of its elements.
     split = 1
-    while -(-extra["dk"] // split) > 32:
+    while -(-extra["dk"] // (4 * split)) * 4 > 32:
         split *= 2
     block = -(-extra["dv"] * split // arch.wave) * arch.wave
     if block > 1024 or split > arch.wave:
         raise HfcError(
             f"gated_delta: head sizes {extra['dk']} x {extra['dv']} do not fit one thread block of 1024 threads"
         )
-    depth = -(-extra["dk"] // split)
-    numbers = {"split": split, "depth": depth, "block": block, "turns": -(-(2 * extra["dk"] + extra["dv"]) // block)}
+    depth = -(-extra["dk"] // (4 * split)) * 4
+    # Tokens whose q, k, v and y lie in LDS together: between barriers.
+    tokens = max(1, min(16, 32768 // (8 * (split * depth + extra["dv"]))))
+    numbers = {
+        "split": split,
+        "depth": depth,
+        "block": block,
+        "tokens": tokens,
+        # Inputs loaded together: each costs scalar registers for its predicate on AMD, which has about 100.
+        "batch": min(tokens, 16 if arch.kind == "nvidia" else 4),
+        "turns": -(-(2 * extra["dk"] + extra["dv"]) // block),
+    }
     return _make(bound, "delta", (str(extra["k_heads"]), "G", "1"), block, numbers)
 
 

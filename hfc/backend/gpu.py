@@ -8,14 +8,15 @@ from dataclasses import asdict, replace
 from hfc.backend.compile import Job, compile_all
 from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.gates import contract_for, skeleton_of
-from hfc.backend.geometry import Geometry, geometry
+from hfc.backend.geometry import STAGE, Geometry, geometry, has_stage
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
+from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
 from hfc.backend.sample import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
 from hfc.passes.settings import Settings
-from hfc.plan import Kernel, Launch, Plan, pointer_table
+from hfc.plan import Buffer, Kernel, Launch, Plan, pointer_table
 
 MATRIX_LAYOUT = "rows"
 PROGRAMS = ("decode", "prefill")
@@ -42,7 +43,8 @@ def list_launches(
     emitted: Emitted, settings: Settings, jobs: dict[str, Job]
 ) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
-    programs = {p: tuple(_launch(call, p, settings, jobs) for call in emitted.calls) for p in PROGRAMS}
+    emitted = _with_staging(emitted, settings)
+    programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
     programs[SAMPLE] = (_launch(_sample_call(emitted), "decode", settings, jobs),)
     return emitted, programs
 
@@ -68,14 +70,32 @@ def _sample_call(emitted: Emitted) -> Call:
     return Call(sample_bound(emitted.vocab), sample_pointers(emitted.logits), "sample(logits)", bytes, dict(bytes))
 
 
+def _with_staging(emitted: Emitted, settings: Settings) -> Emitted:
+    """One more buffer, for the inputs of the matrix units as pairs of f16: every region that has them writes it anew."""
+    staged = [call.bound.extra["k"] for call in emitted.calls if has_stage(call.bound, settings.arch)]
+    if not staged:
+        return emitted
+    buffer = Buffer("staged", "f16", 4 * max(staged), "T", emitted.arena_bytes)
+    size = -(-buffer.row_bytes * settings.max_rows // ALIGNMENT) * ALIGNMENT
+    return replace(emitted, buffers=(*emitted.buffers, buffer), arena_bytes=emitted.arena_bytes + size)
+
+
+def _launches(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> list[Launch]:
+    """The launches of one region in `program`, its inputs staged first where matrix units want them."""
+    if program == "prefill" and has_stage(call.bound, settings.arch):
+        nothing = dict.fromkeys(call.bytes, 0)
+        stage = replace(call, text=f"stage the inputs of {call.bound.name}", bytes=nothing, flops=nothing)
+        return [_launch(stage, STAGE, settings, jobs), _launch(call, program, settings, jobs)]
+    return [_launch(call, program, settings, jobs)]
+
+
 def _launch(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Launch:
     """A launch of `program`; its kernel is added to the jobs once."""
     shape = geometry(call.bound, settings.arch, program)
     if shape.symbol not in jobs:
         jobs[shape.symbol] = kernel_job(call.bound, shape, program, settings)
-    return Launch(
-        shape.symbol, call.pointers, shape.grid, shape.block, shape.lds_bytes, call.text, call.bytes, call.flops
-    )
+    pointers = (*call.pointers, "buffer:staged") if shape.staged else call.pointers
+    return Launch(shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, call.text, call.bytes, call.flops)
 
 
 def kernel_job(bound: Bound, shape: Geometry, program: str, settings: Settings) -> Job:

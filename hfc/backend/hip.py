@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hfc.backend.geometry import Geometry, geometry
+from hfc.backend.geometry import STAGE, Geometry, geometry
 from hfc.backend.render import render
 from hfc.backend.spec import Arg, Bound
 from hfc.formats import weight_format
 from hfc.target.arch import Arch
 
-HEADERS = ("types", "wave", "math", "step")
+HEADERS = ("types", "wave", "math", "step", "codes", "matrix")
 
 
 def hip_source(
@@ -22,9 +22,10 @@ def hip_source(
         shape.template,
         **{**bound.extra, **shape.numbers},
         symbol=shape.symbol,
-        preface=_preface(bound, arch, max_rows),
-        params=", ".join(["const int32_t* __restrict__ step", *map(_param, bound.args)]),
+        preface=_preface(bound, arch, max_rows) + shape.loaders,
+        params=", ".join(["const int32_t* __restrict__ step", *map(_param, bound.args), *_staged(shape, rows_class)]),
         row_count=_row_count(bound),
+        args=bound.args,
         arch=arch,
         max_rows=max_rows,
         context=context,
@@ -38,6 +39,11 @@ def _param(arg: Arg) -> str:
     return f"{'' if arg.written else 'const '}{arg.ctype}*{alone} {arg.name}"
 
 
+def _staged(shape: Geometry, rows_class: str) -> list[str]:
+    const = "" if rows_class == STAGE else "const "
+    return [f"{const}_Float16* __restrict__ staged"] if shape.staged else []
+
+
 def _row_count(bound: Bound) -> str:
     count = "hfc_outputs(step)" if bound.rows == "R" else "hfc_rows(step)"
     return f"{count} * {bound.extra['top']}" if bound.stem == "linear" and bound.extra["top"] else count
@@ -46,6 +52,7 @@ def _row_count(bound: Bound) -> str:
 def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
     """Constants, headers, and the loaders of the formats that the region reads or writes."""
     constants = f"#define WAVE {arch.wave}\n#define MAX_ROWS {max_rows}\n"
+    constants += "".join(f"#define HFC_{feature.upper()}\n" for feature in sorted(arch.features))
     headers = [render(f"device/{name}.h").replace("#pragma once\n", "") for name in HEADERS]
     return constants + "\n".join(headers + _loaders(bound))
 

@@ -299,7 +299,7 @@ ALL: tuple[Arch, ...] = (
         255,
         50,
         0,
-        frozenset({"packed_f16", "dot4_i8", "graphs"}),
+        frozenset({"packed_f16", "dot4_i8", "mma_f16", "graphs"}),
         (Card("H100 SXM", 132, 3350, 80, 1980), Card("H200", 132, 4800, 141, 1980)),
         ("+ptx80",),
     ),

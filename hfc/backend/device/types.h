@@ -3,10 +3,13 @@
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
 #define __shared__ __attribute__((shared))
+// HFC_RESIDENT(threads, blocks): the compiler keeps registers so low that `blocks` blocks fit a compute unit.
 #if defined(__HIP__)  // without it the compiler assumes 1024 threads, and spills to fit them
 #define __launch_bounds__(threads) __attribute__((amdgpu_flat_work_group_size(1, threads)))
+#define HFC_RESIDENT(threads, blocks) __launch_bounds__(threads)
 #else
 #define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
+#define HFC_RESIDENT(threads, blocks) __attribute__((launch_bounds(threads, blocks)))
 #endif
 #define HFC_FUNCTION static __device__ inline __attribute__((always_inline))
 

@@ -1,0 +1,132 @@
+// Words of quantized weights: loads of any alignment, four codes in four bytes to four floats, tables of 16 bytes.
+#pragma once
+
+typedef float hfc_float4 __attribute__((ext_vector_type(4)));
+typedef uint32_t hfc_uint4 __attribute__((ext_vector_type(4)));
+typedef uint32_t hfc_uint2 __attribute__((ext_vector_type(2)));
+
+// 16 bytes at an address that is known to be aligned. Cast in place, the compiler would believe the array's element type.
+template <typename WIDE> HFC_FUNCTION void hfc_put(void* at, WIDE value) { *(WIDE*)at = value; }
+template <typename WIDE> HFC_FUNCTION WIDE hfc_get(const void* at) { return *(const WIDE*)at; }
+
+// COUNT words from an address that is a multiple of ALIGNMENT bytes (2, 4, 8 or 16).
+template <int COUNT, int ALIGNMENT> HFC_FUNCTION void hfc_words(const uint8_t* at, uint32_t* words) {
+  if constexpr (COUNT % 4 == 0 && ALIGNMENT >= 16) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i += 4) {
+      const hfc_uint4 v = ((const hfc_uint4*)at)[i / 4];
+      words[i] = v.x, words[i + 1] = v.y, words[i + 2] = v.z, words[i + 3] = v.w;
+    }
+  } else if constexpr (COUNT % 2 == 0 && ALIGNMENT >= 8) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i += 2) {
+      const hfc_uint2 v = ((const hfc_uint2*)at)[i / 2];
+      words[i] = v.x, words[i + 1] = v.y;
+    }
+  } else if constexpr (ALIGNMENT >= 4) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) words[i] = ((const uint32_t*)at)[i];
+  } else {
+#if defined(__HIP__)  // the memory unit takes any alignment
+    struct __attribute__((packed, aligned(2))) Packed { uint32_t word[COUNT]; };
+    const Packed all = *(const Packed*)at;
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) words[i] = all.word[i];
+#else  // aligned words, shifted by the odd half; a last word that is not needed is not read
+    const int odd = (int)((uint64_t)at & 2u);
+    const uint32_t* from = (const uint32_t*)(at - odd);
+    uint32_t low = from[0];
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+      const uint32_t high = i + 1 < COUNT || odd ? from[i + 1] : 0u;
+      words[i] = (uint32_t)(((uint64_t)high << 32 | low) >> (8 * odd));
+      low = high;
+    }
+#endif
+  }
+}
+
+#if defined(__HIP__)
+// What hfc_floats adds to every code of BITS bits.
+template <int BITS> constexpr float hfc_floats_offset = 0.0f;
+template <int BITS> HFC_FUNCTION void hfc_floats(uint32_t codes, float* out) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) out[i] = (float)(codes >> 8 * i & 255u);
+}
+// Byte k of the result is byte p<k> of COUNT <= 4 words. Where the places stay the same, a pick is 1 to 3 instructions.
+template <int COUNT> HFC_FUNCTION uint32_t hfc_pick(const uint32_t* words, int p0, int p1, int p2, int p3) {
+  const uint32_t place = (uint32_t)(p0 & 7) | (uint32_t)(p1 & 7) << 8 | (uint32_t)(p2 & 7) << 16 | (uint32_t)(p3 & 7) << 24;
+  const uint32_t low = __builtin_amdgcn_perm(words[COUNT > 1], words[0], place);
+  if constexpr (COUNT <= 2) return low;
+  const uint32_t high = __builtin_amdgcn_perm(words[COUNT > 3 ? 3 : 0], words[COUNT > 2 ? 2 : 0], place);
+  const uint32_t upper = (p0 < 8 ? 0u : 4u) | (p1 < 8 ? 0u : 4u) << 8 | (p2 < 8 ? 0u : 4u) << 16 | (p3 < 8 ? 0u : 4u) << 24;
+  return __builtin_amdgcn_perm(high, low, upper | 0x03020100u);
+}
+HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const uint32_t place = codes & 0x07070707u, upper = (codes >> 3 & 0x01010101u) * 255u;
+  const uint32_t low = __builtin_amdgcn_perm(b, a, place), high = __builtin_amdgcn_perm(d, c, place);
+  return (high & upper) | (low & ~upper);
+}
+#else
+HFC_FUNCTION uint32_t hfc_permute(uint32_t a, uint32_t b, uint32_t selector) {
+  uint32_t r;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));
+  return r;
+}
+// Integers become floats at a quarter of the rate of other instructions; a byte put into a float's mantissa does not
+// count as conversion. Up to 7 bits fit the upper byte of the mantissa of 128: the result is 128 + code. Eight bits go
+// to the lowest byte of 2^23, which is then taken off.
+template <int BITS> constexpr float hfc_floats_offset = BITS < 8 ? 128.0f : 0.0f;
+template <int BITS> HFC_FUNCTION void hfc_floats(uint32_t codes, float* out) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    if constexpr (BITS < 8) {
+      out[i] = __builtin_bit_cast(float, hfc_permute(codes, 0x43000000u, 0x7044u | i << 8));
+    } else {
+      out[i] = __builtin_bit_cast(float, hfc_permute(codes, 0x4b000000u, 0x7440u | i)) - 8388608.0f;
+    }
+  }
+}
+template <int COUNT> HFC_FUNCTION uint32_t hfc_pick(const uint32_t* words, int p0, int p1, int p2, int p3) {
+  const uint32_t place = (uint32_t)(p0 & 7) | (uint32_t)(p1 & 7) << 4 | (uint32_t)(p2 & 7) << 8 | (uint32_t)(p3 & 7) << 12;
+  const uint32_t low = hfc_permute(words[0], words[COUNT > 1], place);
+  if constexpr (COUNT <= 2) return low;
+  const uint32_t high = hfc_permute(words[COUNT > 2 ? 2 : 0], words[COUNT > 3 ? 3 : 0], place);
+  const uint32_t upper = (p0 < 8 ? 0u : 4u) | (p1 < 8 ? 0u : 4u) << 4 | (p2 < 8 ? 0u : 4u) << 8 | (p3 < 8 ? 0u : 4u) << 12;
+  return hfc_permute(low, high, upper | 0x3210u);
+}
+HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const uint32_t near = (codes | codes >> 4) & 0x00ff00ffu, place = (near | near >> 8) & 0x7777u;
+  const uint32_t upper = (codes >> 3 & 0x01010101u) * 255u;
+  return (hfc_permute(c, d, place) & upper) | (hfc_permute(a, b, place) & ~upper);
+}
+#endif
+
+// Eight plain weights in a row out of their words, and from memory, 16-byte aligned.
+HFC_FUNCTION void hfc_run_of_f32(const uint32_t* words, float* out) {
+#pragma unroll
+  for (int i = 0; i < 8; i++) out[i] = hfc_bits_to_f32(words[i]);
+}
+HFC_FUNCTION void hfc_run_of_f16(const uint32_t* words, float* out) {
+#pragma unroll
+  for (int i = 0; i < 8; i++) out[i] = hfc_f16_to_f32((uint16_t)(words[i / 2] >> i % 2 * 16));
+}
+HFC_FUNCTION void hfc_run_of_bf16(const uint32_t* words, float* out) {
+#pragma unroll
+  for (int i = 0; i < 8; i++) out[i] = hfc_bits_to_f32(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
+}
+HFC_FUNCTION void hfc_run_f32(const uint8_t* at, float* out) {
+  uint32_t words[8];
+  hfc_words<8, 16>(at, words);
+  hfc_run_of_f32(words, out);
+}
+HFC_FUNCTION void hfc_run_f16(const uint8_t* at, float* out) {
+  uint32_t words[4];
+  hfc_words<4, 16>(at, words);
+  hfc_run_of_f16(words, out);
+}
+HFC_FUNCTION void hfc_run_bf16(const uint8_t* at, float* out) {
+  uint32_t words[4];
+  hfc_words<4, 16>(at, words);
+  hfc_run_of_bf16(words, out);
+}

@@ -1,0 +1,359 @@
+"""Wide loaders: many elements of a quantized block at once, as bytes of codes and a scale a group, for GPU lanes.
+
+Per element a loader (`BlockFormat.loader`) reads and shifts bytes one by one. Here a lane reads whole words, and one
+shift and one mask serve four codes. The elements are runs of eight; a `LaneMap` says where the runs lie, so that no
+byte is read for half of its bits only. The including file defines `hfc_words<count, alignment>(address, words)`,
+`hfc_pick`, `hfc_floats` and, for formats with a table, `hfc_table_bytes` (device/codes.h).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from hfc.formats.block import BlockFormat
+from hfc.formats.dtype import SCALARS
+from hfc.formats.layout import Plane, index_values
+
+RUN = 8  # elements
+WIDEST = 16  # bytes of one load
+
+
+@dataclass(frozen=True)
+class LaneMap:
+    """Runs start at `base` (C, in the call's number c of the block) plus each of `offsets`; all lie in one `span`."""
+
+    name: str
+    base: str
+    offsets: tuple[int, ...]
+    span: int
+
+    @property
+    def elements(self) -> int:
+        """Of one call."""
+        return RUN * len(self.offsets)
+
+
+HALF = LaneMap("half", "c * 16", (0, 8), 16)
+LINE = LaneMap("line", "c * 32", (0, 8, 16, 24), 32)
+PAIR = LaneMap("pair", "c / 2 * 64 + c % 2 * 16", (0, 8, 32, 40), 64)
+QUAD = LaneMap("quad", "c / 4 * 128 + c % 4 * 8", (0, 32, 64, 96), 128)
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """How a plane's bits reach a call's runs. where: the byte of each run, from that of the base.  spread: one bit an
+    element, eight in a byte.  shifts: of each run; added to `shift` (C, in i) where that depends on the call."""
+
+    plane: Plane
+    where: tuple[int, ...]
+    spread: bool
+    shifts: tuple[int, ...]
+    shift: str
+    alignment: int
+
+    @property
+    def words(self) -> int:
+        """Words that a call reads."""
+        return len(set(self.where)) * (1 if self.spread else 2)
+
+
+@dataclass(frozen=True)
+class LaneLoader:
+    """A format's loader for one map. groups: the scale of each run.  bits: of a code, as the bytes hold it.  zero: as
+    in BlockFormat, after a table's look-up.  has_low: a minimum is added."""
+
+    form: BlockFormat
+    map: LaneMap
+    symbol: str
+    groups: tuple[int, ...]
+    bits: int
+    zero: int
+    words: int
+    source: str
+
+    @property
+    def calls(self) -> int:
+        """Calls that make a block."""
+        return self.form.block // self.map.elements
+
+    @property
+    def group_count(self) -> int:
+        return max(self.groups) + 1
+
+    @property
+    def has_low(self) -> bool:
+        return bool(self.form.min)
+
+
+@dataclass(frozen=True)
+class PlainLanes:
+    """A plain scalar format in the terms of LaneLoader: 32 elements in a row, read by `hfc_run_<name>`."""
+
+    map: LaneMap = LINE
+    calls: int = 1
+    groups: tuple[int, ...] = (0, 0, 0, 0)
+    group_count: int = 1
+    words: int = 1
+    source: str = ""
+
+
+PLAIN = PlainLanes()
+
+
+@cache
+def half_loader(form: BlockFormat) -> LaneLoader | None:
+    """16 elements in a row. None where the codes of 8 do not lie in 8 bytes or 8 bits."""
+    return _loader(form, HALF)
+
+
+@cache
+def lane_loader(form: BlockFormat) -> LaneLoader | None:
+    """32 elements by the map that reads the fewest words. None as in half_loader."""
+    made = [loader for loader in (_loader(form, m) for m in (LINE, PAIR, QUAD)) if loader]
+    return min(made, key=lambda loader: _words_read(form, loader.map), default=None)
+
+
+def _words_read(form: BlockFormat, lanes: LaneMap) -> int:
+    return sum(reads.words for reads in _plane_reads(form, lanes) or ())
+
+
+def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
+    if not form.quantized or form.block % lanes.span:
+        return None
+    reads = _plane_reads(form, lanes)
+    if reads is None:
+        return None
+    starts = _starts(form, lanes)
+    group_of = [tuple(int(g) for g in (starts + offset) // form.group - starts // form.group) for offset in lanes.offsets]
+    if any(len(set(found)) > 1 for found in group_of) and form.group < form.block:
+        return None
+    distinct = list(dict.fromkeys(found[0] for found in group_of))
+    groups = tuple(distinct.index(found[0]) for found in group_of)
+    symbol = f"hfc_{form.name}_{lanes.name}"
+    words, source = _source(form, lanes, symbol, reads, groups)
+    bits = 8 if form.table else max(p.bits + p.left for p in form.codes["q"].planes)
+    zero = -128 if form.table else form.zero
+    return LaneLoader(form, lanes, symbol, groups, bits, zero, words, source)
+
+
+def _starts(form: BlockFormat, lanes: LaneMap) -> np.ndarray:
+    """The first element of every call of a block."""
+    calls = np.arange(form.block // lanes.elements)
+    return np.broadcast_to(eval(lanes.base.replace("/", "//"), {"__builtins__": {}}, {"c": calls}), calls.shape)
+
+
+def _plane_reads(form: BlockFormat, lanes: LaneMap) -> tuple[_Reads, ...] | None:
+    found = tuple(_reads(form, plane, _starts(form, lanes), lanes) for plane in form.codes["q"].planes)
+    return None if None in found else found
+
+
+def _reads(form: BlockFormat, plane: Plane, starts: np.ndarray, lanes: LaneMap) -> _Reads | None:
+    """None where the runs of a call do not lie at fixed distances, or a run is neither 8 bytes nor 8 bits."""
+    elements = starts[:, None, None] + np.array(lanes.offsets)[:, None] + np.arange(RUN)  # [calls, runs, 8]
+    byte = index_values(plane.byte, elements)
+    shift = index_values(plane.shift, elements)
+    spread = bool(plane.bits == 1 and (byte == byte[..., :1]).all() and (shift == np.arange(RUN)).all())
+    wide = bool((byte == byte[..., :1] + np.arange(RUN)).all() and (shift == shift[..., :1]).all())
+    if not (spread or wide):
+        return None
+    where = byte[:, :, 0] - byte[:, :1, 0]
+    shifts = shift[:, :, 0] - (0 if spread else shift[:, :1, 0])
+    if (where != where[0]).any() or (shifts != shifts[0]).any() or (where[0] < 0).any():
+        return None
+    fixed = bool((shift[:, 0, 0] == shift[0, 0, 0]).all())
+    first = 0 if spread or not fixed else int(shift[0, 0, 0])
+    at = form.offsets[plane.field] + byte[:, 0, 0]
+    spans = _spans(sorted({int(w) for w in where[0]}), RUN)
+    alignment = math.gcd(form.block_bytes, *map(int, at), *(first for first, _ in spans))
+    return _Reads(
+        plane,
+        tuple(int(w) for w in where[0]),
+        spread,
+        tuple(int(s) + first for s in shifts[0]) if not spread else (0,) * len(lanes.offsets),
+        "" if fixed or spread else plane.shift,
+        min(WIDEST, alignment & -alignment),
+    )
+
+
+class _Loads:
+    """The statements that fill `raw`, and what lies where."""
+
+    def __init__(self, form: BlockFormat):
+        self.form, self.lines, self.count = form, [], 0
+
+    def words(self, address: str, count: int, alignment: int) -> int:
+        """`count` words from an address; the place of the first."""
+        self.lines.append(f"  hfc_words<{count}, {_power(alignment)}>({address}, raw + {self.count});")
+        self.count += count
+        return self.count - count
+
+    def one(self, expression: str) -> int:
+        """A byte or half word."""
+        self.lines.append(f"  raw[{self.count}] = {expression};")
+        self.count += 1
+        return self.count - 1
+
+
+def _source(form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...], groups: tuple[int, ...]) -> tuple[int, str]:
+    loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
+    cut: list[str] = []
+    places = [_plane_loads(form, plane, loads) for plane in reads]
+    for number, plane in enumerate(reads):
+        cut += [f"  const int p{number}_shift = {plane.shift};"] if plane.shift else []
+    for run in range(runs):
+        for half in (0, 1):
+            word = " | ".join(_word(form, plane, number, places[number], run, half) for number, plane in enumerate(reads))
+            cut.append(f"  codes[{2 * run + half}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};")
+    cut += _scale_lines(form, lanes, groups, loads)
+    low = f", float (&low)[{count}]" if form.min else ""
+    aligned = _power(form.block_bytes)
+    index = f"  const int i = {lanes.base};\n  (void)i;"
+    read = [
+        f"HFC_FUNCTION void {symbol}_read(const uint8_t* block, int c, uint32_t (&raw)[{loads.count}]) {{",
+        f"  block = (const uint8_t*)__builtin_assume_aligned(block, {aligned});",
+        index,
+        *loads.lines,
+        "}",
+    ]
+    head = f"HFC_FUNCTION void {symbol}_cut(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{2 * runs}], float (&scale)[{count}]{low}) {{"
+    return loads.count, "\n".join([*read, head, index, *cut, "}", ""])
+
+
+def _plane_loads(form: BlockFormat, reads: _Reads, loads: _Loads) -> dict[int, int]:
+    """Loads a plane's words; byte offset of a run -> place in `raw`."""
+    start = f"block + {form.offsets[reads.plane.field]} + ({reads.plane.byte})"
+    if reads.spread:
+        return {at: loads.one(f"({start})[{at}]") for at in sorted(set(reads.where))}
+    placed = {}
+    for first, stop in _spans(sorted(set(reads.where)), RUN):
+        at = loads.words(f"{start} + {first}", (stop - first) // 4, reads.alignment)
+        placed |= {where: at + (where - first) // 4 for where in range(first, stop, RUN)}
+    return placed
+
+
+def _spans(starts: list[int], size: int) -> list[tuple[int, int]]:
+    """Neighbouring pieces of `size` bytes joined: [(first, stop)]."""
+    spans: list[tuple[int, int]] = []
+    for start in starts:
+        if spans and spans[-1][1] == start:
+            spans[-1] = (spans[-1][0], start + size)
+        else:
+            spans.append((start, start + size))
+    return spans
+
+
+def _word(form: BlockFormat, reads: _Reads, number: int, placed: dict[int, int], run: int, half: int) -> str:
+    """Four codes of a run, one in each byte."""
+    plane, at = reads.plane, placed[reads.where[run]]
+    if reads.spread:  # bit k of four to bit 0 of byte k
+        return f"((raw[{at}] >> {4 * half} & 15u) * 0x00204081u & 0x01010101u) << {plane.left}"
+    word = f"raw[{at + half}]"
+    if next(f for f in form.fields if f.name == plane.field).dtype == "i8":
+        word = f"({word} ^ 0x80808080u)"
+    by = f"(p{number}_shift + {reads.shifts[run]})" if reads.shift else str(reads.shifts[run])
+    if by != "0":
+        word = f"({word} >> {by})"
+    if plane.bits < 8:
+        word = f"({word} & {_mask(plane.bits)})"
+    return f"({word} << {plane.left})" if plane.left else word
+
+
+def _mask(bits: int) -> str:
+    """The low bits of every byte."""
+    return f"0x{(2**bits - 1) * 0x01010101:08x}u"
+
+
+def _table(form: BlockFormat) -> str:
+    """A table as four words of bytes, each entry plus 128."""
+    entries = bytes(value + 128 for value in form.table)
+    return ", ".join(f"0x{int.from_bytes(entries[at : at + 4], 'little'):08x}u" for at in range(0, 16, 4))
+
+
+def _scale_lines(form: BlockFormat, lanes: LaneMap, groups: tuple[int, ...], loads: _Loads) -> list[str]:
+    """scale[g] and low[g] from the numbers and small codes of the block, the codes of all groups in one word."""
+    lines = _head_lines(form, loads)
+    count = max(groups) + 1
+    firsts = [lanes.offsets[groups.index(group)] for group in range(count)]
+    names = [name for name in form.codes if name != "q"]
+    for name in names:
+        lines += _small_code_lines(form, lanes, name, firsts)
+    for group in range(count):
+        lines.append("  {")
+        lines += [f"    const float {name} = all_{name}[{group}];" for name in names]
+        lines.append(f"    scale[{group}] = {form.scale};")
+        lines += [f"    low[{group}] = {form.min};"] if form.min else []
+        lines.append("  }")
+    return lines
+
+
+def _head_lines(form: BlockFormat, loads: _Loads) -> list[str]:
+    """Loads of the numbers and of the fields of small codes, and their names: numbers, and words `in_<field>`."""
+    wide = {plane.field for plane in form.codes["q"].planes}
+    fields = [f for f in form.fields if f.name not in wide]
+    start, size = form.offsets[fields[0].name], sum(f.nbytes for f in fields)
+    together = size % 4 == 0 and size <= WIDEST and form.offsets[fields[-1].name] + fields[-1].nbytes == start + size
+    together = together and all(form.offsets[f.name] % 4 == 0 for f in fields if f.count > 1)
+    head = loads.words(f"block + {start}", size // 4, math.gcd(form.block_bytes, start or form.block_bytes)) if together else 0
+    lines = []
+    for f in fields:
+        scalar, at = SCALARS[f.dtype], form.offsets[f.name]
+        if f.count == 1:
+            word = head + (at - start) // 4 if together else loads.one(f"*(const {scalar.c}*)(block + {at})")
+            shift = (at - start) % 4 * 8 if together else 0
+            lines.append(f"  const float {f.name} = {scalar.to_f32.format(f'({scalar.c})(raw[{word}] >> {shift})')};")
+        elif together:
+            lines.append(f"  const uint32_t* in_{f.name} = raw + {head + (at - start) // 4};")
+        elif f.nbytes == 2:
+            lines.append(f"  const uint32_t* in_{f.name} = raw + {loads.one(f'*(const uint16_t*)(block + {at})')};")
+        else:
+            place = loads.words(f"block + {at}", f.nbytes // 4, math.gcd(form.block_bytes, at or form.block_bytes))
+            lines.append(f"  const uint32_t* in_{f.name} = raw + {place};")
+    return lines
+
+
+def _power(alignment: int) -> int:
+    return min(WIDEST, alignment & -alignment)
+
+
+def _small_code_lines(form: BlockFormat, lanes: LaneMap, name: str, firsts: list[int]) -> list[str]:
+    """all_<name>: the numbers of one code, one a group. The bytes of all groups are picked into one word."""
+    code = form.codes[name]
+    lines, words = [], []
+    for number, plane in enumerate(code.planes):
+        f = next(f for f in form.fields if f.name == plane.field)
+        mine, word = f"{name}{number}", f"{name}{number}_word"
+        places = ", ".join(_at_element(plane.byte, first) for first in [*firsts, *[firsts[0]] * (4 - len(firsts))])
+        lines.append(f"  uint32_t {word} = hfc_pick<{max(1, f.nbytes // 4)}>(in_{f.name}, {places});")
+        if f.dtype == "i8":
+            lines.append(f"  {word} ^= 0x80808080u;")
+        words.append(_small_word(form, lanes, plane, mine, word, firsts))
+    bits = max(p.bits + p.left for p in code.planes)
+    lines.append(f"  float all_{name}[4];")
+    lines.append(f"  hfc_floats<{bits}>({' | '.join(words)}, all_{name});")
+    add = f"{float(code.zero)!r}f - hfc_floats_offset<{bits}>"
+    lines.append(f"  for (int g = 0; g < {len(firsts)}; g++) all_{name}[g] += {add};")
+    return lines
+
+
+def _small_word(form: BlockFormat, lanes: LaneMap, plane: Plane, mine: str, word: str, firsts: list[int]) -> str:
+    """The bits of a plane, cut out of the picked bytes."""
+    if plane.bits == 8:
+        return word
+    shifts = [index_values(plane.shift, _starts(form, lanes) + first) for first in firsts]
+    mask = 2**plane.bits - 1
+    if all((s == shifts[0]).all() for s in shifts):
+        cut = f"({word} >> ({_at_element(plane.shift, firsts[0])}) & {_mask(plane.bits)})"
+    else:
+        parts = [f"({word} >> ({_at_element(plane.shift, first)}) & 0x{mask << 8 * g:x}u)" for g, first in enumerate(firsts)]
+        cut = f"({' | '.join(parts)})"
+    return f"{cut} << {plane.left}" if plane.left else cut
+
+
+def _at_element(expression: str, first: int) -> str:
+    """A position expression at element i + first."""
+    return re.sub(r"\bi\b", f"(i + {first})", expression) if first else expression
