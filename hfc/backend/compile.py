@@ -84,7 +84,10 @@ def _refusal(job: Job, found: list[Broken], tools: Toolchain) -> HfcError:
     fits, tried = [], []
     for text, source in job.smaller():
         tried.append(text)
-        assembly = _assembly(source, job, tools)[1].decode()
+        try:
+            assembly = _assembly(source, job, tools)[1].decode()
+        except HfcError:  # the numbers do not go together: no advice to give
+            continue
         if not broken(assembly, read_resources(assembly, job.arch), job.arch, job.contract):
             fits.append(text)
     if fits:
