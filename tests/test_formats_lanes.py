@@ -1,0 +1,125 @@
+"""The wide loaders of GPU lanes, compiled for this machine: both spellings of their byte moves must equal numpy."""
+
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hfc.backend
+from hfc.formats import FORMATS
+from hfc.formats.lanes import PLAIN, half_loader, lane_loader
+
+CODES_H = Path(hfc.backend.__file__).parent / "device" / "codes.h"
+QUANTIZED = [name for name, form in FORMATS.items() if form.quantized and lane_loader(form)]
+BYTE_CODED = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs")
+
+PRELUDE = """
+typedef unsigned char uint8_t; typedef unsigned short uint16_t; typedef unsigned int uint32_t;
+typedef signed char int8_t; typedef unsigned long uint64_t; typedef unsigned long size_t;
+#define HFC_FUNCTION static inline __attribute__((unused))
+static inline float hfc_bits_to_f32(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+static inline float hfc_bf16_to_f32(uint16_t bits) { return hfc_bits_to_f32((uint32_t)bits << 16); }
+static inline float hfc_f16_to_f32(uint16_t bits) {
+  const uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = bits & 0x7fff;
+  if (rest >= 0x7c00) return hfc_bits_to_f32(sign | 0x7f800000 | (rest & 0x3ff) << 13);
+  return hfc_bits_to_f32(sign | rest << 13) * 0x1p112f;
+}
+static inline uint32_t byte_of(uint32_t low, uint32_t high, uint32_t place) {
+  return (uint32_t)((((uint64_t)high << 32 | low) >> 8 * (place & 7)) & 255);
+}
+static inline uint32_t perm_amd(uint32_t high, uint32_t low, uint32_t places) {
+  uint32_t r = 0;
+  for (int i = 0; i < 4; i++) r |= byte_of(low, high, places >> 8 * i & 255) << 8 * i;
+  return r;
+}
+static inline uint32_t perm_ptx(uint32_t low, uint32_t high, uint32_t places) {
+  uint32_t r = 0;
+  for (int i = 0; i < 4; i++) r |= byte_of(low, high, places >> 4 * i & 15) << 8 * i;
+  return r;
+}
+"""
+
+
+def entry(loader, name: str) -> str:
+    """void name(raw, out, blocks): every element of every block, by calls of the loader."""
+    form, runs = loader.form, len(loader.map.offsets)
+    low = ", low" if loader.has_low else ""
+    stores = "".join(
+        f"""
+      hfc_floats<{loader.bits}>(codes[{2 * run}], q), hfc_floats<{loader.bits}>(codes[{2 * run + 1}], q + 4);
+      for (int e = 0; e < 8; e++) {{
+        const float number = q[e] - hfc_floats_offset<{loader.bits}> + ({float(loader.zero)}f);
+        out[b * {form.block} + base + {loader.map.offsets[run]} + e] = scale[{loader.groups[run]}] * number{f" + low[{loader.groups[run]}]" if low else ""};
+      }}"""
+        for run in range(runs)
+    )
+    return f"""
+extern "C" void {name}(const uint8_t* raw, float* out, int blocks) {{
+  for (int b = 0; b < blocks; b++) {{
+    for (int c = 0; c < {loader.calls}; c++) {{
+      const int base = {loader.map.base};
+      uint32_t words[{loader.words}], codes[{2 * runs}];
+      float scale[{loader.group_count}], low[{loader.group_count}], q[8];
+      (void)low;
+      {loader.symbol}_read(raw + b * {form.block_bytes}, c, words);
+      {loader.symbol}_cut(words, c, codes, scale{low});{stores}
+    }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="module", params=["amd", "ptx"])
+def library(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lanes")
+    codes = CODES_H.read_text().replace("#pragma once\n", "")
+    codes = codes.replace('asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));', "r = perm_ptx(a, b, selector);")
+    assert "asm(" not in codes
+    loaders = {x.symbol: x for name in QUANTIZED for x in (lane_loader(FORMATS[name]), half_loader(FORMATS[name])) if x}
+    text = PRELUDE + codes + "".join(x.source + entry(x, f"all_{symbol}") for symbol, x in loaders.items())
+    (folder / "lanes.cpp").write_text(text)
+    flags = ["-D__HIP__", "-D__builtin_amdgcn_perm=perm_amd"] if request.param == "amd" else []
+    for command in (
+        ["clang", "-x", "c++", "-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fno-builtin", *flags, "-c", "lanes.cpp", "-o", "lanes.o"],
+        ["ld.lld", "-shared", "-o", "lanes.so", "lanes.o"],
+    ):
+        done = subprocess.run([sys.executable, "-m", "ziglang", *command], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(str(folder / "lanes.so"))
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+@pytest.mark.parametrize("which", [lane_loader, half_loader], ids=["lane", "half"])
+def test_lanes_equal_numpy(library, name, which):
+    form, loader = FORMATS[name], which(FORMATS[name])
+    if loader is None:
+        pytest.skip("no such loader")
+    rng = np.random.default_rng(5)
+    blocks = 64
+    raw = rng.integers(0, 256, (blocks, form.block_bytes), np.uint8)
+    for field in form.fields:  # numbers without infinities
+        if field.count == 1 and field.dtype in ("f16", "f32", "bf16"):
+            at = form.offsets[field.name]
+            values = form.assemble({field.name: rng.uniform(-2, 2, (blocks, 1)).astype(np.float32)})
+            raw[:, at : at + field.nbytes] = values[:, at : at + field.nbytes]
+    aligned = np.zeros(raw.size + 64, np.uint8)
+    start = -aligned.ctypes.data % 16
+    aligned[start : start + raw.size] = raw.reshape(-1)
+    out = np.full(blocks * form.block, np.nan, np.float32)
+    address = ctypes.c_void_p(aligned.ctypes.data + start)
+    getattr(library, f"all_{loader.symbol}")(address, out.ctypes.data_as(ctypes.c_void_p), ctypes.c_int(blocks))
+    expected = form.unpack(raw.reshape(1, -1))[0]
+    np.testing.assert_allclose(out, expected, rtol=2e-6, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", BYTE_CODED)
+def test_formats_of_gguf_have_both_loaders(name):
+    assert lane_loader(FORMATS[name]) and half_loader(FORMATS[name])
+    assert lane_loader(FORMATS[name]).words <= 16  # no byte is read twice for its halves
+
+
+def test_plain_lanes_lie_in_a_row():
+    assert PLAIN.map.offsets == (0, 8, 16, 24)
