@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from hfc.runtime.tokenizer import Tokenizer
+from hfc.serve.errors import ApiError
+from hfc.serve.grammar import Grammar
 from hfc.serve.job import Guide, Job
+from hfc.serve.logprobs import token_bytes
 from hfc.serve.output import Output
 from hfc.serve.parameters import SamplingFields, check_prompt
 from hfc.serve.prompt import chat_prompt
-from hfc.serve.reasoning import BUDGETS, opens_reasoning, thinking_budget
+from hfc.serve.reasoning import BUDGETS, opens_reasoning
 from hfc.serve.served import Served, Settings
+from hfc.serve.thinking import new_thought, thinking_budget
+from hfc.serve.toolparse import CLOSE
+from hfc.serve.tools import explained, forced_grammar, parser_of, schemas_of, style_of
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What all chat dialects say. messages: as templates want them.  tools: plain dicts.
+    """What all chat dialects say. messages: as templates want them.  tools: plain dicts, as OpenAI's.
 
-    effort: "none" switches thinking off, None leaves it to the template.  logprobs: alternatives a token, or None."""
+    tool_choice: "auto" | "none" | "required" | the name of a tool.  response_format: {"type": "json_schema", "schema": ...},
+    {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
+    it to the template.  logprobs: alternatives a token, or None."""
 
     messages: Sequence[dict[str, Any]]
     fields: SamplingFields
     tools: Sequence[dict[str, Any]] = ()
-    tool_choice: str | dict[str, Any] = "auto"
+    tool_choice: str = "auto"
     parallel_tool_calls: bool = True
-    response_format: dict[str, Any] | None = None
+    response_format: Mapping[str, Any] | None = None
     max_tokens: int | None = None
     choices: int = 1
     logprobs: int | None = None
@@ -44,35 +55,89 @@ class Plan:
 
 
 def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
-    """ApiError 400 for what cannot run."""
+    """ApiError 400 for what cannot run. Takes as long as encoding a prompt does: not for an event loop."""
+    schemas = schemas_of(ask.tools)
+    check_choice(ask, schemas)
+    shown = [] if ask.tool_choice == "none" else list(ask.tools)
+    style = style_of(served.vocabulary.template)
     variables = dict(ask.template_variables)
     if ask.effort is not None:
         variables.setdefault("enable_thinking", ask.effort != "none")
-    prompt = chat_prompt(served, ask.messages, list(ask.tools), **variables)
+    if style == "none":
+        prompt = chat_prompt(served, explained(ask.messages, shown), **variables)
+    else:
+        prompt = chat_prompt(served, ask.messages, shown, **variables)
     check_prompt(served, prompt.tokens, "messages")
-    is_open = opens_reasoning(prompt.opens)
-    jobs = []
-    for choice in range(ask.choices):
-        jobs.append(
-            Job(
-                prompt.tokens,
-                ask.fields.sampling(served, choice),
-                ask.max_tokens,
-                ask.fields.stop_texts(),
-                ask.fields.stop_ids(served),
-                ask.logprobs,
-                guides=(*ask.fields.guides(served), *_budget(served, ask, is_open)),
-                marks=prompt.marks,
-                deadline_s=ask.fields.deadline_s(settings),
-                penalize_prompt=ask.fields.penalizes_prompt(),
-            )
+    jobs = [
+        Job(
+            prompt.tokens,
+            ask.fields.sampling(served, choice),
+            ask.max_tokens,
+            ask.fields.stop_texts(),
+            ask.fields.stop_ids(served),
+            ask.logprobs,
+            guides=(*ask.fields.guides(served), *_guides(served, ask, style, schemas, prompt.opens)),
+            marks=prompt.marks,
+            deadline_s=ask.fields.deadline_s(settings),
+            penalize_prompt=ask.fields.penalizes_prompt(),
         )
-    return Plan(jobs, lambda: Output(is_open))
+        for choice in range(ask.choices)
+    ]
+    is_open = opens_reasoning(prompt.opens)
+    return Plan(jobs, lambda: Output(is_open, parser_of(style, schemas) if shown else None))
 
 
-def _budget(served: Served, ask: Ask, is_open: bool) -> tuple[Guide, ...]:
+def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:
+    """ApiError 400 for a choice that the tools do not offer."""
+    if ask.tool_choice in ("auto", "none"):
+        return
+    if not ask.tools:
+        raise ApiError(400, "tool_choice needs tools", "tool_choice", "invalid_value")
+    if ask.tool_choice != "required" and ask.tool_choice not in schemas:
+        raise ApiError(400, f"tool_choice names {ask.tool_choice!r}, which is not among the tools", "tool_choice", "invalid_value")
+    if ask.response_format is not None:
+        raise ApiError(400, "a forced tool call has no response_format", "response_format", "invalid_value")
+
+
+def _guides(served: Served, ask: Ask, style: str, schemas: Mapping[str, Any], opening: str) -> list[Guide]:
+    """Fresh ones for each choice: they have state."""
+    guides: list[Guide] = []
+    tokenizer, vocab, grammars = served.tokenizer, served.engine.model.vocab, served.grammars
     budget = ask.thinking_budget if ask.thinking_budget is not None else BUDGETS.get(ask.effort or "")
-    return () if budget is None else (thinking_budget(served, budget, is_open),)
+    matcher = None
+    if ask.tool_choice not in ("auto", "none"):
+        wanted = schemas if ask.tool_choice == "required" else {ask.tool_choice: schemas[ask.tool_choice]}
+        several = ask.parallel_tool_calls and ask.tool_choice == "required"
+        matcher = grammars.lark(forced_grammar(style, wanted, several), "tools")
+    elif ask.response_format is not None:
+        kind = ask.response_format["type"]
+        if kind == "json_schema":
+            matcher = grammars.json_schema(ask.response_format["schema"], "response_format")
+        elif kind == "regex":
+            matcher = grammars.regex(ask.response_format["pattern"], "response_format")
+        else:
+            matcher = grammars.lark(ask.response_format["grammar"], "response_format")
+    if budget is not None:
+        guides.append(thinking_budget(served, budget, opening, "" if matcher else "\n\n"))
+    if matcher is not None:
+        guides.append(Grammar(matcher, tokenizer, vocab, new_thought(served, opening)))
+    elif ask.tools and ask.tool_choice == "auto" and not ask.parallel_tool_calls and style != "json":
+        guides.append(EndsAfter(CLOSE, tokenizer))
+    return guides
+
+
+class EndsAfter:
+    """The answer is complete with a text."""
+
+    def __init__(self, text: str, tokenizer: Tokenizer):
+        self._text, self._tokenizer, self._tail = text.encode(), tokenizer, b""
+
+    def limit(self, logits: np.ndarray) -> np.ndarray:
+        return logits
+
+    def accept(self, token: int) -> bool:
+        self._tail = (self._tail + token_bytes(self._tokenizer, token))[-256:]
+        return self._text in self._tail
 
 
 def new_id(prefix: str) -> str:

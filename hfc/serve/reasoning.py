@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hfc.serve.prompt import encode
-from hfc.serve.served import Served
+from hfc.runtime.tokenizer import Tokenizer
+from hfc.serve.logprobs import token_bytes
 
 OPEN, CLOSE = "<think>", "</think>"
 BUDGETS = {"minimal": 256, "low": 1024, "medium": 4096}  # tokens of reasoning; others have no budget
@@ -70,15 +70,36 @@ def opens_reasoning(opening: str) -> bool:
     return opening.rfind(OPEN) > opening.rfind(CLOSE)
 
 
-class ThinkingBudget:
-    """Forces the end of the thought after `budget` tokens of it."""
+class Thought:
+    """Whether a thought is open, token by token. may_open: the answer may still begin with the tag."""
 
-    def __init__(self, budget: int, is_open: bool, open_id: int | None, end: Sequence[int]):
-        self._left, self._is_open, self._open_id, self._end = budget, is_open, open_id, list(end)
+    def __init__(self, is_open: bool, may_open: bool = False, open_id: int | None = None):
+        self.is_open, self.may_open, self.open_id = is_open, may_open and not is_open, open_id
+        self._tail = b""
+
+    def push(self, token: int, data: bytes) -> bool:
+        """Take a token; True if it belongs to the thought or its tags."""
+        if self.may_open:
+            self.may_open = False
+            if token == self.open_id:
+                self.is_open = True
+                return True
+        if not self.is_open:
+            return False
+        self._tail = (self._tail + data)[-64:]
+        self.is_open = CLOSE.encode() not in self._tail
+        return True
+
+
+class ThinkingBudget:
+    """Forces the end of the thought after `budget` tokens of it. end: the tokens that close it."""
+
+    def __init__(self, budget: int, thought: Thought, tokenizer: Tokenizer, end: Sequence[int]):
+        self._left, self._thought, self._tokenizer, self._end = budget, thought, tokenizer, list(end)
         self._forced: list[int] = []
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
-        if self._is_open and self._left <= 0 and not self._forced:
+        if self._thought.is_open and self._left <= 0 and not self._forced:
             self._forced = list(self._end)
         if not self._forced:
             return logits
@@ -89,23 +110,6 @@ class ThinkingBudget:
     def accept(self, token: int) -> bool:
         if self._forced:
             self._forced.pop(0)
-            self._is_open = bool(self._forced)
-        elif self._is_open:
+        if self._thought.push(token, token_bytes(self._tokenizer, token)):
             self._left -= 1
-            self._is_open = token != self._end_tag()
-        elif token == self._open_id:
-            self._is_open = True
         return False
-
-    def _end_tag(self) -> int | None:
-        return self._end[0] if self._end else None
-
-
-def single_token(served: Served, text: str) -> int | None:
-    """The one token that a tag is, None if the vocabulary spells it out."""
-    ids = encode(served, text, parse_special=True)
-    return ids[0] if len(ids) == 1 else None
-
-
-def thinking_budget(served: Served, budget: int, is_open: bool) -> ThinkingBudget:
-    return ThinkingBudget(budget, is_open, single_token(served, OPEN), encode(served, CLOSE + "\n\n", parse_special=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.engine import Closed, Engine, QueueFull
 from hfc.serve.errors import ApiError
+from hfc.serve.grammar import GrammarCompiler
 from hfc.serve.job import Job
 from hfc.serve.metrics import Metrics
 from hfc.serve.sequence import Sequence
@@ -39,6 +41,10 @@ class Served:
     @property
     def metrics(self) -> Metrics:
         return self.engine.metrics
+
+    @functools.cached_property
+    def grammars(self) -> GrammarCompiler:
+        return GrammarCompiler(self.tokenizer, self.engine.model.vocab)
 
     def chat(self) -> ChatTemplate:
         if not self.vocabulary.template:

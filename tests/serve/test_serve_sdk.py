@@ -1,6 +1,11 @@
 """The official OpenAI SDK against SmolLM2 on loopback."""
 
+import json
+import re
+from typing import Literal
+
 import openai
+import pydantic
 import pytest
 
 from hfc.runtime.chat import chat_template
@@ -120,3 +125,101 @@ def test_errors_are_the_sdk_s_own(client):
     assert refused.value.code == "context_length_exceeded" and "1024" in str(refused.value)
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="gpt-5", messages=QUESTION)
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+            "required": ["city", "days"],
+            "additionalProperties": False,
+        },
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "get_time"}}
+ASK = [{"role": "user", "content": "What is the weather in Paris for 3 days?"}]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_forced_tool_call_has_valid_arguments(client, choice):
+    answer = client.chat.completions.create(
+        model="smollm2", messages=ASK, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False, temperature=0, max_completion_tokens=120
+    )
+    (choice,) = answer.choices
+    (call,) = choice.message.tool_calls
+    arguments = json.loads(call.function.arguments)
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    assert call.function.name == "get_weather" and set(arguments) == {"city", "days"} and 1 <= arguments["days"] <= 9
+
+
+def test_tool_arguments_stream_and_the_result_goes_back(client):
+    stream = client.chat.completions.create(
+        model="smollm2", messages=ASK, tools=[WEATHER, CLOCK], tool_choice={"type": "function", "function": {"name": "get_weather"}},
+        temperature=0, max_completion_tokens=120, stream=True,
+    )  # fmt: skip
+    pieces, call_id, name, finish = [], "", "", None
+    for chunk in stream:
+        (choice,) = chunk.choices
+        finish = choice.finish_reason or finish
+        for call in choice.delta.tool_calls or ():
+            call_id, name = call.id or call_id, call.function.name or name
+            pieces.append(call.function.arguments)
+    assert name == "get_weather" and finish == "tool_calls" and len(pieces) > 4
+    arguments = "".join(pieces)
+    assert set(json.loads(arguments)) == {"city", "days"}
+    history = [
+        *ASK,
+        {"role": "assistant", "content": None, "tool_calls": [{"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}]},
+        {"role": "tool", "tool_call_id": call_id, "content": "sunny"},
+    ]
+    answer = client.chat.completions.create(model="smollm2", messages=history, tools=[WEATHER], tool_choice="none", max_completion_tokens=5)
+    assert answer.choices[0].message.content and not answer.choices[0].message.tool_calls
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}]}, "messages.1.tool_calls.0.function.arguments"),
+        ({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "[]"}}]}, "messages.1.tool_calls.0.function.arguments"),
+        ({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, "messages"),
+    ],
+)
+def test_malformed_tool_histories_are_a_400(client, change, param):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="smollm2", messages=[*ASK, {"role": "assistant", **change}])
+    assert refused.value.param == param
+
+
+class City(pydantic.BaseModel):
+    name: str = pydantic.Field(max_length=20)
+    population: int
+    sizes: list[Literal["small", "large"]] = pydantic.Field(max_length=2)
+
+
+def test_parse_gives_an_object_of_the_schema(client):
+    answer = client.chat.completions.parse(
+        model="smollm2", messages=[{"role": "user", "content": "Describe Paris."}], response_format=City, temperature=0, max_completion_tokens=150
+    )
+    assert isinstance(answer.choices[0].message.parsed, City) and answer.choices[0].finish_reason == "stop"
+
+
+def test_other_formats(client):
+    def ask(format, **more):
+        return client.chat.completions.create(
+            model="smollm2", messages=ASK, max_completion_tokens=60, temperature=1, seed=3, extra_body={"response_format": format}, **more
+        ).choices[0].message.content  # fmt: skip
+
+    assert re.fullmatch(r"[0-9]{3}-[a-f]{2}", ask({"type": "regex", "pattern": "[0-9]{3}-[a-f]{2}"}))
+    assert ask({"type": "lark", "grammar": 'start: ("yes" | "no") "!"'}) in ("yes!", "no!")
+    assert ask({"type": "json_object"}).lstrip().startswith("{")
+    for bad in ({"type": "regex", "pattern": "["}, {"type": "lark", "grammar": "begin: x"}):
+        with pytest.raises(openai.BadRequestError) as refused:
+            ask(bad)
+        assert refused.value.code == "invalid_grammar"
+    with pytest.raises(openai.BadRequestError) as refused:
+        ask({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "wizard"}}})
+    assert refused.value.code == "invalid_grammar"

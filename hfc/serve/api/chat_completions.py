@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -16,15 +17,64 @@ from hfc.serve.chat import Ask, Plan, new_id, plan_chat
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Finish, Piece
 from hfc.serve.logprobs import chat_logprob
-from hfc.serve.messages import Messages, template_messages
+from hfc.serve.messages import Messages, Name, template_messages
 from hfc.serve.output import Delta, Output
-from hfc.serve.parameters import SamplingFields, StreamOptions
+from hfc.serve.parameters import SamplingFields, StreamOptions, Strict, Text
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, models_of, settings_of
+from hfc.serve.tools import NamedChoice, ToolChoice, Tools
 from hfc.serve.usage import openai_usage
 
 ROUTE = APIRouter(tags=["chat"])
 MOST_CHOICES = 16
+
+
+class JsonSchema(Strict):
+    name: Name
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class TextFormat(Strict):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Strict):
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(Strict):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class RegexFormat(Strict):
+    """Beyond OpenAI: the answer matches a regular expression."""
+
+    type: Literal["regex"]
+    pattern: Text
+
+
+class LarkFormat(Strict):
+    """Beyond OpenAI: the answer follows a Lark grammar (llguidance's dialect) with a rule `start`."""
+
+    type: Literal["lark"]
+    grammar: Text
+
+
+ResponseFormat = Annotated[
+    TextFormat | JsonObjectFormat | JsonSchemaFormat | RegexFormat | LarkFormat, Field(discriminator="type")
+]
+
+
+def format_of(format: ResponseFormat | None) -> dict[str, Any] | None:
+    """As Ask wants it."""
+    if isinstance(format, JsonObjectFormat):
+        return {"type": "json_schema", "schema": {"type": "object"}}
+    if isinstance(format, JsonSchemaFormat):
+        return {"type": "json_schema", "schema": format.json_schema.schema_ or {"type": "object"}}
+    return None if format is None or isinstance(format, TextFormat) else format.model_dump()
 
 
 class ChatRequest(SamplingFields):
@@ -42,6 +92,10 @@ class ChatRequest(SamplingFields):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     thinking_budget: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -64,6 +118,10 @@ class ChatRequest(SamplingFields):
         return Ask(
             template_messages(self.messages),
             self,
+            [tool.model_dump(exclude_none=True) for tool in self.tools or ()],
+            self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else self.tool_choice or "auto",
+            self.parallel_tool_calls is not False,
+            format_of(self.response_format),
             max_tokens=self.max_completion_tokens or self.max_tokens,
             choices=self.n or 1,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
@@ -99,7 +157,7 @@ STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 )
 async def chat_completions(request: Request, body: ChatRequest):
     served = models_of(request).find(body.model)
-    plan = plan_chat(served, body.ask(), settings_of(request))
+    plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
     sequences = served.start(plan.jobs)
     head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model, "system_fingerprint": f"hfc-{__version__}"}
     if body.stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -114,7 +115,7 @@ class Completion(BaseModel):
 @ROUTE.post("/v1/completions", responses={**documented(408, 429, 500, 503), 200: {"model": Completion, "content": STREAM}})
 async def completions(request: Request, body: CompletionRequest):
     served = models_of(request).find(body.model)
-    sequences = served.start(body.jobs(served, settings_of(request)))
+    sequences = served.start(await asyncio.to_thread(body.jobs, served, settings_of(request)))
     head = {
         "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()), "model": body.model,
         "system_fingerprint": f"hfc-{__version__}",

@@ -1,0 +1,133 @@
+"""Tools of a request: checked, shown to the model in its own style, forced by a grammar where the client wants a call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hfc.serve.errors import ApiError
+from hfc.serve.messages import Name
+from hfc.serve.output import ToolParser
+from hfc.serve.parameters import Strict
+from hfc.serve.toolparse import CLOSE, OPEN, BareJson, JsonCall, Schemas, TaggedCalls, XmlCall
+
+EMPTY = {"type": "object", "properties": {}}
+
+
+class Function(Strict):
+    """parameters: a JSON schema; left out, the function takes none."""
+
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Strict):
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Strict):
+    name: Name
+
+
+class NamedChoice(Strict):
+    type: Literal["function"]
+    function: FunctionName
+
+
+Tools = Annotated[list[Tool], Field(min_length=1, max_length=128)]
+ToolChoice = Literal["none", "auto", "required"] | NamedChoice
+
+
+def style_of(template: str | None) -> str:
+    """"xml" (Qwen 3.5), "hermes", "json" (Llama 3); "none": a template that knows no tools, to which hfc explains Hermes'."""
+    source = template or ""
+    if "tools" not in source:
+        return "none"
+    if "<function=" in source:
+        return "xml"
+    return "hermes" if OPEN in source else "json"
+
+
+def schemas_of(tools: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """ApiError 400 for two tools of one name."""
+    schemas = {t["function"]["name"]: t["function"].get("parameters") or EMPTY for t in tools}
+    if len(schemas) != len(tools):
+        raise ApiError(400, "two tools have the same name", "tools", "invalid_value")
+    return schemas
+
+
+def parser_of(style: str, schemas: Schemas) -> ToolParser:
+    if style == "json":
+        return BareJson(schemas)
+    if style == "xml":
+        return TaggedCalls(lambda index: XmlCall(index, schemas), (OPEN, "<function="))
+    return TaggedCalls(lambda index: JsonCall(index, schemas), (OPEN,))
+
+
+def forced_grammar(style: str, schemas: Schemas, several: bool) -> str:
+    """Lark of an answer that is nothing but calls of these tools."""
+    names = list(schemas)
+    rules = [f"start: call{' (_NL call)*' if several and style != 'json' else ''}", r"_NL: /\n/"]
+    rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(names))))
+    for i, name in enumerate(names):
+        schema = schemas[name]
+        if style == "xml":
+            rules += _xml_rules(i, name, schema)
+            continue
+        key = "parameters" if style == "json" else "arguments"
+        head, tail = f'{{"name": {json.dumps(name)}, "{key}": ', "}"
+        if style != "json":
+            head, tail = f"{OPEN}\n{head}", f"{tail}\n{CLOSE}"
+        rules += [f"call_{i}: {json.dumps(head)} args_{i} {json.dumps(tail)}", f"args_{i}: %json {json.dumps(schema)}"]
+    return "\n".join(rules)
+
+
+def _xml_rules(i: int, name: str, schema: Mapping[str, Any]) -> list[str]:
+    required = schema.get("required") or []
+    parts, rules = [], []
+    for j, (parameter, kind) in enumerate((schema.get("properties") or {}).items()):
+        rule = f"value_{i}_{j}"
+        head, tail = json.dumps(f"<parameter={parameter}>\n"), "\n</parameter>\n"
+        if isinstance(kind, dict) and kind.get("type") == "string" and "enum" not in kind:
+            rules.append(f"{rule}[suffix={json.dumps(tail)}]: /(?s:.*)/")
+            part = f"{head} {rule}"
+        elif isinstance(kind, dict) and kind.get("type") == "string":
+            rules.append(f"{rule}: " + " | ".join(json.dumps(v) for v in kind["enum"]))
+            part = f"{head} {rule} {json.dumps(tail)}"
+        else:
+            rules.append(f"{rule}: %json {json.dumps(kind)}")
+            part = f"{head} {rule} {json.dumps(tail)}"
+        parts.append(part if parameter in required else f"({part})?")
+    head, tail = json.dumps(f"{OPEN}\n<function={name}>\n"), json.dumps(f"</function>\n{CLOSE}")
+    return [f"call_{i}: {head} {' '.join(parts)} {tail}", *rules]
+
+
+def explained(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Messages for a template that knows no tools: definitions in the system message, calls and results as text."""
+    out: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "tool":
+            out.append({"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"})
+            continue
+        content = message["content"]
+        for call in message.get("tool_calls", ()):
+            body = json.dumps({"name": call["function"]["name"], "arguments": call["function"]["arguments"]}, ensure_ascii=False)
+            content += ("\n" if content else "") + f"{OPEN}\n{body}\n{CLOSE}"
+        out.append({"role": message["role"], "content": content})
+    if not tools:
+        return out
+    lines = "\n".join(json.dumps(t, ensure_ascii=False) for t in tools)
+    text = (
+        f"You can call functions. Their definitions:\n<tools>\n{lines}\n</tools>\n"
+        f'To call one, answer with:\n{OPEN}\n{{"name": "its name", "arguments": {{its arguments}}}}\n{CLOSE}'
+    )
+    if out and out[0]["role"] == "system":
+        out[0] = {"role": "system", "content": f"{out[0]['content']}\n\n{text}"}
+        return out
+    return [{"role": "system", "content": text}, *out]
