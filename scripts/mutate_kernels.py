@@ -35,7 +35,7 @@ DENSE, MOE = "llama", "qwen3_5_moe_text"
 
 @dataclass(frozen=True)
 class Mutation:
-    """In kernels whose name matches `kernel`, the first `old` (a regular expression) becomes `new`."""
+    """In kernels whose name matches `kernel`, every `old` (a regular expression) becomes `new`."""
 
     name: str
     checkpoint: str
@@ -44,49 +44,56 @@ class Mutation:
     new: str
 
 
+DECODE, MATRIX = r"(linear|zip).*(?<!_stage)(?<!_matrix)(?<!_tiled)$", "_matrix$"
 MUTATIONS = (
     Mutation("sum over a wave skips a step", DENSE, "linear", r"if constexpr \(LANES >= 8\) x \+= .*;", ""),
     Mutation("maximum over a wave skips a step", MOE, "route", r"x = hfc_larger\(x, hfc_other<2>\(x\)\);", ""),
+    Mutation("block sum without barrier", DENSE, "linear", r"(slots\[hfc_wave\(\)\] = x;\s+)hfc_barrier\(\);", r"\1"),
+    Mutation("step buffer with another row count", DENSE, ".", r"#define MAX_ROWS \d+", "#define MAX_ROWS 63"),
     Mutation(
-        "sum over a block without its barrier",
+        "context ends one position early", DENSE, "attend", r"(int last = hfc_position\(step, row\));", r"\1 - 1;"
+    ),
+    Mutation("context goes one position too far", DENSE, "attend", r"first \+ a > last\)", "first + a > last + 3)"),
+    Mutation("softmax total is not rescaled", DENSE, "attend", r"total\[h\] \*= keep;", ""),
+    Mutation("values of the next position", DENSE, "attend", r"(value_line = .*\(line0 \+ p)\)", r"\1 + 1)"),
+    Mutation("waves joined before all wrote", DENSE, "attend", r"hfc_barrier\(\);(\s+float high)", r"\1"),
+    Mutation("KV head of the wrong group", DENSE, "attend", r"head0 / 2\)", "head0 % 2)"),
+    Mutation("slots in LDS used again too soon", DENSE, "attend", r"hfc_barrier\(\);(\s+\}\s+\}\s*)$", r"\1"),
+    Mutation("one weight row too far", DENSE, DECODE, r"\+ index \* ", "+ (index + 1) * "),
+    Mutation("lanes start one turn late", DENSE, DECODE, r"\* WAVE \+ lane; turn", "* WAVE + lane + 1; turn"),
+    Mutation("inputs used before they are staged", DENSE, DECODE, r"hfc_barrier\(\);(\s+const int stop)", r"\1"),
+    Mutation("sums of another team are joined", DENSE, DECODE, r"y = joined\[from\]", "y = joined[from ^ 4]"),
+    Mutation(
+        "shares joined before all wrote",
         DENSE,
-        "linear",
-        r"(slots\[hfc_wave\(\)\] = x;\s+)hfc_barrier\(\);",
+        DECODE,
+        r"hfc_barrier\(\);(\s+for \(int e = hfc_thread\(\); e < rows \* 8)",
         r"\1",
     ),
-    Mutation("step buffer with another row count", DENSE, ".", r"#define MAX_ROWS \d+", "#define MAX_ROWS 63"),
-    Mutation("context ends one position early", DENSE, "attend", r"p <= last", "p < last"),
-    Mutation("context goes one position too far", DENSE, "attend", r"p <= last", "p <= last + 1"),
-    Mutation("softmax total is not rescaled", DENSE, "attend", r"total\[h\] \* keep \+ add", "total[h] + add"),
-    Mutation("values of the next position", DENSE, "attend", r"(value_line = .*\(line0 \+ p)\)", r"\1 + 1)"),
-    Mutation("waves are joined before all have written", DENSE, "attend", r"hfc_barrier\(\);(\s+float high)", r"\1"),
-    Mutation("KV head of the wrong group", DENSE, "attend", r"head0 / 2\)", "head0 % 2)"),
-    Mutation("one weight row too far", DENSE, "linear.*(?<!_tiled)$", r"\+ line \* ", "+ (line + 1) * "),
-    Mutation("lanes start one turn late", DENSE, "linear.*(?<!_tiled)$", r"turn = lane;", "turn = lane + 1;"),
-    Mutation("every lane keeps output 0", DENSE, "linear.*(?<!_tiled)$", r"if \(lane == o\)", "if (lane == 0)"),
-    Mutation("store guard off by one", DENSE, "linear.*(?<!_tiled)$", r"if \(lane < (\d+) &&", r"if (lane <= \1 &&"),
+    Mutation("store guard off by one", DENSE, DECODE, r"if \(n < (\d+)\) \{", r"if (n < \1 - 1) {"),
+    Mutation(
+        "WMMA operands from swapped lanes", DENSE, MATRIX, r"&weights\[0\]\[from\]\[d\]", "&weights[0][from ^ 16][d]"
+    ),
+    Mutation(
+        "WMMA half-waves hold other lines",
+        DENSE,
+        MATRIX,
+        r"(hfc_load_first\(const _Float16\* lines\) \{)",
+        r"\1 lines += hfc_lane() / 16 * STRIDE;",
+    ),
+    Mutation("a tile is used before it is staged", DENSE, MATRIX, r"hfc_barrier\(\);(\s+start \+= )", r"\1"),
     Mutation(
         "a tile reads rows beyond the step",
         DENSE,
-        "_tiled",
+        MATRIX,
         r"row0 \+ line < rows \? row0 \+ line : rows - 1",
         "row0 + line",
     ),
-    Mutation("a tile is used before it is staged", DENSE, "_tiled", r"hfc_barrier\(\);(\s+#pragma unroll 4)", r"\1"),
     Mutation(
-        "a tile's columns are swapped",
-        DENSE,
-        "_tiled",
-        r"weights\[p\]\[d\]\[tx \+ 16 \* b\]",
-        "weights[p][d][15 - tx + 16 * b]",
+        "the low half of inputs is dropped", DENSE, "_stage$", r"\(_Float16\)\(x - \(float\)high\[i\]\)", "(_Float16)x"
     ),
-    Mutation("the norm is left out of the tile", DENSE, "_tiled", r" \* stat0 \* w", " * w"),
     Mutation(
-        "a new sequence starts from an old state",
-        MOE,
-        "delta",
-        r"= hfc_segment_position\(step, segment\) == 0",
-        "= false",
+        "a sequence starts from an old state", MOE, "delta", r"= hfc_segment_position\(step, segment\) == 0", "= false"
     ),
     Mutation("the state is not kept", MOE, "delta", r"memory\[d \* \d+\] = state\[i\];", ";"),
     Mutation(
@@ -96,8 +103,7 @@ MUTATIONS = (
         r"past\[turn\]\[i\] = past\[turn\]\[i \+ 1\]",
         "past[turn][i] = past[turn][i]",
     ),
-    Mutation("decay is applied after the read", MOE, "delta", r"state\[i\] \*= keep;", ""),
-    Mutation("slots in LDS are used again too soon", DENSE, "attend", r"hfc_barrier\(\);(\s+\}\s+\}\s*)$", r"\1"),
+    Mutation("the state does not decay", MOE, "delta", r"state\[(\S+ \* \S+ \+ \S+|i)\] \*= keep;", ""),
     Mutation("an expert is chosen twice", MOE, "route", r"i \* WAVE \+ lane == id \? -1\.0f : ", ""),
     Mutation("weights of another expert", MOE, "map_weighted_sum", r"\* 2 \+ 1\]", "* 2]"),
 )
@@ -110,7 +116,7 @@ def compile_mutated(mutation: Mutation, arch: str) -> tuple[object, int]:
     def mutated(*arguments, **options) -> str:
         source = original(*arguments, **options)
         name = re.search(r"void (\w+)\(", source[source.index('extern "C"') :])[1]
-        found = re.subn(mutation.old, mutation.new, source, count=1)
+        found = re.subn(mutation.old, mutation.new, source)
         if not re.search(mutation.kernel, name) or not found[1]:
             return source
         changed.append(name)
@@ -126,9 +132,9 @@ def compile_mutated(mutation: Mutation, arch: str) -> tuple[object, int]:
 
 
 def steps_of(tokens: np.ndarray) -> list[Step]:
-    """A prompt for the prefill program, then single tokens for decode."""
-    rest = range(PROMPT, PROMPT + DECODE_STEPS)
-    return [Step.single(tokens[:PROMPT]), *(Step.single(tokens[at : at + 1], position=at) for at in rest)]
+    """A prompt for the prefill program, single tokens for decode, and three rows of decode at once."""
+    single = [Step.single(tokens[at : at + 1], position=at) for at in range(PROMPT, PROMPT + DECODE_STEPS)]
+    return [Step.single(tokens[:PROMPT]), *single, Step.single(tokens[:3], position=PROMPT + DECODE_STEPS)]
 
 
 def caught_by(mutation: Mutation, arch: str) -> str:
