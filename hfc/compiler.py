@@ -111,9 +111,11 @@ def settings_for(
     if not 0 < context <= limit:
         raise HfcError(f"context {context}: {opened.path} was made for at most {limit} tokens", hint=f"--ctx {limit} or less")
     k_format, _, v_format = (kv or "f16").partition("/")
-    kv_format(k_format), kv_format(v_format or k_format)
+    v_format = v_format or kv_format(k_format).default_v or k_format
+    if kv_format(v_format).turns:
+        raise HfcError(f"--kv {kv}: values cannot lie in {v_format}, which is for keys", hint=f"--kv {k_format}/q8")
     rows = min(max_rows or MAX_ROWS, context)
-    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format or k_format)
+    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format)
 
 
 def _compile(opened: Source, chosen: list[Settings], print_after: After | None) -> Bundle:

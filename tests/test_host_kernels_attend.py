@@ -63,7 +63,7 @@ class Case:
 
 
 @pytest.mark.parametrize("context", [1, 2, 127, 513, 4097])
-@pytest.mark.parametrize("form", ["f32", "f16"])
+@pytest.mark.parametrize("form", ["f32", "f16", "q8", "q4"])
 def test_decode(context, form):
     case = Case(context, form=form)
     segments = segments_of((1, context - 1))

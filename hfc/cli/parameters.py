@@ -26,7 +26,7 @@ Context = Annotated[
     int | None, typer.Option("--ctx", min=1, help="Tokens of context. [default: the model's, at most 4096]")
 ]
 KvFormat = Annotated[
-    str | None, typer.Option("--kv", help="Format of the KV cache, or K/V, e.g. f16 or q8_0/f16. [default: f16]")
+    str | None, typer.Option("--kv", help="Format of the KV cache, or K/V: f16, f32, q8, q4, asym4, asym3, asym2 (keys; values then q8). [default: f16]")
 ]
 Weights = Annotated[str | None, typer.Option(help="Where the checkpoint is, if not where the bundle or MODEL says.")]
 Format = Annotated[

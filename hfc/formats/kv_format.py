@@ -15,6 +15,12 @@ class KvFormat:
 
     name: str
     scalar: str
+    turns: bool = False  # keys lie rotated, see KvTurned
+    default_v: str = ""  # what values lie in, where that is another format
+
+    def sized(self, head: int) -> KvFormat:
+        """The format for heads of this size."""
+        return self
 
     def __repr__(self) -> str:
         return f"<KV format {self.name}>"
@@ -25,6 +31,8 @@ class KvFormat:
     def unpack(self, raw: np.ndarray) -> np.ndarray:
         """uint8 [..., row_bytes(head)] -> f32 [..., head]"""
         return SCALARS[self.scalar].unpack(raw)
+
+    stored = unpack  # as the C loader gives it
 
     def pack(self, x: np.ndarray) -> np.ndarray:
         """f32 [..., head] -> uint8 [..., row_bytes(head)]"""

@@ -14,7 +14,10 @@ def bind(region: Op, printer: Printer) -> Bound:
     q, cache = attend.inputs
     _rows, heads, size = q.type.shape
     state = printer.sources[cache]
+    keys, values = (kv_format(state.attrs[f]).sized(size) for f in ("k_format", "v_format"))
     query = printer.element(q, ("g", "j"))
+    if keys.turns:
+        query = f"hfc_kv_{keys.name}_turn(j, {query}, {printer.element(q, ('g', '(j ^ 1)'))})"
     printer.leaves[attend.output] = lambda _index: "y"
     stores = []
     for value in region.outputs:
@@ -33,8 +36,8 @@ def bind(region: Op, printer: Printer) -> Bound:
         "q": query,
         "k": printer.arg(cache, plane="k"),
         "v": printer.arg(cache, plane="v"),
-        "k_format": kv_format(state.attrs["k_format"]),
-        "v_format": kv_format(state.attrs["v_format"]),
+        "k_format": keys,
+        "v_format": values,
         "store": " ".join(stores),
     }
     return Bound("attend", f"attend_{extra['k_format'].name}_h{heads}_kv{extra['kv_heads']}_d{size}", printer.args, "T", extra)

@@ -6,8 +6,9 @@ import math
 
 from hfc.backend.body import Printer, row_shape
 from hfc.backend.index import flat
-from hfc.backend.spec import Bound, KernelSpec, Task
-from hfc.formats import KV_FORMATS, kv_format
+from hfc.backend.spec import Bound, KernelSpec, Stat, Task
+from hfc.formats import kv_format
+from hfc.formats.kv_format import KvFormat
 from hfc.ir.graph import Op, Value
 
 
@@ -19,7 +20,7 @@ def bind(region: Op, printer: Printer) -> Bound:
         if op.kind == "kv_append":
             made = _cache_tasks(op, printer)
             source = printer.sources[op.inputs[0]]
-            formats += [source.attrs["k_format"], source.attrs["v_format"]]
+            formats += [kv_format(source.attrs[f]).sized(source.output.type.shape[3]) for f in ("k_format", "v_format")]
         else:
             made = [_task(output, printer)]
         tasks += made
@@ -29,7 +30,7 @@ def bind(region: Op, printer: Printer) -> Bound:
     extra = {
         "tasks": tasks,
         "weight_formats": tuple(dict.fromkeys(t for t in tables if t != "f32")),
-        "kv_formats": tuple(kv_format(f) for f in dict.fromkeys(formats)),
+        "kv_formats": tuple({f.name: f for f in formats}.values()),
     }
     words = [op.kind for op in region.body.ops if op.kind in ("gather", "rms_norm", "rope", "kv_append", "weighted_sum")]
     name = "_".join(["map", *dict.fromkeys(words)])
@@ -67,11 +68,38 @@ def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
     tasks = []
     for plane, value, format in (("k", k, attrs["k_format"]), ("v", v, attrs["v_format"])):
         printer.fresh_stats()
-        expression = printer.element(value, ("g", "j"))
+        form = kv_format(format).sized(head)
+        blocks = 1 if form.scalar else head // form.group(head)
+        at = "g" if blocks == 1 else f"(g / {blocks})"
+        make = _elements if form.scalar else _units
+        size, values = make(form, printer, value, at, head, blocks)
         target = printer.arg(state, written=True, plane=plane)
-        place = f"(((size_t){slot} * {heads} + g) * {settings.context} + {position}) * {KV_FORMATS[format].row_bytes(head)}"
-        tasks.append(Task(heads, head, tuple(printer.stats), f"hfc_kv_{format}_put({target.name} + {place}, j, {expression});"))
+        place = f"(((size_t){slot} * {heads} + {at}) * {settings.context} + {position}) * {form.row_bytes(head)}"
+        tasks.append(Task(heads * blocks, size, tuple(printer.stats), f"hfc_kv_{format}_put({target.name} + {place}, {values});"))
     return tasks
+
+
+def _elements(form: KvFormat, printer: Printer, value: Value, at: str, head: int, blocks: int) -> tuple[int, str]:
+    """One store an element: how many, and the arguments of the writer."""
+    return head, f"j, {printer.element(value, (at, 'j'))}"
+
+
+def _units(form, printer: Printer, value: Value, at: str, head: int, blocks: int) -> tuple[int, str]:
+    """The same for formats that pack some elements at a time, after reductions over the group."""
+    size, part = form.group(head), "0" if blocks == 1 else f"g % {blocks}"
+
+    def element(j: str) -> str:
+        d = f"({j})" if blocks == 1 else f"({part} * {size} + {j})"
+        x = printer.element(value, (at, d))
+        return f"hfc_kv_{form.name}_turn({d}, {x}, {printer.element(value, (at, f'({d} ^ 1)'))})" if form.turns else x
+
+    x, names = element("j"), {}
+    for number, stat in enumerate(form.stats):
+        name = f"group{number}"
+        printer.stats.append(Stat(name, size, stat.reduce, stat.element.format(x=x, **names), stat.finish.format(**names)))
+        names[f"s{number}"] = name
+    units = [element(j) for j in form.unit]
+    return size // len(form.unit), ", ".join([part, "j", *units, *names.values()])
 
 
 KERNEL = KernelSpec("map", (), bind)

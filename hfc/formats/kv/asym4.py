@@ -1,0 +1,5 @@
+"""asym4 KV cache: keys as 4-bit codes of their turned direction under one f32 norm; values in q8."""
+
+from hfc.formats.kv_block import KvTurned
+
+FORMAT = KvTurned("asym4", 4)

@@ -1,0 +1,214 @@
+"""Quantized rows of the KV cache: blocks of one head's vector with a scale (q8, q4), or codes of its rotated direction (asym).
+
+A row is written unit by unit: `unit` lists the elements that one store packs, and `stats` the reductions over a group that
+come before. The expressions are C in `j` (the unit) and `x{n}` (the unit's n-th element); numpy does the same in `pack`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.formats.block import BlockFormat
+
+
+@dataclass(frozen=True)
+class KvStat:
+    """A reduction ("sum" or "max") over a group: of `element` (C, of x), then `finish` (C, of r)."""
+
+    reduce: str
+    element: str
+    finish: str
+
+
+@dataclass(frozen=True, eq=False)
+class KvBlocks:
+    """Blocks of `block` elements in a BlockFormat; every block of a row is a group.
+
+    unit: element numbers (C, of j) of one store.  put: C statements that write unit j of the block at `block`, from x0, x1, …
+    and s0, s1, … (the stats)."""
+
+    name: str
+    form: BlockFormat
+    unit: tuple[str, ...]
+    stats: tuple[KvStat, ...]
+    put: str
+    scalar: str = ""
+    turns: bool = False
+    default_v: str = ""
+
+    def __repr__(self) -> str:
+        return f"<KV format {self.name}>"
+
+    def sized(self, head: int) -> KvBlocks:
+        """The format for heads of this size."""
+        self.row_bytes(head)
+        return self
+
+    def group(self, head: int) -> int:
+        return self.form.block
+
+    def row_bytes(self, head: int) -> int:
+        if head % self.form.block:
+            raise HfcError(f"--kv {self.name}: heads of {head} are no multiple of {self.form.block}", hint="use f16")
+        return self.form.row_bytes(head)
+
+    def pack(self, x: np.ndarray) -> np.ndarray:
+        """f32 [..., head] -> uint8 [..., row_bytes(head)]"""
+        self.row_bytes(x.shape[-1])
+        return self.form.pack(x)
+
+    def unpack(self, raw: np.ndarray) -> np.ndarray:
+        """uint8 [..., row_bytes(head)] -> f32 [..., head]"""
+        return self.form.unpack(raw)
+
+    stored = unpack
+
+    def loader(self, qualifier: str = "static inline") -> str:
+        """C source of `float hfc_kv_<name>_at(const uint8_t* row, int d)`."""
+        block = self.form
+        head = f"{qualifier} float hfc_kv_{self.name}_at(const uint8_t* row, int d) {{"
+        body = f"return hfc_{block.name}_at(row + d / {block.block} * {block.block_bytes}, d % {block.block});"
+        return f"{block.loader(qualifier)}{head}\n  {body}\n}}\n"
+
+    def writer(self, qualifier: str = "static inline") -> str:
+        """C source of `void hfc_kv_<name>_put(uint8_t* row, int group, int j, float x0 …, float s0 …)`."""
+        values = [*(f"x{i}" for i in range(len(self.unit))), *(f"s{i}" for i in range(len(self.stats)))]
+        head = f"{qualifier} void hfc_kv_{self.name}_put(uint8_t* row, int group, int j, {', '.join('float ' + v for v in values)}) {{"
+        return f"{head}\n  uint8_t* block = row + group * {self.form.block_bytes};\n  {self.put}\n}}\n"
+
+
+LEVELS = {  # positive halves, Lloyd-Max levels of a normal distribution with variance 1/128 (turbo_common.h of hipfire)
+    2: (0.040022, 0.133466),
+    3: (0.021462, 0.065717, 0.117832, 0.190721),  # published for 1/256; √2 times that
+    4: (0.011225, 0.034295, 0.057983, 0.083262, 0.111016, 0.143012, 0.182875, 0.241565),
+}
+SEED, MODULUS, MOST_PAIRS = 42, 0x7FFFFFFF, 256
+CODES_OF_UNIT = {2: 4, 3: 8, 4: 2}  # whole bytes
+
+
+def angles(pairs: int) -> np.ndarray:
+    """The angle of each pair's rotation, f64 [pairs]: a 31-bit linear congruential generator over the full turn."""
+    state, found = SEED, []
+    for _ in range(pairs):
+        state = (state * 1103515245 + 12345) & MODULUS
+        found.append(state / MODULUS * 2 * np.pi)
+    return np.array(found)
+
+
+@dataclass(frozen=True, eq=False)
+class KvTurned:
+    """Keys as f32 norm and codes of `bits` of their direction, each pair of neighbours turned by a fixed angle (Givens).
+
+    Queries are turned alike when they are loaded, so products stay what they are. Levels have the variance of a unit
+    vector's elements: 1 / head (the public implementation takes 1 / 128 for every head in 4 and 2 bits)."""
+
+    name: str
+    bits: int
+    head: int = 0  # 0: not known yet
+    scalar: str = ""
+    turns: bool = True
+    default_v: str = "q8"
+
+    def __repr__(self) -> str:
+        return f"<KV format {self.name}>"
+
+    def sized(self, head: int) -> KvTurned:
+        self.row_bytes(head)
+        return KvTurned(self.name, self.bits, head)
+
+    def group(self, head: int) -> int:
+        return head
+
+    def row_bytes(self, head: int) -> int:
+        if head % 8 or head > 2 * MOST_PAIRS:
+            raise HfcError(f"--kv {self.name}: heads of {head} are no multiple of 8 up to {2 * MOST_PAIRS}", hint="use q8 or f16")
+        return 4 + head * self.bits // 8
+
+    def levels(self, head: int) -> np.ndarray:
+        """All levels, f32 [2**bits], rising."""
+        half = np.array(LEVELS[self.bits]) * np.sqrt(128 / head)
+        return np.concatenate([-half[::-1], half]).astype(np.float32)
+
+    def turn(self, x: np.ndarray, back: bool = False) -> np.ndarray:
+        """Every pair of the last axis by its angle."""
+        angle = angles(x.shape[-1] // 2)
+        cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32) * (-1 if back else 1)
+        a, b = x[..., 0::2], x[..., 1::2]
+        return np.stack([a * cos - b * sin, a * sin + b * cos], axis=-1).reshape(x.shape).astype(np.float32)
+
+    def pack(self, x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x, np.float32)
+        head = x.shape[-1]
+        levels = self.levels(head)
+        turned = self.turn(x).reshape(-1, head)
+        square = (turned * turned).sum(axis=1, keepdims=True)
+        codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, turned / np.sqrt(np.where(square > 0, square, 1)))
+        norm = np.sqrt(square / (levels[codes] ** 2).sum(axis=1, keepdims=True)).astype(np.float32)
+        per = CODES_OF_UNIT[self.bits]
+        units = codes.reshape(len(codes), -1, per).astype(np.uint32)
+        words = (units << (np.arange(per, dtype=np.uint32) * self.bits)).sum(axis=2, dtype=np.uint32)
+        packed = np.ascontiguousarray(words).view(np.uint8).reshape(*words.shape, 4)[:, :, : per * self.bits // 8]
+        return np.concatenate([norm.view(np.uint8), packed.reshape(len(codes), -1)], axis=1).reshape(*x.shape[:-1], -1)
+
+    def unpack(self, raw: np.ndarray) -> np.ndarray:
+        return self.turn(self.stored(raw), back=True)
+
+    def stored(self, raw: np.ndarray) -> np.ndarray:
+        """Turned values, as the C loader gives them."""
+        rows = np.ascontiguousarray(raw).reshape(-1, raw.shape[-1])
+        head = (raw.shape[-1] - 4) * 8 // self.bits
+        bits = np.unpackbits(rows[:, 4:], axis=1, bitorder="little").reshape(len(rows), head, self.bits)
+        codes = (bits << np.arange(self.bits, dtype=np.uint8)).sum(axis=2)
+        values = self.levels(head)[codes] * np.ascontiguousarray(rows[:, :4]).view(np.float32)
+        return values.reshape(*raw.shape[:-1], head)
+
+    # C, for a known head
+
+    @property
+    def unit(self) -> tuple[str, ...]:
+        return tuple(f"j * {CODES_OF_UNIT[self.bits]} + {i}" for i in range(CODES_OF_UNIT[self.bits]))
+
+    @property
+    def stats(self) -> tuple[KvStat, ...]:
+        code = f"hfc_kv_{self.name}_level(hfc_kv_{self.name}_code({{x}} * hfc_rsqrt({{s0}} > 0.0f ? {{s0}} : 1.0f)))"
+        return (KvStat("sum", "{x} * {x}", "r"), KvStat("sum", f"{code} * {code}", "__builtin_sqrtf({s0} / r)"))
+
+    def loader(self, qualifier: str = "static inline") -> str:
+        """Also `hfc_kv_<name>_turn(d, x, pair)`: element d of a turned vector, from x[d] and x[d ^ 1]."""
+        assert self.head, "the head's size decides the levels: ask sized(head)"
+        levels, name = self.levels(self.head), self.name
+        angle = angles(self.head // 2)
+        numbers = lambda values: ", ".join(f"{np.float32(v):.9g}f" if np.float32(v) % 1 else f"{v:.1f}f" for v in values)  # noqa: E731
+        middles = (levels[1:] + levels[:-1]) / 2
+        byte, shift = f"d * {self.bits} / 8", f"d * {self.bits} % 8"
+        if self.bits == 3:  # a code may lie in two bytes
+            word = f"(bits[{byte}] | ({shift} > 5 ? bits[{byte} + 1] : 0) << 8)"
+        else:
+            word = f"bits[{byte}]"
+        return (
+            f"{qualifier} float hfc_kv_{name}_level(int code) {{\n  const float levels[{len(levels)}] = {{ {numbers(levels)} }};\n"
+            f"  return levels[code];\n}}\n"
+            f"{qualifier} int hfc_kv_{name}_code(float x) {{\n  return {' + '.join(f'(x > {np.float32(m):.9g}f)' for m in middles).replace('(x > 0f)', '(x > 0.0f)')};\n}}\n"
+            f"{qualifier} float hfc_kv_{name}_at(const uint8_t* row, int d) {{\n  const uint8_t* bits = row + 4;\n"
+            f"  const float norm = hfc_bits_to_f32((uint32_t)row[0] | (uint32_t)row[1] << 8 | (uint32_t)row[2] << 16 | (uint32_t)row[3] << 24);\n"
+            f"  return hfc_kv_{name}_level({word} >> {shift} & {2**self.bits - 1}) * norm;\n}}\n"
+            f"{qualifier} float hfc_kv_{name}_turn(int d, float x, float pair) {{\n"
+            f"  const float cosine[{len(angle)}] = {{ {numbers(np.cos(angle))} }};\n  const float sine[{len(angle)}] = {{ {numbers(np.sin(angle))} }};\n"
+            f"  return x * cosine[d / 2] + (d % 2 ? pair : -pair) * sine[d / 2];\n}}\n"
+        )
+
+    def writer(self, qualifier: str = "static inline") -> str:
+        per = CODES_OF_UNIT[self.bits]
+        values = ", ".join([*(f"float x{i}" for i in range(per)), "float s0", "float s1"])
+        codes = " | ".join(f"(uint32_t)hfc_kv_{self.name}_code(x{i} * inverse) << {i * self.bits}" for i in range(per))
+        nbytes = per * self.bits // 8
+        stores = " ".join(f"row[4 + j * {nbytes} + {b}] = (uint8_t)(word >> {8 * b});" for b in range(nbytes))
+        return (
+            f"{qualifier} void hfc_kv_{self.name}_put(uint8_t* row, int group, int j, {values}) {{\n"
+            f"  const float inverse = hfc_rsqrt(s0 > 0.0f ? s0 : 1.0f);\n  const uint32_t word = {codes};\n  (void)group;\n  {stores}\n"
+            f"  if (j == 0) {{\n    const uint32_t norm = hfc_f32_to_bits(s1);\n"
+            f"    for (int i = 0; i < 4; i++) row[i] = (uint8_t)(norm >> 8 * i);\n  }}\n}}\n"
+        )

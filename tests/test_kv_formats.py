@@ -1,0 +1,121 @@
+"""Quantized KV rows: the C writer and loader against numpy, the levels against theory, and whole models on the host."""
+
+import ctypes
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_formats_c import CONVERSIONS, address
+from test_quantize import TOKENS, write_model
+
+from hfc.base.diagnostics import HfcError
+from hfc.compiler import compile_model, open_source, settings_for
+from hfc.formats import KV_FORMATS
+from hfc.oracle import InterpretedModel
+from hfc.passes.pipeline import run_passes
+from hfc.runtime.executor import load
+from hfc.step import Step
+from hfc.target.arch import find_arch
+
+MORE = """
+static float hfc_rsqrt(float x) { return 1.0f / __builtin_sqrtf(x); }
+static uint32_t hfc_f32_to_bits(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
+"""
+QUANTIZED = sorted(name for name, form in KV_FORMATS.items() if not form.scalar)
+HEADS = (64, 128, 256)
+
+
+def entry(name: str, head: int) -> str:
+    """Writes and reads one row as the map and attention kernels do."""
+    form = KV_FORMATS[name].sized(head)
+    size, units = form.group(head), len(form.unit)
+    turn = f"hfc_kv_{name}_turn(d, x[d], x[d ^ 1])" if form.turns else "x[d]"
+    lines = [form.loader("static"), form.writer("static"), f"static float element(const float* x, int d) {{ return {turn}; }}"]
+    lines += ["void run(const float* x, uint8_t* row, float* out) {", f"for (int g = 0; g < {head // size}; g++) {{"]
+    names = {}
+    for i, stat in enumerate(form.stats):
+        start, join = ("0.0f", "r += e;") if stat.reduce == "sum" else ("-1e30f", "r = e > r ? e : r;")
+        e = stat.element.format(x=f"element(x, g * {size} + j)", **names)
+        lines.append(f"float s{i}; {{ float r = {start}; for (int j = 0; j < {size}; j++) {{ const float e = {e}; {join} }}")
+        lines.append(f"s{i} = {stat.finish.format(**names)}; }}")
+        names[f"s{i}"] = f"s{i}"
+    values = ", ".join([*(f"element(x, g * {size} + ({j}))" for j in form.unit), *names])
+    lines.append(f"for (int j = 0; j < {size // units}; j++) hfc_kv_{name}_put(row, g, j, {values}); }}")
+    lines.append(f"for (int d = 0; d < {head}; d++) out[d] = hfc_kv_{name}_at(row, d); }}")
+    return CONVERSIONS + MORE + "\n".join(lines)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_c_rows_equal_numpy(name, head, tmp_path):
+    (tmp_path / "kv.c").write_text(entry(name, head))
+    command = [sys.executable, "-m", "ziglang", "cc", "-O2", "-Wall", "-Wextra", "-Wno-unused-function", "-Werror", "-ffp-contract=off"]
+    done = subprocess.run([*command, "-shared", "-fPIC", "-o", "kv.so", "kv.c"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    library, form = ctypes.CDLL(str(tmp_path / "kv.so")), KV_FORMATS[name].sized(head)
+    rng = np.random.default_rng(12)
+    for scale in (0, 1, 1e-4, 300):
+        x = (rng.standard_normal(head) * scale).astype(np.float32)
+        row, found = np.zeros(form.row_bytes(head), np.uint8), np.empty(head, np.float32)
+        library.run(address(x), address(row), address(found))
+        assert np.allclose(found, form.stored(row), rtol=1e-6, atol=1e-7 * scale)
+        expected = form.pack(x)
+        first = 4 if form.turns else 0  # a sum in another order moves the f32 norm by some ulps, and a code over a threshold
+        assert (row[first:] == expected[first:]).mean() > 0.98 or scale == 0
+        assert np.allclose(form.stored(expected), found, atol=0.02 * scale)
+
+
+# Relative error of normally distributed vectors. Lloyd-Max: sqrt of the distortion of 16, 8 and 4 levels (Max 1960).
+@pytest.mark.parametrize("name, most", [("q8", 0.006), ("q4", 0.085), ("asym4", 0.1), ("asym3", 0.19), ("asym2", 0.35)])
+@pytest.mark.parametrize("head", HEADS)
+def test_errors_are_those_of_theory(name, most, head):
+    x = np.random.default_rng(13).standard_normal((300, head)).astype(np.float32)
+    form = KV_FORMATS[name]
+    assert np.linalg.norm(form.unpack(form.pack(x)) - x) / np.linalg.norm(x) < most
+
+
+@pytest.mark.parametrize("bits, thresholds", [(2, [0.086744]), (3, [0.043589, 0.091775, 0.154258]),
+                                              (4, [0.022760, 0.046139, 0.070622, 0.097139, 0.127014, 0.162944, 0.212220])])  # fmt: skip
+def test_levels_lie_between_the_published_thresholds(bits, thresholds):
+    """turbo_common.h gives the midpoints for a variance of 1/128; for heads of 256 they are 1/√2 of that, at every width."""
+    for head in (128, 256):
+        levels = KV_FORMATS[f"asym{bits}"].levels(head)
+        middles = ((levels[1:] + levels[:-1]) / 2)[len(levels) // 2 :]
+        assert np.allclose(middles, np.array(thresholds) * np.sqrt(128 / head), atol=3e-5)
+
+
+def test_a_token_takes_the_published_bytes():
+    sizes = {name: KV_FORMATS[name].row_bytes(256) + KV_FORMATS["q8"].row_bytes(256) for name in ("q8", "asym4", "asym3", "asym2")}
+    assert sizes == {"q8": 544, "asym4": 404, "asym3": 372, "asym2": 340}
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("source") / "qwen", "qwen3_5_text")
+
+
+@pytest.mark.parametrize("kv", ["q8", "q8/q4", "f16/q8", "asym4", "asym3/f16", "asym2"])
+def test_models_on_the_host_equal_the_interpreter_with_the_same_cache(kv, qwen):
+    opened = open_source(qwen)
+    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), kv, 64))
+    expected = InterpretedModel(opened, 64, graph=fused).forward(Step.single(TOKENS[:32]))
+    model = load(compile_model(qwen, ["host"], kv=kv, ctx=64), "host", 2)
+    whole = model.forward(Step.single(TOKENS[:32]))
+    # A code that flips at a threshold moves a key by one level; a wrong turn or layout gives more than 0.3.
+    assert np.linalg.norm(whole - expected) / np.linalg.norm(expected) < (0.02 if kv.startswith("asym") else 2e-3)
+    parts = [model.forward(Step.single(TOKENS[at : at + 5], position=at)) for at in range(0, 30, 5)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole[:30])
+
+
+@pytest.mark.parametrize("kv, message", [("f16/asym3", "values cannot lie in asym3"), ("q9", "unknown KV format 'q9'")])
+def test_caches_that_make_no_sense_are_refused(kv, message, qwen):
+    with pytest.raises(HfcError, match=message):
+        compile_model(qwen, ["host"], kv=kv, ctx=64)
+
+
+def test_head_sizes_that_do_not_fit_are_refused(tmp_path):
+    source = write_model(tmp_path, head_dim=24)
+    for kv in ("q8", "q4"):
+        with pytest.raises(HfcError, match=f"--kv {kv}: heads of 24"):
+            compile_model(source, ["host"], kv=kv, ctx=64)
