@@ -50,11 +50,6 @@ SKELETONS: dict[str, Skeleton] = {
         tunables=("outputs", "tile"),
     ),
     "linear_matrix": Skeleton(
-        64, "a wave's accumulators fill its registers by design; one wave on each SIMD keeps the matrix unit busy",
-        tunables=("tile_rows", "tile_outputs", "depth"),
-    ),
-    "linear_stage": Skeleton(256, "little work a lane: only many lanes hide the latency"),
-    "linear_matrix": Skeleton(
         128, "bound by arithmetic: a wave's products are independent, and a block's loads fly while it multiplies",
         narrowest=1, tunables=("tile_rows",),
     ),
