@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hfc.runtime.tokenizer import Tokenizer
+from hfc.serve.answer import check, merged
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import Grammar
-from hfc.serve.job import Guide, Job
+from hfc.serve.job import Finish, Guide, Job, Piece
 from hfc.serve.logprobs import token_bytes
-from hfc.serve.output import Output
+from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import SamplingFields, check_prompt
 from hfc.serve.prompt import chat_prompt
 from hfc.serve.reasoning import BUDGETS, opens_reasoning
+from hfc.serve.sequence import Sequence as Generated
 from hfc.serve.served import Served, Settings
 from hfc.serve.thinking import new_thought, thinking_budget
 from hfc.serve.toolparse import CLOSE
@@ -138,6 +140,44 @@ class EndsAfter:
     def accept(self, token: int) -> bool:
         self._tail = (self._tail + token_bytes(self._tokenizer, token))[-256:]
         return self._text in self._tail
+
+
+def feed(output: Output, pieces: Sequence[Piece], sequence: Generated) -> list[Delta]:
+    """Deltas of some pieces; counts the tokens of reasoning."""
+    deltas = []
+    for piece in pieces:
+        was_reasoning = output.is_reasoning
+        deltas += output.push(piece.text)
+        sequence.usage.reasoning += piece.token is not None and (was_reasoning or output.is_reasoning)
+    return deltas
+
+
+def joined(deltas: list[Delta]) -> list[Delta]:
+    """Neighbours of one kind as one delta: what came in one step is one event."""
+    out: list[Delta] = []
+    for delta in deltas:
+        if out and delta.kind != "call" and (out[-1].kind, out[-1].index) == (delta.kind, delta.index):
+            out[-1] = Delta(delta.kind, out[-1].text + delta.text, delta.index)
+        else:
+            out.append(delta)
+    return out
+
+
+async def stream_deltas(
+    served: Served, sequence: Generated, output: Output, keep_alive_s: float
+) -> AsyncIterator[tuple[list[Delta], Finish | None]]:
+    """Deltas of one answer as they come, with its end at last; ([], None) keeps a connection alive. ApiError at a bad end."""
+    async for index, events in merged(served, [sequence], keep_alive_s):
+        if index < 0:
+            yield [], None
+            continue
+        finish = events[-1] if isinstance(events[-1], Finish) else None
+        deltas = feed(output, [e for e in events if isinstance(e, Piece)], sequence)
+        if finish is not None:
+            check(finish)
+            deltas += output.close()
+        if deltas or finish is not None:
+            yield joined(deltas), finish
 
 
 def new_id(prefix: str) -> str:

@@ -127,13 +127,19 @@ def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
 
 
 def _arguments(call: ToolCall, where: str) -> dict[str, Any]:
+    value = loads_object(call.function.arguments or "{}")
+    if value is None:
+        raise ApiError(400, f"the arguments of {call.function.name} are not a JSON object", f"{where}.function.arguments", "invalid_value")
+    return value
+
+
+def loads_object(text: str) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
     try:
-        arguments = json.loads(call.function.arguments or "{}")
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"the arguments of {call.function.name} are not JSON: {error}", f"{where}.function.arguments") from error
-    if not isinstance(arguments, dict):
-        raise ApiError(400, f"the arguments of {call.function.name} are not a JSON object", f"{where}.function.arguments")
-    return arguments
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def text_of(content: Content, where: str) -> str:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 from hfc import __version__
 from hfc.serve.answer import DONE, KEEP_ALIVE, Answer, check, merged, sse, sse_error, sse_response, whole
-from hfc.serve.chat import Ask, Plan, new_id, plan_chat
+from hfc.serve.chat import Ask, Plan, feed, joined, new_id, plan_chat
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Finish, Piece
 from hfc.serve.logprobs import chat_logprob
@@ -168,7 +168,7 @@ async def chat_completions(request: Request, body: ChatRequest):
 
 
 def _choice(served: Served, index: int, answer: Answer, output: Output, body: ChatRequest) -> dict[str, Any]:
-    _feed(output, answer.pieces, answer.sequence)
+    feed(output, answer.pieces, answer.sequence)
     output.close()
     message = output.message
     out: dict[str, Any] = {"role": "assistant", "content": message.content or (None if message.calls else ""), "refusal": None}
@@ -185,16 +185,6 @@ def _choice(served: Served, index: int, answer: Answer, output: Output, body: Ch
 
 def finish_reason(finish: Finish, output: Output) -> str:
     return "tool_calls" if finish.reason == "stop" and output.message.calls else finish.reason
-
-
-def _feed(output: Output, pieces: list[Piece], sequence: Sequence) -> list[Delta]:
-    """Deltas of some pieces; counts the tokens of reasoning."""
-    deltas = []
-    for piece in pieces:
-        was_reasoning = output.is_reasoning
-        deltas += output.push(piece.text)
-        sequence.usage.reasoning += piece.token is not None and (was_reasoning or output.is_reasoning)
-    return deltas
 
 
 async def _chunks(
@@ -216,7 +206,7 @@ async def _chunks(
                 continue
             output, finish = outputs[index], events[-1] if isinstance(events[-1], Finish) else None
             pieces = [e for e in events if isinstance(e, Piece)]
-            deltas = _feed(output, pieces, sequences[index])
+            deltas = feed(output, pieces, sequences[index])
             if finish is not None:
                 check(finish)
                 deltas += output.close()
@@ -235,17 +225,6 @@ async def _chunks(
     if wants_usage:
         yield sse({**common, "choices": [], "usage": openai_usage(sequences)})
     yield DONE
-
-
-def joined(deltas: list[Delta]) -> list[Delta]:
-    """Neighbours of one kind as one delta: what came in one step is one event."""
-    out: list[Delta] = []
-    for delta in deltas:
-        if out and delta.kind != "call" and (out[-1].kind, out[-1].index) == (delta.kind, delta.index):
-            out[-1] = Delta(delta.kind, out[-1].text + delta.text, delta.index)
-        else:
-            out.append(delta)
-    return out
 
 
 def delta_object(delta: Delta) -> dict[str, Any]:

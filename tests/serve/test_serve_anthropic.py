@@ -1,0 +1,65 @@
+"""The official Anthropic SDK against SmolLM2 on loopback."""
+
+import anthropic
+import pytest
+
+QUESTION = [{"role": "user", "content": "What is gravity?"}]
+TOOL = {
+    "name": "get_weather",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"], "additionalProperties": False},
+}
+
+
+@pytest.fixture(scope="module")
+def client(smollm2_url):
+    with anthropic.Anthropic(base_url=smollm2_url, api_key="none", max_retries=0, timeout=60) as client:
+        yield client
+
+
+def test_a_message_and_its_stream_are_equal(client):
+    ask = {"model": "smollm2", "max_tokens": 12, "system": "Be brief.", "messages": QUESTION, "extra_body": {"temperature": 0}}
+    message = client.messages.create(**ask)
+    (block,) = message.content
+    assert message.stop_reason == "max_tokens" and message.usage.output_tokens == 12 and block.type == "text"
+    with client.messages.stream(**ask) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text == block.text == final.content[0].text and final.stop_reason == "max_tokens"
+    assert final.usage.cache_read_input_tokens > 0
+    counted = client.messages.count_tokens(model="smollm2", system="Be brief.", messages=QUESTION).input_tokens
+    assert counted == message.usage.input_tokens + message.usage.cache_read_input_tokens
+
+
+def test_stop_sequences_are_named(client):
+    message = client.messages.create(model="smollm2", max_tokens=40, messages=QUESTION, extra_body={"temperature": 0}, stop_sequences=["zzz", " is"])
+    assert message.stop_reason == "stop_sequence" and message.stop_sequence == " is" and " is" not in message.content[0].text
+
+
+def test_tools_round_trip(client):
+    ask = {"model": "smollm2", "max_tokens": 80, "tools": [TOOL], "extra_body": {"temperature": 0}}
+    choice = {"type": "tool", "name": "get_weather"}
+    with client.messages.stream(**ask, messages=QUESTION, tool_choice=choice) as stream:
+        message = stream.get_final_message()
+    (use,) = [b for b in message.content if b.type == "tool_use"]
+    assert message.stop_reason == "tool_use" and set(use.input) == {"city"}
+    plain = client.messages.create(**ask, messages=QUESTION, tool_choice=choice)
+    assert plain.content[0].input == use.input
+    history = [
+        *QUESTION,
+        {"role": "assistant", "content": [use.model_dump(include={"type", "id", "name", "input"})]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "sunny"}]},
+    ]
+    assert client.messages.create(**{**ask, "max_tokens": 4}, messages=history).content
+    with pytest.raises(anthropic.BadRequestError, match="no tool_result"):
+        client.messages.create(**ask, messages=history[:2])
+    with pytest.raises(anthropic.BadRequestError, match="no call"):
+        client.messages.create(**ask, messages=[history[2]])
+
+
+def test_errors_have_anthropic_s_form(client):
+    with pytest.raises(anthropic.NotFoundError) as refused:
+        client.messages.create(model="claude", max_tokens=1, messages=QUESTION)
+    assert refused.value.body["type"] == "error" and refused.value.body["error"]["type"] == "not_found_error"
+    with pytest.raises(anthropic.BadRequestError, match="text only"):
+        image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
+        client.messages.create(model="smollm2", max_tokens=1, messages=[{"role": "user", "content": [image]}])
