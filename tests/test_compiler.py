@@ -54,9 +54,9 @@ def test_a_second_compilation_runs_no_compiler(config, monkeypatch):
     path = config("llama")
     compile_model(path, ["gfx1100", "host"])
     monkeypatch.setattr("subprocess.run", lambda *a, **k: pytest.fail("a compiler was started"))
-    start = time.perf_counter()
+    start = time.process_time()  # a busy machine does not count
     compile_model(path, ["gfx1100", "host"])
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_a_bundle_loads_back_equal_and_damage_is_seen(config, tmp_path):
@@ -103,7 +103,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("model", GOLDEN)
 def test_launches_and_bytes_of_a_step(model, config):
-    model_ = load(compile_model(config(model), ["gfx1100"], ctx=256), "null")
+    model_ = load(compile_model(config(model), ["gfx1100"], ctx=256, slots=2), "null")
     model_.forward(Step.single([1], position=100))
     assert (model_.count.launches, model_.count.bytes) == GOLDEN[model]
     model_.forward(Step(np.array([1, 2], np.int32), (Segment(0, 0, 1, 100), Segment(1, 1, 1, 0)), np.arange(2)))

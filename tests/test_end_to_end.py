@@ -63,7 +63,13 @@ def test_the_command_prints_that_text(bundle, case):
 def test_ctrl_c_ends_with_what_was_made_and_the_summary(bundle):
     prompt = ["--raw", "Once upon a time", "--temperature", "0"]  # greedy, it goes on for thousands of tokens
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command("run", bundle, *prompt), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as run:
+    with subprocess.Popen(
+        command("run", bundle, *prompt),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
+    ) as run:
         ready, _, _ = select.select([run.stdout], [], [], 60)
         assert ready, "no text after a minute"
         first = os.read(run.stdout.fileno(), 64)
