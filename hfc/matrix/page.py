@@ -46,6 +46,7 @@ def sections(cells: Sequence[Cell], records: Sequence[Record]) -> list[Section]:
     made = [Section("Summary", f"{len(cells)} cells: {summary}.\n\n{LEGEND}")]
     made += [_grid(model, rows, records) for model, rows in _by(cells, lambda c: c.place.model).items()]
     made += [_reasons(cells, "failed", "Failed"), _reasons(cells, "refused", "Refused"), _resources(cells)]
+    made += [Section("Bounds", PREDICTED)] if any(c.bounds for c in cells) else []
     made += [_predictions(model, rows) for model, rows in _by(cells, lambda c: c.place.model).items()]
     measured = [r for r in records if r.kind == "measured"]
     if measured:
@@ -173,9 +174,7 @@ def _predictions(model: str, cells: list[Cell]) -> Section:
             text = "" if bound.decode_tok_s is None else f"{bound.decode_tok_s:.0f} / {bound.prefill_tok_s:.0f}"
             rows.setdefault((bound.card, cell.place.arch), {})[cell.place.weights] = text
     made = tuple((card, arch, *(found.get(f, "") for f in formats)) for (card, arch), found in rows.items())
-    return Section(
-        f"Bounds of {model}: decode / prefill tok/s", PREDICTED if made else "", ("card", "arch", *formats), made
-    )
+    return Section(f"{model}: decode / prefill tok/s", "", ("card", "arch", *formats), made)
 
 
 def _number(value: float | None) -> str:
