@@ -26,6 +26,7 @@ FLUSH_BYTES = 1 << 28
 FILE_NAME = "model.safetensors"
 
 Update = Callable[[int, int], None]
+Packers = Mapping[str, Callable[[np.ndarray], np.ndarray]]  # other encoders, by format: f32 [rows, K] -> uint8 [rows, row_bytes]
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,16 @@ class Plan:
         return 8 * sum(t.nbytes for t in self.tensors) / sum(math.prod(t.shape) for t in self.tensors)
 
 
-def plan(checkpoint: Checkpoint, target: str, keep: Sequence[tuple[str, str]] = ()) -> Plan:
+def plan(checkpoint: Checkpoint, target: str, keep: Sequence[tuple[str, str]] = (), packers: Packers | None = None) -> Plan:
     """Format, size and place of every tensor. Refuses what cannot be read or packed before anything is written."""
+    can_pack = {*packable(), *(packers or ())}
     choices = {}
     for name in checkpoint.names():
         info = checkpoint.info(name)
         if info.format not in FORMATS:
             raise HfcError(f"{checkpoint.path}: tensor {name!r} is stored as {info.format}, which hfc does not read")
         choices[name] = choice = choose(info, target, keep)
-        if choice.format != info.format and weight_format(choice.format).quantized and weight_format(choice.format).encode is None:
+        if choice.format != info.format and choice.format not in can_pack:
             raise HfcError(f"hfc cannot quantize to {choice.format}", hint="one of " + ", ".join(packable()))
     tensors = [_planned(checkpoint.info(name), choice) for name, choice in choices.items()]
     metadata = {SOURCE: json.dumps({"kind": checkpoint.kind, "name": checkpoint.path.name, "target": target})}
@@ -78,7 +80,9 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def quantize(checkpoint: Checkpoint, made: Plan, folder: Path, update: Update = lambda done, total: None) -> Path:
+def quantize(
+    checkpoint: Checkpoint, made: Plan, folder: Path, update: Update = lambda done, total: None, packers: Packers | None = None
+) -> Path:
     """Write `made` into `folder`, with the files that a model needs beside its weights. An interrupted run is gone on with."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
@@ -86,7 +90,7 @@ def quantize(checkpoint: Checkpoint, made: Plan, folder: Path, update: Update = 
         raise HfcError(f"{path}: the source cannot be its own target", hint="give another folder with -o")
     writer = Writer(path, made.header, made.size, _identity(checkpoint))
     try:
-        _convert_all(checkpoint, made, writer, update)
+        _convert_all(checkpoint, made, writer, update, packers or {})
     except BaseException:
         writer.close()
         raise
@@ -101,7 +105,7 @@ def _identity(checkpoint: Checkpoint) -> str:
     return json.dumps([(name, s.st_size, s.st_mtime_ns) for name, s in stats])
 
 
-def _convert_all(checkpoint: Checkpoint, made: Plan, writer: Writer, update: Update) -> None:
+def _convert_all(checkpoint: Checkpoint, made: Plan, writer: Writer, update: Update, packers: Packers) -> None:
     jobs = [(t, start, stop) for t in made.tensors for start, stop in _pieces(t)]
     weights = sum(math.prod(t.shape) for t in made.tensors)
     done = unflushed = 0
@@ -128,7 +132,7 @@ def _convert_all(checkpoint: Checkpoint, made: Plan, writer: Writer, update: Upd
                 if _piece_name(tensor, start) in writer.done:
                     done += (stop - start) * _columns(tensor)
                     continue
-                running[pool.submit(_convert, checkpoint, *job)] = job
+                running[pool.submit(_convert, checkpoint, *job, packers)] = job
         except BaseException:
             for future in running:
                 future.cancel()
@@ -153,7 +157,7 @@ def _piece_name(tensor: Planned, start: int) -> str:
     return f"{tensor.name}@{start}"
 
 
-def _convert(checkpoint: Checkpoint, tensor: Planned, start: int, stop: int) -> np.ndarray:
+def _convert(checkpoint: Checkpoint, tensor: Planned, start: int, stop: int, packers: Packers) -> np.ndarray:
     """Rows start … stop of a tensor in their new format, uint8 [rows, row_bytes]."""
     info = checkpoint.info(tensor.name)
     raw = checkpoint.raw(tensor.name).reshape(-1, info.row_bytes)[start:stop]
@@ -168,7 +172,8 @@ def _convert(checkpoint: Checkpoint, tensor: Planned, start: int, stop: int) -> 
     if weight_format(info.format).rotated:
         values = rotate_back(values)
     form = weight_format(tensor.format)
-    return form.pack(rotate(values) if form.rotated else values)
+    pack = packers.get(tensor.format, form.pack)
+    return pack(rotate(values) if form.rotated else values)
 
 
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
