@@ -12,12 +12,14 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 
 from hfc.serve.errors import ApiError, error_object
-from hfc.serve.job import Event, Finish, Logprob, Piece, PromptPart
+from hfc.serve.job import Event, Finish, Logprob, Piece
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}, "event": {"type": "string"}}, "required": ["data"]}
+STREAM = {"text/event-stream": {"schema": _EVENT}}  # for the OpenAPI document
 
 
 @dataclass
@@ -110,5 +112,3 @@ def sse_error(error: ApiError, path: str) -> bytes:
 def sse_response(chunks: AsyncIterator[bytes]) -> StreamingResponse:
     return StreamingResponse(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
-
-__all__ = ["Answer", "PromptPart", "check", "merged", "sse", "sse_error", "sse_response", "whole"]

@@ -16,7 +16,7 @@ from hfc.base.diagnostics import HfcError
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 408: "timeout_error", 413: "request_too_large", 415: "invalid_request_error",
-    429: "rate_limit_error", 499: "cancelled", 500: "server_error", 501: "not_implemented_error", 503: "overloaded_error",
+    429: "rate_limit_error", 499: "cancelled", 500: "server_error", 503: "overloaded_error",
 }  # fmt: skip
 
 

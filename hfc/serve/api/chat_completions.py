@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from hfc import __version__
-from hfc.serve.answer import DONE, KEEP_ALIVE, Answer, check, merged, sse, sse_error, sse_response, whole
+from hfc.serve.answer import DONE, KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
 from hfc.serve.chat import Ask, Plan, feed, joined, new_id, plan_chat
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Finish, Piece
@@ -146,9 +146,6 @@ class ChatCompletion(BaseModel):
     choices: list[ChatChoice]
     usage: dict[str, Any]
     system_fingerprint: str
-
-
-STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 @ROUTE.post(

@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from hfc import __version__
-from hfc.serve.answer import DONE, KEEP_ALIVE, Answer, check, merged, sse, sse_error, sse_response, whole
-from hfc.serve.api.chat_completions import STREAM
+from hfc.serve.answer import DONE, KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
 from hfc.serve.chat import new_id
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Event, Finish, Job, Logprob, Piece, PromptPart

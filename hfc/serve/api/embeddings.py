@@ -24,7 +24,7 @@ class EmbeddingsRequest(Strict):
     user: str | None = None
 
 
-@ROUTE.post("/v1/embeddings", responses=documented(501))
+@ROUTE.post("/v1/embeddings", responses=documented())
 async def embeddings(request: Request, body: EmbeddingsRequest):
     served = models_of(request).find(body.model)
-    raise ApiError(501, f"{served.name} was compiled without an output of hidden states, so there are no embeddings", "model", "unsupported_model")
+    raise ApiError(400, f"{served.name} was compiled without an output of hidden states, so there are no embeddings", "model", "unsupported_model")

@@ -10,8 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from hfc.serve.answer import sse, sse_error, sse_response, whole
-from hfc.serve.api.chat_completions import STREAM
+from hfc.serve.answer import STREAM, sse, sse_error, sse_response, whole
 from hfc.serve.chat import Ask, feed, new_id, plan_chat, stream_deltas
 from hfc.serve.errors import AnthropicErrorObject, ApiError, documented
 from hfc.serve.job import Finish

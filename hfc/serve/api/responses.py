@@ -11,8 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from hfc.serve.answer import KEEP_ALIVE, sse, sse_error, sse_response, whole
-from hfc.serve.api.chat_completions import STREAM
+from hfc.serve.answer import KEEP_ALIVE, STREAM, sse, sse_error, sse_response, whole
 from hfc.serve.chat import Ask, feed, new_id, plan_chat, stream_deltas
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.items import Items
