@@ -140,6 +140,9 @@ def _check_rotation(graph: Graph, settings: Settings) -> None:
             hint="run it with --device host, or quantize to hfc4 or an HFQ format",
         )
 
+    if settings.arch.kind != "host" and settings.k_format.startswith("fwht"):
+        raise HfcError(f"--kv {settings.k_format}: only the host device has it so far", hint="use q8, or asym3 for fewer bytes")
+
 
 def outline(opened: Source, settings: Settings) -> Plan:
     """The plan without kernels and launches: enough for its memory arithmetic, in a fraction of a second."""

@@ -34,7 +34,7 @@ WEIGHTS = (
     "mq4g256", "hfq4g256v2", "hfq4g256", "mq3g256v2", "mq3g256", "hfq3g256",
 )  # fmt: skip
 BY_GGML = ("q5_k", "q4_k", "q6_k", "iq4_nl", "iq4_xs")
-CACHES = ("f32", "f16", "q8", "q8/q4", "asym4", "asym3", "asym2")
+CACHES = ("f32", "f16", "q8", "q8/q4", "fwht4", "fwht3", "fwht2", "asym4", "asym3", "asym2", "fwht4/q4")
 
 
 def ggml_packers(path: str) -> dict:

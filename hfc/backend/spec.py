@@ -55,12 +55,18 @@ class Task:
     """A row-local vector program: for each row and group g < groups: stats, then `store` for each j < size.
 
     store: C statement(s) in row, g, j and the stats, e.g. "out[row * 576 + g * 64 + j] = x[...] * stat0;"
+    mixed: C expression of element j of a vector of `mixed_size`, made after `stats`; every `walsh` elements of it are rotated
+    (hfc/formats/rotation.py). What follows reads it as mixed[d].  late: more reductions, which come after it.
     """
 
     groups: int
     size: int
     stats: tuple[Stat, ...]
     store: str
+    mixed: str = ""
+    mixed_size: int = 0
+    walsh: int = 0
+    late: tuple[Stat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class KernelSpec:
     map      tasks: [Task]; gather: {table: Arg, format} when an expression reads a weight table row through
              `hfc_<format>_at(block, i)`
     attend   heads, kv_heads, size (head dim), scale, window (0: none), softcap (0: none), q (C expression in row, g=head, j),
-             k, v: Arg (state planes), k_format, v_format, store (C statement in row, g=head, j and y)
+             walsh (elements of q that are rotated together, else 0), k, v: Arg (state planes), k_format, v_format, store (C statement in row, g=head, j and y)
     delta    k_heads, v_heads, dk, dv, taps, channels, tiled, u (C expression of conv input in row, j=channel), conv: Arg,
              activate (C expression of the convolution's result c), eps (L2), q_scale, decay, beta (C expressions in row, g=value head),
              window, memory: Arg (states), offsets q0, k0, v0 of q, k, v in the channels,

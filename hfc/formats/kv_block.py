@@ -12,6 +12,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats.block import BlockFormat
+from hfc.formats.rotation import rotate, rotate_back
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class KvBlocks:
     put: str
     scalar: str = ""
     turns: bool = False
+    walsh: int = 0
     default_v: str = ""
 
     def __repr__(self) -> str:
@@ -100,16 +102,17 @@ def angles(pairs: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class KvTurned:
-    """Keys as f32 norm and codes of `bits` of their direction, each pair of neighbours turned by a fixed angle (Givens).
+    """Keys as f32 norm and codes of `bits` of their direction after a rotation: of each pair of neighbours by a fixed angle
+    (Givens, "asym"), or by signs and Walsh-Hadamard over up to 128 elements, 256 for 3 bits ("fwht").
 
-    Queries are turned alike when they are loaded, so products stay what they are. Levels have the variance of a unit
+    Queries are rotated alike when they are loaded, so products stay what they are. Levels have the variance of a unit
     vector's elements: 1 / head (the public implementation takes 1 / 128 for every head in 4 and 2 bits)."""
 
     name: str
     bits: int
     head: int = 0  # 0: not known yet
+    mixes: bool = False  # Walsh-Hadamard instead of Givens
     scalar: str = ""
-    turns: bool = True
     default_v: str = "q8"
 
     def __repr__(self) -> str:
@@ -117,14 +120,27 @@ class KvTurned:
 
     def sized(self, head: int) -> KvTurned:
         self.row_bytes(head)
-        return KvTurned(self.name, self.bits, head)
+        return KvTurned(self.name, self.bits, head, self.mixes)
+
+    @property
+    def turns(self) -> bool:
+        """Whether loaders of keys and queries turn pairs."""
+        return not self.mixes
+
+    @property
+    def walsh(self) -> int:
+        """Elements that are mixed together; 0: none."""
+        return self._mixed(self.head) if self.mixes else 0
+
+    def _mixed(self, head: int) -> int:
+        return min(head & -head, 256 if self.bits == 3 else 128)
 
     def group(self, head: int) -> int:
         return head
 
     def row_bytes(self, head: int) -> int:
-        if head % 8 or head > 2 * MOST_PAIRS:
-            raise HfcError(f"--kv {self.name}: heads of {head} are no multiple of 8 up to {2 * MOST_PAIRS}", hint="use q8 or f16")
+        if head % 16 or head > 2 * MOST_PAIRS:
+            raise HfcError(f"--kv {self.name}: heads of {head} are no multiple of 16 up to {2 * MOST_PAIRS}", hint="use q8 or f16")
         return 4 + head * self.bits // 8
 
     def levels(self, head: int) -> np.ndarray:
@@ -133,7 +149,9 @@ class KvTurned:
         return np.concatenate([-half[::-1], half]).astype(np.float32)
 
     def turn(self, x: np.ndarray, back: bool = False) -> np.ndarray:
-        """Every pair of the last axis by its angle."""
+        """The rotation of the last axis, or its inverse."""
+        if self.mixes:
+            return (rotate_back if back else rotate)(np.ascontiguousarray(x, np.float32), self._mixed(x.shape[-1]))
         angle = angles(x.shape[-1] // 2)
         cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32) * (-1 if back else 1)
         a, b = x[..., 0::2], x[..., 1::2]
@@ -195,8 +213,16 @@ class KvTurned:
             f"{qualifier} float hfc_kv_{name}_at(const uint8_t* row, int d) {{\n  const uint8_t* bits = row + 4;\n"
             f"  const float norm = hfc_bits_to_f32((uint32_t)row[0] | (uint32_t)row[1] << 8 | (uint32_t)row[2] << 16 | (uint32_t)row[3] << 24);\n"
             f"  return hfc_kv_{name}_level({word} >> {shift} & {2**self.bits - 1}) * norm;\n}}\n"
-            f"{qualifier} float hfc_kv_{name}_turn(int d, float x, float pair) {{\n"
-            f"  const float cosine[{len(angle)}] = {{ {numbers(np.cos(angle))} }};\n  const float sine[{len(angle)}] = {{ {numbers(np.sin(angle))} }};\n"
+            f"{self._turn_source(qualifier, numbers, angle)}"
+        )
+
+    def _turn_source(self, qualifier: str, numbers, angle: np.ndarray) -> str:
+        if self.mixes:
+            return ""
+        return (
+            f"{qualifier} float hfc_kv_{self.name}_turn(int d, float x, float pair) {{\n"
+            f"  const float cosine[{len(angle)}] = {{ {numbers(np.cos(angle))} }};\n"
+            f"  const float sine[{len(angle)}] = {{ {numbers(np.sin(angle))} }};\n"
             f"  return x * cosine[d / 2] + (d % 2 ? pair : -pair) * sine[d / 2];\n}}\n"
         )
 

@@ -15,7 +15,8 @@ class KvFormat:
 
     name: str
     scalar: str
-    turns: bool = False  # keys lie rotated, see KvTurned
+    turns: bool = False  # keys lie rotated, see KvTurned; likewise walsh
+    walsh: int = 0
     default_v: str = ""  # what values lie in, where that is another format
 
     def sized(self, head: int) -> KvFormat:

@@ -32,10 +32,10 @@ HFC_INLINE f32x16 hfc_hadamard16(f32x16 v) {
   return v;
 }
 
-// x: [count] floats, a multiple of `group` (128 or 256), which is one rotation.
+// x: [count] floats, a multiple of `group` (16, 32, … 256), which is one rotation.
 static __attribute__((noinline)) void hfc_rotate(float* x, int count, const int group) {
   const int vectors = group / 16;
-  const float scale = group == 256 ? 0.0625f : 0.08838834764831845f;
+  const float scale = 1.0f / __builtin_sqrtf((float)group);
   for (float* end = x + count; x < end; x += group) {
     f32x16 v[16];
     for (int i = 0; i < vectors; i++) v[i] = hfc_hadamard16(hfc_signed(hfc_load_f32(x + i * 16), HFC_SIGNS[0][i]));

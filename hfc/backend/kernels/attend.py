@@ -34,6 +34,7 @@ def bind(region: Op, printer: Printer) -> Bound:
         "window": attend.attrs["window"],
         "softcap": attend.attrs["softcap"],
         "q": query,
+        "walsh": keys.walsh,
         "k": printer.arg(cache, plane="k"),
         "v": printer.arg(cache, plane="v"),
         "k_format": keys,

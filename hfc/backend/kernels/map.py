@@ -71,11 +71,17 @@ def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
         form = kv_format(format).sized(head)
         blocks = 1 if form.scalar else head // form.group(head)
         at = "g" if blocks == 1 else f"(g / {blocks})"
+        if form.walsh:
+            mixed = (printer.element(value, (at, "j")), head, form.walsh)
+            printer.stats, stats = [], tuple(printer.stats)
         make = _elements if form.scalar else _units
         size, values = make(form, printer, value, at, head, blocks)
         target = printer.arg(state, written=True, plane=plane)
         place = f"(((size_t){slot} * {heads} + {at}) * {settings.context} + {position}) * {form.row_bytes(head)}"
-        tasks.append(Task(heads * blocks, size, tuple(printer.stats), f"hfc_kv_{format}_put({target.name} + {place}, {values});"))
+        store = f"hfc_kv_{format}_put({target.name} + {place}, {values});"
+        made = tuple(printer.stats)
+        task = Task(heads, size, stats, store, *mixed, made) if form.walsh else Task(heads * blocks, size, made, store)
+        tasks.append(task)
     return tasks
 
 
@@ -90,7 +96,7 @@ def _units(form, printer: Printer, value: Value, at: str, head: int, blocks: int
 
     def element(j: str) -> str:
         d = f"({j})" if blocks == 1 else f"({part} * {size} + {j})"
-        x = printer.element(value, (at, d))
+        x = f"mixed[{d}]" if form.walsh else printer.element(value, (at, d))
         return f"hfc_kv_{form.name}_turn({d}, {x}, {printer.element(value, (at, f'({d} ^ 1)'))})" if form.turns else x
 
     x, names = element("j"), {}
