@@ -81,7 +81,7 @@ def command(
         opened.model.slots, opened.model.max_rows, opened.model.max_outputs, opened.model.context, prefill_rows, queue,
     ), cache_mb << 20, default)  # fmt: skip
     config = uvicorn.Config(
-        make_app(Models([served]), settings), host, port, log_level="warning", access_log=False, server_header=False,
+        make_app(Models([served]), settings), host, port, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
         timeout_graceful_shutdown=round(drain_s), ssl_certfile=tls_cert, ssl_keyfile=tls_key,
     )  # fmt: skip
     log = os.environ.get(_LOG_VARIABLE)

@@ -36,7 +36,7 @@ class Answer:
 
 async def whole(request: Request, served: Served, sequences: list[Sequence]) -> list[Answer]:
     """All answers, in order. Cancels them when the client disconnects or one fails."""
-    work = asyncio.ensure_future(asyncio.gather(*(_collect(s) for s in sequences)))
+    work = asyncio.ensure_future(_collect_all(sequences))
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -44,9 +44,14 @@ async def whole(request: Request, served: Served, sequences: list[Sequence]) -> 
             raise ApiError(499, "the client has gone")
         return work.result()
     finally:
+        served.engine.cancel(sequences)
         for task in (work, gone):
             task.cancel()
-        served.engine.cancel(sequences)
+        await asyncio.gather(work, gone, return_exceptions=True)  # a task that nobody awaits complains in the log
+
+
+async def _collect_all(sequences: list[Sequence]) -> list[Answer]:
+    return list(await asyncio.gather(*(_collect(s) for s in sequences)))
 
 
 async def _collect(sequence: Sequence) -> Answer:
@@ -95,9 +100,10 @@ async def merged(served: Served, sequences: list[Sequence], keep_alive_s: float)
                     pending[asyncio.ensure_future(sequences[index].stream.read())] = index
                 yield index, events
     finally:
+        served.engine.cancel(sequences)
         for task in pending:
             task.cancel()
-        served.engine.cancel(sequences)
+        await asyncio.gather(*pending, return_exceptions=True)
 
 
 def sse(data: dict[str, Any], event: str | None = None) -> bytes:
