@@ -10,7 +10,7 @@ from hfc.serve.errors import ApiError, error_response
 from hfc.serve.metrics import Metrics
 from hfc.serve.served import Settings
 
-OPEN_PATHS = frozenset({"/", "/health", "/ready", "/favicon.ico"})  # without a key
+OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/health", "/ready"})  # without a key
 
 
 class Guarded:
