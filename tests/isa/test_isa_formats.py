@@ -15,7 +15,7 @@ from hfc.step import Step
 from hfc.target.arch import find_arch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from test_quantize import TOKENS, converted, write_model  # noqa: E402
+from test_quantize import TOKENS, converted, write_model
 
 CASES = [("hfc4", "q8", "gfx1100"), ("hfq4g256", "asym3", "gfx1030"), ("hfq4g256v2", "q8/q4", "gfx906"), ("hfq6g256", "asym4", "gfx1201"),
          ("hfq3g256", "asym2", "gfx1100")]  # fmt: skip
