@@ -34,13 +34,15 @@ class Stream:
 
     async def read(self, timeout_s: float | None = None) -> list[Event]:
         """All events that are there, at least one; [] after timeout_s without any."""
-        if not self._events:
+        end = None if timeout_s is None else self.loop.time() + timeout_s
+        while not self._events:  # a wake may be late, for events that were read before it came
             self._ready.clear()
-            if not self._events:  # put may have come in between
-                try:
-                    await asyncio.wait_for(self._ready.wait(), timeout_s)
-                except asyncio.TimeoutError:
-                    return []
+            if self._events:  # put may have come in between
+                break
+            try:
+                await asyncio.wait_for(self._ready.wait(), None if end is None else end - self.loop.time())
+            except asyncio.TimeoutError:
+                return []
         events = []
         while self._events:
             events.append(self._events.popleft())

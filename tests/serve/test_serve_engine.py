@@ -11,10 +11,11 @@ from serve_fakes import FakeModel, FakeSlots, ask, expected, make_engine, read_a
 
 from hfc.base.diagnostics import HfcError
 from hfc.serve.engine import Closed, QueueFull
+from hfc.serve.job import Finish, Piece
 from hfc.serve.prefix import BLOCK, PrefixCache
 from hfc.serve.scheduler import Limits, Scheduler
 from hfc.serve.sequence import Phase
-from hfc.serve.stream import FULL
+from hfc.serve.stream import FULL, Stream, wake
 
 
 def run(coroutine):
@@ -314,6 +315,23 @@ def test_the_scheduler_never_starves_a_prompt_of_its_logits_row():
             seen |= {w.sequence.number for w in work}
         assert len(seen) == 8, "all take turns"
         engine.close()
+
+    run(main())
+
+
+def test_a_late_wake_gives_no_empty_read():
+    async def main():
+        stream = Stream(asyncio.get_running_loop())
+        stream.put(Piece("a", 1))
+        assert await stream.read() == [Piece("a", 1)]
+        wake([stream])  # for the event that was read already
+        later = asyncio.ensure_future(stream.read())
+        await asyncio.sleep(0.02)
+        assert not later.done()
+        stream.put(Finish("stop"))
+        wake([stream])
+        assert await asyncio.wait_for(later, 5) == [Finish("stop")]
+        assert await stream.read(0.01) == [], "the time is over"
 
     run(main())
 
