@@ -324,8 +324,9 @@ def test_a_late_wake_gives_no_empty_read():
         stream = Stream(asyncio.get_running_loop())
         stream.put(Piece("a", 1))
         assert await stream.read() == [Piece("a", 1)]
-        wake([stream])  # for the event that was read already
         later = asyncio.ensure_future(stream.read())
+        await asyncio.sleep(0.01)
+        wake([stream])  # for the event that was read already
         await asyncio.sleep(0.02)
         assert not later.done()
         stream.put(Finish("stop"))
