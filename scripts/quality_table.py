@@ -128,8 +128,11 @@ on disk: perplexity on the text, its change (with the standard error of the diff
 distribution and how often the likeliest token is the same. Less is better everywhere but for top-1.
 
 Embeddings, the head and small gates keep 8 bits in every row ("bits of all" counts them), as `hfc quantize` does without being
-told; "share of bytes" is how much of the file lies in the format at all: rows that are no multiple of 256 fall back to q5_0 or q8_0.
-{encoders}
+told; "share of bytes" is how much of the file lies in the format at all: rows that are no multiple of 256 fall back to q5_0 or q8_0,
+and tensors that are stored in fewer bits than a format has stay as they are. {encoders}
+
+Only a model whose file holds floats compares formats fairly. Where it is quantized already, formats on the same kind of grid repeat it:
+a Q4_1 file (32 weights with scale and minimum) is repeated almost exactly by q4_k and q5_k, and not by formats with a table or rotation.
 """
 
 
