@@ -74,11 +74,12 @@ def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
     most = max(extra["parts"], key=lambda p: p.n)
     count = max(map(len, _groups(bound)))
     # Measured on an H200 (9B, one row): four streams of weights a lane 33 us, two 39, and two resident blocks suffice.
-    waves, outputs = 256 // arch.wave, max(1, (4 if arch.wave == 32 else 2) // count)
+    waves, outputs = 256 // arch.wave, max(1, (4 if arch.kind == "nvidia" else 2) // count)
     total = sum(p.n for p in extra["parts"])
     split = 1 if total > 8192 else 2 if total > 2048 else 4  # few outputs: several waves share the K of each
-    tile = max(4096, arch.wave * split * LINE.elements)
-    together = 1 if extra["top"] else max(1, min(4, 8192 // tile))
+    # With that many, or a tile of 4096, AMD's back end hoists whole lines: scratch on gfx1100, one wave a SIMD on gfx906.
+    tile = max(4096 if arch.kind == "nvidia" else 2048, arch.wave * split * LINE.elements)
+    together = 1 if extra["top"] or arch.vgprs == 256 else max(1, min(2, 8192 // tile))
     starts, blocks = _part_blocks(bound, waves // split * outputs)
     rows = f"({bound.rows} + {together - 1}) / {together}" if together > 1 else bound.rows
     numbers = {
@@ -206,7 +207,7 @@ def _attend(bound: Bound, arch: Arch, rows_class: str) -> Geometry:
         waves, together, ahead = 512 // arch.wave, 1, 4
     else:
         # Each head keeps query and sum in registers: 2 * vector a lane. 96 registers leave room for the loop.
-        most = 64 if arch.kind == "nvidia" else 96
+        most = 64 if arch.kind == "nvidia" else 48 if arch.vgprs == 256 else 96  # of 256, so that two waves fit a SIMD
         waves, ahead = 256 // arch.wave, 2
         together = max(h for h in range(1, group + 1) if group % h == 0 and (h == 1 or 2 * vector * h <= most))
     numbers = {"waves": waves, "vector": vector, "together": together, "group": group, "ahead": ahead}
