@@ -15,6 +15,7 @@ from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
 from hfc.backend.sample import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
+from hfc.base.diagnostics import HfcError
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, Kernel, Launch, Plan, pointer_table
 
@@ -43,10 +44,23 @@ def list_launches(
     emitted: Emitted, settings: Settings, jobs: dict[str, Job]
 ) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
+    _refuse_rotations(emitted, settings)
     emitted = _with_staging(emitted, settings)
     programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
     programs[SAMPLE] = (_launch(_sample_call(emitted), "decode", settings, jobs),)
     return emitted, programs
+
+
+def _refuse_rotations(emitted: Emitted, settings: Settings) -> None:
+    """HfcError for what only the host's templates do: without it a GPU would compute with inputs that are not rotated."""
+    for call in emitted.calls:
+        extra = call.bound.extra
+        if extra.get("rotate"):
+            names = ", ".join(sorted({part.format.name for part in extra["parts"]}))
+            raise HfcError(f"weights in {names} are rotated, and GPU kernels do not rotate their inputs", hint="use hfc4, hfq4g256 or q4_k")
+        if extra.get("walsh") or any(task.mixed for task in extra.get("tasks", ())):
+            name = settings.k_format
+            raise HfcError(f"keys in {name} are mixed, and GPU kernels do not mix them", hint="use --kv q8, q4 or asym3")
 
 
 def tape_source(plan: Plan) -> str:
