@@ -58,8 +58,8 @@ def settings(arch) -> Settings:
 
 def suite(bounds, arch) -> list[Job]:
     """Every kernel that the regions need on `arch`, with its contract."""
-    shapes = [(bound, rows, geometry(bound, arch, rows)) for bound in bounds for rows in ROWS_CLASSES]
-    return list({s.symbol: kernel_job(bound, s, rows, settings(arch)) for bound, rows, s in shapes}.values())
+    shapes = [(bound, shape) for bound in bounds for rows in ROWS_CLASSES for shape in geometry(bound, arch, rows)]
+    return list({shape.symbol: kernel_job(bound, shape, settings(arch)) for bound, shape in shapes}.values())
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_compiled_kernels_break_gates(arch):
 
 def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
     arch, bound = find_arch("gfx1030"), linear(["q4_k", "q4_k"], 512, [64, 64], zipped=True)
-    shape = geometry(bound, arch, "prefill")
-    job = kernel_job(bound, shape, "prefill", settings(arch))
+    shape = geometry(bound, arch, "prefill")[-1]
+    job = kernel_job(bound, shape, settings(arch))
     used = compile_job(job).resources
     tight = Job(job.name, job.source, arch, Contract(waves=used.occupancy + 1), job.smaller)
     with pytest.raises(HfcError) as caught:

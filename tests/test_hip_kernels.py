@@ -18,8 +18,8 @@ def jobs_for(bounds, arch):
     found = {}
     for bound in bounds:
         for rows_class in ROWS_CLASSES:
-            name = geometry(bound, arch, rows_class).symbol
-            found[name] = Job(name, hip_source(bound, arch, rows_class, MAX_ROWS, CONTEXT, SLOTS), arch)
+            for shape in geometry(bound, arch, rows_class):
+                found[shape.symbol] = Job(shape.symbol, hip_source(bound, arch, shape, MAX_ROWS, CONTEXT, SLOTS), arch)
     return list(found.values())
 
 
@@ -41,7 +41,7 @@ def test_every_stem_compiles_within_the_limits(arch):
 def test_every_weight_format_compiles(name):
     bounds = [linear([name], 2 * FORMATS[name].block + (0 if FORMATS[name].quantized else 35), [10])]
     for arch in map(find_arch, ("gfx906", "gfx1100", "sm_90")):
-        assert len(compile_all(jobs_for(bounds, arch))) == 2
+        assert len(compile_all(jobs_for(bounds, arch))) >= 2
 
 
 def test_plain_scalars_are_read_in_wide_loads():
@@ -61,7 +61,7 @@ def test_sources_do_not_depend_on_the_run():
 def test_a_block_makes_every_output_once():
     """The parts of a linear region take consecutive blocks, enough for all of their outputs."""
     bound = linear(["q8_0", "q8_0", "q8_0"], 64, [17, 1, 64])
-    shape = geometry(bound, find_arch("gfx1100"), "decode")
+    (shape,) = geometry(bound, find_arch("gfx1100"), "decode")
     made = shape.numbers["waves"] // shape.numbers["split"] * shape.numbers["outputs"]
     ends = [*shape.numbers["starts"][1:], int(shape.grid[0])]
     for start, end, part in zip(shape.numbers["starts"], ends, bound.extra["parts"]):

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from hfc.backend.compile import Job, compile_all
 from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.gates import contract_for, skeleton_of
-from hfc.backend.geometry import STAGE, Geometry, geometry, has_stage
+from hfc.backend.geometry import Geometry, Scratch, geometry
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
 from hfc.backend.memory import ALIGNMENT
@@ -45,9 +45,9 @@ def list_launches(
 ) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
     _refuse_rotations(emitted, settings)
-    emitted = _with_staging(emitted, settings)
+    emitted = _with_scratch(emitted, settings)
     programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
-    programs[SAMPLE] = (_launch(_sample_call(emitted), "decode", settings, jobs),)
+    programs[SAMPLE] = tuple(_launches(_sample_call(emitted), "decode", settings, jobs))
     return emitted, programs
 
 
@@ -84,39 +84,38 @@ def _sample_call(emitted: Emitted) -> Call:
     return Call(sample_bound(emitted.vocab), sample_pointers(emitted.logits), "sample(logits)", bytes, dict(bytes))
 
 
-def _with_staging(emitted: Emitted, settings: Settings) -> Emitted:
-    """One more buffer, for the inputs of the matrix units as pairs of f16: every region that has them writes it anew."""
-    staged = [call.bound.extra["k"] for call in emitted.calls if has_stage(call.bound, settings.arch)]
-    if not staged:
-        return emitted
-    buffer = Buffer("staged", "f16", 4 * max(staged), "T", emitted.arena_bytes)
-    size = -(-buffer.row_bytes * settings.max_rows // ALIGNMENT) * ALIGNMENT
-    return replace(emitted, buffers=(*emitted.buffers, buffer), arena_bytes=emitted.arena_bytes + size)
+def _with_scratch(emitted: Emitted, settings: Settings) -> Emitted:
+    """More buffers, for what the launches of one region hand on: every region writes its own anew."""
+    needed: dict[str, tuple[Scratch, int]] = {}
+    for call in emitted.calls:
+        for scratch in (s for p in PROGRAMS for shape in geometry(call.bound, settings.arch, p) for s in shape.scratch):
+            nbytes = scratch.row_bytes * min(scratch.rows or settings.max_rows, settings.max_rows)
+            if nbytes > needed.get(scratch.name, (scratch, 0))[1]:
+                needed[scratch.name] = scratch, nbytes
+    for name, (scratch, nbytes) in needed.items():
+        buffer = Buffer(name, scratch.dtype, scratch.row_bytes, "T", emitted.arena_bytes)
+        arena = emitted.arena_bytes + -(-nbytes // ALIGNMENT) * ALIGNMENT
+        emitted = replace(emitted, buffers=(*emitted.buffers, buffer), arena_bytes=arena)
+    return emitted
 
 
-def _launches(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> list[Launch]:
-    """The launches of one region in `program`, its inputs staged first where matrix units want them."""
-    if program == "prefill" and has_stage(call.bound, settings.arch):
+def _launches(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Iterator[Launch]:
+    """The launches of one region in `program`; kernels not yet in `jobs` are added to it."""
+    for shape in geometry(call.bound, settings.arch, program):
+        if shape.symbol not in jobs:
+            jobs[shape.symbol] = kernel_job(call.bound, shape, settings)
+        pointers = (*call.pointers, *(f"buffer:{s.name}" for s in shape.scratch))
+        text = f"{shape.task} {call.bound.name}" if shape.task else call.text
         nothing = dict.fromkeys(call.bytes, 0)
-        stage = replace(call, text=f"stage the inputs of {call.bound.name}", bytes=nothing, flops=nothing)
-        return [_launch(stage, STAGE, settings, jobs), _launch(call, program, settings, jobs)]
-    return [_launch(call, program, settings, jobs)]
+        bytes, flops = (nothing, nothing) if shape.task else (call.bytes, call.flops)
+        yield Launch(shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, text, bytes, flops)
 
 
-def _launch(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Launch:
-    """A launch of `program`; its kernel is added to the jobs once."""
-    shape = geometry(call.bound, settings.arch, program)
-    if shape.symbol not in jobs:
-        jobs[shape.symbol] = kernel_job(call.bound, shape, program, settings)
-    pointers = (*call.pointers, "buffer:staged") if shape.staged else call.pointers
-    return Launch(shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, call.text, call.bytes, call.flops)
-
-
-def kernel_job(bound: Bound, shape: Geometry, program: str, settings: Settings) -> Job:
+def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:
     """The compilation of `bound` cut as `shape`, with the contract of its skeleton."""
 
     def source(cut: Geometry) -> str:
-        return hip_source(bound, settings.arch, program, settings.max_rows, settings.context, settings.slots, cut)
+        return hip_source(bound, settings.arch, cut, settings.max_rows, settings.context, settings.slots)
 
     def smaller() -> Iterator[tuple[str, str]]:
         for name in skeleton_of(shape.template)[1].tunables:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hfc.backend.geometry import STAGE, Geometry, geometry
+from hfc.backend.geometry import Geometry, Scratch
 from hfc.backend.render import render
 from hfc.backend.spec import Arg, Bound
 from hfc.formats import weight_format
@@ -11,19 +11,14 @@ from hfc.target.arch import Arch
 HEADERS = ("types", "wave", "math", "step", "codes", "matrix")
 
 
-def hip_source(
-    bound: Bound, arch: Arch, rows_class: str, max_rows: int, context: int, slots: int, shape: Geometry | None = None
-) -> str:
-    """The kernel `geometry(…).symbol`: `const int32_t* step`, then the pointers of `bound.args`, in order.
-
-    shape: another geometry than the arch's own."""
-    shape = shape or geometry(bound, arch, rows_class)
+def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context: int, slots: int) -> str:
+    """The kernel `shape.symbol`: `const int32_t* step`, the pointers of `bound.args` in order, then `shape.scratch`."""
     return render(
         shape.template,
         **{**bound.extra, **shape.numbers},
         symbol=shape.symbol,
         preface=_preface(bound, arch, max_rows) + shape.loaders,
-        params=", ".join(["const int32_t* __restrict__ step", *map(_param, bound.args), *_staged(shape, rows_class)]),
+        params=", ".join(["const int32_t* __restrict__ step", *map(_param, bound.args), *map(_scratch, shape.scratch)]),
         row_count=_row_count(bound),
         args=bound.args,
         arch=arch,
@@ -39,9 +34,8 @@ def _param(arg: Arg) -> str:
     return f"{'' if arg.written else 'const '}{arg.ctype}*{alone} {arg.name}"
 
 
-def _staged(shape: Geometry, rows_class: str) -> list[str]:
-    const = "" if rows_class == STAGE else "const "
-    return [f"{const}_Float16* __restrict__ staged"] if shape.staged else []
+def _scratch(scratch: Scratch) -> str:
+    return f"{'' if scratch.written else 'const '}{scratch.ctype}* __restrict__ {scratch.name}"
 
 
 def _row_count(bound: Bound) -> str:
