@@ -66,7 +66,7 @@ def softmax_map(groups: int, size: int) -> Bound:
 
 
 def attend(
-    heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32")
+    heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32"), causal: bool = True
 ) -> Bound:
     planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
     extra = {
@@ -76,6 +76,7 @@ def attend(
         "scale": size**-0.5,
         "window": window,
         "softcap": softcap,
+        "causal": causal,
         "q": f"x0[row * {heads * size} + g * {size} + j]",
         "k": planes[0],
         "v": planes[1],
@@ -84,7 +85,8 @@ def attend(
         "store": f"out0[row * {heads * size} + g * {size} + j] = y;",
     }
     args = [arg("x0", "buffer", "T", heads, size), *planes, arg("out0", "buffer", "T", heads, size, written=True)]
-    return Bound("attend", f"attend_h{heads}_{kv_heads}_d{size}_w{window}_c{int(softcap)}", args, "T", extra)
+    name = f"attend_h{heads}_{kv_heads}_d{size}_w{window}_c{int(softcap)}" + "_block" * (not causal)
+    return Bound("attend", name, args, "T", extra)
 
 
 def delta(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool) -> Bound:
@@ -164,6 +166,7 @@ CASES = (
     attend(6, 2, 80),
     attend(4, 4, 16, window=5, softcap=20.0),
     attend(24, 4, 256, formats=("f16", "f16")),
+    attend(4, 2, 64, window=9, causal=False),
     delta(2, 4, 24, 40, 4, tiled=False),
     delta(2, 6, 128, 128, 4, tiled=True),
     delta(1, 1, 8, 5, 2, tiled=False),

@@ -10,17 +10,17 @@ from hfc.formats import kv_format
 SLOTS = 3
 
 
-def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32"):
+def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True):
     args = [pointer("x0"), pointer("s1_k", "state", "uint8_t"), pointer("s2_v", "state", "uint8_t"), pointer("y3", written=True)]
     extra = {
-        "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap,
+        "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal,
         "q": f"x0[((size_t)row * {heads} + g) * {size} + j]", "walsh": 0, "k": args[1], "v": args[2], "k_format": kv_format(form),
         "v_format": kv_format(form), "store": f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
     }  # fmt: skip
     return Bound("attend", "attend_test", args, "T", extra)
 
 
-def reference(q, k, v, segments, window, softcap):
+def reference(q, k, v, segments, window, softcap, causal=True):
     rows, heads, size = q.shape
     out = np.zeros_like(q, np.float64)
     group = heads // k.shape[1]
@@ -28,26 +28,28 @@ def reference(q, k, v, segments, window, softcap):
         for i in range(s.rows):
             at = s.position + i
             first = max(0, at - window + 1) if window else 0
+            last = at + 1 if causal else s.position + s.rows
+            last = min(last, at + window) if window else last
             for h in range(heads):
-                keys = k[s.slot, h // group, first : at + 1].astype(np.float64)
+                keys = k[s.slot, h // group, first:last].astype(np.float64)
                 score = keys @ q[s.row + i, h] * size**-0.5
                 if softcap:
                     score = softcap * np.tanh(score / softcap)
                 p = np.exp(score - score.max())
-                out[s.row + i, h] = p / p.sum() @ v[s.slot, h // group, first : at + 1]
+                out[s.row + i, h] = p / p.sum() @ v[s.slot, h // group, first:last]
     return out
 
 
 class Case:
     """A kernel, caches of SLOTS lanes filled up to `filled` tokens (NaN behind), and queries."""
 
-    def __init__(self, filled, heads=6, kv_heads=2, size=64, window=0, softcap=0.0, form="f32"):
+    def __init__(self, filled, heads=6, kv_heads=2, size=64, window=0, softcap=0.0, form="f32", causal=True):
         rng = np.random.default_rng(3)
-        self.form, self.window, self.softcap, self.heads, self.size = kv_format(form), window, softcap, heads, size
+        self.form, self.window, self.softcap, self.heads, self.size, self.causal = kv_format(form), window, softcap, heads, size, causal
         self.k, self.v = rng.standard_normal((2, SLOTS, kv_heads, CONTEXT, size), np.float32)
         self.k[:, :, filled:], self.v[:, :, filled:] = np.nan, np.nan
         self.raw = {"s1_k": self.form.pack(self.k), "s2_v": self.form.pack(self.v)}
-        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form))
+        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form, causal))
         self.rng = rng
 
     def queries(self, rows):
@@ -59,7 +61,7 @@ class Case:
         return out
 
     def expected(self, q, segments):
-        return reference(q, self.form.unpack(self.raw["s1_k"]), self.form.unpack(self.raw["s2_v"]), segments, self.window, self.softcap)
+        return reference(q, self.form.unpack(self.raw["s1_k"]), self.form.unpack(self.raw["s2_v"]), segments, self.window, self.softcap, self.causal)
 
 
 @pytest.mark.parametrize("context", [1, 2, 127, 513, 4097])
@@ -80,6 +82,17 @@ def test_shapes(heads, kv_heads, size, window, softcap):
     segments = segments_of((1, 600), (20, 600), (2, 1))
     q = case.queries(23)
     np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=3e-6)
+
+
+@pytest.mark.parametrize("window, position", [(0, 0), (0, 500), (6, 0), (6, 250), (300, 500)])
+def test_rows_that_see_their_whole_segment(window, position):
+    """Both the split (few rows) and the whole (many rows) order; keys behind the segment are NaN."""
+    case = Case(position + 16, window=window, causal=False)
+    segments = segments_of((16, position), (5, position), (2, 1))
+    q = case.queries(23)
+    np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=3e-6)
+    alone = segments_of((16, position))
+    np.testing.assert_allclose(case.run(q[:16].copy(), alone), case.expected(q[:16], alone), atol=3e-6)
 
 
 def test_a_row_does_not_depend_on_its_company():

@@ -102,7 +102,8 @@ class KernelSpec:
              top (experts chosen per row, else 0; then `row` is the pair index, token = row / top), experts (Arg or None)
     map      tasks: [Task]; gather: {table: Arg, format} when an expression reads a weight table row through
              `hfc_<format>_at(block, i)`
-    attend   heads, kv_heads, size (head dim), scale, window (0: none), softcap (0: none), q (C expression in row, g=head, j),
+    attend   heads, kv_heads, size (head dim), scale, window (0: none), softcap (0: none),
+             causal (False: a row sees its whole segment), q (C expression in row, g=head, j),
              walsh (elements of q that are rotated together, else 0), k, v: Arg (state planes), k_format, v_format, store (C statement in row, g=head, j and y)
     delta    k_heads, v_heads, dk, dv, taps, channels, tiled, u (C expression of conv input in row, j=channel), conv: Arg,
              activate (C expression of the convolution's result c), eps (L2), q_scale, decay, beta (C expressions in row, g=value head),

@@ -87,13 +87,13 @@ class Operations:
         return function(**bound, span=span)
 
     def _attention(
-        self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, *, span: Span
+        self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, causal: Any = True, *, span: Span
     ) -> Value:
-        """Write k and v into the cache, then attend causally: kv_append and attend."""
+        """Write k and v into the cache, then attend: kv_append and attend."""
         if not isinstance(kv, Handle):
             raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
         cache = self.call("kv_append", [kv, k, v], {}, span)
-        return self.call("attend", [q, cache, scale, window, softcap], {}, span)
+        return self.call("attend", [q, cache, scale, window, softcap, causal], {}, span)
 
     def _flatten(self, x: Any, *, span: Span) -> Value:
         """[T, a, b] -> [T, a * b]"""

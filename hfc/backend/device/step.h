@@ -1,5 +1,5 @@
 // The step buffer: what changes from step to step. int32, for a plan of at most MAX_ROWS rows:
-// rows T, segments G, outputs R, 0, then token, position, slot and output_row of MAX_ROWS each, then 4 per segment.
+// rows T, segments G, outputs R, 0, then token, position, slot and output_row of MAX_ROWS each, then 6 per segment.
 #pragma once
 
 HFC_FUNCTION int hfc_rows(const int32_t* step) { return step[0]; }
@@ -9,7 +9,19 @@ HFC_FUNCTION int hfc_token(const int32_t* step, int row) { return step[4 + row];
 HFC_FUNCTION int hfc_position(const int32_t* step, int row) { return step[4 + MAX_ROWS + row]; }
 HFC_FUNCTION int hfc_slot(const int32_t* step, int row) { return step[4 + 2 * MAX_ROWS + row]; }
 HFC_FUNCTION int hfc_output_row(const int32_t* step, int output) { return step[4 + 3 * MAX_ROWS + output]; }
-HFC_FUNCTION int hfc_segment_slot(const int32_t* step, int segment) { return step[4 + 4 * MAX_ROWS + 4 * segment]; }
-HFC_FUNCTION int hfc_segment_row(const int32_t* step, int segment) { return step[5 + 4 * MAX_ROWS + 4 * segment]; }
-HFC_FUNCTION int hfc_segment_rows(const int32_t* step, int segment) { return step[6 + 4 * MAX_ROWS + 4 * segment]; }
-HFC_FUNCTION int hfc_segment_position(const int32_t* step, int segment) { return step[7 + 4 * MAX_ROWS + 4 * segment]; }
+// The last segment that begins at or before a row, and the position behind its last token.
+HFC_FUNCTION int hfc_segment_of(const int32_t* step, int row) {
+  int segment = step[1] - 1;
+  while (segment > 0 && step[5 + 4 * MAX_ROWS + 4 * segment] > row) segment--;
+  return segment;
+}
+HFC_FUNCTION int hfc_segment_end(const int32_t* step, int row) {
+  const int at = 4 + 4 * MAX_ROWS + 4 * hfc_segment_of(step, row);
+  return step[at + 3] + step[at + 2];
+}
+HFC_FUNCTION int hfc_segment_slot(const int32_t* step, int segment) { return step[4 + 4 * MAX_ROWS + 6 * segment]; }
+HFC_FUNCTION int hfc_segment_row(const int32_t* step, int segment) { return step[5 + 4 * MAX_ROWS + 6 * segment]; }
+HFC_FUNCTION int hfc_segment_rows(const int32_t* step, int segment) { return step[6 + 4 * MAX_ROWS + 6 * segment]; }
+HFC_FUNCTION int hfc_segment_position(const int32_t* step, int segment) { return step[7 + 4 * MAX_ROWS + 6 * segment]; }
+HFC_FUNCTION int hfc_segment_replay(const int32_t* step, int segment) { return step[8 + 4 * MAX_ROWS + 6 * segment]; }
+HFC_FUNCTION bool hfc_segment_commit(const int32_t* step, int segment) { return step[9 + 4 * MAX_ROWS + 6 * segment]; }

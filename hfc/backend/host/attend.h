@@ -6,6 +6,14 @@
 
 #define HFC_NONE (-__builtin_inff())  // the maximum of no scores
 
+// The position behind the last token of the segment that holds a row of the step.
+HFC_INLINE int hfc_segment_end(const int32_t* step, int row) {
+  int i = hfc_segments(step) - 1;
+  while (i > 0 && hfc_segment(step, i).row > row) i--;
+  const HfcSegment s = hfc_segment(step, i);
+  return s.position + s.rows;
+}
+
 HFC_INLINE f32x16 hfc_exp16(f32x16 x) {
   float v[16];
   hfc_store_f32(v, x);

@@ -1,4 +1,4 @@
-"""attend: causal attention over the KV cache, shared by the query heads of a group, and what scales its output."""
+"""attend: attention over the KV cache, shared by the query heads of a group, and what scales its output."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def bind(region: Op, printer: Printer) -> Bound:
         "scale": attend.attrs["scale"],
         "window": attend.attrs["window"],
         "softcap": attend.attrs["softcap"],
+        "causal": attend.attrs["causal"],
         "q": query,
         "walsh": keys.walsh,
         "k": printer.arg(cache, plane="k"),

@@ -1,4 +1,4 @@
-"""Rotary positions, the KV cache and causal attention."""
+"""Rotary positions, the KV cache and attention."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def kv_append(kv, k, v, *, step):
     return kv.append(k, v, step)
 
 
-def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0) -> TensorType:
+def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0, causal=True) -> TensorType:
     require(
         len(q.shape) == 3 and q.shape[2] == kv.shape[3] and q.shape[1] % kv.shape[1] == 0,
         f"attend: q is {q}, cache is {kv}; heads must be a multiple of the cache's, head sizes equal",
@@ -48,10 +48,11 @@ def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0)
 
 
 @op(_attend_type)
-def attend(q, kv, *, scale, window=0, softcap=0.0, step):
+def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, step):
     """softmax(q kᵀ · scale) v over positions p - window < s <= p (window 0: all s <= p), grouped query heads.
 
-    q [T, heads, head] -> [T, heads, head]; head h reads kv head h // (heads / kv_heads). softcap c > 0: c·tanh(score/c)."""
+    q [T, heads, head] -> [T, heads, head]; head h reads kv head h // (heads / kv_heads). softcap c > 0: c·tanh(score/c).
+    causal False: a row sees all s before its segment's end, and of these, with a window, |p - s| < window."""
     heads, kv_heads = q.shape[1], kv.k.shape[1]
     out = np.empty_like(q)
     for segment in step.segments:
@@ -63,7 +64,9 @@ def attend(q, kv, *, scale, window=0, softcap=0.0, step):
         if softcap:
             scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
         distance = np.arange(segment.position, context)[:, None] - np.arange(context)
-        hidden = (distance < 0) | ((distance >= window) if window else False)
+        hidden = (distance < 0) if causal else np.zeros(distance.shape, bool)
+        if window:
+            hidden |= np.abs(distance) >= window
         scores = np.where(hidden, -np.inf, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
