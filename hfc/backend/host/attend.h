@@ -8,9 +8,9 @@
 
 // The position behind the last token of the segment that holds a row of the step.
 HFC_INLINE int hfc_segment_end(const int32_t* step, int row) {
-  int i = hfc_segments(step) - 1;
-  while (i > 0 && hfc_segment(step, i).row > row) i--;
-  const HfcSegment s = hfc_segment(step, i);
+  int i = 0;
+  HfcSegment s = hfc_segment(step, 0);
+  while (i < hfc_segments(step) - 1 && row >= s.row + s.rows) s = hfc_segment(step, ++i);
   return s.position + s.rows;
 }
 
