@@ -18,7 +18,7 @@ from typing import Any
 from hfc.base.diagnostics import HfcError
 from hfc.formats.recipe import Recipe
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2  # 2: six words a segment in the step buffer
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,10 @@ class ConstRef:
 
 @dataclass(frozen=True)
 class StateRef:
-    """A state: planes (name -> bytes per slot). KV caches have planes k and v, others one plane ""; all start as zero."""
+    """A state: planes (name -> bytes per slot). KV caches have planes k and v, others one plane ""; all start as zero.
+
+    Plans with `journal_rows` have a plane "journal" beside "": what applying the rows that wait to be committed needs.
+    """
 
     name: str
     shape: tuple[int | str, ...]
@@ -108,6 +111,12 @@ class Plan:
     kernels: tuple[Kernel, ...]
     programs: dict[str, tuple[Launch, ...]]
     library: str | None = None  # host: file with all kernels and the tape
+    journal_rows: int = 0  # rows of a slot that recurrent states can keep uncommitted
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Some state is carried from row to row, beside caches of positions."""
+        return any("k" not in state.planes for state in self.states)
 
     def weight_bytes(self, row_bytes) -> int:
         """row_bytes(format, elements) -> bytes."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+JOURNAL_ROWS = 16  # rows of a slot that can wait to be committed, where a plan is made for it
+SEGMENT_WORDS = 6
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -13,12 +16,17 @@ class Segment:
 
     slot: lane of the running batch that owns the state.  position: absolute position of the first token, in tokens;
     0 means that the slot's state starts empty (recurrent state counts as zero).
+    commit: False reads recurrent state without applying the rows to it: they wait in the slot's journal, in place of what
+    waited there before.  replay: so many rows of the journal count; they are applied first and lie before `position`.
+    rows = 0 with a replay commits them and does nothing else.
     """
 
     slot: int
     row: int
     rows: int
     position: int
+    replay: int = 0
+    commit: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Step:
         return np.concatenate([np.arange(s.position, s.position + s.rows, dtype=np.int32) for s in self.segments])
 
     def encode(self, max_rows: int, out: np.ndarray | None = None) -> np.ndarray:
-        """The device-side step buffer, i32 [4 + 8 * max_rows]: counts, tokens, positions, slots, output rows, segments.
+        """The device-side step buffer, i32 [4 + 10 * max_rows]: counts, tokens, positions, slots, output rows, segments.
 
         Kernels read everything that changes from step to step from here; max_rows is a constant of the plan.
         """
@@ -52,13 +60,13 @@ class Step:
         buffer[:4] = rows, len(self.segments), outputs, 0
         tokens, positions, slots, picked = (buffer[4 + i * max_rows : 4 + (i + 1) * max_rows] for i in range(4))
         tokens[:rows], positions[:rows], picked[:outputs] = self.tokens, self.positions, self.output_rows
-        segments = buffer[4 + 4 * max_rows :].reshape(-1, 4)
+        segments = buffer[4 + 4 * max_rows :].reshape(-1, SEGMENT_WORDS)
         for i, s in enumerate(self.segments):
             slots[s.row : s.row + s.rows] = s.slot
-            segments[i] = s.slot, s.row, s.rows, s.position
+            segments[i] = s.slot, s.row, s.rows, s.position, s.replay, s.commit
         return buffer
 
 
 def step_words(max_rows: int) -> int:
     """i32 words of the step buffer."""
-    return 4 + 8 * max_rows
+    return 4 + (4 + SEGMENT_WORDS) * max_rows

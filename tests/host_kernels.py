@@ -44,13 +44,14 @@ def step_words(segments: tuple[Segment, ...], tokens=None, output_rows=None, max
     tokens = np.zeros(rows, np.int32) if tokens is None else np.asarray(tokens, np.int32)
     output_rows = np.arange(rows, dtype=np.int32) if output_rows is None else np.asarray(output_rows, np.int32)
     step = Step(tokens, segments, output_rows)
-    words = np.full(4 + 8 * max_rows, -1, np.int32)
+    words = np.full(4 + 10 * max_rows, -1, np.int32)
     words[:4] = rows, len(segments), len(output_rows), 0
     words[4 : 4 + rows] = tokens
     words[4 + max_rows :][:rows] = step.positions
     words[4 + 2 * max_rows :][:rows] = np.repeat([s.slot for s in segments], [s.rows for s in segments])
     words[4 + 3 * max_rows :][: len(output_rows)] = output_rows
-    words[4 + 4 * max_rows :][: 4 * len(segments)] = np.array([(s.slot, s.row, s.rows, s.position) for s in segments]).ravel()
+    encoded = [(s.slot, s.row, s.rows, s.position, s.replay, s.commit) for s in segments]
+    words[4 + 4 * max_rows :][: 6 * len(segments)] = np.array(encoded).ravel()
     return words
 
 

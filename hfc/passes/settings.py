@@ -11,6 +11,7 @@ from hfc.target.arch import Arch
 class Settings:
     """context: tokens a slot holds.  slots: lanes of the batch.  max_rows: rows (and segments) of the largest step.
 
+    journal_rows: rows of a slot that recurrent states keep uncommitted for speculation, 0 for none.
     max_outputs: most rows of one step whose logits are wanted.
     """
 
@@ -21,3 +22,4 @@ class Settings:
     max_outputs: int
     k_format: str
     v_format: str
+    journal_rows: int = 0

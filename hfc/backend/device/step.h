@@ -9,14 +9,14 @@ HFC_FUNCTION int hfc_token(const int32_t* step, int row) { return step[4 + row];
 HFC_FUNCTION int hfc_position(const int32_t* step, int row) { return step[4 + MAX_ROWS + row]; }
 HFC_FUNCTION int hfc_slot(const int32_t* step, int row) { return step[4 + 2 * MAX_ROWS + row]; }
 HFC_FUNCTION int hfc_output_row(const int32_t* step, int output) { return step[4 + 3 * MAX_ROWS + output]; }
-// The last segment that begins at or before a row, and the position behind its last token.
+// The segment that holds a row, and the position behind its last token.
 HFC_FUNCTION int hfc_segment_of(const int32_t* step, int row) {
   int segment = step[1] - 1;
-  while (segment > 0 && step[5 + 4 * MAX_ROWS + 4 * segment] > row) segment--;
+  while (segment > 0 && (step[5 + 4 * MAX_ROWS + 6 * segment] > row || !step[6 + 4 * MAX_ROWS + 6 * segment])) segment--;
   return segment;
 }
 HFC_FUNCTION int hfc_segment_end(const int32_t* step, int row) {
-  const int at = 4 + 4 * MAX_ROWS + 4 * hfc_segment_of(step, row);
+  const int at = 4 + 4 * MAX_ROWS + 6 * hfc_segment_of(step, row);
   return step[at + 3] + step[at + 2];
 }
 HFC_FUNCTION int hfc_segment_slot(const int32_t* step, int segment) { return step[4 + 4 * MAX_ROWS + 6 * segment]; }

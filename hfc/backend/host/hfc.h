@@ -84,11 +84,11 @@ HFC_INLINE int hfc_rows(const int32_t* step) { return step[0]; }
 HFC_INLINE int hfc_segments(const int32_t* step) { return step[1]; }
 HFC_INLINE int hfc_outputs(const int32_t* step) { return step[2]; }
 typedef struct {
-  int slot, row, rows, position;
+  int slot, row, rows, position, replay, commit;
 } HfcSegment;
 HFC_INLINE HfcSegment hfc_segment(const int32_t* step, int i) {
   HfcSegment found;
-  memcpy(&found, step + 4 + 4 * MAX_ROWS + 4 * i, sizeof found);
+  memcpy(&found, step + 4 + 4 * MAX_ROWS + 6 * i, sizeof found);
   return found;
 }
 
