@@ -17,6 +17,7 @@ from hfc.isa.launch import Options, launch_kernel
 from hfc.isa.result import Result
 from hfc.plan import Bundle, Launch, Plan
 from hfc.runtime.gpu import DECODE_ROWS
+from hfc.runtime.launcher import READ_ONLY, grid_size
 from hfc.runtime.upload import WeightSource
 from hfc.step import Step, step_words
 
@@ -61,7 +62,7 @@ class EmulatedModel:
         counts = {"T": len(step.tokens), "R": wanted, "G": len(step.segments)}
         regions = self._step_regions(counts)
         for call in self.plan.programs["decode" if counts["T"] <= DECODE_ROWS else "prefill"]:
-            self._launch(call, counts, regions)
+            self._launch(call, step, regions)
         logits = regions[f"buffer:{self.plan.logits}"].view.view(np.float32)
         return logits.reshape(wanted, self.vocab).copy()
 
@@ -101,18 +102,40 @@ class EmulatedModel:
             regions[name].view[:] = NAN_BYTE
         return regions
 
-    def _launch(self, call: Launch, counts: dict[str, int], regions: dict[str, Region]) -> None:
-        grid = tuple(grid_size(expression, counts) for expression in call.grid)
-        if not math.prod(grid):
-            return
-        arguments = [regions[STEP], *(regions[pointer] for pointer in call.pointers)]
-        result = launch_kernel(
-            self._code[call.kernel], call.kernel, grid, call.block, arguments, call.lds_bytes, self.options, call.kernel
-        )
-        if self.watch:
+    def _launch(self, call: Launch, step: Step, regions: dict[str, Region]) -> None:
+        result = _run(self._code[call.kernel], call, step, regions, self.options)
+        if self.watch and result:
             self.watch(call, result)
 
 
-def grid_size(expression: str, counts: dict[str, int]) -> int:
-    """A plan's grid expression ("(T + 1) / 2"): C integers in T, R and G."""
-    return int(eval(expression.replace("/", "//"), {"__builtins__": {}}, counts))
+class EmulatedLauncher:
+    """Single launches of a GPU plan (runtime.launcher.Launcher), each pointer a region that ends with the step's last row."""
+
+    def __init__(self, bundle: Bundle, plan: Plan, options: Options = DEFAULT):
+        self._plan, self.options = plan, options
+        self._code = {k.symbol: bundle.files[k.file] for k in plan.kernels if k.file}
+        self._rows = {f"buffer:{b.name}": (b.row_bytes, b.rows) for b in plan.buffers}
+
+    def run(self, program: str, number: int, memory: dict[str, np.ndarray], step: Step) -> None:
+        launch, words = self._plan.programs[program][number], step.encode(self._plan.max_rows)
+        counts = {"T": len(step.tokens), "R": len(step.output_rows)}
+        used = {pointer: data.nbytes for pointer, data in memory.items()}
+        used |= {p: counts[rows] * n for p, (n, rows) in self._rows.items() if p in memory}
+        arena = Arena([(STEP, words.nbytes, False), *((p, n, not p.startswith(READ_ONLY)) for p, n in used.items())])
+        regions = {region.name: region for region in arena.regions}
+        regions[STEP].view[:] = words.view(np.uint8)
+        for pointer, data in memory.items():
+            regions[pointer].view[:] = data.reshape(-1)[: used[pointer]]
+        _run(self._code[launch.kernel], launch, step, regions, self.options)
+        for pointer, data in memory.items():
+            if not pointer.startswith(READ_ONLY):
+                data.reshape(-1)[: used[pointer]] = regions[pointer].view
+
+
+def _run(code: bytes, call: Launch, step: Step, regions: dict[str, Region], options: Options) -> Result | None:
+    """One launch; None where its grid is empty."""
+    grid = tuple(grid_size(expression, step) for expression in call.grid)
+    if not math.prod(grid):
+        return None
+    arguments = [regions[STEP], *(regions[pointer] for pointer in call.pointers)]
+    return launch_kernel(code, call.kernel, grid, call.block, arguments, call.lds_bytes, options, call.kernel)

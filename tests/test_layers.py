@@ -33,7 +33,7 @@ LAYERS = {
     "quantize": LEAF | {"formats"},
     "selftest": LEAF | FACTS | {"backend", "runtime"},
     "matrix": LEAF | FACTS | {"backend", "compiler", "frontend", "passes", "runtime"},
-    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "matrix", "quality", "quantize", "selftest", "serve"},
+    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "emulated", "matrix", "quality", "quantize", "selftest", "serve"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -14,6 +14,7 @@ from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.parameters import Context, Device, Format, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
 from hfc.compiler import Source, open_source
+from hfc.emulated import EmulatedLauncher
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
@@ -31,6 +32,9 @@ SLOTS, CONTEXT = 4, 256  # of a model that is compiled for the test
 def command(
     model: ModelName,
     device: Device = "host",
+    emulate: Annotated[
+        str | None, typer.Option(metavar="ARCH", help="Run the machine code of an AMD arch in the ISA emulator instead of on a device.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every launch, not only the first of each kernel.")] = False,
     weights: Weights = None,
     random_weights: Annotated[
@@ -44,8 +48,8 @@ def command(
     """Compare each kernel with the interpreter, on random inputs. Exit code 1 if one differs. Paste the table into reports."""
     source = resolve(model)
     context = ctx or (None if source.kind == "bundle" else CONTEXT)
-    bundle = open_bundle(source, Choice(device, threads, context, kv, weights, SLOTS, format))
-    name, plan, launcher = open_launcher(bundle, device, threads)
+    bundle = open_bundle(source, Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format))
+    name, plan, launcher = open_emulator(bundle, emulate) if emulate else open_launcher(bundle, device, threads)
     opened = open_source(weights or bundle.model["weights"], None, matrix_format(plan))
     drawn = random_weights or opened.checkpoint is None
     source_of_weights = RandomWeights(plan.context) if drawn else CheckpointWeights(opened.checkpoint, plan.context)
@@ -67,6 +71,13 @@ def open_launcher(bundle: Bundle, device: str, threads: int | None) -> tuple[str
     driver = OPENERS[kind](int(which or 0))
     plan = plan_for(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
     return driver.info.name, plan, GpuLauncher(bundle, plan, driver)
+
+
+def open_emulator(bundle: Bundle, arch: str) -> tuple[str, Plan, Launcher]:
+    if find_arch(arch).kind != "amd":
+        raise HfcError(f"--emulate {arch}: the emulator runs machine code of AMD GPUs", hint="e.g. --emulate gfx1100")
+    plan = plan_for(bundle, arch)
+    return "the emulator", plan, EmulatedLauncher(bundle, plan)
 
 
 def matrix_format(plan: Plan) -> str:

@@ -16,6 +16,7 @@ from hfc.selftest.compare import BOUNDS, Deviation, compare
 from hfc.selftest.sampling import PROGRAM, check_sampling
 from hfc.selftest.scene import Stage
 from hfc.selftest.steps import steps_of
+from hfc.step import Step
 
 PROGRAMS = ("decode", "prefill", "step")  # those whose launches are regions of the graph
 
@@ -33,9 +34,17 @@ class Check:
 
 
 def check_plan(
-    plan: Plan, graph: Graph, launcher: Launcher, weights: WeightSource, every: bool, report: Callable[[str], None]
+    plan: Plan,
+    graph: Graph,
+    launcher: Launcher,
+    weights: WeightSource,
+    every: bool,
+    report: Callable[[str], None],
+    steps: Callable[[str, Plan], list[Step]] = steps_of,
 ) -> Iterator[Check]:
-    """graph: what the plan was made from, after the passes.  every: all launches, not only the first of each kernel."""
+    """graph: what the plan was made from, after the passes.  every: all launches, not only the first of each kernel.
+
+    steps: those that a program is tried with."""
     stage = Stage(graph, plan, weights)
     regions = {print_op(op): op for op in graph.ops if op.kind == "kernel"}
     for program in plan.programs:
@@ -45,7 +54,7 @@ def check_plan(
             report(f"{program}: {kernel}")
             total = Deviation(0.0, 0.0)
             for region, numbers in places if every else places[:1]:
-                total |= _deviation(stage, plan, program, region, numbers, launcher)
+                total |= _deviation(stage, plan, program, region, numbers, launcher, steps(program, plan))
             stem = places[0][0].attrs["stem"]
             yield Check(program, kernel, len(places), total, BOUNDS[stem], total.within(stem))
     if PROGRAM in plan.programs:
@@ -69,11 +78,13 @@ def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, lis
     return found
 
 
-def _deviation(stage: Stage, plan: Plan, program: str, region: Op, numbers: list[int], launcher: Launcher) -> Deviation:
+def _deviation(
+    stage: Stage, plan: Plan, program: str, region: Op, numbers: list[int], launcher: Launcher, steps: list[Step]
+) -> Deviation:
     total = Deviation(0.0, 0.0)
     launches = [plan.programs[program][number] for number in numbers]
     pointers = tuple(dict.fromkeys(p for launch in launches for p in launch.pointers))
-    for seed, step in enumerate(steps_of(program, plan)):
+    for seed, step in enumerate(steps):
         scene = stage.scene(region, pointers, step, seed)
         for number, launch in zip(numbers, launches):
             launcher.run(program, number, {p: scene.memory[p] for p in launch.pointers}, step)

@@ -1,0 +1,58 @@
+"""L3: every kernel skeleton, weight format and KV format as gfx machine code in the emulator against the interpreter.
+
+Odd sizes, one row and many, contexts of 1, 127 and 4097 positions; what no kernel wrote and what lies behind a row is NaN.
+"""
+
+import zlib
+
+import pytest
+from regions import Region, attention, awkward_k, experts, linear, steps_at, zipped
+
+from hfc.base.diagnostics import HfcError
+from hfc.formats import FORMATS, KV_FORMATS
+
+ARCHS = ("gfx906", "gfx1010", "gfx1030", "gfx1100", "gfx1201", "gfx942")
+BOUND = 1e-3  # relative L2
+LINEARS = {
+    "linear": lambda name: linear(name, awkward_k(name, 3), 37, residual=True),
+    "long rows": lambda name: linear(name, awkward_k(name, 9 if FORMATS[name].block == 256 else 67), 5),
+    "zipped": lambda name: zipped(name, awkward_k(name, 3), 35),
+    "experts": lambda name: experts(name, awkward_k(name, 3), 33),
+}
+SHAPES = {  # heads, KV heads, head size, window, softcap
+    "one group of four": (4, 1, 64, 0, 0.0),
+    "wide heads in groups of eight": (8, 1, 256, 0, 0.0),
+    "window and softcap": (2, 2, 80, 100, 30.0),
+    "no groups": (3, 3, 128, 0, 0.0),
+}
+
+
+def every(cases: list[tuple], share: int):
+    """All pairs of a case and an arch; one in `share`, chosen by name, is in the ordinary run."""
+    pairs = [(*case, arch) for case in cases for arch in ARCHS]
+    return [pytest.param(*pair, marks=() if zlib.crc32(repr(pair).encode()) % share == 0 else pytest.mark.long) for pair in pairs]
+
+
+def region(*arguments, **options) -> Region:
+    try:
+        return Region(*arguments, **options)
+    except HfcError as error:
+        pytest.skip(f"refused: {error.message}")
+
+
+@pytest.mark.parametrize("kind, format, arch", every([(k, f) for k in LINEARS for f in FORMATS], 24))
+def test_linears(kind, format, arch):
+    subject = region(LINEARS[kind](format), arch)
+    wrong = [c for c in subject.check() if not (c.ok and c.deviation.error <= BOUND)]
+    assert not wrong, wrong
+    assert not list(subject.rows_that_differ("linear", position=3))
+
+
+@pytest.mark.parametrize("shape, kv, arch", every([(s, kv) for s in SHAPES for kv in (*KV_FORMATS, "asym3/q8", "q8/q4")], 24))
+def test_attention_and_cache_writes(shape, kv, arch):
+    if kv in KV_FORMATS and KV_FORMATS[kv].turns:
+        pytest.skip("a format for keys alone; asym3/q8 and its like stand for it")
+    subject = region(attention(*SHAPES[shape]), arch, kv, context=4200, slots=3, max_rows=32)
+    wrong = [c for c in subject.check(steps_at(0, 126, 4096)) if not (c.ok and c.deviation.error <= BOUND)]
+    assert not wrong, wrong
+    assert not list(subject.rows_that_differ("attend", position=4080))
