@@ -84,6 +84,21 @@ def test_too_little_memory_is_refused_with_the_table_before_anything_is_allocate
         load(bundle, "cuda")
 
 
+def test_steps_allocate_nothing(use, bundle):
+    """After the first step neither device nor pinned memory is asked for."""
+    driver = use(FakeDriver())
+    model = load(bundle, "cuda", weights=MODEL)
+    sampler = Sampler(Sampling(temperature=0), ())
+    blocks, pinned = list(driver.memory), len(driver.pinned)
+    driver.allocations_left = 0
+    for _ in range(3):
+        model.forward(STEP)
+        for position in range(50):
+            model.next_tokens(Step.single([1], position=position), [sampler])
+    assert list(driver.memory) == blocks and len(driver.pinned) == pinned
+    model.close()
+
+
 def test_a_failed_allocation_frees_the_earlier_ones(use, bundle):
     whole = use(FakeDriver())
     load(bundle, "cuda")
