@@ -90,21 +90,24 @@ def compile_model(
     slots: int = 1,
     print_after: After | None = None,
     default_format: str = "bf16",
+    taps: Sequence[str] = (),
 ) -> Bundle:
     """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
 
-    default_format: of every matrix when `source` is a config without weights."""
+    default_format: of every matrix when `source` is a config without weights.  taps: values besides the logits that
+    the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps ("hidden[3]")."""
     opened = open_source(source, weights, default_format)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
-    chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots) for name in names]
+    chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps) for name in names]
     make = lambda: _compile(opened, chosen, print_after).pack()  # noqa: E731
     data = make() if print_after else cached(_key(opened, chosen), ".hfp", make).read_bytes()
     return read_bundle(data, "cached bundle")
 
 
 def settings_for(
-    opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1
-) -> Settings:
+    opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1,
+    taps: Sequence[str] = (),
+) -> Settings:  # fmt: skip
     """Every choice resolved. kv: one format, or "k/v"."""
     limit = opened.context_limit
     context = ctx or min(DEFAULT_CONTEXT, limit)
@@ -115,11 +118,11 @@ def settings_for(
     if kv_format(v_format).turns:
         raise HfcError(f"--kv {kv}: values cannot lie in {v_format}, which is for keys", hint=f"--kv {k_format}/q8")
     rows = min(max_rows or MAX_ROWS, context)
-    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format)
+    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format, tuple(taps))
 
 
 def _compile(opened: Source, chosen: list[Settings], print_after: After | None) -> Bundle:
-    graph = opened.graph()
+    graph = opened.graph(chosen[0].taps)
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
     for settings in chosen:
@@ -147,7 +150,7 @@ def _check_rotation(graph: Graph, settings: Settings) -> None:
 def outline(opened: Source, settings: Settings) -> Plan:
     """The plan without kernels and launches: enough for its memory arithmetic, in a fraction of a second."""
     backend = host if settings.arch.kind == "host" else gpu
-    emitted = emit(run_passes(opened.graph(), settings), settings, backend.MATRIX_LAYOUT)
+    emitted = emit(run_passes(opened.graph(settings.taps), settings), settings, backend.MATRIX_LAYOUT)
     return make_plan(emitted, settings, (), {})
 
 

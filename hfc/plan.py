@@ -94,7 +94,9 @@ class Launch:
 
 @dataclass(frozen=True)
 class Plan:
-    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs)."""
+    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs).
+
+    taps: name ("last_hidden", "hidden[3]") -> the buffer of T rows that holds it after a step."""
 
     arch: str
     context: int
@@ -111,7 +113,11 @@ class Plan:
     kernels: tuple[Kernel, ...]
     programs: dict[str, tuple[Launch, ...]]
     library: str | None = None  # host: file with all kernels and the tape
+    taps: dict[str, str] = field(default_factory=dict)
     journal_rows: int = 0  # rows of a slot that recurrent states can keep uncommitted
+
+    def buffer(self, name: str) -> Buffer:
+        return next(b for b in self.buffers if b.name == name)
 
     @property
     def is_recurrent(self) -> bool:

@@ -3,8 +3,8 @@
 usage: python scripts/make_fixtures.py [OUT]      needs torch, transformers and gguf; the tests need none of them
 
 Weights are rounded to bf16 and stored so; references are exact for bf16 and f32 readers alike. Each folder holds config.json,
-model.safetensors and reference.npz: tokens, logits of the whole prompt and token by token, greedy tokens and their logits,
-and every layer's state after the prompt. The .gguf files hold the same weights in llama.cpp's layout.
+model.safetensors and reference.npz: tokens, logits of the whole prompt and token by token, the last hidden states, greedy
+tokens and their logits, and every layer's state after the prompt. The .gguf files hold the same weights in llama.cpp's layout.
 """
 
 from __future__ import annotations
@@ -120,6 +120,7 @@ def make(stem: str, arguments: dict, seed: int, out: Path) -> None:
 def run(model, prompt: torch.Tensor) -> dict[str, np.ndarray]:
     whole = model(input_ids=prompt, use_cache=True)
     reference = {"tokens": prompt[0].numpy().astype(np.int32), "prefill_logits": whole.logits[0].numpy()}
+    reference["last_hidden"] = model.model(input_ids=prompt).last_hidden_state[0].numpy()
     cache, token, tokens, logits = whole.past_key_values, whole.logits[:, -1:].argmax(-1), [], []
     for _ in range(GREEDY):
         tokens.append(int(token))

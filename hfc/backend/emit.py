@@ -46,6 +46,7 @@ class Emitted:
     arena_bytes: int
     logits: str
     vocab: int
+    taps: dict[str, str]
 
 
 def emit(graph: Graph, settings: Settings, matrix_layout: str) -> Emitted:
@@ -76,6 +77,7 @@ def emit(graph: Graph, settings: Settings, matrix_layout: str) -> Emitted:
         arena,
         logits.name,
         logits.type.shape[-1],
+        {name: value.name for name, value in zip(settings.taps, graph.outputs[1:], strict=True)},
     )
 
 
@@ -157,7 +159,10 @@ def _const(op: Op) -> ConstRef:
 def _state(op: Op, settings: Settings) -> StateRef:
     shape = op.output.type.shape
     if op.output.type.dtype != "kv":
-        return StateRef(op.attrs["name"], shape, {"": 4 * math.prod(shape[1:])}, {"": "f32"})
+        planes = {"": 4 * math.prod(shape[1:])}
+        if settings.journal_rows:
+            planes["journal"] = 4 * settings.journal_rows * journal_size(op)
+        return StateRef(op.attrs["name"], shape, planes, dict.fromkeys(planes, "f32"))
     _slots, heads, _context, head = shape
     formats = {"k": op.attrs["k_format"], "v": op.attrs["v_format"]}
     planes = {p: heads * settings.context * KV_FORMATS[f].row_bytes(head) for p, f in formats.items()}
@@ -184,4 +189,6 @@ def make_plan(
         kernels,
         programs,
         library,
+        journal_rows=settings.journal_rows,
+        taps=emitted.taps,
     )

@@ -32,6 +32,9 @@ def command(
     slots: Slots = None,
     format: Format = None,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
+    tap: Annotated[
+        list[str] | None, typer.Option(help="A value that the plan gives out beside the logits: last_hidden (embeddings), hidden[3].")
+    ] = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="Print the graph after each pass.")
     ] = False,
@@ -42,7 +45,7 @@ def command(
     archs = [name.strip() for name in arch.split(",")]
     with spinner(f"compiling {source.path.name} for {arch}"):
         after = _print_after if print_after_all else None
-        bundle = compile_model(str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16")
+        bundle = compile_model(str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or ())
     bundle.save(output)
     if not quiet:
         print(describe(bundle, output))

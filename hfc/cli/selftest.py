@@ -89,7 +89,8 @@ def fused_graph(opened: Source, plan: Plan) -> Graph:
     """The graph behind the plan, made again."""
     formats = next((s.formats for s in plan.states if "k" in s.planes), {"k": "f16", "v": "f16"})
     sizes = (plan.context, plan.slots, plan.max_rows, plan.max_outputs)
-    return run_passes(opened.graph(), Settings(find_arch(plan.arch), *sizes, formats["k"], formats["v"]))
+    taps = tuple(plan.taps)
+    return run_passes(opened.graph(taps), Settings(find_arch(plan.arch), *sizes, formats["k"], formats["v"], taps))
 
 
 def run_checks(plan: Plan, graph: Graph, launcher: Launcher, weights: WeightSource, every: bool) -> list[Check]:

@@ -17,6 +17,7 @@ from hfc.ir.build import GraphBuilder
 from hfc.ir.graph import Graph, TensorType, Value
 
 MAX_CALL_DEPTH = 32
+LAST_HIDDEN = "last_hidden"  # a tap that every model has: what its head reads
 
 
 def build_graph(
@@ -27,7 +28,7 @@ def build_graph(
     default_format: str = "bf16",
     taps: Sequence[str] = (),
 ) -> Graph:
-    """tokens i32[T] -> logits f32[T, vocab], then the asked taps ("hidden[3]"), each [T, ...].
+    """tokens i32[T] -> logits f32[T, vocab], then the asked taps ("hidden[3]", "last_hidden"), each [T, ...].
 
     config: config.json ("hf") or GGUF metadata ("gguf"). Without a checkpoint every matrix has default_format.
     Raises HfcError with the place in the model file for anything that does not fit together.
@@ -43,6 +44,7 @@ def build_graph(
     results = scope.run(function)
     if not isinstance(results, Value):
         raise HfcError(f"the graph must return one tensor, the logits; found {_shown(results)}", function.span)
+    found_taps[LAST_HIDDEN] = _head_input(operations.builder.graph, results, function.span)
     for tap in taps:
         if tap not in found_taps:
             raise unknown("tap", tap, found_taps, function.span)
@@ -50,6 +52,16 @@ def build_graph(
     graph = operations.builder.finish(results, *(found_taps[tap] for tap in taps))
     read = {value for op in graph.ops for value in op.inputs}
     return graph.with_ops(op for op in graph.ops if op.kind != "weight" or op.output in read)
+
+
+def _head_input(graph: Graph, logits: Value, span: Span) -> Value:
+    """The rows that the last matrix multiplies: the model's last hidden state, normed."""
+    producers, value = graph.producers(), logits
+    while (op := producers.get(value)) is not None:
+        if op.kind == "linear":
+            return op.inputs[0]
+        value = next((v for v in op.inputs if v.type.shape[:1] == ("T",)), None)
+    raise HfcError("the graph's logits come from no linear", span)
 
 
 class _GraphScope(Scope):

@@ -10,21 +10,26 @@ from hfc.ir.opdef import definition
 
 
 def narrow_outputs(graph: Graph, _settings=None) -> Graph:
-    """Taps (outputs that other ops read) keep all rows."""
+    """Taps (outputs that other ops read) keep all rows: what of the chain they need runs a second time, for those."""
     producers, readers = graph.producers(), graph.readers()
+    taps = {v for v in graph.outputs if readers.get(v)}
     narrowed: dict[Value, Value] = {}
     chain: set[Op] = set()
     for output in graph.outputs:
-        if output.type.shape[0] == "T" and not readers.get(output):
+        if output.type.shape[0] == "T" and output not in taps:
             start = _start(output, producers, readers, chain)
             narrowed[start] = Value(f"{start.name}_out", _rows(start.type))
+    tapped = _tapped(graph, taps, chain)
     ops = []
     for op in graph.ops:
-        ops.append(_narrow(op, narrowed) if op in chain else op)
+        if op not in chain or op in tapped:
+            ops.append(op)
+        if op in chain:
+            ops.append(_narrow(op, narrowed, "_out" if op in tapped else ""))
         for value in op.outputs:
             if value in narrowed and op not in chain:
                 ops.append(Op("pick_rows", (value,), (narrowed[value],), span=op.span))
-    outputs = [narrowed.get(v, v) for v in graph.outputs]
+    outputs = [v if v in taps else narrowed.get(v, v) for v in graph.outputs]
     return Graph(graph.name, graph.inputs, ops, outputs, dict(graph.updates))
 
 
@@ -41,11 +46,21 @@ def _start(value: Value, producers, readers, chain: set[Op]) -> Value:
             return value
 
 
+def _tapped(graph: Graph, taps: set[Value], chain: set[Op]) -> set[Op]:
+    """The ops of the chain that a tap needs for every row."""
+    wanted, found = set(taps), set()
+    for op in reversed(graph.ops):
+        if op in chain and op.output in wanted:
+            found.add(op)
+            wanted.update(op.inputs)
+    return found
+
+
 def _rows(type: TensorType) -> TensorType:
     return type.with_shape("R", *type.shape[1:])
 
 
-def _narrow(op: Op, narrowed: dict[Value, Value]) -> Op:
-    output = Value(op.output.name, _rows(op.output.type))
+def _narrow(op: Op, narrowed: dict[Value, Value], ending: str) -> Op:
+    output = Value(op.output.name + ending, _rows(op.output.type))
     narrowed[op.output] = output
     return Op(op.kind, tuple(narrowed.get(v, v) for v in op.inputs), (output,), op.attrs, span=op.span)

@@ -12,7 +12,7 @@ class Settings:
     """context: tokens a slot holds.  slots: lanes of the batch.  max_rows: rows (and segments) of the largest step.
 
     journal_rows: rows of a slot that recurrent states keep uncommitted for speculation, 0 for none.
-    max_outputs: most rows of one step whose logits are wanted.
+    max_outputs: most rows of one step whose logits are wanted.  taps: values besides the logits that the plan gives out.
     """
 
     arch: Arch
@@ -22,4 +22,5 @@ class Settings:
     max_outputs: int
     k_format: str
     v_format: str
+    taps: tuple[str, ...] = ()
     journal_rows: int = 0

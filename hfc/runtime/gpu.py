@@ -15,7 +15,7 @@ from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.driver import Driver
 from hfc.runtime.fit import check_fit
-from hfc.runtime.limits import check_step
+from hfc.runtime.limits import check_step, tap_buffer
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
 from hfc.runtime.weights import Progress
@@ -100,6 +100,14 @@ class GpuModel:
     def _input_words(self) -> int:
         """The step buffer, and behind it the sampling parameters of every output row: one copy brings both."""
         return self._words + self.max_outputs * ROW_WORDS
+
+    def tap(self, name: str, first: int, count: int) -> np.ndarray:
+        """Rows [first, first + count) of a tap of the last step, f32 [count, width]."""
+        buffer = tap_buffer(self.plan, name)
+        rows = np.empty((count, buffer.row_bytes // 4), np.float32)
+        self.driver.make_current()
+        self.driver.copy_out(rows.view(np.uint8).reshape(-1), self._memory[f"buffer:{buffer.name}"] + first * buffer.row_bytes)
+        return rows
 
     def address(self, pointer: str) -> int:
         """Where a buffer, state or weight begins on the device."""

@@ -12,7 +12,7 @@ from hfc.base.cache import cached
 from hfc.base.diagnostics import HfcError
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import Bundle, Plan, pointer_table
-from hfc.runtime.limits import check_step
+from hfc.runtime.limits import check_step, tap_buffer
 from hfc.runtime.memory import address, allocate
 from hfc.runtime.weights import Progress, load_const, load_weights
 from hfc.step import Step, step_words
@@ -46,6 +46,12 @@ class HostModel:
         logits = self._memory[f"buffer:{self.plan.logits}"].view(np.float32)
         rows = len(step.output_rows)
         return logits[: rows * self.vocab].reshape(rows, self.vocab).copy()
+
+    def tap(self, name: str, first: int, count: int) -> np.ndarray:
+        """A copy of rows [first, first + count) of a tap of the last step, f32 [count, width]."""
+        buffer = tap_buffer(self.plan, name)
+        rows = self._memory[f"buffer:{buffer.name}"][first * buffer.row_bytes : (first + count) * buffer.row_bytes]
+        return rows.view(np.float32).reshape(count, -1).copy()
 
     def state(self, name: str, plane: str = "") -> np.ndarray:
         """The bytes of a state plane, uint8 [slots, ...]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
-from hfc.plan import Plan
+from hfc.plan import Buffer, Plan
 from hfc.step import Step
 
 
@@ -19,3 +19,11 @@ def check_step(step: Step, plan: Plan) -> None:
             raise HfcError(f"slot {segment.slot}; the plan has {plan.slots}", hint="compile with more --slots")
         if segment.position < 0 or segment.position + segment.rows > plan.context:
             raise HfcError(f"position {segment.position + segment.rows - 1}; the plan's context holds {plan.context}")
+
+
+def tap_buffer(plan: Plan, name: str) -> Buffer:
+    """Where a step leaves a tap. HfcError when the plan was compiled without it."""
+    if name not in plan.taps:
+        known = f"only {', '.join(plan.taps)}" if plan.taps else "nothing but logits"
+        raise HfcError(f"the plan gives out {known}, not {name}", hint=f"compile it with --tap {name}")
+    return plan.buffer(plan.taps[name])

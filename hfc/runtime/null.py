@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.plan import Plan
-from hfc.runtime.limits import check_step
+from hfc.runtime.limits import check_step, tap_buffer
 from hfc.step import Step
 
 
@@ -44,6 +44,9 @@ class NullModel:
             self.count.bytes += sum(n * times[kind] for kind, n in launch.bytes.items())
             self.count.flops += sum(n * times[kind] for kind, n in launch.flops.items())
         return np.zeros((len(step.output_rows), self.vocab), np.float32)
+
+    def tap(self, name: str, first: int, count: int) -> np.ndarray:
+        return np.zeros((count, tap_buffer(self.plan, name).row_bytes // 4), np.float32)
 
     def close(self) -> None:
         """Nothing to release; here because every model has it."""
