@@ -1,11 +1,12 @@
-"""The HFQ and MQ families against a second implementation that packs bit by bit, and hfc4 against exhaustive search."""
+"""The HFQ, MQ and HFP families against a second implementation that packs bit by bit, and hfc4 against exhaustive search."""
 
 import struct
 
 import numpy as np
 import pytest
 
-from hfc.formats import FORMATS
+from hfc.base.diagnostics import HfcError
+from hfc.formats import FORMATS, READABLE
 from hfc.formats.quant.hfc4 import LEVELS
 from hfc.formats.rotation import rotate, rotate_back, signs
 from hfc.formats.search import table_codes
@@ -82,7 +83,7 @@ def test_signs_and_rotation():
 
 
 def relative_error(name: str, x: np.ndarray) -> float:
-    found = FORMATS[name].unpack(FORMATS[name].pack(x))
+    found = READABLE[name].unpack(READABLE[name].pack(x))
     return float(((found - x) ** 2).sum() / (x**2).sum())
 
 
@@ -117,6 +118,70 @@ def test_importance_moves_the_error_to_where_it_matters_less():
     assert error[1] < 0.95 * error[0]
 
 
-@pytest.mark.parametrize("name", ["hfc4", "mq8g256", "q8_0", "mq4g256"])
+@pytest.mark.parametrize("name", ["hfc4", "mq8g256", "q8_0", "mq4g256", "mfp4g32"])
 def test_zeros_stay_zeros(name):
-    assert not FORMATS[name].unpack(FORMATS[name].pack(np.zeros((2, 512), np.float32))).any()
+    assert not READABLE[name].unpack(READABLE[name].pack(np.zeros((2, 512), np.float32))).any()
+
+
+E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+def published_hfp(values: list[float], flags: int) -> bytes:
+    """One HFP4G32 row by the book, number by number: header, then exponent and nibbles of every 32."""
+    peak = max(map(abs, values))
+    scale = np.float16(np.float32(peak) / np.float32(6)) if peak else np.float16(1)
+    if peak and float(scale) * 6 < peak:
+        scale = np.nextafter(scale, np.float16(np.inf))
+    out = struct.pack("<eeHBBII", scale, 0, len(values) // 32, flags, 0, 0, 0)
+    for start in range(0, len(values), 32):
+        some = [float(np.float32(v) / np.float32(scale)) for v in values[start : start + 32]]
+        most, e = max(map(abs, some)) / 6, 0
+        while most and 2.0 ** (e - 127) < np.float32(most):
+            e += 1
+        nibbles = []
+        for v in some:
+            distances = [abs(abs(v) / 2.0 ** (e - 127) - size) if e else size for size in E2M1]
+            code = distances.index(min(distances))
+            nibbles.append(code + 8 if v < 0 and code else code)
+        out += bytes([e]) + bytes(low | high << 4 for low, high in zip(nibbles[::2], nibbles[1::2]))
+    return out
+
+
+def read_hfp(row: bytes) -> list[float]:
+    """The values of a row, from its description alone."""
+    (scale,), found = struct.unpack("<e", row[:2]), []
+    for at in range(16, len(row), 17):
+        for byte in row[at + 1 : at + 17]:
+            for nibble in (byte & 15, byte >> 4):
+                found.append(scale * 2.0 ** (row[at] - 127) * E2M1[nibble & 7] * (-1 if nibble & 8 else 1))
+    return found
+
+
+@pytest.mark.parametrize("name", ["hfp4g32", "mfp4g32"])
+def test_hfp_rows_are_those_of_the_published_layout(name):
+    form, flags = READABLE[name], 5 if name == "mfp4g32" else 0
+    assert form.row_bytes(512) == 16 + 17 * 16 and form.rotated == bool(flags)
+    x = np.random.default_rng(12).standard_normal((5, 512)).astype(np.float32)
+    x[1, :64], x[2], x[3, 5], x[4] = 0, 0, 60, x[4] * 1e-4
+    raw = form.pack(x)
+    assert [row.tobytes() for row in raw] == [published_hfp(row.tolist(), flags) for row in x]
+    expected = [read_hfp(row.tobytes()) for row in raw]
+    assert np.array_equal(form.unpack(raw), np.array(expected, np.float32))
+    assert np.array_equal(form.blocks.unpack(form.loaded(raw)), form.unpack(raw))
+    assert relative_error(name, x[:1]) < 0.02
+    every = np.arange(16 + 17 * 8, dtype=np.uint8)[None].copy()  # every code, and exponents on both sides of 127
+    every[0, :16] = np.frombuffer(struct.pack("<eeHBBII", -1.5, 0, 8, flags, 0, 0, 0), np.uint8)
+    every[0, 16::17] = 1, 100, 126, 127, 128, 140, 200, 220
+    assert np.array_equal(form.unpack(every), np.array([read_hfp(every[0].tobytes())], np.float32))
+
+
+@pytest.mark.parametrize(
+    "at, value, message", [(4, 17, "another number of blocks"), (6, 2, "flags other"), (1, 0x7C, "not a number"), (16, 255, "not a number")]
+)
+def test_hfp_headers_that_mean_something_else_are_refused(at, value, message):
+    raw = READABLE["hfp4g32"].pack(np.ones((3, 512), np.float32))
+    raw[2, at] = value
+    with pytest.raises(HfcError, match=f"row 2 .*{message}"):
+        READABLE["hfp4g32"].unpack(raw)
+    with pytest.raises(HfcError, match="no whole number of blocks"):
+        READABLE["hfp4g32"].unpack(raw[:, :-1])

@@ -9,6 +9,7 @@ from hfc.base.diagnostics import unknown
 from hfc.formats import kv, quant
 from hfc.formats.block import BlockFormat
 from hfc.formats.kv_format import KvFormat
+from hfc.formats.rows import RowFormat
 
 
 def _discover(package) -> dict:
@@ -21,15 +22,22 @@ def _discover(package) -> dict:
     return found
 
 
-FORMATS: dict[str, BlockFormat] = _discover(quant)
+READABLE: dict[str, BlockFormat | RowFormat] = _discover(quant)  # what files may hold
+FORMATS: dict[str, BlockFormat] = {name: form for name, form in READABLE.items() if isinstance(form, BlockFormat)}  # what kernels read
 KV_FORMATS: dict[str, KvFormat] = _discover(kv)
 
 
-def weight_format(name: str) -> BlockFormat:
+def weight_format(name: str) -> BlockFormat | RowFormat:
     """The weight format called `name`; an unknown name is a user error."""
-    if name not in FORMATS:
-        raise unknown("weight format", name, FORMATS)
-    return FORMATS[name]
+    if name not in READABLE:
+        raise unknown("weight format", name, READABLE)
+    return READABLE[name]
+
+
+def loaded_format(name: str) -> str:
+    """The format that weights stored as `name` have in memory."""
+    form = weight_format(name)
+    return form.blocks.name if isinstance(form, RowFormat) else name
 
 
 def kv_format(name: str) -> KvFormat:

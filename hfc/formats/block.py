@@ -184,7 +184,8 @@ class BlockFormat:
         lines = [f"  const float {f.name} = {self._c_field(f)};" for f in self.fields if self._is_number(f)]
         for name in self.codes:
             number = f"({self.c_code(name)})" + (f" + ({self.codes[name].zero})" if self.codes[name].zero else "")
-            kind, cast = ("int", number) if name == "q" and self.table else ("float", f"(float)({number})")
+            cast = f"hfc_bits_to_f32((uint32_t)({number}) << 23)" if self.codes[name].power else f"(float)({number})"
+            kind, cast = ("int", number) if name == "q" and self.table else ("float", cast)
             lines.append(f"  const {kind} {name} = {cast};")
         number = "q"
         if self.table:
@@ -244,7 +245,8 @@ class BlockFormat:
                 numbers[f.name] = SCALARS[f.dtype].unpack(np.ascontiguousarray(blocks[:, at : at + f.nbytes]))
         for name, part in self.codes.items():
             if name != "q":
-                numbers[name] = self._take_code(blocks, name).astype(np.float32) + np.float32(part.zero)
+                codes = self._take_code(blocks, name)
+                numbers[name] = _powers(codes) if part.power else codes.astype(np.float32) + np.float32(part.zero)
         return numbers
 
     @cached_property
@@ -293,3 +295,8 @@ class BlockFormat:
                 moved = bits[:, run.target] << run.shift
                 wide = len(range(*run.source.indices(self.block_bytes))) == moved.shape[1]
                 out[:, run.source] |= moved if wide else np.bitwise_or.reduce(moved, axis=1, keepdims=True)
+
+
+def _powers(codes: np.ndarray) -> np.ndarray:
+    """u8 exponents to f32: the bits of a power of two are its exponent."""
+    return (codes.astype(np.uint32) << np.uint32(23)).view(np.float32)

@@ -19,17 +19,17 @@ HEADER = (Field("scale", "f32"), Field("zero", "f32"))
 HEADER_V2 = (Field("scale0", "f16"), Field("zero0", "f16"), Field("scale1", "f16"), Field("zero1", "f16"))
 
 
-def hfq(name: str, bits: int, v2: bool = False, rotated: bool = False) -> BlockFormat:
+def hfq(name: str, bits: int, v2: bool = False, rotated: bool = False, block: int = BLOCK) -> BlockFormat:
     """One format of the family."""
     select = "{0}0 * (i < 128) + {0}1 * (i >= 128)"  # a product with 1 and a sum with 0 are exact
     return BlockFormat(
         name,
-        block=BLOCK,
-        fields=(*(HEADER_V2 if v2 else HEADER), Field("qs", "u8", BLOCK * bits // 8)),
+        block=block,
+        fields=(*(HEADER_V2 if v2 else HEADER), Field("qs", "u8", block * bits // 8)),
         codes={"q": bit_stream(bits)},
         scale=select.format("scale") if v2 else "scale",
         min=select.format("zero") if v2 else "zero",
-        group=HALF if v2 else BLOCK,
+        group=HALF if v2 else block,
         encode=lambda x: _encode(x, 2**bits - 1, 2 if v2 else 1),
         rotated=rotated,
     )
@@ -48,7 +48,7 @@ def bit_stream(bits: int) -> Code:
 
 
 def _encode(x: np.ndarray, top: int, parts: int) -> dict[str, np.ndarray]:
-    """x [n, 256]: minimum to code 0, maximum to `top`, halves rounded up. In version 2 the codes are chosen for the rounded header."""
+    """x [n, block]: minimum to code 0, maximum to `top`, halves rounded up. In version 2 the codes are chosen for the rounded header."""
     groups = x.reshape(len(x), parts, -1)
     low = groups.min(axis=2, keepdims=True)
     scale = (groups.max(axis=2, keepdims=True) - low) / np.float32(top)

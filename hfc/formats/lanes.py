@@ -334,6 +334,9 @@ def _small_code_lines(form: BlockFormat, lanes: LaneMap, name: str, firsts: list
         words.append(_small_word(form, lanes, plane, mine, word, firsts))
     bits = max(p.bits + p.left for p in code.planes)
     lines.append(f"  float all_{name}[4];")
+    if code.power:
+        lines.append(f"  for (int g = 0; g < {len(firsts)}; g++) all_{name}[g] = hfc_bits_to_f32(({' | '.join(words)}) >> 8 * g << 24 >> 1);")
+        return lines
     lines.append(f"  hfc_floats<{bits}>({' | '.join(words)}, all_{name});")
     add = f"{float(code.zero)!r}f - hfc_floats_offset<{bits}>"
     lines.append(f"  for (int g = 0; g < {len(firsts)}; g++) all_{name}[g] += {add};")

@@ -41,10 +41,13 @@ class Plane:
 
 @dataclass(frozen=True)
 class Code:
-    """An unsigned integer per element: the OR of its planes. Its number is code + zero."""
+    """An unsigned integer per element: the OR of its planes. Its number is code + zero.
+
+    power: its number is 2 to the power of (code - 127) instead, an exponent of E8M0; code 0 counts as 0, not 2^-127."""
 
     planes: tuple[Plane, ...]
     zero: int = 0
+    power: bool = False
 
 
 def code(field: str, bits: int, byte: str, shift: str = "0", zero: int = 0) -> Code:

@@ -118,7 +118,7 @@ def _scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
     """([d, dmin], [sc, m]) where scale = d * sc and min = -(dmin * m), d and dmin f16 fields; dmin and m only with a min."""
     scale = re.fullmatch(r"(\w+) \* (\w+)", form.scale)
     low = re.fullmatch(r"-\((\w+) \* (\w+)\)", form.min) if form.min else None
-    if not scale or (form.min and not low) or form.block % PANEL:
+    if not scale or (form.min and not low) or form.block % PANEL or any(code.power for code in form.codes.values()):
         return None
     found = [scale, low] if low else [scale]
     return [m[1] for m in found], [m[2] for m in found]

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, Span, unknown
-from hfc.formats import FORMATS
+from hfc.formats import READABLE, loaded_format
 from hfc.formats.recipe import Recipe
 from hfc.frontend import syntax
 from hfc.frontend.evaluate import Absent, show
@@ -156,11 +156,11 @@ class WeightTable:
             kept = "left in the checkpoint's format"
             raise HfcError(f"a weight is declared as f32 or {kept}, not {row.format}", row.span)
         found = piece.format or self._default_format
-        if found not in FORMATS:
-            hint = "supported: " + ", ".join(FORMATS)
+        if found not in READABLE:
+            hint = "supported: " + ", ".join(READABLE)
             raise HfcError(f"{piece.recipe} is stored as {found}, which is not supported", row.span, hint)
         is_vector = sum(n != 1 for n in shape) <= 1  # a few bytes: not worth a format of its own
-        return COMPUTED if row.format or is_vector else found
+        return COMPUTED if row.format or is_vector else loaded_format(found)
 
 
 def _size(scope: SettingScope, node: syntax.Expression) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
-from hfc.formats import FORMATS, weight_format
+from hfc.formats import READABLE, weight_format
 from hfc.formats.checkpoint import Checkpoint, TensorInfo
 from hfc.formats.checkpoint.container import GGUF, SOURCE
 from hfc.formats.rotation import rotate, rotate_back
@@ -49,7 +49,7 @@ def plan(checkpoint: Checkpoint, target: str, keep: Sequence[tuple[str, str]] = 
     choices = {}
     for name in checkpoint.names():
         info = checkpoint.info(name)
-        if info.format not in FORMATS:
+        if info.format not in READABLE:
             raise HfcError(f"{checkpoint.path}: tensor {name!r} is stored as {info.format}, which hfc does not read")
         choices[name] = choice = choose(info, target, keep)
         if choice.format != info.format and choice.format not in can_pack:
@@ -63,7 +63,7 @@ def plan(checkpoint: Checkpoint, target: str, keep: Sequence[tuple[str, str]] = 
 
 
 def packable() -> list[str]:
-    return sorted(name for name, form in FORMATS.items() if form.encode or not form.quantized)
+    return sorted(name for name, form in READABLE.items() if form.encode or not form.quantized)
 
 
 def _planned(info: TensorInfo, choice: Choice) -> Planned:

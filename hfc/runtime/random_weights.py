@@ -65,6 +65,7 @@ class RandomWeights:
             raw = rng.integers(0, 256, (BLOCKS, form.block_bytes), np.uint8)
             floats = [f for f in form.fields if f.dtype in ("f16", "bf16", "f32")]
             if form.quantized:
+                _near_one(form, raw)
                 self._settle(form, floats, raw, columns**-0.5)
             else:
                 _put(form, floats[0], raw, columns**-0.5 * rng.standard_normal((BLOCKS, 1)))
@@ -92,3 +93,13 @@ def _put(form: BlockFormat, field: Field, raw: np.ndarray, value: float | np.nda
     values = np.broadcast_to(np.asarray(value, np.float32), (len(raw), field.count))
     at = form.offsets[field.name]
     raw[:, at : at + field.nbytes] = form.assemble({field.name: values})[:, at : at + field.nbytes]
+
+
+def _near_one(form: BlockFormat, raw: np.ndarray) -> None:
+    """Exponents whose powers lie between 1/8 and 1: bytes drawn at random would span all numbers."""
+    for name, code in form.codes.items():
+        if code.power:
+            exponents = form.assemble({name: 127 - np.resize(np.arange(4), (len(raw), form.block // form.group))})
+            field = next(f for f in form.fields if f.name == code.planes[0].field)
+            at = form.offsets[field.name]
+            raw[:, at : at + field.nbytes] = exponents[:, at : at + field.nbytes]

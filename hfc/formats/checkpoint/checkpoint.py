@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.formats import FORMATS, weight_format
+from hfc.formats import READABLE, weight_format
 from hfc.formats.checkpoint.container import container_tensors, gguf_config
 from hfc.formats.checkpoint.gguf import read_gguf
 from hfc.formats.checkpoint.mapped import MappedFile, read_json
@@ -76,10 +76,10 @@ class Checkpoint:
     def f32(self, name: str) -> np.ndarray:
         """The tensor's values, f32 of its shape; a read-only view of the file where it holds f32."""
         info = self.info(name)
-        if info.format not in FORMATS:
+        if info.format not in READABLE:
             raise HfcError(
                 f"{self.path}: tensor {name!r} is stored as {info.format}, which hfc does not compute with",
-                hint="known formats: " + ", ".join(FORMATS),
+                hint="known formats: " + ", ".join(READABLE),
             )
         return weight_format(info.format).unpack(self.raw(name)).reshape(info.shape)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
-from hfc.formats import FORMATS, weight_format
+from hfc.formats import READABLE, weight_format
 from hfc.formats.checkpoint.mapped import parse_json
 from hfc.formats.checkpoint.stored import TensorInfo
 
@@ -42,7 +42,7 @@ def container_tensors(where: Path, tensors: dict[str, TensorInfo], metadata: Map
 
 
 def _declared(where: Path, info: TensorInfo, entry: Any) -> TensorInfo:
-    good = isinstance(entry, dict) and isinstance(entry.get("shape"), list) and entry.get("format") in FORMATS
+    good = isinstance(entry, dict) and isinstance(entry.get("shape"), list) and entry.get("format") in READABLE
     if not good or not all(type(n) is int and n > 0 for n in entry["shape"]):
         raise HfcError(f"{where}: tensor {info.name!r}: {entry} is no format and shape that this hfc knows", hint="update hfc")
     shape = tuple(entry["shape"])

@@ -1,0 +1,5 @@
+"""hfp4b256: what hfp4g32 is in memory: 256 four-bit floats, eight exponents and the row's scale. 4.5 bits a weight."""
+
+from hfc.formats.hfp import hfp_blocks
+
+FORMAT = hfp_blocks("hfp4b256")
