@@ -41,6 +41,8 @@ def linear(
         "stats": norms if norm else (),
         "top": top,
         "experts": experts,
+        "expert_count": 5 if top else 0,
+        "token_inputs": top > 0,
     }
     name = "_".join(
         ["linear", *formats, f"k{k}", *(f"n{n}" for n in sizes)] + ["zipped"] * zipped + [f"top{top}"] * (top > 0)

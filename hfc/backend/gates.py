@@ -53,6 +53,7 @@ SKELETONS: dict[str, Skeleton] = {
         128, "bound by arithmetic: a wave's products are independent, and a block's loads fly while it multiplies",
         narrowest=1, tunables=("tile_rows",),
     ),
+    "expert_sort": Skeleton(256, "counts and writes: only many lanes hide the latency"),
     "linear_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
     "attend": Skeleton(128, "reads the cache row by row; several heads a lane give independent work", tunables=("together",)),
     "delta": Skeleton(128, "the state lies in registers by design; its rows are independent products"),

@@ -99,7 +99,8 @@ class KernelSpec:
     linear   k, parts: [Part], zipped: bool, store (zipped only: C statement in row, n and y0, y1, … one per part),
              load (C expression of input element j, in row, j and the stats; g = 0), stats: [Stat] (one group),
              rotate (elements that are rotated together after loading, hfc/formats/rotation.py; 0: none),
-             top (experts chosen per row, else 0; then `row` is the pair index, token = row / top), experts (Arg or None)
+             top (experts chosen per row, else 0; then `row` is the pair index, token = row / top), experts (Arg or None),
+             expert_count, token_inputs (whether all choices of a token have one input)
     map      tasks: [Task]; gather: {table: Arg, format} when an expression reads a weight table row through
              `hfc_<format>_at(block, i)`
     attend   heads, kv_heads, size (head dim), scale, window (0: none), softcap (0: none),

@@ -5,10 +5,15 @@
 HFC_FUNCTION int hfc_lane() { return hfc_thread() % WAVE; }
 HFC_FUNCTION int hfc_wave() { return hfc_thread() / WAVE; }
 
+// Adds one to a counter in LDS that several threads share.
+HFC_FUNCTION void hfc_count(int32_t* at) { __atomic_fetch_add(at, 1, __ATOMIC_RELAXED); }
+
 HFC_FUNCTION int hfc_bits(float x) { return __builtin_bit_cast(int, x); }
 HFC_FUNCTION float hfc_float(int bits) { return __builtin_bit_cast(float, bits); }
 
 #if defined(__HIP__)
+// The value of all lanes, known to the compiler as one: branches on it are scalar.
+HFC_FUNCTION int hfc_uniform(int x) { return __builtin_amdgcn_readfirstlane(x); }
 // Data-parallel moves: quad permutes for 1 and 2, mirrors for 4 and 8 (lane ^ 7 and lane ^ 15 hold the same sums then).
 template <int CONTROL> HFC_FUNCTION int hfc_move(int x) {
   return __builtin_amdgcn_update_dpp(0, x, CONTROL, 0xf, 0xf, true);
@@ -23,6 +28,7 @@ template <int MASK> HFC_FUNCTION int hfc_other(int x) {
 }
 HFC_FUNCTION int hfc_from_lane(int x, int lane) { return __builtin_amdgcn_ds_bpermute(lane * 4, x); }
 #else
+HFC_FUNCTION int hfc_uniform(int x) { return x; }
 template <int MASK> HFC_FUNCTION int hfc_other(int x) { return __nvvm_shfl_sync_bfly_i32(0xffffffffu, x, MASK, 31); }
 HFC_FUNCTION int hfc_from_lane(int x, int lane) { return __nvvm_shfl_sync_idx_i32(0xffffffffu, x, lane, 31); }
 #endif
