@@ -17,6 +17,7 @@ from typing import Any
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats.recipe import Recipe
+from hfc.step import JOURNAL_ROWS
 
 BUNDLE_VERSION = 2  # 2: six words a segment in the step buffer
 
@@ -123,6 +124,11 @@ class Plan:
     def is_recurrent(self) -> bool:
         """Some state is carried from row to row, beside caches of positions."""
         return any("k" not in state.planes for state in self.states)
+
+    @property
+    def uncommitted_rows(self) -> int:
+        """Most rows of a slot that a step may leave uncommitted: caches of positions need no journal for it."""
+        return self.journal_rows if self.is_recurrent else JOURNAL_ROWS
 
     def weight_bytes(self, row_bytes) -> int:
         """row_bytes(format, elements) -> bytes."""

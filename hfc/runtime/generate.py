@@ -1,4 +1,4 @@
-"""A prompt to text: chunked prefill, then one token a step, until something says stop."""
+"""A prompt to text: chunked prefill, then steps of one token or of a token and its drafts, until something says stop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampler, Sampling
+from hfc.runtime.speculate.accept import RowSampler, accepted, row_samplers
+from hfc.runtime.speculate.speculator import Speculation, Speculator
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.step import Segment, Step
 
@@ -34,7 +36,7 @@ class Model(Protocol):
 class SamplesItself(Protocol):
     """A model whose device also chooses tokens, so that logits need not leave it."""
 
-    def next_tokens(self, step: Step, samplers: Sequence[Sampler]) -> list[int]:
+    def next_tokens(self, step: Step, samplers: Sequence[Sampler | RowSampler]) -> list[int]:
         """Run one step and choose a token for each row that it asks for."""
         ...
 
@@ -52,13 +54,20 @@ class Request:
 
 @dataclass
 class Statistics:
-    """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" till then."""
+    """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" till then.
+
+    cycles: verify steps.  drafted, accepted: their drafts.  drafting: what the governor did and why; "" without drafters.
+    """
 
     prompt_tokens: int
     tokens: list[int] = field(default_factory=list)
     prefill_s: float = 0.0
     decode_s: float = 0.0
     reason: str = ""
+    cycles: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    drafting: str = ""
 
     @property
     def prefill_tok_s(self) -> float:
@@ -69,11 +78,16 @@ class Statistics:
         """The first token comes from the prefill's logits, so it is not counted."""
         return max(0, len(self.tokens) - 1) / self.decode_s if self.decode_s else 0.0
 
+    @property
+    def tau(self) -> float | None:
+        """Mean tokens that a verify step brings, its own choice behind the accepted drafts included."""
+        return (self.accepted + self.cycles) / self.cycles if self.cycles else None
+
 
 class Generation:
     """One answer. Iterate over it for pieces of text; `statistics` holds at any time, also after an interruption."""
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, request: Request):
+    def __init__(self, model: Model, tokenizer: Tokenizer, request: Request, speculation: Speculation | None = None):
         check_prompt(model, request.prompt)
         self.statistics = Statistics(len(request.prompt))
         self._model = model
@@ -82,33 +96,42 @@ class Generation:
         self._text = tokenizer.stream()
         self._gate = StopTexts(request.stop_texts)
         self._sampler = Sampler(request.sampling, request.prompt)
+        self._speculator = speculation.start(request.prompt) if speculation else None
 
     def __iter__(self) -> Iterator[str]:
-        statistics, limit = self.statistics, self._request.max_tokens
-        token = self._prefill()
+        tokens = [self._prefill()]
         while True:
-            statistics.tokens.append(token)
-            if token in self._stop_ids:
-                statistics.reason = "end"
+            for token in tokens:
+                piece = self._take(token)
+                if piece:
+                    yield piece
+                if self.statistics.reason:
+                    break
+            if self.statistics.reason:
                 break
-            if piece := self._gate.push(self._text.push(token)):
-                yield piece
-            if self._gate.is_closed:
-                statistics.reason = "stop text"
-                return
-            if statistics.prompt_tokens + len(statistics.tokens) > self._model.context:
-                statistics.reason = "context full"
-                break
-            if limit is not None and len(statistics.tokens) >= limit:
-                statistics.reason = "max tokens"
-                break
-            token = self._decode(token)
-        if rest := self.rest():
+            tokens = self._decode(tokens[-1])
+        if not self._gate.is_closed and (rest := self.rest()):
             yield rest
 
     def rest(self) -> str:
         """Text that was held back in case a stop text or a character went on. Call it once, after an interruption."""
         return self._gate.push(self._text.close()) + self._gate.close()
+
+    def _take(self, token: int) -> str:
+        """Add a token; the text that may be shown with it. Sets the statistics' reason when it is the last."""
+        statistics, limit = self.statistics, self._request.max_tokens
+        statistics.tokens.append(token)
+        if token in self._stop_ids:
+            statistics.reason = "end"
+            return ""
+        piece = self._gate.push(self._text.push(token))
+        if self._gate.is_closed:
+            statistics.reason = "stop text"
+        elif statistics.prompt_tokens + len(statistics.tokens) > self._model.context:
+            statistics.reason = "context full"
+        elif limit is not None and len(statistics.tokens) >= limit:
+            statistics.reason = "max tokens"
+        return piece
 
     def _prefill(self) -> int:
         """Run the prompt; the first token of the answer."""
@@ -116,21 +139,50 @@ class Generation:
         *before, last = prompt_steps(self._request.prompt, self._model.max_rows, self._request.slot)
         for step in before:
             self._model.forward(step)
-        token = self._next(last)
+        (token,) = self._next(last, ())
+        if self._speculator:
+            self._speculator.note([token])
         self.statistics.prefill_s = time.perf_counter() - start
         return token
 
-    def _decode(self, token: int) -> int:
+    def _decode(self, token: int) -> list[int]:
+        """Run the latest token, and drafts behind it; the tokens that follow it."""
         start = time.perf_counter()
-        position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
-        chosen = self._next(Step.single([token], position, self._request.slot))
-        self.statistics.decode_s += time.perf_counter() - start
-        return chosen
+        drafts = self._speculator.propose(self._room()) if self._speculator else ()
+        tokens = self._next(self._step((token, *drafts)), drafts)
+        if self._speculator:
+            self._speculator.note(tokens)
+        seconds = time.perf_counter() - start
+        self.statistics.decode_s += seconds
+        if self._speculator:
+            self._speculator.settle(len(tokens), seconds)
+            self._count(self._speculator)
+        return tokens
 
-    def _next(self, step: Step) -> int:
+    def _step(self, tokens: tuple[int, ...]) -> Step:
+        """The latest token and its drafts. With drafts nothing is committed: the next step brings what counts of them."""
+        position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
+        rows, waiting = len(tokens), self._speculator.waiting if self._speculator else 0
+        segment = Segment(self._request.slot, 0, rows, position, waiting, commit=rows == 1)
+        return Step(np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32))
+
+    def _room(self) -> int:
+        """Drafts that the context and the request still have use for."""
+        statistics, limit = self.statistics, self._request.max_tokens
+        context = self._model.context - statistics.prompt_tokens - len(statistics.tokens)
+        return context if limit is None else min(context, limit - len(statistics.tokens) - 1)
+
+    def _next(self, step: Step, drafts: tuple[int, ...]) -> list[int]:
+        """Run a step that wants the rows of a token and of `drafts`; the tokens that plain decoding would choose."""
         if isinstance(self._model, SamplesItself):
-            return self._model.next_tokens(step, [self._sampler])[0]
-        return self._sampler.choose(self._model.forward(step)[0])
+            chosen = self._model.next_tokens(step, row_samplers(self._sampler, drafts))
+            return accepted(map(self._sampler.accept, chosen), drafts)
+        return accepted(map(self._sampler.choose, self._model.forward(step)), drafts)
+
+    def _count(self, speculator: Speculator) -> None:
+        statistics, track = self.statistics, speculator.track
+        statistics.cycles, statistics.drafted, statistics.accepted = track.cycles, track.drafted, track.accepted
+        statistics.drafting = track.reason
 
 
 def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,12 +78,16 @@ class Sampler:
         picked = np.searchsorted(np.cumsum(probabilities[order])[:-1], uniform, side="right")
         return self.accept(int(tokens[order[picked]]))
 
-    def encode(self, row: np.ndarray) -> None:
-        """Write what a device needs to choose the next token; `accept` its answer before the next call."""
+    def encode(self, row: np.ndarray, ahead: Sequence[int] = ()) -> None:
+        """Write what a device needs to choose the next token, or the one behind tokens that may be chosen before it.
+
+        `accept` the device's answer, in order, before the next call.
+        """
         s = self._sampling
         penalties = (s.repeat_penalty, s.frequency_penalty, s.presence_penalty)
-        counts = Counter(self._latest) if penalties != (1, 0, 0) else {}
-        encode_row(row, s.temperature, s.top_k, s.top_p, s.min_p, penalties, random_bits(self._seed, self._draws), counts)
+        counts = Counter(deque((*self._latest, *ahead), s.repeat_window)) if penalties != (1, 0, 0) else {}
+        bits = random_bits(self._seed, self._draws + len(ahead))
+        encode_row(row, s.temperature, s.top_k, s.top_p, s.min_p, penalties, bits, counts)
 
     def accept(self, token: int) -> int:
         """Remember a chosen token."""

@@ -1,0 +1,46 @@
+"""Which tokens of a verify step count: those that plain decoding would have chosen.
+
+A verify step runs the latest token and its drafts. From every row a token is chosen with the parameters and random bits that
+plain decoding would use at that place. As long as drafts equal the tokens chosen before them, the rows are those of plain
+decoding, and so are the choices; the first that differs is the last that counts. For drafts that are points, not
+distributions, this is rejection sampling: a draft passes with its probability under the target, and what replaces it follows
+the target's distribution without it. It is more than equal in distribution: the tokens are plain decoding's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.runtime.sampler import Sampler
+
+
+def accepted(chosen: Iterable[int], drafts: Sequence[int]) -> list[int]:
+    """The tokens that count, at least one. `chosen` is not read further than needed, so it may remember what it gives."""
+    out = []
+    for token, draft in zip(chosen, (*drafts, None)):
+        out.append(token)
+        if token != draft:
+            break
+    return out
+
+
+@dataclass(frozen=True)
+class RowSampler:
+    """A sampler as a device sees it for one row of a verify step: as if `drafts` had been chosen. Remembers nothing."""
+
+    sampler: Sampler
+    drafts: tuple[int, ...]
+
+    def encode(self, row: np.ndarray) -> None:
+        self.sampler.encode(row, self.drafts)
+
+    def accept(self, token: int) -> int:
+        return token
+
+
+def row_samplers(sampler: Sampler, drafts: tuple[int, ...]) -> list[RowSampler]:
+    """One for each row of a verify step."""
+    return [RowSampler(sampler, drafts[:i]) for i in range(len(drafts) + 1)]

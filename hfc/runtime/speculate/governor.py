@@ -1,0 +1,159 @@
+"""Plain decoding or a block of drafts: chosen for each sequence before each step, from measured acceptance and step costs.
+
+A block of k drafts is worth (tokens it is expected to bring) / (seconds of its cycle); plain decoding 1 / (seconds of a step
+of one row). The better one runs. Where plain decoding looks better, a small block is tried now and then: texts change.
+
+What speculation may lose is bounded by a purse: it earns EARNED of all decoding time and whatever speculation wins, up to a
+cap, and pays for what a cycle takes beyond plain decoding of the same tokens. An empty purse means plain decoding, whatever
+the estimates say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hfc.runtime.speculate.acceptance import Acceptance
+from hfc.runtime.speculate.costs import STEP, Costs
+
+BLOCKS = (2, 4, 6, 8, 12, 16)  # rows of a verify step: the latest token and its drafts
+PROBE_ROWS = 4
+EARNED = 0.02  # share of the decoding time that may go into finding out
+START, CAP = 4.0, 16.0  # what the purse holds at first and at most, in plain steps
+MARGIN = 1.03  # a block must promise so much more than plain decoding
+SOONEST, LATEST = 8, 128  # tokens between two tries; twice as many after each that did not pay
+REFRESH = 128  # cycles after which a plain step is timed again: it slows as the context grows
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a drafter can do now. kind: its name.  most: drafts.  in_cycle: its own work is part of the step's time."""
+
+    kind: str
+    most: int
+    grade: int = 0
+    in_cycle: bool = False
+
+    @property
+    def cost_kind(self) -> str:
+        return self.kind if self.in_cycle else STEP
+
+
+@dataclass(frozen=True)
+class Choice:
+    """drafts: how many of which offer; 0 is plain decoding.  gain: expected speed over plain decoding.  is_probe: to learn."""
+
+    drafts: int = 0
+    offer: Offer | None = None
+    gain: float = 1.0
+    is_probe: bool = False
+
+
+PLAIN = Choice()
+
+
+@dataclass
+class Track:
+    """One sequence as the governor sees it. tau: mean tokens of a verify step, its own choice behind the drafts included."""
+
+    acceptance: dict[tuple[str, int], Acceptance] = field(default_factory=dict)
+    latest: Choice = PLAIN  # the latest that was not plain
+    pause: int = SOONEST
+    until_try: int = SOONEST
+    since_plain: int = 0
+    plain: int = 0  # steps without drafts
+    refused: int = 0  # of them, those that the purse could not pay
+    cycles: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+    @property
+    def tau(self) -> float | None:
+        return (self.accepted + self.cycles) / self.cycles if self.cycles else None
+
+    @property
+    def reason(self) -> str:
+        """What was done and why, for people."""
+        if not self.cycles:
+            return "plain: nothing to draft from" if not self.refused else "plain: trying has cost enough"
+        found = f"{self.latest.offer.kind}, {self.tau:.2f} tokens a cycle"
+        if self.accepted + self.cycles > self.plain:
+            return found
+        why = "trying has cost enough" if self.refused > self.plain // 2 else "drafts would not pay, or there were none"
+        return f"mostly plain: {why} ({found})"
+
+
+class Governor:
+    """What all sequences of a model share: step costs, the drafters' record, the purse."""
+
+    def __init__(self):
+        self.costs = Costs()
+        self.record: dict[tuple[str, int], Acceptance] = {}
+        self._purse_s: float | None = None  # None until a plain step was measured
+
+    def choose(self, track: Track, offers: Sequence[Offer], most: int, others: int = 0) -> Choice:
+        """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows."""
+        plain_s = self.costs.estimate(STEP, others + 1)
+        if plain_s is None or self._purse_s is None or most < 1 or track.since_plain >= REFRESH:
+            return PLAIN
+        blocks = [c for o in offers for c in self._blocks(track, o, min(most, o.most), others, plain_s)]
+        best = max(blocks, key=lambda c: c.gain, default=PLAIN)
+        if best.gain < MARGIN:
+            if track.until_try > 0:
+                return PLAIN
+            small = [c for c in blocks if c.drafts < PROBE_ROWS]
+            best = max(small, key=lambda c: c.gain, default=PLAIN)
+            best = Choice(best.drafts, best.offer, best.gain, is_probe=True) if small else PLAIN
+        if best.drafts and self._risk_s(best, others, plain_s) > self._purse_s:
+            track.refused += 1
+            return PLAIN
+        return best
+
+    def settle(self, kind: str, seconds: float, results: Sequence[tuple[Track, Choice, int]]) -> None:
+        """After a step that only decoded: for each of its sequences the choice and the tokens that it got."""
+        rows = sum(choice.drafts + 1 for _, choice, _ in results)
+        self.costs.record(kind, rows, seconds)
+        plain_s = self.costs.estimate(STEP, len(results))
+        if plain_s is not None:
+            self._purse_s = START * plain_s if self._purse_s is None else self._purse_s
+            worth_s = plain_s * sum(tokens for *_, tokens in results) / len(results)
+            lost_s = seconds - worth_s if rows > len(results) else 0.0
+            self._purse_s = min(CAP * plain_s, self._purse_s + EARNED * seconds - lost_s)
+        for track, choice, tokens in results:
+            self._note(track, choice, tokens)
+
+    def _note(self, track: Track, choice: Choice, tokens: int) -> None:
+        track.until_try -= tokens
+        track.since_plain = track.since_plain + 1 if choice.drafts else 0
+        if not choice.drafts:
+            track.plain += 1
+            return
+        track.latest = choice
+        track.cycles += 1
+        track.drafted += choice.drafts
+        track.accepted += tokens - 1
+        for acceptance in self._acceptances(track, choice.offer):
+            acceptance.seen(choice.drafts, tokens - 1)
+        if choice.is_probe:
+            track.pause = SOONEST if tokens > choice.drafts else min(2 * track.pause, LATEST)
+            track.until_try = track.pause
+
+    def _acceptances(self, track: Track, offer: Offer) -> tuple[Acceptance, Acceptance]:
+        """Of this sequence, and of all."""
+        key = offer.kind, offer.grade
+        if key not in track.acceptance:
+            track.acceptance[key] = Acceptance(self.record.setdefault(key, Acceptance(forget=0.98)))
+        return track.acceptance[key], self.record[key]
+
+    def _blocks(self, track: Track, offer: Offer, limit: int, others: int, plain_s: float) -> Iterator[Choice]:
+        """Every block of at most `limit` drafts with what it is expected to gain."""
+        if limit < 1:
+            return
+        expected = self._acceptances(track, offer)[0].tokens()
+        for drafts in [rows - 1 for rows in BLOCKS if rows - 1 <= limit]:
+            seconds = self.costs.estimate(offer.cost_kind, others + drafts + 1)
+            yield Choice(drafts, offer, (others + expected[drafts]) / (others + 1) * plain_s / seconds)
+
+    def _risk_s(self, choice: Choice, others: int, plain_s: float) -> float:
+        """What is lost if no draft is right."""
+        return self.costs.estimate(choice.offer.cost_kind, others + choice.drafts + 1) - plain_s
