@@ -18,6 +18,7 @@ from hfc.isa.result import Result
 from hfc.plan import Bundle, Launch, Plan
 from hfc.runtime.gpu import DECODE_ROWS
 from hfc.runtime.launcher import READ_ONLY, grid_size
+from hfc.runtime.limits import tap_buffer
 from hfc.runtime.upload import WeightSource
 from hfc.step import Step, step_words
 
@@ -65,6 +66,12 @@ class EmulatedModel:
             self._launch(call, step, regions)
         logits = regions[f"buffer:{self.plan.logits}"].view.view(np.float32)
         return logits.reshape(wanted, self.vocab).copy()
+
+    def tap(self, name: str, first: int, count: int) -> np.ndarray:
+        """A copy of rows [first, first + count) of a tap of the last step, f32 [count, width]."""
+        buffer = tap_buffer(self.plan, name)
+        rows = self._regions[f"buffer:{buffer.name}"].view.view(np.float32).reshape(-1, buffer.row_bytes // 4)
+        return rows[first : first + count].copy()
 
     def state(self, name: str, plane: str = "") -> np.ndarray:
         """The bytes of a state plane, uint8 [slots, ...]."""

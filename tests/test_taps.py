@@ -6,15 +6,18 @@ from fake_driver import FakeDriver
 from model_reference import MODELS, interpreter, relative_error
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model
+from hfc.compiler import compile_model, open_source
+from hfc.emulated import EmulatedModel
 from hfc.plan import read_bundle
 from hfc.runtime import executor
 from hfc.runtime.executor import load
+from hfc.runtime.upload import CheckpointWeights
 from hfc.step import Segment, Step
 
 NAMES = ("llama", "qwen3", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text")
 CONTEXT = 64
 BOUND = 1e-4  # relative L2 with f32 keys and values
+EMULATED_BOUND = 5e-3  # matrix units multiply f16 activations
 
 
 def compiled(name, arch="host", taps=("last_hidden",), **options):
@@ -60,6 +63,17 @@ def test_taps_of_layers():
     for tap, value in zip(taps, expected[1:]):
         assert relative_error(model.tap(tap, 0, len(tokens)), value) <= BOUND
     assert relative_error(expected[2], last) <= BOUND
+
+
+@pytest.mark.parametrize(("name", "arch"), [("llama", "gfx1100"), ("qwen3_5_moe_text", "gfx906")])
+def test_machine_code_of_a_gpu_leaves_them(name, arch):
+    tokens, expected = reference_of(name)
+    path = MODELS / name
+    model = EmulatedModel(compiled(name, arch), arch, CheckpointWeights(open_source(path).checkpoint, CONTEXT))
+    model.forward(Step.single(tokens[:7], outputs="last"))
+    found = [model.tap("last_hidden", 0, 7)]
+    model.forward(Step.single(tokens[7:], position=7))
+    assert relative_error(np.concatenate([*found, model.tap("last_hidden", 0, len(tokens) - 7)]), expected) <= EMULATED_BOUND
 
 
 def test_what_a_plan_does_not_give_out_is_refused():

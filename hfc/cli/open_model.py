@@ -32,6 +32,7 @@ class Choice:
     slots: int | None = None
     format: str | None = None
     random_weights: bool = False
+    taps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _compile(source: Source, choice: Choice) -> Bundle:
             "--format": choice.format,
         }
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
+        words += [w for tap in choice.taps for w in ("--tap", tap)]
         command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
         code = subprocess.run(command, check=False).returncode
         if code:

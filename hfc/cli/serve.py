@@ -20,7 +20,7 @@ from hfc.cli.parameters import Context, Device, KvFormat, ModelName, Threads, We
 from hfc.runtime.executor import split_device
 from hfc.runtime.sampler import Sampling
 from hfc.serve.app import make_app
-from hfc.serve.engine import Engine
+from hfc.serve.engine import LAST_HIDDEN, Engine
 from hfc.serve.metrics import Metrics
 from hfc.serve.record import Record, log_path, recorded, running
 from hfc.serve.scheduler import Limits
@@ -76,7 +76,7 @@ def command(
     default = Sampling(temperature, top_k, top_p, min_p)
     settings = Settings(keys, tuple(cors or ()), timeout_s, max_body_bytes=max_body_mb << 20)
     _check_port(host, port)
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights, slots or _slots(model)), with_vocabulary=True)
+    opened = open_model(model, Choice(device, threads, ctx, kv, weights, slots or _slots(model), taps=(LAST_HIDDEN,)), with_vocabulary=True)
     served = _served(name or name_of(model), opened, Limits(
         opened.model.slots, opened.model.max_rows, opened.model.max_outputs, opened.model.context, prefill_rows, queue,
     ), cache_mb << 20, default)  # fmt: skip

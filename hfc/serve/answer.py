@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from fastapi import Request
 from starlette.responses import StreamingResponse
 
 from hfc.serve.errors import ApiError, error_object
-from hfc.serve.job import Event, Finish, Logprob, Piece
+from hfc.serve.job import Event, Finish, Logprob, Piece, Pooled
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served
 
@@ -31,6 +32,7 @@ class Answer:
     tokens: list[int] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     prompt_logprobs: list[Logprob] = field(default_factory=list)
+    pooled: np.ndarray | None = None
     finish: Finish = Finish("stop")
 
 
@@ -67,6 +69,8 @@ async def _collect(sequence: Sequence) -> Answer:
                 answer.pieces.append(event)
                 if event.token is not None:
                     answer.tokens.append(event.token)
+            elif isinstance(event, Pooled):
+                answer.pooled = event.values
             else:
                 answer.prompt_logprobs += event.logprobs
 

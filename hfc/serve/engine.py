@@ -20,7 +20,9 @@ from hfc.serve.prefix import PrefixCache, common_prefix
 from hfc.serve.scheduler import Limits, Scheduler, Work, make_step
 from hfc.serve.sequence import Phase, Sequence
 from hfc.serve.stream import wake
+from hfc.step import Segment
 
+LAST_HIDDEN = "last_hidden"  # the tap that embeddings read
 IDLE_S = 0.5  # how often an idle engine looks at deadlines of what waits or is paused
 
 
@@ -186,8 +188,8 @@ class Engine:
         in_place = self._in_place(slot, shared[slot], sequence)
         found = self.cache.match(sequence.prompt)
         self.cache.counts.lookups += 1
-        if sequence.job.prompt_logprobs:
-            in_place, restored = 0, False  # every row's logits are wanted
+        if sequence.job.needs_every_row:
+            in_place, restored = 0, False
         else:
             restored = found.length > in_place
         if restored:
@@ -242,13 +244,25 @@ class Engine:
                 self._moved(part)
                 if part.outputs:
                     self._take(part.sequence, next(tokens), None)
-            return
-        logits, row = self.model.forward(step), 0
-        for part in work:
-            self._moved(part)
-            if part.outputs:
-                self._choose(part, logits[row : row + part.outputs])
-                row += part.outputs
+        else:
+            logits, row = self.model.forward(step), 0
+            for part in work:
+                self._moved(part)
+                if part.outputs:
+                    self._choose(part, logits[row : row + part.outputs])
+                    row += part.outputs
+        for part, segment in zip(work, step.segments):
+            if part.sequence.job.pool:
+                self._pool(part.sequence, segment)
+
+    def _pool(self, sequence: Sequence, segment: Segment) -> None:
+        """Take the hidden states of rows that ran: all for a mean, else the prompt's last."""
+        is_end = sequence.position == len(sequence.prompt)
+        count = segment.rows if sequence.job.pool == "mean" else int(is_end)
+        if count:
+            sequence.put_hidden(self.model.tap(LAST_HIDDEN, segment.row + segment.rows - count, count))
+        if is_end:
+            self._release(sequence)
 
     def _moved(self, part: Work) -> None:
         """The state of a sequence has advanced; keep it where another prompt may branch off."""
@@ -265,6 +279,8 @@ class Engine:
             self._keep(sequence)
 
     def _keep(self, sequence: Sequence) -> None:
+        if sequence.job.pool:  # a text that is embedded has no next turn
+            return
         self.cache.store(sequence.history, sequence.slot)
 
     def _choose(self, part: Work, logits: np.ndarray) -> None:

@@ -28,7 +28,8 @@ class Job:
 
     logprobs: how many alternatives to report for each token, None for no log probabilities at all.  prompt_logprobs: also
     for the prompt's tokens.  marks: positions of the prompt at which another prompt is likely to branch off.  deadline_s:
-    on time.monotonic()'s clock.  penalize_prompt: penalties look at the prompt's tokens too.
+    on time.monotonic()'s clock.  penalize_prompt: penalties look at the prompt's tokens too.  pool: "last" or "mean" asks
+    for the prompt's hidden states as one vector instead of an answer.
     """
 
     prompt: tuple[int, ...]
@@ -43,6 +44,12 @@ class Job:
     deadline_s: float | None = None
     penalize_prompt: bool = False
     keep_special: bool = False
+    pool: str | None = None
+
+    @property
+    def needs_every_row(self) -> bool:
+        """Whether each row of the prompt must run, so that a cached beginning is of no use."""
+        return self.prompt_logprobs or self.pool == "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,13 @@ class PromptPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Pooled:
+    """The hidden states of a prompt as one vector, f64 [width], not normalized."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """reason: "stop" | "length" | "timeout" | "cancelled" | "error".  stop: the stop text that was found.  message: of errors."""
 
@@ -90,4 +104,4 @@ class Usage:
     timings: dict[str, float] = field(default_factory=dict)
 
 
-Event = Piece | PromptPart | Finish
+Event = Piece | PromptPart | Pooled | Finish

@@ -102,6 +102,8 @@ class Scheduler:
         if sequence.job.prompt_logprobs:
             count = min(count, outputs)
             return Work(sequence, count, count) if count > 0 else None
+        if sequence.job.pool:
+            return Work(sequence, count, 0) if count > 0 else None
         if is_last and not outputs:
             count, is_last = count - 1, False
         return Work(sequence, count, int(is_last)) if count > 0 else None

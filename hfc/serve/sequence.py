@@ -13,7 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.runtime.generate import StopTexts
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.tokenizer import Tokenizer
-from hfc.serve.job import Finish, Job, Logprob, Piece, PromptPart, Usage
+from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Usage
 from hfc.serve.stream import Stream
 
 _NUMBERS = itertools.count()
@@ -46,6 +46,7 @@ class Sequence:
         self.is_cancelled = False
         self.submitted_s = time.monotonic()
         self.last_token_s = 0.0
+        self._hidden_sum, self._hidden_rows = np.zeros(()), 0
         self._text = tokenizer.stream(job.keep_special)
         self._gate = StopTexts(job.stop_texts)
 
@@ -78,6 +79,14 @@ class Sequence:
         parts = tuple(logprob_of(row, int(t), self.job.logprobs or 0) for row, t in zip(logits, following))
         if parts:
             self.stream.put(PromptPart(parts))
+
+    def put_hidden(self, rows: np.ndarray) -> None:
+        """Hidden states that count, f32 [n, width]; the prompt's end sends their mean and ends the sequence."""
+        self._hidden_sum = self._hidden_sum + rows.sum(0, dtype=np.float64)
+        self._hidden_rows += len(rows)
+        if self.position == len(self.prompt):
+            self.stream.put(Pooled(self._hidden_sum / self._hidden_rows))
+            self.finish("stop")
 
     def take(self, token: int, logprob: Logprob | None, context: int) -> bool:
         """Add a chosen token: its text goes to the reader. True when the answer is complete."""

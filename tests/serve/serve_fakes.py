@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -54,6 +55,8 @@ class FakeModel:
         self.keys = np.full((slots, context), 999, np.int32)
         self.memory = np.zeros((slots, 4), np.uint8) if recurrent else None
         self.gate, self.steps, self.fail = gate, [], None
+        self.plan = SimpleNamespace(taps={"last_hidden": "h"})
+        self._hidden = np.empty((0, 4), np.float32)
 
     def forward(self, step):
         if self.gate is not None:
@@ -67,7 +70,13 @@ class FakeModel:
         for segment in step.segments:
             for i in range(segment.rows):
                 logits[segment.row + i] = self._row(segment.slot, segment.position + i, step.tokens[segment.row + i])
+        self._hidden = np.stack([[t, p, 1, -1] for t, p in zip(step.tokens, step.positions)]).astype(np.float32)
         return logits[step.output_rows]
+
+    def tap(self, name, first, count):
+        """Hidden states are (token, position, 1, -1)."""
+        assert name == "last_hidden" and first + count <= len(self._hidden)
+        return self._hidden[first : first + count]
 
     def _row(self, slot, position, token):
         assert position < self.context

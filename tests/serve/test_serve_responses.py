@@ -62,8 +62,3 @@ def test_parse(client):
 def test_what_needs_a_memory_is_refused(client):
     with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         client.responses.create(model="smollm2", input="x", previous_response_id="resp_1")
-
-
-def test_embeddings_say_why_there_are_none(client):
-    with pytest.raises(openai.BadRequestError, match="hidden states"):
-        client.embeddings.create(model="smollm2", input="x")

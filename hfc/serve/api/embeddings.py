@@ -1,30 +1,119 @@
-"""`/v1/embeddings`: refused until plans can give hidden states out."""
+"""`/v1/embeddings`: texts to vectors, the last hidden states pooled and normalized."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import asyncio
+import base64
+import time
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import Field
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
 
+from hfc.runtime.sampler import Sampling
+from hfc.serve.answer import Answer, whole
+from hfc.serve.engine import LAST_HIDDEN
 from hfc.serve.errors import ApiError, documented
-from hfc.serve.parameters import Strict, TokenId
-from hfc.serve.served import models_of
+from hfc.serve.job import Job
+from hfc.serve.parameters import Strict, Text, TokenId, check_prompt
+from hfc.serve.prompt import encode
+from hfc.serve.served import Served, Settings, models_of, settings_of
 
 ROUTE = APIRouter(tags=["embeddings"])
+MOST_INPUTS = 2048  # OpenAI's limit
+POOLINGS = ("last", "mean")
+RETRY_S = 0.05
+
+Ids = Annotated[list[TokenId], Field(min_length=1)]
 
 
 class EmbeddingsRequest(Strict):
-    """OpenAI's request."""
+    """OpenAI's request. input: a text, texts, token ids, or lists of token ids.
+
+    Beyond it: pooling, "last" (the last token's state) or "mean" (of all tokens), else what the checkpoint says, else last;
+    normalize: whether vectors have length 1."""
 
     model: str
-    input: str | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenId], Field(min_length=1)]
+    input: Text | Ids | Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)] | Annotated[list[Ids], Field(min_length=1, max_length=MOST_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
+    pooling: Literal["last", "mean"] | None = None
+    normalize: bool | None = None
+    timeout: Annotated[float, Field(gt=0, le=86400)] | None = None
     user: str | None = None
 
+    def jobs(self, served: Served, settings: Settings) -> list[Job]:
+        """ApiError 400 for what cannot run."""
+        pool = self.pooling or served.vocabulary.pooling or "last"
+        if pool not in POOLINGS:
+            text = f"{served.name} wants {pool} pooling, which a causal model cannot give; ask for pooling: last or mean"
+            raise ApiError(400, text, "pooling", "unsupported_parameter")
+        given = [self.input] if isinstance(self.input, str) or isinstance(self.input[0], int) else self.input
+        prompts = [tuple(encode(served, one, frame=True) if isinstance(one, str) else one) for one in given]
+        for prompt in prompts:
+            check_prompt(served, prompt, "input")
+        deadline_s = time.monotonic() + min(self.timeout or settings.timeout_s, settings.timeout_s)
+        return [Job(prompt, Sampling(), deadline_s=deadline_s, pool=pool) for prompt in prompts]
 
-@ROUTE.post("/v1/embeddings", responses=documented())
+
+class Embedding(BaseModel):
+    """embedding: numbers, or the base64 of little-endian f32."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingList(BaseModel):
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: dict[str, int]
+
+
+@ROUTE.post("/v1/embeddings", response_model=None, responses={**documented(408, 429, 500, 503), 200: {"model": EmbeddingList}})
 async def embeddings(request: Request, body: EmbeddingsRequest):
     served = models_of(request).find(body.model)
-    raise ApiError(400, f"{served.name} was compiled without an output of hidden states, so there are no embeddings", "model", "unsupported_model")
+    if LAST_HIDDEN not in served.engine.model.plan.taps:
+        text = f"{served.name} was compiled without hidden states; compile it with --tap {LAST_HIDDEN}"
+        raise ApiError(400, text, "model", "unsupported_model")
+    jobs = await asyncio.to_thread(body.jobs, served, settings_of(request))
+    answers = await _all(request, served, jobs)
+    vectors = [vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers]
+    data = [{"object": "embedding", "index": i, "embedding": encoded(v, body.encoding_format)} for i, v in enumerate(vectors)]
+    count = sum(len(job.prompt) for job in jobs)
+    return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": {"prompt_tokens": count, "total_tokens": count}})
+
+
+async def _all(request: Request, served: Served, jobs: list[Job]) -> list[Answer]:
+    """A request of many inputs takes as many places in the queue as there are slots, and comes back for more."""
+    answers: list[Answer] = []
+    slots = served.engine.limits.slots
+    for first in range(0, len(jobs), slots):
+        while True:
+            try:
+                sequences = served.start(jobs[first : first + slots])
+                break
+            except ApiError as error:
+                if error.status != 429 or not first or time.monotonic() > jobs[0].deadline_s:
+                    raise
+                await asyncio.sleep(RETRY_S)
+        answers += await whole(request, served, sequences)
+    return answers
+
+
+def vector(pooled: np.ndarray, dimensions: int | None, normalize: bool) -> np.ndarray:
+    """f32 [dimensions]: the first of them, normalized again, as OpenAI shortens its own. ApiError 400 for more than there are."""
+    if dimensions is not None and dimensions > len(pooled):
+        raise ApiError(400, f"dimensions is {dimensions}; this model's embeddings have {len(pooled)}", "dimensions", "invalid_value")
+    out = pooled[:dimensions]
+    if not np.isfinite(out).all():
+        raise ApiError(500, "the model gave hidden states that are not numbers", None, "model_error")
+    length = float(np.linalg.norm(out))
+    return (out / length if normalize and length else out).astype("<f4")
+
+
+def encoded(values: np.ndarray, form: str | None) -> Any:
+    return base64.b64encode(values.tobytes()).decode() if form == "base64" else values.tolist()

@@ -1,0 +1,123 @@
+"""Embeddings: pooling, encodings, shortening, batches beyond the slots, and SmolLM2's against its own hidden states."""
+
+import asyncio
+import base64
+
+import numpy as np
+import openai
+import pytest
+from serve_fakes import FakeModel
+from test_serve_api import app_of, call
+
+from hfc.compiler import compile_model
+from hfc.runtime.executor import load
+from hfc.runtime.vocabulary import pooling_of_folder, pooling_of_gguf
+from hfc.step import Step
+
+
+def embed(app, status=200, **body):
+    answer = call(app, "POST", "/v1/embeddings", json={"model": "fake", **body})
+    assert answer.status_code == status, answer.text
+    return answer.json() if status == 200 else answer.json()["error"]
+
+
+@pytest.fixture(scope="module")
+def app():
+    with app_of() as (app, _):
+        yield app
+
+
+def unit(values):
+    return np.asarray(values, np.float64) / np.linalg.norm(values)
+
+
+TEXT = "a long text that takes more than one step of sixteen rows"
+IDS = list(TEXT.encode())
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [("last", [IDS[-1], len(IDS) - 1, 1, -1]), ("mean", [np.mean(IDS), (len(IDS) - 1) / 2, 1, -1])],
+)
+def test_pooling_over_all_steps_of_a_prompt(app, pooling, expected):
+    for _ in range(2):  # the second time the prefix is known
+        body = embed(app, input=TEXT, pooling=pooling)
+        np.testing.assert_allclose(body["data"][0]["embedding"], unit(expected), rtol=1e-6)
+    plain = embed(app, input=IDS, pooling=pooling, normalize=False)
+    np.testing.assert_allclose(plain["data"][0]["embedding"], expected, rtol=1e-6)
+    assert body["usage"] == plain["usage"] == {"prompt_tokens": len(IDS), "total_tokens": len(IDS)}
+
+
+def test_base64_is_the_same_numbers(app):
+    numbers, text = (embed(app, input="hello", encoding_format=form)["data"][0]["embedding"] for form in ("float", "base64"))
+    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(text), "<f4"), np.array(numbers, np.float32))
+
+
+def test_dimensions_shorten_and_normalize_again(app):
+    whole, short = (np.array(embed(app, input="hello", dimensions=n)["data"][0]["embedding"]) for n in (4, 2))
+    np.testing.assert_allclose(short, unit(whole[:2]), rtol=1e-6)
+    assert embed(app, 400, input="hello", dimensions=5)["param"] == "dimensions"
+
+
+def test_more_inputs_than_slots_and_queue():
+    with app_of(FakeModel(slots=2, context=64), queue=1) as (app, _):
+        texts = [f"text {i}" for i in range(9)]
+        body = embed(app, input=texts)
+    assert [d["index"] for d in body["data"]] == list(range(9))
+    for text, found in zip(texts, body["data"]):
+        np.testing.assert_allclose(found["embedding"], unit([ord(text[-1]), len(text) - 1, 1, -1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ["a", ""]}, "input"),
+        ({"input": [1, "a"]}, "input"),
+        ({"input": [999999]}, "input"),
+        ({"input": "x" * 600}, "input"),
+        ({"input": "x", "pooling": "cls"}, "pooling"),
+        ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
+        ({"input": "x", "temperature": 1}, "temperature"),
+    ],
+)
+def test_bad_requests_are_a_400(app, body, param):
+    assert embed(app, 400, **body)["param"].startswith(param)
+
+
+def test_a_plan_without_hidden_states_says_so():
+    model = FakeModel()
+    model.plan.taps.clear()
+    with app_of(model) as (app, _):
+        assert "--tap last_hidden" in embed(app, 400, input="x")["message"]
+
+
+def test_the_checkpoint_says_how_to_pool(tmp_path):
+    assert pooling_of_gguf({"general.architecture": "qwen3", "qwen3.pooling_type": 3}) == "last"
+    assert pooling_of_gguf({"general.architecture": "llama"}) is None and pooling_of_folder(tmp_path) is None
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}')
+    assert pooling_of_folder(tmp_path) == "mean"
+
+
+def test_smollm2_through_the_sdk_beside_a_chat(smollm2, smollm2_url, smollm2_gguf):
+    texts = ["A cat sleeps on the sofa.", "The kitten naps on the couch.", "Interest rates rose by a quarter percent."]
+    ids = [smollm2.tokenizer.encode(t) for t in texts]
+
+    async def main():
+        async with openai.AsyncOpenAI(base_url=f"{smollm2_url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+            chat = client.completions.create(model="smollm2", prompt="Once upon a time", max_tokens=30, temperature=0)
+            last = client.embeddings.create(model="smollm2", input=texts)
+            mean = client.embeddings.create(model="smollm2", input=ids, encoding_format="float", extra_body={"pooling": "mean"})
+            return await asyncio.gather(chat, last, mean)
+
+    _, last, mean = asyncio.run(main())
+    model = load(compile_model(str(smollm2_gguf), ["host"], ctx=64, taps=("last_hidden",)), "host", 2)
+    for i, tokens in enumerate(ids):
+        model.forward(Step.single(tokens))
+        rows = model.tap("last_hidden", 0, len(tokens)).astype(np.float64)
+        np.testing.assert_allclose(last.data[i].embedding, unit(rows[-1]), atol=1e-6)
+        np.testing.assert_allclose(mean.data[i].embedding, unit(rows.mean(0)), atol=1e-6)
+    similar, other = (np.dot(mean.data[0].embedding, mean.data[i].embedding) for i in (1, 2))
+    assert similar > other
