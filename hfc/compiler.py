@@ -24,6 +24,7 @@ from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
 from hfc.passes.settings import Settings
 from hfc.plan import Bundle, Plan, read_bundle
+from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
 
 DEFAULT_CONTEXT = 4096  # tokens, or fewer if the model has fewer
@@ -91,14 +92,16 @@ def compile_model(
     print_after: After | None = None,
     default_format: str = "bf16",
     taps: Sequence[str] = (),
+    journal_rows: int = 0,
 ) -> Bundle:
     """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
 
     default_format: of every matrix when `source` is a config without weights.  taps: values besides the logits that
-    the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps ("hidden[3]")."""
+    the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps ("hidden[3]").
+    journal_rows: rows of a slot that a step may leave uncommitted (step.JOURNAL_ROWS for speculation)."""
     opened = open_source(source, weights, default_format)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
-    chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps) for name in names]
+    chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows) for name in names]
     make = lambda: _compile(opened, chosen, print_after).pack()  # noqa: E731
     data = make() if print_after else cached(_key(opened, chosen), ".hfp", make).read_bytes()
     return read_bundle(data, "cached bundle")
@@ -106,7 +109,7 @@ def compile_model(
 
 def settings_for(
     opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1,
-    taps: Sequence[str] = (),
+    taps: Sequence[str] = (), journal_rows: int = 0,
 ) -> Settings:  # fmt: skip
     """Every choice resolved. kv: one format, or "k/v"."""
     limit = opened.context_limit
@@ -117,8 +120,10 @@ def settings_for(
     v_format = v_format or kv_format(k_format).default_v or k_format
     if kv_format(v_format).turns:
         raise HfcError(f"--kv {kv}: values cannot lie in {v_format}, which is for keys", hint=f"--kv {k_format}/q8")
+    if not 0 <= journal_rows <= JOURNAL_ROWS:
+        raise HfcError(f"a journal of {journal_rows} rows; it can hold 0 to {JOURNAL_ROWS}")
     rows = min(max_rows or MAX_ROWS, context)
-    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format, tuple(taps))
+    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format, tuple(taps), journal_rows)
 
 
 def _compile(opened: Source, chosen: list[Settings], print_after: After | None) -> Bundle:

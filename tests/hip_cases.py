@@ -119,6 +119,7 @@ def delta(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool) 
         "v0": 2 * k_heads * dk,
         "stats": (Stat("stat0", dv, "sum", "y[j] * y[j]", f"hfc_rsqrt(r / {float(dv)}f + {EPS})"),),
         "store": f"out0[row * {v_heads * dv} + g * {dv} + j] = y[j] * stat0;",
+        "journal_rows": 0,
     }
     args = [arg("x0", "buffer", "T", channels), arg("x1", "buffer", "T", v_heads), arg("x2", "buffer", "T", v_heads)]
     args += [conv, window, memory, arg("out0", "buffer", "T", v_heads, dv, written=True)]
@@ -151,6 +152,7 @@ def conv(channels: int, taps: int) -> Bound:
         "conv": weight,
         "window": window,
         "store": f"out0[row * {channels} + j] = c;",
+        "journal_rows": 0,
     }
     args = [arg("x0", "buffer", "T", channels), weight, window, arg("out0", "buffer", "T", channels, written=True)]
     return Bound("conv", f"conv_{channels}_t{taps}", args, "T", extra)

@@ -36,7 +36,7 @@ class DeltaCase:
             "u": f"x0[(size_t)row * {c} + j]", "conv": args[1], "activate": "hfc_silu(c)", "eps": 1e-6, "q_scale": dk**-0.5,
             "decay": f"x2[(size_t)row * {vh} + g]", "beta": f"hfc_sigmoid(x3[(size_t)row * {vh} + g])", "window": args[4],
             "memory": args[5], "q0": 0, "k0": k_heads * dk, "v0": 2 * k_heads * dk, "stats": (stat,),
-            "store": f"y6[((size_t)row * {vh} + g) * {dv} + j] = y[j] * stat0;",
+            "store": f"y6[((size_t)row * {vh} + g) * {dv} + j] = y[j] * stat0;", "journal_rows": 0,
         }  # fmt: skip
         self.kernel = Kernel(Bound("delta", "delta_test", args, "T", extra))
 
@@ -103,7 +103,7 @@ def test_conv(taps):
     args = [pointer("x0"), pointer("c1"), pointer("s2", written=True), pointer("y3", written=True)]
     extra = {
         "channels": channels, "taps": taps, "u": f"x0[(size_t)row * {channels} + j]", "conv": args[1], "window": args[2],
-        "store": f"y3[(size_t)row * {channels} + j] = c;",
+        "store": f"y3[(size_t)row * {channels} + j] = c;", "journal_rows": 0,
     }  # fmt: skip
     kernel = Kernel(Bound("conv", "conv_test", args, "T", extra))
     segments = segments_of((5, 0), (1, 9), (3, 4))

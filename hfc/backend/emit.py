@@ -15,6 +15,7 @@ from hfc.base.diagnostics import unknown
 from hfc.formats import KV_FORMATS
 from hfc.formats.recipe import Recipe
 from hfc.ir.graph import Graph, Op, Value
+from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, ConstRef, Kernel, Launch, Plan, StateRef, WeightRef
@@ -60,6 +61,7 @@ def emit(graph: Graph, settings: Settings, matrix_layout: str) -> Emitted:
         for op, bound in zip(regions, bounds)
     )
     buffers, arena = _buffers(graph, settings, sources)
+    journals = _journals(graph)
     weights = tuple(
         WeightRef(_weight_name(op, layout, layouts[op.output]), op.attrs["recipe"], op.output.type.dtype, op.output.type.shape, layout)
         for op in graph.ops
@@ -73,7 +75,7 @@ def emit(graph: Graph, settings: Settings, matrix_layout: str) -> Emitted:
         buffers,
         weights,
         tuple(_const(op) for op in graph.ops if op.kind == "const"),
-        tuple(_state(op, settings) for op in graph.ops if op.kind == "state"),
+        tuple(_state(op, settings, journals.get(op.output, 0)) for op in graph.ops if op.kind == "state"),
         arena,
         logits.name,
         logits.type.shape[-1],
@@ -156,12 +158,24 @@ def _const(op: Op) -> ConstRef:
     return ConstRef(const_name(op.attrs["recipe"]), op.attrs["recipe"], op.output.type.shape)
 
 
-def _state(op: Op, settings: Settings) -> StateRef:
+def _journals(graph: Graph) -> dict[Value, int]:
+    """Recurrent state -> numbers that its journal keeps of a row."""
+    found = {}
+    for op in graph.walk():
+        journal = OPS[op.kind].journal if op.kind in OPS else None
+        if journal:
+            state = op.inputs[OPS[op.kind].state[0]]
+            found[state] = journal(state.type)
+    return found
+
+
+def _state(op: Op, settings: Settings, journal: int) -> StateRef:
+    """journal: numbers of a row."""
     shape = op.output.type.shape
     if op.output.type.dtype != "kv":
         planes = {"": 4 * math.prod(shape[1:])}
         if settings.journal_rows:
-            planes["journal"] = 4 * settings.journal_rows * journal_size(op)
+            planes["journal"] = 4 * settings.journal_rows * journal
         return StateRef(op.attrs["name"], shape, planes, dict.fromkeys(planes, "f32"))
     _slots, heads, _context, head = shape
     formats = {"k": op.attrs["k_format"], "v": op.attrs["v_format"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,10 +32,17 @@ class KvCache:
         return self
 
 
+def _cut(step: Step, rows: int) -> Step:
+    """The step with at most `rows` rows of each segment that is not committed."""
+    segments = (s if s.commit else replace(s, rows=min(rows, s.rows)) for s in step.segments)
+    return replace(step, segments=tuple(segments))
+
+
 class Interpreter:
     """Holds a graph's weights and states. weights: the numpy f32 value of a weight or const op.
 
     slots: lanes of the batch; context: tokens a slot can hold. `states`: name -> array or KvCache.
+    Of rows that a step does not commit, it keeps the recurrent states after 0, 1, ... of them: a replay takes one of these.
     """
 
     def __init__(self, graph: Graph, weights: Callable[[Op], np.ndarray], slots: int = 1, context: int = 4096):
@@ -43,6 +50,7 @@ class Interpreter:
         self._sizes = {"S": slots, "C": context}
         self._sources: dict[Value, object] = {}
         self._state_names: dict[Value, str] = {}
+        self._after: dict[tuple[Value, int], list[np.ndarray]] = {}  # (state, slot) -> its states after each waiting row
         for op in graph.ops:
             if op.kind == "state":
                 self._sources[op.output] = self._empty_state(op)
@@ -57,19 +65,45 @@ class Interpreter:
     def run(self, step: Step) -> list[np.ndarray]:
         """One step: the graph's outputs; states move on."""
         results, env = self.trace(step)
+        waiting = [s for s in step.segments if not s.commit]
         for state, new in self.graph.updates.items():
-            self._sources[state] = env[new]
+            carried = env[new]
+            for s in step.segments:
+                self._after.pop((state, s.slot), None)
+            if waiting and not isinstance(carried, KvCache):
+                shorter = [self._carried(state, env, _cut(step, rows)) for rows in range(max(s.rows for s in waiting) + 1)]
+                carried = carried.copy()
+                for s in waiting:
+                    self._after[state, s.slot] = [after[s.slot] for after in shorter[: s.rows + 1]]
+                    carried[s.slot] = shorter[0][s.slot]
+            self._sources[state] = carried
         return results
+
+    def _carried(self, state: Value, env: dict[Value, object], step: Step) -> np.ndarray:
+        """A recurrent state after another step than the one that `env` comes from: `step` has fewer of its rows."""
+        op = next(op for op in self.graph.walk() if self.graph.updates[state] in op.outputs and op.kind != "kernel")
+        spec = definition(op.kind)
+        return spec.meaning(*(env[v] for v in op.inputs), **op.attrs, step=step)[spec.state[1]]
 
     def trace(self, step: Step) -> tuple[list[np.ndarray], dict[Value, object]]:
         """The outputs and every value of the step, without carrying recurrent states on (KV writes do happen)."""
-        env = dict(self._sources)
+        env = {value: self._replayed(value, step) for value in self._sources}
         for value in self.graph.inputs:
             env[value] = step.tokens
         for op in self.graph.walk():
             if op.kind != "kernel" and op.kind not in SOURCES:
                 self._execute(op, env, step)
         return [env[v] for v in self.graph.outputs], env
+
+    def _replayed(self, value: Value, step: Step) -> object:
+        """What a step reads of a source: recurrent states with the rows of before that count."""
+        content = self._sources[value]
+        replays = [s for s in step.segments if s.replay and (value, s.slot) in self._after]
+        if replays:
+            content = content.copy()
+            for s in replays:
+                content[s.slot] = self._after[value, s.slot][s.replay]
+        return content
 
     def _execute(self, op: Op, env: dict[Value, object], step: Step) -> None:
         spec = definition(op.kind)

@@ -19,6 +19,7 @@ class OpDef:
 
     attrs: name -> default (inspect.Parameter.empty when required).  wants_step: the meaning takes `step=`.
     state: (operand, result) for an op that carries a state on: which operand is the state, which result its new value.
+    journal: of a recurrent state's type: how many numbers say what a row does to the state (see hfc/step.py, Segment.commit).
     """
 
     kind: str
@@ -28,6 +29,7 @@ class OpDef:
     wants_step: bool
     c: str | None
     state: tuple[int, int] | None
+    journal: Callable[[TensorType], int] | None
     doc: str
 
     @property
@@ -59,7 +61,10 @@ class OpDef:
 
 
 def op(
-    rule: Callable[..., Any], c: str | None = None, state: tuple[int, int] | None = None
+    rule: Callable[..., Any],
+    c: str | None = None,
+    state: tuple[int, int] | None = None,
+    journal: Callable[[TensorType], int] | None = None,
 ) -> Callable[[Callable], OpDef]:
     """Register the decorated numpy function as the meaning of the op that bears its name."""
 
@@ -68,7 +73,7 @@ def op(
         attrs = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY and n != "step"}
         kind = meaning.__name__.rstrip("_")
         assert kind not in OPS, f"op {kind} is defined twice"
-        OPS[kind] = OpDef(kind, rule, meaning, attrs, "step" in parameters, c, state, (meaning.__doc__ or "").strip())
+        OPS[kind] = OpDef(kind, rule, meaning, attrs, "step" in parameters, c, state, journal, (meaning.__doc__ or "").strip())
         return OPS[kind]
 
     return register

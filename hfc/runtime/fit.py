@@ -14,7 +14,8 @@ RESERVE = 256 << 20  # bytes left to the driver, its modules and fragmentation
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of each kind. per_token: of KV in one slot; per_slot: of everything else that a slot keeps."""
+    """Bytes of each kind. per_token: of KV in one slot; per_slot: of everything else that a slot keeps, and of that journal:
+    rows that wait to be committed."""
 
     weights: int
     scratch: int
@@ -22,6 +23,7 @@ class Need:
     per_slot: int
     context: int
     slots: int
+    journal: int = 0
 
     @property
     def state(self) -> int:
@@ -43,7 +45,8 @@ def need_of(plan: Plan) -> Need:
     per_slot = sum(sum(s.planes.values()) - _kv_bytes(s) for s in plan.states)
     weights = sum(_weight_bytes(w.format, w.shape) for w in plan.weights)
     tables = sum(4 * math.prod(plan.context if n == "C" else n for n in c.shape) for c in plan.consts)
-    return Need(weights + tables, plan.arena_bytes, per_token, per_slot, plan.context, plan.slots)
+    journal = sum(s.planes.get("journal", 0) for s in plan.states)
+    return Need(weights + tables, plan.arena_bytes, per_token, per_slot, plan.context, plan.slots, journal)
 
 
 def _kv_bytes(state: StateRef) -> int:
@@ -64,6 +67,8 @@ def table(need: Need, memory: int) -> str:
         ("total", need.total),
         ("memory", memory),
     ]
+    if need.journal:
+        rows.insert(3, ("  of it journals of uncommitted rows", need.slots * need.journal))
     lines = [f"{name:44} {nbytes / 2**20:12,.1f} MiB" for name, nbytes in rows]
     lines.append(f"{'per token and slot':44} {need.per_token:12,} bytes")
     lines.append(f"{'largest context':44} {need.largest_context(memory):12,} tokens")

@@ -28,7 +28,8 @@ class SlotStates(Protocol):
         ...
 
     def read_recurrent(self, slot: int) -> np.ndarray:
-        """All recurrent state as it stands, u8 [recurrent_bytes]."""
+        """All recurrent state as it stands, u8 [recurrent_bytes]. No row of the slot may wait to be committed: a segment
+        without rows commits what counts of them."""
         ...
 
     def write_recurrent(self, slot: int, data: np.ndarray) -> None: ...
@@ -54,8 +55,8 @@ def kv_planes(plan: Plan) -> list[KvPlane]:
 
 
 def recurrent_planes(plan: Plan) -> list[tuple[str, str, int]]:
-    """(state, plane, bytes a slot) of every state that is not a KV cache."""
-    return [(s.name, name, nbytes) for s in plan.states if "k" not in s.planes for name, nbytes in s.planes.items()]
+    """(state, plane, bytes a slot) of every state that is not a KV cache; what waits in journals is no state."""
+    return [(s.name, "", s.planes[""]) for s in plan.states if "" in s.planes]
 
 
 class _Planes:

@@ -104,6 +104,8 @@ class Stage:
             drawn = rng.standard_normal(shape, np.float32)
             scene.values[value] = drawn
             scene.memory[f"state:{ref.name}"] = drawn.reshape(-1).view(np.uint8).copy()
+            if "journal" in ref.planes:
+                scene.memory[f"state:{ref.name}.journal"] = np.full(ref.planes["journal"] * plan.slots, UNWRITTEN, np.uint8)
             return
         used, planes = used_context(scene.step), {}
         for plane, name in ref.formats.items():

@@ -20,6 +20,9 @@ def bind(region: Op, printer: Printer) -> Bound:
         "window": printer.arg(window, written=True),
         "store": f"{target.name}[(size_t)row * {channels} + j] = c;",
     }
+    if rows := printer.settings.journal_rows:
+        extra["inputs_journal"] = printer.arg(window, written=True, plane="journal")
+    extra["journal_rows"] = rows
     return Bound("conv", f"conv_c{channels}_t{taps}", printer.args, "T", extra)
 
 

@@ -45,8 +45,21 @@ def bind(region: Op, printer: Printer) -> Bound:
         "v0": v0,
     }
     extra.update(_output(region, delta, printer))
+    extra.update(_journal(window, memory, printer))
     name = f"delta_k{extra['k_heads']}x{extra['dk']}_v{extra['v_heads']}x{extra['dv']}"
     return Bound("delta", name, printer.args, "T", extra)
+
+
+def _journal(window: Value, memory: Value, printer: Printer) -> dict:
+    """Where rows wait to be committed: the convolution's inputs, and the decay and beta that each head had."""
+    if not printer.settings.journal_rows:
+        return {"journal_rows": 0}
+    return {
+        "journal_rows": printer.settings.journal_rows,
+        "journal_slots": printer.settings.slots,
+        "inputs_journal": printer.arg(window, written=True, plane="journal"),
+        "gates_journal": printer.arg(memory, written=True, plane="journal"),
+    }
 
 
 def _trace(value: Value, conv: Op, printer: Printer) -> tuple[int, float, float | None, Value]:

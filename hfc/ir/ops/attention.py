@@ -39,7 +39,7 @@ def kv_append(kv, k, v, *, step):
     return kv.append(k, v, step)
 
 
-def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0, causal=True) -> TensorType:
+def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0, causal=True, first=0) -> TensorType:
     require(
         len(q.shape) == 3 and q.shape[2] == kv.shape[3] and q.shape[1] % kv.shape[1] == 0,
         f"attend: q is {q}, cache is {kv}; heads must be a multiple of the cache's, head sizes equal",
@@ -48,18 +48,19 @@ def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0,
 
 
 @op(_attend_type)
-def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, step):
+def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
     """softmax(q kᵀ · scale) v over positions p - window < s <= p (window 0: all s <= p), grouped query heads.
 
     q [T, heads, head] -> [T, heads, head]; head h reads kv head h // (heads / kv_heads). softcap c > 0: c·tanh(score/c).
-    causal False: a row sees all s before its segment's end, and of these, with a window, |p - s| < window."""
+    causal False: a row sees all s before its segment's end, and of these, with a window, |p - s| < window.
+    first: no row sees s < first."""
     heads, kv_heads = q.shape[1], kv.k.shape[1]
     out = np.empty_like(q)
     for segment in step.segments:
         rows = slice(segment.row, segment.row + segment.rows)
         context = segment.position + segment.rows
         k, v = kv.k[segment.slot, :, :context], kv.v[segment.slot, :, :context]
-        grouped = q[rows].reshape(segment.rows, kv_heads, heads // kv_heads, -1)
+        grouped = q[rows].reshape(segment.rows, kv_heads, heads // kv_heads, q.shape[2])
         scores = np.einsum("tgrd,gsd->grts", grouped, k, optimize=True) * np.float32(scale)
         if softcap:
             scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
@@ -67,8 +68,9 @@ def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, step):
         hidden = (distance < 0) if causal else np.zeros(distance.shape, bool)
         if window:
             hidden |= np.abs(distance) >= window
+        hidden[:, :first] = True
         scores = np.where(hidden, -np.inf, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
-        out[rows] = np.einsum("grts,gsd->tgrd", weights, v, optimize=True).reshape(segment.rows, heads, -1)
+        out[rows] = np.einsum("grts,gsd->tgrd", weights, v, optimize=True).reshape(segment.rows, heads, q.shape[2])
     return out

@@ -15,7 +15,7 @@ def _conv_type(u: TensorType, w: TensorType, window: TensorType) -> tuple[Tensor
     return u, window
 
 
-@op(_conv_type, state=(2, 1))
+@op(_conv_type, state=(2, 1), journal=lambda window: window.shape[1])  # the row's inputs
 def causal_conv(u, w, window, *, step):
     """Depthwise causal convolution: y[t] = Σ_i w[:, i] · u[t - (taps-1) + i]; window keeps the last taps-1 inputs.
 
@@ -40,7 +40,7 @@ def _delta_type(q, k, v, g, beta, memory, *, tiled) -> tuple[TensorType, TensorT
     return v, memory
 
 
-@op(_delta_type, state=(5, 1))
+@op(_delta_type, state=(5, 1), journal=lambda memory: 2 * memory.shape[1])  # e^g and beta; q, k and v follow from the window's
 def gated_delta(q, k, v, g, beta, memory, *, tiled=False, step):
     """The gated delta rule (Yang et al. 2024, Gated Delta Networks), one token after the other, per value head:
 

@@ -1,0 +1,86 @@
+"""D9: rows that a step reads state for and does not commit; afterwards the first n of them count."""
+
+import numpy as np
+import pytest
+from model_reference import MODELS
+from speculated import LENGTH, Speculation, plain_logits
+
+from hfc.base.diagnostics import HfcError
+from hfc.compiler import compile_model, open_source
+from hfc.oracle import InterpretedModel
+from hfc.runtime.executor import load
+from hfc.runtime.fit import need_of, table
+from hfc.runtime.slots import slot_states
+from hfc.step import JOURNAL_ROWS, Segment, Step
+
+SLOTS, CONTEXT, CYCLES = 3, 48, 30
+
+
+def tokens_of(vocab: int) -> np.ndarray:
+    return np.random.default_rng(11).integers(0, vocab, (SLOTS, LENGTH)).astype(np.int32)
+
+
+def host_model(checkpoint: str, journal_rows: int = JOURNAL_ROWS, slots: int = SLOTS):
+    return load(compile_model(MODELS / checkpoint, ["host"], ctx=CONTEXT, slots=slots, kv="f32", journal_rows=journal_rows), threads=2)
+
+
+@pytest.mark.parametrize("checkpoint", ["qwen3_5_text", "qwen3_5_moe_text", "llama"])
+def test_the_host_gives_the_same_bits_whatever_waited(checkpoint):
+    model = host_model(checkpoint)
+    tokens = tokens_of(model.vocab)
+    expected = plain_logits(model.forward, tokens)
+    case = Speculation(tokens, model.vocab, 24, JOURNAL_ROWS, seed=1)
+    for _ in range(CYCLES):
+        step, real = case.step()
+        found = model.forward(step) if step.segments else None
+        for row, slot, position in real:
+            assert found[row].tobytes() == expected[position, slot].tobytes(), (row, slot, position)
+    assert case.replay.any(), "the last steps left nothing to commit"
+    model.forward(case.last())
+    states = slot_states(model)
+    found = [states.read_recurrent(slot) for slot in range(SLOTS)]
+    for slot in range(SLOTS):
+        model.forward(Step.single(tokens[slot, : case.position[slot]], slot=slot))
+        assert states.read_recurrent(slot).tobytes() == found[slot].tobytes()
+
+
+def test_the_interpreter_gives_the_same_whatever_waited():
+    source = open_source(MODELS / "qwen3_5_text")
+    tokens = tokens_of(InterpretedModel(source, CONTEXT).vocab)
+    expected = plain_logits(InterpretedModel(source, CONTEXT, SLOTS).forward, tokens)
+    model = InterpretedModel(source, CONTEXT, SLOTS)
+    case = Speculation(tokens, model.vocab, 24, JOURNAL_ROWS, seed=2)
+    for _ in range(CYCLES):
+        step, real = case.step()
+        found = model.forward(step) if step.segments else None
+        for row, slot, position in real:
+            np.testing.assert_allclose(found[row], expected[position, slot], atol=1e-4)
+
+
+def test_a_journal_costs_what_the_memory_plan_says():
+    plain, journaled = (host_model("qwen3_5_text", rows).plan for rows in (0, JOURNAL_ROWS))
+    assert all(set(s.planes) <= {"", "k", "v"} for s in plain.states)
+    need = need_of(journaled)
+    channels, v_heads = (next(s.shape[1] for s in plain.states if s.name.endswith(name)) for name in ("window", "memory"))
+    layers = sum(s.name.endswith("memory") for s in plain.states)
+    assert need.journal == layers * JOURNAL_ROWS * 4 * (channels + 2 * v_heads) and need.per_slot == need_of(plain).per_slot + need.journal
+    assert "journals" in table(need, 1 << 30) and "journals" not in table(need_of(plain), 1 << 30)
+
+
+@pytest.mark.parametrize(
+    "checkpoint, journal_rows, segment, message",
+    [
+        ("qwen3_5_text", 0, Segment(0, 0, 2, 0, commit=False), "keeps none of its recurrent state"),
+        ("qwen3_5_text", 0, Segment(0, 0, 2, 3, replay=1), "keeps none of its recurrent state"),
+        ("qwen3_5_text", 4, Segment(0, 0, 5, 0, commit=False), "5 rows that wait to be committed; at most 4"),
+        ("qwen3_5_text", 16, Segment(0, 0, 1, 20, replay=17), "17 rows that wait to be committed; at most 16"),
+        ("qwen3_5_text", 16, Segment(0, 0, 1, 2, replay=3), "3 rows to replay before position 2"),
+        ("qwen3_5_text", 16, Segment(0, 0, 0, 2), "a segment without rows"),
+        ("llama", 0, Segment(0, 0, 17, 0, commit=False), "17 rows"),
+    ],
+)
+def test_what_a_journal_cannot_hold_is_refused(checkpoint, journal_rows, segment, message):
+    model = host_model(checkpoint, journal_rows, slots=1)
+    rows = np.zeros(segment.rows, np.int32)
+    with pytest.raises(HfcError, match=message):
+        model.forward(Step(rows, (segment,), rows))
