@@ -181,6 +181,8 @@ def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
     if checkpoint.kind != "hf":
         return
     (folder / "config.json").write_text(json.dumps(dict(checkpoint.config), indent=2) + "\n")
+    for name, text in checkpoint.texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     for file in checkpoint.tokenizer_files:
         if file.resolve() != (folder / file.name).resolve():
             shutil.copyfile(file, folder / file.name)

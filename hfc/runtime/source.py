@@ -26,6 +26,10 @@ _KINDS = {
     ".hfp": "bundle",
     ".gguf": "checkpoint",
     ".safetensors": "checkpoint",
+    ".hfq": "checkpoint",
+    ".mq3": "checkpoint",
+    ".mq4": "checkpoint",
+    ".mq6": "checkpoint",
     ".hfm": "description",
     ".json": "description",
 }
@@ -51,7 +55,7 @@ def _kind_of_file(path: Path) -> str:
         return _KINDS[path.suffix]
     with path.open("rb") as file:
         magic = file.read(4)
-    if magic == b"GGUF":
+    if magic in (b"GGUF", b"HFQM"):
         return "checkpoint"
     raise HfcError(
         f"{path}: not a model file that hfc knows (it starts with {magic!r})",

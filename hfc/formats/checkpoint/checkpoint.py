@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.formats import READABLE, weight_format
+from hfc.formats import READABLE, RowFormat, weight_format
 from hfc.formats.checkpoint.container import container_tensors, gguf_config
 from hfc.formats.checkpoint.gguf import read_gguf
+from hfc.formats.checkpoint.hfqm import MAGIC, read_hfqm
 from hfc.formats.checkpoint.mapped import MappedFile, read_json
 from hfc.formats.checkpoint.safetensors import open_shards, read_header
 from hfc.formats.checkpoint.stored import TensorInfo
+from hfc.formats.rotation import rotate_back
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
@@ -30,6 +32,7 @@ class Checkpoint:
     """kind: "hf" | "gguf".  config: config.json ({} without one), or the GGUF's metadata with arrays as lists.
 
     metadata: what a safetensors header says beside its tensors.  tokenizer_files: those that exist, of an "hf" one.
+    texts: such files by name where the checkpoint is a single file that holds them too.
     A context manager; arrays from `raw` stay valid after close(), new ones cannot be had.
     """
 
@@ -40,6 +43,7 @@ class Checkpoint:
     tensors: dict[str, TensorInfo]
     tokenizer_files: tuple[Path, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -66,26 +70,47 @@ class Checkpoint:
         return self.tensors[name]
 
     def raw(self, name: str) -> np.ndarray:
-        """The stored bytes as a read-only view of the file, uint8 [..., row_bytes]."""
+        """The stored bytes as a read-only view of the file, uint8 [..., row_bytes]; a copy of those that are packed across rows."""
         info = self.info(name)
         if not self.files:
             raise HfcError(f"{self.path}: the checkpoint is closed")
         flat = self.files[info.file].data[info.offset : info.offset + info.nbytes]
+        if info.packed:
+            flat = _across_rows(info.packed, flat)
         return flat.reshape(*info.shape[:-1], info.row_bytes)
 
     def f32(self, name: str) -> np.ndarray:
         """The tensor's values, f32 of its shape; a read-only view of the file where it holds f32."""
+        format, raw = self.loaded(name)
+        return weight_format(format).unpack(raw).reshape(self.info(name).shape)
+
+    def loaded(self, name: str) -> tuple[str, np.ndarray]:
+        """The format that the tensor has in memory, and its bytes in it: those of `raw` but for formats of files only."""
         info = self.info(name)
         if info.format not in READABLE:
             raise HfcError(
                 f"{self.path}: tensor {name!r} is stored as {info.format}, which hfc does not compute with",
                 hint="known formats: " + ", ".join(READABLE),
             )
-        return weight_format(info.format).unpack(self.raw(name)).reshape(info.shape)
+        form, raw = weight_format(info.format), self.raw(name)
+        if not isinstance(form, RowFormat):
+            return info.format, raw
+        try:
+            return form.blocks.name, form.loaded(raw)
+        except HfcError as error:
+            raise HfcError(f"{self.path}: tensor {name!r}: {error.message}", hint=error.hint) from error
+
+
+def _across_rows(format: str, flat: np.ndarray) -> np.ndarray:
+    """A tensor that is packed as one row, as the bytes of f32."""
+    values = weight_format(format).unpack(flat)
+    if weight_format(format).rotated:
+        values = rotate_back(values)
+    return np.ascontiguousarray(values, np.float32).view(np.uint8)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a .gguf, a .safetensors, or a directory of a Hugging Face model or of one GGUF (whole or split)."""
+    """Open a .gguf, a .safetensors, an HFQM file, or a directory of a Hugging Face model or of one GGUF (whole or split)."""
     path = Path(path)
     if path.is_dir():
         return _open_directory(path)
@@ -96,6 +121,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     file = MappedFile(path)
     if file.map[:4] in (b"GGUF", b"FUGG") or path.suffix == ".gguf":
         return _open_gguf(path, file)
+    if file.map[:4] == MAGIC:
+        return _open_hfqm(path, file)
     file.close()
     return _open_hf(path.parent, path)
 
@@ -141,6 +168,15 @@ def _open_hf(directory: Path, weights: Path) -> Checkpoint:
             return Checkpoint("gguf", weights, made_of, files, tensors, metadata=metadata)
     present = tuple(directory / name for name in TOKENIZER_FILES if (directory / name).is_file())
     return Checkpoint("hf", directory if config else weights, config, files, tensors, present, metadata)
+
+
+def _open_hfqm(path: Path, file: MappedFile) -> Checkpoint:
+    try:
+        tensors, config, texts = read_hfqm(file)
+    except HfcError:
+        file.close()
+        raise
+    return Checkpoint("hf", path, config, [file], tensors, texts=texts)
 
 
 def _open_gguf(path: Path, file: MappedFile) -> Checkpoint:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.formats import READABLE, RowFormat, weight_format
+from hfc.formats import weight_format
 from hfc.formats.checkpoint.checkpoint import Checkpoint
 from hfc.formats.checkpoint.rope import rope_table
 from hfc.formats.recipe import Recipe
@@ -46,30 +46,16 @@ def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData
     if recipe.op == "rope_table":
         divisors = {"divisors": args[0].f32()} if args else {}
         return _from_f32(rope_table(context, **params, **divisors))
+    if recipe.op == "repeat":
+        return _from_f32(np.tile(np.asarray(params["values"], np.float32), (params["rows"], 1)))
     if recipe.op not in OPERATIONS:
         raise unknown("recipe operation", recipe.op, [*OPERATIONS, "tensor", "rope_table"])
     return OPERATIONS[recipe.op](recipe, args, params)
 
 
 def _tensor(checkpoint: Checkpoint, name: str) -> WeightData:
-    info = checkpoint.info(name)
-    if info.format not in READABLE:
-        raise HfcError(
-            f"{checkpoint.path}: tensor {name!r} is stored as {info.format}, which hfc does not compute with",
-            hint="known formats: " + ", ".join(READABLE),
-        )
-    return _loaded(checkpoint, name, WeightData(info.format, info.shape, checkpoint.raw(name)))
-
-
-def _loaded(checkpoint: Checkpoint, name: str, stored: WeightData) -> WeightData:
-    """The tensor in the format that it has in memory."""
-    form = weight_format(stored.format)
-    if not isinstance(form, RowFormat):
-        return stored
-    try:
-        return WeightData(form.blocks.name, stored.shape, form.loaded(stored.raw))
-    except HfcError as error:
-        raise HfcError(f"{checkpoint.path}: tensor {name!r}: {error.message}", hint=error.hint) from error
+    format, raw = checkpoint.loaded(name)
+    return WeightData(format, checkpoint.info(name).shape, raw)
 
 
 def _from_f32(values: np.ndarray) -> WeightData:

@@ -24,7 +24,9 @@ class StoredType:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """shape: row-major, outermost first.  offset: bytes from the start of file number `file` of the checkpoint."""
+    """shape: row-major, outermost first.  offset: bytes from the start of file number `file` of the checkpoint.
+
+    packed: the format of the bytes where they are one long row across the tensor's own rows; they are read as f32."""
 
     name: str
     format: str
@@ -33,6 +35,7 @@ class TensorInfo:
     nbytes: int
     row_bytes: int
     file: int = 0
+    packed: str = ""
 
 
 def _formats_by(attribute: str) -> dict:
