@@ -33,5 +33,5 @@ def test_formats_in_machine_code(format, kv, arch, tmp_path):
     model = EmulatedModel(bundle, arch, CheckpointWeights(opened.checkpoint, 32))
     for step in (Step.single(TOKENS[:11]), Step.single(TOKENS[11:13], position=11)):
         found, expected = model.forward(step), reference.forward(step)
-        # f16 activations of matrix units leave 1e-3; a key's code that flips at a threshold moves it by a level
-        assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < (0.03 if kv.startswith("asym") else 5e-3)
+        # 1e-3 as for every kernel; a key's code that flips at a threshold moves it by a level
+        assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < (0.03 if kv.startswith("asym") else 1e-3)
