@@ -55,6 +55,10 @@ SKELETONS: dict[str, Skeleton] = {
     ),
     "expert_sort": Skeleton(256, "counts and writes: only many lanes hide the latency"),
     "linear_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
+    "attend_split": Skeleton(
+        128, "bound by memory: a lane fetches the keys and values of four positions before it uses one", tunables=("ahead", "together"),
+    ),
+    "attend_join": Skeleton(128, "reads a few sums a row: eight loads of a lane are under way together"),
     "attend": Skeleton(128, "reads the cache row by row; several heads a lane give independent work", tunables=("together",)),
     "delta": Skeleton(128, "the state lies in registers by design; its rows are independent products"),
     "map": Skeleton(256, "little work a lane: only many lanes hide the latency"),
@@ -77,7 +81,7 @@ class Allowance:
     arch: Callable[[Arch], bool] = lambda arch: True
 
 
-_BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "hfc4"})
+_BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "hfc4", "hfp4b256", "mfp4b256"})
 _SMALL_BLOCKS = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"})
 _BIT_STREAMS = frozenset(f"{kind}{bits}g256{version}" for kind in ("hfq", "mq") for bits in (3, 4, 6) for version in ("", "v2"))
 

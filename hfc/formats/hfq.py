@@ -1,8 +1,8 @@
-"""The HFQ family of hipfire: 256 unsigned codes of 3, 4 or 6 bits under a header of scale and zero; MQ is HFQ, rotated.
+"""The HFQ family of hipfire: 256 unsigned codes of 3, 4 or 6 bits under a header of step (their "scale") and zero; MQ is HFQ, rotated.
 
-    value = scale * q + zero        codes are a little-endian stream of bits, so that 4-bit codes are nibbles, low one first
+    value = step * q + zero         codes are a little-endian stream of bits, so that 4-bit codes are nibbles, low one first
 
-Header: f32 scale, f32 zero; in version 2 two pairs of f16, one for each half of the block. Layout:
+Header: f32 step, f32 zero; in version 2 two pairs of f16, one for each half of the block. Layout:
 https://github.com/warpfront/hipfire, crates/hipfire-quantize/src/main.rs and docs/quant-formats/mq4-v2.md.
 """
 
@@ -15,8 +15,8 @@ from hfc.formats.layout import Code, Field, Plane
 
 BLOCK = 256
 HALF = BLOCK // 2
-HEADER = (Field("scale", "f32"), Field("zero", "f32"))
-HEADER_V2 = (Field("scale0", "f16"), Field("zero0", "f16"), Field("scale1", "f16"), Field("zero1", "f16"))
+HEADER = (Field("step", "f32"), Field("zero", "f32"))
+HEADER_V2 = (Field("step0", "f16"), Field("zero0", "f16"), Field("step1", "f16"), Field("zero1", "f16"))
 
 
 def hfq(name: str, bits: int, v2: bool = False, rotated: bool = False, block: int = BLOCK) -> BlockFormat:
@@ -27,7 +27,7 @@ def hfq(name: str, bits: int, v2: bool = False, rotated: bool = False, block: in
         block=block,
         fields=(*(HEADER_V2 if v2 else HEADER), Field("qs", "u8", block * bits // 8)),
         codes={"q": bit_stream(bits)},
-        scale=select.format("scale") if v2 else "scale",
+        scale=select.format("step") if v2 else "step",
         min=select.format("zero") if v2 else "zero",
         group=HALF if v2 else block,
         encode=lambda x: _encode(x, 2**bits - 1, 2 if v2 else 1),
@@ -51,14 +51,14 @@ def _encode(x: np.ndarray, top: int, parts: int) -> dict[str, np.ndarray]:
     """x [n, block]: minimum to code 0, maximum to `top`, halves rounded up. In version 2 the codes are chosen for the rounded header."""
     groups = x.reshape(len(x), parts, -1)
     low = groups.min(axis=2, keepdims=True)
-    scale = (groups.max(axis=2, keepdims=True) - low) / np.float32(top)
+    step = (groups.max(axis=2, keepdims=True) - low) / np.float32(top)
     if parts > 1:
-        low, scale = (v.astype(np.float16).astype(np.float32) for v in (low, scale))
+        low, step = (v.astype(np.float16).astype(np.float32) for v in (low, step))
     q = groups - low
     with np.errstate(divide="ignore"):
-        q *= np.where(scale > 0, 1 / scale, np.float32(0))
+        q *= np.where(step > 0, 1 / step, np.float32(0))
     q += np.float32(0.5)
     codes = np.clip(q, 0, top, out=q).astype(np.uint8).reshape(x.shape)
     if parts == 1:
-        return {"scale": scale[:, :, 0], "zero": low[:, :, 0], "q": codes}
-    return {f"{name}{half}": v[:, half] for name, v in (("scale", scale), ("zero", low)) for half in (0, 1)} | {"q": codes}
+        return {"step": step[:, :, 0], "zero": low[:, :, 0], "q": codes}
+    return {f"{name}{half}": v[:, half] for name, v in (("step", step), ("zero", low)) for half in (0, 1)} | {"q": codes}

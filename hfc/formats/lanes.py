@@ -18,6 +18,7 @@ import numpy as np
 from hfc.formats.block import BlockFormat
 from hfc.formats.dtype import SCALARS
 from hfc.formats.layout import Plane, index_values
+from hfc.formats.streams import stream_bits, stream_lines
 
 RUN = 8  # elements
 WIDEST = 16  # bytes of one load
@@ -126,7 +127,7 @@ def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
     if not form.quantized or form.block % lanes.span:
         return None
     reads = _plane_reads(form, lanes)
-    if reads is None:
+    if reads is None and not (stream_bits(form) and lanes in (HALF, LINE)):
         return None
     starts = _starts(form, lanes)
     group_of = [tuple(int(g) for g in (starts + offset) // form.group - starts // form.group) for offset in lanes.offsets]
@@ -199,16 +200,9 @@ class _Loads:
         return self.count - 1
 
 
-def _source(form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...], groups: tuple[int, ...]) -> tuple[int, str]:
+def _source(form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...] | None, groups: tuple[int, ...]) -> tuple[int, str]:
     loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
-    cut: list[str] = []
-    places = [_plane_loads(form, plane, loads) for plane in reads]
-    for number, plane in enumerate(reads):
-        cut += [f"  const int p{number}_shift = {plane.shift};"] if plane.shift else []
-    for run in range(runs):
-        for half in (0, 1):
-            word = " | ".join(_word(form, plane, number, places[number], run, half) for number, plane in enumerate(reads))
-            cut.append(f"  codes[{2 * run + half}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};")
+    cut = _plane_lines(form, reads, runs, loads) if reads else stream_lines(form, stream_bits(form), lanes.elements, loads)
     cut += _scale_lines(form, lanes, groups, loads)
     low = f", float (&low)[{count}]" if form.min else ""
     aligned = _power(form.block_bytes)
@@ -222,6 +216,17 @@ def _source(form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads,
     ]
     head = f"HFC_FUNCTION void {symbol}_cut(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{2 * runs}], float (&scale)[{count}]{low}) {{"
     return loads.count, "\n".join([*read, head, index, *cut, "}", ""])
+
+
+def _plane_lines(form: BlockFormat, reads: tuple[_Reads, ...], runs: int, loads: _Loads) -> list[str]:
+    """The statements that fill `codes` from planes."""
+    places = [_plane_loads(form, plane, loads) for plane in reads]
+    cut = [f"  const int p{number}_shift = {plane.shift};" for number, plane in enumerate(reads) if plane.shift]
+    for run in range(runs):
+        for half in (0, 1):
+            word = " | ".join(_word(form, plane, number, places[number], run, half) for number, plane in enumerate(reads))
+            cut.append(f"  codes[{2 * run + half}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};")
+    return cut
 
 
 def _plane_loads(form: BlockFormat, reads: _Reads, loads: _Loads) -> dict[int, int]:
