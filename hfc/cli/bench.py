@@ -14,14 +14,17 @@ import typer
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
 from hfc.cli.bandwidth import copy_bandwidth_gb_s, read_bandwidth_gb_s
+from hfc.cli.drafted import Drafted, Synthetic, measure_genres, measure_synthetic
 from hfc.cli.measure import Measurement, measure
-from hfc.cli.open_model import Choice, open_model
-from hfc.cli.parameters import Context, Device, Format, KvFormat, ModelName, Threads, Weights
+from hfc.cli.open_model import Choice, OpenModel, open_model
+from hfc.cli.parameters import Context, Device, Draft, Format, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
 from hfc.cli.workload import check_workload, workloads
 from hfc.runtime.generate import Model
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
+from hfc.runtime.speculate.drafts import AUTO, OFF
+from hfc.step import JOURNAL_ROWS
 
 USUAL_CONTEXT = 4096  # what a model is compiled for when nothing is asked
 
@@ -43,14 +46,22 @@ def command(
         bool, typer.Option("--random-weights", help="Draw the weights: MODEL may be a config.json. GPUs only.")
     ] = False,
     format: Format = None,
+    draft: Draft = OFF,
+    draft_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each text that --draft is measured on.")] = 200,
+    draft_acceptance: Annotated[
+        float | None, typer.Option(help="Measure blocks of which so many tokens count, whatever the weights say. [default: real texts]")
+    ] = None,
+    draft_rows: Annotated[int, typer.Option(min=2, max=JOURNAL_ROWS, help="Rows of the blocks of --draft-acceptance.")] = JOURNAL_ROWS,
 ) -> None:
-    """Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b."""
+    """Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b. With --draft also
+    speculative against plain decoding, on prompts of several genres."""
     tests = workloads(lengths(prompts), lengths(decode), lengths(depth, zero=True), lengths(batch))
-    if not tests:
+    draft = AUTO if draft == OFF and draft_acceptance is not None else draft
+    if not tests and draft == OFF:
         raise HfcError("there is nothing to measure: both -p and -n are empty")
-    needed, slots = max(t.context for t in tests), max(t.batch for t in tests)
+    needed, slots = max((t.context for t in tests), default=0), max((t.batch for t in tests), default=1)
     context = ctx or (needed if needed > USUAL_CONTEXT and Path(model).suffix != ".hfp" else None)
-    opened = open_model(model, Choice(device, threads, context, kv, weights, slots, format, random_weights))
+    opened = open_model(model, Choice(device, threads, context, kv, weights, slots, format, random_weights, draft=draft), draft != OFF and draft_acceptance is None)
     for test in tests:
         check_workload(test, opened.model)
     with spinner("measuring memory") as say:
@@ -59,7 +70,21 @@ def command(
         for test in tests:
             say(f"measuring {test.name}")
             results.append(measure(test, opened, repetitions, name, memory_gb_s))
-    print(json.dumps([asdict(r) for r in results], indent=1) if as_json else show(results))
+        say("measuring drafts")
+        drafted = measure_drafts(opened, draft_tokens, draft_acceptance, draft_rows, max(lengths(depth, zero=True))) if draft != OFF else []
+    if as_json:
+        print(json.dumps([asdict(r) for r in (*results, *drafted)], indent=1))
+        return
+    print("\n\n".join(part for part in (show(results), show_drafted(drafted)) if part))
+
+
+def measure_drafts(opened: OpenModel, tokens: int, acceptance: float | None, rows: int, depth: int) -> list[Drafted | Synthetic]:
+    """On real texts, or with a made-up acceptance behind `depth` tokens."""
+    if acceptance is not None:
+        return [measure_synthetic(opened.model, acceptance, rows, tokens, max(depth, 16))]
+    if opened.speculation is None:
+        raise HfcError("the plan cannot verify drafts: it keeps no rows uncommitted", hint="compile it without --draft off")
+    return measure_genres(opened, tokens)
 
 
 def lengths(text: str, zero: bool = False) -> list[int]:
@@ -83,12 +108,33 @@ def memory_speed(model: Model, threads: int) -> tuple[str, float]:
 
 
 def show(results: Sequence[Measurement]) -> str:
+    if not results:
+        return ""
     header = ("test", "tok/s", "min", "max", "GB/s", "of memory speed", "launches/token", "host us", "device us")
     rows = [
         (r.test, r.tok_s, r.min, r.max, *map(_or_dash, (r.gb_s, _percent(r), r.launches_per_token, r.host_us_per_step, r.device_us_per_step)))
         for r in results
     ]  # fmt: skip
     return f"{table(header, rows)}\n{results[0].device}: memory moves {results[0].memory_gb_s:.1f} GB/s"
+
+
+def show_drafted(results: Sequence[Drafted | Synthetic]) -> str:
+    if not results:
+        return ""
+    if isinstance(results[0], Synthetic):
+        return table(("test", "tok/s", "plain", "speed-up", "rows"), [(r.test, r.tok_s, r.plain_tok_s, f"{r.speedup:.2f}x", r.rows) for r in results])
+    header = ("text", "tok/s", "plain", "speed-up", "tokens a cycle", "accepted", "equal", "loops", "governor")
+    rows = [
+        (r.test, r.tok_s, r.plain_tok_s, f"{r.speedup:.2f}x", _or_dash(r.tau), f"{r.accepted} of {r.drafted}", "yes" if r.is_equal else "NO",
+         f"{r.loops} of {r.prompts}", r.reason)
+        for r in results
+    ]  # fmt: skip
+    text = table(header, rows)
+    if any(r.loops for r in results):
+        text += "\nTexts that run into loops are easy to draft: their speed says nothing about others."
+    if not results[0].is_templated:
+        text += "\nThe model has no chat template: it went on with bare text."
+    return text
 
 
 def _percent(result: Measurement) -> str | None:

@@ -9,11 +9,13 @@ import typer
 
 from hfc.base.progress import spinner
 from hfc.cli.open_model import resolve
-from hfc.cli.parameters import Context, Format, KvFormat, Slots, Weights
+from hfc.cli.parameters import Context, Draft, Format, KvFormat, Slots, Weights
 from hfc.compiler import compile_model
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
 from hfc.plan import Bundle
+from hfc.runtime.speculate.drafts import AUTO, OFF, check_draft
+from hfc.step import JOURNAL_ROWS
 
 
 def command(
@@ -31,6 +33,7 @@ def command(
     ctx: Context = None,
     slots: Slots = None,
     format: Format = None,
+    draft: Draft = AUTO,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
     tap: Annotated[
         list[str] | None, typer.Option(help="A value that the plan gives out beside the logits: last_hidden (embeddings), hidden[3].")
@@ -42,10 +45,14 @@ def command(
 ) -> None:
     """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""
     source = resolve(model)
+    check_draft(draft)
+    journal_rows = 0 if draft == OFF else JOURNAL_ROWS
     archs = [name.strip() for name in arch.split(",")]
     with spinner(f"compiling {source.path.name} for {arch}"):
         after = _print_after if print_after_all else None
-        bundle = compile_model(str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or ())
+        bundle = compile_model(
+            str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows
+        )
     bundle.save(output)
     if not quiet:
         print(describe(bundle, output))

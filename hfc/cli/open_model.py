@@ -17,6 +17,8 @@ from hfc.plan import Bundle, Plan, load_bundle
 from hfc.runtime.executor import arch_of_device, load, split_device
 from hfc.runtime.generate import Model
 from hfc.runtime.source import Source, find_source
+from hfc.runtime.speculate.drafts import check_draft, speculation_for
+from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
 
 
@@ -33,30 +35,37 @@ class Choice:
     format: str | None = None
     random_weights: bool = False
     taps: tuple[str, ...] = ()
+    draft: str = "off"
 
 
 @dataclass(frozen=True)
 class OpenModel:
-    """plan: None for the interpreter.  vocabulary: None if it was not asked for."""
+    """plan: None for the interpreter.  vocabulary: None if it was not asked for.  speculation: None decodes plainly."""
 
     model: Model
     plan: Plan | None
     vocabulary: Vocabulary | None
+    speculation: Speculation | None = None
 
 
 def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> OpenModel:
     """Find, compile if need be, and load."""
     source = resolve(name)
+    check_draft(choice.draft)
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
     _check_weights(source, choice)
-    bundle = open_bundle(source, choice)
+    return load_opened(open_bundle(source, choice), choice, with_vocabulary)
+
+
+def load_opened(bundle: Bundle, choice: Choice, with_vocabulary: bool = False) -> OpenModel:
+    """Load a bundle on the chosen device."""
     # The vocabulary first: reading it takes memory for a moment, and that must not come on top of the weights.
     vocabulary = load_vocabulary(choice.weights or bundle.model["weights"]) if with_vocabulary else None
     with progress_bar("loading", "weights") as update:
         model = load(bundle, choice.device, choice.threads, choice.weights, update, choice.random_weights)
-    return OpenModel(model, model.plan, vocabulary)
+    return OpenModel(model, model.plan, vocabulary, speculation_for(model.plan, choice.draft))
 
 
 def resolve(name: str) -> Source:
@@ -85,6 +94,7 @@ def _compile(source: Source, choice: Choice) -> Bundle:
             "--ctx": choice.context,
             "--slots": choice.slots,
             "--format": choice.format,
+            "--draft": choice.draft,
         }
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         words += [w for tap in choice.taps for w in ("--tap", tap)]

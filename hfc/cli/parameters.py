@@ -32,4 +32,11 @@ Weights = Annotated[str | None, typer.Option(help="Where the checkpoint is, if n
 Format = Annotated[
     str | None, typer.Option(help="Format of the matrices, where MODEL is a config without weights. [default: bf16]")
 ]
+Draft = Annotated[
+    str,
+    typer.Option(
+        help="Speculative decoding, which changes no token: auto (the draft that belongs to MODEL, and prompt lookup), ngram "
+        "(prompt lookup alone), off."
+    ),
+]
 Slots = Annotated[int | None, typer.Option(min=1, help="Sequences that run at a time. [default: 1]")]

@@ -10,10 +10,11 @@ import typer
 from hfc.base.diagnostics import HfcError
 from hfc.cli import INTERRUPTED
 from hfc.cli.open_model import Choice, open_model
-from hfc.cli.parameters import Context, Device, KvFormat, ModelName, Threads, Weights
+from hfc.cli.parameters import Context, Device, Draft, KvFormat, ModelName, Threads, Weights
 from hfc.runtime.chat import chat_template
 from hfc.runtime.generate import Generation, Request, Statistics
 from hfc.runtime.sampler import Sampling
+from hfc.runtime.speculate.drafts import AUTO
 from hfc.runtime.vocabulary import Vocabulary
 
 DEFAULT = Sampling()
@@ -47,6 +48,7 @@ def command(
     kv: KvFormat = None,
     threads: Threads = None,
     device: Device = "host",
+    draft: Draft = AUTO,
     weights: Weights = None,
 ) -> None:
     """Answer a prompt. The text goes to standard output, a summary to standard error."""
@@ -54,11 +56,11 @@ def command(
     prompt = read_prompt() if prompt is None else prompt
     if raw and system is not None:
         raise HfcError("--system has no meaning with --raw", hint="put the text in front of the prompt")
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights), with_vocabulary=True)
+    opened = open_model(model, Choice(device, threads, ctx, kv, weights, draft=draft), with_vocabulary=True)
     vocabulary = opened.vocabulary
     tokens = encode_raw(vocabulary, prompt) if raw else encode_chat(vocabulary, prompt, system)
     request = Request(tuple(tokens), sampling, max_tokens, tuple(stop or ()))
-    generation = Generation(opened.model, vocabulary.tokenizer, request)
+    generation = Generation(opened.model, vocabulary.tokenizer, request, opened.speculation)
     interrupted = stream(generation)
     print(summary(generation.statistics), file=sys.stderr)
     if interrupted:
@@ -102,7 +104,8 @@ def stream(generation: Generation) -> bool:
 
 
 def summary(statistics: Statistics) -> str:
+    drafting = f"; drafts: {statistics.drafting}" if statistics.cycles else ""
     return (
         f"[prompt {statistics.prompt_tokens} tokens, {statistics.prefill_tok_s:.1f} tok/s; "
-        f"answer {len(statistics.tokens)} tokens, {statistics.decode_tok_s:.1f} tok/s; {statistics.reason}]"
+        f"answer {len(statistics.tokens)} tokens, {statistics.decode_tok_s:.1f} tok/s{drafting}; {statistics.reason}]"
     )
