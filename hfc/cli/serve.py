@@ -1,13 +1,14 @@
-"""`hfc serve`: an OpenAI server for one model."""
+"""`hfc serve`: an OpenAI server for one model or several."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import re
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,26 +16,27 @@ import typer
 import uvicorn
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.open_model import Choice, OpenModel, open_model
-from hfc.cli.parameters import Context, Device, KvFormat, ModelName, Threads, Weights
+from hfc.cli.parameters import Context, Device, KvFormat, Threads, Weights
+from hfc.cli.serve_source import USUAL_SLOTS, ModelOnDisk, ServeChoice, memory_of, sources_of
 from hfc.runtime.executor import split_device
 from hfc.runtime.sampler import Sampling
 from hfc.serve.app import make_app
-from hfc.serve.engine import LAST_HIDDEN, Engine
-from hfc.serve.metrics import Metrics
+from hfc.serve.engine import LAST_HIDDEN
+from hfc.serve.errors import ApiError
+from hfc.serve.metrics import Meters
+from hfc.serve.models import Models
 from hfc.serve.record import Record, log_path, recorded, running
-from hfc.serve.scheduler import Limits
 from hfc.serve.security import is_loopback
-from hfc.serve.served import Models, Served, Settings
+from hfc.serve.served import Settings
 
 HOST, PORT = "127.0.0.1", 11435
-USUAL_SLOTS = 4
 DEFAULT = Sampling()
 _POLL_S = 0.1
 
 
 def command(
-    model: ModelName,
+    model: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Bundles, Hugging Face folders, .gguf files, or names of `hfc models`.")] = None,
+    models: Annotated[Path | None, typer.Option(help="A folder: every model in it is served too.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need an API key.")] = HOST,
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any that is free.")] = PORT,
     daemon: Annotated[bool, typer.Option("--daemon", "-d", help="Run in the background; see `hfc ps` and `hfc stop`.")] = False,
@@ -44,8 +46,14 @@ def command(
     device: Device = "host",
     threads: Threads = None,
     weights: Weights = None,
-    name: Annotated[str | None, typer.Option(help="What clients call the model. [default: MODEL's name]")] = None,
-    cache_mb: Annotated[int, typer.Option(min=0, help="Host memory of the prefix cache, in MB; 0: none.")] = 1024,
+    name: Annotated[str | None, typer.Option(help="What clients call the model, if it is the only one. [default: MODEL's name]")] = None,
+    memory_mb: Annotated[
+        int | None, typer.Option(min=1, help="Memory for all models together, in MB; the least recently used makes room. [default: most of the device's]")
+    ] = None,
+    idle_unload_s: Annotated[
+        float | None, typer.Option("--idle-unload", min=0.1, help="Seconds after which an unused model is unloaded. [default: never]")
+    ] = None,
+    cache_mb: Annotated[int, typer.Option(min=0, help="Host memory of a model's prefix cache, in MB; 0: none.")] = 1024,
     queue: Annotated[int, typer.Option(min=0, help="Sequences that may wait for a slot; more get 429.")] = 64,
     prefill_rows: Annotated[int, typer.Option(min=1, help="Prompt tokens of a step in which others decode.")] = 128,
     api_key: Annotated[list[str] | None, typer.Option(help="A key that clients may use; may be given more than once.")] = None,
@@ -61,7 +69,9 @@ def command(
     top_p: Annotated[float, typer.Option(help="Of requests that name none.")] = DEFAULT.top_p,
     min_p: Annotated[float, typer.Option(help="Of requests that name none.")] = DEFAULT.min_p,
 ) -> None:
-    """Serve a model to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/models and more."""
+    """Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.
+
+    A single model is loaded at once; several are when they are asked for."""
     keys = _keys(api_key, api_key_file)
     if not is_loopback(host) and not keys:
         raise HfcError(f"--host {host} lets others in; give them a key with --api-key or --api-key-file")
@@ -73,46 +83,53 @@ def command(
     if daemon:
         _detach(host, port, bool(tls_cert))
         return
-    default = Sampling(temperature, top_k, top_p, min_p)
-    settings = Settings(keys, tuple(cors or ()), timeout_s, max_body_bytes=max_body_mb << 20)
     _check_port(host, port)
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights, slots or _slots(model), taps=(LAST_HIDDEN,)), with_vocabulary=True)
-    served = _served(name or name_of(model), opened, Limits(
-        opened.model.slots, opened.model.max_rows, opened.model.max_outputs, opened.model.context, prefill_rows, queue,
-    ), cache_mb << 20, default)  # fmt: skip
+    default = Sampling(temperature, top_k, top_p, min_p)
+    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), cache_mb << 20, prefill_rows, queue, default)
+    meters = Meters()
+    sources = _sources(model or [], models, choice, meters, name)
+    served = Models((), sources, meters, memory_mb << 20 if memory_mb else memory_of(device), idle_unload_s)
+    if len(sources) == 1:
+        _load_first(served, sources[0].name)
+    settings = Settings(keys, tuple(cors or ()), timeout_s, max_body_bytes=max_body_mb << 20)
     config = uvicorn.Config(
-        make_app(Models([served]), settings), host, port, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
+        make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
         timeout_graceful_shutdown=round(drain_s), ssl_certfile=tls_cert, ssl_keyfile=tls_key,
     )  # fmt: skip
     log = os.environ.get(_LOG_VARIABLE)
-    with recorded(Record(port, os.getpid(), host, served.name, time.time(), log)):
-        print(f"{served.name} on http{'s' if tls_cert else ''}://{host}:{port} ({served.engine.limits.slots} slots of {served.engine.limits.context} tokens)", flush=True)
+    with recorded(Record(port, os.getpid(), host, ", ".join(s.name for s in sources), time.time(), log)):
+        print(f"{_summary(served)} on http{'s' if tls_cert else ''}://{host}:{port}", flush=True)
         try:
             uvicorn.Server(config).run()
         finally:
-            served.engine.close()
+            served.close()
 
 
 _LOG_VARIABLE = "_HFC_SERVE_LOG"  # set by the parent of a daemon for its child alone
 
 
-def _served(name: str, opened: OpenModel, limits: Limits, cache_bytes: int, default: Sampling) -> Served:
-    engine = Engine(opened.model, limits, cache_bytes, Metrics())
-    engine.metrics.watch(engine.gauges)
-    return Served(name, opened.vocabulary, engine, default)
+def _sources(models: list[str], folder: Path | None, choice: ServeChoice, meters: Meters, name: str | None) -> list[ModelOnDisk]:
+    if not models and folder is None:
+        raise HfcError("there is nothing to serve", hint="name a MODEL, or a folder of them with --models")
+    sources = sources_of(models, folder, choice, meters)
+    if len(sources) > 1 and (name or choice.weights):
+        raise HfcError(f"{'--name' if name else '--weights'} is for one model, and these are {len(sources)}")
+    return [replace(sources[0], name=name)] if name else sources
 
 
-def name_of(model: str) -> str:
-    """ "models/Qwen3.5-9B-Q4_K_M.gguf" -> "Qwen3.5-9B-Q4_K_M"; a registry name stays as it is."""
-    path = Path(model)
-    if not path.exists():
-        return model
-    return path.resolve().name if path.is_dir() else re.sub(r"\.(hfp|gguf|safetensors|json|hfm)$", "", path.name)
+def _load_first(models: Models, name: str) -> None:
+    """A model alone is loaded before anybody asks: what is wrong with it shows now."""
+    try:
+        asyncio.run(models.preload(name))
+    except ApiError as error:
+        raise HfcError(error.message) from error
 
 
-def _slots(model: str) -> int | None:
-    """A bundle's slots were chosen when it was compiled."""
-    return None if Path(model).suffix == ".hfp" else USUAL_SLOTS
+def _summary(models: Models) -> str:
+    if not models.loaded:
+        return f"{len(models.entries)} models, each loaded when it is asked for,"
+    (served,) = models.loaded
+    return f"{served.name} ({served.engine.limits.slots} slots of {served.engine.limits.context} tokens)"
 
 
 def _keys(given: list[str] | None, file: Path | None) -> tuple[str, ...]:

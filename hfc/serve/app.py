@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import pkgutil
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,13 +15,21 @@ from fastapi.middleware.cors import CORSMiddleware
 from hfc import __version__
 from hfc.serve import api
 from hfc.serve.errors import install_handlers
+from hfc.serve.models import Models
 from hfc.serve.security import Guarded
-from hfc.serve.served import Models, Settings
+from hfc.serve.served import Settings
 
 
 def make_app(models: Models, settings: Settings) -> FastAPI:
-    """The app of loaded models."""
-    app = FastAPI(title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    """The app of some models."""
+
+    @contextlib.asynccontextmanager
+    async def watching(_app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(models.watch())
+        yield
+        task.cancel()
+
+    app = FastAPI(title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json", lifespan=watching)
     app.state.models, app.state.settings = models, settings
     for module in pkgutil.iter_modules(api.__path__):
         app.include_router(importlib.import_module(f"{api.__name__}.{module.name}").ROUTE)
@@ -26,7 +37,7 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
     document = openapi_document(app)
     app.openapi = lambda: document
     paths = frozenset(document["paths"]) | {"/openapi.json"}
-    app.add_middleware(Guarded, settings=settings, metrics=models.served[0].metrics, paths=paths)
+    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=paths)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.cors_origins), allow_methods=["GET", "POST", "OPTIONS"], allow_headers=["*"]

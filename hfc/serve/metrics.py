@@ -18,29 +18,74 @@ GAUGES = {
     "cache_bytes": "Bytes of the prefix cache",
     "cache_nodes": "Blocks of the prefix cache",
 }
+COUNTERS = {
+    "prompt_tokens": "Prompt tokens, cached ones too",
+    "cached_tokens": "Prompt tokens whose state was there already",
+    "prefill_tokens": "Prompt tokens that were computed",
+    "generated_tokens": "Tokens of answers",
+    "steps": "Steps of the model",
+    "step_rows": "Rows of all steps",
+    "step_seconds": "Time in steps, sampling included",
+    "loads": "How often the model was loaded",
+}
+HISTOGRAMS = {
+    "time_to_first_token_seconds": "From arrival to the first token",
+    "inter_token_seconds": "Between two tokens of an answer",
+    "request_seconds": "From arrival to the last token",
+}
 
 
-class Metrics:
-    """One model's counters in a registry of their own. Calls come from the engine's thread."""
+class Meters:
+    """The counters of a server: of requests, and of each model under its name."""
 
     def __init__(self):
         self.registry = CollectorRegistry()
-        self._prompt = Counter("hfc_prompt_tokens", "Prompt tokens, cached ones too", registry=self.registry)
-        self._cached = Counter("hfc_cached_tokens", "Prompt tokens whose state was there already", registry=self.registry)
-        self._prefill = Counter("hfc_prefill_tokens", "Prompt tokens that were computed", registry=self.registry)
-        self._generated = Counter("hfc_generated_tokens", "Tokens of answers", registry=self.registry)
-        self._steps = Counter("hfc_steps", "Steps of the model", registry=self.registry)
-        self._rows = Counter("hfc_step_rows", "Rows of all steps", registry=self.registry)
-        self._step_s = Counter("hfc_step_seconds", "Time in steps, sampling included", registry=self.registry)
         self._requests = Counter("hfc_requests", "HTTP requests", ["path", "status"], registry=self.registry)
-        self._first = Histogram("hfc_time_to_first_token_seconds", "From arrival to the first token", buckets=SECONDS, registry=self.registry)
-        self._between = Histogram("hfc_inter_token_seconds", "Between two tokens of an answer", buckets=SECONDS, registry=self.registry)
-        self._total = Histogram("hfc_request_seconds", "From arrival to the last token", buckets=SECONDS, registry=self.registry)
+        self.counters = {name: Counter(f"hfc_{name}", text, ["model"], registry=self.registry) for name, text in COUNTERS.items()}
+        self.histograms = {
+            name: Histogram(f"hfc_{name}", text, ["model"], buckets=SECONDS, registry=self.registry) for name, text in HISTOGRAMS.items()
+        }
+        self.gauges: dict[str, Callable[[], dict[str, float]]] = {}
+        self.registry.register(self)
+
+    def answered(self, path: str, status: int) -> None:
+        self._requests.labels(path, str(status)).inc()
+
+    def text(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges of this moment, of models that are loaded."""
+        values = {model: read() for model, read in list(self.gauges.items())}
+        for name, text in GAUGES.items():
+            family = GaugeMetricFamily(f"hfc_{name}", text, labels=["model"])
+            for model, gauges in values.items():
+                family.add_metric([model], gauges[name])
+            yield family
+
+
+class Metrics:
+    """One model's counters; they outlive its engine. Calls come from the engine's thread."""
+
+    def __init__(self, model: str = "model", meters: Meters | None = None):
+        self.model, self.meters = model, meters or Meters()
+        counters = {name: family.labels(model) for name, family in self.meters.counters.items()}
+        self._prompt, self._cached, self._prefill = counters["prompt_tokens"], counters["cached_tokens"], counters["prefill_tokens"]
+        self._generated, self._loads = counters["generated_tokens"], counters["loads"]
+        self._steps, self._rows, self._step_s = counters["steps"], counters["step_rows"], counters["step_seconds"]
+        histograms = {name: family.labels(model) for name, family in self.meters.histograms.items()}
+        self._first, self._between = histograms["time_to_first_token_seconds"], histograms["inter_token_seconds"]
+        self._total = histograms["request_seconds"]
         self._mean_s = 1.0
 
     def watch(self, gauges: Callable[[], dict[str, float]]) -> None:
-        """Read these gauges whenever somebody asks."""
-        self.registry.register(_Gauges(gauges))
+        """The model is loaded: read these gauges whenever somebody asks."""
+        self._loads.inc()
+        self.meters.gauges[self.model] = gauges
+
+    def unwatch(self) -> None:
+        self.meters.gauges.pop(self.model, None)
 
     def admitted(self, cached: int, prompt: int) -> None:
         self._prompt.inc(prompt)
@@ -66,22 +111,6 @@ class Metrics:
         self._total.observe(seconds)
         self._mean_s = 0.9 * self._mean_s + 0.1 * seconds
 
-    def answered(self, path: str, status: int) -> None:
-        self._requests.labels(path, str(status)).inc()
-
     def mean_request_s(self) -> float:
         """A running mean, to tell a refused client when to come back."""
         return self._mean_s
-
-    def text(self) -> bytes:
-        """Prometheus' text format."""
-        return generate_latest(self.registry)
-
-
-class _Gauges:
-    def __init__(self, read: Callable[[], dict[str, float]]):
-        self._read = read
-
-    def collect(self) -> Iterable[Metric]:
-        for name, value in self._read().items():
-            yield GaugeMetricFamily(f"hfc_{name}", GAUGES[name], value=value)

@@ -1,4 +1,6 @@
-"""What stands before every endpoint: API keys, the limit of a body, counting; plain ASGI, so that streams pass untouched."""
+"""What stands around every endpoint: API keys, the limit of a body, counting, models given back when the answer is sent.
+
+Plain ASGI, so that streams pass untouched."""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import hmac
 from starlette.datastructures import Headers
 
 from hfc.serve.errors import ApiError, error_response
-from hfc.serve.metrics import Metrics
+from hfc.serve.metrics import Meters
+from hfc.serve.models import LEASES, return_all
 from hfc.serve.served import Settings
 
 OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/health", "/ready"})  # without a key
@@ -16,8 +19,8 @@ OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/health", "/ready"})  # w
 class Guarded:
     """ASGI middleware."""
 
-    def __init__(self, app, settings: Settings, metrics: Metrics, paths: frozenset[str]):
-        self._app, self._settings, self._metrics, self._paths = app, settings, metrics, paths
+    def __init__(self, app, settings: Settings, meters: Meters, paths: frozenset[str]):
+        self._app, self._settings, self._meters, self._paths = app, settings, meters, paths
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -28,7 +31,7 @@ class Guarded:
 
         async def counting_send(message) -> None:
             if message["type"] == "http.response.start":
-                self._metrics.answered(counted, message["status"])
+                self._meters.answered(counted, message["status"])
             await send(message)
 
         error = self._refuse(scope)
@@ -44,7 +47,11 @@ class Guarded:
         async def replay():
             return messages.pop() if messages else await receive()
 
-        await self._app(scope, replay, counting_send)
+        scope[LEASES] = []
+        try:
+            await self._app(scope, replay, counting_send)
+        finally:
+            return_all(scope)
 
     def _refuse(self, scope) -> ApiError | None:
         headers = Headers(scope=scope)

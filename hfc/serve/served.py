@@ -1,4 +1,4 @@
-"""A loaded model as the API sees it: name, vocabulary, template and engine; and the models of a server by name."""
+"""A loaded model as the API sees it: name, vocabulary, template and engine."""
 
 from __future__ import annotations
 
@@ -80,25 +80,6 @@ class Settings:
     stall_s: float = 60.0
     max_body_bytes: int = 16 << 20
     keep_alive_s: float = 10.0
-
-
-class Models:
-    """The models of a server by name and alias."""
-
-    def __init__(self, served: Items[Served]):
-        self.served = tuple(served)
-        self._by_name = {name: s for s in served for name in (s.name, *s.aliases)}
-
-    def find(self, name: str) -> Served:
-        """ApiError 404 for a name that is not served."""
-        if name not in self._by_name:
-            known = ", ".join(s.name for s in self.served)
-            raise ApiError(404, f"the model {name!r} is not served here; known: {known}", "model", "model_not_found")
-        return self._by_name[name]
-
-
-def models_of(request: Request) -> Models:
-    return request.app.state.models
 
 
 def settings_of(request: Request) -> Settings:

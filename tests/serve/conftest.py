@@ -11,8 +11,9 @@ from hfc.runtime.vocabulary import load_vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.engine import Engine
 from hfc.serve.metrics import Metrics
+from hfc.serve.models import Models
 from hfc.serve.scheduler import Limits
-from hfc.serve.served import Models, Served, Settings
+from hfc.serve.served import Served, Settings
 
 SMOLLM2_CONTEXT = 1024
 

@@ -54,7 +54,7 @@ class FakeModel:
         self.max_rows, self.max_outputs = max_rows, max_outputs
         self.keys = np.full((slots, context), 999, np.int32)
         self.memory = np.zeros((slots, 4), np.uint8) if recurrent else None
-        self.gate, self.steps, self.fail = gate, [], None
+        self.gate, self.steps, self.fail, self.is_closed = gate, [], None, False
         self.plan = SimpleNamespace(taps={"last_hidden": "h"})
         self._hidden = np.empty((0, 4), np.float32)
 
@@ -72,6 +72,9 @@ class FakeModel:
                 logits[segment.row + i] = self._row(segment.slot, segment.position + i, step.tokens[segment.row + i])
         self._hidden = np.stack([[t, p, 1, -1] for t, p in zip(step.tokens, step.positions)]).astype(np.float32)
         return logits[step.output_rows]
+
+    def close(self):
+        self.is_closed = True
 
     def tap(self, name, first, count):
         """Hidden states are (token, position, 1, -1)."""
@@ -126,9 +129,9 @@ def expected(prompt, count, recurrent=False):
     return bytes(out).decode()
 
 
-def make_engine(model, cache_bytes=1 << 20, snapshot_every=512, **limits) -> Engine:
+def make_engine(model, cache_bytes=1 << 20, snapshot_every=512, metrics=None, **limits) -> Engine:
     sizes = dict(slots=model.slots, max_rows=model.max_rows, max_outputs=model.max_outputs, context=model.context, prefill_rows=8)
-    engine = Engine(model, Limits(**{**sizes, **limits}), cache_bytes, Metrics(), snapshot_every, states=FakeSlots(model))
+    engine = Engine(model, Limits(**{**sizes, **limits}), cache_bytes, metrics or Metrics("fake"), snapshot_every, states=FakeSlots(model))
     engine.metrics.watch(engine.gauges)
     return engine
 

@@ -11,7 +11,8 @@ import pytest
 from serve_fakes import FakeModel, expected, make_engine, make_served
 
 from hfc.serve.app import make_app
-from hfc.serve.served import Models, Settings
+from hfc.serve.models import Models
+from hfc.serve.served import Settings
 
 DEFAULT = Settings()
 
@@ -210,16 +211,19 @@ def test_ready_tells_of_stalls_and_lost_devices():
         assert refused.status_code == 503 and refused.json()["error"]["type"] == "overloaded_error"
 
 
+OF = '{model="fake"}'
+
+
 def test_metrics_count_requests_and_tokens(app):
     before = metrics_of(app)
     call(app, "POST", "/v1/completions", json={"model": "fake", "prompt": "count me", "max_tokens": 3})
     call(app, "GET", "/v1/whatever/else")
     after = metrics_of(app)
-    assert after["hfc_generated_tokens_total"] - before["hfc_generated_tokens_total"] == 3
-    assert after["hfc_prompt_tokens_total"] - before["hfc_prompt_tokens_total"] == 8
+    assert after[f"hfc_generated_tokens_total{OF}"] - before[f"hfc_generated_tokens_total{OF}"] == 3
+    assert after[f"hfc_prompt_tokens_total{OF}"] - before[f"hfc_prompt_tokens_total{OF}"] == 8
     assert after['hfc_requests_total{path="/v1/completions",status="200"}'] >= 1
     assert after['hfc_requests_total{path="other",status="404"}'] >= 1
-    assert after["hfc_slots"] == 3 and after["hfc_time_to_first_token_seconds_count"] >= 1
+    assert after[f"hfc_slots{OF}"] == 3 and after[f"hfc_time_to_first_token_seconds_count{OF}"] >= 1
 
 
 def metrics_of(app):

@@ -10,7 +10,8 @@ from schemathesis.specs.openapi import checks
 from serve_fakes import FakeModel, make_engine, make_served
 
 from hfc.serve.app import make_app
-from hfc.serve.served import Models, Settings
+from hfc.serve.models import Models
+from hfc.serve.served import Settings
 
 # What a schema cannot say (a token id of this vocabulary, a tool result that answers a call) is refused with 400, and streams
 # make a request valid in ways that a generator does not see, so these are judged:

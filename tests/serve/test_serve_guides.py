@@ -10,8 +10,9 @@ from serve_fakes import EOS, TOKENIZER, VOCAB, FakeModel, make_engine, make_serv
 from hfc.serve.app import make_app
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import Grammar, GrammarCompiler
+from hfc.serve.models import Models
 from hfc.serve.reasoning import ReasoningSplit, Thought
-from hfc.serve.served import Models, Settings
+from hfc.serve.served import Settings
 from hfc.serve.tools import forced_grammar
 
 THINKING = "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}<think>\n{% if enable_thinking is false %}</think>\n{% endif %}{% endif %}"

@@ -11,7 +11,8 @@ from serve_fakes import FakeModel, expected, make_engine, make_served
 from serve_loopback import listening
 
 from hfc.serve.app import make_app
-from hfc.serve.served import Models, Settings
+from hfc.serve.models import Models
+from hfc.serve.served import Settings
 
 BODY = {"model": "fake", "prompt": "stream", "max_tokens": 9, "stream": True}
 

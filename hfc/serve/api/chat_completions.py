@@ -18,10 +18,11 @@ from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Finish, Piece
 from hfc.serve.logprobs import chat_logprob
 from hfc.serve.messages import Messages, Name, template_messages
+from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import SamplingFields, StreamOptions, Strict, Text
 from hfc.serve.sequence import Sequence
-from hfc.serve.served import Served, models_of, settings_of
+from hfc.serve.served import Served, settings_of
 from hfc.serve.tools import NamedChoice, ToolChoice, Tools
 from hfc.serve.usage import openai_usage
 
@@ -153,7 +154,7 @@ class ChatCompletion(BaseModel):
     responses={**documented(408, 429, 500, 503), 200: {"model": ChatCompletion, "content": STREAM}},
 )
 async def chat_completions(request: Request, body: ChatRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
     sequences = served.start(plan.jobs)
     head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model, "system_fingerprint": f"hfc-{__version__}"}

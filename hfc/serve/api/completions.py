@@ -17,10 +17,11 @@ from hfc.serve.chat import new_id
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Event, Finish, Job, Logprob, Piece, PromptPart
 from hfc.serve.logprobs import completion_logprobs
+from hfc.serve.models import borrow
 from hfc.serve.parameters import SamplingFields, StreamOptions, TokenId, check_prompt
 from hfc.serve.prompt import encode
 from hfc.serve.sequence import Sequence
-from hfc.serve.served import Served, Settings, models_of, settings_of
+from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.usage import openai_usage
 
 ROUTE = APIRouter(tags=["completions"])
@@ -113,7 +114,7 @@ class Completion(BaseModel):
 
 @ROUTE.post("/v1/completions", responses={**documented(408, 429, 500, 503), 200: {"model": Completion, "content": STREAM}})
 async def completions(request: Request, body: CompletionRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     sequences = served.start(await asyncio.to_thread(body.jobs, served, settings_of(request)))
     head = {
         "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()), "model": body.model,

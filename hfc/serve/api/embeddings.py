@@ -17,9 +17,10 @@ from hfc.serve.answer import Answer, whole
 from hfc.serve.engine import LAST_HIDDEN
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Job
+from hfc.serve.models import borrow
 from hfc.serve.parameters import Strict, Text, TokenId, check_prompt
 from hfc.serve.prompt import encode
-from hfc.serve.served import Served, Settings, models_of, settings_of
+from hfc.serve.served import Served, Settings, settings_of
 
 ROUTE = APIRouter(tags=["embeddings"])
 MOST_INPUTS = 2048  # OpenAI's limit
@@ -75,7 +76,7 @@ class EmbeddingList(BaseModel):
 
 @ROUTE.post("/v1/embeddings", response_model=None, responses={**documented(408, 429, 500, 503), 200: {"model": EmbeddingList}})
 async def embeddings(request: Request, body: EmbeddingsRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     if LAST_HIDDEN not in served.engine.model.plan.taps:
         text = f"{served.name} was compiled without hidden states; compile it with --tap {LAST_HIDDEN}"
         raise ApiError(400, text, "model", "unsupported_model")

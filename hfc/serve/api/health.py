@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from hfc.serve.errors import documented
-from hfc.serve.served import models_of, settings_of
+from hfc.serve.models import models_of
+from hfc.serve.served import settings_of
 
 ROUTE = APIRouter(tags=["operation"])
 
@@ -35,7 +36,7 @@ async def health():
 async def ready(request: Request):
     """Off while a step hangs or after a device has failed."""
     stall_s, reasons, gauges = settings_of(request).stall_s, [], {}
-    for served in models_of(request).served:
+    for served in models_of(request).loaded:
         engine = served.engine
         if engine.failure:
             reasons.append(f"{served.name}: {engine.failure}")
@@ -52,5 +53,4 @@ async def ready(request: Request):
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 401: documented()[401]},
 )
 async def metrics(request: Request):
-    text = b"".join(served.metrics.text() for served in models_of(request).served)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(models_of(request).meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -15,10 +15,11 @@ from hfc.serve.chat import Ask, feed, new_id, plan_chat, stream_deltas
 from hfc.serve.errors import AnthropicErrorObject, ApiError, documented
 from hfc.serve.job import Finish
 from hfc.serve.messages import Name, loads_object
+from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Message, Output
 from hfc.serve.parameters import SamplingFields, Strict, Text
 from hfc.serve.sequence import Sequence
-from hfc.serve.served import Served, models_of, settings_of
+from hfc.serve.served import Served, settings_of
 
 ROUTE = APIRouter(tags=["anthropic"])
 
@@ -193,7 +194,7 @@ ERRORS = documented(408, 429, 500, 503, model=AnthropicErrorObject)
 
 @ROUTE.post("/v1/messages", responses={**ERRORS, 200: {"model": AnthropicMessage, "content": STREAM}})
 async def messages(request: Request, body: MessagesRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(body.fields(), body.max_tokens), settings_of(request))
     (sequence,) = served.start(plan.jobs)
     head = {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": body.model}
@@ -210,7 +211,7 @@ async def messages(request: Request, body: MessagesRequest):
 
 @ROUTE.post("/v1/messages/count_tokens", response_model=Count, responses=ERRORS)
 async def count_tokens(request: Request, body: CountRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(SamplingFields()), settings_of(request))
     return {"input_tokens": len(plan.jobs[0].prompt)}
 

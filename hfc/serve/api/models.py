@@ -8,20 +8,22 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from hfc.serve.errors import documented
-from hfc.serve.served import Served, models_of
+from hfc.serve.models import Entry, models_of
 
 ROUTE = APIRouter(tags=["models"])
 
 
 class Model(BaseModel):
-    """OpenAI's object, and what hfc knows beyond it."""
+    """OpenAI's object, and what hfc knows beyond it. context_length and slots: of a model that is loaded."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
-    context_length: int
-    slots: int
+    state: Literal["loaded", "loading", "unloaded", "failed"]
+    context_length: int | None
+    slots: int | None
+    error: str | None
 
 
 class ModelList(BaseModel):
@@ -29,20 +31,20 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-def describe(served: Served) -> dict:
-    limits = served.engine.limits
+def describe(entry: Entry) -> dict:
+    limits = entry.served.engine.limits if entry.served else None
     return {
-        "id": served.name, "object": "model", "created": served.created, "owned_by": "hfc",
-        "context_length": limits.context, "slots": limits.slots,
+        "id": entry.name, "object": "model", "created": entry.created, "owned_by": "hfc", "state": entry.state,
+        "context_length": limits and limits.context, "slots": limits and limits.slots, "error": entry.error,
     }  # fmt: skip
 
 
 @ROUTE.get("/v1/models", response_model=ModelList, responses={401: documented()[401]})
 async def list_models(request: Request):
-    return {"object": "list", "data": [describe(served) for served in models_of(request).served]}
+    return {"object": "list", "data": [describe(entry) for entry in models_of(request).entries]}
 
 
 @ROUTE.get("/v1/models/{model:path}", response_model=Model, responses={s: documented()[s] for s in (400, 401, 404)})
 async def one_model(request: Request, model: str):
     """The id may hold slashes."""
-    return describe(models_of(request).find(model))
+    return describe(models_of(request).entry(model))

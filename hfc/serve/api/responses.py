@@ -16,10 +16,11 @@ from hfc.serve.chat import Ask, feed, new_id, plan_chat, stream_deltas
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.items import Items
 from hfc.serve.messages import Name, loads_object
+from hfc.serve.models import borrow
 from hfc.serve.output import Output
 from hfc.serve.parameters import SamplingFields, Strict, Text
 from hfc.serve.sequence import Sequence
-from hfc.serve.served import Served, models_of, settings_of
+from hfc.serve.served import Served, settings_of
 
 ROUTE = APIRouter(tags=["responses"])
 
@@ -194,7 +195,7 @@ class ResponseObject(BaseModel):
 
 @ROUTE.post("/v1/responses", responses={**documented(408, 429, 500, 503), 200: {"model": ResponseObject, "content": STREAM}})
 async def responses(request: Request, body: ResponsesRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
     (sequence,) = served.start(plan.jobs)
     head = _head(body)

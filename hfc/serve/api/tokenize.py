@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.messages import Messages, template_messages
+from hfc.serve.models import borrow
 from hfc.serve.parameters import Strict, TokenId
 from hfc.serve.prompt import chat_prompt, encode
-from hfc.serve.served import models_of
 
 ROUTE = APIRouter(tags=["tokens"])
 
@@ -44,7 +44,7 @@ class Text(BaseModel):
 
 @ROUTE.post("/tokenize", response_model=Tokens, responses=documented())
 async def tokenize(request: Request, body: TokenizeRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     if (body.prompt is None) == (body.messages is None):
         raise ApiError(400, "give either prompt or messages", "prompt", "invalid_value")
     if body.messages is not None:
@@ -56,5 +56,5 @@ async def tokenize(request: Request, body: TokenizeRequest):
 
 @ROUTE.post("/detokenize", response_model=Text, responses=documented())
 async def detokenize(request: Request, body: DetokenizeRequest):
-    served = models_of(request).find(body.model)
+    served = await borrow(request, body.model)
     return {"prompt": served.tokenizer.decode(body.tokens, body.keep_special)}

@@ -144,7 +144,7 @@ async function meters() {
 async function models() {
   const response = await fetch("v1/models", { headers: headers() });
   if (!response.ok) return;
-  at("model").replaceChildren(...(await response.json()).data.map((m) => new Option(m.id)));
+  at("model").replaceChildren(...(await response.json()).data.map((m) => new Option(m.state === "loaded" ? m.id : `${m.id} (${m.state})`, m.id)));
 }
 
 at("form").addEventListener("submit", (event) => {

@@ -1,0 +1,120 @@
+"""Models of `hfc serve`: how each is found, measured and loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from hfc.base.diagnostics import HfcError
+from hfc.cli.open_model import Choice, OpenModel, load_opened, open_bundle, resolve
+from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
+from hfc.runtime.fit import RESERVE, need_of
+from hfc.runtime.sampler import Sampling
+from hfc.runtime.source import Source
+from hfc.serve.engine import Engine
+from hfc.serve.metrics import Meters, Metrics
+from hfc.serve.models import Prepared
+from hfc.serve.scheduler import Limits
+from hfc.serve.served import Served
+
+SUFFIXES = (".gguf", ".hfp", ".hfq", ".mq3", ".mq4", ".mq6")  # what a models folder holds beside Hugging Face folders
+LATER_PART = re.compile(r"-(?!0*1-of)\d+-of-\d+\.gguf$")  # of a checkpoint in several files
+USUAL_SLOTS = 4
+HOST_SHARE = 0.9  # of the machine's memory
+
+
+@dataclass(frozen=True)
+class ServeChoice:
+    """What the options say about every model. cache_bytes: of a model's prefix cache."""
+
+    device: str
+    threads: int | None
+    context: int | None
+    kv: str | None
+    weights: str | None
+    slots: int | None
+    taps: tuple[str, ...]
+    cache_bytes: int
+    prefill_rows: int
+    queue: int
+    sampling: Sampling
+
+    def of(self, source: Source) -> Choice:
+        """A bundle's slots were chosen when it was compiled."""
+        slots = self.slots or (None if source.kind == "bundle" else USUAL_SLOTS)
+        return Choice(self.device, self.threads, self.context, self.kv, self.weights, slots, taps=self.taps)
+
+
+@dataclass(frozen=True)
+class ModelOnDisk:
+    """A serve.models.Source."""
+
+    name: str
+    source: Source
+    choice: ServeChoice
+    meters: Meters
+
+    def prepare(self) -> Prepared:
+        choice = self.choice.of(self.source)
+        try:
+            bundle = open_bundle(self.source, choice)
+        except typer.Exit as error:  # of the child that compiles
+            raise HfcError(f"{self.source.path} does not compile; the server's log says why") from error
+        plan = plan_for(bundle, arch_of_device(choice.device))
+        nbytes = need_of(plan).total - RESERVE
+        if split_device(choice.device)[0] == "host":
+            nbytes += self.choice.cache_bytes
+        return Prepared(nbytes, lambda: self._served(load_opened(bundle, choice, with_vocabulary=True)))
+
+    def _served(self, opened: OpenModel) -> Served:
+        model, choice = opened.model, self.choice
+        limits = Limits(model.slots, model.max_rows, model.max_outputs, model.context, choice.prefill_rows, choice.queue)
+        engine = Engine(model, limits, choice.cache_bytes, Metrics(self.name, self.meters))
+        engine.metrics.watch(engine.gauges)
+        return Served(self.name, opened.vocabulary, engine, choice.sampling)
+
+
+def sources_of(models: list[str], folder: Path | None, choice: ServeChoice, meters: Meters) -> list[ModelOnDisk]:
+    """The models that are named, then those of a folder. Registry names that are not here are fetched."""
+    found = [(name_of(model), resolve(model)) for model in models]
+    found += [(name_of(str(path)), resolve(str(path))) for path in models_in(folder)] if folder else []
+    return [ModelOnDisk(name, source, choice, meters) for name, source in found]
+
+
+def models_in(folder: Path) -> list[Path]:
+    """Model files and Hugging Face folders right in `folder`, by name. HfcError without any."""
+    if not folder.is_dir():
+        raise HfcError(f"--models {folder}: no such folder")
+    found = [p for p in sorted(folder.iterdir()) if _is_model(p)]
+    if not found:
+        raise HfcError(f"--models {folder}: there is no model in it", hint=f"hfc looks for {', '.join(SUFFIXES)} and folders with a config.json")
+    return found
+
+
+def _is_model(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "config.json").is_file()
+    return path.suffix in SUFFIXES and not LATER_PART.search(path.name)
+
+
+def name_of(model: str) -> str:
+    """ "models/Qwen3.5-9B-Q4_K_M.gguf" -> "Qwen3.5-9B-Q4_K_M"; a registry name stays as it is."""
+    path = Path(model)
+    if not path.exists():
+        return model
+    return path.resolve().name if path.is_dir() else re.sub(r"\.(hfp|gguf|safetensors|json|hfm|hfq|mq\d)$", "", path.name)
+
+
+def memory_of(device: str) -> int:
+    """Bytes that models may take on a device unless an option says otherwise."""
+    kind, which = split_device(device)
+    if kind in OPENERS:
+        return OPENERS[kind](int(which or 0)).info.memory_bytes - RESERVE
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return int(HOST_SHARE * (min(total, int(text)) if text.isdigit() else total))

@@ -1,0 +1,198 @@
+"""The models of a server by name: loaded when somebody asks for them, unloaded when nobody does and the memory is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fastapi import Request
+
+from hfc.base.diagnostics import HfcError
+from hfc.serve.errors import ApiError
+from hfc.serve.metrics import Meters
+from hfc.serve.served import Served
+
+LEASES = "hfc.leases"  # in the scope of a request: what it uses until its answer is sent
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that can be loaded. nbytes: what it will take."""
+
+    nbytes: int
+    load: Callable[[], Served]
+
+
+class Source(Protocol):
+    """Where a model comes from."""
+
+    name: str
+
+    def prepare(self) -> Prepared:
+        """Compile it if need be. Takes long; HfcError when it cannot be."""
+        ...
+
+
+@dataclass(eq=False)
+class Entry:
+    """A model. users: requests that use it now.  is_leaving: it will be unloaded as soon as there are none."""
+
+    name: str
+    source: Source | None
+    served: Served | None = None
+    nbytes: int = 0
+    users: int = 0
+    used_s: float = 0.0
+    is_loading: bool = False
+    is_leaving: bool = False
+    error: str | None = None
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def state(self) -> str:
+        if self.served is not None:
+            return "loaded"
+        return "loading" if self.is_loading else "failed" if self.error else "unloaded"
+
+    @property
+    def is_idle(self) -> bool:
+        return self.served is not None and not self.users and not self.served.engine.active
+
+
+class Models:
+    """served: models that stay loaded.  sources: models that come and go; limit_bytes: of all that are loaded, None for no
+    limit; idle_s: how long one may be unused. Everything but loading runs in the event loop."""
+
+    def __init__(
+        self,
+        served: Iterable[Served] = (),
+        sources: Iterable[Source] = (),
+        meters: Meters | None = None,
+        limit_bytes: int | None = None,
+        idle_s: float | None = None,
+    ):
+        self.entries = [Entry(s.name, None, s, created=s.created) for s in served] + [Entry(s.name, s) for s in sources]
+        self.meters = meters or (self.loaded[0].metrics.meters if self.loaded else Meters())
+        self._limit, self._idle_s = limit_bytes, idle_s
+        self._by_name = {name: e for e in self.entries for name in (e.name, *(e.served.aliases if e.served else ()))}
+        if len({e.name for e in self.entries}) < len(self.entries):
+            raise HfcError("two models have the same name", hint="rename one of the files")
+        self._changing = asyncio.Lock()  # one model comes or goes at a time
+        self._returned = asyncio.Event()
+
+    @property
+    def loaded(self) -> list[Served]:
+        return [e.served for e in self.entries if e.served is not None]
+
+    def entry(self, name: str) -> Entry:
+        """ApiError 404 for a name that is not served."""
+        if name not in self._by_name:
+            known = ", ".join(e.name for e in self.entries)
+            raise ApiError(404, f"the model {name!r} is not served here; known: {known}", "model", "model_not_found")
+        return self._by_name[name]
+
+    async def take(self, name: str) -> Entry:
+        """The model, loaded, and kept so until it is given back. ApiError 404, 503."""
+        entry = self.entry(name)
+        while entry.served is None or entry.is_leaving:
+            await self._load(entry)
+        entry.users += 1
+        entry.used_s = time.monotonic()
+        return entry
+
+    def give_back(self, entry: Entry) -> None:
+        entry.users -= 1
+        entry.used_s = time.monotonic()
+        self._returned.set()
+
+    async def preload(self, name: str) -> None:
+        self.give_back(await self.take(name))
+
+    async def unload_idle(self) -> None:
+        """Unload what nobody has used for idle_s."""
+        if self._idle_s is None:
+            return
+        async with self._changing:
+            for entry in self.entries:
+                if entry.source and entry.is_idle and time.monotonic() - entry.used_s > self._idle_s:
+                    await self._unload(entry)
+
+    async def watch(self) -> None:
+        """Runs as long as the server."""
+        while True:
+            await asyncio.sleep(min(POLL_S, self._idle_s or POLL_S))
+            await self.unload_idle()
+
+    def close(self) -> None:
+        """End every engine."""
+        for served in self.loaded:
+            served.engine.close()
+
+    async def _load(self, entry: Entry) -> None:
+        async with self._changing:
+            if entry.served is not None:
+                return
+            entry.is_loading, entry.error = True, None
+            try:
+                prepared = await asyncio.to_thread(entry.source.prepare)
+                await self._make_room(entry, prepared.nbytes)
+                entry.served = await asyncio.to_thread(prepared.load)
+                entry.nbytes, entry.used_s = prepared.nbytes, time.monotonic()
+            except HfcError as error:
+                entry.error = error.message
+                raise ApiError(503, f"{entry.name} cannot be loaded: {error.message}", "model", "model_not_loaded", {"Retry-After": "60"}) from error
+            finally:
+                entry.is_loading = False
+
+    async def _make_room(self, entry: Entry, nbytes: int) -> None:
+        """Unload the least recently used until `nbytes` fit; what is busy goes when its requests have ended."""
+        if self._limit is None:
+            return
+        while (used := sum(e.nbytes for e in self.entries if e.served)) + nbytes > self._limit:
+            others = [e for e in self.entries if e.served and e.source]
+            if not others:
+                raise HfcError(f"it needs {nbytes / 2**20:,.0f} MiB, and {(self._limit - used) / 2**20:,.0f} MiB are free for it")
+            victim = min(others, key=lambda e: (not e.is_idle, e.used_s))
+            victim.is_leaving = True  # requests that come now wait until the lock is free, and load it again
+            try:
+                while not victim.is_idle:
+                    self._returned.clear()
+                    with contextlib.suppress(asyncio.TimeoutError):  # an engine ends what its last reader left a moment later
+                        await asyncio.wait_for(self._returned.wait(), POLL_S)
+                await self._unload(victim)
+            finally:
+                victim.is_leaving = False
+
+    async def _unload(self, entry: Entry) -> None:
+        served, entry.served, entry.nbytes = entry.served, None, 0
+        await asyncio.to_thread(_end, served)
+
+
+def _end(served: Served) -> None:
+    served.metrics.unwatch()
+    served.engine.close()
+    served.engine.model.close()
+    gc.collect()  # an engine and its model hold each other; their memory is wanted now
+
+
+def models_of(request: Request) -> Models:
+    return request.app.state.models
+
+
+async def borrow(request: Request, name: str) -> Served:
+    """The model that a request names, loaded until the whole answer is sent. ApiError 404, 503."""
+    models = models_of(request)
+    entry = await models.take(name)
+    request.scope[LEASES].append((models, entry))
+    return entry.served
+
+
+def return_all(scope: dict) -> None:
+    for models, entry in scope.pop(LEASES, ()):
+        models.give_back(entry)
