@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from speculation_cases import Always, Guesses
 from test_generate import EOS, TOKENIZER
 
 from hfc.runtime.generate import Generation, Request
 from hfc.runtime.sampler import NOT_NUMBERS, Sampler, Sampling
 from hfc.runtime.speculate.accept import accepted, row_samplers
-from hfc.runtime.speculate.drafter import Draft
-from hfc.runtime.speculate.governor import PLAIN, Choice, Governor, Offer
+from hfc.runtime.speculate.governor import Offer
 from hfc.runtime.speculate.ngram import NgramDrafter
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.sampling import ROW_WORDS
@@ -66,30 +66,6 @@ def choose(logits, row):
         return int(np.argmax(x))
     e = np.exp((x - x.max()).astype(np.float64) / floats[0])
     return int(np.searchsorted(np.cumsum(e / e.sum())[:-1], row[8:10].view(np.uint64)[0] / 2.0**64, side="right"))
-
-
-class Guesses:
-    """A drafter that is right with a chance, from a copy of the tokens that will come."""
-
-    name = "guesses"
-
-    def __init__(self, prompt, future=(), chance=0.7, seed=0, vocab=VOCAB):
-        self.at, self.future, self.chance = 0, [int(t) for t in future], chance
-        self.vocab, self.rng = vocab, np.random.default_rng(seed)
-
-    def extend(self, tokens):
-        self.at += len(tokens)
-
-    def draft(self, most):
-        right = self.future[self.at : self.at + most]
-        return Draft(tuple(t if self.rng.random() < self.chance else int(self.rng.integers(self.vocab)) for t in right)) if right else None
-
-
-class Always(Governor):
-    """Takes every draft, so that tests meet every block."""
-
-    def choose(self, track, offers, most, others=0):
-        return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
 
 
 def run(model, sampling, speculation=None, max_tokens=None, stop_texts=(), prompt=PROMPT, tokenizer=TOKENIZER):

@@ -1,0 +1,30 @@
+"""Drafters and governors that make speculation meet every case."""
+
+import numpy as np
+
+from hfc.runtime.speculate.drafter import Draft
+from hfc.runtime.speculate.governor import PLAIN, Choice, Governor
+
+
+class Guesses:
+    """A drafter that is right with a chance, from a copy of the tokens that will come; its blocks have every size."""
+
+    name = "guesses"
+
+    def __init__(self, prompt, future=(), chance=0.7, seed=0, vocab=8):
+        self.at, self.future, self.chance = 0, [int(t) for t in future], chance
+        self.vocab, self.rng = vocab, np.random.default_rng(seed)
+
+    def extend(self, tokens):
+        self.at += len(tokens)
+
+    def draft(self, most):
+        right = self.future[self.at : self.at + int(self.rng.integers(1, most + 1))] if most > 0 else []
+        return Draft(tuple(t if self.rng.random() < self.chance else int(self.rng.integers(self.vocab)) for t in right)) if right else None
+
+
+class Always(Governor):
+    """Takes every draft, so that tests meet every block."""
+
+    def choose(self, track, offers, most, others=0):
+        return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
