@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hfc.backend import gpu
-from hfc.backend.emit import emit, make_plan
+from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.formats import kv_format, weight_format
-from hfc.formats.checkpoint import Checkpoint, open_checkpoint
-from hfc.frontend.build import build_graph
-from hfc.frontend.model import Model, find_model, load_model, model_type_of
+from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
+from hfc.frontend.build import Described, Pair, build_graph, build_pair
+from hfc.frontend.model import Model, find_draft, find_model, load_model, model_type_of
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
@@ -30,6 +30,8 @@ from hfc.target.arch import ARCHS, Arch, find_arch
 DEFAULT_CONTEXT = 4096  # tokens, or fewer if the model has fewer
 MAX_ROWS = 512
 MAX_OUTPUTS = 32
+MAX_DRAFT_ROWS = 64  # of a step that verifies drafts: more sequences than this allows decode plainly
+OWN_HEAD = "mtp"  # a draft that is part of the target's own checkpoint
 PACKAGE = Path(__file__).parent
 
 After = Callable[[str, Graph], None]
@@ -37,7 +39,9 @@ After = Callable[[str, Graph], None]
 
 @dataclass(frozen=True)
 class Source:
-    """What is compiled: the description, the config behind it, and the weights if there are any."""
+    """What is compiled: the description, the config behind it, and the weights if there are any.
+
+    draft: what guesses for it, and runs on its hidden states."""
 
     model: Model
     config: Mapping[str, Any]
@@ -45,21 +49,59 @@ class Source:
     checkpoint: Checkpoint | None
     path: Path
     default_format: str = "bf16"  # of matrices, where there are no weights to ask
+    draft: Source | None = None
 
     def graph(self, taps: Sequence[str] = ()) -> Graph:
+        """Of the model itself; with a draft, it also leaves what the draft will need."""
+        if self.draft:
+            return self.pair(taps).target
         graph = build_graph(self.model, self.config, self.kind, self.checkpoint, self.default_format, taps)
         return rotate_inputs(graph, None if self.checkpoint else "q8_0")
+
+    def pair(self, taps: Sequence[str] = ()) -> Pair:
+        """The graphs of the model and of its draft."""
+        pair = build_pair(self._described(), self.draft._described(), taps)
+        table = None if self.checkpoint else "q8_0"
+        return replace(pair, target=rotate_inputs(pair.target, table), draft=rotate_inputs(pair.draft, table))
+
+    def weights(self) -> Checkpoint | None:
+        """Every tensor that recipes of its graphs name."""
+        if self.checkpoint is None or self.draft is None:
+            return self.checkpoint
+        return self.draft.checkpoint and joined(self.checkpoint, self.draft.checkpoint)
+
+    def _described(self) -> Described:
+        return Described(self.model, self.config, self.kind, self.checkpoint, self.default_format)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The model file's names for what the config says."""
+        return self.model.settings(self.config, self.kind, self.checkpoint)
 
     @property
     def context_limit(self) -> int:
         """The longest context that the model was made for, in tokens."""
-        settings = self.model.settings(self.config, self.kind, self.checkpoint)
-        return int(settings.get("context", DEFAULT_CONTEXT))
+        return int(self.settings.get("context", DEFAULT_CONTEXT))
 
 
-def open_source(source: str | Path, weights: str | Path | None = None, default_format: str = "bf16") -> Source:
-    """source: an HF folder, a GGUF file, a config.json, or a .hfm with `weights` (a checkpoint or a config) beside it."""
-    source = Path(source)
+def open_source(
+    source: str | Path, weights: str | Path | None = None, default_format: str = "bf16", draft: str | Path | None = None
+) -> Source:
+    """source: an HF folder, a GGUF file, a config.json, or a .hfm with `weights` (a checkpoint or a config) beside it.
+
+    draft: the same of what guesses for it; "mtp" is the head for this in the model's own checkpoint."""
+    opened = _open_source(Path(source), weights, default_format)
+    return opened if draft is None else replace(opened, draft=_open_draft(draft, opened))
+
+
+def _open_draft(draft: str | Path, target: Source) -> Source:
+    if str(draft) == OWN_HEAD:
+        return replace(target, model=find_draft(f"{target.model.name}_{OWN_HEAD}"))
+    config, kind, checkpoint, path = _open_weights(Path(draft))
+    return Source(find_draft(model_type_of(config, kind)), config, kind, checkpoint, path, target.default_format)
+
+
+def _open_source(source: Path, weights: str | Path | None, default_format: str) -> Source:
     if source.suffix == ".hfm":
         if weights is None:
             raise HfcError(f"{source}: a model description alone has no sizes", hint="add --weights with a checkpoint or a config.json")
@@ -92,14 +134,16 @@ def compile_model(
     print_after: After | None = None,
     default_format: str = "bf16",
     taps: Sequence[str] = (),
-    journal_rows: int = 0,
+    journal_rows: int | None = None,
+    draft: str | Path | None = None,
 ) -> Bundle:
     """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
 
     default_format: of every matrix when `source` is a config without weights.  taps: values besides the logits that
     the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps ("hidden[3]").
-    journal_rows: rows of a slot that a step may leave uncommitted (step.JOURNAL_ROWS for speculation)."""
-    opened = open_source(source, weights, default_format)
+    journal_rows: rows of a slot that a step may leave uncommitted; by default JOURNAL_ROWS with a draft, else none.
+    draft: see open_source; the plans then hold its programs too."""
+    opened = open_source(source, weights, default_format, draft)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
     chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows) for name in names]
     make = lambda: _compile(opened, chosen, print_after).pack()  # noqa: E731
@@ -109,7 +153,7 @@ def compile_model(
 
 def settings_for(
     opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1,
-    taps: Sequence[str] = (), journal_rows: int = 0,
+    taps: Sequence[str] = (), journal_rows: int | None = None,
 ) -> Settings:  # fmt: skip
     """Every choice resolved. kv: one format, or "k/v"."""
     limit = opened.context_limit
@@ -120,25 +164,50 @@ def settings_for(
     v_format = v_format or kv_format(k_format).default_v or k_format
     if kv_format(v_format).turns:
         raise HfcError(f"--kv {kv}: values cannot lie in {v_format}, which is for keys", hint=f"--kv {k_format}/q8")
+    if journal_rows is None:
+        journal_rows = JOURNAL_ROWS if opened.draft else 0
     if not 0 <= journal_rows <= JOURNAL_ROWS:
         raise HfcError(f"a journal of {journal_rows} rows; it can hold 0 to {JOURNAL_ROWS}")
     rows = min(max_rows or MAX_ROWS, context)
-    return Settings(arch, context, slots, rows, min(MAX_OUTPUTS, rows), k_format, v_format, tuple(taps), journal_rows)
+    outputs = _outputs(opened, slots, rows)
+    return Settings(arch, context, slots, rows, outputs, k_format, v_format, tuple(taps), journal_rows)
+
+
+def _outputs(opened: Source, slots: int, rows: int) -> int:
+    """Rows whose logits one step can give: with a draft, those of whole blocks."""
+    if opened.draft is None:
+        return min(MAX_OUTPUTS, rows)
+    block = opened.draft.settings["block"]
+    if block > min(rows, JOURNAL_ROWS):
+        most = f"a plan of {rows} rows" if rows < block else f"the journal of {JOURNAL_ROWS} rows"
+        raise HfcError(f"the draft's blocks of {block} tokens do not fit into {most}", hint="give more with --max-rows" if rows < block else None)
+    return min(max(MAX_OUTPUTS, min(slots * block, MAX_DRAFT_ROWS)), rows)
 
 
 def _compile(opened: Source, chosen: list[Settings], print_after: After | None) -> Bundle:
-    graph = opened.graph(chosen[0].taps)
+    pair = opened.pair(chosen[0].taps) if opened.draft else None
+    graph = pair.target if pair else opened.graph(chosen[0].taps)
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
     for settings in chosen:
         _check_rotation(graph, settings)
-        fused = run_passes(graph, settings, after=print_after)
         backend = host if settings.arch.kind == "host" else gpu
-        plan, made = backend.build(emit(fused, settings, backend.MATRIX_LAYOUT), settings)
+        plan, made = backend.build(_emit(graph, pair, settings, backend.MATRIX_LAYOUT, print_after), settings)
         plans[settings.arch.name] = plan
         files.update(made)
     model = {"name": graph.name, "kind": opened.kind, "weights": str(opened.path.resolve()), "context": opened.context_limit}
+    if opened.draft:
+        model["draft"] = {"name": opened.draft.model.name, "kind": opened.draft.kind, "weights": str(opened.draft.path.resolve())}
     return Bundle(model, plans, files)
+
+
+def _emit(graph: Graph, pair: Pair | None, settings: Settings, layout: str, print_after: After | None = None) -> Emitted:
+    fused = run_passes(graph, settings, after=print_after)
+    if pair is None:
+        return emit(fused, settings, layout)
+    own = replace(settings, is_draft=True, taps=())
+    draft = DraftGraph(run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token"))
+    return emit(fused, settings, layout, draft)
 
 
 def _check_rotation(graph: Graph, settings: Settings) -> None:
@@ -148,24 +217,26 @@ def _check_rotation(graph: Graph, settings: Settings) -> None:
             hint="run it with --device host, or quantize to hfc4 or an HFQ format",
         )
 
-    if settings.arch.kind != "host" and settings.k_format.startswith("fwht"):
-        raise HfcError(f"--kv {settings.k_format}: only the host device has it so far", hint="use q8, or asym3 for fewer bytes")
-
 
 def outline(opened: Source, settings: Settings) -> Plan:
     """The plan without kernels and launches: enough for its memory arithmetic, in a fraction of a second."""
     backend = host if settings.arch.kind == "host" else gpu
-    emitted = emit(run_passes(opened.graph(settings.taps), settings), settings, backend.MATRIX_LAYOUT)
-    return make_plan(emitted, settings, (), {})
+    pair = opened.pair(settings.taps) if opened.draft else None
+    graph = pair.target if pair else opened.graph(settings.taps)
+    return make_plan(_emit(graph, pair, settings, backend.MATRIX_LAYOUT), settings, (), {})
 
 
 def _key(opened: Source, chosen: list[Settings]) -> str:
     """Everything that the bundle depends on."""
+    settings = "\n".join(map(repr, chosen)) + (host.cpu_features() if any(s.arch.kind == "host" for s in chosen) else "")
+    return key_of(package_digest(), *_content(opened), settings, *(_content(opened.draft) if opened.draft else ()))
+
+
+def _content(opened: Source) -> tuple[str, ...]:
     tensors = [opened.checkpoint.info(n) for n in opened.checkpoint.names()] if opened.checkpoint else []
     inventory = "\n".join(f"{t.name} {t.format} {t.shape}" for t in tensors)
     config = json.dumps({k: v for k, v in opened.config.items() if not k.startswith("tokenizer.")}, sort_keys=True, default=str)
-    settings = "\n".join(map(repr, chosen)) + (host.cpu_features() if any(s.arch.kind == "host" for s in chosen) else "")
-    return key_of(package_digest(), opened.model.path.read_text(), config, inventory, settings, opened.default_format, str(opened.path.resolve()))
+    return opened.model.path.read_text(), config, inventory, opened.default_format, str(opened.path.resolve())
 
 
 @cache

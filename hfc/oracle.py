@@ -18,17 +18,24 @@ class InterpretedModel:
     def __init__(self, source: Source, context: int, slots: int = 1, graph: Graph | None = None):
         if source.checkpoint is None:
             raise HfcError(f"{source.path}: there are no weights to run")
-        self._source, self._unpacked = source, {}
+        self._checkpoint, self._unpacked = source.weights(), {}
         self.context, self.slots, self.max_rows, self.max_outputs = context, slots, context, context
-        graph = graph or source.graph()
+        pair = source.pair() if source.draft and graph is None else None
+        graph = graph or (pair.target if pair else source.graph())
+        self._draft = pair and pair.draft
         rows, self.vocab = graph.outputs[0].type.shape
         self._narrowed = rows == "R"
-        self.interpreter = Interpreter(graph, self._weight, slots, context)
+        self.interpreter = Interpreter(graph, self._weight, slots, context, (self._draft,) if self._draft else ())
 
     def forward(self, step: Step) -> np.ndarray:
         """Logits of the wanted rows, f32 [R, vocab]."""
         logits = self.interpreter.run(step)[0]
         return logits if self._narrowed else logits[step.output_rows]
+
+    def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
+        """Guesses for the rows of a step: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        logits, tokens = self.interpreter.run(step, self._draft)
+        return tokens, logits
 
     def close(self) -> None:
         """Nothing to release; here because every model has it."""
@@ -36,7 +43,7 @@ class InterpretedModel:
     def _weight(self, op: Op) -> np.ndarray:
         recipe = op.attrs["recipe"]
         if recipe not in self._unpacked:
-            data = evaluate(recipe, self._source.checkpoint, self.context)
+            data = evaluate(recipe, self._checkpoint, self.context)
             if op.kind == "weight":
                 data = data.with_shape(op.output.type.shape, op.attrs["name"])
             self._unpacked[recipe] = np.asarray(data.f32(), np.float32)

@@ -94,8 +94,25 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """What guesses for the model of the plan. Its programs run over the step that will verify the guesses.
+
+    block: rows of a segment, the latest token and the guesses behind it.  mask_token: what stands for a guess in the step; None
+    where any token does.  rows: most rows of a step of its programs.  logits, tokens: buffers of T rows: each row's logits
+    and choice for the token at its own place; the first row of a segment keeps its token."""
+
+    name: str
+    block: int
+    mask_token: int | None
+    rows: int
+    logits: str
+    tokens: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs).
+    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs; of a draft, those with "draft_"
+    before their names).
 
     taps: name ("last_hidden", "hidden[3]") -> the buffer of T rows that holds it after a step."""
 
@@ -115,6 +132,7 @@ class Plan:
     programs: dict[str, tuple[Launch, ...]]
     library: str | None = None  # host: file with all kernels and the tape
     taps: dict[str, str] = field(default_factory=dict)
+    draft: Draft | None = None
     journal_rows: int = 0  # rows of a slot that recurrent states can keep uncommitted
 
     def buffer(self, name: str) -> Buffer:
@@ -237,6 +255,7 @@ def _plan(data: dict) -> Plan:
             "states": tuple(StateRef(**{**r, "shape": tuple(r["shape"])}) for r in data["states"]),
             "kernels": tuple(Kernel(**r) for r in data["kernels"]),
             "programs": launches,
+            "draft": Draft(**data["draft"]) if data.get("draft") else None,
         }
     )
 

@@ -61,7 +61,8 @@ class Printer:
             return self.leaves[value](index)
         op = self.producers.get(value)
         if op is None:
-            return self.load(value, index, row)
+            source = self.sources.get(value)
+            return f"step[4 + {row}]" if source and source.kind == "input" else self.load(value, index, row)
         if OPS[op.kind].elementwise:
             operands = [self._operand(v, value, index, row) for v in op.inputs]
             return OPS[op.kind].c.format(*operands, **{k: _literal(v) for k, v in op.attrs.items()})
@@ -108,8 +109,41 @@ class Printer:
         return self.element(op.inputs[0], index, f"step[{4 + 3 * self.settings.max_rows} + {row}]")
 
     def _gather(self, op: Op, value: Value, index: Index, row: str) -> str:
-        table, _tokens = op.inputs
-        return self.load(table, (f"step[4 + {row}]", *index), row)
+        table, tokens = op.inputs
+        axes = len(row_shape(tokens))
+        return self.load(table, (self.element(tokens, index[:axes], row), *index[axes:]), row)
+
+    def _concat(self, op: Op, value: Value, index: Index, row: str) -> str:
+        x, y = op.inputs
+        *lead, j = index
+        size = x.type.shape[-1]
+        other = self.element(y, (*lead, f"({group(j)} - {size})"), row)
+        return f"({group(j)} < {size} ? {self.element(x, index, row)} : {other})"
+
+    def _previous(self, op: Op, value: Value, index: Index, row: str) -> str:
+        before = self.element(op.inputs[0], index, f"({row} - 1)")
+        first = self.element(op.inputs[1], index, row) if len(op.inputs) > 1 else "0.0f"
+        return f"(hfc_follows(step, {row}, 1) ? {before} : {first})"
+
+    def _keep_first(self, op: Op, value: Value, index: Index, row: str) -> str:
+        x, first = (self.element(v, index, row) for v in op.inputs)
+        return f"(hfc_follows(step, {row}, 1) ? {x} : {first})"
+
+    def _recall(self, op: Op, value: Value, index: Index, row: str) -> str:
+        state, size, rows = op.inputs[0], op.inputs[0].type.shape[1], self.settings.journal_rows
+        kept = self.arg(state).name
+        waiting = self.arg(state, plane="journal").name if rows else kept
+        return f"hfc_recall({kept}, {waiting}, step, {row}, {size}, {rows}, {index[0]})"
+
+    def _dynamic_conv(self, op: Op, value: Value, index: Index, row: str) -> str:
+        x, base, dynamic = op.inputs
+        (j,), size = index, x.type.shape[1] // dynamic.type.shape[2]
+        terms = []
+        for tap in range(base.type.shape[0]):
+            weight = f"({self.load(base, (str(tap), j), row)} + {self.element(dynamic, (str(tap), f'({group(j)} / {size})'), row)})"
+            term = f"{weight} * {self.element(x, index, f'({row} - {tap})' if tap else row)}"
+            terms.append(f"(hfc_follows(step, {row}, {tap}) ? {term} : 0.0f)" if tap else term)
+        return f"({' + '.join(terms)})"
 
     def _rope(self, op: Op, value: Value, index: Index, row: str) -> str:
         x, table = op.inputs

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from hfc.backend.body import Printer
 from hfc.backend.cost import expected
 from hfc.backend.kernels import KERNELS
-from hfc.backend.memory import intervals, place
+from hfc.backend.memory import ALIGNMENT, intervals, place
 from hfc.backend.spec import Arg, Bound
 from hfc.base.diagnostics import unknown
 from hfc.formats import KV_FORMATS
 from hfc.formats.recipe import Recipe
-from hfc.ir.graph import Graph, Op, Value
+from hfc.ir.graph import SOURCES, Graph, Op, Value
 from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings
-from hfc.plan import Buffer, ConstRef, Kernel, Launch, Plan, StateRef, WeightRef
+from hfc.plan import Buffer, ConstRef, Draft, Kernel, Launch, Plan, StateRef, WeightRef
 
 SCALAR_BYTES = 4  # activations are f32 or i32
+INPUT = "input"  # the source of the tokens, which lie in the step buffer
 
 
 @dataclass(frozen=True)
@@ -48,45 +50,99 @@ class Emitted:
     logits: str
     vocab: int
     taps: dict[str, str]
+    draft: Draft | None = None
+    draft_calls: tuple[Call, ...] = ()
 
 
-def emit(graph: Graph, settings: Settings, matrix_layout: str) -> Emitted:
-    """matrix_layout: the layout of weights that linear kernels read (others stay as stored)."""
-    sources = storage(graph)
-    regions = [op for op in graph.ops if op.kind == "kernel"]
-    bounds = [_bind(op, settings, sources) for op in regions]
-    layouts = {a.value: _layouts(a.value, bounds, matrix_layout) for b in bounds for a in b.args if a.kind == "weight"}
-    calls = tuple(
-        Call(bound, tuple(_pointer(a, bound, sources, layouts) for a in bound.args), print_op(op), *expected(op, sources))
-        for op, bound in zip(regions, bounds)
-    )
-    buffers, arena = _buffers(graph, settings, sources)
-    journals = _journals(graph)
-    weights = tuple(
-        WeightRef(_weight_name(op, layout, layouts[op.output]), op.attrs["recipe"], op.output.type.dtype, op.output.type.shape, layout)
-        for op in graph.ops
-        if op.kind == "weight" and op.output in layouts
-        for layout in layouts[op.output]
-    )
+@dataclass(frozen=True)
+class DraftGraph:
+    """A fused draft and what its plan says of it, see plan.Draft."""
+
+    graph: Graph
+    settings: Settings
+    block: int
+    mask_token: int | None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A graph with its regions bound. sources: see `storage`."""
+
+    graph: Graph
+    sources: dict[Value, Op]
+    regions: list[Op]
+    bounds: list[Bound]
+
+    @classmethod
+    def of(cls, graph: Graph, settings: Settings) -> _Part:
+        sources = storage(graph)
+        regions = [op for op in graph.ops if op.kind == "kernel"]
+        return cls(graph, sources, regions, [_bind(op, settings, sources) for op in regions])
+
+    def calls(self, layouts: dict[str, tuple[str, ...]]) -> tuple[Call, ...]:
+        return tuple(
+            Call(bound, tuple(_pointer(a, bound, self.sources, layouts) for a in bound.args), print_op(op), *expected(op, self.sources))
+            for op, bound in zip(self.regions, self.bounds)
+        )
+
+
+def emit(graph: Graph, settings: Settings, matrix_layout: str, draft: DraftGraph | None = None) -> Emitted:
+    """matrix_layout: the layout of weights that linear kernels read (others stay as stored).
+
+    draft: runs on the same weights and states; its buffers share the arena, but what it gives out lives until the next draft."""
+    parts = [_Part.of(graph, settings), *([_Part.of(draft.graph, draft.settings)] if draft else [])]
+    layouts = _layouts(parts, matrix_layout)
+    buffers, arena = _buffers(parts[0], {"T": settings.max_rows, "R": settings.max_outputs})
+    if draft:
+        more, arena = _draft_buffers(parts[1], settings.max_outputs, arena)
+        buffers += more
+    journals = {name: numbers for part in parts for name, numbers in _journals(part).items()}
+    sources = [op for part in parts for op in part.graph.ops]
     logits = graph.outputs[0]
     return Emitted(
-        calls,
-        {b.name: b for b in bounds},
+        parts[0].calls(layouts),
+        {b.name: b for part in parts for b in part.bounds},
         buffers,
-        weights,
-        tuple(_const(op) for op in graph.ops if op.kind == "const"),
-        tuple(_state(op, settings, journals.get(op.output, 0)) for op in graph.ops if op.kind == "state"),
+        _weights(sources, layouts),
+        _unique(_const(op) for op in sources if op.kind == "const"),
+        _unique(_state(op, settings, journals.get(op.attrs["name"], 0)) for op in sources if op.kind == "state"),
         arena,
         logits.name,
         logits.type.shape[-1],
         {name: value.name for name, value in zip(settings.taps, graph.outputs[1:], strict=True)},
+        _draft(draft, settings) if draft else None,
+        parts[1].calls(layouts) if draft else (),
+    )
+
+
+def _draft(draft: DraftGraph, settings: Settings) -> Draft:
+    logits, tokens = (value.name for value in draft.graph.outputs)
+    return Draft(draft.graph.name, draft.block, draft.mask_token, settings.max_outputs, logits, tokens)
+
+
+def _unique(found: Iterable) -> tuple:
+    """Each once, by name; what two graphs share is equal."""
+    return tuple({thing.name: thing for thing in found}.values())
+
+
+def _weights(sources: list[Op], layouts: dict[str, tuple[str, ...]]) -> tuple[WeightRef, ...]:
+    return _unique(
+        WeightRef(_weight_name(op, layout, layouts), op.attrs["recipe"], op.output.type.dtype, op.output.type.shape, layout)
+        for op in sources
+        if op.kind == "weight"
+        for layout in layouts.get(op.attrs["name"], ())
     )
 
 
 def storage(graph: Graph) -> dict[Value, Op]:
     """The source op behind each value that is not a buffer; a state's new value lies where the state lies."""
-    found = {op.output: op for op in graph.ops if op.kind in ("weight", "state", "const")}
-    found.update({new: found[state] for state, new in graph.updates.items()})
+    found = {value: Op(INPUT, (), (value,)) for value in graph.inputs}
+    for op in graph.walk():
+        if op.kind in SOURCES:
+            found[op.output] = op
+        elif op.kind in OPS and OPS[op.kind].state:
+            state, new = OPS[op.kind].state
+            found[op.outputs[new]] = found[op.inputs[state]]
     return found
 
 
@@ -110,44 +166,58 @@ def _content(thing):
     return [_content(t) for t in thing] if isinstance(thing, (list, tuple)) else thing
 
 
-def _layouts(weight: Value, bounds: list[Bound], matrix_layout: str) -> tuple[str, ...]:
-    """The layouts in which a weight is needed: a tied embedding is gathered by rows and multiplied in tiles."""
-    found = set()
-    for bound in bounds:
-        for arg in bound.args:
-            if arg.value is weight:
+def _layouts(parts: list[_Part], matrix_layout: str) -> dict[str, tuple[str, ...]]:
+    """The layouts in which each weight is needed: a tied embedding is gathered by rows and multiplied in tiles."""
+    found: dict[str, set[str]] = {}
+    for part in parts:
+        for bound in part.bounds:
+            for arg in (a for a in bound.args if a.kind == "weight"):
                 matrix = any(p.weight is arg for p in bound.extra.get("parts", ()))
-                found.add(matrix_layout if matrix else "rows")
-    return tuple(sorted(found))
+                found.setdefault(part.sources[arg.value].attrs["name"], set()).add(matrix_layout if matrix else "rows")
+    return {name: tuple(sorted(layouts)) for name, layouts in found.items()}
 
 
-def _weight_name(op: Op, layout: str, layouts: tuple[str, ...]) -> str:
-    return op.attrs["name"] if len(layouts) == 1 else f"{op.attrs['name']}@{layout}"
+def _weight_name(op: Op, layout: str, layouts: dict[str, tuple[str, ...]]) -> str:
+    name = op.attrs["name"]
+    return name if len(layouts[name]) == 1 else f"{name}@{layout}"
 
 
-def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts) -> str:
+def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str, tuple[str, ...]]) -> str:
     if arg.kind == "buffer":
         return f"buffer:{arg.value.name}"
     op = sources[arg.value]
     if arg.kind == "weight":
         matrix = any(p.weight is arg for p in bound.extra.get("parts", ()))
-        have = layouts[arg.value]
+        have = layouts[op.attrs["name"]]
         layout = next((x for x in have if (x != "rows") == matrix), have[0])
-        return f"weight:{_weight_name(op, layout, have)}"
+        return f"weight:{_weight_name(op, layout, layouts)}"
     if arg.kind == "const":
         return f"const:{const_name(op.attrs['recipe'])}"
     return f"state:{op.attrs['name']}" + (f".{arg.plane}" if arg.plane else "")
 
 
-def _buffers(graph: Graph, settings: Settings, sources: dict[Value, Op]) -> tuple[tuple[Buffer, ...], int]:
-    values = dict.fromkeys(
-        v for op in graph.ops if op.kind == "kernel" for v in (*op.inputs, *op.outputs) if v not in sources and v not in graph.inputs
-    )
-    row_bytes = {v: SCALAR_BYTES * math.prod(v.type.shape[1:]) for v in values}
-    limit = {"T": settings.max_rows, "R": settings.max_outputs}
-    offsets, arena = place(intervals(graph, {v: row_bytes[v] * limit[v.type.shape[0]] for v in values}))
-    made = tuple(Buffer(v.name, v.type.dtype, row_bytes[v], v.type.shape[0], offsets[v]) for v in values)
+def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) -> tuple[tuple[Buffer, ...], int]:
+    """limit: rows of each kind.  apart: values that lie elsewhere."""
+    values = dict.fromkeys(v for op in part.regions for v in (*op.inputs, *op.outputs) if v not in part.sources and v not in apart)
+    nbytes = {v: _row_bytes(v) * limit[v.type.shape[0]] for v in values}
+    offsets, arena = place(intervals(part.graph, nbytes))
+    made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.shape[0], offsets[v]) for v in values)
     return made, arena
+
+
+def _draft_buffers(part: _Part, rows: int, arena: int) -> tuple[tuple[Buffer, ...], int]:
+    """The draft's buffers, and the arena's size with them: its outputs behind all that others overwrite."""
+    outputs = part.graph.outputs
+    buffers, own = _buffers(part, {"T": rows}, outputs)
+    end = max(arena, own)
+    for value in outputs:
+        buffers = (*buffers, Buffer(value.name, value.type.dtype, _row_bytes(value), "T", end))
+        end += -(-rows * _row_bytes(value) // ALIGNMENT) * ALIGNMENT
+    return buffers, end
+
+
+def _row_bytes(value: Value) -> int:
+    return SCALAR_BYTES * math.prod(value.type.shape[1:])
 
 
 def const_name(recipe: Recipe) -> str:
@@ -158,14 +228,14 @@ def _const(op: Op) -> ConstRef:
     return ConstRef(const_name(op.attrs["recipe"]), op.attrs["recipe"], op.output.type.shape)
 
 
-def _journals(graph: Graph) -> dict[Value, int]:
+def _journals(part: _Part) -> dict[str, int]:
     """Recurrent state -> numbers that its journal keeps of a row."""
     found = {}
-    for op in graph.walk():
+    for op in part.graph.walk():
         journal = OPS[op.kind].journal if op.kind in OPS else None
         if journal:
             state = op.inputs[OPS[op.kind].state[0]]
-            found[state] = journal(state.type)
+            found[part.sources[state].attrs["name"]] = journal(state.type)
     return found
 
 
@@ -203,6 +273,7 @@ def make_plan(
         kernels,
         programs,
         library,
+        draft=emitted.draft,
         journal_rows=settings.journal_rows,
         taps=emitted.taps,
     )

@@ -64,6 +64,8 @@ SKELETONS: dict[str, Skeleton] = {
     "map": Skeleton(256, "little work a lane: only many lanes hide the latency"),
     "conv": Skeleton(256, "little work a lane: only many lanes hide the latency"),
     "route": Skeleton(128, "one wave a row"),
+    "top": Skeleton(256, "scans the vocabulary: only many lanes hide the latency"),
+    "select": Skeleton(128, "one wave a segment"),
     "sample": Skeleton(256, "scans the vocabulary: only many lanes hide the latency"),
 }  # fmt: skip
 NEW_SKELETON = Skeleton(128, "what holds for a template without a row of its own")

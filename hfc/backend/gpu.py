@@ -47,13 +47,15 @@ def list_launches(
     _refuse_rotations(emitted, settings)
     emitted = _with_scratch(emitted, settings)
     programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
+    if emitted.draft:
+        programs |= {f"draft_{p}": tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
     programs[SAMPLE] = tuple(_launches(_sample_call(emitted), "decode", settings, jobs))
     return emitted, programs
 
 
 def _refuse_rotations(emitted: Emitted, settings: Settings) -> None:
     """HfcError for what only the host's templates do: without it a GPU would compute with inputs that are not rotated."""
-    for call in emitted.calls:
+    for call in (*emitted.calls, *emitted.draft_calls):
         extra = call.bound.extra
         if extra.get("rotate"):
             names = ", ".join(sorted({part.format.name for part in extra["parts"]}))
@@ -87,7 +89,7 @@ def _sample_call(emitted: Emitted) -> Call:
 def _with_scratch(emitted: Emitted, settings: Settings) -> Emitted:
     """More buffers, for what the launches of one region hand on: every region writes its own anew."""
     needed: dict[str, tuple[Scratch, int]] = {}
-    for call in emitted.calls:
+    for call in (*emitted.calls, *emitted.draft_calls):
         for scratch in (s for p in PROGRAMS for shape in geometry(call.bound, settings.arch, p) for s in shape.scratch):
             nbytes = scratch.row_bytes * min(scratch.rows or settings.max_rows, settings.max_rows)
             if nbytes > needed.get(scratch.name, (scratch, 0))[1]:

@@ -103,14 +103,17 @@ class KernelSpec:
              expert_count, token_inputs (whether all choices of a token have one input)
     map      tasks: [Task]; gather: {table: Arg, format} when an expression reads a weight table row through
              `hfc_<format>_at(block, i)`
-    attend   heads, kv_heads, size (head dim), scale, window (0: none), softcap (0: none),
-             causal (False: a row sees its whole segment), q (C expression in row, g=head, j),
+    attend   heads, kv_heads, size (head dim), capacity (tokens that a slot holds), scale, window (0: none), softcap (0: none),
+             causal (False: a row sees its whole segment), first (a row at p sees no s < min(first, p)), q (C expression in row, g=head, j),
              walsh (elements of q that are rotated together, else 0), k, v: Arg (state planes), k_format, v_format, store (C statement in row, g=head, j and y)
     delta    k_heads, v_heads, dk, dv, taps, channels, tiled, u (C expression of conv input in row, j=channel), conv: Arg,
              activate (C expression of the convolution's result c), eps (L2), q_scale, decay, beta (C expressions in row, g=value head),
              window, memory: Arg (states), offsets q0, k0, v0 of q, k, v in the channels,
              stats + store (C statement in row, g=value head, j and y_of(j): the head's output vector is `y[j]`)
     route    experts, top, normalize, logits (C expression in row, j), weights, ids: Arg
+    top      size, top, x (C expression in row, j), ids: Arg, values: Arg or None
+    select   top, rank, scores, candidates (C expressions in row, c), query (in row, r), before (in last, r), after (in id, r),
+             tokens (in row), chosen: Arg
     conv     channels, taps, u, conv, window, store (C statement in row, j=channel and c)
     """
 

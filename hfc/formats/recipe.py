@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+DRAFT_TENSORS = "draft:"  # before the names of a draft's tensors, where its weights lie beside those of its target
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -18,6 +20,7 @@ class Recipe:
     stack(x...)                      a new first axis
     half_split(x; heads)             rows of interleaved RoPE pairs (GGUF's llama layout) to half-split order, per head
     add(x; c), mul(x; c), neg(x), exp(x)     elementwise, f32
+    repeat(; rows, values)           the same row `rows` times, f32
     rope_table(; rotary, theta, ...) f32 [C, rotary]: cos in the first half, sin in the second; C = context of the plan
     """
 
@@ -35,6 +38,12 @@ class Recipe:
         """Names of the checkpoint tensors that it reads."""
         own = [dict(self.params)["name"]] if self.op == "tensor" else []
         return own + [name for arg in self.args for name in arg.tensors()]
+
+    def of(self, owner: str) -> "Recipe":
+        """The same made from tensors whose names begin with `owner`."""
+        if self.op == "tensor":
+            return tensor(owner + dict(self.params)["name"])
+        return Recipe(self.op, tuple(arg.of(owner) for arg in self.args), self.params)
 
     def to_json(self) -> list:
         return [self.op, [a.to_json() for a in self.args], [list(p) for p in self.params]]

@@ -35,6 +35,7 @@ class Operations:
         self.builder = builder
         self._composed: dict[str, Callable[..., Any]] = {
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
+            "concat": self._concat, "delay": self._delay,
         }  # fmt: skip
         self.names = (*self._composed, *(kind for kind in OPS if kind not in (*SOURCES, "kernel")))
 
@@ -45,7 +46,7 @@ class Operations:
         spec = definition(name)
         operands = _operands(name)
         bound = _bind(name, (*operands, *spec.attrs), arguments, keywords, span)
-        inputs = [_tensor(name, n, bound.pop(n), span) for n in operands if n in bound]
+        inputs = [self.builder.latest(_tensor(name, n, bound.pop(n), span)) for n in operands if n in bound]
         attrs = {n: _plain(name, n, value, span) for n, value in bound.items()}
         try:
             results = self.builder.op(name, *inputs, span=span, **attrs)
@@ -87,13 +88,28 @@ class Operations:
         return function(**bound, span=span)
 
     def _attention(
-        self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, causal: Any = True, *, span: Span
-    ) -> Value:
+        self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, causal: Any = True, first: Any = 0,
+        *, span: Span,
+    ) -> Value:  # fmt: skip
         """Write k and v into the cache, then attend: kv_append and attend."""
         if not isinstance(kv, Handle):
             raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
         cache = self.call("kv_append", [kv, k, v], {}, span)
-        return self.call("attend", [q, cache, scale, window, softcap, causal], {}, span)
+        return self.call("attend", [q, cache, scale, window, softcap, causal, first], {}, span)
+
+    def _concat(self, parts: Any, *, span: Span) -> Value:
+        """The last axes of several tensors, one behind the other."""
+        if not isinstance(parts, (list, tuple)) or not parts:
+            raise HfcError(f"concat takes a list of tensors, found {_shown(parts)}", span)
+        values = [_tensor("concat", "a part", part, span) for part in parts]
+        return functools.reduce(lambda x, y: self.builder.op("concat", x, y, span=span), values)
+
+    def _delay(self, x: Any, window: Any, *, span: Span) -> Value:
+        """The row before; `window`, a state f32[size, 1], keeps the last one for the next step's first row."""
+        x = _tensor("delay", "x", x, span)
+        recipe = apply("repeat", rows=x.type.shape[-1], values=(1.0, 0.0))
+        weights = self.builder.const(recipe, (x.type.shape[-1], 2), span)
+        return self.call("causal_conv", [x, weights, window], {}, span)
 
     def _flatten(self, x: Any, *, span: Span) -> Value:
         """[T, a, b] -> [T, a * b]"""

@@ -28,6 +28,11 @@ class Model:
         return self.syntax.name
 
     @property
+    def is_draft(self) -> bool:
+        """Does it guess for another model, whose steps it observes?"""
+        return self.syntax.observe is not None
+
+    @property
     def model_types(self) -> tuple[str, ...]:
         """HF model types that it describes; the model's own name where its config block names none."""
         blocks = [block for block in self.syntax.configs if block.source == "hf"]
@@ -54,20 +59,41 @@ def load_model(path: str | Path) -> Model:
 
 def find_model(model_type: str, folders: Sequence[str | Path] = ()) -> Model:
     """The model that describes this HF model_type or GGUF architecture; `folders` come before hfc's own models."""
-    known: dict[str, Path] = {}
+    known = _known(folders, drafts=False)
+    if model_type not in known:
+        if model_type in _known(folders, drafts=True):
+            raise HfcError(f"{model_type} is a draft: it guesses for another model", hint="give that model, and this one as --draft")
+        raise unknown("model type", model_type, known)
+    return known[model_type]
+
+
+def find_draft(name: str, folders: Sequence[str | Path] = ()) -> Model:
+    """The draft that describes this name of config.json's `architectures` or GGUF architecture."""
+    known = _known(folders, drafts=True)
+    if name not in known:
+        raise unknown("kind of draft", name, known)
+    return known[name]
+
+
+def _known(folders: Sequence[str | Path], drafts: bool) -> dict[str, Model]:
+    """Name -> model, of those that are drafts or of those that are not."""
+    known: dict[str, Model] = {}
     for folder in (*map(Path, folders), builtin_folder()):
         for path in sorted(folder.glob("*.hfm")):
             model = _cached(path, path.stat().st_mtime_ns)
-            for name in (model.name, *model.model_types, *model.gguf_architectures):
-                known.setdefault(name, path)
-    if model_type not in known:
-        raise unknown("model type", model_type, known)
-    path = known[model_type]
-    return _cached(path, path.stat().st_mtime_ns)
+            for name in (model.name, *model.model_types, *model.gguf_architectures) if model.is_draft == drafts else ():
+                known.setdefault(name, model)
+    return known
 
 
 def model_type_of(config: Mapping[str, Any], source: str) -> str:
-    """What to look for in `find_model`: the text model's model_type, or general.architecture."""
+    """What to look for in `find_model`: the text model's model_type, or general.architecture.
+
+    Drafts call themselves by the model_type of their layers; the name of their class says what they are."""
+    if source == "hf" and isinstance(config.get("architectures"), list) and config["architectures"][:1]:
+        name = config["architectures"][0]
+        if name in _known((), drafts=True):
+            return name
     key = "model_type" if source == "hf" else "general.architecture"
     found = (text_config(config) if source == "hf" else config).get(key)
     if not isinstance(found, str):

@@ -95,12 +95,13 @@ class _ToSyntax(lark.Transformer):
         graph = functions.pop("graph", None)
         if graph is None:
             raise HfcError(f"model {name} has no graph", span, "add: graph(tokens) { ... return logits }")
+        observe = functions.pop("observe", None)
         ignored = {"hf": (), "gguf": ()}
         for part in (p for p in parts if isinstance(p, dict)):
             ignored = {source: ignored[source] + part[source] for source in ignored}
         configs = tuple(p for p in parts if isinstance(p, syntax.Config))
         weights = tuple(p for p in parts if isinstance(p, syntax.Weights))
-        return syntax.ModelSyntax(str(name), configs, weights, ignored, functions, graph, span, self._file)
+        return syntax.ModelSyntax(str(name), configs, weights, ignored, functions, graph, span, self._file, observe)
 
     def config(self, span: Span, children: list) -> syntax.Config:
         source, names, *items = children
@@ -166,6 +167,10 @@ class _ToSyntax(lark.Transformer):
         parameters, body = children
         return syntax.Function("graph", parameters or (), body, span)
 
+    def observe(self, span: Span, children: list) -> syntax.Function:
+        parameters, body = children
+        return syntax.Function("observe", parameters or (), body, span)
+
     parameters = row_names
 
     def body(self, span: Span, children: list) -> tuple:
@@ -184,6 +189,10 @@ class _ToSyntax(lark.Transformer):
     def tap(self, span: Span, children: list) -> syntax.Tap:
         value, name, index = children
         return syntax.Tap(value, str(name), index, span)
+
+    def perform(self, span: Span, children: list) -> syntax.Perform:
+        name, arguments = children
+        return syntax.Perform(self.call(span, [syntax.Name(str(name), span), arguments]), span)
 
     def result(self, span: Span, children: list) -> syntax.Return:
         return syntax.Return(children[0], span)

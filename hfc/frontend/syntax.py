@@ -121,17 +121,25 @@ class Tap:
 
 
 @dataclass(frozen=True)
+class Perform:
+    """A call that stands alone, for what it does to a state."""
+
+    call: Call
+    span: Span
+
+
+@dataclass(frozen=True)
 class Return:
     values: tuple[Expression, ...]
     span: Span
 
 
-Statement = Union[Assign, State, For, Tap, Return]
+Statement = Union[Assign, State, For, Tap, Perform, Return]
 
 
 @dataclass(frozen=True)
 class Function:
-    """`layer name(parameters) { ... }`, or the graph itself under the name "graph"."""
+    """`layer name(parameters) { ... }`, or under the names "graph" and "observe" those."""
 
     name: str
     parameters: tuple[str, ...]
@@ -197,3 +205,4 @@ class ModelSyntax:
     graph: Function
     span: Span
     file: str = field(default="")
+    observe: Function | None = None  # of a draft: what it takes from each step of its target

@@ -11,10 +11,14 @@ from hfc.ir.ops import definition
 
 
 class GraphBuilder:
-    """Collects ops in order. Values are numbered; weights, states and constants are made once per name or recipe."""
+    """Collects ops in order. Values are numbered; weights, states and constants are made once per name or recipe.
 
-    def __init__(self, name: str):
+    beside: the builder of a graph that runs beside this one; a source of both is the same value in both.
+    prefix: of the other values' names.  is_chained: a cache may be written several times in a step, one write after the other."""
+
+    def __init__(self, name: str, beside: GraphBuilder | None = None, prefix: str = "", is_chained: bool = False):
         self.graph = Graph(name, [], [], [])
+        self._beside, self._prefix, self._is_chained = beside, prefix, is_chained
         self._sources: dict[Any, Value] = {}
         self._count = 0
 
@@ -36,7 +40,8 @@ class GraphBuilder:
 
     def _source(self, kind: str, key: Any, type: TensorType, attrs: dict, span: Span | None) -> Value:
         if (kind, key) not in self._sources:
-            value = self._value(type)
+            known = self._beside and self._beside._sources.get((kind, key))
+            value = known or self._value(type)
             self.graph.ops.append(Op(kind, (), (value,), attrs, span=span))
             self._sources[kind, key] = value
         found = self._sources[kind, key]
@@ -58,10 +63,15 @@ class GraphBuilder:
             self._carry(inputs[spec.state[0]], outputs[spec.state[1]], span)
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def latest(self, state: Value) -> Value:
+        """The state as the ops so far have left it, where it may be carried on again."""
+        return self.graph.updates.get(state, state) if self._is_chained and state.type.dtype == "kv" else state
+
     def _carry(self, state: Value, new: Value, span: Span | None) -> None:
         if state in self.graph.updates:
             raise HfcError("a state may be carried on only once a step", span)
-        self.graph.updates[state] = new
+        first = next((s for s, latest in self.graph.updates.items() if latest is state), state)
+        self.graph.updates[first] = new
 
     def finish(self, *outputs: Value) -> Graph:
         self.graph.outputs.extend(outputs)
@@ -69,4 +79,4 @@ class GraphBuilder:
 
     def _value(self, type: TensorType) -> Value:
         self._count += 1
-        return Value(str(self._count), type)
+        return Value(f"{self._prefix}{self._count}", type)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,35 +43,39 @@ class Interpreter:
 
     slots: lanes of the batch; context: tokens a slot can hold. `states`: name -> array or KvCache.
     Of rows that a step does not commit, it keeps the recurrent states after 0, 1, ... of them: a replay takes one of these.
+    beside: graphs that run on the same states and weights, such as a draft's.
     """
 
-    def __init__(self, graph: Graph, weights: Callable[[Op], np.ndarray], slots: int = 1, context: int = 4096):
+    def __init__(
+        self, graph: Graph, weights: Callable[[Op], np.ndarray], slots: int = 1, context: int = 4096, beside: Sequence[Graph] = ()
+    ):
         self.graph = graph
         self._sizes = {"S": slots, "C": context}
         self._sources: dict[Value, object] = {}
         self._state_names: dict[Value, str] = {}
         self._after: dict[tuple[Value, int], list[np.ndarray]] = {}  # (state, slot) -> its states after each waiting row
-        for op in graph.ops:
+        for op in (op for g in (graph, *beside) for op in g.ops if op.kind in SOURCES and op.output not in self._sources):
             if op.kind == "state":
                 self._sources[op.output] = self._empty_state(op)
                 self._state_names[op.output] = op.attrs["name"]
-            elif op.kind in ("weight", "const"):
+            else:
                 self._sources[op.output] = weights(op)
 
     @property
     def states(self) -> dict[str, object]:
         return {name: self._sources[value] for value, name in self._state_names.items()}
 
-    def run(self, step: Step) -> list[np.ndarray]:
-        """One step: the graph's outputs; states move on."""
-        results, env = self.trace(step)
+    def run(self, step: Step, graph: Graph | None = None) -> list[np.ndarray]:
+        """One step of the graph, or of one beside it: its outputs; states move on."""
+        graph = graph or self.graph
+        results, env = self.trace(step, graph)
         waiting = [s for s in step.segments if not s.commit]
-        for state, new in self.graph.updates.items():
+        for state, new in graph.updates.items():
             carried = env[new]
             for s in step.segments:
                 self._after.pop((state, s.slot), None)
             if waiting and not isinstance(carried, KvCache):
-                shorter = [self._carried(state, env, _cut(step, rows)) for rows in range(max(s.rows for s in waiting) + 1)]
+                shorter = [self._carried(graph, state, env, _cut(step, rows)) for rows in range(max(s.rows for s in waiting) + 1)]
                 carried = carried.copy()
                 for s in waiting:
                     self._after[state, s.slot] = [after[s.slot] for after in shorter[: s.rows + 1]]
@@ -79,21 +83,22 @@ class Interpreter:
             self._sources[state] = carried
         return results
 
-    def _carried(self, state: Value, env: dict[Value, object], step: Step) -> np.ndarray:
+    def _carried(self, graph: Graph, state: Value, env: dict[Value, object], step: Step) -> np.ndarray:
         """A recurrent state after another step than the one that `env` comes from: `step` has fewer of its rows."""
-        op = next(op for op in self.graph.walk() if self.graph.updates[state] in op.outputs and op.kind != "kernel")
+        op = next(op for op in graph.walk() if graph.updates[state] in op.outputs and op.kind != "kernel")
         spec = definition(op.kind)
         return spec.meaning(*(env[v] for v in op.inputs), **op.attrs, step=step)[spec.state[1]]
 
-    def trace(self, step: Step) -> tuple[list[np.ndarray], dict[Value, object]]:
+    def trace(self, step: Step, graph: Graph | None = None) -> tuple[list[np.ndarray], dict[Value, object]]:
         """The outputs and every value of the step, without carrying recurrent states on (KV writes do happen)."""
+        graph = graph or self.graph
         env = {value: self._replayed(value, step) for value in self._sources}
-        for value in self.graph.inputs:
+        for value in graph.inputs:
             env[value] = step.tokens
-        for op in self.graph.walk():
+        for op in graph.walk():
             if op.kind != "kernel" and op.kind not in SOURCES:
                 self._execute(op, env, step)
-        return [env[v] for v in self.graph.outputs], env
+        return [env[v] for v in graph.outputs], env
 
     def _replayed(self, value: Value, step: Step) -> object:
         """What a step reads of a source: recurrent states with the rows of before that count."""

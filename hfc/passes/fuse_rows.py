@@ -7,7 +7,11 @@ from hfc.passes.absorb import Neighbours, is_elementwise
 from hfc.passes.clone_views import VIEWS
 from hfc.passes.regroup import regroup
 
-ALONE = {"route": "route", "causal_conv": "conv"}  # ops with a skeleton of their own
+ALONE = {  # ops with a skeleton of their own
+    "route": "route", "causal_conv": "conv", "argmax": "top", "top_candidates": "top", "select_candidates": "select",
+}  # fmt: skip
+JOINING = (*VIEWS, "weighted_sum", "gather", "concat", "keep_first", "recall")
+NEIGHBOURS = ("previous", "dynamic_conv")  # they read other rows of their first operand
 
 
 def fuse_rows(graph: Graph, _settings=None) -> Graph:
@@ -29,8 +33,10 @@ def fuse_rows(graph: Graph, _settings=None) -> Graph:
 
 
 def _joins(op: Op, group: set[Op]) -> bool:
-    """Ops without a reduction always; one more reduction only if it runs over the same vector."""
-    if is_elementwise(op) or op.kind in (*VIEWS, "weighted_sum", "gather"):
+    """Ops without a reduction always; one more reduction only if it runs over the same vector, and over the row's own."""
+    if is_elementwise(op) or op.kind in (*JOINING, *NEIGHBOURS):
         return True
+    if any(o.kind in NEIGHBOURS for o in group):
+        return False
     sizes = {o.output.type.shape[1:] for o in group if o.kind in ("rms_norm", "l2_norm", "softmax")}
     return op.kind in ("rms_norm", "l2_norm") and sizes <= {op.output.type.shape[1:]}

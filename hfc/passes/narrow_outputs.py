@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op, TensorType, Value
 from hfc.ir.opdef import definition
+from hfc.passes.settings import Settings
 
 
-def narrow_outputs(graph: Graph, _settings=None) -> Graph:
+def narrow_outputs(graph: Graph, settings: Settings | None = None) -> Graph:
     """Taps (outputs that other ops read) keep all rows: what of the chain they need runs a second time, for those."""
+    if settings and settings.is_draft:
+        return graph
     producers, readers = graph.producers(), graph.readers()
     taps = {v for v in graph.outputs if readers.get(v)}
     narrowed: dict[Value, Value] = {}

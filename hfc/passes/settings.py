@@ -12,6 +12,7 @@ class Settings:
     """context: tokens a slot holds.  slots: lanes of the batch.  max_rows: rows (and segments) of the largest step.
 
     journal_rows: rows of a slot that recurrent states keep uncommitted for speculation, 0 for none.
+    is_draft: the graph guesses for another one, and every row of its steps is wanted.
     max_outputs: most rows of one step whose logits are wanted.  taps: values besides the logits that the plan gives out.
     """
 
@@ -24,3 +25,4 @@ class Settings:
     v_format: str
     taps: tuple[str, ...] = ()
     journal_rows: int = 0
+    is_draft: bool = False

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op, TensorType, Value
 
-MATRIX_OPERANDS = {"linear": 1, "expert_linear": 1, "gather": 0}
+MATRIX_OPERANDS = {"linear": (1,), "expert_linear": (1,), "gather": (0,), "select_candidates": (3, 4)}
 
 
 def widen_vectors(graph: Graph, _settings=None) -> Graph:
-    matrices = {op.inputs[MATRIX_OPERANDS[op.kind]] for op in graph.ops if op.kind in MATRIX_OPERANDS}
+    matrices = {op.inputs[at] for op in graph.ops for at in MATRIX_OPERANDS.get(op.kind, ())}
     wide: dict[Value, Value] = {}
     ops = []
     for op in graph.ops:

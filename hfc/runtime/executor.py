@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.formats.checkpoint import Checkpoint, open_checkpoint
+from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.plan import Bundle, Plan, load_bundle
 from hfc.runtime import cuda, hip
 from hfc.runtime.gpu import GpuModel
@@ -74,7 +74,18 @@ def _checkpoint(bundle: Bundle, weights: str | Path | None) -> Checkpoint:
     path = Path(weights or bundle.model["weights"])
     if not path.exists():
         raise HfcError(f"{path}: the weights that the bundle was compiled for are not there", hint="give their new place with --weights")
+    checkpoint = _open(path, bundle.model["kind"])
+    draft = bundle.model.get("draft")
+    if draft is None:
+        return checkpoint
+    own = path if draft["weights"] == bundle.model["weights"] else Path(draft["weights"])  # a head lies in the model's checkpoint
+    if not own.exists():
+        raise HfcError(f"{own}: the draft that the bundle was compiled with is not there", hint="compile it again")
+    return joined(checkpoint, _open(own, draft["kind"]))
+
+
+def _open(path: Path, kind: str) -> Checkpoint:
     checkpoint = open_checkpoint(path)
-    if checkpoint.kind != bundle.model["kind"]:
-        raise HfcError(f"{path} is a {checkpoint.kind} checkpoint, the bundle was compiled for {bundle.model['kind']}")
+    if checkpoint.kind != kind:
+        raise HfcError(f"{path} is a {checkpoint.kind} checkpoint, the bundle was compiled for {kind}")
     return checkpoint

@@ -12,7 +12,7 @@ from hfc.base.cache import cached
 from hfc.base.diagnostics import HfcError
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import Bundle, Plan, pointer_table
-from hfc.runtime.limits import check_step, tap_buffer
+from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.memory import address, allocate
 from hfc.runtime.weights import Progress, load_const, load_weights
 from hfc.step import Step, step_words
@@ -30,7 +30,7 @@ class HostModel:
         self.threads = threads or len(os.sched_getaffinity(0))
         self._memory = self._allocate(checkpoint, progress)
         self._step = np.zeros(step_words(plan.max_rows), np.int32)
-        self._library = open_library(bundle, plan)
+        self._library, self._ranges = open_library(bundle, plan), launch_ranges(plan)
         table = pointer_table(plan)
         addresses = (ctypes.c_void_p * len(table))(*(self._address(p) for p in table))
         self._tape = self._library.hfc_create(self.threads, addresses, len(table))
@@ -39,13 +39,29 @@ class HostModel:
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]."""
-        assert self._tape, "the model is closed"
         check_step(step, self.plan)
+        self._run("step", step)
+        return self._rows(self.plan.logits, len(step.output_rows)).copy()
+
+    def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
+        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        draft = check_draft_step(step, self.plan)
+        self._run("draft_step", step)
+        rows = len(step.tokens)
+        return self._rows(draft.tokens, rows).view(np.int32).reshape(rows).copy(), self._rows(draft.logits, rows).copy()
+
+    def _run(self, program: str, step: Step) -> None:
+        """The launches of one program: the tape holds those of all, one behind the other."""
+        assert self._tape, "the model is closed"
         step.encode(self.max_rows, self._step)
+        if len(self.plan.programs) > 1:
+            self._library.hfc_range(self._tape, *self._ranges[program])
         self._library.hfc_step(self._tape, self._step.ctypes.data)
-        logits = self._memory[f"buffer:{self.plan.logits}"].view(np.float32)
-        rows = len(step.output_rows)
-        return logits[: rows * self.vocab].reshape(rows, self.vocab).copy()
+
+    def _rows(self, buffer: str, rows: int) -> np.ndarray:
+        """The first rows of a buffer, f32 [rows, width]."""
+        width = self.plan.buffer(buffer).row_bytes
+        return self._memory[f"buffer:{buffer}"][: rows * width].view(np.float32).reshape(rows, -1)
 
     def tap(self, name: str, first: int, count: int) -> np.ndarray:
         """A copy of rows [first, first + count) of a tap of the last step, f32 [count, width]."""
@@ -85,6 +101,15 @@ class HostModel:
         return address(self._memory[pointer])
 
 
+def launch_ranges(plan: Plan) -> dict[str, tuple[int, int]]:
+    """Program -> its first launch on the host's tape, and the one behind its last."""
+    found, first = {}, 0
+    for name, launches in plan.programs.items():
+        found[name] = first, first + len(launches)
+        first += len(launches)
+    return found
+
+
 def open_library(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
     """The library must be a file for the loader: it is unpacked into the cache under its hash."""
     data = bundle.files[plan.library]
@@ -94,4 +119,6 @@ def open_library(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
     library.hfc_create.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
     library.hfc_step.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     library.hfc_destroy.argtypes = [ctypes.c_void_p]
+    if len(plan.programs) > 1:
+        library.hfc_range.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
     return library

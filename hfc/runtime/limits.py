@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
-from hfc.plan import Buffer, Plan
+from hfc.plan import Buffer, Draft, Plan
 from hfc.step import JOURNAL_ROWS, Segment, Step
 
 
@@ -22,6 +22,16 @@ def check_step(step: Step, plan: Plan) -> None:
         if segment.position < 0 or segment.position + segment.rows > plan.context:
             raise HfcError(f"position {segment.position + segment.rows - 1}; the plan's context holds {plan.context}")
         _check_commit(segment, plan)
+
+
+def check_draft_step(step: Step, plan: Plan) -> Draft:
+    """The plan's draft. HfcError where there is none, or the step has more rows than its buffers."""
+    if plan.draft is None:
+        raise HfcError("the plan has no draft", hint="compile it with --draft")
+    if len(step.tokens) > plan.draft.rows:
+        raise HfcError(f"a draft for {len(step.tokens)} rows; the plan holds {plan.draft.rows}", hint="draft for fewer sequences at a time")
+    check_step(step, plan)
+    return plan.draft
 
 
 def _check_commit(segment: Segment, plan: Plan) -> None:

@@ -24,4 +24,14 @@ HFC_FUNCTION int hfc_segment_row(const int32_t* step, int segment) { return step
 HFC_FUNCTION int hfc_segment_rows(const int32_t* step, int segment) { return step[6 + 4 * MAX_ROWS + 6 * segment]; }
 HFC_FUNCTION int hfc_segment_position(const int32_t* step, int segment) { return step[7 + 4 * MAX_ROWS + 6 * segment]; }
 HFC_FUNCTION int hfc_segment_replay(const int32_t* step, int segment) { return step[8 + 4 * MAX_ROWS + 6 * segment]; }
-HFC_FUNCTION bool hfc_segment_commit(const int32_t* step, int segment) { return step[9 + 4 * MAX_ROWS + 6 * segment]; }
+HFC_FUNCTION int hfc_segment_commit(const int32_t* step, int segment) { return step[9 + 4 * MAX_ROWS + 6 * segment]; }
+// Does the row `back` rows before belong to the same sequence, so many tokens before?
+HFC_FUNCTION bool hfc_follows(const int32_t* step, int row, int back) {
+  return row >= back && hfc_slot(step, row) == hfc_slot(step, row - back) && hfc_position(step, row) == hfc_position(step, row - back) + back;
+}
+// Element j of what a row's slot keeps, [size] floats, or of the last row of its journal that counts.
+HFC_FUNCTION float hfc_recall(const float* kept, const float* waiting, const int32_t* step, int row, int size, int journal_rows, int j) {
+  const int segment = hfc_segment_of(step, row), replay = hfc_segment_replay(step, segment);
+  const size_t slot = hfc_segment_slot(step, segment);
+  return replay ? waiting[(slot * journal_rows + replay - 1) * size + j] : kept[slot * size + j];
+}

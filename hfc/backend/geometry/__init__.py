@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hfc.backend.geometry.attend import attend
 from hfc.backend.geometry.linear import linear
 from hfc.backend.geometry.recurrent import conv, delta
-from hfc.backend.geometry.rows import map_, route, sample
+from hfc.backend.geometry.rows import map_, route, sample, select, top
 from hfc.backend.geometry.shape import Geometry, Scratch
 from hfc.backend.spec import Bound
 from hfc.target.arch import Arch
@@ -24,6 +24,8 @@ _STEMS: dict[str, Callable[[Bound, Arch, str], tuple[Geometry, ...]]] = {
     "route": route,
     "conv": conv,
     "sample": sample,
+    "top": top,
+    "select": select,
 }
 
 

@@ -41,3 +41,11 @@ def route(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
 
 def sample(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
     return (make(bound, "sample", (bound.rows, "1", "1"), 512, {}),)
+
+
+def top(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
+    return (make(bound, "top", (bound.rows, "1", "1"), 512, {}),)
+
+
+def select(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
+    return (make(bound, "select", ("G", "1", "1"), arch.wave, {"held": -(-bound.extra["rank"] // arch.wave)}),)

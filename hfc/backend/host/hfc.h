@@ -92,6 +92,19 @@ HFC_INLINE HfcSegment hfc_segment(const int32_t* step, int i) {
   return found;
 }
 
+// Does the row `back` rows before belong to the same sequence, so many tokens before?
+HFC_INLINE int hfc_follows(const int32_t* step, int row, int back) {
+  const int32_t *positions = step + 4 + MAX_ROWS, *slots = positions + MAX_ROWS;
+  return row >= back && slots[row] == slots[row - back] && positions[row] == positions[row - back] + back;
+}
+// Element j of what a row's slot keeps, [size] floats, or of the last row of its journal that counts.
+HFC_INLINE float hfc_recall(const float* kept, const float* waiting, const int32_t* step, int row, int size, int journal_rows, int j) {
+  int i = hfc_segments(step) - 1;
+  while (i > 0 && (hfc_segment(step, i).row > row || !hfc_segment(step, i).rows)) i--;
+  const HfcSegment s = hfc_segment(step, i);
+  return s.replay ? waiting[((size_t)s.slot * journal_rows + s.replay - 1) * size + j] : kept[(size_t)s.slot * size + j];
+}
+
 // The threads that run a step together. A launch is one or more phases; a phase is a number of units that threads take.
 // A phase ends when all its units are done, not when all threads have come: a thread whose core was taken away holds the
 // others up only if it holds units. So a kernel may touch shared memory only while it holds a unit; a thread that comes

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import hashlib
 
-from hfc.backend.emit import Emitted, make_plan
+from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.host.build import build_host_library
 from hfc.backend.library import machine
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
 
 MATRIX_LAYOUT = "tile16"
+STEP, DRAFT_STEP = "step", "draft_step"  # programs; the tape holds the launches of one behind those of the other
 GRID = ("1", "1", "1")  # threads share the work of a launch among themselves
 
 
 def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
     """The plan for this machine's CPU and its library by file name."""
-    launches = tuple(
-        Launch(c.bound.name, c.pointers, GRID, 0, 0, c.text, c.bytes, c.flops) for c in emitted.calls
-    )
+    programs = {STEP: _launches(emitted.calls)}
+    if emitted.draft:
+        programs[DRAFT_STEP] = _launches(emitted.draft_calls)
+    launches = tuple(launch for program in programs.values() for launch in program)
     table = {p: i for i, p in enumerate(dict.fromkeys(p for launch in launches for p in launch.pointers))}
     tape = [(launch.kernel, [table[p] for p in launch.pointers]) for launch in launches]
     library = build_host_library(emitted.kernels.values(), tape, settings.max_rows, settings.context).read_bytes()
     name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
     kernels = tuple(Kernel(symbol, None) for symbol in emitted.kernels)
-    return make_plan(emitted, settings, kernels, {"step": launches}, name), {name: library}
+    return make_plan(emitted, settings, kernels, programs, name), {name: library}
+
+
+def _launches(calls: tuple[Call, ...]) -> tuple[Launch, ...]:
+    return tuple(Launch(c.bound.name, c.pointers, GRID, 0, 0, c.text, c.bytes, c.flops) for c in calls)
 
 
 def cpu_features() -> str:

@@ -34,6 +34,7 @@ def bind(region: Op, printer: Printer) -> Bound:
         "window": attend.attrs["window"],
         "softcap": attend.attrs["softcap"],
         "causal": attend.attrs["causal"],
+        "first": attend.attrs["first"],
         "q": query,
         "walsh": keys.walsh,
         "k": printer.arg(cache, plane="k"),

@@ -2,6 +2,7 @@
 
 from hfc.formats.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from hfc.formats.checkpoint.evaluate import WeightData, evaluate
+from hfc.formats.checkpoint.joined import joined
 from hfc.formats.checkpoint.stored import TensorInfo
 
-__all__ = ["Checkpoint", "TensorInfo", "WeightData", "evaluate", "open_checkpoint"]
+__all__ = ["Checkpoint", "TensorInfo", "WeightData", "evaluate", "joined", "open_checkpoint"]

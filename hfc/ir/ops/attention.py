@@ -44,6 +44,7 @@ def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0,
         len(q.shape) == 3 and q.shape[2] == kv.shape[3] and q.shape[1] % kv.shape[1] == 0,
         f"attend: q is {q}, cache is {kv}; heads must be a multiple of the cache's, head sizes equal",
     )
+    require(not (first and window), f"attend: first is {first} and window is {window}; one of them must be 0")
     return q
 
 
@@ -53,7 +54,7 @@ def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
 
     q [T, heads, head] -> [T, heads, head]; head h reads kv head h // (heads / kv_heads). softcap c > 0: c·tanh(score/c).
     causal False: a row sees all s before its segment's end, and of these, with a window, |p - s| < window.
-    first: no row sees s < first."""
+    first: a row at p sees no s < min(first, p); not with a window."""
     heads, kv_heads = q.shape[1], kv.k.shape[1]
     out = np.empty_like(q)
     for segment in step.segments:
@@ -68,7 +69,7 @@ def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
         hidden = (distance < 0) if causal else np.zeros(distance.shape, bool)
         if window:
             hidden |= np.abs(distance) >= window
-        hidden[:, :first] = True
+        hidden[:, :first] |= np.arange(first) < np.arange(segment.position, context)[:, None]
         scores = np.where(hidden, -np.inf, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
