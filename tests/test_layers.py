@@ -31,9 +31,10 @@ LAYERS = {
     "emulated": LEAF | {"isa", "plan", "runtime", "formats", "target"},
     "oracle": LEAF | {"compiler", "ir", "formats"},
     "quantize": LEAF | {"formats"},
+    "calibrate": LEAF | {"compiler", "frontend", "ir", "formats", "quantize"},
     "selftest": LEAF | FACTS | {"backend", "runtime"},
     "matrix": LEAF | FACTS | {"backend", "compiler", "frontend", "passes", "runtime"},
-    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "emulated", "matrix", "quality", "quantize", "selftest", "serve"},
+    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "emulated", "matrix", "quality", "quantize", "calibrate", "selftest", "serve"},
     "__main__": {"cli"},
     "__init__": set(),
 }

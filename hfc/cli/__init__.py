@@ -16,7 +16,7 @@ from hfc.base.diagnostics import DeviceLost, HfcError, unknown
 
 # A command's module may import any layer. Only the module of the command that runs is imported, so that `hfc run` of a
 # bundle loads no compiler and starts at once.
-COMMANDS = ("run", "serve", "stop", "ps", "compile", "bench", "selftest", "eval", "quantize", "inspect", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
+COMMANDS = ("run", "serve", "stop", "ps", "compile", "bench", "selftest", "eval", "quantize", "imatrix", "inspect", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
 
 EXTRAS = {"serve": "serve"}  # command -> the extra that its packages come with
 

@@ -17,6 +17,7 @@ from hfc.cli.open_model import Choice, OpenModel, open_model
 from hfc.cli.parameters import Device, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
 from hfc.quality import DEFAULT_CHUNK, chunks, evaluate
+from hfc.runtime.tokenizer import Tokenizer
 
 UNASKED_CONTEXT = 4096  # what a model is compiled for without --ctx, if it has as much
 MARGIN = 4  # characters a token at least, for what need not be read of a long text
@@ -70,11 +71,15 @@ def _check_context(opened: OpenModel, reference: OpenModel | np.ndarray | None, 
 
 def read_tokens(opened: OpenModel, path: Path | None, count: int) -> list[int]:
     """The first `count` tokens of the text."""
+    return tokens_of(opened.vocabulary.tokenizer, opened.model.vocab, path, count)
+
+
+def tokens_of(tokenizer: Tokenizer, vocab: int, path: Path | None, count: int) -> list[int]:
+    """The first `count` tokens of a file, by default of Python's manual. vocab: of the model that will read them."""
     try:
         text = path.read_text(encoding="utf-8") if path else "\n".join(topics[name] for name in sorted(topics))
     except UnicodeDecodeError as error:
         raise HfcError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-    tokenizer = opened.vocabulary.tokenizer
     found, part = [], count * MARGIN
     while len(found) < count:
         found, whole = tokenizer.encode(text[:part]), part >= len(text)
@@ -83,8 +88,8 @@ def read_tokens(opened: OpenModel, path: Path | None, count: int) -> list[int]:
         part *= 2
     if len(found) < 2:
         raise HfcError(f"{path}: the text has {len(found)} tokens, at least 2 are needed")
-    if max(found) >= opened.model.vocab:
-        raise HfcError(f"the text has token {max(found)}; the model's vocabulary has {opened.model.vocab}")
+    if max(found) >= vocab:
+        raise HfcError(f"the text has token {max(found)}; the model's vocabulary has {vocab}")
     return found[:count]
 
 

@@ -1,0 +1,95 @@
+"""Mean squares of every linear's inputs: a model on texts -> an imatrix, and an imatrix -> what each tensor's inputs weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.calibrate.names import Linear, linears
+from hfc.calibrate.stream import stream
+from hfc.compiler import Source
+from hfc.ir.graph import Op
+from hfc.quantize.imatrix import Entry, Imatrix
+
+
+def collect(
+    source: Source, pieces: Sequence[np.ndarray], dataset: str = "", update: Callable[[int, int], None] = lambda done, total: None
+) -> Imatrix:
+    """Run the pieces of text through the model, each from its start."""
+    graph = source.graph()
+    named = {linear.op.output.name: linear for linear in linears(source, graph)}
+    entries: dict[str, Entry] = {}
+    seen = []
+
+    def watch(op: Op, x: np.ndarray, experts: np.ndarray | None) -> None:
+        linear = named.get(op.output.name)
+        seen.append(op)
+        update(len(seen), total)
+        if linear is None or linear.name in entries:  # several weights may be parts of one tensor
+            return
+        entry = _of_rows(x) if experts is None else _of_experts(x, experts, op.inputs[1].type.shape[0])
+        entries[linear.name] = entry if linear.order is None else Entry(entry.sums[:, linear.order], entry.counts)
+
+    total = len(graph.ops_of("linear", "expert_linear"))
+    stream(source, pieces, watch)
+    return Imatrix(entries, (dataset,), len(pieces), max(map(len, pieces)))
+
+
+def _of_rows(x: np.ndarray) -> Entry:
+    rows = x.reshape(-1, x.shape[-1])
+    return Entry(np.einsum("rk,rk->k", rows, rows, dtype=np.float64).astype(np.float32)[None], np.array([len(rows)], np.float32))
+
+
+def _of_experts(x: np.ndarray, experts: np.ndarray, count: int) -> Entry:
+    """x [T, K] or [T, top, K], the inputs of experts [T, top]."""
+    rows = np.broadcast_to(x[:, None] if x.ndim == 2 else x, (*experts.shape, x.shape[-1]))
+    sums, counts = np.zeros((count, x.shape[-1]), np.float32), np.zeros(count, np.float32)
+    for expert in np.unique(experts):
+        mine = rows[experts == expert]
+        sums[expert], counts[expert] = (mine.astype(np.float64) ** 2).sum(axis=0), len(mine)
+    return Entry(sums, counts)
+
+
+def importances(source: Source, imatrix: Imatrix, where: str) -> dict[str, np.ndarray]:
+    """Mean squares of the inputs of each tensor of the checkpoint, f32 [1 or experts, K].
+
+    where: the file's name, for the error that says that it belongs to another model."""
+    found: dict[str, np.ndarray] = {}
+    known = linears(source, source.graph())
+    for linear in known:
+        if linear.name not in imatrix.entries:
+            if _may_lack(linear):
+                continue
+            raise _another(where, source, f"it has nothing of {linear.name}")
+        mean = imatrix.entries[linear.name].mean
+        for number, tensor in enumerate(linear.tensors):
+            found[tensor] = _fitting(where, source, linear, mean, number)
+    strange = sorted(imatrix.entries.keys() - {linear.name for linear in known})
+    if strange:
+        raise _another(where, source, f"it has {strange[0]}, which the model has not")
+    return found
+
+
+def _may_lack(linear: Linear) -> bool:
+    """llama.cpp leaves out the head unless it is asked for it."""
+    return linear.name in ("output.weight", "token_embd.weight")
+
+
+def _fitting(where: str, source: Source, linear: Linear, mean: np.ndarray, number: int) -> np.ndarray:
+    """The part for tensor `number` of the linear's, in the order of this checkpoint."""
+    shape = linear.op.inputs[1].type.shape
+    matrices = shape[0] if len(shape) == 3 else 1
+    if mean.size != matrices * shape[-1]:
+        raise _another(where, source, f"{linear.name} has {mean.size} inputs there and {matrices * shape[-1]} here")
+    mean = mean.reshape(matrices, shape[-1])
+    if linear.order is not None:
+        ordered = np.empty_like(mean)
+        ordered[:, linear.order] = mean
+        mean = ordered
+    return mean[number : number + 1] if len(linear.tensors) > 1 else mean
+
+
+def _another(where: str, source: Source, reason: str) -> HfcError:
+    return HfcError(f"{where} is an imatrix of another model than {source.path.name}: {reason}", hint=f"hfc imatrix {source.path.name} -o FILE makes one")
