@@ -68,22 +68,28 @@ def softmax_map(groups: int, size: int) -> Bound:
 
 
 def attend(
-    heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32"), causal: bool = True
+    heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32"), causal: bool = True, capacity: int = CONTEXT
 ) -> Bound:
     planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
+    keys, values = (kv_format(name).sized(size) for name in formats)
+    at = f"x0[row * {heads * size} + g * {size} + "
+    query = f"hfc_kv_{keys.name}_turn(j, {at}j], {at}(j ^ 1)])" if keys.turns else f"{at}j]"
     extra = {
         "heads": heads,
         "kv_heads": kv_heads,
         "size": size,
+        "capacity": capacity,
         "scale": size**-0.5,
         "window": window,
         "softcap": softcap,
         "causal": causal,
-        "q": f"x0[row * {heads * size} + g * {size} + j]",
+        "first": 0,
+        "q": query,
+        "walsh": keys.walsh,
         "k": planes[0],
         "v": planes[1],
-        "k_format": kv_format(formats[0]),
-        "v_format": kv_format(formats[1]),
+        "k_format": keys,
+        "v_format": values,
         "store": f"out0[row * {heads * size} + g * {size} + j] = y;",
     }
     args = [arg("x0", "buffer", "T", heads, size), *planes, arg("out0", "buffer", "T", heads, size, written=True)]

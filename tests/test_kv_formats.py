@@ -125,11 +125,6 @@ def test_mixing_spreads_what_turning_pairs_leaves():
     assert error["fwht3"] < 0.75 * error["asym3"]
 
 
-def test_gpus_refuse_mixed_keys_by_name(qwen):
-    with pytest.raises(HfcError, match="fwht3: only the host"):
-        compile_model(qwen, ["gfx1100"], kv="fwht3", ctx=64)
-
-
 def test_head_sizes_that_do_not_fit_are_refused(tmp_path):
     source = write_model(tmp_path, head_dim=24)
     for kv in ("q8", "q4"):

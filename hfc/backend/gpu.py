@@ -60,9 +60,6 @@ def _refuse_rotations(emitted: Emitted, settings: Settings) -> None:
         if extra.get("rotate"):
             names = ", ".join(sorted({part.format.name for part in extra["parts"]}))
             raise HfcError(f"weights in {names} are rotated, and GPU kernels do not rotate their inputs", hint="use hfc4, hfq4g256 or q4_k")
-        if extra.get("walsh") or any(task.mixed for task in extra.get("tasks", ())):
-            name = settings.k_format
-            raise HfcError(f"keys in {name} are mixed, and GPU kernels do not mix them", hint="use --kv q8, q4 or asym3")
 
 
 def tape_source(plan: Plan) -> str:

@@ -43,7 +43,7 @@ class Attention:
 
     def __init__(self, arch: str, filled: int, heads=4, kv_heads=2, size=64, window=0, softcap=0.0, formats=("f16", "f16"), causal=True, context=None):
         self.arch, self.context = find_arch(arch), context or filled
-        made = attend(heads, kv_heads, size, window, softcap, formats, causal)
+        made = attend(heads, kv_heads, size, window, softcap, formats, causal, self.context)
         self.bound = replace(made, name=f"{made.name}_{'_'.join(formats)}")
         self.forms = [kv_format(name).sized(size) for name in formats]
         self.attrs = {"scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal}

@@ -7,7 +7,9 @@ from attention import Attention, error, step_of
 from hfc.isa import SCHEDULES
 
 ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
-DECODE_BOUND, PREFILL_BOUND = 2e-6, 1e-3
+FORMATS = (("f16", "f16"), ("f32", "f32"), ("q8", "q8"), ("q8", "q4"), *((f"{kind}{bits}", "q8") for kind in ("asym", "fwht") for bits in (4, 3, 2)))
+SHAPES = ((4, 4, 80), (8, 2, 256), (8, 1, 64), (16, 2, 128), (3, 1, 64), (4, 2, 24), (7, 1, 16))  # heads, KV heads, size
+DECODE_BOUND, PREFILL_BOUND = 3e-6, 1e-3
 
 
 @pytest.mark.parametrize("window", (0, 7))
@@ -17,3 +19,34 @@ def test_rows_that_see_their_whole_segment(arch, window):
     case = Attention(arch, 40, window=window, causal=False)
     for step, rows_class, bound in ((step_of((9, 31), (1, 3), (6, 0)), "decode", DECODE_BOUND), (step_of((20, 20), (11, 0)), "prefill", PREFILL_BOUND)):
         assert error(case.run(step, rows_class), case.expected(step)) < bound
+
+
+@pytest.mark.parametrize("formats", FORMATS, ids="/".join)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_decode_of_every_format(arch, formats):
+    """One split, two splits, and a first token; the caches end behind their last key."""
+    case = Attention(arch, 300, formats=formats)
+    step = step_of((2, 298), (1, 0), (1, 130))
+    assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_decode_of_every_shape(arch, shape):
+    case = Attention(arch, 513, *shape, window=200, softcap=20.0)
+    step = step_of((2, 511), (1, 0), (1, 256))
+    assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+
+
+@pytest.mark.parametrize("window", (0, 300))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_row_of_decode_does_not_depend_on_its_company(arch, window):
+    """D10: rows alone, in fours, and behind another sequence; and other orders of waves."""
+    case = Attention(arch, 528, window=window)
+    whole = case.run(step_of((16, 512)), "decode")
+    for first, rows in ((0, 1), (7, 1), (15, 1), (3, 4)):
+        np.testing.assert_array_equal(case.run(step_of((rows, 512 + first)), "decode", first=first), whole[first : first + rows])
+    behind = case.run(step_of((5, 100), (3, 517), slots=(0, 2)), "decode")
+    np.testing.assert_array_equal(behind[5:], whole[5:8])
+    for options in SCHEDULES[1:]:
+        np.testing.assert_array_equal(case.run(step_of((16, 512)), "decode", options), whole)

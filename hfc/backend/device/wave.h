@@ -48,6 +48,43 @@ template <int LANES> HFC_FUNCTION float hfc_sum_lanes(float x) {
 HFC_FUNCTION float hfc_wave_sum(float x) { return hfc_sum_lanes<WAVE>(x); }
 
 HFC_FUNCTION float hfc_larger(float x, float y) { return x > y ? x : y; }
+
+// Over the lanes that differ in one or more of the bits HIGH … LOW of their number, and below LOW hold the same.
+template <int HIGH, int LOW> HFC_FUNCTION float hfc_sum_between(float x) {
+  if constexpr (HIGH > 0 && HIGH >= LOW) return hfc_sum_between<HIGH / 2, LOW>(x + hfc_other<HIGH>(x));
+  return x;
+}
+template <int HIGH, int LOW> HFC_FUNCTION float hfc_max_between(float x) {
+  if constexpr (HIGH > 0 && HIGH >= LOW) return hfc_max_between<HIGH / 2, LOW>(hfc_larger(x, hfc_other<HIGH>(x)));
+  return x;
+}
+// N sums over groups of LANES neighbouring lanes, both powers of two, each in one lane: lane l of a group is left with sums
+// l * N / LANES … in v[0] … (N / LANES of them, or one).
+template <int N, int LANES> HFC_FUNCTION void hfc_scatter_sums(float* v) {
+  if constexpr (LANES > 1) {
+    if constexpr (N > 1) {
+      const bool upper = hfc_lane() & LANES / 2;
+#pragma unroll
+      for (int i = 0; i < N / 2; i++) {
+        const float given = upper ? v[i] : v[i + N / 2], kept = upper ? v[i + N / 2] : v[i];
+        v[i] = kept + hfc_other<LANES / 2>(given);
+      }
+      hfc_scatter_sums<N / 2, LANES / 2>(v);
+    } else {
+      v[0] += hfc_other<LANES / 2>(v[0]);
+      hfc_scatter_sums<1, LANES / 2>(v);
+    }
+  }
+}
+// What lane FROM of the group of LANES lanes holds.
+template <int LANES, int FROM> HFC_FUNCTION float hfc_spread(float x) {
+#if defined(__HIP__)
+  if constexpr (LANES == WAVE) return hfc_float(__builtin_amdgcn_readlane(hfc_bits(x), FROM));
+  return hfc_float(__builtin_amdgcn_ds_swizzle(hfc_bits(x), (32 - LANES) | FROM << 5));
+#else
+  return hfc_float(__nvvm_shfl_sync_idx_i32(0xffffffffu, hfc_bits(x), FROM, (32 - LANES) << 8 | 31));
+#endif
+}
 HFC_FUNCTION float hfc_wave_max(float x) {
   x = hfc_larger(x, hfc_other<1>(x));
   x = hfc_larger(x, hfc_other<2>(x));

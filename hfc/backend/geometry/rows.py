@@ -11,7 +11,8 @@ from hfc.target.arch import Arch
 def map_(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
     tasks = bound.extra["tasks"]
     waves = 4
-    wide = any(task.stats and task.size > 1024 for task in tasks)  # then a wave would take too long for one group
+    # Then a wave would take too long for one group, or the group is rotated in LDS, where a block's waves meet.
+    wide = any((task.stats and task.size > 1024) or task.mixed for task in tasks)
     threads = waves * arch.wave if wide else arch.wave
     spans = [_span(task, threads) for task in tasks]
     units = [task.groups * -(-task.size // span) for task, span in zip(tasks, spans)]
@@ -28,7 +29,7 @@ def map_(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
 
 def _span(task: Task, threads: int) -> int:
     """Elements of a group that one unit of threads makes: all when they share a reduction."""
-    return task.size if task.stats else min(task.size, 8 * threads)
+    return task.size if task.stats or task.mixed else min(task.size, 8 * threads)
 
 
 def route(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:

@@ -30,6 +30,7 @@ def bind(region: Op, printer: Printer) -> Bound:
         "heads": heads,
         "kv_heads": state.output.type.shape[1],
         "size": size,
+        "capacity": printer.settings.context,
         "scale": attend.attrs["scale"],
         "window": attend.attrs["window"],
         "softcap": attend.attrs["softcap"],
