@@ -109,12 +109,14 @@ class KernelSpec:
     delta    k_heads, v_heads, dk, dv, taps, channels, tiled, u (C expression of conv input in row, j=channel), conv: Arg,
              activate (C expression of the convolution's result c), eps (L2), q_scale, decay, beta (C expressions in row, g=value head),
              window, memory: Arg (states), offsets q0, k0, v0 of q, k, v in the channels,
-             stats + store (C statement in row, g=value head, j and y_of(j): the head's output vector is `y[j]`)
+             stats + store (C statement in row, g=value head, j and y_of(j): the head's output vector is `y[j]`),
+             journal_rows (0: none; else journal_slots, inputs_journal: Arg [slots, journal_rows, channels] and gates_journal: Arg
+             [slots, journal_rows, 2, v_heads], decay e^g and beta)
     route    experts, top, normalize, logits (C expression in row, j), weights, ids: Arg
     top      size, top, x (C expression in row, j), ids: Arg, values: Arg or None
     select   top, rank, scores, candidates (C expressions in row, c), query (in row, r), before (in last, r), after (in id, r),
              tokens (in row), chosen: Arg
-    conv     channels, taps, u, conv, window, store (C statement in row, j=channel and c)
+    conv     channels, taps, u, conv, window, store (C statement in row, j=channel and c), journal_rows, inputs_journal
     """
 
     stem: str

@@ -27,9 +27,8 @@ def delta(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
         "depth": depth,
         "block": block,
         "tokens": tokens,
-        # Inputs loaded together: each costs scalar registers for its predicate on AMD, which has about 100; a journal
-        # doubles them.
-        "batch": min(tokens, 16 if arch.kind == "nvidia" else 2 if extra["journal_rows"] else 4),
+        # Inputs loaded together: each costs scalar registers for its predicate on AMD, which has about 100.
+        "batch": min(tokens, 16 if arch.kind == "nvidia" else 4),
         "turns": -(-(2 * extra["dk"] + extra["dv"]) // block),
     }
     return (make(bound, "delta", (str(extra["k_heads"]), "G", "1"), block, numbers),)
