@@ -18,7 +18,7 @@ from hfc.isa.result import Result
 from hfc.plan import Bundle, Launch, Plan
 from hfc.runtime.gpu import DECODE_ROWS
 from hfc.runtime.launcher import READ_ONLY, grid_size
-from hfc.runtime.limits import tap_buffer
+from hfc.runtime.limits import check_draft_step, tap_buffer
 from hfc.runtime.upload import WeightSource
 from hfc.step import Step, step_words
 
@@ -59,13 +59,25 @@ class EmulatedModel:
         wanted = len(step.output_rows)
         if wanted > self.max_outputs:
             raise HfcError(f"{wanted} rows of logits asked for, the plan holds {self.max_outputs}")
-        step.encode(self.max_rows, self._regions[STEP].view.view(np.int32))
-        counts = {"T": len(step.tokens), "R": wanted, "G": len(step.segments)}
-        regions = self._step_regions(counts)
-        for call in self.plan.programs["decode" if counts["T"] <= DECODE_ROWS else "prefill"]:
-            self._launch(call, step, regions)
+        regions = self._run_program("", step)
         logits = regions[f"buffer:{self.plan.logits}"].view.view(np.float32)
         return logits.reshape(wanted, self.vocab).copy()
+
+    def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
+        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        draft = check_draft_step(step, self.plan)
+        regions = self._run_program("draft_", step)
+        tokens, logits = (regions[f"buffer:{name}"].view for name in (draft.tokens, draft.logits))
+        return tokens.view(np.int32).copy(), logits.view(np.float32).reshape(-1, self.vocab).copy()
+
+    def _run_program(self, prefix: str, step: Step) -> dict[str, Region]:
+        """The launches for so many rows; the regions that they ran on."""
+        step.encode(self.max_rows, self._regions[STEP].view.view(np.int32))
+        rows = len(step.tokens)
+        regions = self._step_regions({"T": rows, "R": len(step.output_rows), "G": len(step.segments)})
+        for call in self.plan.programs[prefix + ("decode" if rows <= DECODE_ROWS else "prefill")]:
+            self._launch(call, step, regions)
+        return regions
 
     def tap(self, name: str, first: int, count: int) -> np.ndarray:
         """A copy of rows [first, first + count) of a tap of the last step, f32 [count, width]."""

@@ -15,7 +15,7 @@ from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.driver import Driver
 from hfc.runtime.fit import check_fit
-from hfc.runtime.limits import check_step, tap_buffer
+from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
 from hfc.runtime.weights import Progress
@@ -78,17 +78,28 @@ class GpuModel:
         self._launch(step, None, self._words, self._memory[f"buffer:{self.plan.logits}"], nbytes, wait)
         return rows
 
+    def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
+        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        draft, rows = check_draft_step(step, self.plan), len(step.tokens)
+        self._encode(step)
+        self._launch(step, None, self._words, self._memory[f"buffer:{draft.tokens}"], 4 * rows, prefix="draft_")
+        logits = np.empty((rows, self.vocab), np.float32)
+        self.driver.copy_out(logits.view(np.uint8).reshape(-1), self._memory[f"buffer:{draft.logits}"])
+        return self._output.view(np.int32)[:rows].copy(), logits
+
     def _encode(self, step: Step) -> int:
         assert self._tape, "the model is closed"
         check_step(step, self.plan)
         step.encode(self.max_rows, self._input[: self._words])
         return len(step.output_rows)
 
-    def _launch(self, step: Step, second: str | None, words: int, source: int, nbytes: int, wait: bool = True) -> None:
-        """One tape call: the program for this many rows, then `second`, then `nbytes` of `source` back."""
+    def _launch(
+        self, step: Step, second: str | None, words: int, source: int, nbytes: int, wait: bool = True, prefix: str = ""
+    ) -> None:
+        """One tape call: the program for this many rows (with `prefix`: of the draft), then `second`, then `nbytes` of `source` back."""
         self.driver.make_current()  # a driver's context is current in one thread, and any may call
         names = list(self.plan.programs)
-        program = names.index("decode" if len(step.tokens) <= DECODE_ROWS else "prefill")
+        program = names.index(prefix + ("decode" if len(step.tokens) <= DECODE_ROWS else "prefill"))
         failed = ctypes.c_int(-1)
         error = self._library.hfc_gpu_step(
             self._tape, self._input.ctypes.data, words, program, names.index(second) if second else -1,
