@@ -31,11 +31,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Step:
-    """Token ids [T], the segments that cover rows 0..T-1 in order, and the rows whose logits are wanted [R]."""
+    """Token ids [T], the segments that cover rows 0..T-1 in order, and the rows whose logits are wanted [R].
+
+    guessed: in the first so many segments, every token but the first stands for a guess of the plan's draft.
+    """
 
     tokens: np.ndarray
     segments: tuple[Segment, ...]
     output_rows: np.ndarray
+    guessed: int = 0
 
     @classmethod
     def single(cls, tokens, position: int = 0, slot: int = 0, outputs: str = "all") -> "Step":
@@ -57,7 +61,7 @@ class Step:
         buffer = np.zeros(step_words(max_rows), np.int32) if out is None else out
         rows, outputs = len(self.tokens), len(self.output_rows)
         assert rows <= max_rows, f"{rows} rows in a plan for {max_rows}"
-        buffer[:4] = rows, len(self.segments), outputs, 0
+        buffer[:4] = rows, len(self.segments), outputs, self.guessed
         tokens, positions, slots, picked = (buffer[4 + i * max_rows : 4 + (i + 1) * max_rows] for i in range(4))
         tokens[:rows], positions[:rows], picked[:outputs] = self.tokens, self.positions, self.output_rows
         segments = buffer[4 + 4 * max_rows :].reshape(-1, SEGMENT_WORDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.accept import RowSampler, accepted, row_samplers
-from hfc.runtime.speculate.speculator import Speculation, Speculator
+from hfc.runtime.speculate.speculator import ALONE, Speculation, Speculator
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.step import Segment, Step
 
@@ -38,6 +38,23 @@ class SamplesItself(Protocol):
 
     def next_tokens(self, step: Step, samplers: Sequence[Sampler | RowSampler]) -> list[int]:
         """Run one step and choose a token for each row that it asks for."""
+        ...
+
+
+@runtime_checkable
+class RunsCycles(SamplesItself, Protocol):
+    """A model whose device also drafts: guesses, the step that verifies them and the choice of tokens are one call."""
+
+    def cycle(self, step: Step, samplers: Sequence[Sampler | RowSampler]) -> tuple[list[int], list[int]]:
+        """The tokens of the step [T] with guesses in place, and a token for each row that it asks for."""
+        ...
+
+
+class Drafts(Protocol):
+    """A model whose plan has a draft."""
+
+    def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
+        """Guesses for the rows of a step: tokens i32 [T] and logits f32 [T, vocab]."""
         ...
 
 
@@ -148,8 +165,9 @@ class Generation:
     def _decode(self, token: int) -> list[int]:
         """Run the latest token, and drafts behind it; the tokens that follow it."""
         start = time.perf_counter()
-        drafts = self._speculator.propose(self._room()) if self._speculator else ()
-        tokens = self._next(self._step((token, *drafts)), drafts)
+        block = self._speculator.propose(self._room(), can_guess=self._can_guess) if self._speculator else ALONE
+        step = self._step((token, *block.drafts), block.is_guessed)
+        tokens = self._guess(step) if block.is_guessed else self._next(step, block.drafts)
         if self._speculator:
             self._speculator.note(tokens)
         seconds = time.perf_counter() - start
@@ -159,12 +177,25 @@ class Generation:
             self._count(self._speculator)
         return tokens
 
-    def _step(self, tokens: tuple[int, ...]) -> Step:
+    def _step(self, tokens: tuple[int, ...], is_guessed: bool) -> Step:
         """The latest token and its drafts. With drafts nothing is committed: the next step brings what counts of them."""
         position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
         rows, waiting = len(tokens), self._speculator.waiting if self._speculator else 0
         segment = Segment(self._request.slot, 0, rows, position, waiting, commit=rows == 1)
-        return Step(np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32))
+        return Step(np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32), int(is_guessed))
+
+    @property
+    def _can_guess(self) -> bool:
+        """A device that drafts and chooses in one call cannot count drafts among the tokens that penalties look at."""
+        return not (isinstance(self._model, RunsCycles) and self._sampler.has_penalties)
+
+    def _guess(self, step: Step) -> list[int]:
+        """Let the plan's draft fill the step's places, and run it."""
+        if isinstance(self._model, RunsCycles):
+            tokens, chosen = self._model.cycle(step, row_samplers(self._sampler, tuple(map(int, step.tokens[1:]))))
+            return accepted(map(self._sampler.accept, chosen), tokens[1:])
+        tokens, _ = self._model.draft(step)
+        return self._next(replace(step, tokens=tokens), tuple(map(int, tokens[1:])))
 
     def _room(self) -> int:
         """Drafts that the context and the request still have use for."""

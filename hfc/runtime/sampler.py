@@ -78,6 +78,12 @@ class Sampler:
         picked = np.searchsorted(np.cumsum(probabilities[order])[:-1], uniform, side="right")
         return self.accept(int(tokens[order[picked]]))
 
+    @property
+    def has_penalties(self) -> bool:
+        """Whether a choice depends on which tokens came before."""
+        s = self._sampling
+        return (s.repeat_penalty, s.frequency_penalty, s.presence_penalty) != (1, 0, 0)
+
     def encode(self, row: np.ndarray, ahead: Sequence[int] = ()) -> None:
         """Write what a device needs to choose the next token, or the one behind tokens that may be chosen before it.
 
@@ -85,7 +91,7 @@ class Sampler:
         """
         s = self._sampling
         penalties = (s.repeat_penalty, s.frequency_penalty, s.presence_penalty)
-        counts = Counter(deque((*self._latest, *ahead), s.repeat_window)) if penalties != (1, 0, 0) else {}
+        counts = Counter(deque((*self._latest, *ahead), s.repeat_window)) if self.has_penalties else {}
         bits = random_bits(self._seed, self._draws + len(ahead))
         encode_row(row, s.temperature, s.top_k, s.top_p, s.min_p, penalties, bits, counts)
 

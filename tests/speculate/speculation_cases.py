@@ -1,7 +1,9 @@
 """Drafters and governors that make speculation meet every case."""
 
 import numpy as np
+from test_generate import TOKENIZER
 
+from hfc.runtime.generate import Generation, Request
 from hfc.runtime.speculate.drafter import Draft
 from hfc.runtime.speculate.governor import PLAIN, Choice, Governor
 
@@ -28,3 +30,34 @@ class Always(Governor):
 
     def choose(self, track, offers, most, others=0):
         return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
+
+
+class Blocks(Governor):
+    """Takes blocks of so many rows from the plan's own draft, as far as the request has use for them."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def choose(self, track, offers, most, others=0):
+        offer = next((o for o in offers if o.in_cycle), None)
+        count = min(most, self.rows - 1)
+        return Choice(count, offer) if offer and count > 0 else PLAIN
+
+
+def tokens_of(model, prompt, sampling, count, speculation=None):
+    generation = Generation(model, TOKENIZER, Request(tuple(map(int, prompt)), sampling, count), speculation)
+    generation._stop_ids, generation._text = frozenset(), Silent()
+    for _ in generation:
+        pass
+    return generation.statistics
+
+
+class Silent:
+    """Texts do not matter here: token ids of any vocabulary pass."""
+
+    def push(self, token):
+        return ""
+
+    def close(self):
+        return ""

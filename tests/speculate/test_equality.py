@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 from model_reference import MODELS, SHARED
-from speculation_cases import Always, Guesses
-from test_generate import TOKENIZER
+from speculation_cases import Always, Guesses, tokens_of
 
 from hfc.compiler import compile_model
 from hfc.formats import KV_FORMATS
 from hfc.runtime.executor import load
-from hfc.runtime.generate import Generation, Request
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.ngram import NgramDrafter
 from hfc.runtime.speculate.speculator import Speculation
@@ -23,24 +21,6 @@ SHORT = [("qwen3_5_text", kv) for kv in KV_FORMATS] + [(m, "f16") for m in ("lla
 
 def open_host(path, kv, ctx):
     return load(compile_model(path, ["host"], kv=kv, ctx=ctx, journal_rows=JOURNAL_ROWS), "host", 2)
-
-
-def tokens_of(model, prompt, sampling, count, speculation=None):
-    generation = Generation(model, TOKENIZER, Request(tuple(map(int, prompt)), sampling, count), speculation)
-    generation._stop_ids, generation._text = frozenset(), Silent()
-    for _ in generation:
-        pass
-    return generation.statistics
-
-
-class Silent:
-    """Texts do not matter here: token ids of any vocabulary pass."""
-
-    def push(self, token):
-        return ""
-
-    def close(self):
-        return ""
 
 
 @pytest.mark.parametrize(("checkpoint", "kv"), SHORT)

@@ -8,6 +8,7 @@ import pytest
 from speculation_cases import Always, Guesses
 from test_generate import EOS, TOKENIZER
 
+from hfc.plan import Draft as OwnDraft
 from hfc.runtime.generate import Generation, Request
 from hfc.runtime.sampler import NOT_NUMBERS, Sampler, Sampling
 from hfc.runtime.speculate.accept import accepted, row_samplers
@@ -55,6 +56,35 @@ class Device(Markov):
         return [sampler.accept(choose(x, row)) for sampler, x, row in zip(samplers, logits, encoded, strict=True)]
 
 
+MASK = 99
+
+
+class Guesser:
+    """A plan's own draft, mixed into a model: right with a chance, from a copy of the tokens that will come."""
+
+    def will(self, future, chance):
+        self.coming, self.chance, self.rng = [*PROMPT, *future], chance, np.random.default_rng(0)
+        return self
+
+    def draft(self, step):
+        (segment,) = step.segments
+        assert step.guessed == 1 and (step.tokens[1:] == MASK).all() and not segment.commit
+        assert step.tokens[0] == self.coming[segment.position], "the anchor is the latest token"
+        right = [*self.coming, *[0] * segment.rows][segment.position : segment.position + segment.rows]
+        wrong = self.rng.random(segment.rows) >= self.chance
+        return np.where(wrong & (np.arange(segment.rows) > 0), self.rng.integers(0, self.vocab, segment.rows), right).astype(np.int32), None
+
+
+class GuessingMarkov(Guesser, Markov):
+    pass
+
+
+class GuessingDevice(Guesser, Device):
+    def cycle(self, step, samplers):
+        tokens, _ = self.draft(step)
+        return tokens.tolist(), self.next_tokens(replace(step, tokens=tokens), samplers)
+
+
 def choose(logits, row):
     """What the sample kernel does with an encoded row, without filters."""
     floats, x = row.view(np.float32), logits.copy()
@@ -98,6 +128,23 @@ def test_speculative_tokens_are_plain_tokens(make, name):
             accepts += statistics.accepted
         assert statistics.accepted == statistics.drafted, "a draft that plain decoding would choose was refused"
     assert accepts > 500
+
+
+@pytest.mark.parametrize("make", [GuessingMarkov, GuessingDevice])
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_guesses_of_the_plan_change_no_token(make, name):
+    sampling, own, accepts = SAMPLINGS[name], OwnDraft("own", 6, MASK, 16, "logits", "tokens"), 0
+    for seed in range(12):
+        text, plain = run(Markov(seed=seed), sampling)
+        for chance in (0.0, 0.7, 1.0):
+            found, statistics = run(make(seed=seed).will(plain.tokens, chance), sampling, Speculation([], governor=Always(), own=own))
+            assert (found, statistics.tokens, statistics.reason) == (text, plain.tokens, plain.reason)
+            accepts += statistics.accepted
+            if make is GuessingDevice and "penalties" in name:
+                assert not statistics.cycles, "a device counts drafts in no penalty"
+            else:
+                assert statistics.drafted <= 5 * statistics.cycles and statistics.drafting.startswith("own")
+    assert accepts > 500 or (make is GuessingDevice and "penalties" in name)
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)

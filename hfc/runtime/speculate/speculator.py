@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from hfc.plan import Draft as OwnDraft
 from hfc.runtime.speculate.costs import STEP
-from hfc.runtime.speculate.drafter import Draft, Drafter
+from hfc.runtime.speculate.drafter import Drafter
 from hfc.runtime.speculate.governor import BLOCKS, PLAIN, Choice, Governor, Offer, Track
 
 MOST_ROWS = BLOCKS[-1]
 MakeDrafter = Callable[[Sequence[int]], Drafter]
 
 
-class Speculation:
-    """What the sequences of a model share: how their drafters are made, and the governor. rows: most of a verify step."""
+@dataclass(frozen=True)
+class Block:
+    """What a step runs behind the latest token: drafts, or places that the plan's own draft will fill."""
 
-    def __init__(self, drafters: Sequence[MakeDrafter], rows: int = MOST_ROWS, governor: Governor | None = None):
-        self._drafters = tuple(drafters)
+    drafts: tuple[int, ...] = ()
+    is_guessed: bool = False
+
+
+ALONE = Block()
+
+
+class Speculation:
+    """What the sequences of a model share: how their drafters are made, the governor, and the plan's own draft if it has one.
+
+    rows: most of a verify step.
+    """
+
+    def __init__(
+        self, drafters: Sequence[MakeDrafter], rows: int = MOST_ROWS, governor: Governor | None = None, own: OwnDraft | None = None
+    ):
+        self._drafters, self.own = tuple(drafters), own
         self.rows = min(rows, MOST_ROWS)
         self.governor = governor or Governor()
 
@@ -34,18 +52,26 @@ class Speculator:
     def __init__(self, shared: Speculation, drafters: Sequence[Drafter]):
         self.track, self.waiting = Track(), 0
         self.choice: Choice = PLAIN
-        self._governor, self._rows = shared.governor, shared.rows
+        self._governor, self._rows, self._own = shared.governor, shared.rows, shared.own
         self._drafters = drafters
 
-    def propose(self, most: int, others: int = 0) -> tuple[int, ...]:
-        """At most `most` drafts for the next step, none for plain decoding. others: rows of other sequences in the step."""
+    def propose(self, most: int, others: int = 0, can_guess: bool = True) -> Block:
+        """At most `most` drafts for the next step, none for plain decoding.
+
+        others: rows of other sequences in the step.  can_guess: whether the plan's own draft may be asked.
+        """
         most = min(most, self._rows - 1)
-        drafts: dict[Offer, Draft] = {}
+        drafts: dict[Offer, tuple[int, ...] | None] = {}
         for drafter in self._drafters:
             if draft := drafter.draft(most):
-                drafts[Offer(drafter.name, len(draft.tokens), draft.grade)] = draft
+                drafts[Offer(drafter.name, len(draft.tokens), draft.grade)] = draft.tokens
+        if self._own and can_guess and most > 0:
+            drafts[Offer(self._own.name, self._own.block - 1, in_cycle=True)] = None
         self.choice = self._governor.choose(self.track, list(drafts), most, others) if drafts else PLAIN
-        return drafts[self.choice.offer].tokens[: self.choice.drafts] if self.choice.drafts else ()
+        if not self.choice.drafts:
+            return ALONE
+        count, tokens = self.choice.drafts, drafts[self.choice.offer]
+        return Block((self._own.mask_token or 0,) * count, True) if tokens is None else Block(tokens[:count])
 
     def note(self, tokens: Sequence[int]) -> None:
         """The step brought these tokens."""
@@ -55,4 +81,5 @@ class Speculator:
 
     def settle(self, tokens: int, seconds: float) -> None:
         """The step brought `tokens` tokens to this sequence alone, and took so long."""
-        self._governor.settle(STEP, seconds, [(self.track, self.choice, tokens)])
+        kind = self.choice.offer.cost_kind if self.choice.drafts else STEP
+        self._governor.settle(kind, seconds, [(self.track, self.choice, tokens)])
