@@ -61,13 +61,13 @@ class HostModel:
     def _rows(self, buffer: str, rows: int) -> np.ndarray:
         """The first rows of a buffer, f32 [rows, width]."""
         width = self.plan.buffer(buffer).row_bytes
-        return self._memory[f"buffer:{buffer}"][: rows * width].view(np.float32).reshape(rows, -1)
+        return self._memory[f"buffer:{buffer}"][: rows * width].view(np.float32).reshape(rows, width // 4)
 
     def tap(self, name: str, first: int, count: int) -> np.ndarray:
         """A copy of rows [first, first + count) of a tap of the last step, f32 [count, width]."""
         buffer = tap_buffer(self.plan, name)
         rows = self._memory[f"buffer:{buffer.name}"][first * buffer.row_bytes : (first + count) * buffer.row_bytes]
-        return rows.view(np.float32).reshape(count, -1).copy()
+        return rows.view(np.float32).reshape(count, buffer.row_bytes // 4).copy()
 
     def state(self, name: str, plane: str = "") -> np.ndarray:
         """The bytes of a state plane, uint8 [slots, ...]."""
