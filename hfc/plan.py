@@ -76,6 +76,24 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Product:
+    """What a launch asks of rocBLAS instead of a kernel: y[:, at:at+n] (+)= x wᵀ, of `rows` rows of the step at a time.
+
+    Pointers of the launch: the weight [n, k] and the inputs, both of `dtype`, and the outputs, f32. Strides and places count
+    elements. Always as many rows, whatever the step has: the library chooses its order of additions by the sizes."""
+
+    rows: int
+    n: int
+    k: int
+    dtype: str
+    input_stride: int
+    input_at: int
+    output_stride: int
+    output_at: int
+    add: bool
+
+
+@dataclass(frozen=True)
 class Launch:
     """One kernel with its pointers, in order. A pointer is "buffer:name", "weight:name", "const:name", "state:name" or
     "state:name.plane".  grid: expressions in T, R, G.
@@ -91,6 +109,7 @@ class Launch:
     text: str
     bytes: dict[str, int]
     flops: dict[str, int]
+    product: Product | None = None
 
 
 @dataclass(frozen=True)
@@ -111,8 +130,8 @@ class Draft:
 
 @dataclass(frozen=True)
 class Plan:
-    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs; of a draft, those with "draft_"
-    before their names).
+    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs, "prefill_rocblas" in place of the
+    latter where the library is found; of a draft, those with "draft_" before their names).
 
     taps: name ("last_hidden", "hidden[3]") -> the buffer of T rows that holds it after a step."""
 
@@ -242,10 +261,11 @@ def _plan(data: dict) -> Plan:
     def recipes(cls, records):
         return tuple(cls(**{**r, "recipe": Recipe.from_json(r["recipe"]), "shape": tuple(r["shape"])}) for r in records)
 
-    launches = {
-        name: tuple(Launch(**{**r, "pointers": tuple(r["pointers"]), "grid": tuple(r["grid"])}) for r in records)
-        for name, records in data["programs"].items()
-    }
+    def launch(record) -> Launch:
+        product = Product(**record["product"]) if record.get("product") else None
+        return Launch(**{**record, "pointers": tuple(record["pointers"]), "grid": tuple(record["grid"]), "product": product})
+
+    launches = {name: tuple(map(launch, records)) for name, records in data["programs"].items()}
     return Plan(
         **{
             **data,

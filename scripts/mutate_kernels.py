@@ -92,7 +92,7 @@ MUTATIONS = (
         "< 64 ? e / 8 : 0;",
     ),
     Mutation(
-        "the low half of inputs is dropped", DENSE, "_stage$", r"\(_Float16\)\(x - \(float\)high\[i\]\)", "(_Float16)x"
+        "the low half of inputs is dropped", DENSE, "_stage$", r"hfc_f32_to_f16\(x - .*\);", "hfc_f32_to_f16(x);"
     ),
     Mutation(
         "a sequence starts from an old state", MOE, "delta", r"= hfc_segment_position\(step, segment\) == 0", "= false"

@@ -175,7 +175,7 @@ def emits(arch, probe) -> bool:
 def test_a_row_claims_exactly_what_compiles(arch):
     layout = next((table for name, table in LAYOUTS.items() if arch.has(name)), REPLICATED)
     found = {feature for feature, probe in {**PROBES, **layout}.items() if emits(arch, probe)}
-    claimed = arch.features - set(LAYOUTS) - set(EITHER)
+    claimed = arch.features - set(LAYOUTS) - set(EITHER) - {"rocblas"}  # a library
     assert found == claimed
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from hfc.backend.compile import Job, compile_all
 from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.gates import contract_for, skeleton_of
-from hfc.backend.geometry import Geometry, Scratch, geometry
+from hfc.backend.geometry import LIBRARY_ROWS, Geometry, LibraryCall, Scratch, by_library, geometry
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
 from hfc.backend.memory import ALIGNMENT
@@ -17,10 +17,12 @@ from hfc.backend.sample import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
 from hfc.base.diagnostics import HfcError
 from hfc.passes.settings import Settings
-from hfc.plan import Buffer, Kernel, Launch, Plan, pointer_table
+from hfc.plan import Buffer, Kernel, Launch, Plan, Product, pointer_table
+from hfc.target.arch import Arch
 
 MATRIX_LAYOUT = "rows"
 PROGRAMS = ("decode", "prefill")
+LIBRARY = "prefill_rocblas"  # prefill, with the products that the arch leaves to the library where it is found
 SAMPLE = "sample"  # a program of its own: a step that wants logits does without
 TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
 STEP_ARGUMENT = -1
@@ -45,12 +47,30 @@ def list_launches(
 ) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
     _refuse_rotations(emitted, settings)
-    emitted = _with_scratch(emitted, settings)
-    programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
+    names = _programs(emitted, settings)
+    emitted = _with_scratch(emitted, settings, names)
+    programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in names}
     if emitted.draft:
         programs |= {f"draft_{p}": tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
     programs[SAMPLE] = tuple(_launches(_sample_call(emitted), "decode", settings, jobs))
     return emitted, programs
+
+
+def _programs(emitted: Emitted, settings: Settings) -> tuple[str, ...]:
+    """Names of the programs of a step, with the library's if it would do something there."""
+    useful = settings.max_rows >= LIBRARY_ROWS and any(by_library(call.bound, settings.arch) for call in emitted.calls)
+    return (*PROGRAMS, LIBRARY) if useful else PROGRAMS
+
+
+def _steps(bound: Bound, program: str, arch: Arch) -> tuple[Geometry | LibraryCall, ...]:
+    """The launches of a region in a program."""
+    if program != LIBRARY:
+        return geometry(bound, arch, program)
+    return by_library(bound, arch) or geometry(bound, arch, "prefill")
+
+
+def _scratch_of(step: Geometry | LibraryCall) -> tuple[Scratch, ...]:
+    return (step.inputs, step.outputs) if isinstance(step, LibraryCall) else step.scratch
 
 
 def _refuse_rotations(emitted: Emitted, settings: Settings) -> None:
@@ -67,14 +87,18 @@ def tape_source(plan: Plan) -> str:
     index = {kernel.symbol: i for i, kernel in enumerate(plan.kernels)}
     table = {pointer: i for i, pointer in enumerate(pointer_table(plan))}
     arguments: list[int] = []
+    products: list[Product] = []
     programs = []
     for name, launches in plan.programs.items():
         entries = []
         for launch in launches:
-            entries.append({"kernel": index[launch.kernel], "first": len(arguments), "grid": launch.grid, "block": launch.block, "lds_bytes": launch.lds_bytes})
+            if launch.product:
+                products.append(launch.product)
+            number = -len(products) if launch.product else index[launch.kernel]
+            entries.append({"kernel": number, "first": len(arguments), "grid": launch.grid, "block": launch.block, "lds_bytes": launch.lds_bytes})
             arguments += [STEP_ARGUMENT, *(table[p] for p in launch.pointers)]
         programs.append((name, entries))
-    return render("gpu_tape.c.j2", programs=programs, arguments=arguments)
+    return render("gpu_tape.c.j2", programs=programs, arguments=arguments, products=products)
 
 
 def _sample_call(emitted: Emitted) -> Call:
@@ -83,12 +107,13 @@ def _sample_call(emitted: Emitted) -> Call:
     return Call(sample_bound(emitted.vocab), sample_pointers(emitted.logits), "sample(logits)", bytes, dict(bytes))
 
 
-def _with_scratch(emitted: Emitted, settings: Settings) -> Emitted:
+def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...]) -> Emitted:
     """More buffers, for what the launches of one region hand on: every region writes its own anew."""
     needed: dict[str, tuple[Scratch, int]] = {}
     for call in (*emitted.calls, *emitted.draft_calls):
-        for scratch in (s for p in PROGRAMS for shape in geometry(call.bound, settings.arch, p) for s in shape.scratch):
-            nbytes = scratch.row_bytes * min(scratch.rows or settings.max_rows, settings.max_rows)
+        for scratch in (s for p in programs for step in _steps(call.bound, p, settings.arch) for s in _scratch_of(step)):
+            rows = min(scratch.rows or settings.max_rows, settings.max_rows)
+            nbytes = scratch.row_bytes * (-(-rows // scratch.whole) * scratch.whole)
             if nbytes > needed.get(scratch.name, (scratch, 0))[1]:
                 needed[scratch.name] = scratch, nbytes
     for name, (scratch, nbytes) in needed.items():
@@ -100,7 +125,10 @@ def _with_scratch(emitted: Emitted, settings: Settings) -> Emitted:
 
 def _launches(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Iterator[Launch]:
     """The launches of one region in `program`; kernels not yet in `jobs` are added to it."""
-    for shape in geometry(call.bound, settings.arch, program):
+    for shape in _steps(call.bound, program, settings.arch):
+        if isinstance(shape, LibraryCall):
+            yield _product(call, shape)
+            continue
         if shape.symbol not in jobs:
             jobs[shape.symbol] = kernel_job(call.bound, shape, settings)
         pointers = (*call.pointers, *(f"buffer:{s.name}" for s in shape.scratch))
@@ -108,6 +136,15 @@ def _launches(call: Call, program: str, settings: Settings, jobs: dict[str, Job]
         nothing = dict.fromkeys(call.bytes, 0)
         bytes, flops = (nothing, nothing) if shape.task else (call.bytes, call.flops)
         yield Launch(shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, text, bytes, flops)
+
+
+def _product(call: Call, step: LibraryCall) -> Launch:
+    """A product by the library; its bytes and operations count to the launch that ends the region."""
+    weight = call.pointers[call.bound.args.index(step.weight)]
+    nothing, rows = dict.fromkeys(call.bytes, 0), step.product.rows
+    pointers = (weight, f"buffer:{step.inputs.name}", f"buffer:{step.outputs.name}")
+    text = f"multiply the {'low' if step.product.add else 'high'} parts of the inputs of {call.bound.name} by {weight}"
+    return Launch("rocblas_gemm_ex", pointers, (f"(T + {rows - 1}) / {rows}", "1", "1"), 0, 0, text, nothing, nothing, step.product)
 
 
 def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:

@@ -51,6 +51,13 @@ KNOBS: dict[str, Knob] = {
             "compiles GPU kernels with this clang (and the ld.lld beside it) instead of the ziglang package",
         ),
         Knob("HFC_JOBS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "how many kernels compile at once"),
+        Knob(
+            "HFC_ROCBLAS",
+            None,
+            Path,
+            "the path of a librocblas.so, or off",
+            "uses this rocBLAS for large prefill products on archs that ask for it, or none; unset: the installed one",
+        ),
         Knob("HFC_THREADS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "threads of the host device"),
     )
 }

@@ -53,6 +53,8 @@ def list_kernels(plan: Plan) -> str:
         resources = [kernel.resources.get(name, "-") for name in fields]
         block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
         rows.append((kernel.symbol, *resources, block, *(counts[program][kernel.symbol] for program in counts)))
+    for called in dict.fromkeys(launch.kernel for steps in plan.programs.values() for launch in steps if launch.product):
+        rows.append((called, *["-"] * len(fields), "-", *(counts[program][called] for program in counts)))  # a library's
     header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {program}" for program in counts))
     return f"{title(plan)}\n{table(header, rows)}"
 

@@ -16,6 +16,7 @@ from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.driver import Driver
 from hfc.runtime.fit import check_fit
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
+from hfc.runtime.rocblas import open_rocblas
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
 from hfc.runtime.weights import Progress
@@ -25,13 +26,14 @@ from hfc.target.arch import find_arch
 
 DECODE_ROWS = 16  # steps of at most so many rows run the decode program: one accumulation order for all of them
 ALIGNMENT = 256
+LIBRARY_PROGRAM = "prefill_rocblas"  # in plans for archs that leave large products to rocBLAS
 
 
 CAPTURE = ("begin_capture", "end_capture", "instantiate", "launch_graph")  # left out where graphs do not pay
 
 
 class _DriverTable(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("launch", "copy_in", "copy_out", "synchronize", *CAPTURE, "stream")]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("launch", "copy_in", "copy_out", "synchronize", *CAPTURE, "stream", "multiply", "library")]
 
 
 class GpuModel:
@@ -46,6 +48,8 @@ class GpuModel:
         self._blocks: list[int] = []
         self._pinned: list[np.ndarray] = []
         self._tape = None
+        self._rocblas = open_rocblas(self.stream) if LIBRARY_PROGRAM in plan.programs else None
+        self._prefill = LIBRARY_PROGRAM if self._rocblas else "prefill"
         self._words = step_words(plan.max_rows)
         try:
             self._library = _open_tape(bundle, plan)
@@ -99,7 +103,7 @@ class GpuModel:
         """One tape call: the program for this many rows (with `prefix`: of the draft), then `second`, then `nbytes` of `source` back."""
         self.driver.make_current()  # a driver's context is current in one thread, and any may call
         names = list(self.plan.programs)
-        program = names.index(prefix + ("decode" if len(step.tokens) <= DECODE_ROWS else "prefill"))
+        program = names.index(prefix + ("decode" if len(step.tokens) <= DECODE_ROWS else "prefill" if prefix else self._prefill))
         failed = ctypes.c_int(-1)
         error = self._library.hfc_gpu_step(
             self._tape, self._input.ctypes.data, words, program, names.index(second) if second else -1,
@@ -135,6 +139,8 @@ class GpuModel:
         tape, self._tape = self._tape, None
         if tape:
             self._library.hfc_gpu_destroy(tape)
+        if self._rocblas:
+            self._rocblas.close()
         with suppress(HfcError):  # of a lost device nothing can be freed; its error has been told
             self.driver.make_current()
             while self._blocks:
@@ -180,7 +186,7 @@ class GpuModel:
         if not find_arch(self.plan.arch).has("graphs"):
             entries = {role: at for role, at in entries.items() if role not in CAPTURE}
         tape = self._library.hfc_gpu_create(
-            ctypes.byref(_DriverTable(**entries, stream=self.stream)),
+            ctypes.byref(_DriverTable(**entries, stream=self.stream, **self._library_entries())),
             (ctypes.c_void_p * len(functions))(*functions),
             len(functions),
             (ctypes.c_uint64 * len(pointers))(*pointers),
@@ -189,6 +195,9 @@ class GpuModel:
         if not tape:
             raise HfcError("the launch tape could not be made: out of memory")
         return tape
+
+    def _library_entries(self) -> dict[str, int]:
+        return {"multiply": self._rocblas.multiply, "library": self._rocblas.handle} if self._rocblas else {}
 
 
 def _aligned(nbytes: int) -> int:

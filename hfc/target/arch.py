@@ -84,7 +84,9 @@ FEATURES = {
     "mfma_i8": "the same with i8, 16 deep",
     "mfma_i8_k32": "the same with i8, 32 deep",
     "mfma_fp8": "the same with fp8 (fnuz)",
-    # Not an instruction: on RDNA1/2 a graph costs more than its launches (-6...18 %), on RDNA3 and CDNA3 it gains nothing.
+    # Not instructions.
+    "rocblas": "large prefill products of f16 and bf16 weights go to rocBLAS where it is installed",
+    # On RDNA1/2 a graph costs more than its launches (-6...18 %), on RDNA3 and CDNA3 it gains nothing.
     "graphs": "launching a captured graph is cheaper than launching its kernels one by one",
 }
 
@@ -94,7 +96,7 @@ _WMMA = {"wmma_f16", "wmma_bf16", "wmma_i8", "wmma_i4"}
 _GCN = {"packed_f16"} | _DOT_SIGNED
 _MI100 = _GCN | {"mfma_f16", "mfma_i8"}
 _MI200 = _MI100 | {"packed_f32", "mfma_bf16"}
-_MI300 = (_MI200 - {"mfma_i8"}) | {"mfma_i8_k32", "mfma_fp8", "fp8"}
+_MI300 = (_MI200 - {"mfma_i8"}) | {"mfma_i8_k32", "mfma_fp8", "fp8", "rocblas"}
 _RDNA1 = {"packed_f16"}
 _RDNA2 = _RDNA1 | _DOT_SIGNED
 _RDNA3 = _RDNA1 | _DOT_CHOICE | _WMMA | {"wmma_replicated", "dual_issue"}

@@ -49,14 +49,18 @@ HFC_FUNCTION int hfc_sum_column(int v) { return v / 4 * 8 + hfc_lane() % 4 * 2 +
 
 #elif defined(HFC_WMMA_REPLICATED)  // RDNA 3: both halves of the wave hold the same operands
 enum { HFC_SUMS = 8 };
-typedef hfc_half16 hfc_operand;
+// Two loads until they are multiplied: an array of whole operands became one vector of i256, each word cut and joined again.
+typedef struct { hfc_uint4 part[2]; } hfc_operand;
 typedef struct { hfc_float8 sum; } hfc_product;
 template <int STRIDE> HFC_FUNCTION hfc_operand hfc_load_first(const _Float16* lines) {
-  const hfc_half8* at = (const hfc_half8*)(lines + hfc_lane() % 16 * STRIDE);
-  return __builtin_shufflevector(at[0], at[1], 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const hfc_uint4* at = (const hfc_uint4*)(lines + hfc_lane() % 16 * STRIDE);
+  return { {at[0], at[1]} };
+}
+HFC_FUNCTION hfc_half16 hfc_joined(const hfc_operand& x) {
+  return __builtin_bit_cast(hfc_half16, __builtin_shufflevector(x.part[0], x.part[1], 0, 1, 2, 3, 4, 5, 6, 7));
 }
 HFC_FUNCTION void hfc_multiply(hfc_product& c, const hfc_operand& a, const hfc_operand& b) {
-  c.sum = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(a, b, c.sum);
+  c.sum = __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(hfc_joined(a), hfc_joined(b), c.sum);
 }
 HFC_FUNCTION int hfc_sum_line(int v) { return 2 * v + hfc_lane() / 16; }
 HFC_FUNCTION int hfc_sum_column(int v) { return hfc_lane() % 16; }

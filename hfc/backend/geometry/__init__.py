@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hfc.backend.geometry.attend import attend
+from hfc.backend.geometry.library import ROWS as LIBRARY_ROWS
+from hfc.backend.geometry.library import by_library
 from hfc.backend.geometry.linear import linear
 from hfc.backend.geometry.recurrent import conv, delta
 from hfc.backend.geometry.rows import map_, route, sample, select, top
-from hfc.backend.geometry.shape import Geometry, Scratch
+from hfc.backend.geometry.shape import Geometry, LibraryCall, Scratch
 from hfc.backend.spec import Bound
 from hfc.target.arch import Arch
 
-__all__ = ["ROWS_CLASSES", "Geometry", "Scratch", "geometry"]
+__all__ = ["LIBRARY_ROWS", "ROWS_CLASSES", "Geometry", "LibraryCall", "Scratch", "by_library", "geometry"]
 
 ROWS_CLASSES = ("decode", "prefill")  # few rows: weights are read once a row; many: once a tile of rows
 

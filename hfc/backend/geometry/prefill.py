@@ -23,7 +23,7 @@ SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the ne
 def prefill(bound: Bound, arch: Arch) -> tuple[Geometry, ...]:
     """The launches of a step of many rows: one order of additions for all of them."""
     matrix = max(map(len, groups(bound))) <= 2 and in_lines(bound) and any(map(arch.has, MATRIX_FEATURES))
-    made = [_stage(bound, arch), _matrix(bound, arch)] if matrix else [_tiled(bound)]
+    made = [stage(bound, arch), _matrix(bound, arch)] if matrix else [_tiled(bound)]
     return (_sort(bound, arch, made[-1].numbers["tile_rows"]), *made) if bound.extra["top"] else tuple(made)
 
 
@@ -46,11 +46,12 @@ def _row_tiles(bound: Bound, tile_rows: int) -> str:
     return f"{bound.rows} * {bound.extra['top']} / {tile_rows} + {bound.extra['expert_count']}"
 
 
-def _stage(bound: Bound, arch: Arch) -> Geometry:
-    numbers = {"waves": 256 // arch.wave, "shared_by": _shared_by(bound), "staged_stride": _staged_stride(bound)}
+def stage(bound: Bound, arch: Arch, half: str = "f16") -> Geometry:
+    """half: what the pairs are made of. Matrix tiles take f16 whatever the weights are, a library that of the weights."""
+    numbers = {"waves": 256 // arch.wave, "shared_by": _shared_by(bound), "staged_stride": staged_stride(bound), "half": half}
     rows = bound.rows if _shared_by(bound) == max(1, bound.extra["top"]) else f"{bound.rows} * {bound.extra['top']}"
-    made = make(bound, "linear_stage", (rows, "1", "1"), 256, numbers, suffix="_stage")
-    return replace(made, scratch=(_staged(bound, written=True),), task="stage the inputs of")
+    made = make(bound, "linear_stage", (rows, "1", "1"), 256, numbers, suffix="_stage" if half == "f16" else f"_stage_{half}")
+    return replace(made, scratch=(staged(bound, written=True),), task="stage the inputs of")
 
 
 def _shared_by(bound: Bound) -> int:
@@ -58,14 +59,15 @@ def _shared_by(bound: Bound) -> int:
     return bound.extra["top"] if bound.extra["top"] and bound.extra["token_inputs"] else 1
 
 
-def _staged_stride(bound: Bound) -> int:
+def staged_stride(bound: Bound) -> int:
+    """Elements from one staged row to the next."""
     return 2 * bound.extra["k"] + SCALE
 
 
-def _staged(bound: Bound, written: bool) -> Scratch:
-    """The region's inputs as pairs of f16: high parts of a row, then low parts, then the row's scale as f32."""
+def staged(bound: Bound, written: bool) -> Scratch:
+    """The region's inputs as pairs of f16 (or bf16): high parts of a row, then low parts, then the row's scale as f32."""
     lines = max(1, bound.extra["top"]) // _shared_by(bound)
-    return Scratch("staged", "_Float16", "f16", 2 * _staged_stride(bound) * lines, written=written)
+    return Scratch("staged", "_Float16", "f16", 2 * staged_stride(bound) * lines, written=written)
 
 
 def _matrix(bound: Bound, arch: Arch) -> Geometry:
@@ -85,7 +87,7 @@ def _matrix(bound: Bound, arch: Arch) -> Geometry:
         "tile_outputs": OUTPUTS,
         "depth": DEPTH,
         "stride": DEPTH + PADDING,
-        "staged_stride": _staged_stride(bound),
+        "staged_stride": staged_stride(bound),
         "shared_by": _shared_by(bound),
         "buffers": _buffers(arch, tile_rows, planes),
         "planes": planes,
@@ -100,7 +102,7 @@ def _matrix(bound: Bound, arch: Arch) -> Geometry:
         "groups": groups(bound),
     }
     made = make(bound, "linear_matrix", (_row_tiles(bound, tile_rows), str(blocks), "1"), THREADS, numbers, suffix="_matrix")
-    scratch = (_staged(bound, written=False), *([_pairs(bound, written=False)] if bound.extra["top"] else []))
+    scratch = (staged(bound, written=False), *([_pairs(bound, written=False)] if bound.extra["top"] else []))
     return replace(made, loaders="\n".join(loader.source for loader in loaders.values()), scratch=scratch)
 
 

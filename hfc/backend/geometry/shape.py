@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hfc.backend.spec import Bound
+from hfc.backend.spec import Arg, Bound
+from hfc.plan import Product
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Scratch:
     """Memory in which one launch leaves something for the next one of its region; regions share it by name.
 
     ctype: element as C spells it; dtype: as the plan does.  row_bytes: for each row of a step.  rows: most rows of the steps
-    that use it (None: those of the plan).  written: by this launch.
+    that use it (None: those of the plan).  written: by this launch.  whole: memory is for a multiple of so many rows.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Scratch:
     row_bytes: int
     rows: int | None = None
     written: bool = False
+    whole: int = 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class Geometry:
     loaders: str = ""
     scratch: tuple[Scratch, ...] = ()
     task: str = ""
+
+
+@dataclass(frozen=True)
+class LibraryCall:
+    """A launch that is a product by a library. weight: argument of the region; inputs, outputs: its other pointers."""
+
+    product: Product
+    weight: Arg
+    inputs: Scratch
+    outputs: Scratch
 
 
 def make(
