@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,22 +18,24 @@ from hfc.serve.job import Finish, Guide, Job, Piece
 from hfc.serve.logprobs import token_bytes
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import SamplingFields, check_prompt
-from hfc.serve.prompt import chat_prompt
+from hfc.serve.prompt import Prompt, chat_prompt
 from hfc.serve.reasoning import BUDGETS, opens_reasoning
 from hfc.serve.sequence import Sequence as Generated
 from hfc.serve.served import Served, Settings
 from hfc.serve.thinking import new_thought, thinking_budget
-from hfc.serve.toolparse import CLOSE
-from hfc.serve.tools import explained, forced_grammar, parser_of, schemas_of, style_of
+from hfc.serve.toolparse import CLOSE, OPEN
+from hfc.serve.tools import explained, forced_grammar, free_grammar, parser_of, schemas_of, strict_of, style_of
+from hfc.serve.truncate import fit_messages
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What all chat dialects say. messages: as templates want them.  tools: plain dicts, as OpenAI's.
+    """What all chat dialects say. messages: as templates want them.  tools: plain dicts, as OpenAI's; a function's "strict" is
+    for hfc, not for the template.
 
     tool_choice: "auto" | "none" | "required" | the name of a tool.  response_format: {"type": "json_schema", "schema": ...},
     {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
-    it to the template.  logprobs: alternatives a token, or None."""
+    it to the template.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns."""
 
     messages: Sequence[dict[str, Any]]
     fields: SamplingFields
@@ -45,6 +48,7 @@ class Ask:
     logprobs: int | None = None
     effort: str | None = None
     thinking_budget: int | None = None
+    truncates: bool = False
     template_variables: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,15 +64,19 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
     """ApiError 400 for what cannot run. Takes as long as encoding a prompt does: not for an event loop."""
     schemas = schemas_of(ask.tools)
     check_choice(ask, schemas)
-    shown = [] if ask.tool_choice == "none" else list(ask.tools)
+    shown = [] if ask.tool_choice == "none" else [_shown(tool) for tool in ask.tools]
     style = style_of(served.vocabulary.template)
     variables = dict(ask.template_variables)
     if ask.effort is not None:
         variables.setdefault("enable_thinking", ask.effort != "none")
-    if style == "none":
-        prompt = chat_prompt(served, explained(ask.messages, shown), **variables)
-    else:
-        prompt = chat_prompt(served, ask.messages, shown, **variables)
+
+    def prompt_of(messages: Sequence[Mapping[str, Any]]) -> Prompt:
+        if style == "none":
+            return chat_prompt(served, explained(messages, shown), **variables)
+        return chat_prompt(served, messages, shown, **variables)
+
+    context = served.engine.limits.context
+    prompt = fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
     check_prompt(served, prompt.tokens, "messages")
     jobs = [
         Job(
@@ -119,13 +127,24 @@ def _guides(served: Served, ask: Ask, style: str, schemas: Mapping[str, Any], op
             matcher = grammars.regex(ask.response_format["pattern"], "response_format")
         else:
             matcher = grammars.lark(ask.response_format["grammar"], "response_format")
+    elif ask.tool_choice == "auto" and (strict := strict_of(ask.tools)):
+        matcher = grammars.lark(free_grammar(style, schemas, strict, _opening(served)), "tools")
     if budget is not None:
         guides.append(thinking_budget(served, budget, opening, "" if matcher else "\n\n"))
     if matcher is not None:
         guides.append(Grammar(matcher, tokenizer, vocab, new_thought(served, opening)))
-    elif ask.tools and ask.tool_choice == "auto" and not ask.parallel_tool_calls and style != "json":
+    if ask.tools and ask.tool_choice == "auto" and not ask.parallel_tool_calls and style != "json":
         guides.append(EndsAfter(CLOSE, tokenizer))
     return guides
+
+
+def _shown(tool: Mapping[str, Any]) -> dict[str, Any]:
+    return {**tool, "function": {k: v for k, v in tool["function"].items() if k != "strict"}}
+
+
+def _opening(served: Served) -> str:
+    """The tag before a call as a grammar names it."""
+    return OPEN if OPEN in served.tokenizer.special.values() else json.dumps(OPEN)
 
 
 class EndsAfter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,9 @@ SEED_LIMIT = 1 << 63
 Text = Annotated[str, Field(min_length=1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Stops = Text | Annotated[list[Text], Field(max_length=16)]
+
+
+Truncation = Literal["auto", "disabled"]  # "auto": a prompt that is too long loses its oldest part; else it is refused
 
 
 class Strict(BaseModel):
@@ -51,6 +54,7 @@ class SamplingFields(Strict):
     stop: Stops | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     ignore_eos: bool | None = None
+    truncation: Truncation | None = None
     timeout: Annotated[float, Field(gt=0, le=86400)] | None = Field(None, description="Seconds for the whole request, waiting included.")
 
     def stop_texts(self) -> tuple[str, ...]:

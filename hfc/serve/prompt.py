@@ -36,17 +36,26 @@ def encode(served: Served, text: str, parse_special: bool = False, frame: bool =
 def chat_prompt(
     served: Served, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None, begin: str = "", **variables: Any
 ) -> Prompt:
-    """Render and encode. begin: text that the answer must begin with.
+    """Render and encode; only the template's own text becomes control tokens. begin: text that the answer must begin with.
 
     The history is rendered without the answer's opening too: the next turn shares it, but maybe not the opening (templates
     drop earlier reasoning), so the state there is worth keeping."""
     template = served.chat()
+    (messages, tools, variables), mark = served.guard.mark((list(messages), tools, variables))
     try:
         text = template.render(messages, tools=tools or None, **variables)
         history = template.render(messages, add_generation_prompt=False, tools=tools or None, **variables)
     except HfcError as error:
         raise ApiError(400, error.message, "messages", "template_error") from error
     opening = text[len(history) :] if text.startswith(history) else ""
-    tokens = encode(served, text + begin, parse_special=True)
-    mark = len(tokens) - len(encode(served, opening + begin, parse_special=True)) if opening else 0
-    return Prompt(tuple(tokens), (mark,), opening + begin)
+    tokens = _encode_rendered(served, text + begin, mark)
+    branch = len(tokens) - len(_encode_rendered(served, opening + begin, mark)) if opening else 0
+    return Prompt(tuple(tokens), (branch,), (opening + begin).replace(mark, "") if mark else opening + begin)
+
+
+def _encode_rendered(served: Served, text: str, mark: str) -> list[int]:
+    try:
+        with _ENCODING:
+            return served.guard.encode(text, mark)
+    except HfcError as error:
+        raise ApiError(400, error.message, None, "invalid_text") from error

@@ -17,6 +17,7 @@ from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.engine import Closed, Engine, QueueFull
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import GrammarCompiler
+from hfc.serve.guard import Guard
 from hfc.serve.job import Job
 from hfc.serve.metrics import Metrics
 from hfc.serve.sequence import Sequence
@@ -45,6 +46,10 @@ class Served:
     @functools.cached_property
     def grammars(self) -> GrammarCompiler:
         return GrammarCompiler(self.tokenizer, self.engine.model.vocab)
+
+    @functools.cached_property
+    def guard(self) -> Guard:
+        return Guard(self.tokenizer)
 
     def chat(self) -> ChatTemplate:
         if not self.vocabulary.template:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -18,7 +18,7 @@ EMPTY = {"type": "object", "properties": {}}
 
 
 class Function(Strict):
-    """parameters: a JSON schema; left out, the function takes none."""
+    """parameters: a JSON schema; left out, the function takes none.  strict: arguments follow it, whoever decides to call."""
 
     name: Name
     description: str | None = None
@@ -62,6 +62,11 @@ def schemas_of(tools: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return schemas
 
 
+def strict_of(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Tools whose arguments must follow their schemas even where the model decides whether to call."""
+    return frozenset(t["function"]["name"] for t in tools if t["function"].get("strict"))
+
+
 def parser_of(style: str, schemas: Schemas) -> ToolParser:
     if style == "json":
         return BareJson(schemas)
@@ -72,20 +77,42 @@ def parser_of(style: str, schemas: Schemas) -> ToolParser:
 
 def forced_grammar(style: str, schemas: Schemas, several: bool) -> str:
     """Lark of an answer that is nothing but calls of these tools."""
-    names = list(schemas)
-    rules = [f"start: call{' (_NL call)*' if several and style != 'json' else ''}", r"_NL: /\n/"]
-    rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(names))))
-    for i, name in enumerate(names):
-        schema = schemas[name]
+    opening = "" if style == "json" else f"{json.dumps(OPEN)} "
+    rules = [f"start: {opening}call{f' (_NL {opening}call)*' if several and style != 'json' else ''}", r"_NL: /\n/"]
+    return "\n".join(rules + _call_rules(style, schemas))
+
+
+def free_grammar(style: str, schemas: Schemas, strict: Container[str], opening: str = json.dumps(OPEN)) -> str:
+    """Lark of an answer with calls where the model wants them. strict: tools whose arguments follow their schemas; others'
+    are any object.  opening: the tag as Lark names it, `<tool_call>` without quotes where it is a control token."""
+    schemas = {name: schema if name in strict else {"type": "object"} for name, schema in schemas.items()}
+    if style == "json":  # an answer is one call or none; white space before its brace would leave that open
+        rules = ["start: call | TEXT?", r"TEXT: /([^{\s<]|<[^|])(.|\n)*/"]
+    elif opening.startswith('"'):
+        rules = ["start: (opened call)* TEXT", f"opened[lazy]: TEXT {opening}", r"TEXT: /(.|\n)*/"]
+    else:
+        rules = [f"start: (TEXT {opening} call)* TEXT", r"TEXT: /(.|\n)*/"]
+    return "\n".join(rules + _call_rules(style, schemas, strict))
+
+
+def _call_rules(style: str, schemas: Schemas, strict: Container[str] | None = None) -> list[str]:
+    """`call`: one of the tools, behind the opening tag if the style has one."""
+    rules = ["call: " + " | ".join(f"call_{i}" for i in range(len(schemas)))]
+    for i, (name, schema) in enumerate(schemas.items()):
         if style == "xml":
-            rules += _xml_rules(i, name, schema)
+            rules += _xml_rules(i, name, schema) if strict is None or name in strict else _xml_free(i, name)
             continue
         key = "parameters" if style == "json" else "arguments"
         head, tail = f'{{"name": {json.dumps(name)}, "{key}": ', "}"
         if style != "json":
-            head, tail = f"{OPEN}\n{head}", f"{tail}\n{CLOSE}"
+            head, tail = f"\n{head}", f"{tail}\n{CLOSE}"
         rules += [f"call_{i}: {json.dumps(head)} args_{i} {json.dumps(tail)}", f"args_{i}: %json {json.dumps(schema)}"]
-    return "\n".join(rules)
+    return rules
+
+
+def _xml_free(i: int, name: str) -> list[str]:
+    """Any text up to the closing tag."""
+    return [f"call_{i}: {json.dumps(f'{chr(10)}<function={name}>{chr(10)}')} rest_{i}", f"rest_{i}[suffix={json.dumps(CLOSE)}]: /(?s:.*)/"]
 
 
 def _xml_rules(i: int, name: str, schema: Mapping[str, Any]) -> list[str]:
@@ -104,7 +131,7 @@ def _xml_rules(i: int, name: str, schema: Mapping[str, Any]) -> list[str]:
             rules.append(f"{rule}: %json {json.dumps(kind)}")
             part = f"{head} {rule} {json.dumps(tail)}"
         parts.append(part if parameter in required else f"({part})?")
-    head, tail = json.dumps(f"{OPEN}\n<function={name}>\n"), json.dumps(f"</function>\n{CLOSE}")
+    head, tail = json.dumps(f"\n<function={name}>\n"), json.dumps(f"</function>\n{CLOSE}")
     return [f"call_{i}: {head} {' '.join(parts)} {tail}", *rules]
 
 

@@ -63,3 +63,8 @@ def test_errors_have_anthropic_s_form(client):
     with pytest.raises(anthropic.BadRequestError, match="text only"):
         image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aaaa"}}
         client.messages.create(model="smollm2", max_tokens=1, messages=[{"role": "user", "content": [image]}])
+    with pytest.raises(anthropic.BadRequestError, match="text only"):
+        call = {"type": "tool_use", "id": "t", "name": "look", "input": {}}
+        result = {"type": "tool_result", "tool_use_id": "t", "content": [image]}
+        turns = [*QUESTION, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+        client.messages.create(model="smollm2", max_tokens=1, messages=turns)

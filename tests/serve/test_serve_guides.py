@@ -5,15 +5,16 @@ import asyncio
 import httpx
 import numpy as np
 import pytest
-from serve_fakes import EOS, TOKENIZER, VOCAB, FakeModel, make_engine, make_served
+from serve_fakes import EOS, TOKENIZER, VOCAB, Bytes, FakeModel, make_engine, make_served
 
+from hfc.runtime.tokenizer import Tokenizer
 from hfc.serve.app import make_app
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import Grammar, GrammarCompiler
 from hfc.serve.models import Models
 from hfc.serve.reasoning import ReasoningSplit, Thought
 from hfc.serve.served import Settings
-from hfc.serve.tools import forced_grammar
+from hfc.serve.tools import forced_grammar, free_grammar
 
 THINKING = "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}<think>\n{% if enable_thinking is false %}</think>\n{% endif %}{% endif %}"
 
@@ -114,6 +115,41 @@ SCHEMAS = {
 def test_forced_calls_follow_their_style_and_schema(style, good, bad):
     lark = forced_grammar(style, SCHEMAS, several=True)
     assert accepts(lark, good) and not accepts(lark, bad) and not accepts(lark, "Hello")
+
+
+@pytest.mark.parametrize(
+    ("style", "text", "allowed"),
+    [
+        ("hermes", "Just an answer, with { and < and <tool", True),
+        ("hermes", "", True),
+        ("hermes", 'Let me see.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Ulm"}}\n</tool_call>', True),
+        ("hermes", '<tool_call>\n{"name": "weather", "arguments": {"days": 3}}\n</tool_call>', False),
+        ("hermes", '<tool_call>\n{"name": "now", "arguments": {"x": 3}}\n</tool_call>\nand more', True),
+        ("hermes", '<tool_call>\n{"name": "then", "arguments": {}}\n</tool_call>', False),
+        ("hermes", "<tool_call>nonsense", False),
+        ("xml", "Hi", True),
+        ("xml", "a\n<tool_call>\n<function=weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>", True),
+        ("xml", "<tool_call>\n<function=weather>\n</function>\n</tool_call>", False),
+        ("xml", "<tool_call>\n<function=now>\n<parameter=z>\n1\n</parameter>\n</function>\n</tool_call>ok", True),
+        ("json", "Hi {x}", True),
+        ("json", "", True),
+        ("json", "<b>bold</b>", True),
+        ("json", '{"name": "weather", "parameters": {"city": "Ulm"}}', True),
+        ("json", '{"name": "weather", "parameters": {"city": 3}}', False),
+    ],
+)
+def test_strict_tools_are_held_to_their_schemas_where_the_model_decides(style, text, allowed):
+    assert accepts(free_grammar(style, SCHEMAS, {"weather"}), text) == allowed
+
+
+def test_an_opening_that_is_a_control_token():
+    tokenizer = Tokenizer(Bytes(), VOCAB, {EOS: "<eos>", EOS + 1: "<tool_call>"}, eos=EOS, stop_ids=frozenset({EOS}))
+    lark = free_grammar("hermes", SCHEMAS, {"weather"}, "<tool_call>")
+    grammar = Grammar(GrammarCompiler(tokenizer, VOCAB).lark(lark, "tools"), tokenizer, VOCAB, Thought(False))
+    for token in [*b"So: ", EOS + 1, *b'\n{"name": "weather", "arguments": {"city']:
+        assert np.isfinite(grammar.limit(np.zeros(VOCAB, np.float32))[token])
+        grammar.accept(token)
+    assert not np.isfinite(grammar.limit(np.zeros(VOCAB, np.float32))[ord("x")])
 
 
 def test_schemas_that_cannot_compile_are_a_400():

@@ -180,6 +180,14 @@ def test_tool_arguments_stream_and_the_result_goes_back(client):
     assert answer.choices[0].message.content and not answer.choices[0].message.tool_calls
 
 
+def test_strict_tools_leave_the_model_free_to_answer(client):
+    strict = {**WEATHER, "function": {**WEATHER["function"], "strict": True}}
+    ask = {"model": "smollm2", "messages": [{"role": "user", "content": "Say hello."}], "temperature": 0, "max_completion_tokens": 12}
+    free = client.chat.completions.create(**ask, tools=[WEATHER]).choices[0].message
+    held = client.chat.completions.create(**ask, tools=[strict]).choices[0].message
+    assert held.content == free.content and not held.tool_calls, "the prompt is the same, and no call is forced"
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [

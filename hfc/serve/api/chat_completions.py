@@ -128,6 +128,7 @@ class ChatRequest(SamplingFields):
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             effort=self.reasoning_effort,
             thinking_budget=self.thinking_budget,
+            truncates=self.truncation == "auto",
             template_variables=self.chat_template_kwargs or {},
         )
 

@@ -22,6 +22,7 @@ from hfc.serve.parameters import SamplingFields, StreamOptions, TokenId, check_p
 from hfc.serve.prompt import encode
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, Settings, settings_of
+from hfc.serve.truncate import fit_tokens
 from hfc.serve.usage import openai_usage
 
 ROUTE = APIRouter(tags=["completions"])
@@ -52,6 +53,9 @@ class CompletionRequest(SamplingFields):
         if isinstance(given, str) or isinstance(given[0], int):
             given = [given]
         prompts = [tuple(self._encode(served, p) if isinstance(p, str) else p) for p in given]
+        if self.truncation == "auto":
+            context, begin = served.engine.limits.context, served.tokenizer.bos
+            prompts = [tuple(fit_tokens(p, context, self.max_tokens or USUAL_TOKENS, begin)) for p in prompts]
         for prompt in prompts:
             check_prompt(served, prompt, "prompt")
         return prompts
@@ -71,6 +75,8 @@ class CompletionRequest(SamplingFields):
             raise ApiError(400, "stream_options needs stream: true", "stream_options", "invalid_value")
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ApiError(400, "best_of other than n is not supported", "best_of", "unsupported_parameter")
+        if self.truncation == "auto" and self.suffix is not None:
+            raise ApiError(400, "a prompt with a suffix cannot be truncated", "truncation", "unsupported_parameter")
         if self.max_tokens == 0 and not self.echo:
             raise ApiError(400, "max_tokens 0 needs echo: true", "max_tokens", "invalid_value")
         prompts, count = self.prompts(served), self.n or 1

@@ -18,7 +18,7 @@ from hfc.serve.engine import LAST_HIDDEN
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Job
 from hfc.serve.models import borrow
-from hfc.serve.parameters import Strict, Text, TokenId, check_prompt
+from hfc.serve.parameters import Strict, Text, TokenId, Truncation, check_prompt
 from hfc.serve.prompt import encode
 from hfc.serve.served import Served, Settings, settings_of
 
@@ -34,7 +34,7 @@ class EmbeddingsRequest(Strict):
     """OpenAI's request. input: a text, texts, token ids, or lists of token ids.
 
     Beyond it: pooling, "last" (the last token's state) or "mean" (of all tokens), else what the checkpoint says, else last;
-    normalize: whether vectors have length 1."""
+    normalize: whether vectors have length 1; truncation: "auto" cuts the end of what is longer than the context."""
 
     model: str
     input: Text | Ids | Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)] | Annotated[list[Ids], Field(min_length=1, max_length=MOST_INPUTS)]
@@ -42,6 +42,7 @@ class EmbeddingsRequest(Strict):
     dimensions: Annotated[int, Field(ge=1)] | None = None
     pooling: Literal["last", "mean"] | None = None
     normalize: bool | None = None
+    truncation: Truncation | None = None
     timeout: Annotated[float, Field(gt=0, le=86400)] | None = None
     user: str | None = None
 
@@ -53,6 +54,8 @@ class EmbeddingsRequest(Strict):
             raise ApiError(400, text, "pooling", "unsupported_parameter")
         given = [self.input] if isinstance(self.input, str) or isinstance(self.input[0], int) else self.input
         prompts = [tuple(encode(served, one, frame=True) if isinstance(one, str) else one) for one in given]
+        if self.truncation == "auto":
+            prompts = [prompt[: served.engine.limits.context] for prompt in prompts]
         for prompt in prompts:
             check_prompt(served, prompt, "input")
         deadline_s = time.monotonic() + min(self.timeout or settings.timeout_s, settings.timeout_s)

@@ -17,7 +17,7 @@ from hfc.serve.job import Finish
 from hfc.serve.messages import Name, loads_object
 from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Message, Output
-from hfc.serve.parameters import SamplingFields, Strict, Text
+from hfc.serve.parameters import SamplingFields, Strict, Text, Truncation
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 
@@ -48,10 +48,16 @@ class ToolUse(Block):
     input: dict[str, Any]
 
 
+class Media(BaseModel):
+    """Known, so that the refusal can say why."""
+
+    type: Literal["image", "document"]
+
+
 class ToolResult(Block):
     type: Literal["tool_result"]
     tool_use_id: Text
-    content: str | list[TextBlock] | None = None
+    content: str | list[Annotated[TextBlock | Media, Field(discriminator="type")]] | None = None
     is_error: bool | None = None
 
 
@@ -59,12 +65,6 @@ class Thinking(Strict):
     type: Literal["thinking"]
     thinking: str
     signature: str | None = None
-
-
-class Media(BaseModel):
-    """Known, so that the refusal can say why."""
-
-    type: Literal["image", "document"]
 
 
 UserBlock = Annotated[TextBlock | ToolResult | Media, Field(discriminator="type")]
@@ -86,6 +86,12 @@ class AnthropicTool(Block):
     name: Name
     description: str | None = None
     input_schema: dict[str, Any]
+    strict: bool | None = None
+
+
+    def function(self) -> dict[str, Any]:
+        """As OpenAI's."""
+        return {"name": self.name, "description": self.description or "", "parameters": self.input_schema, "strict": bool(self.strict)}
 
 
 class Choice(Strict):
@@ -113,10 +119,7 @@ class CountRequest(Strict):
         choice = self.tool_choice or Choice(type="auto")
         if choice.type == "tool" and choice.name is None:
             raise ApiError(400, "tool_choice: a tool needs its name", "tool_choice.name")
-        tools = [
-            {"type": "function", "function": {"name": t.name, "description": t.description or "", "parameters": t.input_schema}}
-            for t in self.tools or ()
-        ]
+        tools = [{"type": "function", "function": t.function()} for t in self.tools or ()]
         effort = {"disabled": "none", "enabled": "high"}.get(self.thinking.type) if self.thinking else None
         return Ask(
             self._messages(),
@@ -127,6 +130,7 @@ class CountRequest(Strict):
             max_tokens=max_tokens,
             effort=effort,
             thinking_budget=self.thinking.budget_tokens if self.thinking else None,
+            truncates=fields.truncation == "auto",
         )
 
     def _messages(self) -> list[dict[str, Any]]:
@@ -146,6 +150,8 @@ class CountRequest(Strict):
             for block in (b for b in blocks if isinstance(b, ToolResult)):
                 if block.tool_use_id not in calls:
                     raise ApiError(400, f"tool_result: {block.tool_use_id!r} is no call of the turn before", where)
+                if any(isinstance(part, Media) for part in block.content or ()):
+                    raise ApiError(400, "this model reads text only", where, "unsupported_content")
                 result = _text(block.content or "")
                 out.append({"role": "tool", "content": result, "tool_call_id": block.tool_use_id, "name": calls.pop(block.tool_use_id)})
             calls = _unanswered(calls, where)
@@ -159,7 +165,7 @@ class CountRequest(Strict):
 
 
 class MessagesRequest(CountRequest):
-    """Anthropic's request."""
+    """Anthropic's request. Beyond it: truncation."""
 
     max_tokens: Annotated[int, Field(ge=1, le=1 << 30)]
     stop_sequences: Annotated[list[Text], Field(max_length=16)] | None = None
@@ -169,9 +175,12 @@ class MessagesRequest(CountRequest):
     top_k: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
     metadata: dict[str, Any] | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
+    truncation: Truncation | None = None
 
     def fields(self) -> SamplingFields:
-        return SamplingFields(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, stop=self.stop_sequences)
+        return SamplingFields(
+            temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, stop=self.stop_sequences, truncation=self.truncation
+        )
 
 
 class AnthropicMessage(BaseModel):

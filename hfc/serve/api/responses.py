@@ -18,7 +18,7 @@ from hfc.serve.items import Items
 from hfc.serve.messages import Name, loads_object
 from hfc.serve.models import borrow
 from hfc.serve.output import Output
-from hfc.serve.parameters import SamplingFields, Strict, Text
+from hfc.serve.parameters import SamplingFields, Strict, Text, Truncation
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 
@@ -126,7 +126,7 @@ class ResponsesRequest(Strict):
     include: list[str] | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = Field(None, description="Accepted; nothing is stored.")
-    truncation: Literal["disabled"] | None = None
+    truncation: Truncation | None = None
     background: Literal[False] | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -140,7 +140,7 @@ class ResponsesRequest(Strict):
             wanted = {"type": "json_schema", "schema": format.schema_}
         elif format is not None and format.type == "json_object":
             wanted = {"type": "json_schema", "schema": {"type": "object"}}
-        tools = [{"type": "function", "function": t.model_dump(exclude={"type", "strict"}, exclude_none=True)} for t in self.tools or ()]
+        tools = [{"type": "function", "function": t.model_dump(exclude={"type"}, exclude_none=True)} for t in self.tools or ()]
         choice = self.tool_choice.name if isinstance(self.tool_choice, NamedFunction) else self.tool_choice or "auto"
         return Ask(
             self._messages(),
@@ -151,6 +151,7 @@ class ResponsesRequest(Strict):
             wanted,
             self.max_output_tokens,
             effort=self.reasoning.effort if self.reasoning else None,
+            truncates=self.truncation == "auto",
         )
 
     def _messages(self) -> list[dict[str, Any]]:
@@ -220,7 +221,7 @@ def _head(body: ResponsesRequest) -> dict[str, Any]:
         "tool_choice": choice, "tools": [{"strict": None, "parameters": None, **t.model_dump(exclude_none=True)} for t in body.tools or ()],
         "top_p": body.top_p, "max_output_tokens": body.max_output_tokens, "previous_response_id": None,
         "reasoning": {"effort": body.reasoning.effort if body.reasoning else None, "summary": None}, "store": False,
-        "text": {"format": {"type": "text"}, **text}, "truncation": "disabled", "background": False, "usage": None,
+        "text": {"format": {"type": "text"}, **text}, "truncation": body.truncation or "disabled", "background": False, "usage": None,
     }  # fmt: skip
 
 
