@@ -22,10 +22,10 @@ class InterpretedModel:
         self.context, self.slots, self.max_rows, self.max_outputs = context, slots, context, context
         pair = source.pair() if source.draft and graph is None else None
         graph = graph or (pair.target if pair else source.graph())
-        self._draft = pair and pair.draft
+        self.draft_graph = pair and pair.draft
         rows, self.vocab = graph.outputs[0].type.shape
         self._narrowed = rows == "R"
-        self.interpreter = Interpreter(graph, self._weight, slots, context, (self._draft,) if self._draft else ())
+        self.interpreter = Interpreter(graph, self._weight, slots, context, (self.draft_graph,) if self.draft_graph else ())
 
     def forward(self, step: Step) -> np.ndarray:
         """Logits of the wanted rows, f32 [R, vocab]."""
@@ -34,7 +34,7 @@ class InterpretedModel:
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
-        logits, tokens = self.interpreter.run(step, self._draft)
+        logits, tokens = self.interpreter.run(step, self.draft_graph)
         return tokens, logits
 
     def close(self) -> None:
