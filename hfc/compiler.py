@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.formats import kv_format, weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
-from hfc.frontend.model import Model, find_draft, find_model, load_model, model_type_of
+from hfc.frontend.model import Model, find_draft, find_model, has_draft, load_model, model_type_of
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
@@ -32,6 +33,8 @@ MAX_ROWS = 512
 MAX_OUTPUTS = 32
 MAX_DRAFT_ROWS = 64  # of a step that verifies drafts: more sequences than this allows decode plainly
 OWN_HEAD = "mtp"  # a draft that is part of the target's own checkpoint
+AUTO = "auto"  # the draft that lies where drafts lie, if there is one
+HEAD_TENSORS = ("mtp.*", "*.nextn.*")
 PACKAGE = Path(__file__).parent
 
 After = Callable[[str, Graph], None]
@@ -89,9 +92,22 @@ def open_source(
 ) -> Source:
     """source: an HF folder, a GGUF file, a config.json, or a .hfm with `weights` (a checkpoint or a config) beside it.
 
-    draft: the same of what guesses for it; "mtp" is the head for this in the model's own checkpoint."""
+    draft: the same of what guesses for it; "mtp" is the head for this in the model's own checkpoint, "auto" what
+    `discover_draft` finds."""
     opened = _open_source(Path(source), weights, default_format)
+    draft = discover_draft(opened) if draft == AUTO else draft
     return opened if draft is None else replace(opened, draft=_open_draft(draft, opened))
+
+
+def discover_draft(target: Source) -> str | Path | None:
+    """A folder "draft" in the target's, one beside it that is named after it ("Qwen3.5-9B-DFlash"), or a head in its checkpoint."""
+    folder = target.path if target.path.is_dir() else target.path.parent
+    for place in (folder / "draft", *sorted(folder.parent.glob(f"{folder.name}-DFlash*"))):
+        if (place / "config.json").is_file():
+            return place
+    names = target.checkpoint.names() if target.checkpoint else ()
+    has_head = any(fnmatchcase(name, pattern) for name in names for pattern in HEAD_TENSORS)
+    return OWN_HEAD if has_head and has_draft(f"{target.model.name}_{OWN_HEAD}") else None
 
 
 def _open_draft(draft: str | Path, target: Source) -> Source:

@@ -14,7 +14,7 @@ from hfc.compiler import compile_model
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
 from hfc.plan import Bundle
-from hfc.runtime.speculate.drafts import AUTO, OFF, check_draft
+from hfc.runtime.speculate.drafts import AUTO, NGRAM, OFF, check_draft
 from hfc.step import JOURNAL_ROWS
 
 
@@ -51,18 +51,27 @@ def command(
     with spinner(f"compiling {source.path.name} for {arch}"):
         after = _print_after if print_after_all else None
         bundle = compile_model(
-            str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows
-        )
+            str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows,
+            model_of(draft, max_rows),
+        )  # fmt: skip
     bundle.save(output)
     if not quiet:
         print(describe(bundle, output))
+
+
+def model_of(draft: str, max_rows: int | None) -> str | None:
+    """The model that guesses, as `compile_model` takes it; None for prompt lookup, and where a plan is too small for any."""
+    if draft in (OFF, NGRAM) or (draft == AUTO and (max_rows or JOURNAL_ROWS) < JOURNAL_ROWS):
+        return None
+    return draft
 
 
 def describe(bundle: Bundle, output: Path) -> str:
     lines = [f"{output}: {bundle.model['name']}, {output.stat().st_size / 1e6:.1f} MB"]
     for arch, plan in bundle.plans.items():
         launches = ", ".join(f"{len(steps)} launches a {name}" for name, steps in plan.programs.items())
-        lines.append(f"  {arch}: {len(plan.kernels)} kernels; {launches}; context {plan.context}")
+        guesses = f", drafts of {plan.draft.name}" if plan.draft else ""
+        lines.append(f"  {arch}: {len(plan.kernels)} kernels; {launches}; context {plan.context}{guesses}")
     return "\n".join(lines)
 
 

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from hfc.base.diagnostics import HfcError
+from hfc.cli.compile import model_of
 from hfc.cli.open_model import resolve
-from hfc.cli.parameters import KvFormat, ModelName, Weights
+from hfc.cli.parameters import Draft, KvFormat, ModelName, Weights
 from hfc.compiler import open_source, outline, settings_for
 from hfc.runtime.fit import need_of, table
+from hfc.runtime.speculate.drafts import OFF, check_draft
 from hfc.target.arch import find_arch
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -26,9 +28,11 @@ def command(
     format: Annotated[str, typer.Option(help="Weight format, where MODEL is a config without weights.")] = "bf16",
     arch: Annotated[str, typer.Option(help="Architecture to plan for.")] = "gfx1100",
     weights: Weights = None,
+    draft: Draft = OFF,
 ) -> None:
     """Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit."""
-    source = open_source(resolve(model).path, weights, format)
+    check_draft(draft)
+    source = open_source(resolve(model).path, weights, format, model_of(draft, None))
     memory = size_of(vram)
     settings = settings_for(source, find_arch(arch), kv, size_of(ctx) if ctx else None, slots=slots)
     need = need_of(outline(source, settings))

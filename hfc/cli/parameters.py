@@ -36,7 +36,7 @@ Draft = Annotated[
     str,
     typer.Option(
         help="Speculative decoding, which changes no token: auto (the draft that belongs to MODEL, and prompt lookup), ngram "
-        "(prompt lookup alone), off."
+        "(prompt lookup alone), mtp (the head in MODEL's own checkpoint), the folder or file of a draft, off."
     ),
 ]
 Slots = Annotated[int | None, typer.Option(min=1, help="Sequences that run at a time. [default: 1]")]

@@ -75,6 +75,10 @@ def find_draft(name: str, folders: Sequence[str | Path] = ()) -> Model:
     return known[name]
 
 
+def has_draft(name: str) -> bool:
+    return name in _known((), drafts=True)
+
+
 def _known(folders: Sequence[str | Path], drafts: bool) -> dict[str, Model]:
     """Name -> model, of those that are drafts or of those that are not."""
     known: dict[str, Model] = {}
@@ -92,7 +96,7 @@ def model_type_of(config: Mapping[str, Any], source: str) -> str:
     Drafts call themselves by the model_type of their layers; the name of their class says what they are."""
     if source == "hf" and isinstance(config.get("architectures"), list) and config["architectures"][:1]:
         name = config["architectures"][0]
-        if name in _known((), drafts=True):
+        if has_draft(name):
             return name
     key = "model_type" if source == "hf" else "general.architecture"
     found = (text_config(config) if source == "hf" else config).get(key)
