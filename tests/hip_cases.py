@@ -3,6 +3,7 @@
 Pointers: x inputs, w weights, y outputs, s states; every argument's value knows its type.
 """
 
+from hfc.backend.adopt import adopt_bound
 from hfc.backend.spec import Arg, Bound, Part, Stat, Task
 from hfc.formats import kv_format, weight_format
 from hfc.ir.graph import TensorType, Value
@@ -183,4 +184,5 @@ CASES = (
     route(8, 3, True),
     route(77, 10, False),
     conv(150, 4),
+    adopt_bound(7),
 )

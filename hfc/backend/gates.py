@@ -67,6 +67,7 @@ SKELETONS: dict[str, Skeleton] = {
     "route": Skeleton(128, "one wave a row"),
     "top": Skeleton(256, "scans the vocabulary: only many lanes hide the latency"),
     "select": Skeleton(128, "one wave a segment"),
+    "adopt": Skeleton(256, "copies a word a lane"),
     "sample": Skeleton(256, "scans the vocabulary: only many lanes hide the latency"),
 }  # fmt: skip
 NEW_SKELETON = Skeleton(128, "what holds for a template without a row of its own")

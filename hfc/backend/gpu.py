@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
+from hfc.backend.adopt import adopt_bound, adopt_pointers
 from hfc.backend.compile import Job, compile_all
 from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.gates import contract_for, skeleton_of
@@ -23,7 +24,7 @@ from hfc.target.arch import Arch
 MATRIX_LAYOUT = "rows"
 PROGRAMS = ("decode", "prefill")
 LIBRARY = "prefill_rocblas"  # prefill, with the products that the arch leaves to the library where it is found
-SAMPLE = "sample"  # a program of its own: a step that wants logits does without
+ADOPT, SAMPLE = "adopt", "sample"  # programs of their own: a step that wants logits does without sample
 TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
 STEP_ARGUMENT = -1
 
@@ -52,6 +53,7 @@ def list_launches(
     programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in names}
     if emitted.draft:
         programs |= {f"draft_{p}": tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
+        programs[ADOPT] = tuple(_launches(_adopt_call(emitted, settings.max_outputs), "decode", settings, jobs))
     programs[SAMPLE] = tuple(_launches(_sample_call(emitted), "decode", settings, jobs))
     return emitted, programs
 
@@ -105,6 +107,12 @@ def _sample_call(emitted: Emitted) -> Call:
     """Reads and writes one row of logits a few times; the cache holds it."""
     bytes = {"step": 0, "row": 0, "segment": 0, "context": 0}
     return Call(sample_bound(emitted.vocab), sample_pointers(emitted.logits), "sample(logits)", bytes, dict(bytes))
+
+
+def _adopt_call(emitted: Emitted, max_outputs: int) -> Call:
+    """A word a row, read and written."""
+    bytes = {"step": 0, "row": 0, "segment": 0, "context": 0}
+    return Call(adopt_bound(max_outputs), adopt_pointers(emitted.draft.tokens), "adopt(tokens)", bytes, dict(bytes))
 
 
 def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...]) -> Emitted:

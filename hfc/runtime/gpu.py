@@ -25,6 +25,7 @@ from hfc.step import Step, step_words
 from hfc.target.arch import find_arch
 
 DECODE_ROWS = 16  # steps of at most so many rows run the decode program: one accumulation order for all of them
+MOST_PROGRAMS = 4  # of one tape call: PROGRAMS of gpu_tape.c.j2
 ALIGNMENT = 256
 LIBRARY_PROGRAM = "prefill_rocblas"  # in plans for archs that leave large products to rocBLAS
 
@@ -68,49 +69,65 @@ class GpuModel:
 
     def next_tokens(self, step: Step, samplers: Sequence[Sampler]) -> list[int]:
         """Run one step and choose a token for each wanted row on the device; only the tokens come back."""
-        rows = self._encode(step)
-        parameters = self._input[self._words :].reshape(self.max_outputs, ROW_WORDS)[:rows]
-        for row, sampler in zip(parameters, samplers, strict=True):
-            sampler.encode(row)
-        self._launch(step, "sample", self._words + rows * ROW_WORDS, self._memory["io:tokens"], 4 * rows)
+        rows = self._encode(step, samplers)
+        self._launch((self._main(step), "sample"), self._words + rows * ROW_WORDS, self._memory["io:tokens"], 4 * rows)
         return [sampler.accept(int(t)) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows])]
+
+    def cycle(self, step: Step, samplers: Sequence[Sampler]) -> tuple[list[int], list[int]]:
+        """Draft, run the step with the guesses, choose a token for each wanted row: the step's tokens [T], the chosen ones.
+
+        What comes back is one copy of max_outputs + T words."""
+        check_draft_step(step, self.plan)
+        rows, outputs = len(step.tokens), self._encode(step, samplers)
+        programs = ("draft_" + _rows_class(step), "adopt", self._main(step), "sample")
+        words = self.max_outputs + rows
+        self._launch(programs, self._words + outputs * ROW_WORDS, self._memory["io:tokens"], 4 * words)
+        found = self._output.view(np.int32)[:words].tolist()
+        return found[self.max_outputs :], [sampler.accept(t) for sampler, t in zip(samplers, found)]
 
     def run(self, step: Step, copy_logits: bool = True, wait: bool = True) -> int:
         """Launch one step; returns the number of logit rows. Without `wait` the caller synchronizes `stream`."""
         rows = self._encode(step)
         nbytes = 4 * rows * self.vocab if copy_logits else 0
-        self._launch(step, None, self._words, self._memory[f"buffer:{self.plan.logits}"], nbytes, wait)
+        self._launch((self._main(step),), self._words, self._memory[f"buffer:{self.plan.logits}"], nbytes, wait)
         return rows
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
         draft, rows = check_draft_step(step, self.plan), len(step.tokens)
         self._encode(step)
-        self._launch(step, None, self._words, self._memory[f"buffer:{draft.tokens}"], 4 * rows, prefix="draft_")
+        self._launch(("draft_" + _rows_class(step),), self._words, self._memory[f"buffer:{draft.tokens}"], 4 * rows)
         logits = np.empty((rows, self.vocab), np.float32)
         self.driver.copy_out(logits.view(np.uint8).reshape(-1), self._memory[f"buffer:{draft.logits}"])
         return self._output.view(np.int32)[:rows].copy(), logits
 
-    def _encode(self, step: Step) -> int:
+    def _encode(self, step: Step, samplers: Sequence[Sampler] | None = None) -> int:
+        """Write the step, and a row of parameters for each sampler; the number of wanted rows."""
         assert self._tape, "the model is closed"
         check_step(step, self.plan)
         step.encode(self.max_rows, self._input[: self._words])
-        return len(step.output_rows)
+        rows = len(step.output_rows)
+        if samplers is not None:
+            parameters = self._input[self._words :].reshape(self.max_outputs, ROW_WORDS)[:rows]
+            for row, sampler in zip(parameters, samplers, strict=True):
+                sampler.encode(row)
+        return rows
 
-    def _launch(
-        self, step: Step, second: str | None, words: int, source: int, nbytes: int, wait: bool = True, prefix: str = ""
-    ) -> None:
-        """One tape call: the program for this many rows (with `prefix`: of the draft), then `second`, then `nbytes` of `source` back."""
+    def _main(self, step: Step) -> str:
+        """The program for this many rows."""
+        return "decode" if _rows_class(step) == "decode" else self._prefill
+
+    def _launch(self, programs: Sequence[str], words: int, source: int, nbytes: int, wait: bool = True) -> None:
+        """One tape call: `words` of the input, the programs one after the other, `nbytes` of `source` back."""
         self.driver.make_current()  # a driver's context is current in one thread, and any may call
         names = list(self.plan.programs)
-        program = names.index(prefix + ("decode" if len(step.tokens) <= DECODE_ROWS else "prefill" if prefix else self._prefill))
-        failed = ctypes.c_int(-1)
+        numbers = (ctypes.c_int * MOST_PROGRAMS)(*map(names.index, programs), *[-1] * (MOST_PROGRAMS - len(programs)))
+        failed = (ctypes.c_int * 2)()
         error = self._library.hfc_gpu_step(
-            self._tape, self._input.ctypes.data, words, program, names.index(second) if second else -1,
-            self._output.ctypes.data, source, nbytes, int(wait), ctypes.byref(failed),
-        )  # fmt: skip
+            self._tape, self._input.ctypes.data, words, numbers, self._output.ctypes.data, source, nbytes, int(wait), failed
+        )
         if error:
-            raise self._lost(error, names[program], failed.value)
+            raise self._lost(error, names[failed[0]], failed[1])
 
     def _input_words(self) -> int:
         """The step buffer, and behind it the sampling parameters of every output row: one copy brings both."""
@@ -164,9 +181,9 @@ class GpuModel:
         for name, nbytes in sizes.items():
             memory[name] = at
             at += _aligned(nbytes)
-        self._step_device = self._block(4 * self._input_words())
+        self._step_device = memory["io:step"] = self._block(4 * self._input_words())
         memory["io:parameters"] = self._step_device + 4 * self._words
-        memory["io:tokens"] = self._block(4 * self.max_outputs)
+        memory["io:tokens"] = self._block(4 * (self.max_outputs + self.max_rows))  # chosen, and behind them the step's own
         memory |= upload_weights(plan, driver, self._block, weights, self.stream, progress)
         return memory
 
@@ -200,6 +217,10 @@ class GpuModel:
         return {"multiply": self._rocblas.multiply, "library": self._rocblas.handle} if self._rocblas else {}
 
 
+def _rows_class(step: Step) -> str:
+    return "decode" if len(step.tokens) <= DECODE_ROWS else "prefill"
+
+
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
@@ -215,8 +236,8 @@ def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
     library.hfc_gpu_create.restype = ctypes.c_void_p
     library.hfc_gpu_create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
     library.hfc_gpu_step.argtypes = [
-        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64,
-        ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p,
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t,
+        ctypes.c_int, ctypes.c_void_p,
     ]  # fmt: skip
     library.hfc_gpu_destroy.argtypes = [ctypes.c_void_p]
     return library

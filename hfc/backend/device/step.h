@@ -7,6 +7,8 @@ HFC_FUNCTION int hfc_segments(const int32_t* step) { return step[1]; }
 HFC_FUNCTION int hfc_outputs(const int32_t* step) { return step[2]; }
 HFC_FUNCTION int hfc_token(const int32_t* step, int row) { return step[4 + row]; }
 HFC_FUNCTION int hfc_position(const int32_t* step, int row) { return step[4 + MAX_ROWS + row]; }
+// In the first so many segments every token but the first stands for a guess of the draft.
+HFC_FUNCTION int hfc_guessed(const int32_t* step) { return step[3]; }
 HFC_FUNCTION int hfc_slot(const int32_t* step, int row) { return step[4 + 2 * MAX_ROWS + row]; }
 HFC_FUNCTION int hfc_output_row(const int32_t* step, int output) { return step[4 + 3 * MAX_ROWS + output]; }
 // The segment that holds a row, and the position behind its last token.

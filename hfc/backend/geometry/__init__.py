@@ -9,7 +9,7 @@ from hfc.backend.geometry.library import ROWS as LIBRARY_ROWS
 from hfc.backend.geometry.library import by_library
 from hfc.backend.geometry.linear import linear
 from hfc.backend.geometry.recurrent import conv, delta
-from hfc.backend.geometry.rows import map_, route, sample, select, top
+from hfc.backend.geometry.rows import adopt, map_, route, sample, select, top
 from hfc.backend.geometry.shape import Geometry, LibraryCall, Scratch
 from hfc.backend.spec import Bound
 from hfc.target.arch import Arch
@@ -26,6 +26,7 @@ _STEMS: dict[str, Callable[[Bound, Arch, str], tuple[Geometry, ...]]] = {
     "route": route,
     "conv": conv,
     "sample": sample,
+    "adopt": adopt,
     "top": top,
     "select": select,
 }

@@ -44,6 +44,10 @@ def sample(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
     return (make(bound, "sample", (bound.rows, "1", "1"), 512, {}),)
 
 
+def adopt(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
+    return (make(bound, "adopt", (f"({bound.rows} + 255) / 256", "1", "1"), 256, {}),)
+
+
 def top(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
     return (make(bound, "top", (bound.rows, "1", "1"), 512, {}),)
 

@@ -1,0 +1,102 @@
+"""A cycle on a GPU: the launch that puts guesses into the step, as machine code, and the one tape call around it."""
+
+import numpy as np
+import pytest
+from fake_driver import FakeDriver
+from model_reference import MODELS
+
+from hfc.compiler import compile_model
+from hfc.emulated import EmulatedLauncher
+from hfc.isa.launch import SCHEDULES
+from hfc.runtime import executor
+from hfc.runtime.executor import load
+from hfc.runtime.generate import RunsCycles
+from hfc.runtime.sampler import Sampler, Sampling
+from hfc.runtime.speculate.accept import row_samplers
+from hfc.step import Segment, Step, step_words
+
+DRAFT = MODELS.parent / "drafts" / "dflash"
+ROWS, SLOTS, MASK = 24, 3, 3
+OPTIONS = {"ctx": 64, "slots": SLOTS, "max_rows": ROWS, "draft": DRAFT}
+
+
+def cycle_step(guessed):
+    """Blocks of 5 and 4 rows, a row alone, and a commit without rows between them."""
+    tokens = np.array([50, MASK, MASK, MASK, MASK, 60, MASK, MASK, MASK, 70], np.int32)
+    segments = (Segment(2, 0, 5, 7, 2, False), Segment(0, 5, 4, 9, 1, False), Segment(1, 9, 0, 4, 3), Segment(1, 9, 1, 4))
+    return Step(tokens, segments, np.arange(10, dtype=np.int32), guessed)
+
+
+@pytest.mark.parametrize("arch", ["gfx906", "gfx1100"])
+@pytest.mark.parametrize("guessed", [0, 1, 2, 4])
+def test_guesses_take_their_places_and_no_others(arch, guessed):
+    bundle = compile_model(MODELS / "qwen3_5_text", [arch], **OPTIONS)
+    plan, step = bundle.plans[arch], cycle_step(guessed)
+    guesses = np.arange(100, 110, dtype=np.int32)
+    expected = step.tokens.copy()
+    for segment in step.segments[:guessed]:
+        inside = slice(segment.row + 1, segment.row + segment.rows)
+        expected[inside] = guesses[inside]
+    for options in SCHEDULES:
+        words = step.encode(ROWS, np.full(step_words(ROWS), -5, np.int32))
+        verified, tokens = words.copy(), np.full(plan.max_outputs + ROWS, -7, np.int32)
+        padded = np.concatenate([guesses, np.full(ROWS - 10, 0x7FBADBAD, np.int32)])
+        arrays = {f"buffer:{plan.draft.tokens}": padded, "io:step": verified, "io:tokens": tokens}
+        EmulatedLauncher(bundle, plan, options).run("adopt", 0, {p: a.view(np.uint8) for p, a in arrays.items()}, step)
+        assert verified[4:14].tolist() == expected.tolist()
+        changed = verified.copy()
+        changed[4:14] = words[4:14]
+        np.testing.assert_array_equal(changed, words)
+        assert tokens[plan.max_outputs : plan.max_outputs + 10].tolist() == expected.tolist()
+        assert (tokens[: plan.max_outputs] == -7).all() and (tokens[plan.max_outputs + 10 :] == -7).all()
+
+
+class Card(FakeDriver):
+    """Runs two kernels of a cycle: what adopt and sample leave in the block that the host reads."""
+
+    def launch(self, symbol, tokens, outputs):
+        if symbol.startswith("adopt"):
+            tokens[outputs : outputs + 10] = np.arange(200, 210)
+        if symbol.startswith("sample"):
+            tokens[:10] = np.arange(300, 310)
+
+    def _run(self, symbol, grid):
+        if self.model is not None and (at := self.model.address("io:tokens")) in self.memory:
+            self.launch(symbol, self.memory[at].view(np.int32), self.model.max_outputs)
+        return super()._run(symbol, grid)
+
+    model = None
+
+
+@pytest.fixture
+def card(monkeypatch):
+    driver = Card()
+    monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: driver)
+    driver.model = load(compile_model(MODELS / "qwen3_5_text", ["sm_90"], **OPTIONS), "cuda")
+    return driver
+
+
+def test_a_cycle_is_one_call_that_drafts_adopts_verifies_and_samples(card):
+    model, step = card.model, cycle_step(2)
+    assert isinstance(model, RunsCycles)
+    copies = []
+    card._copy_out_plain = card._copy_out
+    samplers = row_samplers(Sampler(Sampling(temperature=0)), (MASK,) * 9)
+    move = card._move
+    card._move = lambda target, source, nbytes: copies.append(nbytes) or move(target, source, nbytes)
+    for _ in range(3):  # as a captured graph too
+        card.launches.clear()
+        copies.clear()
+        tokens, chosen = model.cycle(step, samplers)
+        assert tokens == list(range(200, 210)) and chosen == list(range(300, 310))
+        programs = model.plan.programs
+        expected = [x.kernel for name in ("draft_decode", "adopt", "decode", "sample") for x in programs[name]]
+        assert [symbol for symbol, _ in card.launches] == expected
+        assert len(copies) == 2 and copies[1] == 4 * (model.max_outputs + 10), "the step in, one small copy back"
+
+
+def test_plain_steps_beside_cycles_are_as_before(card):
+    model = card.model
+    step = Step.single([5], 3)
+    assert model.next_tokens(step, [Sampler(Sampling(temperature=0))]) == [300]
+    assert not any(symbol.startswith("adopt") for symbol, _ in card.launches)
