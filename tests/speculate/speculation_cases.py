@@ -28,7 +28,7 @@ class Guesses:
 class Always(Governor):
     """Takes every draft, so that tests meet every block."""
 
-    def choose(self, track, offers, most, others=0):
+    def choose(self, track, offers, most, others=0, others_tokens=None):
         return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
 
 
@@ -39,7 +39,7 @@ class Blocks(Governor):
         super().__init__()
         self.rows = rows
 
-    def choose(self, track, offers, most, others=0):
+    def choose(self, track, offers, most, others=0, others_tokens=None):
         offer = next((o for o in offers if o.in_cycle), None)
         count = min(most, self.rows - 1)
         return Choice(count, offer) if offer and count > 0 else PLAIN

@@ -11,7 +11,7 @@ the estimates say.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hfc.runtime.speculate.acceptance import Acceptance
 from hfc.runtime.speculate.costs import STEP, Costs
@@ -41,11 +41,13 @@ class Offer:
 
 @dataclass(frozen=True)
 class Choice:
-    """drafts: how many of which offer; 0 is plain decoding.  gain: expected speed over plain decoding.  is_probe: to learn."""
+    """drafts: how many of which offer; 0 is plain decoding.  gain: expected speed over plain decoding.  tokens: expected of
+    the step.  is_probe: to learn."""
 
     drafts: int = 0
     offer: Offer | None = None
     gain: float = 1.0
+    tokens: float = 1.0
     is_probe: bool = False
 
 
@@ -91,19 +93,21 @@ class Governor:
         self.record: dict[tuple[str, int], Acceptance] = {}
         self._purse_s: float | None = None  # None until a plain step was measured
 
-    def choose(self, track: Track, offers: Sequence[Offer], most: int, others: int = 0) -> Choice:
-        """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows."""
+    def choose(self, track: Track, offers: Sequence[Offer], most: int, others: int = 0, others_tokens: float | None = None) -> Choice:
+        """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows, which should bring
+        `others_tokens` (one a row if nothing is said)."""
+        others_tokens = others if others_tokens is None else others_tokens
         plain_s = self.costs.estimate(STEP, others + 1)
         if plain_s is None or self._purse_s is None or most < 1 or track.since_plain >= REFRESH:
             return PLAIN
-        blocks = [c for o in offers for c in self._blocks(track, o, min(most, o.most), others, plain_s)]
+        blocks = [c for o in offers for c in self._blocks(track, o, min(most, o.most), others, others_tokens, plain_s)]
         best = max(blocks, key=lambda c: c.gain, default=PLAIN)
         if best.gain < MARGIN:
             if track.until_try > 0:
                 return PLAIN
             small = [c for c in blocks if c.drafts < PROBE_ROWS]
             best = max(small, key=lambda c: c.gain, default=PLAIN)
-            best = Choice(best.drafts, best.offer, best.gain, is_probe=True) if small else PLAIN
+            best = replace(best, is_probe=True) if small else PLAIN
         if best.drafts and self._risk_s(best, others, plain_s) > self._purse_s:
             track.refused += 1
             return PLAIN
@@ -145,14 +149,15 @@ class Governor:
             track.acceptance[key] = Acceptance(self.record.setdefault(key, Acceptance(forget=0.98)))
         return track.acceptance[key], self.record[key]
 
-    def _blocks(self, track: Track, offer: Offer, limit: int, others: int, plain_s: float) -> Iterator[Choice]:
+    def _blocks(self, track: Track, offer: Offer, limit: int, others: int, others_tokens: float, plain_s: float) -> Iterator[Choice]:
         """Every block of at most `limit` drafts with what it is expected to gain."""
         if limit < 1:
             return
         expected = self._acceptances(track, offer)[0].tokens()
         for drafts in [rows - 1 for rows in BLOCKS if rows - 1 <= limit]:
             seconds = self.costs.estimate(offer.cost_kind, others + drafts + 1)
-            yield Choice(drafts, offer, (others + expected[drafts]) / (others + 1) * plain_s / seconds)
+            gain = (others_tokens + expected[drafts]) / (others_tokens + 1) * plain_s / seconds
+            yield Choice(drafts, offer, gain, expected[drafts])
 
     def _risk_s(self, choice: Choice, others: int, plain_s: float) -> float:
         """What is lost if no draft is right."""

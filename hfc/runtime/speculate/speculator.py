@@ -55,10 +55,10 @@ class Speculator:
         self._governor, self._rows, self._own = shared.governor, shared.rows, shared.own
         self._drafters = drafters
 
-    def propose(self, most: int, others: int = 0, can_guess: bool = True) -> Block:
+    def propose(self, most: int, others: int = 0, others_tokens: float | None = None, can_guess: bool = True) -> Block:
         """At most `most` drafts for the next step, none for plain decoding.
 
-        others: rows of other sequences in the step.  can_guess: whether the plan's own draft may be asked.
+        others: rows of other sequences in the step, which should bring others_tokens.  can_guess: whether the plan's own draft may be asked.
         """
         most = min(most, self._rows - 1)
         drafts: dict[Offer, tuple[int, ...] | None] = {}
@@ -67,7 +67,7 @@ class Speculator:
                 drafts[Offer(drafter.name, len(draft.tokens), draft.grade)] = draft.tokens
         if self._own and can_guess and most > 0:
             drafts[Offer(self._own.name, self._own.block - 1, in_cycle=True)] = None
-        self.choice = self._governor.choose(self.track, list(drafts), most, others) if drafts else PLAIN
+        self.choice = self._governor.choose(self.track, list(drafts), most, others, others_tokens) if drafts else PLAIN
         if not self.choice.drafts:
             return ALONE
         count, tokens = self.choice.drafts, drafts[self.choice.offer]
