@@ -17,7 +17,7 @@ import uvicorn
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.parameters import Context, Device, KvFormat, Threads, Weights
-from hfc.cli.serve_source import USUAL_SLOTS, ModelOnDisk, ServeChoice, memory_of, sources_of
+from hfc.cli.serve_source import USUAL_SLOTS, ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
 from hfc.runtime.executor import split_device
 from hfc.runtime.sampler import Sampling
 from hfc.serve.app import make_app
@@ -54,6 +54,9 @@ def command(
         float | None, typer.Option("--idle-unload", min=0.1, help="Seconds after which an unused model is unloaded. [default: never]")
     ] = None,
     cache_mb: Annotated[int, typer.Option(min=0, help="Host memory of a model's prefix cache, in MB; 0: none.")] = 1024,
+    device_cache_mb: Annotated[
+        int | None, typer.Option(min=0, help="GPUs: memory of the device that a model's prefix cache may take. [default: a 16th, at most 1024]")
+    ] = None,
     queue: Annotated[int, typer.Option(min=0, help="Sequences that may wait for a slot; more get 429.")] = 64,
     prefill_rows: Annotated[int, typer.Option(min=1, help="Prompt tokens of a step in which others decode.")] = 128,
     api_key: Annotated[list[str] | None, typer.Option(help="A key that clients may use; may be given more than once.")] = None,
@@ -85,7 +88,8 @@ def command(
         return
     _check_port(host, port)
     default = Sampling(temperature, top_k, top_p, min_p)
-    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), cache_mb << 20, prefill_rows, queue, default)
+    caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
+    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), *caches, prefill_rows, queue, default)
     meters = Meters()
     sources = _sources(model or [], models, choice, meters, name)
     served = Models((), sources, meters, memory_mb << 20 if memory_mb else memory_of(device), idle_unload_s)

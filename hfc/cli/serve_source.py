@@ -29,7 +29,7 @@ HOST_SHARE = 0.9  # of the machine's memory
 
 @dataclass(frozen=True)
 class ServeChoice:
-    """What the options say about every model. cache_bytes: of a model's prefix cache."""
+    """What the options say about every model. cache_bytes, device_cache_bytes: of a model's prefix cache in either memory."""
 
     device: str
     threads: int | None
@@ -39,6 +39,7 @@ class ServeChoice:
     slots: int | None
     taps: tuple[str, ...]
     cache_bytes: int
+    device_cache_bytes: int
     prefill_rows: int
     queue: int
     sampling: Sampling
@@ -65,7 +66,7 @@ class ModelOnDisk:
         except typer.Exit as error:  # of the child that compiles
             raise HfcError(f"{self.source.path} does not compile; the server's log says why") from error
         plan = plan_for(bundle, arch_of_device(choice.device))
-        nbytes = need_of(plan).total - RESERVE
+        nbytes = need_of(plan).total - RESERVE + self.choice.device_cache_bytes
         if split_device(choice.device)[0] == "host":
             nbytes += self.choice.cache_bytes
         return Prepared(nbytes, lambda: self._served(load_opened(bundle, choice, with_vocabulary=True)))
@@ -73,7 +74,8 @@ class ModelOnDisk:
     def _served(self, opened: OpenModel) -> Served:
         model, choice = opened.model, self.choice
         limits = Limits(model.slots, model.max_rows, model.max_outputs, model.context, choice.prefill_rows, choice.queue)
-        engine = Engine(model, limits, choice.cache_bytes, Metrics(self.name, self.meters))
+        metrics = Metrics(self.name, self.meters)
+        engine = Engine(model, limits, choice.cache_bytes, metrics, device_cache_bytes=choice.device_cache_bytes)
         engine.metrics.watch(engine.gauges)
         return Served(self.name, opened.vocabulary, engine, choice.sampling)
 
@@ -107,6 +109,15 @@ def name_of(model: str) -> str:
     if not path.exists():
         return model
     return path.resolve().name if path.is_dir() else re.sub(r"\.(hfp|gguf|safetensors|json|hfm|hfq|mq\d)$", "", path.name)
+
+
+def device_cache_of(device: str, megabytes: int | None) -> int:
+    """Bytes of a model's prefix cache in device memory. A host device has one memory, and --cache-mb is about that."""
+    if split_device(device)[0] in OPENERS:
+        return min(1 << 30, memory_of(device) // 16) if megabytes is None else megabytes << 20
+    if megabytes:
+        raise HfcError("--device-cache-mb: the host device has one memory", hint="use --cache-mb")
+    return 0
 
 
 def memory_of(device: str) -> int:

@@ -106,45 +106,58 @@ class HostSlots(_Planes):
 
 
 class GpuSlots(_Planes):
-    """Slots in device memory: one copy for each head of each plane."""
+    """Slots in device memory: one copy for each head of each plane.
+
+    Copies run on the driver's own stream, for which a model's does not wait: each call ends when its bytes have arrived."""
 
     def __init__(self, model: GpuModel):
         super().__init__(model.plan)
-        self._driver = model.driver
+        self.driver = model.driver
         self._at = {(p.state, p.name): model.address(f"state:{p.state}.{p.name}") for p in self._kv}
         self._whole = [
             (model.address(f"state:{state}" + (f".{plane}" if plane else "")), nbytes) for state, plane, nbytes in self._recurrent
         ]
 
-    def _head(self, plane: KvPlane, slot: int, head: int, position: int) -> int:
-        rows = (slot * plane.heads + head) * self._context + position
-        return self._at[plane.state, plane.name] + rows * plane.row
+    def kv_runs(self, slot: int, start: int, positions: int, count: int) -> Iterator[tuple[int, int, int]]:
+        """(offset in a copy of `positions` positions, device address, bytes) of the first `count` of them, head by head."""
+        at = 0
+        for plane in self._kv:
+            for head in range(plane.heads):
+                rows = (slot * plane.heads + head) * self._context + start
+                yield at, self._at[plane.state, plane.name] + rows * plane.row, count * plane.row
+                at += positions * plane.row
+
+    def recurrent_runs(self, slot: int) -> Iterator[tuple[int, int, int]]:
+        """(offset in a copy, device address, bytes) of every state."""
+        at = 0
+        for address, nbytes in self._whole:
+            yield at, address + slot * nbytes, nbytes
+            at += nbytes
 
     def read_kv(self, slot: int, start: int, end: int) -> np.ndarray:
         data = np.empty((end - start) * self.kv_bytes, np.uint8)
-        for plane, part in self._split(data, end - start):
-            for head in range(plane.heads):
-                self._driver.copy_out(part[head].reshape(-1), self._head(plane, slot, head, start))
+        self._read(data, self.kv_runs(slot, start, end - start, end - start))
         return data
 
     def write_kv(self, slot: int, start: int, data: np.ndarray, positions: int, count: int) -> None:
-        for plane, part in self._split(data, positions):
-            for head in range(plane.heads):
-                self._driver.copy_in(self._head(plane, slot, head, start), part[head, :count].reshape(-1))
+        self._write(data, self.kv_runs(slot, start, positions, count))
 
     def read_recurrent(self, slot: int) -> np.ndarray:
         data = np.empty(self.recurrent_bytes, np.uint8)
-        at = 0
-        for address, nbytes in self._whole:
-            self._driver.copy_out(data[at : at + nbytes], address + slot * nbytes)
-            at += nbytes
+        self._read(data, self.recurrent_runs(slot))
         return data
 
     def write_recurrent(self, slot: int, data: np.ndarray) -> None:
-        at = 0
-        for address, nbytes in self._whole:
-            self._driver.copy_in(address + slot * nbytes, data[at : at + nbytes])
-            at += nbytes
+        self._write(data, self.recurrent_runs(slot))
+
+    def _read(self, data: np.ndarray, runs: Iterator[tuple[int, int, int]]) -> None:
+        for at, address, nbytes in runs:
+            self.driver.copy_out(data[at : at + nbytes], address)
+
+    def _write(self, data: np.ndarray, runs: Iterator[tuple[int, int, int]]) -> None:
+        for at, address, nbytes in runs:
+            self.driver.copy_in(address, data[at : at + nbytes])
+        self.driver.synchronize(0)
 
 
 def slot_states(model: HostModel | GpuModel) -> SlotStates:
@@ -153,5 +166,5 @@ def slot_states(model: HostModel | GpuModel) -> SlotStates:
 
 def use_from_this_thread(model: HostModel | GpuModel) -> None:
     """A GPU's context belongs to threads: call this in the one that will run steps."""
-    if isinstance(model, GpuModel):
+    if hasattr(model, "driver"):
         model.driver.make_current()

@@ -6,17 +6,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.executor import Loaded
 from hfc.runtime.generate import SamplesItself
+from hfc.runtime.near import NearCopies
 from hfc.runtime.slots import SlotStates, slot_states, use_from_this_thread
 from hfc.serve.job import Logprob
+from hfc.serve.lanes import Lanes
 from hfc.serve.metrics import Metrics
-from hfc.serve.prefix import PrefixCache, common_prefix
+from hfc.serve.prefix import PrefixCache
 from hfc.serve.scheduler import Limits, Scheduler, Work, make_step
 from hfc.serve.sequence import Phase, Sequence
 from hfc.serve.stream import wake
@@ -38,29 +39,22 @@ class Closed(Exception):
     """The engine takes no more work: it drains, or its device failed."""
 
 
-@dataclass
-class Lane:
-    """What a slot holds: the tokens of its state, and when it was last used."""
-
-    tokens: np.ndarray
-    used: int = 0
-
-
 class Engine:
     """Runs steps while there is work. `submit`, `cancel` and `close` may be called from any thread."""
 
     def __init__(
-        self, model: Loaded, limits: Limits, cache_bytes: int, metrics: Metrics, snapshot_every: int = 512, states: SlotStates | None = None
-    ):
+        self, model: Loaded, limits: Limits, cache_bytes: int, metrics: Metrics, snapshot_every: int = 512,
+        states: SlotStates | None = None, device_cache_bytes: int = 0,
+    ):  # fmt: skip
+        """cache_bytes, device_cache_bytes: of the prefix cache in host memory, and before that in a GPU's."""
         self.model, self.limits, self.metrics = model, limits, metrics
-        self.states = states or slot_states(model)
-        self.cache = PrefixCache(self.states, cache_bytes)
+        states = states or slot_states(model)
+        self.cache = PrefixCache(states, cache_bytes, NearCopies(states, device_cache_bytes) if device_cache_bytes else None)
+        self._lanes = Lanes(limits.slots, self.cache)
         self.failure: str | None = None
         self.step_began_s: float | None = None
         self._snapshot_every = snapshot_every
         self._scheduler = Scheduler(limits)
-        self._lanes = [Lane(np.empty(0, np.int32)) for _ in range(limits.slots)]
-        self._uses = 0
         self._inbox: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
@@ -104,15 +98,15 @@ class Engine:
     def gauges(self) -> dict[str, float]:
         """What /metrics and the page show of this moment."""
         running = list(self._scheduler.running)
-        lanes = [len(lane.tokens) for lane in self._lanes]
         return {
             "slots": self.limits.slots,
             "slots_busy": len(running),
             "queue": len(self._scheduler.waiting) + len(self._inbox),
             "queue_limit": self.limits.queue,
-            "kv_tokens": sum(max(n, s) for n, s in zip(lanes, self._positions(running))),
+            "kv_tokens": self._lanes.held({s.slot: s.position for s in running}),
             "kv_capacity": self.limits.slots * self.limits.context,
             "cache_bytes": self.cache.bytes,
+            "cache_device_bytes": self.cache.near_bytes,
             "cache_nodes": len(self.cache),
         }
 
@@ -127,6 +121,8 @@ class Engine:
             self._is_closing = True
             self._changed.notify()
         self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self.cache.close()
 
     # --- the engine's thread ---
 
@@ -173,43 +169,11 @@ class Engine:
 
     def _admit(self) -> None:
         while (sequence := self._scheduler.admissible()) is not None:
-            slot, position = self._place(sequence)
+            slot, position = self._lanes.place(sequence, {s.slot for s in self._scheduler.running})
             sequence.usage.cached = position
             sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
             self._scheduler.admit(sequence, slot, position)
             self.metrics.admitted(position, len(sequence.prompt))
-
-    def _place(self, sequence: Sequence) -> tuple[int, int]:
-        """The slot for a sequence and how many tokens of its prompt that slot holds then."""
-        taken = {s.slot for s in self._scheduler.running}
-        free = [i for i in range(self.limits.slots) if i not in taken]
-        shared = {i: common_prefix(self._lanes[i].tokens, sequence.prompt) for i in free}
-        slot = max(free, key=lambda i: (self._in_place(i, shared[i], sequence), -self._lanes[i].used))
-        in_place = self._in_place(slot, shared[slot], sequence)
-        found = self.cache.match(sequence.prompt)
-        self.cache.counts.lookups += 1
-        if sequence.job.needs_every_row:
-            in_place, restored = 0, False
-        else:
-            restored = found.length > in_place
-        if restored:
-            if not in_place:
-                slot = min(free, key=lambda i: self._lanes[i].used)
-            self.cache.restore(found, slot, shared[slot])
-        position = found.length if restored else in_place
-        self.cache.counts.hits += position > 0
-        self.cache.counts.hit_tokens += position
-        self._uses += 1
-        self._lanes[slot] = Lane(sequence.prompt[:position], self._uses)
-        return slot, position
-
-    def _in_place(self, slot: int, shared: int, sequence: Sequence) -> int:
-        """How much of a prompt can go on from what a slot holds. Recurrent state has no way back."""
-        if self.cache.is_recurrent and shared < len(self._lanes[slot].tokens):
-            return 0
-        if self.cache.is_recurrent and shared > len(sequence.prompt) - 1:
-            return 0
-        return min(shared, len(sequence.prompt) - 1)
 
     def _advance(self) -> bool:
         """One step, or two where some tokens are chosen by the device and some here; False when nobody can go on."""
@@ -279,6 +243,7 @@ class Engine:
             self._keep(sequence)
 
     def _keep(self, sequence: Sequence) -> None:
+        """Into the cache with a slot's state, which stands exactly behind `history`."""
         if sequence.job.pool:  # a text that is embedded has no next turn
             return
         self.cache.store(sequence.history, sequence.slot)
@@ -320,7 +285,7 @@ class Engine:
         if sequence.slot is not None:
             if sequence.position and not self.failure:
                 self._keep(sequence)
-            self._lanes[sequence.slot] = Lane(sequence.history, self._lanes[sequence.slot].used)
+            self._lanes.leave(sequence.slot, sequence.history)
             sequence.usage.timings["total_s"] = time.monotonic() - sequence.submitted_s
             self.metrics.finished(time.monotonic() - sequence.submitted_s)
         self._scheduler.remove(sequence)
@@ -333,7 +298,3 @@ class Engine:
             sequence.finish(reason, message=message)
             self._scheduler.remove(sequence)
         wake(s.stream for s in ended)
-
-    def _positions(self, running: list[Sequence]) -> list[int]:
-        held = {s.slot: s.position for s in running}
-        return [held.get(i, 0) for i in range(self.limits.slots)]

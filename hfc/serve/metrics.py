@@ -15,7 +15,8 @@ GAUGES = {
     "queue_limit": "Sequences that may wait",
     "kv_tokens": "Positions that slots hold",
     "kv_capacity": "Positions that slots can hold",
-    "cache_bytes": "Bytes of the prefix cache",
+    "cache_bytes": "Bytes of the prefix cache in host memory",
+    "cache_device_bytes": "Bytes of the prefix cache in device memory",
     "cache_nodes": "Blocks of the prefix cache",
 }
 COUNTERS = {

@@ -8,7 +8,9 @@ import zlib
 from types import SimpleNamespace
 
 import numpy as np
+from fake_driver import FakeDriver
 
+from hfc.plan import StateRef
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.vocabulary import Vocabulary
@@ -93,6 +95,28 @@ class FakeModel:
         logits[97 + seen % 26] = 5
         logits[97 + seen // 26 % 26] += 3
         return logits
+
+
+class FakeGpu(FakeModel):
+    """Its state lies in a fake driver's memory, where GpuSlots finds it as on a card."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.driver = FakeDriver()
+        states = [StateRef("kv", ("S", 1, "C", 1), {"k": 4 * self.context}, {})]
+        self.keys = self._on_device(self.keys)
+        if self.memory is not None:
+            states.append(StateRef("m", ("S", 4), {"": 4}, {}))
+            self.memory = self._on_device(self.memory)
+        self.plan = SimpleNamespace(taps={}, states=tuple(states), context=self.context)
+
+    def _on_device(self, array):
+        address = self.driver.allocate(array.nbytes)
+        self.driver.copy_in(address, array)
+        return self.driver.memory[address][: array.nbytes].view(array.dtype).reshape(array.shape)
+
+    def address(self, pointer):
+        return {"state:kv.k": self.keys, "state:m": self.memory}[pointer].ctypes.data
 
 
 class FakeSlots:

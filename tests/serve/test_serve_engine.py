@@ -384,13 +384,13 @@ def test_recurrent_state_is_reused_where_it_was_stored():
 
 
 def test_the_budget_holds_and_the_oldest_leaves_go_first():
-    model, cache = filled(recurrent=False, budget=3 * BLOCK * 8)
+    model, cache = filled(recurrent=False, budget=3 * BLOCK * 4)
     for letter in "abcdefgh":
         tokens = tokens_of(letter * BLOCK)
         feed(model, tokens)
         cache.store(tokens, 0)
-        assert cache.bytes <= 3 * BLOCK * 8
-    assert cache.bytes == sum(n.bytes for n in cache._nodes.values()) and len(cache) == 3
+        assert cache.bytes <= 3 * BLOCK * 4
+    assert cache.bytes == sum(c.nbytes for n in cache._nodes.values() for c in n.copies) and len(cache) == 3
     assert [cache.match(tokens_of(c * 99)).length for c in "aefgh"] == [0, 0, 64, 64, 64]
     long = tokens_of("q" * 10 * BLOCK)
     feed(model, long)

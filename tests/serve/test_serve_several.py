@@ -10,13 +10,16 @@ import weakref
 import httpx
 import pytest
 import tokenizers
+from fake_driver import FakeDriver
 from model_reference import MODELS
 from serve_fakes import GREEDY, TOKENIZER, FakeModel, expected, make_engine
 from serve_loopback import listening
 from test_serve_api import call
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.serve_source import ServeChoice, models_in, name_of, sources_of
+from hfc.cli.serve_source import ServeChoice, device_cache_of, models_in, name_of, sources_of
+from hfc.runtime import executor
+from hfc.runtime.fit import RESERVE
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
@@ -186,7 +189,7 @@ def test_a_folder_of_real_models_and_the_memory_of_one_that_is_unloaded(tmp_path
     (tmp_path / "notes.txt").write_text("no model")
     (tmp_path / "big-00002-of-00002.gguf").write_bytes(b"GGUF")
     assert [p.name for p in models_in(tmp_path)] == ["llama", "qwen3"]
-    choice = ServeChoice("host", 1, 64, None, None, 2, ("last_hidden",), 1 << 20, 8, 4, Sampling())
+    choice = ServeChoice("host", 1, 64, None, None, 2, ("last_hidden",), 1 << 20, 0, 8, 4, Sampling())
     meters = Meters()
     sources = sources_of([], tmp_path, choice, meters)
     sizes = [s.prepare().nbytes for s in sources]
@@ -204,6 +207,14 @@ def test_a_folder_of_real_models_and_the_memory_of_one_that_is_unloaded(tmp_path
 
     asyncio.run(main())
     models.close()
+
+
+def test_a_cache_in_device_memory_is_for_gpus(monkeypatch):
+    monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: FakeDriver(memory_bytes=4 << 30))
+    assert device_cache_of("cuda", None) == (4 << 30) // 16 - RESERVE // 16 and device_cache_of("cuda:1", 7) == 7 << 20
+    assert device_cache_of("cuda", 0) == device_cache_of("host", None) == device_cache_of("host", 0) == 0
+    with pytest.raises(HfcError, match="one memory"):
+        device_cache_of("host", 5)
 
 
 def test_names_and_empty_folders(tmp_path):

@@ -1,0 +1,98 @@
+"""Drafts in the engine's steps: several tokens of a sequence are checked at once, beside others that get one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import replace
+
+import numpy as np
+
+from hfc.runtime.executor import Loaded
+from hfc.runtime.generate import RunsCycles, SamplesItself
+from hfc.runtime.gpu import DECODE_ROWS
+from hfc.runtime.speculate.accept import RowSampler, row_samplers
+from hfc.runtime.speculate.costs import STEP
+from hfc.runtime.speculate.speculator import Speculation
+from hfc.serve.scheduler import Limits, Work
+from hfc.serve.sequence import Phase, Sequence
+from hfc.step import Segment, Step
+
+
+class Drafting:
+    """Used by the engine's thread only."""
+
+    def __init__(self, speculation: Speculation, model: Loaded, limits: Limits):
+        self._speculation, self._model, self._limits = speculation, model, limits
+        self._rows = min(limits.max_rows, limits.max_outputs)
+        if isinstance(model, SamplesItself):  # more rows would run another program, whose sums have another order
+            self._rows = min(self._rows, DECODE_ROWS)
+
+    def begin(self, sequence: Sequence) -> None:
+        """A sequence got its slot."""
+        sequence.speculator = self._speculation.start(sequence.prompt[: sequence.position].tolist())
+
+    def extend(self, work: list[Work]) -> list[Work]:
+        """The same step with drafts where they pay; those that the model itself guesses come first. Prompts go alone: their
+        steps are long, and what is drafted beside them delays the others."""
+        if any(part.sequence.phase is not Phase.DECODE for part in work):
+            return work
+        rows, tokens = len(work), float(len(work))
+        for i, part in enumerate(work):
+            speculator = part.sequence.speculator
+            block = speculator.propose(self._room(part.sequence, self._rows - rows), rows - 1, tokens - 1, self._can_guess(part.sequence))
+            work[i] = replace(part, rows=1 + len(block.drafts), outputs=1 + len(block.drafts), block=block)
+            rows += len(block.drafts)
+            tokens += speculator.choice.tokens - 1
+        return sorted(work, key=lambda part: not part.block.is_guessed)
+
+    def run(self, step: Step, work: list[Work]) -> tuple[Step, list[int] | None, np.ndarray | None]:
+        """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
+        on_device = isinstance(self._model, SamplesItself) and not any(part.sequence.needs_logits for part in work)
+        if step.guessed and on_device and isinstance(self._model, RunsCycles):
+            tokens, chosen = self._model.cycle(step, self._samplers(step, work))
+            return replace(step, tokens=np.array(tokens, np.int32)), chosen, None
+        if step.guessed:
+            step = self._filled(step)
+        if on_device and len(step.output_rows):
+            return step, self._model.next_tokens(step, self._samplers(step, work)), None
+        return step, None, self._model.forward(step)
+
+    def settle(self, work: list[Work], tokens: Items[int], seconds: float) -> None:
+        """A step that only decoded is over. tokens: what each part of the work got."""
+        own = next((part.sequence.speculator.choice.offer for part in work if part.block.is_guessed), None)
+        results = [(part.sequence.speculator.track, part.sequence.speculator.choice, n) for part, n in zip(work, tokens)]
+        self._speculation.governor.settle(own.cost_kind if own else STEP, seconds, results)
+
+    def _room(self, sequence: Sequence, rows: int) -> int:
+        """Drafts that the step, the context and the request still have use for."""
+        room = min(rows, self._limits.context - sequence.position - 1)
+        limit = sequence.job.max_tokens
+        return room if limit is None else min(room, limit - len(sequence.tokens) - 1)
+
+    def _can_guess(self, sequence: Sequence) -> bool:
+        """A device that drafts and chooses in one call cannot count drafts among the tokens that penalties look at."""
+        return sequence.needs_logits or not (isinstance(self._model, RunsCycles) and sequence.sampler.has_penalties)
+
+    def _samplers(self, step: Step, work: list[Work]) -> list[RowSampler]:
+        """One for each wanted row, as if the drafts before it had been chosen."""
+        found: list[RowSampler] = []
+        for part, segment in zip(work, step.segments):
+            first = segment.row + segment.rows - part.outputs
+            drafts = tuple(step.tokens[first + 1 : segment.row + segment.rows].tolist()) if part.outputs else ()
+            found += row_samplers(part.sequence.sampler, drafts)[: part.outputs]
+        return found
+
+    def _filled(self, step: Step) -> Step:
+        """The step with the draft's guesses; only the segments that have some are drafted for."""
+        last = step.segments[step.guessed - 1]
+        rows = last.row + last.rows
+        part = Step(step.tokens[:rows], step.segments[: step.guessed], np.empty(0, np.int32), step.guessed)
+        tokens = step.tokens.copy()
+        tokens[:rows] = self._model.draft(part)[0]
+        return replace(step, tokens=tokens)
+
+
+def flushed(sequence: Sequence) -> Step:
+    """A step that does nothing but commit what counts of a sequence's latest drafts."""
+    nothing = np.empty(0, np.int32)
+    return Step(nothing, (Segment(sequence.slot, 0, 0, sequence.position, sequence.waiting),), nothing)

@@ -1,0 +1,68 @@
+"""Which slot a sequence gets, and how much of its prompt that slot holds then: what it held before, or what the cache has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfc.serve.prefix import PrefixCache, common_prefix
+from hfc.serve.sequence import Sequence
+
+
+@dataclass
+class Lane:
+    """What a slot holds: the tokens of its state, and when it was last used."""
+
+    tokens: np.ndarray
+    used: int = 0
+
+
+class Lanes:
+    """The slots of a model. Used by the engine's thread only."""
+
+    def __init__(self, slots: int, cache: PrefixCache):
+        self._cache = cache
+        self._lanes = [Lane(np.empty(0, np.int32)) for _ in range(slots)]
+        self._uses = 0
+
+    def place(self, sequence: Sequence, taken: Collection[int]) -> tuple[int, int]:
+        """A free slot for a sequence and how many tokens of its prompt that slot holds then."""
+        free = [i for i in range(len(self._lanes)) if i not in taken]
+        shared = {i: common_prefix(self._lanes[i].tokens, sequence.prompt) for i in free}
+        slot = max(free, key=lambda i: (self._in_place(i, shared[i], sequence), -self._lanes[i].used))
+        in_place = self._in_place(slot, shared[slot], sequence)
+        cache = self._cache
+        found = cache.match(sequence.prompt)
+        cache.counts.lookups += 1
+        if sequence.job.needs_every_row:
+            in_place, restored = 0, False
+        else:
+            restored = found.length > in_place
+        if restored:
+            if not in_place:
+                slot = min(free, key=lambda i: self._lanes[i].used)
+            cache.restore(found, slot, shared[slot])
+        position = found.length if restored else in_place
+        cache.counts.hits += position > 0
+        cache.counts.hit_tokens += position
+        self._uses += 1
+        self._lanes[slot] = Lane(sequence.prompt[:position], self._uses)
+        return slot, position
+
+    def leave(self, slot: int, tokens: np.ndarray) -> None:
+        """A sequence has left its slot with the state after `tokens`, i32 [n]."""
+        self._lanes[slot] = Lane(tokens, self._lanes[slot].used)
+
+    def held(self, positions: dict[int, int]) -> int:
+        """Tokens in all slots. positions: of those in use."""
+        return sum(max(len(lane.tokens), positions.get(i, 0)) for i, lane in enumerate(self._lanes))
+
+    def _in_place(self, slot: int, shared: int, sequence: Sequence) -> int:
+        """How much of a prompt can go on from what a slot holds. Recurrent state has no way back."""
+        if self._cache.is_recurrent and shared < len(self._lanes[slot].tokens):
+            return 0
+        if self._cache.is_recurrent and shared > len(sequence.prompt) - 1:
+            return 0
+        return min(shared, len(sequence.prompt) - 1)
