@@ -72,10 +72,11 @@ def staged(bound: Bound, written: bool) -> Scratch:
 
 def _matrix(bound: Bound, arch: Arch) -> Geometry:
     """Eight waves of 32 lanes or four of 64 make 4 x 2 or 4 x 4 products of 16 x 16 each, half of that in a small tile."""
-    # A small tile where registers are few, where a usual step would give each compute unit one block only, and for the few
-    # rows of an expert.
-    few = arch.vgprs == 256 or sum(p.n for p in bound.extra["parts"]) <= 8192 or bound.extra["top"]
-    tile_rows = 64 if few else 128
+    # A small tile where registers are few, where a usual step would give each compute unit one block only, and for few rows:
+    # those of an expert, and those whose logits are wanted.
+    partial = bool(bound.extra["top"]) or bound.rows == "R"
+    small = arch.vgprs == 256 or sum(p.n for p in bound.extra["parts"]) <= 8192 or partial
+    tile_rows = 64 if small else 128
     together = max(map(len, groups(bound)))
     exact = [all(part.format.name in EXACT_FORMATS for part in group) for group in groups(bound)]
     planes = 1 if all(exact) else 2
@@ -87,6 +88,7 @@ def _matrix(bound: Bound, arch: Arch) -> Geometry:
         "tile_outputs": OUTPUTS,
         "depth": DEPTH,
         "stride": DEPTH + PADDING,
+        "partial": partial,
         "staged_stride": staged_stride(bound),
         "shared_by": _shared_by(bound),
         "buffers": _buffers(arch, tile_rows, planes),
