@@ -19,6 +19,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.formats.recipe import Recipe
 from hfc.step import JOURNAL_ROWS
 
+DRAFT_PREFIX = "draft_"  # of the names of a draft's programs
 BUNDLE_VERSION = 2  # 2: six words a segment in the step buffer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from hfc.base.progress import spinner
 from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.parameters import Context, Device, Format, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
-from hfc.compiler import Source, open_source
+from hfc.compiler import OWN_HEAD, Source, open_source
 from hfc.emulated import EmulatedLauncher
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
@@ -50,10 +51,11 @@ def command(
     context = ctx or (None if source.kind == "bundle" else CONTEXT)
     bundle = open_bundle(source, Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format))
     name, plan, launcher = open_emulator(bundle, emulate) if emulate else open_launcher(bundle, device, threads)
-    opened = open_source(weights or bundle.model["weights"], None, matrix_format(plan))
+    path = weights or bundle.model["weights"]
+    opened = open_source(path, None, matrix_format(plan), draft_of(bundle))
     drawn = random_weights or opened.checkpoint is None
-    source_of_weights = RandomWeights(plan.context) if drawn else CheckpointWeights(opened.checkpoint, plan.context)
-    checks = run_checks(plan, fused_graph(opened, plan), launcher, source_of_weights, every)
+    source_of_weights = RandomWeights(plan.context) if drawn else CheckpointWeights(opened.weights(), plan.context)
+    checks = run_checks(plan, *fused_graphs(opened, plan), launcher, source_of_weights, every)
     print(f"{bundle.model['name']} on {name} ({plan.arch}), {'random' if drawn else 'its own'} weights")
     print(show(checks))
     if not all(check.ok for check in checks):
@@ -85,17 +87,32 @@ def matrix_format(plan: Plan) -> str:
     return Counter(w.format for w in plan.weights if len(w.shape) > 1).most_common(1)[0][0]
 
 
-def fused_graph(opened: Source, plan: Plan) -> Graph:
-    """The graph behind the plan, made again."""
+def draft_of(bundle: Bundle) -> str | None:
+    """The draft that a bundle was compiled with, as `open_source` takes it."""
+    draft = bundle.model.get("draft")
+    return draft and (OWN_HEAD if draft["weights"] == bundle.model["weights"] else draft["weights"])
+
+
+def fused_graphs(opened: Source, plan: Plan) -> tuple[Graph, Graph | None]:
+    """The graphs behind the plan, made again: the model's and its draft's."""
     formats = next((s.formats for s in plan.states if "k" in s.planes), {"k": "f16", "v": "f16"})
     sizes = (plan.context, plan.slots, plan.max_rows, plan.max_outputs)
     taps = tuple(plan.taps)
-    return run_passes(opened.graph(taps), Settings(find_arch(plan.arch), *sizes, formats["k"], formats["v"], taps))
+    settings = Settings(find_arch(plan.arch), *sizes, formats["k"], formats["v"], taps, plan.journal_rows)
+    if opened.draft is None:
+        return run_passes(opened.graph(taps), settings), None
+    pair = opened.pair(taps)
+    return run_passes(pair.target, settings), run_passes(pair.draft, replace(settings, taps=(), is_draft=True))
 
 
-def run_checks(plan: Plan, graph: Graph, launcher: Launcher, weights: WeightSource, every: bool) -> list[Check]:
+def fused_graph(opened: Source, plan: Plan) -> Graph:
+    """The graph behind the plan, made again."""
+    return fused_graphs(opened, plan)[0]
+
+
+def run_checks(plan: Plan, graph: Graph, draft: Graph | None, launcher: Launcher, weights: WeightSource, every: bool) -> list[Check]:
     with spinner("testing") as say:
-        return list(check_plan(plan, graph, launcher, weights, every, say))
+        return list(check_plan(plan, graph, launcher, weights, every, say, draft=draft))
 
 
 def show(checks: list[Check]) -> str:

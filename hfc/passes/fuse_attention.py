@@ -1,6 +1,7 @@
 """Attention in two regions: what comes before the cache (norm, RoPE, write), and attention with what scales its output.
 
-They stay apart because rows of one step read each other's keys: the write must be complete first.
+They stay apart because rows of one step read each other's keys: the write must be complete first. Writes that nothing in the
+graph reads are one region for all layers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ def fuse_attention(graph: Graph, _settings=None) -> Graph:
         near.absorb_back(write.inputs[1:], writes, _before)
         _absorb_query(near, attend, writes, reads)
         groups += [("map", list(writes)), ("attend", list(reads))]
-    return regroup(graph, groups)
+    return regroup(graph, [*groups, ("map", _lone_writes(graph, near))])
+
+
+def _lone_writes(graph: Graph, near: Neighbours) -> list[Op]:
+    """Writes to caches that this graph does not read (a draft does), with what comes before them: all of them together."""
+    read = {op.inputs[1] for op in graph.ops if op.kind == "attend"}
+    writes = {op for op in graph.ops if op.kind == "kv_append" and op.output not in read}
+    near.absorb_back([v for op in writes for v in op.inputs[1:]], writes, _before)
+    return list(writes)
 
 
 def _absorb_query(near: Neighbours, attend: Op, writes: set[Op], reads: set[Op]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Launch, Plan, pointer_table
 from hfc.runtime.driver import Driver
-from hfc.runtime.host import open_library
+from hfc.runtime.host import launch_ranges, open_library
 from hfc.runtime.memory import address, allocate
 from hfc.step import Step
 
@@ -50,7 +50,8 @@ class HostLauncher:
         tape = library.hfc_create(self._threads, addresses, len(table))
         if not tape:
             raise HfcError("the host device could not start: out of memory")
-        library.hfc_range(tape, number, number + 1)
+        first = launch_ranges(self._plan)[program][0] + number
+        library.hfc_range(tape, first, first + 1)
         library.hfc_step(tape, words.ctypes.data)
         library.hfc_destroy(tape)
         for pointer, data in memory.items():

@@ -9,7 +9,7 @@ from itertools import groupby
 from hfc.base.diagnostics import HfcError
 from hfc.ir.graph import Graph, Op
 from hfc.ir.text import print_op
-from hfc.plan import Launch, Plan
+from hfc.plan import DRAFT_PREFIX, Launch, Plan
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.upload import WeightSource
 from hfc.selftest.compare import BOUNDS, Deviation, compare
@@ -18,7 +18,7 @@ from hfc.selftest.scene import Stage
 from hfc.selftest.steps import steps_of
 from hfc.step import Step
 
-PROGRAMS = ("decode", "prefill", "step")  # those whose launches are regions of the graph
+PROGRAMS = ("decode", "prefill", "step")  # those whose launches are regions of a graph; a draft's have its prefix
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,27 @@ def check_plan(
     every: bool,
     report: Callable[[str], None],
     steps: Callable[[str, Plan], list[Step]] = steps_of,
+    draft: Graph | None = None,
 ) -> Iterator[Check]:
-    """graph: what the plan was made from, after the passes.  every: all launches, not only the first of each kernel.
+    """graph: what the plan was made from, after the passes; draft: the same of its draft.  every: all launches, not only the
+    first of each kernel.  steps: those that a program is tried with."""
+    for prefix, made in (("", graph), (DRAFT_PREFIX, draft)):
+        if made:
+            yield from _check_graph(plan, made, prefix, launcher, weights, every, report, steps)
+    if PROGRAM in plan.programs:
+        report(PROGRAM)
+        total = check_sampling(plan, launcher)
+        yield Check(PROGRAM, plan.programs[PROGRAM][0].kernel, 1, total, BOUNDS[PROGRAM], total.within(PROGRAM))
 
-    steps: those that a program is tried with."""
+
+def _check_graph(
+    plan: Plan, graph: Graph, prefix: str, launcher: Launcher, weights: WeightSource, every: bool, report: Callable[[str], None],
+    steps: Callable[[str, Plan], list[Step]],
+) -> Iterator[Check]:  # fmt: skip
+    """The programs made from one graph; their names are those of PROGRAMS behind `prefix`."""
     stage = Stage(graph, plan, weights)
     regions = {print_op(op): op for op in graph.ops if op.kind == "kernel"}
-    for program in plan.programs:
-        if program not in PROGRAMS:
-            continue
+    for program in (prefix + name for name in PROGRAMS if prefix + name in plan.programs):
         for kernel, places in places_of(plan, program, regions).items():
             report(f"{program}: {kernel}")
             total = Deviation(0.0, 0.0)
@@ -57,10 +69,6 @@ def check_plan(
                 total |= _deviation(stage, plan, program, region, numbers, launcher, steps(program, plan))
             stem = places[0][0].attrs["stem"]
             yield Check(program, kernel, len(places), total, BOUNDS[stem], total.within(stem))
-    if PROGRAM in plan.programs:
-        report(PROGRAM)
-        total = check_sampling(plan, launcher)
-        yield Check(PROGRAM, plan.programs[PROGRAM][0].kernel, 1, total, BOUNDS[PROGRAM], total.within(PROGRAM))
 
 
 def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, list[tuple[Op, list[int]]]]:

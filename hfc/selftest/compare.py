@@ -20,6 +20,8 @@ BOUNDS = {
     "map": 1e-3,  # keys and values that round the other way
     "route": 1e-4,
     "conv": 1e-4,
+    "top": 0.0,  # places: the same or not; values are copied
+    "select": 0.0,  # tokens, too: the sums of random numbers that are compared lie far apart
     "sample": 0.0,  # tokens: the same or not
 }
 # One wrong element among thousands hides in a norm: no element may be off by more than this many bounds of the typical size.

@@ -87,8 +87,11 @@ class Stage:
 
     def _set_activation(self, scene: Scene, region: Op, value: Value, rng: np.random.Generator) -> None:
         shape = (self.rows(value, scene.step), *value.type.shape[1:])
-        if value.type.dtype == "i32":  # experts: the chosen ones of a row differ; most rows choose the first, few the last
-            experts = next(op.inputs[1].type.shape[0] for op in region.body.ops_of("expert_linear"))
+        routed = region.body.ops_of("expert_linear")
+        if value.type.dtype == "i32" and not routed:
+            drawn = rng.integers(0, self._plan.vocab, shape).astype(np.int32)
+        elif value.type.dtype == "i32":  # experts: the chosen ones of a row differ; most rows choose the first, few the last
+            experts = routed[0].inputs[1].type.shape[0]
             crowd = np.linspace(0.0, 1.0, experts)
             drawn = np.argsort(rng.random((shape[0], experts)) + crowd, axis=1)[:, : shape[1]]
             drawn = rng.permuted(drawn, axis=1).astype(np.int32)

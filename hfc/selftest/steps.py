@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from hfc.plan import Plan
+from hfc.plan import DRAFT_PREFIX, Plan
 from hfc.step import Segment, Step
 
 FEW = 16  # rows of a step that the decode program of a GPU takes
@@ -20,8 +22,19 @@ PREFILLS = (
 )
 
 
+DRAFTED = (  # blocks: all rows are wanted
+    ((5, 0.4),),
+    ((3, 0.1), (7, 0.9), (2, 0.5)),
+)
+DRAFTED_MANY = (((FEW - 3, 0.3), (11, 0.7)),)
+
+
 def steps_of(program: str, plan: Plan) -> list[Step]:
     """Steps for a program of the plan; on the host one program takes all."""
+    if program.startswith(DRAFT_PREFIX):
+        chosen = {"decode": DRAFTED, "prefill": DRAFTED_MANY}.get(program.removeprefix(DRAFT_PREFIX), DRAFTED + DRAFTED_MANY)
+        made = (make_step(segments, plan, seed=i) for i, segments in enumerate(chosen))
+        return [replace(step, output_rows=np.arange(len(step.tokens), dtype=np.int32)) for step in made]
     chosen = {"decode": DECODES, "prefill": PREFILLS}.get(program, DECODES + PREFILLS)
     return [step for i, segments in enumerate(chosen) if (step := make_step(segments, plan, seed=i))]
 
