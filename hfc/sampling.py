@@ -2,11 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 PENALIZED = 256  # most distinct tokens that penalties can look at on a device
+BIASED = 64  # most tokens whose logits a device can add to
 HEAD_WORDS = 16
-ROW_WORDS = HEAD_WORDS + 2 * PENALIZED
+BIAS_WORDS = HEAD_WORDS + 2 * PENALIZED  # where the pairs of biased tokens begin
+ROW_WORDS = BIAS_WORDS + 2 * BIASED
+
+
+def mask_words(vocab: int) -> int:
+    """i32 words of a mask: one bit a token, the lowest first."""
+    return -(-vocab // 32)
+
+
+class TokenLimits:
+    """What restricts one choice: `bias` is added to logits of some tokens, then only tokens of `mask` may be chosen.
+
+    mask: u32 [mask_words], None allows every token."""
+
+    def __init__(self, vocab: int):
+        self.vocab, self.bias = vocab, dict[int, float]()
+        self.mask: np.ndarray | None = None
+
+    def add(self, token: int, value: float) -> None:
+        self.bias[token] = self.bias.get(token, 0.0) + value
+
+    def allow_only(self, mask: np.ndarray) -> None:
+        """mask: u32 [mask_words] of tokens that are not forbidden by it; taken over."""
+        self.mask = mask if self.mask is None else self.mask & mask
+
+    def forbid(self, tokens: Iterable[int]) -> None:
+        if self.mask is None:
+            self.mask = np.full(mask_words(self.vocab), 0xFFFFFFFF, np.uint32)
+        for token in tokens:
+            self.mask[token >> 5] &= np.uint32(0xFFFFFFFF ^ 1 << (token & 31))
+
+    def force(self, token: int) -> None:
+        """Only this token."""
+        self.mask, self.bias = np.zeros(mask_words(self.vocab), np.uint32), {}
+        self.mask[token >> 5] = np.uint32(1 << (token & 31))
+
+    def encode(self, row: np.ndarray, mask: np.ndarray, mask_at: int) -> None:
+        """Fill in the rest of an encoded row, i32 [ROW_WORDS], and i32 [mask_words], which lies `mask_at` words behind the
+        first row."""
+        assert len(self.bias) <= BIASED, "a device cannot add to so many logits"
+        row[11] = len(self.bias)
+        pairs = row[BIAS_WORDS : BIAS_WORDS + 2 * len(self.bias)].reshape(-1, 2)
+        pairs[:, 0] = list(self.bias)
+        pairs[:, 1] = np.array(list(self.bias.values()), np.float32).view(np.int32)
+        if self.mask is not None:
+            row[10] = mask_at
+            mask[:] = self.mask.view(np.int32)
 
 
 def encode_row(
@@ -22,7 +71,9 @@ def encode_row(
     """Fill one row of i32 [ROW_WORDS].
 
     Words: temperature, top_k, top_p, lowest kept logit relative to the largest (log min_p), the three penalties (repeat,
-    frequency, presence), number of penalized tokens, 64 random bits; then pairs (token, how often it came lately).
+    frequency, presence), number of penalized tokens, 64 random bits, where the mask lies (words behind the first row, 0: none),
+    number of biased tokens; from HEAD_WORDS on pairs (token, how often it came lately), from BIAS_WORDS on pairs (token,
+    what its logit grows by).
     """
     floats = out.view(np.float32)
     floats[0], out[1], floats[2] = temperature, top_k, top_p
@@ -31,6 +82,7 @@ def encode_row(
     latest = list(counts.items())[-PENALIZED:]
     out[7] = len(latest)
     out[8:10] = np.array([random_bits], np.uint64).view(np.int32)
+    out[10:12] = 0
     if latest:
         out[HEAD_WORDS : HEAD_WORDS + 2 * len(latest)] = np.array(latest, np.int32).reshape(-1)
 

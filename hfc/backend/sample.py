@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.backend.spec import Arg, Bound
-from hfc.sampling import HEAD_WORDS, ROW_WORDS
+from hfc.sampling import BIAS_WORDS, HEAD_WORDS, ROW_WORDS
 
 PARAMETERS, TOKENS = "io:parameters", "io:tokens"
 
@@ -15,7 +15,7 @@ def sample_bound(vocab: int) -> Bound:
         Arg("parameters", "io", "int32_t", None),
         Arg("tokens", "io", "int32_t", None, written=True),
     ]
-    extra = {"vocab": vocab, "row_words": ROW_WORDS, "head_words": HEAD_WORDS}
+    extra = {"vocab": vocab, "row_words": ROW_WORDS, "head_words": HEAD_WORDS, "bias_words": BIAS_WORDS}
     return Bound("sample", f"sample_v{vocab}", args, "R", extra)
 
 

@@ -59,6 +59,8 @@ _LIMITS = {
 class Sampler:
     """One sequence's chooser: keeps the latest tokens and the place in its sequence of random numbers."""
 
+    limits = None  # a device may choose any token; see RowSampler
+
     def __init__(self, sampling: Sampling, prompt: Iterable[int] = ()):
         self._sampling = sampling
         self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed

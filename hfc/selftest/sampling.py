@@ -7,7 +7,7 @@ import numpy as np
 from hfc.plan import Plan
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.sampler import Sampler, Sampling
-from hfc.sampling import ROW_WORDS
+from hfc.sampling import BIASED, ROW_WORDS, TokenLimits, mask_words
 from hfc.selftest.compare import Deviation, deviation
 from hfc.step import Segment, Step
 
@@ -26,29 +26,61 @@ def check_sampling(plan: Plan, launcher: Launcher) -> Deviation:
     """error: share of the tokens that differ."""
     rng = np.random.default_rng(0)
     prompt = rng.integers(0, plan.vocab, 50).tolist()
+    limits = _limits(rng, plan.vocab)
     rows = min(len(SAMPLINGS), plan.max_outputs)
     ours, theirs = ([Sampler(s, prompt) for s in SAMPLINGS[:rows]] for _ in range(2))
     total = Deviation(0.0, 0.0)
-    for _ in range(ROUNDS):
+    for round in range(ROUNDS):
         logits = 3 * rng.standard_normal((rows, plan.vocab), np.float32)
-        expected = [sampler.choose(row.copy()) for sampler, row in zip(ours, logits)]
-        found = _chosen(plan, launcher, logits, theirs)
+        given = [limits[(round + i) % len(limits)] for i in range(rows)]
+        expected = [sampler.choose(_limited(row, given[i])) for i, (sampler, row) in enumerate(zip(ours, logits))]
+        found = _chosen(plan, launcher, logits, theirs, given)
         total |= deviation(found, np.array(expected, np.int32))
         for sampler, token in zip(theirs, expected):
             sampler.accept(token)
     return total
 
 
-def _chosen(plan: Plan, launcher: Launcher, logits: np.ndarray, samplers: list[Sampler]) -> np.ndarray:
+def _limits(rng: np.random.Generator, vocab: int) -> list[TokenLimits | None]:
+    """None, one of each kind, and all kinds together."""
+    biased, masked, forced, both = (TokenLimits(vocab) for _ in range(4))
+    bits = np.zeros(32 * mask_words(vocab), bool)
+    bits[rng.choice(vocab, vocab // 3, replace=False)] = True
+    mask = np.packbits(bits, bitorder="little").view(np.uint32)
+    for one in (biased, both):
+        for token in rng.choice(vocab, min(BIASED, vocab // 2), replace=False):
+            one.add(int(token), float(rng.normal() * 5))
+    for one in (masked, both):
+        one.allow_only(mask.copy())
+        one.forbid(rng.integers(0, vocab, 5).tolist())
+    forced.force(vocab - 1)
+    return [None, biased, masked, forced, both]
+
+
+def _limited(logits: np.ndarray, limits: TokenLimits | None) -> np.ndarray:
+    """The same logits under limits, on the host."""
+    out = logits.copy()
+    if limits is not None:
+        for token, value in limits.bias.items():
+            out[token] += np.float32(value)
+        if limits.mask is not None:
+            out[~np.unpackbits(limits.mask.view(np.uint8), bitorder="little")[: len(out)].astype(bool)] = -np.inf
+    return out
+
+
+def _chosen(plan: Plan, launcher: Launcher, logits: np.ndarray, samplers: list[Sampler], limits: list[TokenLimits | None]) -> np.ndarray:
     """What the device chooses, i32 [rows]."""
     rows = len(logits)
     content = np.zeros((plan.max_outputs, plan.vocab), np.float32)
     content[:rows] = logits
     parameters = np.zeros((plan.max_outputs, ROW_WORDS), np.int32)
-    for sampler, row in zip(samplers, parameters):
+    masks = np.zeros((plan.max_outputs, mask_words(plan.vocab)), np.int32)
+    for i, (sampler, row, mask) in enumerate(zip(samplers, parameters, masks)):
         sampler.encode(row)
+        if limits[i] is not None:
+            limits[i].encode(row, mask, parameters.size + i * mask.size)
     tokens = np.full(plan.max_outputs, -2, np.int32)
-    arrays = {f"buffer:{plan.logits}": content, "io:parameters": parameters, "io:tokens": tokens}
+    arrays = {f"buffer:{plan.logits}": content, "io:parameters": np.concatenate([parameters.reshape(-1), masks.reshape(-1)]), "io:tokens": tokens}
     memory = {pointer: array.reshape(-1).view(np.uint8) for pointer, array in arrays.items()}
     step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
     launcher.run(PROGRAM, 0, memory, step)

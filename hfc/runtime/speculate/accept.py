@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.runtime.sampler import Sampler
+from hfc.sampling import TokenLimits
 
 
 def accepted(chosen: Iterable[int], drafts: Sequence[int]) -> list[int]:
@@ -29,10 +30,13 @@ def accepted(chosen: Iterable[int], drafts: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class RowSampler:
-    """A sampler as a device sees it for one row of a verify step: as if `drafts` had been chosen. Remembers nothing."""
+    """A sampler as a device sees it for one row of a verify step: as if `drafts` had been chosen. Remembers nothing.
+
+    limits: what else restricts the choice at this place."""
 
     sampler: Sampler
     drafts: tuple[int, ...]
+    limits: TokenLimits | None = None
 
     def encode(self, row: np.ndarray) -> None:
         self.sampler.encode(row, self.drafts)
