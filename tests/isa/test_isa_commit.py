@@ -9,9 +9,15 @@ from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.runtime.gpu import DECODE_ROWS
 from hfc.runtime.upload import CheckpointWeights
-from hfc.step import JOURNAL_ROWS
+from hfc.step import JOURNAL_ROWS, Segment, Step
 
 SLOTS, CONTEXT, CYCLES = 3, 48, 30
+
+
+def emulated(checkpoint: str, arch: str) -> EmulatedModel:
+    path = MODELS / checkpoint
+    bundle = compile_model(path, [arch], ctx=CONTEXT, max_rows=32, slots=SLOTS, kv="f32", journal_rows=JOURNAL_ROWS)
+    return EmulatedModel(bundle, arch, CheckpointWeights(open_source(path).checkpoint, CONTEXT))
 
 
 @pytest.mark.parametrize(
@@ -25,9 +31,7 @@ SLOTS, CONTEXT, CYCLES = 3, 48, 30
     ],
 )
 def test_the_same_bits_whatever_waited(checkpoint, arch):
-    path = MODELS / checkpoint
-    bundle = compile_model(path, [arch], ctx=CONTEXT, max_rows=32, slots=SLOTS, kv="f32", journal_rows=JOURNAL_ROWS)
-    model = EmulatedModel(bundle, arch, CheckpointWeights(open_source(path).checkpoint, CONTEXT))
+    model = emulated(checkpoint, arch)
     tokens = np.random.default_rng(11).integers(0, model.vocab, (SLOTS, LENGTH)).astype(np.int32)
     expected = plain_logits(model.forward, tokens)
     case = Speculation(tokens, model.vocab, DECODE_ROWS, JOURNAL_ROWS, seed=3)
@@ -37,3 +41,16 @@ def test_the_same_bits_whatever_waited(checkpoint, arch):
         for row, slot, position in real:
             assert found[row].tobytes() == expected[position, slot].tobytes(), (row, slot, position)
     model.forward(case.last())
+
+
+@pytest.mark.parametrize("arch", ["gfx1100", pytest.param("gfx906", marks=pytest.mark.long)])
+def test_a_long_segment_begins_after_the_rows_that_counted(arch):
+    model = emulated("qwen3_5_text", arch)
+    tokens = np.random.default_rng(12).integers(0, model.vocab, 23).astype(np.int32)
+    for row in range(3):
+        model.forward(Step.single(tokens[row : row + 1], row, slot=0))
+    plain = model.forward(Step.single(tokens[3:], 3, slot=0))
+    guess = np.append(tokens[:3], [1, 2]).astype(np.int32)
+    model.forward(Step(guess, (Segment(1, 0, 5, 0, commit=False),), np.arange(5, dtype=np.int32)))
+    found = model.forward(Step(tokens[3:], (Segment(1, 0, 20, 3, replay=3),), np.arange(20, dtype=np.int32)))
+    assert found.tobytes() == plain.tobytes()

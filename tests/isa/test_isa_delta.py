@@ -1,0 +1,100 @@
+"""The delta rule through long and short segments as gfx machine code: beside the interpreter, and whatever way a prompt is cut.
+
+Decays near 0 and near 1 and betas near 0 and 1 are in it; scratch, outputs and what lies behind the rows start as NaN.
+"""
+
+import numpy as np
+import pytest
+from regions import VOCAB, Builder, Region
+
+from hfc.ir.graph import Graph, TensorType, Value
+from hfc.ir.text import print_op
+from hfc.selftest.check import places_of
+from hfc.selftest.scene import Stage
+from hfc.step import Segment, Step
+
+ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
+BOUND = 2e-5  # relative L2; the arithmetic is f32 throughout, measured 1e-6
+SHAPES = {  # key heads, value heads, dk, dv, taps, tiled
+    "heads of 128": (1, 2, 128, 128, 4, False),
+    "three to a key": (2, 6, 16, 16, 4, True),
+    "awkward": (2, 4, 24, 40, 3, False),
+    "odd": (1, 1, 9, 5, 2, False),
+}
+SLOT, POSITION = 1, 7
+
+
+def delta_net(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool, strength: float) -> Graph:
+    """strength: factor of the log of the decay, so that e^g is near 1 or near 0."""
+    b = Builder()
+    channels = 2 * k_heads * dk + v_heads * dv
+    window = b.state("window", TensorType("f32", ("S", channels, taps - 1)))
+    memory = b.state("memory", TensorType("f32", ("S", v_heads, dk, dv)))
+    mixed = b.op("silu", _first(b.op("causal_conv", b.vectors("u", channels), b.matrix("conv", "f32", channels, taps), window)))
+    q, k, v = b.op("split", mixed, sizes=(k_heads * dk, k_heads * dk, v_heads * dv))
+    q, k = (b.op("l2_norm", b.op("reshape", x, shape=(k_heads, dk)), eps=1e-6) for x in (q, k))
+    decay = b.op("scale", b.op("softplus", b.vectors("a", v_heads)), by=-strength)
+    beta = b.op("sigmoid", b.op("scale", b.vectors("b", v_heads), by=6.0))
+    q, v = b.op("scale", q, by=dk**-0.5), b.op("reshape", v, shape=(v_heads, dv))
+    y = b.normed(_first(b.op("gated_delta", q, k, v, decay, beta, memory, tiled=tiled)))
+    y = b.op("reshape", y, shape=(v_heads * dv,))
+    return b.finish(b.op("linear", y, b.matrix("head", "f32", VOCAB, v_heads * dv)))
+
+
+def _first(results: Value | tuple[Value, ...]) -> Value:
+    """An op's own result, without the new state."""
+    return results[0] if isinstance(results, tuple) else results
+
+
+def pairs() -> list:
+    found = [(i + j, shape, arch) for i, shape in enumerate(SHAPES) for j, arch in enumerate(ARCHS)]
+    return [pytest.param(shape, arch, marks=() if n % 4 == 0 else pytest.mark.long) for n, shape, arch in found]
+
+
+@pytest.mark.parametrize("shape, arch", pairs())
+def test_long_segments_beside_short_ones(shape, arch):
+    for strength in (1.0, 1e-4, 30.0):
+        subject = Region(delta_net(*SHAPES[shape], strength), arch, slots=4, context=256)
+        wrong = [c for c in subject.check() if c.kernel.startswith("delta") and not (c.ok and c.deviation.error <= BOUND)]
+        assert not wrong, (strength, wrong)
+
+
+@pytest.mark.parametrize("shape, arch", pairs())
+def test_bits_do_not_depend_on_how_a_prompt_is_cut(shape, arch):
+    """A segment of 45 rows at once, in two long parts, and decoded in short ones."""
+    subject = Cut(Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256))
+    whole = subject.run([45])
+    for parts in ([17, 28], [16, 16, 13], [1, 30, 14]):
+        for name, content in subject.run(parts).items():
+            assert np.array_equal(content, whole[name]), (parts, name)
+
+
+class Cut:
+    """One sequence through a region in parts, each by the program that takes so many rows."""
+
+    def __init__(self, region: Region):
+        self.region = region
+        self.stage = Stage(region.graph, region.plan, region.weights)
+
+    def run(self, parts: list[int]) -> dict[str, np.ndarray]:
+        """States and outputs of all rows, by pointer."""
+        whole, plan = Step.single(np.arange(sum(parts)) % VOCAB, POSITION, SLOT), self.region.plan
+        regions = {print_op(op): op for op in self.region.graph.ops if op.kind == "kernel"}
+        places = {p: next(v[0] for k, v in places_of(plan, p, regions).items() if k.startswith("delta")) for p in ("decode", "prefill")}
+        region = places["prefill"][0]
+        pointers = tuple(dict.fromkeys(p for n in places["prefill"][1] for p in plan.programs["prefill"][n].pointers))
+        scene = self.stage.scene(region, pointers, whole, seed=5)
+        rows = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
+        outputs, first = {f"buffer:{v.name}": [] for v in region.outputs if f"buffer:{v.name}" in rows}, 0
+        for count in parts:
+            program = "decode" if count <= 16 else "prefill"
+            step = Step(whole.tokens[first : first + count], (Segment(SLOT, 0, count, POSITION + first),), np.zeros(1, np.int32))
+            memory = {p: np.roll(d, -first * rows[p]) if p in rows and p not in outputs else d for p, d in scene.memory.items()}
+            for number in places[program][1]:
+                launch = plan.programs[program][number]
+                self.region.launcher.run(program, number, {p: memory[p] for p in launch.pointers}, step)
+            for pointer, found in outputs.items():
+                found.append(memory[pointer][: count * rows[pointer]].copy())
+            first += count
+        states = {p: d for p, d in scene.memory.items() if p.startswith("state:")}
+        return {p: np.concatenate(found) for p, found in outputs.items()} | states
