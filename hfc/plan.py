@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
+from hfc.formats import weight_format
 from hfc.formats.recipe import Recipe
 from hfc.step import JOURNAL_ROWS
 
@@ -285,3 +288,18 @@ def pointer_table(plan: Plan) -> list[str]:
     """Every pointer of the plan once, in order of first use: what the launch tape's indices mean."""
     launches = (launch for program in plan.programs.values() for launch in program)
     return list(dict.fromkeys(pointer for launch in launches for pointer in launch.pointers))
+
+
+def weight_sizes(plan: Plan) -> dict[str, int]:
+    """Pointer of each weight -> all of its bytes."""
+    return {f"weight:{w.name}": math.prod(w.shape[:-1]) * weight_format(w.format).row_bytes(w.shape[-1]) for w in plan.weights}
+
+
+def at_most_once(launch: Launch, rows: int, weights: Mapping[str, int], buffers: Mapping[str, int]) -> int:
+    """Bytes of a launch by step and by rows, but no more than all weights once: many rows choose the same expert.
+
+    weights, buffers: pointer -> bytes, of a buffer those of a row."""
+    by_rows = launch.bytes["step"] + launch.bytes["row"] * rows
+    if not any(p in weights for p in launch.pointers):
+        return by_rows
+    return min(by_rows, sum(weights.get(p, 0) + rows * buffers.get(p, 0) for p in launch.pointers))

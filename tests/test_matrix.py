@@ -188,6 +188,9 @@ def test_experts_are_read_at_most_once_a_step():
     decode, prefill = (sum(w.bytes for w in works(plan, p, {}, rows, 512)) for p, rows in (("decode", 1), ("prefill", 512)))
     # 3 of 35 billion weights a token; for a prompt all of them, and the activations of 512 rows between the launches
     assert 1.5e9 < decode < 2.5e9 and 19e9 < prefill < 30e9
+    counted = NullModel(plan, "prefill")
+    counted.forward(Step.single(list(range(512)), 0, outputs="last"))
+    assert 19e9 < counted.count.bytes < 33e9  # and the cache by every row of its own
 
 
 def moved_and_needed(name: str, weights: str) -> tuple[NullModel, float, float]:

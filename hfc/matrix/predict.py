@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hfc.formats import weight_format
-from hfc.plan import Launch, Plan, WeightRef
+from hfc.plan import Launch, Plan, at_most_once, weight_sizes
 from hfc.runtime.fit import need_of
 from hfc.target.arch import Arch, Card
 from hfc.target.roofline import Work, least_seconds
@@ -42,7 +41,7 @@ def _speed(tokens: int, launches: list[Work], arch: Arch, card: Card) -> float:
 
 def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end: int) -> list[Work]:
     """What each launch of `program` must do for one segment of `rows` rows that ends at context `end`; one output row."""
-    weights = {f"weight:{w.name}": _bytes(w) for w in plan.weights}
+    weights = weight_sizes(plan)
     buffers = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
     seen = sum(range(end - rows + 1, end + 1))  # rows x tokens that they see
     made = []
@@ -55,22 +54,10 @@ def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end:
 
 
 def _moved(launch: Launch, rows: int, end: int, weights: Mapping[str, int], buffers: Mapping[str, int]) -> int:
-    """Bytes, with the cache read once for all rows, and no more than all weights once: experts are chosen many times."""
-    per_row = {**launch.bytes, "context": 0}
-    most = sum(weights.get(p, 0) + rows * buffers.get(p, 0) for p in launch.pointers)
-    fixed = per_row["segment"] + launch.bytes["context"] * end
-    by_rows = per_row["step"] + per_row["row"] * rows
-    return fixed + (min(by_rows, most) if any(p in weights for p in launch.pointers) else by_rows)
+    """Bytes, with the cache read once for all rows."""
+    return launch.bytes["segment"] + launch.bytes["context"] * end + at_most_once(launch, rows, weights, buffers)
 
 
 def _times(amounts: Mapping[str, int], rows: int, seen: int) -> int:
     times = {"step": 1, "row": rows, "segment": 1, "context": seen}
     return sum(amount * times[kind] for kind, amount in amounts.items())
-
-
-def _bytes(weight: WeightRef) -> int:
-    *rows, columns = weight.shape
-    total = weight_format(weight.format).row_bytes(columns)
-    for n in rows:
-        total *= n
-    return total

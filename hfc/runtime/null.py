@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfc.plan import Plan
+from hfc.plan import Plan, at_most_once, weight_sizes
 from hfc.runtime.limits import check_step, tap_buffer
 from hfc.step import Step
 
@@ -29,6 +29,8 @@ class NullModel:
         self.vocab, self.context, self.max_rows, self.slots = plan.vocab, plan.context, plan.max_rows, plan.slots
         self.max_outputs = plan.max_outputs
         self._program = program or next(iter(plan.programs))
+        self._weights = weight_sizes(plan)
+        self._buffers = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
 
     def forward(self, step: Step) -> np.ndarray:
         check_step(step, self.plan)
@@ -41,7 +43,8 @@ class NullModel:
         self.count.steps += 1
         for launch in self.plan.programs[self._program]:
             self.count.launches += 1
-            self.count.bytes += sum(n * times[kind] for kind, n in launch.bytes.items())
+            by_rows = at_most_once(launch, times["row"], self._weights, self._buffers)
+            self.count.bytes += by_rows + sum(launch.bytes[kind] * times[kind] for kind in ("segment", "context"))
             self.count.flops += sum(n * times[kind] for kind, n in launch.flops.items())
         return np.zeros((len(step.output_rows), self.vocab), np.float32)
 
