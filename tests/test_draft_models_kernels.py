@@ -1,0 +1,49 @@
+"""A draft's kernels on the host against the interpreter, one by one: odd sizes, what lies behind a row is NaN."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from model_reference import MODELS
+from test_draft_models import DRAFTS, small_mtp
+
+from hfc.backend.emit import emit
+from hfc.backend.host import plan as host
+from hfc.cli.selftest import fused_graphs
+from hfc.compiler import compile_model, open_source
+from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
+from hfc.plan import Bundle
+from hfc.runtime.launcher import HostLauncher
+from hfc.runtime.random_weights import RandomWeights
+from hfc.runtime.upload import CheckpointWeights
+from hfc.selftest import check_plan
+from hfc.target.arch import find_arch
+
+sys.path.append(str(Path(__file__).parent / "isa"))
+from draft_regions import GRAPHS  # noqa: E402
+
+assert small_mtp  # a fixture
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_awkward_sizes(name):
+    settings = Settings(find_arch("host"), 64, 4, 64, 32, "f16", "f16")
+    graph = run_passes(GRAPHS[name](), settings)
+    plan, files = host.build(emit(graph, settings, host.MATRIX_LAYOUT), settings)
+    launcher = HostLauncher(Bundle({}, {"host": plan}, files), plan, 2)
+    checks = list(check_plan(plan, graph, launcher, RandomWeights(64), True, lambda _: None))
+    assert len(checks) > 2
+    assert all(c.ok for c in checks), checks
+
+
+@pytest.mark.parametrize("draft", ["dflash", "dflash2", "mtp"])
+def test_every_launch_of_target_and_draft(draft, small_mtp):
+    target = small_mtp if draft == "mtp" else MODELS / "qwen3_5_text"
+    draft = draft if draft == "mtp" else DRAFTS / draft
+    bundle, source = compile_model(target, ["host"], ctx=96, slots=3, max_rows=64, draft=draft), open_source(target, draft=draft)
+    plan = bundle.plans["host"]
+    graph, own = fused_graphs(source, plan)
+    checks = list(check_plan(plan, graph, HostLauncher(bundle, plan, 2), CheckpointWeights(source.weights(), 96), True, lambda _: None, draft=own))
+    assert {c.program for c in checks} == {"step", "draft_step"}
+    assert all(c.ok for c in checks), [c for c in checks if not c.ok]
