@@ -91,14 +91,14 @@ class Governor:
     def __init__(self):
         self.costs = Costs()
         self.record: dict[tuple[str, int], Acceptance] = {}
-        self._purse_s: float | None = None  # None until a plain step was measured
+        self._purse = START  # in plain steps, however long they take
 
     def choose(self, track: Track, offers: Sequence[Offer], most: int, others: int = 0, others_tokens: float | None = None) -> Choice:
         """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows, which should bring
         `others_tokens` (one a row if nothing is said)."""
         others_tokens = others if others_tokens is None else others_tokens
         plain_s = self.costs.estimate(STEP, others + 1)
-        if plain_s is None or self._purse_s is None or most < 1 or track.since_plain >= REFRESH:
+        if plain_s is None or most < 1 or track.since_plain >= REFRESH:
             return PLAIN
         blocks = [c for o in offers for c in self._blocks(track, o, min(most, o.most), others, others_tokens, plain_s)]
         best = max(blocks, key=lambda c: c.gain, default=PLAIN)
@@ -108,7 +108,7 @@ class Governor:
             small = [c for c in blocks if c.drafts < PROBE_ROWS]
             best = max(small, key=lambda c: c.gain, default=PLAIN)
             best = replace(best, is_probe=True) if small else PLAIN
-        if best.drafts and self._risk_s(best, others, plain_s) > self._purse_s:
+        if best.drafts and self._risk(best, others, plain_s) > self._purse:
             track.refused += 1
             return PLAIN
         return best
@@ -119,10 +119,10 @@ class Governor:
         self.costs.record(kind, rows, seconds)
         plain_s = self.costs.estimate(STEP, len(results))
         if plain_s is not None:
-            self._purse_s = START * plain_s if self._purse_s is None else self._purse_s
-            worth_s = plain_s * sum(tokens for *_, tokens in results) / len(results)
-            lost_s = seconds - worth_s if rows > len(results) else 0.0
-            self._purse_s = min(CAP * plain_s, self._purse_s + EARNED * seconds - lost_s)
+            took = seconds / plain_s
+            worth = sum(tokens for *_, tokens in results) / len(results)
+            lost = took - worth if rows > len(results) else 0.0
+            self._purse = min(CAP, self._purse + EARNED * took - lost)
         for track, choice, tokens in results:
             self._note(track, choice, tokens)
 
@@ -159,6 +159,6 @@ class Governor:
             gain = (others_tokens + expected[drafts]) / (others_tokens + 1) * plain_s / seconds
             yield Choice(drafts, offer, gain, expected[drafts])
 
-    def _risk_s(self, choice: Choice, others: int, plain_s: float) -> float:
-        """What is lost if no draft is right."""
-        return self.costs.estimate(choice.offer.cost_kind, others + choice.drafts + 1) - plain_s
+    def _risk(self, choice: Choice, others: int, plain_s: float) -> float:
+        """Plain steps that are lost if no draft is right."""
+        return self.costs.estimate(choice.offer.cost_kind, others + choice.drafts + 1) / plain_s - 1
