@@ -51,7 +51,7 @@ MUTATIONS = (
     Mutation("block sum without barrier", DENSE, "linear", r"(slots\[hfc_wave\(\)\] = x;\s+)hfc_barrier\(\);", r"\1"),
     Mutation("step buffer with another row count", DENSE, ".", r"#define MAX_ROWS \d+", "#define MAX_ROWS 63"),
     Mutation(
-        "context ends one position early", DENSE, "attend", r"(int last = hfc_position\(step, row\));", r"\1 - 1;"
+        "context ends one position early", DENSE, "attend", r"(const int last = position);", r"\1 - 1;"
     ),
     Mutation("context goes one position too far", DENSE, "attend", r"first \+ a > last\)", "first + a > last + 3)"),
     Mutation("softmax total is not rescaled", DENSE, "attend", r"total\[h\] \*= keep;", ""),
@@ -67,7 +67,7 @@ MUTATIONS = (
         "shares joined before all wrote",
         DENSE,
         DECODE,
-        r"hfc_barrier\(\);(\s+for \(int e = hfc_thread\(\); e < rows \* 8)",
+        r"hfc_barrier\(\);(\s+for \(int e = hfc_thread\(\); e < rows \* .*\s+const int r = .*, from = )",
         r"\1",
     ),
     Mutation("store guard off by one", DENSE, DECODE, r"if \(n < (\d+)\) \{", r"if (n < \1 - 1) {"),
@@ -88,8 +88,8 @@ MUTATIONS = (
         "a tile reads rows beyond the step",
         DENSE,
         MATRIX,
-        r"< count \? e / 8 : count - 1;",
-        "< 64 ? e / 8 : 0;",
+        r"wanted < count \? wanted : count - 1;",
+        "wanted;",
     ),
     Mutation(
         "the low half of inputs is dropped", DENSE, "_stage$", r"hfc_f32_to_f16\(x - .*\);", "hfc_f32_to_f16(x);"

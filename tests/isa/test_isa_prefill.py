@@ -41,7 +41,7 @@ class Subject:
         settings = Settings(self.arch, 48, 2, MAX_ROWS, MAX_ROWS, "f16", "f16")
         self.shapes = geometry(bound, self.arch, rows_class)
         self.code = [compile_job(kernel_job(bound, shape, settings)).data for shape in self.shapes]
-        self.weights = {}
+        self.weights, self.results = {}, []
         for part in bound.extra["parts"]:
             value = part.weight.value.type
             ref = WeightRef(part.weight.name, tensor(part.weight.name), value.dtype, value.shape, "rows")
@@ -64,7 +64,8 @@ class Subject:
         for shape, code in zip(self.shapes, self.code):
             names = ["step", *(a.name for a in self.bound.args), *(s.name for s in shape.scratch)]
             grid = tuple(grid_size(g, step) for g in shape.grid)
-            run_kernel(code, shape.symbol, grid, shape.block, [arrays[n] for n in names], shape.lds_bytes, options, shape.symbol)
+            pointers = [arrays[n] for n in names]
+            self.results.append(run_kernel(code, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol))
         return [arrays[a.name] for a in written]
 
     def expected(self, x: np.ndarray, experts: np.ndarray | None = None) -> list[np.ndarray]:
@@ -184,6 +185,18 @@ def test_neighbours_and_schedules_do_not_matter(arch):
     turned = np.r_[31:40, 0:8]
     (part,) = subject.outputs(x[turned], experts[turned])
     np.testing.assert_array_equal(part.reshape(17, 2, -1), whole.reshape(40, 2, -1)[turned])
+
+
+@pytest.mark.parametrize("arch", on(MATRIX))
+@pytest.mark.parametrize("zip_", [False, True], ids=["alone", "zipped"])
+def test_no_access_to_lds_waits_for_a_bank(zip_, arch):
+    """128 bytes a pass: as fast as LDS moves."""
+    subject = Subject(linear(["q4_k", "q4_k"], 256, [70, 70], zipped=zip_, norm=False), arch)
+    subject.outputs(drawn(67, 256), options=Options(profile=True))
+    found = [count for count in subject.results[-1].counts if count.text.startswith("ds_")]
+    assert len(found) > 8
+    slow = [f"{c.text}: {c.lines} passes for {c.bytes} bytes" for c in found if c.lines * 128 > c.bytes]
+    assert not slow, slow
 
 
 def test_each_expert_of_a_step_reads_its_weights_once_a_tile():
