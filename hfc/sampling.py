@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -58,6 +59,14 @@ class TokenLimits:
             mask[:] = self.mask.view(np.int32)
 
 
+class Chooser(Protocol):
+    """What encodes one row: a sampler, and what limits its choice."""
+
+    limits: TokenLimits | None
+
+    def encode(self, row: np.ndarray) -> None: ...
+
+
 def encode_row(
     out: np.ndarray,
     temperature: float,
@@ -85,6 +94,24 @@ def encode_row(
     out[10:12] = 0
     if latest:
         out[HEAD_WORDS : HEAD_WORDS + 2 * len(latest)] = np.array(latest, np.int32).reshape(-1)
+
+
+def sampling_words(max_outputs: int, vocab: int) -> int:
+    """i32 words of the parameters of every output row, and behind them of a mask for each."""
+    return max_outputs * (ROW_WORDS + mask_words(vocab))
+
+
+def encode_rows(out: np.ndarray, samplers: Sequence[Chooser], max_outputs: int, vocab: int) -> int:
+    """Fill i32 [sampling_words], a row for each sampler; how many words of it a device needs."""
+    border = max_outputs * ROW_WORDS
+    rows, masks = out[:border].reshape(max_outputs, ROW_WORDS), out[border:].reshape(max_outputs, mask_words(vocab))
+    has_mask = False
+    for i, (row, mask, sampler) in enumerate(zip(rows, masks, samplers)):
+        sampler.encode(row)
+        if sampler.limits is not None:
+            sampler.limits.encode(row, mask, border + i * mask.size)
+            has_mask |= sampler.limits.mask is not None
+    return border + len(samplers) * mask_words(vocab) if has_mask else len(samplers) * ROW_WORDS
 
 
 def random_bits(seed: int, draw: int) -> int:

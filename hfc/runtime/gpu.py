@@ -20,7 +20,7 @@ from hfc.runtime.rocblas import open_rocblas
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
 from hfc.runtime.weights import Progress
-from hfc.sampling import ROW_WORDS, mask_words
+from hfc.sampling import encode_rows, sampling_words
 from hfc.step import Step, step_words
 from hfc.target.arch import find_arch
 
@@ -70,7 +70,7 @@ class GpuModel:
     def next_tokens(self, step: Step, samplers: Sequence[Sampler]) -> list[int]:
         """Run one step and choose a token for each wanted row on the device; only the tokens come back."""
         rows = self._encode(step, samplers)
-        self._launch((self._main(step), "sample"), self._sampling_words(samplers), self._memory["io:tokens"], 4 * rows)
+        self._launch((self._main(step), "sample"), self._used, self._memory["io:tokens"], 4 * rows)
         return [sampler.accept(int(t)) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows])]
 
     def cycle(self, step: Step, samplers: Sequence[Sampler]) -> tuple[list[int], list[int]]:
@@ -82,7 +82,7 @@ class GpuModel:
         self._encode(step, samplers)
         programs = ("draft_" + _rows_class(step), "adopt", self._main(step), "sample")
         words = self.max_outputs + rows
-        self._launch(programs, self._sampling_words(samplers), self._memory["io:tokens"], 4 * words)
+        self._launch(programs, self._used, self._memory["io:tokens"], 4 * words)
         found = self._output.view(np.int32)[:words].tolist()
         return found[self.max_outputs :], [sampler.accept(t) for sampler, t in zip(samplers, found)]
 
@@ -109,21 +109,9 @@ class GpuModel:
         step.encode(self.max_rows, self._input[: self._words])
         rows = len(step.output_rows)
         if samplers is not None:
-            at, masks_at = self._words, self.max_outputs * ROW_WORDS
-            parameters = self._input[at : at + masks_at].reshape(self.max_outputs, ROW_WORDS)[:rows]
-            masks = self._input[at + masks_at :].reshape(self.max_outputs, -1)
-            for i, (row, mask, sampler) in enumerate(zip(parameters, masks, samplers)):
-                sampler.encode(row)
-                if sampler.limits is not None:
-                    sampler.limits.encode(row, mask, masks_at + i * mask.size)
             assert len(samplers) == rows, f"{len(samplers)} samplers for {rows} rows"
+            self._used = self._words + encode_rows(self._input[self._words :], samplers, self.max_outputs, self.vocab)
         return rows
-
-    def _sampling_words(self, samplers: Sequence[Sampler]) -> int:
-        """How much of the input a step with these samplers needs."""
-        if all(s.limits is None or s.limits.mask is None for s in samplers):
-            return self._words + len(samplers) * ROW_WORDS
-        return self._words + self.max_outputs * ROW_WORDS + len(samplers) * mask_words(self.vocab)
 
     def _main(self, step: Step) -> str:
         """The program for this many rows."""
@@ -143,7 +131,7 @@ class GpuModel:
 
     def _input_words(self) -> int:
         """The step buffer, behind it the sampling parameters of every output row, then their masks: one copy brings all."""
-        return self._words + self.max_outputs * (ROW_WORDS + mask_words(self.vocab))
+        return self._words + sampling_words(self.max_outputs, self.vocab)
 
     def tap(self, name: str, first: int, count: int) -> np.ndarray:
         """Rows [first, first + count) of a tap of the last step, f32 [count, width]."""

@@ -7,7 +7,8 @@ import numpy as np
 from hfc.plan import Plan
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.sampler import Sampler, Sampling
-from hfc.sampling import BIASED, ROW_WORDS, TokenLimits, mask_words
+from hfc.runtime.speculate.accept import RowSampler
+from hfc.sampling import BIASED, TokenLimits, encode_rows, mask_words, sampling_words
 from hfc.selftest.compare import Deviation, deviation
 from hfc.step import Segment, Step
 
@@ -73,14 +74,10 @@ def _chosen(plan: Plan, launcher: Launcher, logits: np.ndarray, samplers: list[S
     rows = len(logits)
     content = np.zeros((plan.max_outputs, plan.vocab), np.float32)
     content[:rows] = logits
-    parameters = np.zeros((plan.max_outputs, ROW_WORDS), np.int32)
-    masks = np.zeros((plan.max_outputs, mask_words(plan.vocab)), np.int32)
-    for i, (sampler, row, mask) in enumerate(zip(samplers, parameters, masks)):
-        sampler.encode(row)
-        if limits[i] is not None:
-            limits[i].encode(row, mask, parameters.size + i * mask.size)
+    parameters = np.zeros(sampling_words(plan.max_outputs, plan.vocab), np.int32)
+    encode_rows(parameters, [RowSampler(s, (), given) for s, given in zip(samplers, limits)], plan.max_outputs, plan.vocab)
     tokens = np.full(plan.max_outputs, -2, np.int32)
-    arrays = {f"buffer:{plan.logits}": content, "io:parameters": np.concatenate([parameters.reshape(-1), masks.reshape(-1)]), "io:tokens": tokens}
+    arrays = {f"buffer:{plan.logits}": content, "io:parameters": parameters, "io:tokens": tokens}
     memory = {pointer: array.reshape(-1).view(np.uint8) for pointer, array in arrays.items()}
     step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
     launcher.run(PROGRAM, 0, memory, step)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hfc.runtime.tokenizer import Tokenizer
+from hfc.sampling import TokenLimits
 from hfc.serve.answer import check, merged
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import Grammar
@@ -150,11 +151,16 @@ def _opening(served: Served) -> str:
 class EndsAfter:
     """The answer is complete with a text."""
 
+    suits_device = True
+
     def __init__(self, text: str, tokenizer: Tokenizer):
         self._text, self._tokenizer, self._tail = text.encode(), tokenizer, b""
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
         return logits
+
+    def restrict(self, limits: TokenLimits) -> None:
+        """Any token may come next."""
 
     def accept(self, token: int) -> bool:
         self._tail = (self._tail + token_bytes(self._tokenizer, token))[-256:]

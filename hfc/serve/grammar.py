@@ -13,6 +13,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.tokenizer import Tokenizer
+from hfc.sampling import TokenLimits, mask_words
 from hfc.serve.errors import ApiError
 from hfc.serve.logprobs import token_bytes
 from hfc.serve.reasoning import Thought
@@ -60,29 +61,46 @@ class GrammarCompiler:
 class Grammar:
     """Allows the tokens that go on with the grammar; a thought before it is free."""
 
+    suits_device = True
+
     def __init__(self, matcher: llguidance.LLMatcher, tokenizer: Tokenizer, vocab: int, thought: Thought):
         self._matcher, self._tokenizer = matcher, tokenizer
-        self._stops = np.array(sorted(i for i in tokenizer.stop_ids if i < vocab), np.int64)
+        self._vocab, self._stops = vocab, sorted(i for i in tokenizer.stop_ids if i < vocab)
         self._mask = llguidance.numpy.allocate_token_bitmask(1, vocab)
         self._thought = thought
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
         if self._thought.is_open:
             return logits
+        allowed = np.unpackbits(self._allowed().view(np.uint8), bitorder="little")[: len(logits)].astype(bool)
+        return np.where(allowed, logits, np.float32(-np.inf))
+
+    def restrict(self, limits: TokenLimits) -> None:
+        if not self._thought.is_open:
+            limits.allow_only(self._allowed().copy())
+
+    def _allowed(self) -> np.ndarray:
+        """A bit for each token that may come next, u32 [mask_words]."""
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask)
         if self._matcher.is_error():
             raise HfcError(f"the grammar failed: {_first_line(self._matcher.get_error())}")
-        allowed = np.unpackbits(self._mask.view(np.uint8)[0], bitorder="little")[: len(logits)].astype(bool)
-        allowed[self._stops] = self._matcher.is_accepting()
+        mask = self._mask.view(np.uint32)[0]
+        for token in self._stops:
+            _set(mask, token, self._matcher.is_accepting())
         if self._thought.may_open and self._thought.open_id is not None:
-            allowed[self._thought.open_id] = True
-        return np.where(allowed, logits, np.float32(-np.inf))
+            _set(mask, self._thought.open_id, True)
+        return mask[: mask_words(self._vocab)]
 
     def accept(self, token: int) -> bool:
         if self._thought.push(token, token_bytes(self._tokenizer, token)) or token in self._stops:
             return False
         self._matcher.consume_token(token)
         return bool(self._matcher.is_stopped())
+
+
+def _set(mask: np.ndarray, token: int, allowed: bool) -> None:
+    bit = np.uint32(1 << (token & 31))
+    mask[token >> 5] = mask[token >> 5] | bit if allowed else mask[token >> 5] & ~bit
 
 
 class _Vocabulary:

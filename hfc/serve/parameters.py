@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
+from hfc.sampling import BIASED, TokenLimits
 from hfc.serve.errors import ApiError
 from hfc.serve.job import Guide
 from hfc.serve.served import Served, Settings
@@ -109,11 +110,20 @@ class Bias:
     def __init__(self, biases: dict[int, float]):
         self._tokens = np.fromiter(biases, np.int64)
         self._values = np.array([-np.inf if v <= -100 else v for v in biases.values()], np.float32)
+        self._forbidden = [token for token, v in biases.items() if v <= -100]
+        self._added = {token: v for token, v in biases.items() if v > -100}
+        self.suits_device = len(self._added) <= BIASED
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
         out = logits.copy()
         out[self._tokens] += self._values
         return out
+
+    def restrict(self, limits: TokenLimits) -> None:
+        for token, value in self._added.items():
+            limits.add(token, value)
+        if self._forbidden:
+            limits.forbid(self._forbidden)
 
     def accept(self, token: int) -> bool:
         return False
@@ -121,6 +131,8 @@ class Bias:
 
 class AtLeast:
     """No stop token before `count` tokens."""
+
+    suits_device = True
 
     def __init__(self, count: int, stop_ids: frozenset[int]):
         self._left, self._stops = count, np.array(sorted(stop_ids), np.int64)
@@ -131,6 +143,10 @@ class AtLeast:
         out = logits.copy()
         out[self._stops] = -np.inf
         return out
+
+    def restrict(self, limits: TokenLimits) -> None:
+        if self._left > 0 and len(self._stops):
+            limits.forbid(self._stops.tolist())
 
     def accept(self, token: int) -> bool:
         self._left -= 1

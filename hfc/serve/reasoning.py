@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hfc.runtime.tokenizer import Tokenizer
+from hfc.sampling import TokenLimits
 from hfc.serve.logprobs import token_bytes
 
 OPEN, CLOSE = "<think>", "</think>"
@@ -94,18 +95,30 @@ class Thought:
 class ThinkingBudget:
     """Forces the end of the thought after `budget` tokens of it. end: the tokens that close it."""
 
+    suits_device = True
+
     def __init__(self, budget: int, thought: Thought, tokenizer: Tokenizer, end: Sequence[int]):
         self._left, self._thought, self._tokenizer, self._end = budget, thought, tokenizer, list(end)
         self._forced: list[int] = []
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
-        if self._thought.is_open and self._left <= 0 and not self._forced:
-            self._forced = list(self._end)
-        if not self._forced:
+        token = self._wanted()
+        if token is None:
             return logits
         out = np.full_like(logits, -np.inf)
-        out[self._forced[0]] = 0
+        out[token] = 0
         return out
+
+    def restrict(self, limits: TokenLimits) -> None:
+        token = self._wanted()
+        if token is not None:
+            limits.force(token)
+
+    def _wanted(self) -> int | None:
+        """The token that must come next."""
+        if self._thought.is_open and self._left <= 0 and not self._forced:
+            self._forced = list(self._end)
+        return self._forced[0] if self._forced else None
 
     def accept(self, token: int) -> bool:
         if self._forced:
