@@ -16,10 +16,11 @@ import typer
 import uvicorn
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.parameters import Context, Device, KvFormat, Threads, Weights
+from hfc.cli.parameters import Context, Device, Draft, KvFormat, Threads, Weights
 from hfc.cli.serve_source import USUAL_SLOTS, ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
 from hfc.runtime.executor import split_device
 from hfc.runtime.sampler import Sampling
+from hfc.runtime.speculate.drafts import AUTO, check_draft
 from hfc.serve.app import make_app
 from hfc.serve.engine import LAST_HIDDEN
 from hfc.serve.errors import ApiError
@@ -46,6 +47,7 @@ def command(
     device: Device = "host",
     threads: Threads = None,
     weights: Weights = None,
+    draft: Draft = AUTO,
     name: Annotated[str | None, typer.Option(help="What clients call the model, if it is the only one. [default: MODEL's name]")] = None,
     memory_mb: Annotated[
         int | None, typer.Option(min=1, help="Memory for all models together, in MB; the least recently used makes room. [default: most of the device's]")
@@ -82,6 +84,7 @@ def command(
         raise HfcError("--tls-cert and --tls-key belong together")
     if split_device(device)[0] == "null" or device == "interpret":
         raise HfcError(f"--device {device} cannot serve", hint="use host, hip or cuda")
+    check_draft(draft)
     port = port or _free_port(host)
     if daemon:
         _detach(host, port, bool(tls_cert))
@@ -89,7 +92,7 @@ def command(
     _check_port(host, port)
     default = Sampling(temperature, top_k, top_p, min_p)
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
-    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), *caches, prefill_rows, queue, default)
+    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), *caches, prefill_rows, queue, default, draft)
     meters = Meters()
     sources = _sources(model or [], models, choice, meters, name)
     served = Models((), sources, meters, memory_mb << 20 if memory_mb else memory_of(device), idle_unload_s)

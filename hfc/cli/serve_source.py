@@ -43,11 +43,12 @@ class ServeChoice:
     prefill_rows: int
     queue: int
     sampling: Sampling
+    draft: str = "auto"
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
         slots = self.slots or (None if source.kind == "bundle" else USUAL_SLOTS)
-        return Choice(self.device, self.threads, self.context, self.kv, self.weights, slots, taps=self.taps)
+        return Choice(self.device, self.threads, self.context, self.kv, self.weights, slots, taps=self.taps, draft=self.draft)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class ModelOnDisk:
         model, choice = opened.model, self.choice
         limits = Limits(model.slots, model.max_rows, model.max_outputs, model.context, choice.prefill_rows, choice.queue)
         metrics = Metrics(self.name, self.meters)
-        engine = Engine(model, limits, choice.cache_bytes, metrics, device_cache_bytes=choice.device_cache_bytes)
+        engine = Engine(model, limits, choice.cache_bytes, metrics, device_cache_bytes=choice.device_cache_bytes, speculation=opened.speculation)
         engine.metrics.watch(engine.gauges)
         return Served(self.name, opened.vocabulary, engine, choice.sampling)
 

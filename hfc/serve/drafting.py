@@ -19,31 +19,45 @@ from hfc.step import Segment, Step
 
 
 class Drafting:
-    """Used by the engine's thread only."""
+    """Used by the engine's thread only. Without `speculation` every step is plain."""
 
-    def __init__(self, speculation: Speculation, model: Loaded, limits: Limits):
+    def __init__(self, speculation: Speculation | None, model: Loaded, limits: Limits):
         self._speculation, self._model, self._limits = speculation, model, limits
         self._rows = min(limits.max_rows, limits.max_outputs)
         if isinstance(model, SamplesItself):  # more rows would run another program, whose sums have another order
             self._rows = min(self._rows, DECODE_ROWS)
 
     def begin(self, sequence: Sequence) -> None:
-        """A sequence got its slot."""
-        sequence.speculator = self._speculation.start(sequence.prompt[: sequence.position].tolist())
+        """A sequence got its slot, which holds the beginning of its prompt."""
+        if self._speculation:
+            sequence.speculator = self._speculation.start(sequence.prompt[: sequence.position].tolist())
+
+    def read(self, sequence: Sequence, tokens: Items[int]) -> None:
+        """A sequence goes on with these tokens."""
+        if sequence.speculator:
+            sequence.speculator.note(tokens)
+
+    def count(self, sequence: Sequence, drafts: int, token: int) -> None:
+        """The first, second, ... token of a step that checked so many drafts: its answer may end with it."""
+        usage = sequence.usage
+        if drafts and token == 1:
+            usage.cycles, usage.drafted, usage.drafting = usage.cycles + 1, usage.drafted + drafts, sequence.speculator.track.reason
+        elif drafts:
+            usage.accepted += 1
 
     def extend(self, work: list[Work]) -> list[Work]:
-        """The same step with drafts where they pay; those that the model itself guesses come first. Prompts go alone: their
-        steps are long, and what is drafted beside them delays the others."""
-        if any(part.sequence.phase is not Phase.DECODE for part in work):
+        """The same step with drafts where they pay; those that the model itself guesses come first. Beside prompts nobody drafts:
+        such steps are long, and run another program on a GPU."""
+        if not self._speculation or any(part.sequence.phase is not Phase.DECODE for part in work):
             return work
-        rows, tokens = len(work), float(len(work))
-        for i, part in enumerate(work):
-            speculator = part.sequence.speculator
-            block = speculator.propose(self._room(part.sequence, self._rows - rows), rows - 1, tokens - 1, self._can_guess(part.sequence))
-            work[i] = replace(part, rows=1 + len(block.drafts), outputs=1 + len(block.drafts), block=block)
+        rows, tokens, parts = len(work), float(len(work)), []
+        for part in work:
+            sequence = part.sequence
+            block = sequence.speculator.propose(self._room(sequence, self._rows - rows), rows - 1, tokens - 1, self._can_guess(sequence))
+            parts.append(replace(part, rows=1 + len(block.drafts), outputs=1 + len(block.drafts), block=block))
             rows += len(block.drafts)
-            tokens += speculator.choice.tokens - 1
-        return sorted(work, key=lambda part: not part.block.is_guessed)
+            tokens += sequence.speculator.choice.tokens - 1
+        return sorted(parts, key=lambda part: not part.block.is_guessed)
 
     def run(self, step: Step, work: list[Work]) -> tuple[Step, list[int] | None, np.ndarray | None]:
         """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
@@ -57,10 +71,12 @@ class Drafting:
             return step, self._model.next_tokens(step, self._samplers(step, work)), None
         return step, None, self._model.forward(step)
 
-    def settle(self, work: list[Work], tokens: Items[int], seconds: float) -> None:
-        """A step that only decoded is over. tokens: what each part of the work got."""
+    def settle(self, work: list[Work], brought: Items[int], seconds: float) -> None:
+        """A step is over. brought: tokens of each part, if all of them decoded."""
+        if not self._speculation or len(brought) < len(work):
+            return
         own = next((part.sequence.speculator.choice.offer for part in work if part.block.is_guessed), None)
-        results = [(part.sequence.speculator.track, part.sequence.speculator.choice, n) for part, n in zip(work, tokens)]
+        results = [(part.sequence.speculator.track, part.sequence.speculator.choice, n) for part, n in zip(work, brought)]
         self._speculation.governor.settle(own.cost_kind if own else STEP, seconds, results)
 
     def _room(self, sequence: Sequence, rows: int) -> int:

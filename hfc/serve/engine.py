@@ -14,6 +14,8 @@ from hfc.runtime.executor import Loaded
 from hfc.runtime.generate import SamplesItself
 from hfc.runtime.near import NearCopies
 from hfc.runtime.slots import SlotStates, slot_states, use_from_this_thread
+from hfc.runtime.speculate.speculator import Speculation
+from hfc.serve.drafting import Drafting, flushed
 from hfc.serve.job import Logprob
 from hfc.serve.lanes import Lanes
 from hfc.serve.metrics import Metrics
@@ -44,13 +46,16 @@ class Engine:
 
     def __init__(
         self, model: Loaded, limits: Limits, cache_bytes: int, metrics: Metrics, snapshot_every: int = 512,
-        states: SlotStates | None = None, device_cache_bytes: int = 0,
+        states: SlotStates | None = None, device_cache_bytes: int = 0, speculation: Speculation | None = None,
     ):  # fmt: skip
-        """cache_bytes, device_cache_bytes: of the prefix cache in host memory, and before that in a GPU's."""
+        """cache_bytes, device_cache_bytes: of the prefix cache in host memory, and before that in a GPU's.
+
+        speculation: None decodes plainly."""
         self.model, self.limits, self.metrics = model, limits, metrics
         states = states or slot_states(model)
         self.cache = PrefixCache(states, cache_bytes, NearCopies(states, device_cache_bytes) if device_cache_bytes else None)
         self._lanes = Lanes(limits.slots, self.cache)
+        self._drafting = Drafting(speculation, model, limits)
         self.failure: str | None = None
         self.step_began_s: float | None = None
         self._snapshot_every = snapshot_every
@@ -173,6 +178,7 @@ class Engine:
             sequence.usage.cached = position
             sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
             self._scheduler.admit(sequence, slot, position)
+            self._drafting.begin(sequence)
             self.metrics.admitted(position, len(sequence.prompt))
 
     def _advance(self) -> bool:
@@ -195,29 +201,28 @@ class Engine:
             self._end_all("error", error.message)
         finally:
             self.step_began_s = None
-        self.metrics.stepped(time.monotonic() - began, sum(w.rows for w in work))
         wake(w.sequence.stream for w in work if w.outputs or w.sequence.phase is Phase.DONE)
         return True
 
     def _step(self, work: list[Work]) -> None:
-        step = make_step(work)
-        choosers = [w for w in work if w.outputs]
-        if isinstance(self.model, SamplesItself) and choosers and not any(w.sequence.needs_logits for w in choosers):
-            tokens = iter(self.model.next_tokens(step, [w.sequence.sampler for w in choosers]))
-            for part in work:
-                self._moved(part)
-                if part.outputs:
-                    self._take(part.sequence, next(tokens), None)
-        else:
-            logits, row = self.model.forward(step), 0
-            for part in work:
-                self._moved(part)
-                if part.outputs:
-                    self._choose(part, logits[row : row + part.outputs])
-                    row += part.outputs
+        began = time.monotonic()
+        work = self._drafting.extend(work)
+        step, chosen, logits = self._drafting.run(make_step(work), work)
+        row, brought = 0, []
         for part, segment in zip(work, step.segments):
+            rows = slice(row, row := row + part.outputs)
+            if part.sequence.phase is Phase.DECODE:
+                drafts = step.tokens[segment.row + 1 : segment.row + segment.rows].tolist()
+                brought.append(self._accept(part, drafts, chosen and chosen[rows], logits if logits is None else logits[rows]))
+                continue
+            self._moved(part)
+            if part.outputs:
+                self._choose(part, chosen and chosen[row - 1], logits if logits is None else logits[rows])
             if part.sequence.job.pool:
                 self._pool(part.sequence, segment)
+        seconds = time.monotonic() - began
+        self._drafting.settle(work, brought, seconds)
+        self.metrics.stepped(seconds, len(step.tokens))
 
     def _pool(self, sequence: Sequence, segment: Segment) -> None:
         """Take the hidden states of rows that ran: all for a mean, else the prompt's last."""
@@ -229,16 +234,41 @@ class Engine:
             self._release(sequence)
 
     def _moved(self, part: Work) -> None:
-        """The state of a sequence has advanced; keep it where another prompt may branch off."""
+        """The state of a prompt has advanced; keep it where another prompt may branch off."""
         sequence = part.sequence
         before, sequence.position = sequence.position, sequence.position + part.rows
-        if sequence.phase is Phase.PREFILL:
-            self.metrics.prefilled(part.rows)
-            at_end = sequence.position == len(sequence.prompt)
-            at_mark = bool(sequence.marks) and sequence.position == sequence.marks[0]
-            if at_end or at_mark:
-                self._keep(sequence)
-                return
+        self._drafting.read(sequence, sequence.prompt[before : sequence.position])
+        self.metrics.prefilled(part.rows)
+        at_mark = bool(sequence.marks) and sequence.position == sequence.marks[0]
+        if sequence.position == len(sequence.prompt) or at_mark:
+            self._keep(sequence)
+        else:
+            self._keep_now_and_then(sequence, before)
+
+    def _accept(self, part: Work, drafts: list[int], chosen: list[int] | None, logits: np.ndarray | None) -> int:
+        """Take the tokens of a sequence that decodes, as far as its drafts were right: how many they are. See speculate/accept."""
+        sequence, before, count = part.sequence, part.sequence.position, 0
+        for draft in (*drafts, None):
+            try:
+                token, logprob = self._chosen(sequence, chosen and chosen[count], logits if logits is None else logits[count])
+            except HfcError as error:  # logits that are not numbers concern this sequence alone
+                self._fail(sequence, error)
+                break
+            count += 1
+            sequence.position, sequence.waiting = before + count, count if drafts else 0
+            self._drafting.read(sequence, (token,))
+            self._drafting.count(sequence, len(drafts), count)
+            self._take(sequence, token, logprob)
+            if token != draft or sequence.phase is Phase.DONE:
+                break
+        if drafts and count:
+            self.metrics.drafted(len(drafts), count - 1)
+        if sequence.phase is not Phase.DONE:
+            self._keep_now_and_then(sequence, before)
+        return count
+
+    def _keep_now_and_then(self, sequence: Sequence, before: int) -> None:
+        """Recurrent state has no way back: keep some of it on the way. before: the position before the step."""
         if self.cache.is_recurrent and sequence.position // self._snapshot_every > before // self._snapshot_every:
             self._keep(sequence)
 
@@ -246,13 +276,20 @@ class Engine:
         """Into the cache with a slot's state, which stands exactly behind `history`."""
         if sequence.job.pool:  # a text that is embedded has no next turn
             return
+        self._commit(sequence)
         self.cache.store(sequence.history, sequence.slot)
 
-    def _choose(self, part: Work, logits: np.ndarray) -> None:
-        """Take the logits of one sequence, f32 [outputs, vocab]."""
+    def _commit(self, sequence: Sequence) -> None:
+        """Apply what waits in the slot's journal: a slot that is read or left holds its state as a whole."""
+        if sequence.waiting and self.cache.is_recurrent:
+            self.model.forward(flushed(sequence))
+        sequence.waiting = 0
+
+    def _choose(self, part: Work, chosen: int | None, logits: np.ndarray | None) -> None:
+        """The first token behind a prompt, chosen by the device or from f32 logits [outputs, vocab]."""
         sequence = part.sequence
         try:
-            if sequence.job.prompt_logprobs and sequence.phase is Phase.PREFILL:
+            if sequence.job.prompt_logprobs:
                 sequence.put_prompt_logprobs(logits, sequence.position - part.rows)
                 if sequence.position < len(sequence.prompt):
                     return
@@ -261,12 +298,20 @@ class Engine:
                 sequence.finish("length")
                 self._release(sequence)
                 return
-            token, logprob = sequence.choose(logits[-1])
-        except HfcError as error:  # logits that are not numbers concern this sequence alone
-            sequence.finish("error", message=error.message)
-            self._release(sequence)
+            token, logprob = self._chosen(sequence, chosen, logits if logits is None else logits[-1])
+        except HfcError as error:
+            self._fail(sequence, error)
             return
+        self._drafting.read(sequence, (token,))
         self._take(sequence, token, logprob)
+
+    def _chosen(self, sequence: Sequence, chosen: int | None, logits: np.ndarray | None) -> tuple[int, Logprob | None]:
+        """The next token, as the device chose it or from f32 logits [vocab]; HfcError for logits that are not numbers."""
+        return sequence.choose(logits) if chosen is None else (sequence.sampler.accept(chosen), None)
+
+    def _fail(self, sequence: Sequence, error: HfcError) -> None:
+        sequence.finish("error", message=error.message)
+        self._release(sequence)
 
     def _take(self, sequence: Sequence, token: int, logprob: Logprob | None) -> None:
         now = time.monotonic()
@@ -284,6 +329,7 @@ class Engine:
         """Free the slot; what it holds stays there and in the cache for the next turn."""
         if sequence.slot is not None:
             if sequence.position and not self.failure:
+                self._commit(sequence)
                 self._keep(sequence)
             self._lanes.leave(sequence.slot, sequence.history)
             sequence.usage.timings["total_s"] = time.monotonic() - sequence.submitted_s

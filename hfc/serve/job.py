@@ -8,21 +8,13 @@ from typing import Protocol
 import numpy as np
 
 from hfc.runtime.sampler import Sampling
-from hfc.sampling import TokenLimits
 
 
 class Guide(Protocol):
-    """Steers one sequence: sees every logits row, or what a device limits its choice to, before the choice and every token
-    after it. suits_device: whether `restrict` can say all that `limit` does."""
-
-    suits_device: bool
+    """Steers one sequence: sees every logits row before the choice and every token after it."""
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
         """Logits f32 [vocab] to choose from: the argument, or a changed copy; -inf forbids a token."""
-        ...
-
-    def restrict(self, limits: TokenLimits) -> None:
-        """The same for a device that chooses: add to `limits`."""
         ...
 
     def accept(self, token: int) -> bool:
@@ -103,12 +95,19 @@ class Finish:
 
 @dataclass
 class Usage:
-    """Tokens of one sequence. cached: prompt tokens whose state was there already."""
+    """Tokens of one sequence. cached: prompt tokens whose state was there already.
+
+    cycles: steps that checked drafts; drafted, accepted: their drafts.  drafting: what the governor did and why.
+    """
 
     prompt: int
     cached: int = 0
     completion: int = 0
     reasoning: int = 0
+    cycles: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    drafting: str = ""
     timings: dict[str, float] = field(default_factory=dict)
 
 

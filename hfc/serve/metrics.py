@@ -28,6 +28,9 @@ COUNTERS = {
     "step_rows": "Rows of all steps",
     "step_seconds": "Time in steps, sampling included",
     "loads": "How often the model was loaded",
+    "draft_cycles": "Verifying steps of sequences: their tokens are these and the accepted drafts",
+    "drafted_tokens": "Drafts that were checked",
+    "accepted_tokens": "Drafts that were right",
 }
 HISTOGRAMS = {
     "time_to_first_token_seconds": "From arrival to the first token",
@@ -75,6 +78,7 @@ class Metrics:
         self._prompt, self._cached, self._prefill = counters["prompt_tokens"], counters["cached_tokens"], counters["prefill_tokens"]
         self._generated, self._loads = counters["generated_tokens"], counters["loads"]
         self._steps, self._rows, self._step_s = counters["steps"], counters["step_rows"], counters["step_seconds"]
+        self._cycles, self._drafted, self._accepted = counters["draft_cycles"], counters["drafted_tokens"], counters["accepted_tokens"]
         histograms = {name: family.labels(model) for name, family in self.meters.histograms.items()}
         self._first, self._between = histograms["time_to_first_token_seconds"], histograms["inter_token_seconds"]
         self._total = histograms["request_seconds"]
@@ -99,6 +103,12 @@ class Metrics:
         self._steps.inc()
         self._rows.inc(rows)
         self._step_s.inc(seconds)
+
+    def drafted(self, drafts: int, accepted: int) -> None:
+        """A step checked drafts of one sequence."""
+        self._cycles.inc()
+        self._drafted.inc(drafts)
+        self._accepted.inc(accepted)
 
     def first_token(self, seconds: float) -> None:
         self._generated.inc()

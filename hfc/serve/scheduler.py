@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.runtime.speculate.speculator import ALONE, Block
 from hfc.serve.sequence import Phase, Sequence
 from hfc.step import Segment, Step
 
@@ -28,11 +29,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Work:
-    """A sequence's part of a step: `rows` tokens from its position on; outputs: how many of the last rows' logits are wanted."""
+    """A sequence's part of a step: `rows` tokens from its position on; outputs: how many of the last rows' logits are wanted.
+
+    block: drafts behind the latest token of a sequence that decodes.
+    """
 
     sequence: Sequence
     rows: int
     outputs: int
+    block: Block = ALONE
 
 
 class Scheduler:
@@ -114,16 +119,17 @@ def _remaining(sequence: Sequence) -> tuple[int, int]:
 
 
 def make_step(work: list[Work]) -> Step:
-    """One segment for each part of the work."""
+    """One segment for each part of the work; those that the model guesses itself come first."""
     tokens, segments, wanted, row = [], [], [], 0
     for part in work:
         sequence = part.sequence
         at = sequence.position
         if sequence.phase is Phase.DECODE:
-            tokens.append(np.array(sequence.tokens[-1:], np.int32))
+            tokens.append(np.array([sequence.tokens[-1], *part.block.drafts], np.int32))
         else:
             tokens.append(sequence.prompt[at : at + part.rows])
-        segments.append(Segment(sequence.slot, row, part.rows, at))
+        segments.append(Segment(sequence.slot, row, part.rows, at, sequence.waiting, commit=not part.block.drafts))
         row += part.rows
         wanted.extend(range(row - part.outputs, row))
-    return Step(np.concatenate(tokens), tuple(segments), np.array(wanted, np.int32))
+    guessed = sum(part.block.is_guessed for part in work)
+    return Step(np.concatenate(tokens), tuple(segments), np.array(wanted, np.int32), guessed)

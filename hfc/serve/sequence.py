@@ -12,6 +12,7 @@ import numpy as np
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.generate import StopTexts
 from hfc.runtime.sampler import Sampler
+from hfc.runtime.speculate.speculator import Speculator
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Usage
 from hfc.serve.stream import Stream
@@ -27,7 +28,8 @@ class Phase(enum.Enum):
 
 
 class Sequence:
-    """Owned by the engine's thread once submitted. position: tokens that the slot's state holds.
+    """Owned by the engine's thread once submitted. position: tokens that the slot's state holds, the last `waiting` of them in
+    its journal.
 
     leader: a sequence with the same prompt; this one waits until the leader's prompt is in the cache.
     """
@@ -37,7 +39,8 @@ class Sequence:
         self.number = next(_NUMBERS)
         self.phase = Phase.WAITING
         self.slot: int | None = None
-        self.position = 0
+        self.position = self.waiting = 0
+        self.speculator: Speculator | None = None
         self.prompt = np.asarray(job.prompt, np.int32)
         self.tokens: list[int] = []
         self.usage = Usage(len(job.prompt))

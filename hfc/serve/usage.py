@@ -12,10 +12,14 @@ def openai_usage(sequences: list[Sequence]) -> dict[str, Any]:
     prompts = {s.job.prompt: s.usage for s in reversed(sequences)}  # the first of equals
     prompt = sum(u.prompt for u in prompts.values())
     completion = sum(s.usage.completion for s in sequences)
+    cycles, drafted, accepted = (sum(getattr(s.usage, name) for s in sequences) for name in ("cycles", "drafted", "accepted"))
+    details = {"reasoning_tokens": sum(s.usage.reasoning for s in sequences)}
+    if cycles:
+        details |= {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": sum(u.cached for u in prompts.values())},
-        "completion_tokens_details": {"reasoning_tokens": sum(s.usage.reasoning for s in sequences)},
+        "completion_tokens_details": details,
     }

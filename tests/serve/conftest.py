@@ -7,6 +7,7 @@ from serve_loopback import listening
 
 from hfc.compiler import compile_model
 from hfc.runtime.executor import load
+from hfc.runtime.speculate.drafts import speculation_for
 from hfc.runtime.vocabulary import load_vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.engine import Engine
@@ -21,7 +22,7 @@ SMOLLM2_CONTEXT = 1024
 @pytest.fixture(scope="session")
 def smollm2(smollm2_gguf):
     model = load(compile_model(str(smollm2_gguf), ["host"], ctx=SMOLLM2_CONTEXT, slots=4, max_rows=256, taps=("last_hidden",)), "host", 2)
-    engine = Engine(model, Limits(4, model.max_rows, model.max_outputs, SMOLLM2_CONTEXT, queue=16), 1 << 28, Metrics())
+    engine = Engine(model, Limits(4, model.max_rows, model.max_outputs, SMOLLM2_CONTEXT, queue=16), 1 << 28, Metrics(), speculation=speculation_for(model.plan, "auto"))
     engine.metrics.watch(engine.gauges)
     yield Served("smollm2", load_vocabulary(smollm2_gguf), engine)
     engine.close()

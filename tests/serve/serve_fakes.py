@@ -59,6 +59,8 @@ class FakeModel:
         self.gate, self.steps, self.fail, self.is_closed = gate, [], None, False
         self.plan = SimpleNamespace(taps={"last_hidden": "h"})
         self._hidden = np.empty((0, 4), np.float32)
+        self._after: dict[int, list[np.ndarray]] = {}  # slot -> its memory after each row that waits
+        self.verified = 0
 
     def forward(self, step):
         if self.gate is not None:
@@ -70,10 +72,27 @@ class FakeModel:
         self.steps.append([(s.slot, s.rows, s.position) for s in step.segments])
         logits = np.zeros((len(step.tokens), self.vocab), np.float32)
         for segment in step.segments:
-            for i in range(segment.rows):
-                logits[segment.row + i] = self._row(segment.slot, segment.position + i, step.tokens[segment.row + i])
-        self._hidden = np.stack([[t, p, 1, -1] for t, p in zip(step.tokens, step.positions)]).astype(np.float32)
+            self._run(segment, step.tokens, logits)
+        if len(step.tokens):
+            self._hidden = np.stack([[t, p, 1, -1] for t, p in zip(step.tokens, step.positions)]).astype(np.float32)
         return logits[step.output_rows]
+
+    def _run(self, segment, tokens, logits):
+        """One segment, with what it commits of the step before and what it leaves uncommitted."""
+        waiting = self._after.pop(segment.slot, [])
+        assert segment.replay <= len(waiting)
+        if segment.replay and self.memory is not None:
+            self.memory[segment.slot] = waiting[segment.replay - 1]
+        before = None if self.memory is None else self.memory[segment.slot].copy()
+        after = []
+        for i in range(segment.rows):
+            logits[segment.row + i] = self._row(segment.slot, segment.position + i, tokens[segment.row + i])
+            after.append(None if self.memory is None else self.memory[segment.slot].copy())
+        if not segment.commit:
+            self._after[segment.slot] = after
+            self.verified += 1
+            if self.memory is not None:
+                self.memory[segment.slot] = before
 
     def close(self):
         self.is_closed = True
@@ -153,9 +172,11 @@ def expected(prompt, count, recurrent=False):
     return bytes(out).decode()
 
 
-def make_engine(model, cache_bytes=1 << 20, snapshot_every=512, metrics=None, **limits) -> Engine:
+def make_engine(model, cache_bytes=1 << 20, snapshot_every=512, metrics=None, speculation=None, **limits) -> Engine:
     sizes = dict(slots=model.slots, max_rows=model.max_rows, max_outputs=model.max_outputs, context=model.context, prefill_rows=8)
-    engine = Engine(model, Limits(**{**sizes, **limits}), cache_bytes, metrics or Metrics("fake"), snapshot_every, states=FakeSlots(model))
+    engine = Engine(
+        model, Limits(**{**sizes, **limits}), cache_bytes, metrics or Metrics("fake"), snapshot_every, FakeSlots(model), speculation=speculation
+    )
     engine.metrics.watch(engine.gauges)
     return engine
 
