@@ -7,7 +7,7 @@ from host_kernels import Kernel, pointer, segments_of
 from hfc.backend.spec import Bound, Stat, Task
 from hfc.formats import kv_format, weight_format
 from hfc.ir.ops import OPS
-from hfc.step import Step
+from hfc.step import Segment, Step
 
 SLOTS = 3
 
@@ -114,6 +114,28 @@ def test_conv(taps):
     kernel({"x0": u, "c1": w, "s2": window, "y3": y}, segments)
     np.testing.assert_allclose(y, want, atol=1e-5)
     np.testing.assert_array_equal(window, new)
+
+
+def test_conv_rows_that_wait():
+    """Three rows wait, two of them count, then two more are applied: as four rows applied at once."""
+    channels, taps, rng = 70, 3, np.random.default_rng(7)
+    args = [pointer("x0"), pointer("c1"), pointer("s2", written=True), pointer("s3", written=True), pointer("y4", written=True)]
+    extra = {
+        "channels": channels, "taps": taps, "u": f"x0[(size_t)row * {channels} + j]", "conv": args[1], "window": args[2],
+        "store": f"y4[(size_t)row * {channels} + j] = c;", "journal_rows": 4, "inputs_journal": args[3],
+    }  # fmt: skip
+    kernel = Kernel(Bound("conv", "conv_waiting", args, "T", extra))
+    u, w = rng.standard_normal((4, channels), np.float32), rng.standard_normal((channels, taps), np.float32)
+    window = rng.standard_normal((2, channels, taps - 1)).astype(np.float32)
+    arrays = {"c1": w, "s2": window.copy(), "s3": np.full((2, 4, channels), np.nan, np.float32)}
+    wrong = np.concatenate([u[:2], u[:1]])
+    first, last, whole = np.zeros((3, channels), np.float32), np.zeros((2, channels), np.float32), np.zeros_like(u)
+    kernel(arrays | {"x0": wrong, "y4": first}, (Segment(1, 0, 3, 5, commit=False),))
+    assert arrays["s2"].tobytes() == window.tobytes()
+    kernel(arrays | {"x0": u[2:].copy(), "y4": last}, (Segment(1, 0, 2, 7, replay=2),))
+    plain = {"c1": w, "s2": window.copy(), "s3": arrays["s3"]}
+    kernel(plain | {"x0": u, "y4": whole}, (Segment(1, 0, 4, 5),))
+    assert np.concatenate([first[:2], last]).tobytes() == whole.tobytes() and arrays["s2"].tobytes() == plain["s2"].tobytes()
 
 
 @pytest.mark.parametrize("normalize", [True, False])

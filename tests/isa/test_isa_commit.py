@@ -3,13 +3,22 @@
 import numpy as np
 import pytest
 from model_reference import MODELS
+from regions import VOCAB, Builder
 from speculated import LENGTH, Speculation, plain_logits
 
+from hfc.backend import gpu
+from hfc.backend.emit import emit
 from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedModel
+from hfc.ir.graph import TensorType
+from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
+from hfc.plan import Bundle
 from hfc.runtime.gpu import DECODE_ROWS
+from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.upload import CheckpointWeights
 from hfc.step import JOURNAL_ROWS, Segment, Step
+from hfc.target.arch import find_arch
 
 SLOTS, CONTEXT, CYCLES = 3, 48, 30
 
@@ -31,7 +40,22 @@ def emulated(checkpoint: str, arch: str) -> EmulatedModel:
     ],
 )
 def test_the_same_bits_whatever_waited(checkpoint, arch):
-    model = emulated(checkpoint, arch)
+    decode_as_it_comes(emulated(checkpoint, arch))
+
+
+@pytest.mark.parametrize("arch", ["gfx1100", "gfx906"])
+def test_a_convolution_that_stands_alone(arch):
+    b, channels, taps = Builder(), 150, 4
+    window = b.state("window", TensorType("f32", ("S", channels, taps - 1)))
+    y, _ = b.op("causal_conv", b.vectors("u", channels), b.matrix("conv", "f32", channels, taps), window)
+    graph = b.finish(b.op("linear", y, b.matrix("head", "f32", VOCAB, channels)))
+    settings = Settings(find_arch(arch), CONTEXT, SLOTS, 32, 32, "f16", "f16", journal_rows=JOURNAL_ROWS)
+    plan, files = gpu.build(emit(run_passes(graph, settings), settings, gpu.MATRIX_LAYOUT), settings)
+    decode_as_it_comes(EmulatedModel(Bundle({}, {arch: plan}, files), arch, RandomWeights(CONTEXT)))
+
+
+def decode_as_it_comes(model: EmulatedModel) -> None:
+    """Random steps against sequences that were decoded row by row."""
     tokens = np.random.default_rng(11).integers(0, model.vocab, (SLOTS, LENGTH)).astype(np.int32)
     expected = plain_logits(model.forward, tokens)
     case = Speculation(tokens, model.vocab, DECODE_ROWS, JOURNAL_ROWS, seed=3)
