@@ -60,7 +60,12 @@ SKELETONS: dict[str, Skeleton] = {
         128, "bound by memory: a lane fetches the keys and values of four positions before it uses one", tunables=("ahead", "together"),
     ),
     "attend_join": Skeleton(128, "reads a few sums a row: eight loads of a lane are under way together"),
-    "attend": Skeleton(128, "reads the cache row by row; several heads a lane give independent work", tunables=("together",)),
+    "attend_tile": Skeleton(
+        128, "bound by arithmetic: two products are under way for each pair of queries and keys, and a block loads while it multiplies",
+        tunables=("lines",),
+    ),
+    "attend_lines": Skeleton(128, "bound by arithmetic: the elements of a lane are independent sums", tunables=("ahead", "keys")),
+    "attend_turn": Skeleton(256, "reads queries and writes them: only many lanes hide the latency"),
     "delta": Skeleton(128, "the state lies in registers by design; its rows are independent products"),
     "delta_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
     "delta_columns": Skeleton(128, "the state lies in registers by design; its rows are independent products"),

@@ -8,7 +8,7 @@ from hfc.backend.spec import Arg, Bound
 from hfc.formats import weight_format
 from hfc.target.arch import Arch
 
-HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "rotate")
+HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "lines", "rotate")
 
 
 def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context: int, slots: int) -> str:

@@ -50,3 +50,34 @@ def test_a_row_of_decode_does_not_depend_on_its_company(arch, window):
     np.testing.assert_array_equal(behind[5:], whole[5:8])
     for options in SCHEDULES[1:]:
         np.testing.assert_array_equal(case.run(step_of((16, 512)), "decode", options), whole)
+
+
+@pytest.mark.parametrize("formats", FORMATS, ids="/".join)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_prefill_of_every_format(arch, formats):
+    """Two sequences and a row of a third, a chunk that begins behind 40 tokens; the caches end behind their last key."""
+    case = Attention(arch, 103, formats=formats)
+    step = step_of((63, 40), (16, 0), (1, 50))
+    assert error(case.run(step, "prefill"), case.expected(step)) < PREFILL_BOUND
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_prefill_of_every_shape(arch, shape):
+    case = Attention(arch, 150, *shape, window=50, softcap=20.0)
+    step = step_of((19, 131), (20, 0), (1, 70))
+    assert error(case.run(step, "prefill"), case.expected(step)) < PREFILL_BOUND
+
+
+@pytest.mark.parametrize("window", (0, 30))
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_row_of_prefill_does_not_depend_on_its_company(arch, window):
+    """D10: chunks at other places, behind another sequence; and other orders of waves."""
+    case = Attention(arch, 141, window=window)
+    whole = case.run(step_of((80, 61)), "prefill")
+    for first, rows in ((0, 17), (17, 40), (57, 23)):
+        np.testing.assert_array_equal(case.run(step_of((rows, 61 + first)), "prefill", first=first), whole[first : first + rows])
+    behind = case.run(step_of((25, 100), (40, 86), slots=(0, 2)), "prefill")
+    np.testing.assert_array_equal(behind[25:], whole[25:65])
+    for options in SCHEDULES[1:]:
+        np.testing.assert_array_equal(case.run(step_of((80, 61)), "prefill", options), whole)

@@ -16,6 +16,8 @@ HFC_FUNCTION float hfc_scale_by_power(float x, int n) {  // two factors: one alo
 HFC_FUNCTION float hfc_rsqrt(float x) { return __nvvm_rsqrt_approx_f(x); }
 #endif
 
+HFC_FUNCTION float hfc_exp2(float x) { return hfc_exp2_near(x); }  // any x; what lies below the normal numbers may be 0
+
 HFC_FUNCTION float hfc_abs(float x) { return __builtin_fabsf(x); }
 HFC_FUNCTION float hfc_max(float x, float y) { return x > y ? x : y; }
 HFC_FUNCTION float hfc_min(float x, float y) { return x < y ? x : y; }

@@ -1,7 +1,8 @@
-"""Thread blocks of attention: by splits of the context (decode), by rows (prefill)."""
+"""Thread blocks of attention: by splits of the context (decode), by tiles of queries (prefill)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hfc.backend.geometry.shape import Geometry, Scratch, make
@@ -10,13 +11,26 @@ from hfc.target.arch import Arch
 
 SPLIT, MOST_SPLITS = 256, 256  # positions; splits of a slot
 DECODE_ROWS = 16
+MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
+LINES = 64  # queries of a block in prefill: rows x heads of a KV head
 VECTOR = 8  # elements of a head that a lane holds: 16 bytes of f16
 
 
 def attend(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
     if rows_class == "decode":
         return _split(bound, arch), _join(bound, arch)
-    return (_rows(bound, arch),)
+    turn = (_turn(bound),) if bound.extra["walsh"] else ()
+    if _has_tiles(bound, arch):
+        return *turn, _tile(bound, arch)
+    return *turn, _lines(bound, arch)
+
+
+def _has_tiles(bound: Bound, arch: Arch) -> bool:
+    """Whether prefill uses matrix units; a cache in f32 keeps its precision without them."""
+    extra = bound.extra
+    exact = "f32" in (extra["k_format"].scalar, extra["v_format"].scalar)
+    small = extra["size"] <= 256 and extra["heads"] <= LINES // 2 * extra["kv_heads"]
+    return any(map(arch.has, MATRIX_FEATURES)) and small and not exact
 
 
 def _split(bound: Bound, arch: Arch) -> Geometry:
@@ -27,6 +41,8 @@ def _split(bound: Bound, arch: Arch) -> Geometry:
     lanes = _power(-(-size // vector))
     # Queries and sums are 2 * vector registers a head; what the waves of a block leave in LDS stays below 33 kB.
     most = max(1, 32 // vector)
+    if arch.vgprs == 256 and (extra["k_format"].turns or extra["k_format"].walsh):
+        most = 2
     head_blocks = -(-group // most)
     together = -(-group // head_blocks)
     numbers = {
@@ -39,7 +55,7 @@ def _split(bound: Bound, arch: Arch) -> Geometry:
         "together": together,
         "heads_padded": _power(together),
         "head_blocks": head_blocks,
-        "bottom": "-1e30f",  # below every score, and finite: the difference of two is a number
+        **_scores(bound),
         **_splits(bound),
     }
     grid = (str(extra["kv_heads"] * head_blocks), str(numbers["splits"]), bound.rows)
@@ -68,15 +84,70 @@ def _scratch(bound: Bound, written: bool) -> Scratch:
     return Scratch("attend_splits", "float", "f32", row_bytes, DECODE_ROWS, written)
 
 
-def _rows(bound: Bound, arch: Arch) -> Geometry:
+def _scores(bound: Bound) -> dict[str, object]:
+    """Scores are logarithms to base 2. factor: of the queries.  bottom: below every score, and finite: differences are numbers."""
+    softcap, scale = bound.extra["softcap"], bound.extra["scale"]
+    return {"factor": scale / softcap if softcap else scale * math.log2(math.e), "log2e": math.log2(math.e), "bottom": "-1e30f"}
+
+
+def _turn(bound: Bound) -> Geometry:
+    made = make(bound, "attend_turn", (str(bound.extra["heads"]), bound.rows, "1"), 128, {}, suffix="_turn")
+    return replace(made, scratch=(_turned(bound, written=True),), task="rotate the queries of")
+
+
+def _turned(bound: Bound, written: bool) -> Scratch:
+    return Scratch("turned", "float", "f32", 4 * bound.extra["heads"] * bound.extra["size"], written=written)
+
+
+def _tile(bound: Bound, arch: Arch) -> Geometry:
+    """Groups of 16 lines, and two waves for each, so that its sums fit their registers."""
     extra = bound.extra
-    vector = -(-extra["size"] // arch.wave)
-    group = extra["heads"] // extra["kv_heads"]
-    # Each head keeps query and sum in registers: 2 * vector a lane. 96 registers leave room for the loop.
-    most = 64 if arch.kind == "nvidia" else 48 if arch.vgprs == 256 else 96  # of 256, so that two waves fit a SIMD
-    together = max(h for h in range(1, group + 1) if group % h == 0 and (h == 1 or 2 * vector * h <= most))
-    numbers = {"waves": 256 // arch.wave, "vector": vector, "together": together, "group": group, "ahead": 2}
-    return make(bound, "attend", (str(extra["heads"] // together), bound.rows, "1"), 256, numbers, "_rows")
+    group, padded = extra["heads"] // extra["kv_heads"], -(-extra["size"] // 16) * 16
+    wide, share = padded > 128, 2
+    # Queries stay in registers where the operands of a line are few; in LDS there is room for both parts of 32 lines of 256.
+    held = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
+    lines = LINES // 2 if wide and not held else LINES
+    numbers = {
+        "uses": [feature for feature in MATRIX_FEATURES if arch.has(feature)],
+        "lines": lines,
+        "rows_tile": lines // group,
+        "group": group,
+        "padded": padded,
+        "planes": 2,  # queries as pairs of f16
+        "held": held,
+        "early": held and not wide,  # keys of the next turn are fetched before this one's values are used
+        "share": share,
+        "keys": 16 * share * (1 if wide else 2),
+        "across": arch.has("mma_f16"),
+        **_scores(bound),
+    }
+    grid = (f"{bound.rows} / {lines // group} + G", str(extra["kv_heads"]), "1")
+    made = make(bound, "attend_tile", grid, lines // 16 * share * arch.wave, numbers, suffix="_tile")
+    return replace(made, scratch=(_turned(bound, written=False),) if extra["walsh"] else ())
+
+
+def _lines(bound: Bound, arch: Arch) -> Geometry:
+    """Without matrix units: a few lanes work on a query, each with up to 32 elements of it, or 16 where registers are few."""
+    extra, threads = bound.extra, 256
+    group, runs = extra["heads"] // extra["kv_heads"], -(-extra["size"] // 8)
+    lanes = _power(-(-runs // (2 if arch.vgprs == 256 else 4)))
+    vector = -(-runs // lanes) * 8
+    exact = "f32" in (extra["k_format"].scalar, extra["v_format"].scalar)  # else keys and values pass through LDS as f16
+    keys = max(4, 32768 // (2 * lanes * vector * (4 if exact else 2)))
+    numbers = {
+        "lines": threads // lanes,
+        "rows_tile": max(1, threads // lanes // group),
+        "lanes": lanes,
+        "vector": vector,
+        "group": group,
+        "exact": exact,
+        "keys": min(64, 1 << keys.bit_length() - 1),
+        "ahead": 4,
+        **_scores(bound),
+    }
+    grid = (f"{bound.rows} / {numbers['rows_tile']} + G", str(extra["kv_heads"]), "1")
+    made = make(bound, "attend_lines", grid, threads, numbers, suffix="_lines")
+    return replace(made, scratch=(_turned(bound, written=False),) if extra["walsh"] else ())
 
 
 def _power(count: int) -> int:
