@@ -1,22 +1,25 @@
 """Writes tests/data/drafts: tiny random drafts for tests/data/models/qwen3_5_text, with references computed in float32.
 
-usage: python scripts/make_draft_fixtures.py [OUT]      needs torch, transformers and dflash 0.1.0 (MIT); the tests need none of them
+usage: python scripts/make_draft_fixtures.py [OUT]      needs torch, transformers, gguf and dflash 0.1.0 (MIT); the tests need none of them
 
 dflash, dflash2: config.json and model.safetensors in the published layout. reference.npz: three drafts, each behind more of the
 text: block, context range, hidden states, logits, tokens (and candidates) of dflash's own torch model.
+dflash2.gguf: the same weights under the names and keys of llama.cpp's converter.
 mtp: mtp.safetensors, tensors to add to the target's; reference.npz: teacher-forced logits and a chain of four tokens.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
+import gguf
 import numpy as np
 import torch
 from dflash import model as dflash
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import Qwen3_5ForCausalLM, Qwen3Config
 from transformers.modeling_layers import MtpLayer
 from transformers.models.qwen3_5 import modeling_qwen3_5 as qwen
@@ -95,6 +98,51 @@ def make_dflash(name: str, arguments: dict, target: Qwen3_5ForCausalLM, text: to
     (out / name / "config.json").write_text(json.dumps({**arguments, "model_type": "qwen3", "dtype": "bfloat16"}, indent=1))
 
 
+GGUF_NAMES = {
+    "hidden_norm": "enc.output_norm", "norm": "output_norm", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down", "attention_conv.kernel_projection": "attn_conv_proj", "mlp_conv.kernel_projection": "ffn_conv_proj",
+    "attention_conv.base_kernel": "attn_conv_base", "mlp_conv.base_kernel": "ffn_conv_base", "fc": "fc",
+    "candidate_selector.predecessor_codebook": "selector_predecessor.weight", "candidate_selector.hidden_projection": "selector_hidden",
+    "candidate_selector.successor_codebook": "selector_successor.weight",
+}  # fmt: skip
+
+
+def write_gguf(folder: Path, arguments: dict) -> None:
+    """As `convert_hf_to_gguf.py --target-model-dir` of llama.cpp b11434 does it: layers are counted by what they read."""
+    writer, own = gguf.GGUFWriter(folder / "model.gguf", "dflash"), arguments["dflash_config"]
+    keys = {
+        "block_count": LAYERS, "context_length": 256, "embedding_length": 64, "feed_forward_length": 96, "attention.head_count": 4,
+        "attention.head_count_kv": 2, "attention.key_length": 32, "attention.value_length": 32, "block_size": BLOCK,
+        "attention.sliding_window": arguments["sliding_window"], "conv_kernel_size": own["conv_kernel_size"],
+        "conv_group_size": own["conv_group_size"], "selector_rank": own["selector_rank"], "selector_top_k": own["selector_top_k"],
+    }  # fmt: skip
+    for key, value in keys.items():
+        writer.add_uint32(f"dflash.{key}", value)
+    writer.add_float32("dflash.rope.freq_base", 1e5)
+    writer.add_float32("dflash.attention.layer_norm_rms_epsilon", 1e-6)
+    writer.add_bool("dflash.attention.causal", arguments["is_causal"])
+    writer.add_array("dflash.target_layers", [layer + 1 for layer in own["target_layer_ids"]])
+    writer.add_array("dflash.attention.sliding_window_pattern", [True] * LAYERS)
+    writer.add_array("dflash.rope.dimension_sections", [16, 0, 0, 0])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([f"t{n}" for n in range(128)])
+    writer.add_mask_token_id(MASK)
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        ending = ".weight" * name.endswith(".weight")
+        layer, stem = re.fullmatch(r"(?:layers\.(\d+)\.)?(.*)", name.removesuffix(".weight")).groups()
+        place = (f"blk.{layer}." if layer else "") + GGUF_NAMES[stem] + ending
+        if tensor.ndim == 1 or "base_kernel" in name:
+            writer.add_tensor(place, tensor.float().numpy())
+        else:
+            writer.add_tensor(place, tensor.contiguous().view(torch.uint8).numpy(), raw_dtype=gguf.GGMLQuantizationType.BF16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def make_mtp(target: Qwen3_5ForCausalLM, text: torch.Tensor, out: Path) -> None:
     config = target.config.__class__(**{**target.config.to_dict(), "layer_types": ["full_attention"], "num_hidden_layers": 1})
     config._attn_implementation = "eager"
@@ -147,6 +195,7 @@ def main() -> None:
         text = torch.tensor(np.concatenate([reference["tokens"], reference["greedy_tokens"]]).astype(np.int64))
     for name, arguments in DRAFTS.items():
         make_dflash(name, arguments, target, text, out)
+    write_gguf(out / "dflash2", DRAFTS["dflash2"])
     make_mtp(target, text, out)
 
 

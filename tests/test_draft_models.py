@@ -26,20 +26,22 @@ shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the fixtures in 
 PUBLISHED = [
     pytest.param(SMALL, DRAFTS / "dflash", id="dflash"),
     pytest.param(SMALL, DRAFTS / "dflash2", id="dflash2"),
+    pytest.param(SMALL, DRAFTS / "dflash2/model.gguf", id="dflash2.gguf"),
+    pytest.param(SMALL / "model.gguf", DRAFTS / "dflash2/model.gguf", id="both.gguf"),
     *(pytest.param(OFFICIAL, SHARED / name, id=name, marks=shared) for name in ("dflash-tiny", "dflash-tiny-swa", "dflash2-tiny")),
 ]
 
 
 def text_of(target: Path) -> np.ndarray:
     """The tokens that the references were made with: a prompt and what the target says behind it."""
-    with np.load(target / "reference.npz") as reference:
+    with np.load((target if target.is_dir() else target.parent) / "reference.npz") as reference:
         prompt = "p48." if "p48.tokens" in reference else ""
         return np.concatenate([reference[f"{prompt}tokens"], reference[f"{prompt}greedy_tokens"]]).astype(np.int32)
 
 
 def reference_of(draft: Path) -> list[dict[str, np.ndarray]]:
     """The three drafts of a fixture, each behind more of the text."""
-    with np.load(draft / "reference.npz") as reference:
+    with np.load((draft if draft.is_dir() else draft.parent) / "reference.npz") as reference:
         names = {"ctx_range": "context", "draft_hidden": "hidden", "draft_logits": "logits", "draft_tokens": "tokens"}
         found = [{}, {}, {}]
         for key in reference.files:
@@ -160,7 +162,7 @@ def test_the_trained_pair_drafts_what_the_target_says():
     assert right > 0
 
 
-@pytest.mark.parametrize("target, draft", [*PUBLISHED[:2], pytest.param(SMALL, "mtp", id="mtp")])
+@pytest.mark.parametrize("target, draft", [*PUBLISHED[:3], pytest.param(SMALL, "mtp", id="mtp")])
 def test_host_plans_hold_both_and_agree_with_the_interpreter(target, draft, small_mtp):
     target = small_mtp if draft == "mtp" else target
     bundle = compile_model(target, ["host"], ctx=CONTEXT, draft=draft)

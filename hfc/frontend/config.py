@@ -151,7 +151,7 @@ class _ConfigScope(Scope):
                 return known[node.name]
         value: Any = self._keys
         if self._source == "gguf":
-            value = self._keys.get(node.name)
+            value = self._keys.get(node.name, self._config.get(node.name))
         else:
             for part in node.name.split("."):
                 value = value.get(part) if isinstance(value, Mapping) else None

@@ -19,7 +19,9 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
     "in": lambda item, items: item in items,
 }  # fmt: skip
-FUNCTIONS: dict[str, Callable[..., Any]] = {"int": int, "sqrt": math.sqrt, "min": min, "max": max, "len": len}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "int": int, "sqrt": math.sqrt, "min": min, "max": max, "len": len, "moved": lambda items, by: [item + by for item in items],
+}  # fmt: skip
 LOGICAL = ("and", "or", "not", *COMPARISONS)
 
 

@@ -102,6 +102,8 @@ def model_type_of(config: Mapping[str, Any], source: str) -> str:
     found = (text_config(config) if source == "hf" else config).get(key)
     if not isinstance(found, str):
         raise HfcError(f"the config has no {key}, so that its model is unknown")
+    if source == "gguf" and f"{found}.selector_rank" in config:
+        return found + "2"  # llama.cpp has one name for both kinds of DFlash
     return found
 
 
