@@ -1,6 +1,7 @@
 """Drafts in the interpreter equal the models that they were published with: hidden states, logits, tokens, candidates."""
 
 import json
+import shutil
 from pathlib import Path
 
 import ml_dtypes
@@ -10,9 +11,11 @@ from model_reference import MODELS, SHARED
 from safetensors.numpy import load_file, save_file
 
 from hfc.base.diagnostics import HfcError
+from hfc.cli import main
 from hfc.compiler import compile_model, open_source
 from hfc.ir.verify import verify
 from hfc.oracle import InterpretedModel
+from hfc.plan import load_bundle
 from hfc.runtime.executor import load
 from hfc.step import Segment, Step
 
@@ -244,3 +247,30 @@ def test_the_graphs_are_well_formed(small_mtp):
         verify(pair.target)
         verify(pair.draft)
         assert [v.type.shape for v in pair.draft.outputs] == [("T", 128), ("T",)]
+
+
+def test_auto_finds_what_belongs_to_the_target(tmp_path, small_mtp):
+    """A folder `draft` inside comes first, then one beside it that bears its name, then a head in the checkpoint."""
+    assert open_source(SMALL, draft="auto").draft is None
+    assert open_source(small_mtp, draft="auto").draft.model.name == "qwen3_5_text_mtp"
+    target = tmp_path / "Small"
+    shutil.copytree(small_mtp, target)
+    shutil.copytree(DRAFTS / "dflash2", tmp_path / "Small-DFlash2")
+    assert open_source(target, draft="auto").draft.model.name == "dflash2"
+    shutil.copytree(DRAFTS / "dflash", target / "draft")
+    assert open_source(target, draft="auto").draft.model.name == "dflash"
+
+
+def test_the_command_line_compiles_and_counts_drafts(tmp_path, capfd):
+    def hfc(*arguments) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(list(map(str, arguments)))
+        assert not end.value.code
+        return capfd.readouterr().out
+
+    out = tmp_path / "pair.hfp"
+    assert "drafts of dflash" in hfc("compile", SMALL, "-o", out, "--draft", DRAFTS / "dflash", "--ctx", 64)
+    assert load_bundle(out).plans["host"].draft.block == 6
+    plain, paired = (hfc("fit", SMALL, "--vram", "1G", "--ctx", 64, "--draft", d) for d in ("off", DRAFTS / "dflash"))
+    per_token = [int(text.split("per token and slot")[1].split()[0].replace(",", "")) for text in (plain, paired)]
+    assert per_token == [256, 768]  # one layer of the target, two of the draft: 2 heads of 32, keys and values, f16

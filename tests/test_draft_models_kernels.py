@@ -1,8 +1,10 @@
 """A draft's kernels on the host against the interpreter, one by one: odd sizes, what lies behind a row is NaN."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from model_reference import MODELS
 from test_draft_models import DRAFTS, small_mtp
@@ -21,7 +23,7 @@ from hfc.selftest import check_plan
 from hfc.target.arch import find_arch
 
 sys.path.append(str(Path(__file__).parent / "isa"))
-from draft_regions import GRAPHS  # noqa: E402
+from draft_regions import GRAPHS
 
 assert small_mtp  # a fixture
 
@@ -47,3 +49,12 @@ def test_every_launch_of_target_and_draft(draft, small_mtp):
     checks = list(check_plan(plan, graph, HostLauncher(bundle, plan, 2), CheckpointWeights(source.weights(), 96), True, lambda _: None, draft=own))
     assert {c.program for c in checks} == {"step", "draft_step"}
     assert all(c.ok for c in checks), [c for c in checks if not c.ok]
+
+
+def test_drafts_without_weights_can_be_measured(small_mtp):
+    """What `--random-weights` draws for a pair: every weight and table of the plan."""
+    plan = compile_model(small_mtp, ["host"], ctx=96, draft="mtp").plans["host"]
+    weights = RandomWeights(96)
+    assert all(weights.weight(replace(ref, layout="rows")).size for ref in plan.weights)
+    tables = {ref.recipe.op: weights.const(ref).view(np.float32) for ref in plan.consts}
+    np.testing.assert_array_equal(tables["repeat"].reshape(-1, 2)[:3], [[1, 0]] * 3)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hfc.formats import weight_format
 from hfc.formats.block import BlockFormat
+from hfc.formats.checkpoint.evaluate import repeated
 from hfc.formats.checkpoint.rope import rope_table
 from hfc.formats.layout import Field
 from hfc.formats.recipe import Recipe
@@ -40,7 +41,10 @@ class RandomWeights:
         return np.resize(pattern, math.prod(lead) * row_bytes).reshape(*lead, row_bytes)
 
     def const(self, ref: ConstRef) -> np.ndarray:
-        values = rope_table(self._context, **dict(ref.recipe.params))
+        params = dict(ref.recipe.params)
+        if ref.recipe.op == "repeat":
+            return repeated(**params).view(np.uint8)
+        values = rope_table(self._context, **params)
         return np.ascontiguousarray(values, np.float32).view(np.uint8)
 
     def release(self) -> None:

@@ -47,10 +47,15 @@ def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData
         divisors = {"divisors": args[0].f32()} if args else {}
         return _from_f32(rope_table(context, **params, **divisors))
     if recipe.op == "repeat":
-        return _from_f32(np.tile(np.asarray(params["values"], np.float32), (params["rows"], 1)))
+        return _from_f32(repeated(**params))
     if recipe.op not in OPERATIONS:
         raise unknown("recipe operation", recipe.op, [*OPERATIONS, "tensor", "rope_table"])
     return OPERATIONS[recipe.op](recipe, args, params)
+
+
+def repeated(rows: int, values: tuple[float, ...]) -> np.ndarray:
+    """f32 [rows, values]: the same row again and again."""
+    return np.tile(np.asarray(values, np.float32), (rows, 1))
 
 
 def _tensor(checkpoint: Checkpoint, name: str) -> WeightData:
