@@ -80,7 +80,10 @@ class Drafting:
         self._speculation.governor.settle(own.cost_kind if own else STEP, seconds, results)
 
     def _room(self, sequence: Sequence, rows: int) -> int:
-        """Drafts that the step, the context and the request still have use for."""
+        """Drafts that the step, the context and the request still have use for. What a device may choose behind a draft that
+        a grammar has not seen is not known."""
+        if sequence.job.guides and isinstance(self._model, SamplesItself) and not sequence.needs_logits:
+            return 0
         room = min(rows, self._limits.context - sequence.position - 1)
         limit = sequence.job.max_tokens
         return room if limit is None else min(room, limit - len(sequence.tokens) - 1)
@@ -95,7 +98,10 @@ class Drafting:
         for part, segment in zip(work, step.segments):
             first = segment.row + segment.rows - part.outputs
             drafts = tuple(step.tokens[first + 1 : segment.row + segment.rows].tolist()) if part.outputs else ()
-            found += row_samplers(part.sequence.sampler, drafts)[: part.outputs]
+            if part.sequence.limits is None:
+                found += row_samplers(part.sequence.sampler, drafts)[: part.outputs]
+            else:
+                found += [RowSampler(part.sequence.sampler, (), part.sequence.limits)][: part.outputs]
         return found
 
     def _filled(self, step: Step) -> Step:

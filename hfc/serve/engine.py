@@ -206,7 +206,9 @@ class Engine:
 
     def _step(self, work: list[Work]) -> None:
         began = time.monotonic()
-        work = self._drafting.extend(work)
+        work = self._drafting.extend([part for part in work if self._limit(part)])
+        if not work:
+            return
         step, chosen, logits = self._drafting.run(make_step(work), work)
         row, brought = 0, []
         for part, segment in zip(work, step.segments):
@@ -223,6 +225,16 @@ class Engine:
         seconds = time.monotonic() - began
         self._drafting.settle(work, brought, seconds)
         self.metrics.stepped(seconds, len(step.tokens))
+
+    def _limit(self, part: Work) -> bool:
+        """Say what a device may choose; False where a grammar fails, which ends its sequence alone."""
+        try:
+            if part.outputs and isinstance(self.model, SamplesItself) and not part.sequence.needs_logits:
+                part.sequence.limit(self.model.vocab)
+        except HfcError as error:
+            self._fail(part.sequence, error)
+            return False
+        return True
 
     def _pool(self, sequence: Sequence, segment: Segment) -> None:
         """Take the hidden states of rows that ran: all for a mean, else the prompt's last."""

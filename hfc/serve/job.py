@@ -8,13 +8,21 @@ from typing import Protocol
 import numpy as np
 
 from hfc.runtime.sampler import Sampling
+from hfc.sampling import TokenLimits
 
 
 class Guide(Protocol):
-    """Steers one sequence: sees every logits row before the choice and every token after it."""
+    """Steers one sequence: sees every logits row, or what a device limits its choice to, before the choice and every token
+    after it. suits_device: whether `restrict` can say all that `limit` does."""
+
+    suits_device: bool
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
         """Logits f32 [vocab] to choose from: the argument, or a changed copy; -inf forbids a token."""
+        ...
+
+    def restrict(self, limits: TokenLimits) -> None:
+        """The same for a device that chooses: add to `limits`."""
         ...
 
     def accept(self, token: int) -> bool:

@@ -14,6 +14,7 @@ from hfc.runtime.generate import StopTexts
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.speculate.speculator import Speculator
 from hfc.runtime.tokenizer import Tokenizer
+from hfc.sampling import TokenLimits
 from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Usage
 from hfc.serve.stream import Stream
 
@@ -46,6 +47,7 @@ class Sequence:
         self.usage = Usage(len(job.prompt))
         self.sampler = Sampler(job.sampling, job.prompt if job.penalize_prompt else ())
         self.marks = deque(sorted({m for m in job.marks if 0 < m < len(job.prompt)}))
+        self.limits: TokenLimits | None = None  # of the next token, where a device chooses it
         self.is_cancelled = False
         self.submitted_s = time.monotonic()
         self.last_token_s = 0.0
@@ -55,8 +57,15 @@ class Sequence:
 
     @property
     def needs_logits(self) -> bool:
-        """Whether its tokens are chosen on the host: a device that samples knows neither guides nor log probabilities."""
-        return bool(self.job.guides) or self.job.logprobs is not None or self.job.prompt_logprobs
+        """Whether its tokens are chosen on the host: a device that samples gives no log probabilities."""
+        return self.job.logprobs is not None or self.job.prompt_logprobs or not all(g.suits_device for g in self.job.guides)
+
+    def limit(self, vocab: int) -> None:
+        """Set `limits` for the next choice of a device. HfcError for a grammar that fails."""
+        if self.job.guides:
+            self.limits = TokenLimits(vocab)
+            for guide in self.job.guides:
+                guide.restrict(self.limits)
 
     @property
     def history(self) -> np.ndarray:

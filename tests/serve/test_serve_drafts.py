@@ -161,6 +161,8 @@ def test_a_cancelled_answer_leaves_a_state_that_others_can_use():
 class Vowels:
     """A guide that forbids the letters a to m, and ends after 25 tokens."""
 
+    suits_device = False
+
     def __init__(self):
         self.seen = 0
 

@@ -1,0 +1,91 @@
+"""Serving on a GPU whose machine code is emulated: tokens that the device chooses, limits and all, are the host's choices."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_reference import MODELS
+
+from hfc.compiler import compile_model, open_source
+from hfc.emulated import EmulatedLauncher, EmulatedModel
+from hfc.runtime.sampler import Sampling
+from hfc.runtime.tokenizer import Tokenizer
+from hfc.runtime.upload import CheckpointWeights
+from hfc.sampling import encode_rows, sampling_words
+from hfc.serve.engine import Engine
+from hfc.serve.grammar import Grammar, GrammarCompiler
+from hfc.serve.job import Job
+from hfc.serve.metrics import Metrics
+from hfc.serve.parameters import AtLeast, Bias
+from hfc.serve.reasoning import ThinkingBudget, Thought
+from hfc.serve.scheduler import Limits
+from hfc.serve.sequence import Sequence
+from hfc.serve.stream import Stream
+
+sys.path.append(str(Path(__file__).parents[1] / "serve"))
+from serve_fakes import Bytes, read_all
+
+ARCH, CONTEXT, VOCAB, STOP = "gfx1100", 64, 128, 10
+TOKENIZER = Tokenizer(Bytes(), VOCAB, {STOP: "<stop>"}, eos=STOP, stop_ids=frozenset({STOP}))
+
+
+class SamplingModel(EmulatedModel):
+    """Chooses tokens with the plan's own sample kernel."""
+
+    def __init__(self, bundle, weights):
+        super().__init__(bundle, ARCH, weights)
+        self._launcher, self.chosen = EmulatedLauncher(bundle, self.plan), 0
+
+    def next_tokens(self, step, samplers):
+        logits = np.full((self.max_outputs, self.vocab), np.nan, np.float32)
+        logits[: len(samplers)] = self.forward(step)
+        parameters, tokens = np.full(sampling_words(self.max_outputs, self.vocab), -1, np.int32), np.full(self.max_outputs, -2, np.int32)
+        used = encode_rows(parameters, samplers, self.max_outputs, self.vocab)
+        memory = {f"buffer:{self.plan.logits}": logits, "io:parameters": parameters[:used], "io:tokens": tokens}
+        self._launcher.run("sample", 0, {name: array.reshape(-1).view(np.uint8) for name, array in memory.items()}, step)
+        self.chosen += len(samplers)
+        return [sampler.accept(int(t)) for sampler, t in zip(samplers, tokens)]
+
+
+def requests():
+    """(prompt, job fields) with fresh guides."""
+    compiler = GrammarCompiler(TOKENIZER, VOCAB)
+    grammar = lambda pattern: Grammar(compiler.regex(pattern, "x"), TOKENIZER, VOCAB, Thought(False))  # noqa: E731
+    drawn = Sampling(temperature=1.1, top_k=0, top_p=0.9, min_p=0.01, frequency_penalty=0.5, repeat_penalty=1.2, seed=5)
+    thought = ThinkingBudget(2, Thought(True), TOKENIZER, list(b"</think>"))
+    return [
+        ("one", {"sampling": Sampling(temperature=0)}),
+        ("two three", {"sampling": drawn}),
+        ("four", {"sampling": Sampling(temperature=0), "guides": (grammar("[0-9]{3}-[a-f]{2}"),)}),
+        ("five five", {"sampling": drawn, "guides": (Bias({65: 9.5, 66: -100.0, 67: 3.25}), grammar("[A-F ]{4}"))}),
+        ("six", {"sampling": drawn, "guides": (AtLeast(5, frozenset({STOP})), Bias({STOP: 50.0}))}),
+        ("seven", {"sampling": Sampling(temperature=0), "guides": (thought,)}),
+    ]
+
+
+async def serve(model):
+    engine = Engine(model, Limits(3, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=8), 1 << 20, Metrics())
+    loop, sequences = asyncio.get_running_loop(), []
+    for prompt, fields in requests():
+        job = Job(tuple(prompt.encode()), max_tokens=7, stop_ids=TOKENIZER.stop_ids, **fields)
+        sequences.append(Sequence(job, TOKENIZER, Stream(loop, engine.resume)))
+    engine.submit(sequences)
+    ends = [await read_all(sequence) for sequence in sequences]
+    engine.close()
+    assert not engine.failure, engine.failure
+    return ends, [sequence.tokens for sequence in sequences]
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])
+def test_what_a_device_chooses_is_what_the_host_would_have(name, monkeypatch):
+    monkeypatch.setattr("serve_fakes.asyncio.wait_for", lambda awaitable, timeout: awaitable)  # an emulated step takes its time
+    bundle = compile_model(MODELS / name, [ARCH], ctx=CONTEXT, slots=3, max_rows=16)
+    weights = CheckpointWeights(open_source(MODELS / name).checkpoint, CONTEXT)
+    device = SamplingModel(bundle, weights)
+    found, expected = asyncio.run(serve(device)), asyncio.run(serve(EmulatedModel(bundle, ARCH, weights)))
+    assert found == expected
+    texts = [text for (text, _), _ in zip(*found)]
+    assert len(texts[2]) == 6 and texts[2][3] == "-" and set(texts[3]) <= set("ACDEF ") and texts[5][2:] == "</thi"
+    assert device.chosen == sum(map(len, found[1])), "no logits were copied for a choice"
