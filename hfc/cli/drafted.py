@@ -12,7 +12,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli.genres import GENRES
 from hfc.cli.open_model import OpenModel
 from hfc.runtime.chat import chat_template
-from hfc.runtime.generate import Generation, Model, Request, SamplesItself, Statistics, prompt_steps
+from hfc.runtime.generate import Clock, Generation, Model, Request, SamplesItself, Statistics, prompt_steps
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.repetition import is_degenerate
 from hfc.runtime.vocabulary import Vocabulary
@@ -43,21 +43,22 @@ class Drafted:
     reason: str
 
 
-def measure_genres(opened: OpenModel, tokens: int, repetitions: int = 1) -> list[Drafted]:
+def measure_genres(opened: OpenModel, tokens: int) -> list[Drafted]:
     """Every genre; a text before does not count."""
     vocabulary = opened.vocabulary
     warm = _encode(vocabulary, GENRES["code"][0])
-    _pair(opened, warm, tokens)
-    return [_measure(opened, genre, [_encode(vocabulary, p) for p in prompts] * repetitions, tokens) for genre, prompts in GENRES.items()]
+    _pair(opened, warm, tokens, time.perf_counter)
+    return [measure_prompts(opened, genre, [_encode(vocabulary, p) for p in prompts], tokens) for genre, prompts in GENRES.items()]
 
 
-def _measure(opened: OpenModel, genre: str, prompts: Sequence[tuple[int, ...]], tokens: int) -> Drafted:
-    pairs = [_pair(opened, prompt, tokens) for prompt in prompts]
+def measure_prompts(opened: OpenModel, name: str, prompts: Sequence[tuple[int, ...]], tokens: int, clock: Clock = time.perf_counter) -> Drafted:
+    """Speculation of `opened` against plain decoding of so many tokens behind each prompt."""
+    pairs = [_pair(opened, prompt, tokens, clock) for prompt in prompts]
     plain, drafted = ([p[i] for p in pairs] for i in (0, 1))
     speeds = [sum(len(s.tokens) - 1 for s in part) / max(1e-9, sum(s.decode_s for s in part)) for part in (drafted, plain)]
     cycles, accepted = (sum(getattr(s, name) for s in drafted) for name in ("cycles", "accepted"))
     return Drafted(
-        genre,
+        name,
         *(round(speed, 2) for speed in speeds),
         round(speeds[0] / speeds[1], 3),
         round((accepted + cycles) / cycles, 2) if cycles else None,
@@ -71,11 +72,11 @@ def _measure(opened: OpenModel, genre: str, prompts: Sequence[tuple[int, ...]], 
     )
 
 
-def _pair(opened: OpenModel, prompt: tuple[int, ...], tokens: int) -> tuple[Statistics, Statistics]:
+def _pair(opened: OpenModel, prompt: tuple[int, ...], tokens: int, clock: Clock) -> tuple[Statistics, Statistics]:
     """Plain and speculative generation of one prompt, one after the other."""
     found = []
     for speculation in (None, opened.speculation):
-        generation = Generation(opened.model, opened.vocabulary.tokenizer, Request(prompt, GREEDY, tokens), speculation)
+        generation = Generation(opened.model, opened.vocabulary.tokenizer, Request(prompt, GREEDY, tokens), speculation, clock)
         for _ in generation:
             pass
         found.append(generation.statistics)

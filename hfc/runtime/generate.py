@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,8 @@ from hfc.runtime.speculate.accept import RowSampler, accepted, row_samplers
 from hfc.runtime.speculate.speculator import ALONE, Speculation, Speculator
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.step import Segment, Step
+
+Clock = Callable[[], float]
 
 
 class Model(Protocol):
@@ -104,10 +106,13 @@ class Statistics:
 class Generation:
     """One answer. Iterate over it for pieces of text; `statistics` holds at any time, also after an interruption."""
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, request: Request, speculation: Speculation | None = None):
+    def __init__(
+        self, model: Model, tokenizer: Tokenizer, request: Request, speculation: Speculation | None = None, clock: Clock = time.perf_counter
+    ):
+        """clock: in seconds; what statistics and the governor go by."""
         check_prompt(model, request.prompt)
         self.statistics = Statistics(len(request.prompt))
-        self._model = model
+        self._model, self._clock = model, clock
         self._request = request
         self._stop_ids = tokenizer.stop_ids
         self._text = tokenizer.stream()
@@ -152,25 +157,25 @@ class Generation:
 
     def _prefill(self) -> int:
         """Run the prompt; the first token of the answer."""
-        start = time.perf_counter()
+        start = self._clock()
         *before, last = prompt_steps(self._request.prompt, self._model.max_rows, self._request.slot)
         for step in before:
             self._model.forward(step)
         (token,) = self._next(last, ())
         if self._speculator:
             self._speculator.note([token])
-        self.statistics.prefill_s = time.perf_counter() - start
+        self.statistics.prefill_s = self._clock() - start
         return token
 
     def _decode(self, token: int) -> list[int]:
         """Run the latest token, and drafts behind it; the tokens that follow it."""
-        start = time.perf_counter()
+        start = self._clock()
         block = self._speculator.propose(self._room(), can_guess=self._can_guess) if self._speculator else ALONE
         step = self._step((token, *block.drafts), block.is_guessed)
         tokens = self._guess(step) if block.is_guessed else self._next(step, block.drafts)
         if self._speculator:
             self._speculator.note(tokens)
-        seconds = time.perf_counter() - start
+        seconds = self._clock() - start
         self.statistics.decode_s += seconds
         if self._speculator:
             self._speculator.settle(len(tokens), seconds)

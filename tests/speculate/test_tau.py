@@ -17,7 +17,7 @@ transformers = pytest.importorskip("transformers", minversion="5.2", reason="the
 safetensors = pytest.importorskip("safetensors.torch")
 
 TRAINED = SHARED.parent / "models" / "qwen35-tiny-code"
-TOKENS, PROMPTS, BLOCK = 200, 24, 16
+TOKENS, PROMPTS, BLOCK = 200, 16, 16
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not TRAINED.exists(), reason="needs the trained pair of ../shared/models")]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 
 STEP = "step"  # the kind of plain and verifying steps; others are drafters whose own work is part of a cycle
@@ -25,7 +24,7 @@ class Costs:
             self._samples[kind, rows] = deque(maxlen=SAMPLES)
             return
         samples.append(seconds)
-        self._medians.setdefault(kind, {})[rows] = statistics.median(samples)
+        self._medians.setdefault(kind, {})[rows] = sorted(samples)[len(samples) // 2]
 
     def measured(self, kind: str, rows: int) -> float | None:
         """Seconds of such a step, or None before it was measured."""

@@ -35,6 +35,11 @@ class Offer:
     in_cycle: bool = False
 
     @property
+    def key(self) -> tuple[str, int]:
+        """What is accepted equally often."""
+        return self.kind, self.grade
+
+    @property
     def cost_kind(self) -> str:
         return self.kind if self.in_cycle else STEP
 
@@ -60,6 +65,7 @@ class Track:
 
     acceptance: dict[tuple[str, int], Acceptance] = field(default_factory=dict)
     latest: Choice = PLAIN  # the latest that was not plain
+    poor: set[tuple[str, int]] = field(default_factory=set)  # offers that did not look worth it when last weighed
     pause: int = SOONEST
     until_try: int = SOONEST
     since_plain: int = 0
@@ -96,6 +102,8 @@ class Governor:
     def choose(self, track: Track, offers: Sequence[Offer], most: int, others: int = 0, others_tokens: float | None = None) -> Choice:
         """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows, which should bring
         `others_tokens` (one a row if nothing is said)."""
+        if track.until_try > 0 and all(o.key in track.poor for o in offers):
+            return PLAIN  # weighing costs microseconds, which count where steps are short
         others_tokens = others if others_tokens is None else others_tokens
         plain_s = self.costs.estimate(STEP, others + 1)
         if plain_s is None or most < 1 or track.since_plain >= REFRESH:
@@ -103,6 +111,7 @@ class Governor:
         blocks = [c for o in offers for c in self._blocks(track, o, min(most, o.most), others, others_tokens, plain_s)]
         best = max(blocks, key=lambda c: c.gain, default=PLAIN)
         if best.gain < MARGIN:
+            track.poor.update(c.offer.key for c in blocks)
             if track.until_try > 0:
                 return PLAIN
             small = [c for c in blocks if c.drafts < PROBE_ROWS]
@@ -133,6 +142,7 @@ class Governor:
             track.plain += 1
             return
         track.latest = choice
+        track.poor.clear()
         track.cycles += 1
         track.drafted += choice.drafts
         track.accepted += tokens - 1
@@ -144,7 +154,7 @@ class Governor:
 
     def _acceptances(self, track: Track, offer: Offer) -> tuple[Acceptance, Acceptance]:
         """Of this sequence, and of all."""
-        key = offer.kind, offer.grade
+        key = offer.key
         if key not in track.acceptance:
             track.acceptance[key] = Acceptance(self.record.setdefault(key, Acceptance(forget=0.98)))
         return track.acceptance[key], self.record[key]
