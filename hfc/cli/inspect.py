@@ -11,7 +11,7 @@ import typer
 from hfc.cli.open_model import resolve
 from hfc.cli.table import table
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
-from hfc.formats.checkpoint.container import report_of
+from hfc.formats.checkpoint.container import method_of, report_of
 
 
 def command(
@@ -41,6 +41,7 @@ def contents(checkpoint: Checkpoint) -> dict:
         "weights": weights,
         "bytes": nbytes,
         "bits_per_weight": 8 * nbytes / max(1, weights),
+        "method": method_of(checkpoint.metadata),
         "formats": formats,
         "report": report_of(checkpoint.metadata),
         "tensors": tensors,
@@ -54,4 +55,5 @@ def describe(found: dict) -> str:
         [(n, f["tensors"], f["weights"], f["bytes"], round(8 * f["bytes"] / max(1, f["weights"]), 3)) for n, f in found["formats"].items()],
     )
     lines = [tensors, "", formats, "", f"{found['weights']:,} weights, {found['bits_per_weight']:.3f} bits each ({found['kind']})"]
+    lines += [f"packed with {found['method']}"] if found["method"] else []
     return "\n".join(lines + [f"{key:24} {value}" for key, value in found["report"].items()])

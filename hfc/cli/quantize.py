@@ -9,7 +9,9 @@ import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
+from hfc.cli.calibration import Calibration, prepare
 from hfc.cli.eval import digest, measure, read_tokens
+from hfc.cli.imatrix import DEFAULT_TOKENS
 from hfc.cli.open_model import Choice, open_model, resolve
 from hfc.cli.table import table
 from hfc.formats import weight_format
@@ -27,13 +29,20 @@ def command(
     keep: Annotated[
         list[str] | None, typer.Option(help="PATTERN=FORMAT for tensors whose names match; FORMAT may be source. Repeatable.")
     ] = None,
+    imatrix: Annotated[Path | None, typer.Option(help="An importance matrix, of `hfc imatrix` or llama.cpp's (.gguf, .dat).")] = None,
+    awq: Annotated[bool, typer.Option("--awq", help="Scale inputs that carry much, and what makes them the other way.")] = False,
+    gptq: Annotated[bool, typer.Option("--gptq", help="Let every column make up for the rounding of those before it.")] = False,
+    text: Annotated[
+        Path | None, typer.Option("--file", "-f", help="The text for --gptq, and for --awq without --imatrix. [default: Python's manual]")
+    ] = None,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of that text.")] = DEFAULT_TOKENS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what every tensor becomes, and write nothing.")] = False,
     evaluate: Annotated[int | None, typer.Option("--eval", min=2, metavar="N", help="Measure on N tokens, keep the report.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when it works.")] = False,
 ) -> None:
     """Quantize a model. Embeddings, the head, routers and small gates keep 8 bits; norms and convolutions stay as they are."""
     weight_format(format)
-    path = resolve(source).path
+    path, wanted = resolve(source).path, Calibration(imatrix, awq, gptq, text, tokens)
     with open_checkpoint(path) as checkpoint:
         made = plan(checkpoint, format, parse_keep(keep or []))
         if dry_run:
@@ -42,8 +51,10 @@ def command(
         folder = output or Path(f"{path.name.removesuffix('.gguf').removesuffix('.safetensors')}-{format}")
         if folder.exists() and not folder.is_dir():
             raise HfcError(f"{folder}: not a folder", hint="-o names the folder to write")
+        ready = prepare(path, checkpoint, made, wanted)
+        made = plan(checkpoint, format, parse_keep(keep or []), treatments=ready.treatments, method=wanted.method)
         with progress_bar("quantizing", "weights") as update:
-            target = quantize(checkpoint, made, folder, update)
+            target = quantize(checkpoint, made, folder, update, treatments=ready.treatments, first=ready.first, key=ready.key)
     if evaluate:
         report = compare(str(folder), str(path), evaluate)
         add_report(target, report)

@@ -39,6 +39,7 @@ class BlockFormat:
 
     scale, min: C expressions over one-element fields, the numbers of codes and i; constant over `group` elements.
     table: 16 values that replace q + zero.  encode: f32 [n, block] -> {field or code name: array}, for `pack`.
+    encode_weighted: the same with the importance of each element's squared error, f32 [n, block], beside it.
     A format without a code "q" is a plain scalar: block = group = 1 and value = its only field.
     rotated: the values are those of hfc.formats.rotation, whose inputs must be rotated too.
     gguf_type, safetensors_dtype: how files name it; None where they cannot.
@@ -53,6 +54,7 @@ class BlockFormat:
     group: int = 1
     table: tuple[int, ...] = ()
     encode: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
+    encode_weighted: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]] | None = None
     rotated: bool = False
     gguf_type: int | None = None
     safetensors_dtype: str | None = None
@@ -145,8 +147,10 @@ class BlockFormat:
                 found[name][part] = values
         return {name: values.reshape(*raw.shape[:-1], -1) for name, values in found.items()}
 
-    def pack(self, x: np.ndarray) -> np.ndarray:
-        """f32 [..., K] -> uint8 [..., row_bytes(K)], rounded as GGUF's reference quantizer does."""
+    def pack(self, x: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
+        """f32 [..., K] -> uint8 [..., row_bytes(K)], rounded as GGUF's reference quantizer does.
+
+        importance: f32 [K], of the squared errors of a row's elements, for formats that can weigh them."""
         x = np.asarray(x, np.float32)
         row_bytes = self.row_bytes(x.shape[-1])
         if not self.quantized:
@@ -155,9 +159,18 @@ class BlockFormat:
             raise HfcError(f"hfc cannot quantize to {self.name}", hint="quantize to q4_0, q4_1, q5_0, q5_1 or q8_0")
         blocks = np.ascontiguousarray(x).reshape(-1, self.block)
         out = np.empty((len(blocks), self.block_bytes), np.uint8)
+        weights = None if importance is None else importance.reshape(-1, self.block)
         for part in self._chunks(len(blocks)):
-            out[part] = self.assemble(self.encode(blocks[part]))
+            some = blocks[part]
+            weight = None if weights is None else weights[np.arange(part.start, part.start + len(some)) % len(weights)]
+            out[part] = self.assemble(self.encoded(some, weight))
         return out.reshape(*x.shape[:-1], row_bytes)
+
+    def encoded(self, blocks: np.ndarray, importance: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """f32 [n, block], importance alike -> what `assemble` takes."""
+        if importance is None or self.encode_weighted is None:
+            return self.encode(blocks)
+        return self.encode_weighted(blocks, importance)
 
     def assemble(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
         """Fields [n, count] and unsigned codes [n, elements or groups] -> block bytes, uint8 [n, block_bytes]."""

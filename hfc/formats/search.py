@@ -63,3 +63,56 @@ def _reciprocal(x: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", over="ignore"):
         inverse = np.float32(1) / x
     return np.where(np.isfinite(inverse), inverse, np.float32(0))
+
+
+def searched_symmetric(x: np.ndarray, levels: int, importance: np.ndarray) -> dict[str, np.ndarray]:
+    """x [n, block] -> d and codes offset by `levels`, as hfc.formats.rounding.symmetric_codes, with the least weighted error."""
+    table = np.arange(-levels, levels, dtype=np.float32)
+    d = best_scale(x, table, importance)[:, None].astype(np.float16).astype(np.float32)
+    return {"d": d, "q": nearest(x, d, table)}
+
+
+def searched_affine(x: np.ndarray, top: int, importance: np.ndarray) -> dict[str, np.ndarray]:
+    """x [n, block] -> d, m and codes, as hfc.formats.rounding.affine_codes, with the least weighted error."""
+    d, low = (v.astype(np.float16).astype(np.float32) for v in best_affine(x, importance, top))
+    return {"d": d, "m": low, "q": _codes(x, d, low, top).astype(np.uint8)}
+
+
+SHRINKS = (0.0, 0.03, 0.06, 0.1, 0.14, 0.19)  # of the range of a group, taken off at both ends together
+
+
+def best_affine(groups: np.ndarray, importance: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """[n, group] -> step and minimum [n, 1]: from some ranges, each improved by least squares, the one with the least error."""
+    low, high = groups.min(axis=1, keepdims=True), groups.max(axis=1, keepdims=True)
+    total, mass = _sum(importance * groups), _sum(importance)
+    least, found = np.full(low.shape, np.inf, np.float32), ((high - low) / np.float32(top), low)
+    for shrink in SHRINKS:
+        off = np.float32(shrink / 2) * (high - low)
+        step, base = (high - low - 2 * off) / np.float32(top), low + off
+        codes = _codes(groups, step, base, top)
+        for fit in ((step, base), _fit(groups, importance, codes, total, mass, step, base)):
+            error = _sum(importance * (groups - _codes(groups, *fit, top) * fit[0] - fit[1]) ** 2)
+            better = error < least
+            least = np.where(better, error, least)
+            found = tuple(np.where(better, new, old) for new, old in zip(fit, found))
+    return found
+
+
+def _codes(groups: np.ndarray, step: np.ndarray, base: np.ndarray, top: int) -> np.ndarray:
+    """Whole numbers 0 … top, f32."""
+    return np.clip(np.rint((groups - base) * _reciprocal(step)), 0, top)
+
+
+def _fit(groups, importance, number, total, mass, step, base) -> tuple[np.ndarray, np.ndarray]:
+    """Step and minimum with the least weighted error for these codes; as they were where codes are all equal."""
+    weighted = importance * number
+    first, second, across = _sum(weighted), _sum(weighted * number), _sum(weighted * groups)
+    determinant = mass * second - first * first
+    good = determinant > 1e-6 * mass * second
+    divisor = np.where(good, determinant, 1)
+    fitted = (mass * across - first * total) / divisor
+    return np.where(good, fitted, step), np.where(good, (total - fitted * first) / np.where(mass > 0, mass, 1), base)
+
+
+def _sum(x: np.ndarray) -> np.ndarray:
+    return x.sum(axis=1, keepdims=True)

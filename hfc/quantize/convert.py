@@ -19,6 +19,7 @@ from hfc.formats.checkpoint import Checkpoint, TensorInfo
 from hfc.formats.checkpoint.container import GGUF, SOURCE
 from hfc.formats.rotation import rotate, rotate_back
 from hfc.quantize.policy import Choice, choose
+from hfc.quantize.treatment import UNTREATED, Treatment, Treatments
 from hfc.quantize.writer import Planned, Writer, layout
 
 PIECE = 1 << 22  # elements that a thread takes at a time: 16 MB of f32 and some temporaries
@@ -27,6 +28,7 @@ FILE_NAME = "model.safetensors"
 
 Update = Callable[[int, int], None]
 Packers = Mapping[str, Callable[[np.ndarray], np.ndarray]]  # other encoders, by format: f32 [rows, K] -> uint8 [rows, row_bytes]
+Put = Callable[[str, np.ndarray], None]  # name of a tensor, its packed rows
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,32 @@ class Plan:
         return 8 * sum(t.nbytes for t in self.tensors) / sum(math.prod(t.shape) for t in self.tensors)
 
 
-def plan(checkpoint: Checkpoint, target: str, keep: Sequence[tuple[str, str]] = (), packers: Packers | None = None) -> Plan:
-    """Format, size and place of every tensor. Refuses what cannot be read or packed before anything is written."""
+def plan(
+    checkpoint: Checkpoint,
+    target: str,
+    keep: Sequence[tuple[str, str]] = (),
+    packers: Packers | None = None,
+    treatments: Treatments | None = None,
+    method: str = "",
+) -> Plan:
+    """Format, size and place of every tensor. Refuses what cannot be read or packed before anything is written.
+
+    method: how it is packed, for the file to tell."""
     can_pack = {*packable(), *(packers or ())}
+    scaled = {name for name, treatment in (treatments or {}).items() if treatment.changes}
     choices = {}
     for name in checkpoint.names():
         info = checkpoint.info(name)
         if info.format not in READABLE:
             raise HfcError(f"{checkpoint.path}: tensor {name!r} is stored as {info.format}, which hfc does not read")
-        choices[name] = choice = choose(info, target, keep)
+        choice = choose(info, target, keep)
+        if name in scaled and weight_format(choice.format).bits_per_weight == 16:
+            choice = Choice("f32", "scaled, which 16 bits would round")
+        choices[name] = choice
         if choice.format != info.format and choice.format not in can_pack:
             raise HfcError(f"hfc cannot quantize to {choice.format}", hint="one of " + ", ".join(packable()))
     tensors = [_planned(checkpoint.info(name), choice) for name, choice in choices.items()]
-    metadata = {SOURCE: json.dumps({"kind": checkpoint.kind, "name": checkpoint.path.name, "target": target})}
+    metadata = {SOURCE: json.dumps({"kind": checkpoint.kind, "name": checkpoint.path.name, "target": target, "method": method})}
     if checkpoint.kind == "gguf":
         metadata[GGUF] = json.dumps({k: _plain(v) for k, v in checkpoint.config.items()})
     header, placed, size = layout(tensors, metadata)
@@ -81,16 +96,28 @@ def _plain(value):
 
 
 def quantize(
-    checkpoint: Checkpoint, made: Plan, folder: Path, update: Update = lambda done, total: None, packers: Packers | None = None
+    checkpoint: Checkpoint,
+    made: Plan,
+    folder: Path,
+    update: Update = lambda done, total: None,
+    packers: Packers | None = None,
+    treatments: Treatments | None = None,
+    first: Callable[[Put], None] | None = None,
+    key: str = "",
 ) -> Path:
-    """Write `made` into `folder`, with the files that a model needs beside its weights. An interrupted run is gone on with."""
+    """Write `made` into `folder`, with the files that a model needs beside its weights. An interrupted run is gone on with.
+
+    first: packs some tensors itself, whole, before the others.  key: what treatments and packing were made of: a run with another
+    starts anew."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     if any(Path(file.path).resolve() == path.resolve() for file in checkpoint.files):
         raise HfcError(f"{path}: the source cannot be its own target", hint="give another folder with -o")
-    writer = Writer(path, made.header, made.size, _identity(checkpoint))
+    writer = Writer(path, made.header, made.size, _identity(checkpoint) + key)
     try:
-        _convert_all(checkpoint, made, writer, update, packers or {})
+        if first:
+            first(_putter(made, writer))
+        _convert_all(checkpoint, made, writer, update, packers or {}, treatments or {})
     except BaseException:
         writer.close()
         raise
@@ -99,13 +126,28 @@ def quantize(
     return path
 
 
+def _putter(made: Plan, writer: Writer) -> Put:
+    planned = {t.name: t for t in made.tensors}
+
+    def put(name: str, raw: np.ndarray) -> None:
+        """raw: uint8 [rows, row_bytes]"""
+        tensor = planned[name]
+        for start, stop in _pieces(tensor):
+            writer.write(_piece_name(tensor, start), tensor.offset + start * _row_bytes(tensor), raw[start:stop])
+            writer.done.add(_piece_name(tensor, start))
+
+    return put
+
+
 def _identity(checkpoint: Checkpoint) -> str:
     """Changes when a source file does."""
     stats = [(str(f.path), f.path.stat()) for f in checkpoint.files]
     return json.dumps([(name, s.st_size, s.st_mtime_ns) for name, s in stats])
 
 
-def _convert_all(checkpoint: Checkpoint, made: Plan, writer: Writer, update: Update, packers: Packers) -> None:
+def _convert_all(
+    checkpoint: Checkpoint, made: Plan, writer: Writer, update: Update, packers: Packers, treatments: Treatments
+) -> None:
     jobs = [(t, start, stop) for t in made.tensors for start, stop in _pieces(t)]
     weights = sum(math.prod(t.shape) for t in made.tensors)
     done = unflushed = 0
@@ -132,7 +174,7 @@ def _convert_all(checkpoint: Checkpoint, made: Plan, writer: Writer, update: Upd
                 if _piece_name(tensor, start) in writer.done:
                     done += (stop - start) * _columns(tensor)
                     continue
-                running[pool.submit(_convert, checkpoint, *job, packers)] = job
+                running[pool.submit(_convert, checkpoint, *job, packers, treatments.get(tensor.name, UNTREATED))] = job
         except BaseException:
             for future in running:
                 future.cancel()
@@ -157,7 +199,9 @@ def _piece_name(tensor: Planned, start: int) -> str:
     return f"{tensor.name}@{start}"
 
 
-def _convert(checkpoint: Checkpoint, tensor: Planned, start: int, stop: int, packers: Packers) -> np.ndarray:
+def _convert(
+    checkpoint: Checkpoint, tensor: Planned, start: int, stop: int, packers: Packers, treatment: Treatment = UNTREATED
+) -> np.ndarray:
     """Rows start … stop of a tensor in their new format, uint8 [rows, row_bytes]."""
     info = checkpoint.info(tensor.name)
     raw = checkpoint.raw(tensor.name).reshape(-1, info.row_bytes)[start:stop]
@@ -167,13 +211,14 @@ def _convert(checkpoint: Checkpoint, tensor: Planned, start: int, stop: int, pac
         raise HfcError(
             f"{checkpoint.path}: tensor {tensor.name!r} has NaN or infinity in row {row}", hint="the checkpoint is damaged"
         )
-    if tensor.format == info.format:
+    if tensor.format == info.format and not treatment.changes:
         return raw
     if weight_format(info.format).rotated:
         values = rotate_back(values)
-    form = weight_format(tensor.format)
-    pack = packers.get(tensor.format, form.pack)
-    return pack(rotate(values) if form.rotated else values)
+    form, values = weight_format(tensor.format), treatment.apply(values, start)
+    if tensor.format in packers:
+        return packers[tensor.format](rotate(values) if form.rotated else values)
+    return treatment.packed(form, values, start, tensor.shape[-2] if len(tensor.shape) > 1 else 1)
 
 
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:

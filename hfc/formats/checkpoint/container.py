@@ -3,7 +3,7 @@
 Quantized tensors are stored as U8 [..., row_bytes], so that any safetensors library can list them. `__metadata__`, all JSON:
 
     hfc.tensors     {name: {"format": "mq4g256", "shape": [2048, 1024]}}; tensors that it does not name are what they say
-    hfc.source      {"kind": "hf" | "gguf", "name": ...}
+    hfc.source      {"kind": "hf" | "gguf", "name": ..., "target": format, "method": how it was packed}
     hfc.gguf        the key-value pairs of a GGUF source, tokenizer included
     hfc.report      what `hfc quantize --eval` measured
 
@@ -59,6 +59,12 @@ def _declared(where: Path, info: TensorInfo, entry: Any) -> TensorInfo:
 def gguf_config(where: Path, metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """The key-value pairs of the GGUF that a container was made from; None for another origin."""
     return parse_json(metadata[GGUF].encode(), f"{where} ({GGUF})") if GGUF in metadata else None
+
+
+def method_of(metadata: Mapping[str, str]) -> str:
+    """How the container's weights were packed: "imatrix, awq, gptq"; empty for plain rounding and files of another origin."""
+    source = parse_json(metadata[SOURCE].encode(), SOURCE) if SOURCE in metadata else {}
+    return str(source.get("method", ""))
 
 
 def report_of(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ GROUP = 16
 MOST = 63  # of a scale's size
 
 
-def encode(x: np.ndarray) -> dict[str, np.ndarray]:
-    return table_codes(x, LEVELS, GROUP, MOST)
+def encode(x: np.ndarray, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    return table_codes(x, LEVELS, GROUP, MOST, weight)
 
 
 # 16 bytes of header: nibbles, pairs and bits of the 16 scales, then d; blocks of 144 bytes stay aligned to 16.
@@ -40,4 +40,5 @@ FORMAT = BlockFormat(
     table=LEVELS,
     group=GROUP,
     encode=encode,
+    encode_weighted=encode,
 )

@@ -3,6 +3,7 @@
 from hfc.formats.block import BlockFormat
 from hfc.formats.layout import Field, code
 from hfc.formats.rounding import symmetric_codes
+from hfc.formats.search import searched_symmetric
 
 FORMAT = BlockFormat(
     "q4_0",
@@ -12,5 +13,6 @@ FORMAT = BlockFormat(
     scale="d",
     group=32,
     encode=lambda x: symmetric_codes(x, 8),
+    encode_weighted=lambda x, weight: searched_symmetric(x, 8, weight),
     gguf_type=2,
 )

@@ -3,6 +3,7 @@
 from hfc.formats.block import BlockFormat
 from hfc.formats.layout import Code, Field, Plane
 from hfc.formats.rounding import symmetric_codes
+from hfc.formats.search import searched_symmetric
 
 FORMAT = BlockFormat(
     "q5_0",
@@ -12,5 +13,6 @@ FORMAT = BlockFormat(
     scale="d",
     group=32,
     encode=lambda x: symmetric_codes(x, 16),
+    encode_weighted=lambda x, weight: searched_symmetric(x, 16, weight),
     gguf_type=6,
 )

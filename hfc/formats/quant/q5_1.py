@@ -3,6 +3,7 @@
 from hfc.formats.block import BlockFormat
 from hfc.formats.layout import Code, Field, Plane
 from hfc.formats.rounding import affine_codes
+from hfc.formats.search import searched_affine
 
 FORMAT = BlockFormat(
     "q5_1",
@@ -13,5 +14,6 @@ FORMAT = BlockFormat(
     min="m",
     group=32,
     encode=lambda x: affine_codes(x, 31),
+    encode_weighted=lambda x, weight: searched_affine(x, 31, weight),
     gguf_type=7,
 )
