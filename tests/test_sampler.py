@@ -107,3 +107,10 @@ def test_values_out_of_range_are_refused(name, value, message):
 def test_logits_that_are_not_numbers_stop_the_run(bad):
     with pytest.raises(HfcError, match="not numbers"):
         Sampler(Sampling(temperature=0)).choose(np.array([0.0, bad], np.float32))
+
+
+def test_a_temperature_next_to_zero_takes_the_largest():
+    logits = np.random.default_rng(3).standard_normal(50).astype(np.float32)
+    with np.errstate(all="raise", over="ignore", under="ignore"):
+        chosen = {Sampler(Sampling(temperature=1e-310, top_k=0, top_p=1, min_p=0, seed=seed)).choose(logits) for seed in range(9)}
+    assert chosen == {int(np.argmax(logits))}

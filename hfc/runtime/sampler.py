@@ -136,7 +136,8 @@ def distribution(logits: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np
     if sampling.top_p < 1:  # a sum that rounds to 1 must not cut the tail when the filter is off
         keep &= np.cumsum(plain) - plain < sampling.top_p  # the token that crosses the sum stays
     tokens, kept = tokens[keep], kept[keep]
-    return tokens, _softmax(kept / sampling.temperature)
+    with np.errstate(over="ignore"):  # a temperature next to 0 leaves the largest alone
+        return tokens, _softmax((kept - kept[0]) / sampling.temperature)
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
