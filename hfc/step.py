@@ -34,12 +34,14 @@ class Step:
     """Token ids [T], the segments that cover rows 0..T-1 in order, and the rows whose logits are wanted [R].
 
     guessed: in the first so many segments, every token but the first stands for a guess of the plan's draft.
+    observed: False leaves out what only that draft would read, for sequences that it will not guess for again.
     """
 
     tokens: np.ndarray
     segments: tuple[Segment, ...]
     output_rows: np.ndarray
     guessed: int = 0
+    observed: bool = True
 
     @classmethod
     def single(cls, tokens, position: int = 0, slot: int = 0, outputs: str = "all") -> "Step":

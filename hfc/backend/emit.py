@@ -22,6 +22,7 @@ from hfc.passes.settings import Settings
 from hfc.plan import Buffer, ConstRef, Draft, Kernel, Launch, Plan, StateRef, WeightRef
 
 SCALAR_BYTES = 4  # activations are f32 or i32
+DRAFT_STATES = "draft."  # what the names of a draft's states begin with: DRAFT of hfc/frontend/build.py
 INPUT = "input"  # the source of the tokens, which lie in the step buffer
 
 
@@ -52,6 +53,11 @@ class Emitted:
     taps: dict[str, str]
     draft: Draft | None = None
     draft_calls: tuple[Call, ...] = ()
+    observing: int = 0  # so many of the last calls only take down what the draft will read
+
+    def observed_by(self, launches: dict[str, int]) -> Emitted:
+        """launches: program -> so many of its last ones are those calls."""
+        return replace(self, draft=replace(self.draft, observing=launches))
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,22 @@ def emit(graph: Graph, settings: Settings, matrix_layout: str, draft: DraftGraph
         {name: value.name for name, value in zip(settings.taps, graph.outputs[1:], strict=True)},
         _draft(draft, settings) if draft else None,
         parts[1].calls(layouts) if draft else (),
+        _observing(parts[0]) if draft else 0,
     )
+
+
+def _observing(part: _Part) -> int:
+    """How many of the last regions nothing needs but the draft's states."""
+    graph = part.graph
+    own = {state for state, op in part.sources.items() if op.kind == "state" and not op.attrs["name"].startswith(DRAFT_STATES)}
+    needed = {*graph.outputs, *(new for state, new in graph.updates.items() if state in own)}
+    count = trailing = 0
+    for region in reversed(part.regions):
+        if needed & set(region.outputs):
+            needed.update(region.inputs)
+            trailing = trailing or count
+        count += 1
+    return trailing
 
 
 def _draft(draft: DraftGraph, settings: Settings) -> Draft:

@@ -52,6 +52,8 @@ def list_launches(
     emitted = _with_scratch(emitted, settings, names)
     programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in names}
     if emitted.draft:
+        last = emitted.calls[len(emitted.calls) - emitted.observing :]
+        emitted = emitted.observed_by({p: sum(len(list(_launches(call, p, settings, jobs))) for call in last) for p in names})
         programs |= {f"draft_{p}": tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
         programs[ADOPT] = tuple(_launches(_adopt_call(emitted, settings.max_outputs), "decode", settings, jobs))
     programs[SAMPLE] = tuple(_launches(_sample_call(emitted), "decode", settings, jobs))

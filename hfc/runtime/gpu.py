@@ -70,7 +70,7 @@ class GpuModel:
     def next_tokens(self, step: Step, samplers: Sequence[Sampler]) -> list[int]:
         """Run one step and choose a token for each wanted row on the device; only the tokens come back."""
         rows = self._encode(step, samplers)
-        self._launch((self._main(step), "sample"), self._used, self._memory["io:tokens"], 4 * rows)
+        self._launch((self._main(step), "sample"), self._used, self._memory["io:tokens"], 4 * rows, left_out=self._left_out(step))
         return [sampler.accept(int(t)) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows])]
 
     def cycle(self, step: Step, samplers: Sequence[Sampler]) -> tuple[list[int], list[int]]:
@@ -90,7 +90,7 @@ class GpuModel:
         """Launch one step; returns the number of logit rows. Without `wait` the caller synchronizes `stream`."""
         rows = self._encode(step)
         nbytes = 4 * rows * self.vocab if copy_logits else 0
-        self._launch((self._main(step),), self._words, self._memory[f"buffer:{self.plan.logits}"], nbytes, wait)
+        self._launch((self._main(step),), self._words, self._memory[f"buffer:{self.plan.logits}"], nbytes, wait, self._left_out(step))
         return rows
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
@@ -117,14 +117,19 @@ class GpuModel:
         """The program for this many rows."""
         return "decode" if _rows_class(step) == "decode" else self._prefill
 
-    def _launch(self, programs: Sequence[str], words: int, source: int, nbytes: int, wait: bool = True) -> None:
-        """One tape call: `words` of the input, the programs one after the other, `nbytes` of `source` back."""
+    def _left_out(self, step: Step) -> int:
+        """Launches that the step does without, see plan.Draft.observing."""
+        return self.plan.draft.observing.get(self._main(step), 0) if self.plan.draft and not step.observed else 0
+
+    def _launch(self, programs: Sequence[str], words: int, source: int, nbytes: int, wait: bool = True, left_out: int = 0) -> None:
+        """One tape call: `words` of the input, the programs one after the other but the last `left_out` launches of the first,
+        `nbytes` of `source` back."""
         self.driver.make_current()  # a driver's context is current in one thread, and any may call
         names = list(self.plan.programs)
         numbers = (ctypes.c_int * MOST_PROGRAMS)(*map(names.index, programs), *[-1] * (MOST_PROGRAMS - len(programs)))
         failed = (ctypes.c_int * 2)()
         error = self._library.hfc_gpu_step(
-            self._tape, self._input.ctypes.data, words, numbers, self._output.ctypes.data, source, nbytes, int(wait), failed
+            self._tape, self._input.ctypes.data, words, numbers, left_out, self._output.ctypes.data, source, nbytes, int(wait), failed
         )
         if error:
             raise self._lost(error, names[failed[0]], failed[1])
@@ -236,8 +241,8 @@ def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
     library.hfc_gpu_create.restype = ctypes.c_void_p
     library.hfc_gpu_create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
     library.hfc_gpu_step.argtypes = [
-        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t,
-        ctypes.c_int, ctypes.c_void_p,
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64,
+        ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p,
     ]  # fmt: skip
     library.hfc_gpu_destroy.argtypes = [ctypes.c_void_p]
     return library

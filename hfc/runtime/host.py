@@ -40,7 +40,8 @@ class HostModel:
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]."""
         check_step(step, self.plan)
-        self._run("step", step)
+        left_out = self.plan.draft.observing.get("step", 0) if self.plan.draft and not step.observed else 0
+        self._run("step", step, left_out)
         return self._rows(self.plan.logits, len(step.output_rows)).copy()
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
@@ -50,12 +51,13 @@ class HostModel:
         rows = len(step.tokens)
         return self._rows(draft.tokens, rows).view(np.int32).reshape(rows).copy(), self._rows(draft.logits, rows).copy()
 
-    def _run(self, program: str, step: Step) -> None:
-        """The launches of one program: the tape holds those of all, one behind the other."""
+    def _run(self, program: str, step: Step, left_out: int = 0) -> None:
+        """The launches of one program but the last `left_out`: the tape holds those of all, one behind the other."""
         assert self._tape, "the model is closed"
         step.encode(self.max_rows, self._step)
         if len(self.plan.programs) > 1:
-            self._library.hfc_range(self._tape, *self._ranges[program])
+            first, end = self._ranges[program]
+            self._library.hfc_range(self._tape, first, end - left_out)
         self._library.hfc_step(self._tape, self._step.ctypes.data)
 
     def _rows(self, buffer: str, rows: int) -> np.ndarray:

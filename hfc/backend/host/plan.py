@@ -20,6 +20,7 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
     programs = {STEP: _launches(emitted.calls)}
     if emitted.draft:
         programs[DRAFT_STEP] = _launches(emitted.draft_calls)
+        emitted = emitted.observed_by({STEP: emitted.observing})
     launches = tuple(launch for program in programs.values() for launch in program)
     table = {p: i for i, p in enumerate(dict.fromkeys(p for launch in launches for p in launch.pointers))}
     tape = [(launch.kernel, [table[p] for p in launch.pointers]) for launch in launches]
