@@ -158,7 +158,7 @@ class Generation:
     def _prefill(self) -> int:
         """Run the prompt; the first token of the answer."""
         start = self._clock()
-        *before, last = prompt_steps(self._request.prompt, self._model.max_rows, self._request.slot)
+        *before, last = prompt_steps(self._request.prompt, self._model.max_rows, self._request.slot, self._observed)
         for step in before:
             self._model.forward(step)
         (token,) = self._next(last, ())
@@ -187,7 +187,11 @@ class Generation:
         position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
         rows, waiting = len(tokens), self._speculator.waiting if self._speculator else 0
         segment = Segment(self._request.slot, 0, rows, position, waiting, commit=rows == 1)
-        return Step(np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32), int(is_guessed))
+        return Step(np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32), int(is_guessed), self._observed)
+
+    @property
+    def _observed(self) -> bool:
+        return self._speculator is not None and self._speculator.observes
 
     @property
     def _can_guess(self) -> bool:
@@ -235,14 +239,14 @@ def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:
         raise HfcError(f"the prompt has token {largest}; the model's vocabulary has {model.vocab} tokens")
 
 
-def prompt_steps(prompt: Sequence[int], max_rows: int, slot: int = 0) -> list[Step]:
-    """A prompt from position 0 in chunks of max_rows; only its last token's logits are wanted."""
+def prompt_steps(prompt: Sequence[int], max_rows: int, slot: int = 0, observed: bool = True) -> list[Step]:
+    """A prompt from position 0 in chunks of max_rows; only its last token's logits are wanted. observed: see Step."""
     steps = []
     for start in range(0, len(prompt), max_rows):
         chunk = np.asarray(prompt[start : start + max_rows], np.int32)
         is_last = start + len(chunk) == len(prompt)
         wanted = np.array([len(chunk) - 1] if is_last else [], np.int32)
-        steps.append(Step(chunk, (Segment(slot, 0, len(chunk), start),), wanted))
+        steps.append(Step(chunk, (Segment(slot, 0, len(chunk), start),), wanted, observed=observed))
     return steps
 
 

@@ -61,6 +61,8 @@ class Drafting:
 
     def run(self, step: Step, work: list[Work]) -> tuple[Step, list[int] | None, np.ndarray | None]:
         """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
+        # What the plan's draft reads is taken down for every sequence if for one.
+        step = replace(step, observed=any(part.sequence.speculator and part.sequence.speculator.observes for part in work))
         on_device = isinstance(self._model, SamplesItself) and not any(part.sequence.needs_logits for part in work)
         if step.guessed and on_device and isinstance(self._model, RunsCycles):
             tokens, chosen = self._model.cycle(step, self._samplers(step, work))

@@ -70,9 +70,10 @@ class Guesser:
         (segment,) = step.segments
         assert step.guessed == 1 and (step.tokens[1:] == MASK).all() and not segment.commit
         assert step.tokens[0] == self.coming[segment.position], "the anchor is the latest token"
-        right = [*self.coming, *[0] * segment.rows][segment.position : segment.position + segment.rows]
+        right = np.array([*self.coming, *[0] * segment.rows][segment.position : segment.position + segment.rows])
+        other = (right + self.rng.integers(1, self.vocab, segment.rows)) % self.vocab
         wrong = self.rng.random(segment.rows) >= self.chance
-        return np.where(wrong & (np.arange(segment.rows) > 0), self.rng.integers(0, self.vocab, segment.rows), right).astype(np.int32), None
+        return np.where(wrong & (np.arange(segment.rows) > 0), other, right).astype(np.int32), None
 
 
 class GuessingMarkov(Guesser, Markov):
@@ -145,6 +146,62 @@ def test_guesses_of_the_plan_change_no_token(make, name):
             else:
                 assert statistics.drafted <= 5 * statistics.cycles and statistics.drafting.startswith("own")
     assert accepts > 500 or (make is GuessingDevice and "penalties" in name)
+
+
+class Timed(GuessingMarkov):
+    """Tells the time by what it ran: a step of one row takes a second."""
+
+    now = 0.0
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.observed = []
+
+    def forward(self, step):
+        self.now += 1 + 0.15 * (len(step.tokens) - 1)
+        self.observed.append(step.observed)
+        return super().forward(step)
+
+    def draft(self, step):
+        self.now += 0.5
+        assert all(self.observed), "the draft is asked although it did not see all"
+        return super().draft(step)
+
+
+def test_a_draft_that_never_pays_is_given_up_and_costs_nothing_then():
+    greedy, own = SAMPLINGS["greedy"], OwnDraft("own", 16, MASK, 16, "logits", "tokens")
+    _, plain = run(Markov(context=400, seed=1), greedy)
+    speculation, asked, seconds = Speculation([], own=own), [], []
+    for _ in range(17):
+        model = Timed(context=400, seed=1).will(plain.tokens, 0.0)
+        generation = Generation(model, TOKENIZER, Request(PROMPT, greedy), speculation, clock=lambda: model.now)
+        for _ in generation:
+            pass
+        assert generation.statistics.tokens == plain.tokens
+        first = model.observed.index(False) if False in model.observed else len(model.observed)
+        assert not any(model.observed[first:]), "who gave up goes on without"
+        asked.append(first)
+        seconds.append(model.now / len(plain.tokens))
+    assert 0 < asked[0] < 200 and asked[2:8] == [0] * 6, "the record speaks against it"
+    assert asked[8] > 0 and asked[9:16] == [0] * 7 and asked[16] > 0, "one in eight has it nevertheless"
+    assert max(seconds) < 1.03 and np.mean(seconds) < 1.01
+
+
+def test_a_draft_that_pays_is_asked_and_observed_to_the_end():
+    greedy, own = SAMPLINGS["greedy"], OwnDraft("own", 16, MASK, 16, "logits", "tokens")
+    _, plain = run(Markov(context=400, seed=1), greedy)
+    model = Timed(context=400, seed=1).will(plain.tokens, 0.9)
+    generation = Generation(model, TOKENIZER, Request(PROMPT, greedy), Speculation([], own=own), clock=lambda: model.now)
+    for _ in generation:
+        pass
+    assert generation.statistics.tokens == plain.tokens and all(model.observed)
+    assert model.now < 0.6 * len(plain.tokens) and generation.statistics.tau > 3
+
+
+def test_without_speculation_nothing_is_taken_down_for_a_draft():
+    model = Timed()
+    run(model, SAMPLINGS["greedy"], max_tokens=5)
+    assert model.observed and not any(model.observed)
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)

@@ -20,6 +20,11 @@ class Acceptance:
         self._tried = [0.0] * POSITIONS
         self._right = [0.0] * POSITIONS
 
+    @property
+    def tried(self) -> float:
+        """Observations of the first draft, older ones counted in part."""
+        return self._tried[0]
+
     def seen(self, drafted: int, right: int) -> None:
         """The first `right` of `drafted` drafts were right; the one behind them, if any, was wrong; of later ones nothing is known."""
         for i in range(min(drafted, right + 1)):

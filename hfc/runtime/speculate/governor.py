@@ -18,10 +18,13 @@ from hfc.runtime.speculate.costs import STEP, Costs
 
 BLOCKS = (2, 4, 6, 8, 12, 16)  # rows of a verify step: the latest token and its drafts
 PROBE_ROWS = 4
-EARNED = 0.02  # share of the decoding time that may go into finding out
-START, CAP = 4.0, 16.0  # what the purse holds at first and at most, in plain steps
+EARNED = 0.01  # share of the decoding time that may go into finding out
+START, CAP = 3.0, 16.0  # what the purse holds at first and at most, in plain steps
 MARGIN = 1.03  # a block must promise so much more than plain decoding
 SOONEST, LATEST = 8, 128  # tokens between two tries; twice as many after each that did not pay
+ENOUGH = 6  # drafts after which a record is one
+GIVE_UP = 3  # tries that did not pay, after which a sequence does without a drafter that costs something even unasked
+HOPE = 0.95  # of plain decoding's speed, below which a drafter is not worth that
 REFRESH = 128  # cycles after which a plain step is timed again: it slows as the context grows
 
 
@@ -66,6 +69,8 @@ class Track:
     acceptance: dict[tuple[str, int], Acceptance] = field(default_factory=dict)
     latest: Choice = PLAIN  # the latest that was not plain
     poor: set[tuple[str, int]] = field(default_factory=set)  # offers that did not look worth it when last weighed
+    failed: dict[tuple[str, int], int] = field(default_factory=dict)  # tries that did not pay
+    given_up: set[tuple[str, int]] = field(default_factory=set)
     pause: int = SOONEST
     until_try: int = SOONEST
     since_plain: int = 0
@@ -149,8 +154,28 @@ class Governor:
         for acceptance in self._acceptances(track, choice.offer):
             acceptance.seen(choice.drafts, tokens - 1)
         if choice.is_probe:
-            track.pause = SOONEST if tokens > choice.drafts else min(2 * track.pause, LATEST)
-            track.until_try = track.pause
+            self._judge(track, choice.offer, is_right=tokens > choice.drafts)
+
+    def _judge(self, track: Track, offer: Offer, is_right: bool) -> None:
+        """After a try: when the next one is due, and whether this drafter is asked at all."""
+        track.pause = SOONEST if is_right else min(2 * track.pause, LATEST)
+        track.until_try = track.pause
+        failed = track.failed[offer.key] = 0 if is_right else track.failed.get(offer.key, 0) + 1
+        if failed >= GIVE_UP and self._promise(track.acceptance[offer.key], offer) < HOPE:
+            track.given_up.add(offer.key)
+
+    def has_hope(self, offer: Offer) -> bool:
+        """Whether an offer's record with other sequences says that it may pay, or says nothing yet."""
+        record = self.record.get(offer.key)
+        return record is None or record.tried < ENOUGH or self._promise(record, offer) >= HOPE
+
+    def _promise(self, acceptance: Acceptance, offer: Offer) -> float:
+        """Speed over plain decoding of a sequence alone, with the best block."""
+        plain_s, expected = self.costs.estimate(STEP, 1), acceptance.tokens()
+        if plain_s is None:
+            return 1.0
+        blocks = [rows for rows in BLOCKS if rows - 1 <= offer.most]
+        return max(expected[rows - 1] * plain_s / self.costs.estimate(offer.cost_kind, rows) for rows in blocks)
 
     def _acceptances(self, track: Track, offer: Offer) -> tuple[Acceptance, Acceptance]:
         """Of this sequence, and of all."""

@@ -11,6 +11,7 @@ from hfc.runtime.speculate.drafter import Drafter
 from hfc.runtime.speculate.governor import BLOCKS, PLAIN, Choice, Governor, Offer, Track
 
 MOST_ROWS = BLOCKS[-1]
+SELDOM = 8  # one sequence of so many has a draft whose record is bad
 MakeDrafter = Callable[[Sequence[int]], Drafter]
 
 
@@ -34,44 +35,60 @@ class Speculation:
     def __init__(
         self, drafters: Sequence[MakeDrafter], rows: int = MOST_ROWS, governor: Governor | None = None, own: OwnDraft | None = None
     ):
-        self._drafters, self.own = tuple(drafters), own
+        self._drafters, self._own = tuple(drafters), own
+        self._offer = Offer(own.name, own.block - 1, in_cycle=True) if own else None
+        self._started = 0
         self.rows = min(rows, MOST_ROWS)
         self.governor = governor or Governor()
 
     def start(self, prompt: Sequence[int]) -> Speculator:
         """For a sequence that begins with these tokens."""
-        return Speculator(self, [make(prompt) for make in self._drafters])
+        self._started += 1
+        is_asked = self._offer and (self._started % SELDOM == 1 or self.governor.has_hope(self._offer))
+        return Speculator(self, [make(prompt) for make in self._drafters], self._offer if is_asked else None, self._mask)
+
+    @property
+    def _mask(self) -> int:
+        """What stands for a guess of the plan's draft."""
+        return (self._own.mask_token or 0) if self._own else 0
 
 
 class Speculator:
     """One sequence. Before each step `propose`, after it `note` and, with its time, `settle`.
 
-    waiting: rows of the latest step that count and that the next one has to commit.
+    waiting: rows of the latest step that count and that the next one has to commit.  own: what the plan's draft offers, None
+    where it is not asked.
     """
 
-    def __init__(self, shared: Speculation, drafters: Sequence[Drafter]):
+    def __init__(self, shared: Speculation, drafters: Sequence[Drafter], own: Offer | None, mask: int):
         self.track, self.waiting = Track(), 0
         self.choice: Choice = PLAIN
-        self._governor, self._rows, self._own = shared.governor, shared.rows, shared.own
-        self._drafters = drafters
+        self._governor, self._rows = shared.governor, shared.rows
+        self._drafters, self._own, self._mask = drafters, own, mask
+
+    @property
+    def observes(self) -> bool:
+        """Whether steps must take down what the plan's draft reads. Once they did not, it has gaps: it is not asked again."""
+        return self._own is not None and self._own.key not in self.track.given_up
 
     def propose(self, most: int, others: int = 0, others_tokens: float | None = None, can_guess: bool = True) -> Block:
         """At most `most` drafts for the next step, none for plain decoding.
 
-        others: rows of other sequences in the step, which should bring others_tokens.  can_guess: whether the plan's own draft may be asked.
+        others: rows of other sequences in the step, which should bring others_tokens.
+        can_guess: whether the plan's own draft may be asked.
         """
         most = min(most, self._rows - 1)
         drafts: dict[Offer, tuple[int, ...] | None] = {}
         for drafter in self._drafters:
             if draft := drafter.draft(most):
                 drafts[Offer(drafter.name, len(draft.tokens), draft.grade)] = draft.tokens
-        if self._own and can_guess and most > 0:
-            drafts[Offer(self._own.name, self._own.block - 1, in_cycle=True)] = None
+        if self.observes and can_guess and most > 0:
+            drafts[self._own] = None
         self.choice = self._governor.choose(self.track, list(drafts), most, others, others_tokens) if drafts else PLAIN
         if not self.choice.drafts:
             return ALONE
         count, tokens = self.choice.drafts, drafts[self.choice.offer]
-        return Block((self._own.mask_token or 0,) * count, True) if tokens is None else Block(tokens[:count])
+        return Block((self._mask,) * count, True) if tokens is None else Block(tokens[:count])
 
     def note(self, tokens: Sequence[int]) -> None:
         """The step brought these tokens."""
