@@ -158,12 +158,12 @@ def _fields_of(sampling: Sampling) -> dict[str, Any]:
 
 
 def check_prompt(served: Served, prompt: Sequence[int], param: str) -> None:
-    """ApiError 400 for a prompt that cannot run: OpenAI's code for a full context."""
+    """ApiError 400 for a prompt that cannot run. OpenAI's code and words for a full context: clients look for both."""
     context, vocab = served.engine.limits.context, served.engine.model.vocab
     if not prompt:
         raise ApiError(400, "the prompt is empty", param, "empty_prompt")
     if max(prompt) >= vocab or min(prompt) < 0:
         raise ApiError(400, f"token {max(prompt)} is not in the vocabulary of {vocab} tokens", param, "invalid_value")
     if len(prompt) > context:
-        text = f"this model's context is {context} tokens; the prompt has {len(prompt)}"
+        text = f"this model's maximum context length is {context} tokens; the prompt has {len(prompt)}"
         raise ApiError(400, text, param, "context_length_exceeded")
