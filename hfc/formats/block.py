@@ -39,7 +39,7 @@ class BlockFormat:
 
     scale, min: C expressions over one-element fields, the numbers of codes and i; constant over `group` elements.
     table: 16 values that replace q + zero.  encode: f32 [n, block] -> {field or code name: array}, for `pack`.
-    encode_weighted: the same with the importance of each element's squared error, f32 [n, block], beside it.
+    encode_searched: the same with the least squared error; of f32 [n, block] and the errors' importance alike, or None.
     A format without a code "q" is a plain scalar: block = group = 1 and value = its only field.
     rotated: the values are those of hfc.formats.rotation, whose inputs must be rotated too.
     gguf_type, safetensors_dtype: how files name it; None where they cannot.
@@ -54,7 +54,7 @@ class BlockFormat:
     group: int = 1
     table: tuple[int, ...] = ()
     encode: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
-    encode_weighted: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]] | None = None
+    encode_searched: Callable[[np.ndarray, np.ndarray | None], dict[str, np.ndarray]] | None = None
     rotated: bool = False
     gguf_type: int | None = None
     safetensors_dtype: str | None = None
@@ -147,10 +147,10 @@ class BlockFormat:
                 found[name][part] = values
         return {name: values.reshape(*raw.shape[:-1], -1) for name, values in found.items()}
 
-    def pack(self, x: np.ndarray, importance: np.ndarray | None = None) -> np.ndarray:
-        """f32 [..., K] -> uint8 [..., row_bytes(K)], rounded as GGUF's reference quantizer does.
+    def pack(self, x: np.ndarray, importance: np.ndarray | None = None, search: bool = False) -> np.ndarray:
+        """f32 [..., K] -> uint8 [..., row_bytes(K)], rounded as the format's reference quantizer does.
 
-        importance: f32 [K], of the squared errors of a row's elements, for formats that can weigh them."""
+        search: with the least squared error instead, where the format can.  importance: f32 [K], weighs a row's errors then."""
         x = np.asarray(x, np.float32)
         row_bytes = self.row_bytes(x.shape[-1])
         if not self.quantized:
@@ -163,14 +163,14 @@ class BlockFormat:
         for part in self._chunks(len(blocks)):
             some = blocks[part]
             weight = None if weights is None else weights[np.arange(part.start, part.start + len(some)) % len(weights)]
-            out[part] = self.assemble(self.encoded(some, weight))
+            out[part] = self.assemble(self.encoded(some, weight, search))
         return out.reshape(*x.shape[:-1], row_bytes)
 
-    def encoded(self, blocks: np.ndarray, importance: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def encoded(self, blocks: np.ndarray, importance: np.ndarray | None = None, search: bool = False) -> dict[str, np.ndarray]:
         """f32 [n, block], importance alike -> what `assemble` takes."""
-        if importance is None or self.encode_weighted is None:
+        if self.encode_searched is None or not (search or importance is not None):
             return self.encode(blocks)
-        return self.encode_weighted(blocks, importance)
+        return self.encode_searched(blocks, importance)
 
     def assemble(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
         """Fields [n, count] and unsigned codes [n, elements or groups] -> block bytes, uint8 [n, block_bytes]."""

@@ -32,7 +32,7 @@ def hfq(name: str, bits: int, v2: bool = False, rotated: bool = False, block: in
         min=select.format("zero") if v2 else "zero",
         group=HALF if v2 else block,
         encode=lambda x: _encode(x, 2**bits - 1, 2 if v2 else 1),
-        encode_weighted=lambda x, weight: _encode(x, 2**bits - 1, 2 if v2 else 1, weight),
+        encode_searched=lambda x, weight: _encode(x, 2**bits - 1, 2 if v2 else 1, True, weight),
         rotated=rotated,
     )
 
@@ -49,16 +49,17 @@ def bit_stream(bits: int) -> Code:
     return Code(tuple(planes))
 
 
-def _encode(x: np.ndarray, top: int, parts: int, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def _encode(x: np.ndarray, top: int, parts: int, search: bool = False, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """x [n, block]: minimum to code 0, maximum to `top`, halves rounded up. In version 2 the codes are chosen for the rounded header.
 
-    weight: importance of the squared errors; then step and zero are those with the least error."""
+    search: step and zero are those with the least squared error instead, weighed by `weight`."""
     groups = x.reshape(len(x), parts, -1)
-    if weight is None:
+    if not search:
         low = groups.min(axis=2, keepdims=True)
         step = (groups.max(axis=2, keepdims=True) - low) / np.float32(top)
     else:
-        step, low = (v.reshape(len(x), parts, 1) for v in best_affine(*(a.reshape(len(x) * parts, -1) for a in (x, weight)), top))
+        weights = None if weight is None else weight.reshape(len(x) * parts, -1)
+        step, low = (v.reshape(len(x), parts, 1) for v in best_affine(x.reshape(len(x) * parts, -1), top, weights))
     if parts > 1:
         low, step = (v.astype(np.float16).astype(np.float32) for v in (low, step))
     q = groups - low

@@ -47,8 +47,10 @@ class Treatment:
 
         Rotation spreads every input over its group, so that no element of a group matters more than another; but then
         their errors are related, and error feedback makes use of that."""
-        if self.importance is None or not isinstance(form, BlockFormat):
+        if not isinstance(form, BlockFormat):
             return form.pack(rotate(values) if form.rotated else values)
+        if self.importance is None:  # GGUF's formats stay those of GGUF's reference quantizers
+            return form.pack(rotate(values) if form.rotated else values, search=form.gguf_type is None)
         out = np.empty((len(values), form.row_bytes(values.shape[1])), np.uint8)
         for rows, matrix in _by_matrix(start, len(values), per_matrix):
             matrix = matrix if len(self.importance) > 1 else 0

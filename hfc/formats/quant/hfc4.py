@@ -40,5 +40,5 @@ FORMAT = BlockFormat(
     table=LEVELS,
     group=GROUP,
     encode=encode,
-    encode_weighted=encode,
+    encode_searched=encode,
 )

@@ -13,6 +13,6 @@ FORMAT = BlockFormat(
     scale="d",
     group=32,
     encode=lambda x: symmetric_codes(x, 8),
-    encode_weighted=lambda x, weight: searched_symmetric(x, 8, weight),
+    encode_searched=lambda x, weight: searched_symmetric(x, 8, weight),
     gguf_type=2,
 )

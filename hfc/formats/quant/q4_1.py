@@ -14,6 +14,6 @@ FORMAT = BlockFormat(
     min="m",
     group=32,
     encode=lambda x: affine_codes(x, 15),
-    encode_weighted=lambda x, weight: searched_affine(x, 15, weight),
+    encode_searched=lambda x, weight: searched_affine(x, 15, weight),
     gguf_type=3,
 )

@@ -13,6 +13,6 @@ FORMAT = BlockFormat(
     scale="d",
     group=32,
     encode=lambda x: symmetric_codes(x, 16),
-    encode_weighted=lambda x, weight: searched_symmetric(x, 16, weight),
+    encode_searched=lambda x, weight: searched_symmetric(x, 16, weight),
     gguf_type=6,
 )

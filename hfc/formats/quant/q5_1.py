@@ -14,6 +14,6 @@ FORMAT = BlockFormat(
     min="m",
     group=32,
     encode=lambda x: affine_codes(x, 31),
-    encode_weighted=lambda x, weight: searched_affine(x, 31, weight),
+    encode_searched=lambda x, weight: searched_affine(x, 31, weight),
     gguf_type=7,
 )
