@@ -76,6 +76,19 @@ def test_steps_of_changing_size(library):
     tape.close()
 
 
+def test_ranges_that_change_from_step_to_step(library):
+    """A thread that is late for the end of one range must not begin the launch behind it, which the next range may have."""
+    library.hfc_range.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    tape, done = Tape(library, 8), 0
+    for i in range(20000):
+        first, end = ((0, 2), (2, 4), (2, 2), (0, 4))[i % 4]
+        library.hfc_range(tape.handle, first, end)
+        tape.step()
+        done += end - first
+        assert (tape.buffers[0, :5] == done).all(), i
+    tape.close()
+
+
 def test_two_tapes_and_many_lives(library):
     for _ in range(20):
         first, second = Tape(library, 2), Tape(library, 3)
