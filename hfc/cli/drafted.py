@@ -46,14 +46,14 @@ class Drafted:
 def measure_genres(opened: OpenModel, tokens: int) -> list[Drafted]:
     """Every genre; a text before does not count."""
     vocabulary = opened.vocabulary
-    warm = _encode(vocabulary, GENRES["code"][0])
-    _pair(opened, warm, tokens, time.perf_counter)
-    return [measure_prompts(opened, genre, [_encode(vocabulary, p) for p in prompts], tokens) for genre, prompts in GENRES.items()]
+    warm = encode(vocabulary, GENRES["code"][0])
+    _pair(opened, warm, tokens, GREEDY, time.perf_counter)
+    return [measure_prompts(opened, genre, [encode(vocabulary, p) for p in prompts], tokens) for genre, prompts in GENRES.items()]
 
 
-def measure_prompts(opened: OpenModel, name: str, prompts: Sequence[tuple[int, ...]], tokens: int, clock: Clock = time.perf_counter) -> Drafted:
+def measure_prompts(opened: OpenModel, name: str, prompts: Sequence[tuple[int, ...]], tokens: int, sampling: Sampling = GREEDY, clock: Clock = time.perf_counter) -> Drafted:
     """Speculation of `opened` against plain decoding of so many tokens behind each prompt."""
-    pairs = [_pair(opened, prompt, tokens, clock) for prompt in prompts]
+    pairs = [_pair(opened, prompt, tokens, sampling, clock) for prompt in prompts]
     plain, drafted = ([p[i] for p in pairs] for i in (0, 1))
     speeds = [sum(len(s.tokens) - 1 for s in part) / max(1e-9, sum(s.decode_s for s in part)) for part in (drafted, plain)]
     cycles, accepted = (sum(getattr(s, name) for s in drafted) for name in ("cycles", "accepted"))
@@ -72,18 +72,18 @@ def measure_prompts(opened: OpenModel, name: str, prompts: Sequence[tuple[int, .
     )
 
 
-def _pair(opened: OpenModel, prompt: tuple[int, ...], tokens: int, clock: Clock) -> tuple[Statistics, Statistics]:
+def _pair(opened: OpenModel, prompt: tuple[int, ...], tokens: int, sampling: Sampling, clock: Clock) -> tuple[Statistics, Statistics]:
     """Plain and speculative generation of one prompt, one after the other."""
     found = []
     for speculation in (None, opened.speculation):
-        generation = Generation(opened.model, opened.vocabulary.tokenizer, Request(prompt, GREEDY, tokens), speculation, clock)
+        generation = Generation(opened.model, opened.vocabulary.tokenizer, Request(prompt, sampling, tokens), speculation, clock)
         for _ in generation:
             pass
         found.append(generation.statistics)
     return found[0], found[1]
 
 
-def _encode(vocabulary: Vocabulary, prompt: tuple[str, str]) -> tuple[int, ...]:
+def encode(vocabulary: Vocabulary, prompt: tuple[str, str]) -> tuple[int, ...]:
     """As a chat where the model has a template, else as text to go on with."""
     if not vocabulary.template:
         return tuple(vocabulary.tokenizer.encode(prompt[1]))

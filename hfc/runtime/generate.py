@@ -12,7 +12,8 @@ import numpy as np
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.accept import RowSampler, accepted, row_samplers
-from hfc.runtime.speculate.speculator import ALONE, Speculation, Speculator
+from hfc.runtime.speculate.governor import Track
+from hfc.runtime.speculate.speculator import ALONE, Speculation
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.step import Segment, Step
 
@@ -75,7 +76,7 @@ class Request:
 class Statistics:
     """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" till then.
 
-    cycles: verify steps.  drafted, accepted: their drafts.  drafting: what the governor did and why; "" without drafters.
+    track: what speculation did, None without.
     """
 
     prompt_tokens: int
@@ -83,10 +84,7 @@ class Statistics:
     prefill_s: float = 0.0
     decode_s: float = 0.0
     reason: str = ""
-    cycles: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    drafting: str = ""
+    track: Track | None = None
 
     @property
     def prefill_tok_s(self) -> float:
@@ -98,9 +96,28 @@ class Statistics:
         return max(0, len(self.tokens) - 1) / self.decode_s if self.decode_s else 0.0
 
     @property
+    def cycles(self) -> int:
+        """Verify steps."""
+        return self.track.cycles if self.track else 0
+
+    @property
+    def drafted(self) -> int:
+        return self.track.drafted if self.track else 0
+
+    @property
+    def accepted(self) -> int:
+        """Drafts that were right."""
+        return self.track.accepted if self.track else 0
+
+    @property
     def tau(self) -> float | None:
         """Mean tokens that a verify step brings, its own choice behind the accepted drafts included."""
-        return (self.accepted + self.cycles) / self.cycles if self.cycles else None
+        return self.track.tau if self.track else None
+
+    @property
+    def drafting(self) -> str:
+        """What the governor did and why; "" without drafters."""
+        return self.track.reason if self.track else ""
 
 
 class Generation:
@@ -119,6 +136,7 @@ class Generation:
         self._gate = StopTexts(request.stop_texts)
         self._sampler = Sampler(request.sampling, request.prompt)
         self._speculator = speculation.start(request.prompt) if speculation else None
+        self.statistics.track = self._speculator.track if self._speculator else None
 
     def __iter__(self) -> Iterator[str]:
         tokens = [self._prefill()]
@@ -179,7 +197,6 @@ class Generation:
         self.statistics.decode_s += seconds
         if self._speculator:
             self._speculator.settle(len(tokens), seconds)
-            self._count(self._speculator)
         return tokens
 
     def _step(self, tokens: tuple[int, ...], is_guessed: bool) -> Step:
@@ -218,11 +235,6 @@ class Generation:
             chosen = self._model.next_tokens(step, row_samplers(self._sampler, drafts))
             return accepted(map(self._sampler.accept, chosen), drafts)
         return accepted(map(self._sampler.choose, self._model.forward(step)), drafts)
-
-    def _count(self, speculator: Speculator) -> None:
-        statistics, track = self.statistics, speculator.track
-        statistics.cycles, statistics.drafted, statistics.accepted = track.cycles, track.drafted, track.accepted
-        statistics.drafting = track.reason
 
 
 def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:
@@ -270,6 +282,8 @@ class StopTexts:
         """The text that may be shown now."""
         if self.is_closed:
             return ""
+        if not self._stops:
+            return text
         self._held += text
         found = [(i, s) for i, s in ((self._held.find(s), s) for s in self._stops) if i >= 0]
         if found:

@@ -3,9 +3,9 @@
 A block of k drafts is worth (tokens it is expected to bring) / (seconds of its cycle); plain decoding 1 / (seconds of a step
 of one row). The better one runs. Where plain decoding looks better, a small block is tried now and then: texts change.
 
-What speculation may lose is bounded by a purse: it earns EARNED of all decoding time and whatever speculation wins, up to a
-cap, and pays for what a cycle takes beyond plain decoding of the same tokens. An empty purse means plain decoding, whatever
-the estimates say.
+What speculation may lose is bounded by purses, one of a sequence and one of all: they earn EARNED of the decoding time and
+whatever speculation wins, up to a cap, and pay for what a cycle takes beyond plain decoding of the same tokens. An empty purse
+means plain decoding, whatever the estimates say.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from hfc.runtime.speculate.costs import STEP, Costs
 BLOCKS = (2, 4, 6, 8, 12, 16)  # rows of a verify step: the latest token and its drafts
 PROBE_ROWS = 4
 EARNED = 0.01  # share of the decoding time that may go into finding out
-START, CAP = 3.0, 16.0  # what the purse holds at first and at most, in plain steps
+START, CAP = 3.0, 12.0  # what a purse holds at first and at most, in plain steps
 MARGIN = 1.03  # a block must promise so much more than plain decoding
 SOONEST, LATEST = 8, 128  # tokens between two tries; twice as many after each that did not pay
 ENOUGH = 6  # drafts after which a record is one
 GIVE_UP = 3  # tries that did not pay, after which a sequence does without a drafter that costs something even unasked
 HOPE = 0.95  # of plain decoding's speed, below which a drafter is not worth that
+SAMPLED = 4
 REFRESH = 128  # cycles after which a plain step is timed again: it slows as the context grows
 
 
@@ -71,6 +72,7 @@ class Track:
     poor: set[tuple[str, int]] = field(default_factory=set)  # offers that did not look worth it when last weighed
     failed: dict[tuple[str, int], int] = field(default_factory=dict)  # tries that did not pay
     given_up: set[tuple[str, int]] = field(default_factory=set)
+    purse: float = START
     pause: int = SOONEST
     until_try: int = SOONEST
     since_plain: int = 0
@@ -103,6 +105,7 @@ class Governor:
         self.costs = Costs()
         self.record: dict[tuple[str, int], Acceptance] = {}
         self._purse = START  # in plain steps, however long they take
+        self._plain = 0  # steps without drafts since one was timed
 
     def choose(self, track: Track, offers: Sequence[Offer], most: int, others: int = 0, others_tokens: float | None = None) -> Choice:
         """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows, which should bring
@@ -114,38 +117,54 @@ class Governor:
         if plain_s is None or most < 1 or track.since_plain >= REFRESH:
             return PLAIN
         blocks = [c for o in offers for c in self._blocks(track, o, min(most, o.most), others, others_tokens, plain_s)]
-        best = max(blocks, key=lambda c: c.gain, default=PLAIN)
-        if best.gain < MARGIN:
-            track.poor.update(c.offer.key for c in blocks)
-            if track.until_try > 0:
-                return PLAIN
-            small = [c for c in blocks if c.drafts < PROBE_ROWS]
-            best = max(small, key=lambda c: c.gain, default=PLAIN)
-            best = replace(best, is_probe=True) if small else PLAIN
-        if best.drafts and self._risk(best, others, plain_s) > self._purse:
-            track.refused += 1
+        purse = min(self._purse, track.purse)
+        payable = [c for c in blocks if self._risk(c, others, plain_s) <= purse]
+        best = max(payable, key=lambda c: c.gain, default=PLAIN)
+        if best.gain >= MARGIN:
+            return best
+        track.poor.update(c.offer.key for c in blocks)
+        track.refused += bool(blocks) and not payable
+        if track.until_try > 0:
             return PLAIN
-        return best
+        small = [c for c in payable if c.drafts < PROBE_ROWS]
+        return replace(max(small, key=lambda c: c.gain), is_probe=True) if small else PLAIN
 
     def settle(self, kind: str, seconds: float, results: Sequence[tuple[Track, Choice, int]]) -> None:
         """After a step that only decoded: for each of its sequences the choice and the tokens that it got."""
         rows = sum(choice.drafts + 1 for _, choice, _ in results)
+        if rows == len(results):
+            self._settle_plain(rows, seconds, results)
+            return
         self.costs.record(kind, rows, seconds)
         plain_s = self.costs.estimate(STEP, len(results))
         if plain_s is not None:
             took = seconds / plain_s
-            worth = sum(tokens for *_, tokens in results) / len(results)
-            lost = took - worth if rows > len(results) else 0.0
-            self._purse = min(CAP, self._purse + EARNED * took - lost)
+            gain = sum(tokens for *_, tokens in results) / len(results) - (1 - EARNED) * took
+            self._purse = min(CAP, self._purse + gain)
+            for track, choice, _ in results:
+                track.purse = min(CAP, track.purse + gain) if choice.drafts else track.purse
         for track, choice, tokens in results:
             self._note(track, choice, tokens)
 
+    def _settle_plain(self, rows: int, seconds: float, results: Sequence[tuple[Track, Choice, int]]) -> None:
+        """What happens in most steps is cheap: one of SAMPLED is timed."""
+        for track, _, tokens in results:
+            track.until_try -= tokens
+            track.since_plain = 0
+            track.plain += 1
+            track.purse += EARNED
+        self._purse = min(CAP, self._purse + EARNED)
+        self._plain += 1
+        if self._plain >= SAMPLED or self.costs.measured(STEP, rows) is None:
+            self._plain = 0
+            self.costs.record(STEP, rows, seconds)
+
     def _note(self, track: Track, choice: Choice, tokens: int) -> None:
         track.until_try -= tokens
-        track.since_plain = track.since_plain + 1 if choice.drafts else 0
         if not choice.drafts:
             track.plain += 1
             return
+        track.since_plain += 1
         track.latest = choice
         track.poor.clear()
         track.cycles += 1

@@ -11,6 +11,7 @@ from hfc.runtime.speculate.drafter import Drafter
 from hfc.runtime.speculate.governor import BLOCKS, PLAIN, Choice, Governor, Offer, Track
 
 MOST_ROWS = BLOCKS[-1]
+LONGEST_REST = 6  # steps
 SELDOM = 8  # one sequence of so many has a draft whose record is bad
 MakeDrafter = Callable[[Sequence[int]], Drafter]
 
@@ -65,6 +66,8 @@ class Speculator:
         self.choice: Choice = PLAIN
         self._governor, self._rows = shared.governor, shared.rows
         self._drafters, self._own, self._mask = drafters, own, mask
+        self._unread: list[int] = []  # tokens that the drafters have not seen yet
+        self._rest = self._idle = 0  # steps that nobody is asked for; steps without drafts, one after the other
 
     @property
     def observes(self) -> bool:
@@ -77,24 +80,37 @@ class Speculator:
         others: rows of other sequences in the step, which should bring others_tokens.
         can_guess: whether the plan's own draft may be asked.
         """
+        if self._rest:
+            self._rest -= 1
+            return ALONE
         most = min(most, self._rows - 1)
-        drafts: dict[Offer, tuple[int, ...] | None] = {}
-        for drafter in self._drafters:
-            if draft := drafter.draft(most):
-                drafts[Offer(drafter.name, len(draft.tokens), draft.grade)] = draft.tokens
-        if self.observes and can_guess and most > 0:
-            drafts[self._own] = None
+        drafts = self._offers(most, can_guess)
         self.choice = self._governor.choose(self.track, list(drafts), most, others, others_tokens) if drafts else PLAIN
         if not self.choice.drafts:
+            # Asking takes some percent of a short step, so it is done less and less often while nothing comes of it.
+            self._idle += 1
+            self._rest = min(self._idle // 4, LONGEST_REST)
             return ALONE
+        self._idle = 0
         count, tokens = self.choice.drafts, drafts[self.choice.offer]
         return Block((self._mask,) * count, True) if tokens is None else Block(tokens[:count])
+
+    def _offers(self, most: int, can_guess: bool) -> dict[Offer, tuple[int, ...] | None]:
+        """What can be drafted now; None for guesses of the plan's own draft, which nobody knows yet."""
+        offers: dict[Offer, tuple[int, ...] | None] = {}
+        for drafter in self._drafters:
+            drafter.extend(self._unread)
+            if draft := drafter.draft(most):
+                offers[Offer(drafter.name, len(draft.tokens), draft.grade)] = draft.tokens
+        self._unread.clear()
+        if self.observes and can_guess and most > 0:
+            offers[self._own] = None
+        return offers
 
     def note(self, tokens: Sequence[int]) -> None:
         """The step brought these tokens."""
         self.waiting = len(tokens) if self.choice.drafts else 0
-        for drafter in self._drafters:
-            drafter.extend(tokens)
+        self._unread.extend(tokens)
 
     def settle(self, tokens: int, seconds: float) -> None:
         """The step brought `tokens` tokens to this sequence alone, and took so long."""
