@@ -23,9 +23,10 @@ def delta(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
 def _few(bound: Bound, arch: Arch) -> Geometry:
     """All of a region in one launch: a block a key head, as its value heads share a window."""
     extra = bound.extra
-    # A column of the state is cut over neighbouring lanes so that each holds at most 32 of its elements.
-    split = 1
-    while -(-extra["dk"] // (4 * split)) * 4 > 32:
+    # A column of the state is cut over neighbouring lanes so that each holds at most 32 of its elements; where registers are
+    # few also until there are threads for all inputs of a head: 64-wide heads with a journal need 142 of 128 otherwise.
+    split, inputs = 1, 2 * extra["dk"] + extra["dv"]
+    while -(-extra["dk"] // (4 * split)) * 4 > 32 or (arch.vgprs == 256 and extra["dv"] * split < inputs and 8 * split <= extra["dk"]):
         split *= 2
     block = -(-extra["dv"] * split // arch.wave) * arch.wave
     if block > 1024 or split > arch.wave:
@@ -45,7 +46,7 @@ def _few(bound: Bound, arch: Arch) -> Geometry:
         "tokens": tokens,
         # Inputs loaded together: each costs scalar registers for its predicate on AMD, which has about 100.
         "batch": min(tokens, 16 if arch.kind == "nvidia" else 4),
-        "turns": -(-(2 * extra["dk"] + extra["dv"]) // block),
+        "turns": -(-inputs // block),
     }
     return make(bound, "delta", (str(extra["k_heads"]), "G", "1"), block, numbers)
 
