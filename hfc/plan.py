@@ -100,7 +100,7 @@ class Product:
 @dataclass(frozen=True)
 class Launch:
     """One kernel with its pointers, in order. A pointer is "buffer:name", "weight:name", "const:name", "state:name" or
-    "state:name.plane".  grid: expressions in T, R, G.
+    "state:name.plane".  grid: expressions in T, R, G, C.
 
     bytes, flops: what the types say it must move and compute, per "step", "row", "segment" and "context" (per row and
     token of context)."""

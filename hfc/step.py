@@ -55,6 +55,12 @@ class Step:
         """Absolute position of every row, i32 [T]."""
         return np.concatenate([np.arange(s.position, s.position + s.rows, dtype=np.int32) for s in self.segments])
 
+    @property
+    def reach(self) -> int:
+        """Tokens of the longest context, rounded up to 128, 512, 2048 …: few enough values for a launch to depend on them."""
+        longest = max((s.position + s.rows for s in self.segments), default=1)
+        return next(reach for reach in (128 * 4**n for n in range(16)) if reach >= longest)
+
     def encode(self, max_rows: int, out: np.ndarray | None = None) -> np.ndarray:
         """The device-side step buffer, i32 [4 + 10 * max_rows]: counts, tokens, positions, slots, output rows, segments.
 

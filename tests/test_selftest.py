@@ -20,6 +20,7 @@ from hfc.runtime.upload import CheckpointWeights
 from hfc.selftest import check_plan, compare
 from hfc.selftest.packed import PIECE, PackedWeight
 from hfc.selftest.steps import make_step, steps_of
+from hfc.step import Step
 
 CHECKPOINTS = ["llama", "qwen3", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text", "llama/model.gguf", "qwen3_5_text/model.gguf"]
 
@@ -144,7 +145,9 @@ def test_launches_of_a_gpu_get_their_grids_and_leave_no_memory():
     gpu, driver = Subject(arch="sm_90"), FakeDriver()
     checks = gpu.check(launcher=GpuLauncher(gpu.bundle, gpu.plan, driver))
     assert {c.program for c in checks} == {"decode", "prefill", "sample"} and not any(c.ok for c in checks)
-    assert {symbol for symbol, _ in driver.launches} == {launch.kernel for p in gpu.plan.programs for launch in gpu.plan.programs[p]}
+    steps = {"decode": steps_of("decode", gpu.plan), "prefill": steps_of("prefill", gpu.plan), "sample": [make_step(((1, 0.0),), gpu.plan, 0)]}
+    launches = [(launch, step) for p in gpu.plan.programs for launch in gpu.plan.programs[p] for step in steps[p]]
+    assert {symbol for symbol, _ in driver.launches} == {launch.kernel for launch, step in launches if all(grid_size(e, step) for e in launch.grid)}
     assert not driver.memory
 
 
@@ -169,6 +172,7 @@ def test_steps_have_odd_rows_in_several_slots(llama):
 
 def test_grid_expressions_are_c():
     step = make_step(((13, 0.0),), Subject().plan, 0)
+    assert grid_size("T * (C > 128)", step) == 0 and grid_size("T * (C > 128)", Step.single([1], position=128)) == 1
     assert grid_size("(T + 3) / 4", step) == 4 and grid_size("R * 8", step) == 40 and grid_size("G", step) == 1
 
 

@@ -19,6 +19,7 @@ from hfc.backend.spec import Bound
 from hfc.base.diagnostics import HfcError
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, Kernel, Launch, Plan, Product, pointer_table
+from hfc.step import SEGMENT_WORDS
 from hfc.target.arch import Arch
 
 MATRIX_LAYOUT = "rows"
@@ -102,7 +103,7 @@ def tape_source(plan: Plan) -> str:
             entries.append({"kernel": number, "first": len(arguments), "grid": launch.grid, "block": launch.block, "lds_bytes": launch.lds_bytes})
             arguments += [STEP_ARGUMENT, *(table[p] for p in launch.pointers)]
         programs.append((name, entries))
-    return render("gpu_tape.c.j2", programs=programs, arguments=arguments, products=products)
+    return render("gpu_tape.c.j2", programs=programs, arguments=arguments, products=products, max_rows=plan.max_rows, segment_words=SEGMENT_WORDS)
 
 
 def _sample_call(emitted: Emitted) -> Call:

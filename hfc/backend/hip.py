@@ -6,6 +6,7 @@ from hfc.backend.geometry import Geometry, Scratch
 from hfc.backend.render import render
 from hfc.backend.spec import Arg, Bound
 from hfc.formats import weight_format
+from hfc.formats.kv_run import run_source
 from hfc.target.arch import Arch
 
 HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "lines", "rotate")
@@ -61,4 +62,5 @@ def _loaders(bound: Bound) -> list[str]:
     return [
         *(form.loader("HFC_FUNCTION") for form in weights.values()),
         *(form.loader("HFC_FUNCTION") + form.writer("HFC_FUNCTION") for form in kv),
+        *(run_source(form, bound.extra["size"], "HFC_FUNCTION") for form in kv if bound.stem == "attend"),
     ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats.block import BlockFormat
+from hfc.formats.kv_run import KvRun, level_run
 from hfc.formats.rotation import rotate, rotate_back
 
 
@@ -29,13 +30,14 @@ class KvBlocks:
     """Blocks of `block` elements in a BlockFormat; every block of a row is a group.
 
     unit: element numbers (C, of j) of one store.  put: C statements that write unit j of the block at `block`, from x0, x1, …
-    and s0, s1, … (the stats)."""
+    and s0, s1, … (the stats).  eight: the run of its rows."""
 
     name: str
     form: BlockFormat
     unit: tuple[str, ...]
     stats: tuple[KvStat, ...]
     put: str
+    eight: KvRun
     scalar: str = ""
     turns: bool = False
     walsh: int = 0
@@ -74,6 +76,10 @@ class KvBlocks:
         head = f"{qualifier} float hfc_kv_{self.name}_at(const uint8_t* row, int d) {{"
         body = f"return hfc_{block.name}_at(row + d / {block.block} * {block.block_bytes}, d % {block.block});"
         return f"{block.loader(qualifier)}{head}\n  {body}\n}}\n"
+
+    def run(self) -> KvRun:
+        """Eight elements, for GPUs."""
+        return self.eight
 
     def writer(self, qualifier: str = "static inline") -> str:
         """C source of `void hfc_kv_<name>_put(uint8_t* row, int group, int j, float x0 …, float s0 …)`."""
@@ -199,7 +205,7 @@ class KvTurned:
         assert self.head, "the head's size decides the levels: ask sized(head)"
         levels, name = self.levels(self.head), self.name
         angle = angles(self.head // 2)
-        numbers = lambda values: ", ".join(f"{np.float32(v):.9g}f" if np.float32(v) % 1 else f"{v:.1f}f" for v in values)  # noqa: E731
+        numbers = lambda values: ", ".join(map(_number, values))  # noqa: E731
         middles = (levels[1:] + levels[:-1]) / 2
         byte, shift = f"d * {self.bits} / 8", f"d * {self.bits} % 8"
         if self.bits == 3:  # a code may lie in two bytes
@@ -215,6 +221,11 @@ class KvTurned:
             f"  return hfc_kv_{name}_level({word} >> {shift} & {2**self.bits - 1}) * norm;\n}}\n"
             f"{self._turn_source(qualifier, numbers, angle)}"
         )
+
+    def run(self) -> KvRun:
+        """Eight elements, for GPUs."""
+        half = self.levels(self.head)[2 ** (self.bits - 1) :]
+        return level_run(self.name, self.bits, [_number(v) for v in half])
 
     def _turn_source(self, qualifier: str, numbers, angle: np.ndarray) -> str:
         if self.mixes:
@@ -238,3 +249,8 @@ class KvTurned:
             f"  if (j == 0) {{\n    const uint32_t norm = hfc_f32_to_bits(s1);\n"
             f"    for (int i = 0; i < 4; i++) row[i] = (uint8_t)(norm >> 8 * i);\n  }}\n}}\n"
         )
+
+
+def _number(value: float) -> str:
+    """A C float literal that reads back as the same f32."""
+    return f"{np.float32(value):.9g}f" if np.float32(value) % 1 else f"{value:.1f}f"

@@ -113,9 +113,10 @@ class GpuLauncher:
 
 
 def grid_size(expression: str, step: Step) -> int:
-    """The value of a plan's grid expression: C integers in T, R and G."""
+    """The value of a plan's grid expression: C integers in T, R, G and C (see hfc.backend.geometry.shape)."""
     code = compile(expression.replace("/", "//"), "grid", "eval")
-    return int(eval(code, {"__builtins__": {}}, {"T": len(step.tokens), "R": len(step.output_rows), "G": len(step.segments)}))
+    counts = {"T": len(step.tokens), "R": len(step.output_rows), "G": len(step.segments), "C": step.reach}
+    return int(eval(code, {"__builtins__": {}}, counts))
 
 
 def _check_guard(launch: Launch, pointer: str, guard: np.ndarray) -> None:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from hfc.backend.geometry.shape import Geometry, Scratch, make
 from hfc.backend.spec import Bound
+from hfc.formats.kv_run import RUN, run_of
 from hfc.target.arch import Arch
 
-SPLIT, MOST_SPLITS = 256, 256  # positions; splits of a slot
+MOST_SPLITS = 1024  # of a slot
 DECODE_ROWS = 16
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 LINES = 64  # queries of a block in prefill: rows x heads of a KV head
-VECTOR = 8  # elements of a head that a lane holds: 16 bytes of f16
 
 
 def attend(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
@@ -35,14 +35,16 @@ def _has_tiles(bound: Bound, arch: Arch) -> bool:
 
 def _split(bound: Bound, arch: Arch) -> Geometry:
     extra, threads = bound.extra, 256
-    ahead = 2 if arch.vgprs == 256 else 4  # positions: 64 bytes of f16 a lane under way, or 128
     size, group = extra["size"], extra["heads"] // extra["kv_heads"]
-    vector = VECTOR if size <= VECTOR * arch.wave else -(-size // arch.wave)
+    coded = extra["k_format"].turns or extra["k_format"].walsh  # keys are chosen from levels: many conditions, each a pair of
+    few = arch.vgprs == 256 or arch.kind == "nvidia" or (coded and arch.wave == 64)  # scalar registers in a wave of 64
+    ahead = 2 if few else 4  # positions of a lane's turn; the next turn's are under way
+    vector = -(-size // (RUN * arch.wave)) * RUN
     lanes = _power(-(-size // vector))
     # Queries and sums are 2 * vector registers a head; what the waves of a block leave in LDS stays below 33 kB.
     most = max(1, 32 // vector)
-    if arch.vgprs == 256 and (extra["k_format"].turns or extra["k_format"].walsh):
-        most = 2
+    if arch.vgprs == 256 and not extra["k_format"].scalar == extra["v_format"].scalar == "f16":
+        most = min(most, 2)
     head_blocks = -(-group // most)
     together = -(-group // head_blocks)
     numbers = {
@@ -58,7 +60,9 @@ def _split(bound: Bound, arch: Arch) -> Geometry:
         **_scores(bound),
         **_splits(bound),
     }
-    grid = (str(extra["kv_heads"] * head_blocks), str(numbers["splits"]), bound.rows)
+    # A step's blocks end with its longest context, not with the plan's.
+    count, splits = f"((C + {numbers['split'] - 1}) / {numbers['split']})", numbers["splits"]
+    grid = (str(extra["kv_heads"] * head_blocks), f"({count} < {splits}) * {count} + ({count} >= {splits}) * {splits}", bound.rows)
     made = make(bound, "attend_split", grid, threads, numbers, suffix="_split")
     return replace(made, scratch=(_scratch(bound, written=True),), task="attend to each split for")
 
@@ -67,14 +71,17 @@ def _join(bound: Bound, arch: Arch) -> Geometry:
     threads = 512
     groups = max(1, min(8, threads // -(-bound.extra["size"] // arch.wave) // arch.wave))
     groups = 1 << groups.bit_length() - 1
-    made = make(bound, "attend_join", (str(bound.extra["heads"]), bound.rows, "1"), threads, {"groups": groups, **_splits(bound)}, suffix="_join")
+    splits = _splits(bound)
+    grid = (str(bound.extra["heads"]), f"{bound.rows} * (C > {splits['split']})", "1")  # nothing to join, nothing to launch
+    made = make(bound, "attend_join", grid, threads, {"groups": groups, **splits}, suffix="_join")
     return replace(made, scratch=(_scratch(bound, written=False),))
 
 
 def _splits(bound: Bound) -> dict[str, int]:
-    """Splits begin at multiples of `split` positions of the context, whatever a step looks like."""
-    capacity = bound.extra["capacity"]
-    split = max(1, -(-capacity // (SPLIT * MOST_SPLITS))) * SPLIT
+    """Splits begin at multiples of `split` positions of the context, whatever a step looks like: about 128 kB of f16 each."""
+    capacity, size = bound.extra["capacity"], bound.extra["size"]
+    least = min(512, max(128, 128 * 256 // _power(size)))
+    split = max(1, -(-capacity // (least * MOST_SPLITS))) * least
     return {"split": split, "splits": -(-capacity // split)}
 
 
@@ -85,9 +92,13 @@ def _scratch(bound: Bound, written: bool) -> Scratch:
 
 
 def _scores(bound: Bound) -> dict[str, object]:
-    """Scores are logarithms to base 2. factor: of the queries.  bottom: below every score, and finite: differences are numbers."""
+    """Scores are logarithms to base 2. factor: of the queries.  bottom: below every score, and finite: differences are numbers.
+
+    key_words, value_words: registers of a run of eight elements."""
     softcap, scale = bound.extra["softcap"], bound.extra["scale"]
-    return {"factor": scale / softcap if softcap else scale * math.log2(math.e), "log2e": math.log2(math.e), "bottom": "-1e30f"}
+    size = bound.extra["size"]
+    words = {"key_words": run_of(bound.extra["k_format"], size).words, "value_words": run_of(bound.extra["v_format"], size).words}
+    return {"factor": scale / softcap if softcap else scale * math.log2(math.e), "log2e": math.log2(math.e), "bottom": "-1e30f", **words}
 
 
 def _turn(bound: Bound) -> Geometry:

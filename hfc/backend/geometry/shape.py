@@ -28,7 +28,8 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Geometry:
-    """template: file that serves the region.  symbol: device function.  grid: C integer expressions in T, R, G.
+    """template: file that serves the region.  symbol: device function.  grid: C integer expressions in T, R, G (rows, outputs, segments of a step)
+    and C (its longest context, rounded up: Step.reach), which mean the same in Python where / is //.
 
     block: threads.  lds_bytes: dynamic LDS to ask for (0: all of it is declared in the kernel).
     numbers: template variables, a pure function of the bound region, the arch and the class.

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from hfc.formats.kv_block import KvBlocks, KvStat
+from hfc.formats.kv_run import NIBBLES
 from hfc.formats.quant import q4_1
 
 PUT = """const float low = -s1, d = (s0 - low) / 15.0f, inverse = d > 0.0f ? 1.0f / d : 0.0f;
@@ -20,4 +21,5 @@ FORMAT = KvBlocks(
     unit=("j", "j + 16"),
     stats=(KvStat("max", "{x}", "r"), KvStat("max", "-({x})", "r")),
     put=PUT,
+    eight=NIBBLES,
 )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from hfc.formats.kv_block import KvBlocks, KvStat
+from hfc.formats.kv_run import SIGNED_BYTES
 from hfc.formats.quant import q8_0
 
 PUT = """const float d = s0 / 127.0f, inverse = d > 0.0f ? 1.0f / d : 0.0f;
@@ -13,5 +14,6 @@ PUT = """const float d = s0 / 127.0f, inverse = d > 0.0f ? 1.0f / d : 0.0f;
   }"""
 
 FORMAT = KvBlocks(
-    "q8", replace(q8_0.FORMAT, name="kv_q8_block"), unit=("j",), stats=(KvStat("max", "__builtin_fabsf({x})", "r"),), put=PUT
+    "q8", replace(q8_0.FORMAT, name="kv_q8_block"), unit=("j",), stats=(KvStat("max", "__builtin_fabsf({x})", "r"),), put=PUT,
+    eight=SIGNED_BYTES,
 )
