@@ -172,6 +172,8 @@ CASES = (
     linear(["q4_k", "q4_k"], 256, [66, 66], zipped=True),
     linear(["f32", "f32"], 33, [5, 5], zipped=True),
     linear(["q6_k"], 512, [18], top=3),
+    linear(["q4_k", "q4_k"], 256, [66, 66], zipped=True, top=4),
+    linear(["f16"], 96, [129], top=2),
     softmax_map(3, 50),
     softmax_map(1, 1500),
     attend(6, 2, 80),
