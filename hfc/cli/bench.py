@@ -122,7 +122,8 @@ def show_drafted(results: Sequence[Drafted | Synthetic]) -> str:
     if not results:
         return ""
     if isinstance(results[0], Synthetic):
-        return table(("test", "tok/s", "plain", "speed-up", "rows"), [(r.test, r.tok_s, r.plain_tok_s, f"{r.speedup:.2f}x", r.rows) for r in results])
+        rows = [(r.test, r.tok_s, r.plain_tok_s, f"{r.speedup:.2f}x", r.rows, r.draft or "-") for r in results]
+        return table(("test", "tok/s", "plain", "speed-up", "rows", "draft"), rows)
     header = ("text", "tok/s", "plain", "speed-up", "tokens a cycle", "accepted", "equal", "loops", "governor")
     rows = [
         (r.test, r.tok_s, r.plain_tok_s, f"{r.speedup:.2f}x", _or_dash(r.tau), f"{r.accepted} of {r.drafted}", "yes" if r.is_equal else "NO",

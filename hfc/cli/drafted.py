@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli.genres import GENRES
 from hfc.cli.open_model import OpenModel
 from hfc.runtime.chat import chat_template
-from hfc.runtime.generate import Clock, Generation, Model, Request, SamplesItself, Statistics, prompt_steps
+from hfc.runtime.generate import Clock, Generation, Request, RunsCycles, SamplesItself, Statistics, prompt_steps
+from hfc.runtime.gpu import GpuModel
+from hfc.runtime.host import HostModel
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.repetition import is_degenerate
 from hfc.runtime.vocabulary import Vocabulary
@@ -93,7 +95,9 @@ def encode(vocabulary: Vocabulary, prompt: tuple[str, str]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Cycles of `rows` rows of which `acceptance` tokens count on average, whatever the model says: for random weights."""
+    """Cycles of `rows` rows of which `acceptance` tokens count on average, whatever the model says: for random weights.
+
+    draft: whose guesses are part of the cycle; "" verifies tokens that cost nothing, as prompt lookup does."""
 
     test: str
     tok_s: float
@@ -101,10 +105,13 @@ class Synthetic:
     speedup: float
     acceptance: float
     rows: int
+    draft: str
 
 
-def measure_synthetic(model: Model, acceptance: float, rows: int, tokens: int, depth: int) -> Synthetic:
+def measure_synthetic(model: HostModel | GpuModel, acceptance: float, rows: int, tokens: int, depth: int) -> Synthetic:
     """Time cycles and plain steps behind a prompt of `depth` tokens."""
+    draft = model.plan.draft
+    rows = min(rows, draft.block) if draft else rows
     if not 1 <= acceptance <= rows:
         raise HfcError(f"--draft-acceptance {acceptance}: a cycle of {rows} rows brings 1 to {rows} tokens")
     if depth + tokens + rows > model.context:
@@ -120,26 +127,37 @@ def measure_synthetic(model: Model, acceptance: float, rows: int, tokens: int, d
             best.append((time.perf_counter() - start) / count)
         seconds.append(sorted(best)[1])
     speeds = [1 / s for s in seconds]
-    return Synthetic(f"acceptance {acceptance:g}", round(speeds[0], 2), round(speeds[1], 2), round(speeds[0] / speeds[1], 3), acceptance, rows)
+    name, gain = draft.name if draft else "", speeds[0] / speeds[1]
+    return Synthetic(f"acceptance {acceptance:g}", round(speeds[0], 2), round(speeds[1], 2), round(gain, 3), acceptance, rows, name)
 
 
-def _cycles(model: Model, rows: int, acceptance: float, tokens: int, position: int) -> int:
+def _cycles(model: HostModel | GpuModel, rows: int, acceptance: float, tokens: int, position: int) -> int:
     """Verify steps until `tokens` tokens were brought; how many they were."""
     end, waiting, brought = position + tokens, 0, 0.0
     start = position
     while position < end:
         segment = Segment(0, 0, rows, position, waiting, commit=rows == 1)
-        step = Step(np.array(_ids(position, rows, model.vocab), np.int32), (segment,), np.arange(rows, dtype=np.int32))
-        if isinstance(model, SamplesItself):
-            model.next_tokens(step, [Sampler(GREEDY) for _ in range(rows)])
-        else:
-            for row in model.forward(step):
-                row.argmax()
+        is_guessed = rows > 1 and model.plan.draft is not None
+        ids = np.array(_ids(position, rows, model.vocab), np.int32)
+        _run(model, Step(ids, (segment,), np.arange(rows, dtype=np.int32), int(is_guessed), is_guessed))
         brought += acceptance
         count = start + int(brought) - position
         waiting = count if rows > 1 else 0
         position += count
     return position - start
+
+
+def _run(model: HostModel | GpuModel, step: Step) -> None:
+    """A step and its choice of tokens, with the guesses of the plan's draft where it has some."""
+    samplers = [Sampler(GREEDY) for _ in step.output_rows]
+    if step.guessed and isinstance(model, RunsCycles):
+        model.cycle(step, samplers)
+    elif isinstance(model, SamplesItself):
+        model.next_tokens(step, samplers)
+    else:
+        tokens = model.draft(step)[0] if step.guessed else step.tokens
+        for sampler, row in zip(samplers, model.forward(replace(step, tokens=tokens))):
+            sampler.choose(row)
 
 
 def _ids(first: int, count: int, vocab: int) -> tuple[int, ...]:
