@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import gguf
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from hfc.base.diagnostics import HfcError
 from hfc.cli import main
 from hfc.compiler import compile_model, open_source
+from hfc.formats.checkpoint import open_checkpoint
 from hfc.ir.verify import verify
 from hfc.oracle import InterpretedModel
 from hfc.plan import load_bundle
@@ -64,6 +66,45 @@ def small_mtp(tmp_path_factory) -> Path:
     return folder
 
 
+GGUF_HEAD = {  # behind mtp. and blk.3., as llama.cpp's converter moves them; norms get their 1
+    "fc": "nextn.eh_proj", "pre_fc_norm_embedding": "nextn.enorm", "pre_fc_norm_hidden": "nextn.hnorm", "norm": "nextn.shared_head_norm",
+    "layers.0.input_layernorm": "attn_norm", "layers.0.post_attention_layernorm": "post_attention_norm",
+    "layers.0.self_attn.q_proj": "attn_q", "layers.0.self_attn.k_proj": "attn_k", "layers.0.self_attn.v_proj": "attn_v",
+    "layers.0.self_attn.o_proj": "attn_output", "layers.0.self_attn.q_norm": "attn_q_norm", "layers.0.self_attn.k_norm": "attn_k_norm",
+    "layers.0.mlp.gate_proj": "ffn_gate", "layers.0.mlp.up_proj": "ffn_up", "layers.0.mlp.down_proj": "ffn_down",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_mtp_gguf(tmp_path_factory) -> Path:
+    """The same target and head as one GGUF."""
+    path = tmp_path_factory.mktemp("mtp-gguf") / "model.gguf"
+    writer = gguf.GGUFWriter(path, "qwen35")
+    with open_checkpoint(SMALL / "model.gguf") as target:
+        for key, value in {**target.config, "qwen35.block_count": 4, "qwen35.nextn_predict_layers": 1}.items():
+            add = {list: writer.add_array, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
+            if key != "general.architecture" and not key.startswith("GGUF."):
+                add(key, value)
+        for name in target.names():
+            write_tensor(writer, name, target.f32(name))
+    for name, tensor in load_file(DRAFTS / "mtp/mtp.safetensors").items():
+        stem = name.removeprefix("mtp.").removesuffix(".weight")
+        write_tensor(writer, f"blk.3.{GGUF_HEAD[stem]}.weight", tensor.astype(np.float32) + ("norm" in stem))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_tensor(writer: gguf.GGUFWriter, name: str, values: np.ndarray) -> None:
+    if values.ndim == 1 or "conv1d" in name:
+        writer.add_tensor(name, np.ascontiguousarray(values, np.float32))
+    else:
+        bits = np.ascontiguousarray(values).astype(ml_dtypes.bfloat16).view(np.uint8)
+        writer.add_tensor(name, bits, raw_dtype=gguf.GGMLQuantizationType.BF16)
+
+
 def interpreted(target: Path, draft: Path | str, slots: int = 1) -> InterpretedModel:
     return InterpretedModel(open_source(target, draft=draft), CONTEXT, slots)
 
@@ -93,9 +134,9 @@ def mtp_reference(target: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return text_of(SMALL)[:24], dict(reference)
 
 
-@pytest.mark.parametrize("official", [False, pytest.param(True, marks=shared)])
-def test_a_chain_of_four_tokens_from_the_model_s_own_head(official, small_mtp):
-    target = OFFICIAL if official else small_mtp
+@pytest.mark.parametrize("kind", ["small_mtp", "small_mtp_gguf", pytest.param("official", marks=shared)])
+def test_a_chain_of_four_tokens_from_the_model_s_own_head(kind, request):
+    target = OFFICIAL if kind == "official" else request.getfixturevalue(kind)
     prompt, expected = mtp_reference(target)
     model = interpreted(target, "mtp")
     model.forward(Step.single(prompt))

@@ -20,7 +20,7 @@ from hfc.runtime.launcher import HostLauncher
 from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.upload import CheckpointWeights
 from hfc.selftest import check_plan
-from hfc.target.arch import find_arch
+from hfc.target.arch import ARCHS, find_arch
 
 sys.path.append(str(Path(__file__).parent / "isa"))
 from draft_regions import GRAPHS
@@ -58,3 +58,14 @@ def test_drafts_without_weights_can_be_measured(small_mtp):
     assert all(weights.weight(replace(ref, layout="rows")).size for ref in plan.weights)
     tables = {ref.recipe.op: weights.const(ref).view(np.float32) for ref in plan.consts}
     np.testing.assert_array_equal(tables["repeat"].reshape(-1, 2)[:3], [[1, 0]] * 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("draft", ["dflash", "dflash2", "mtp"])
+def test_every_architecture_has_the_draft_s_kernels(draft, small_mtp):
+    """Compiled, and through the gates: registers, LDS, loads."""
+    target, draft = (small_mtp, draft) if draft == "mtp" else (MODELS / "qwen3_5_text", DRAFTS / draft)
+    bundle = compile_model(target, ["all"], ctx=96, slots=2, max_rows=64, draft=draft)
+    assert set(bundle.plans) == set(ARCHS)
+    for arch, plan in bundle.plans.items():
+        assert all(plan.programs[p] for p in (["draft_step"] if arch == "host" else ["draft_decode", "draft_prefill"]))
