@@ -24,7 +24,8 @@ class Drafting:
     def __init__(self, speculation: Speculation | None, model: Loaded, limits: Limits):
         self._speculation, self._model, self._limits = speculation, model, limits
         self._rows = min(limits.max_rows, limits.max_outputs)
-        if isinstance(model, SamplesItself):  # more rows would run another program, whose sums have another order
+        self._on_device, self._cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)
+        if self._on_device:  # more rows would run another program, whose sums have another order
             self._rows = min(self._rows, DECODE_ROWS)
 
     def begin(self, sequence: Sequence) -> None:
@@ -39,9 +40,10 @@ class Drafting:
 
     def count(self, sequence: Sequence, drafts: int, token: int) -> None:
         """The first, second, ... token of a step that checked so many drafts: its answer may end with it."""
-        usage = sequence.usage
+        usage, speculator = sequence.usage, sequence.speculator
         if drafts and token == 1:
-            usage.cycles, usage.drafted, usage.drafting = usage.cycles + 1, usage.drafted + drafts, sequence.speculator.track.reason
+            usage.drafting = speculator.track.reason if usage.cycles else speculator.choice.offer.kind
+            usage.cycles, usage.drafted = usage.cycles + 1, usage.drafted + drafts
         elif drafts:
             usage.accepted += 1
 
@@ -63,8 +65,8 @@ class Drafting:
         """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
         # What the plan's draft reads is taken down for every sequence if for one.
         step = replace(step, observed=any(part.sequence.speculator and part.sequence.speculator.observes for part in work))
-        on_device = isinstance(self._model, SamplesItself) and not any(part.sequence.needs_logits for part in work)
-        if step.guessed and on_device and isinstance(self._model, RunsCycles):
+        on_device = self._on_device and not any(part.sequence.needs_logits for part in work)
+        if step.guessed and on_device and self._cycles:
             tokens, chosen = self._model.cycle(step, self._samplers(step, work))
             return replace(step, tokens=np.array(tokens, np.int32)), chosen, None
         if step.guessed:
@@ -84,7 +86,7 @@ class Drafting:
     def _room(self, sequence: Sequence, rows: int) -> int:
         """Drafts that the step, the context and the request still have use for. What a device may choose behind a draft that
         a grammar has not seen is not known."""
-        if sequence.job.guides and isinstance(self._model, SamplesItself) and not sequence.needs_logits:
+        if sequence.job.guides and self._on_device and not sequence.needs_logits:
             return 0
         room = min(rows, self._limits.context - sequence.position - 1)
         limit = sequence.job.max_tokens
@@ -92,18 +94,18 @@ class Drafting:
 
     def _can_guess(self, sequence: Sequence) -> bool:
         """A device that drafts and chooses in one call cannot count drafts among the tokens that penalties look at."""
-        return sequence.needs_logits or not (isinstance(self._model, RunsCycles) and sequence.sampler.has_penalties)
+        return sequence.needs_logits or not (self._cycles and sequence.sampler.has_penalties)
 
     def _samplers(self, step: Step, work: list[Work]) -> list[RowSampler]:
         """One for each wanted row, as if the drafts before it had been chosen."""
         found: list[RowSampler] = []
         for part, segment in zip(work, step.segments):
             first = segment.row + segment.rows - part.outputs
-            drafts = tuple(step.tokens[first + 1 : segment.row + segment.rows].tolist()) if part.outputs else ()
-            if part.sequence.limits is None:
+            drafts = tuple(step.tokens[first + 1 : segment.row + segment.rows].tolist()) if part.outputs > 1 else ()
+            if drafts:
                 found += row_samplers(part.sequence.sampler, drafts)[: part.outputs]
-            else:
-                found += [RowSampler(part.sequence.sampler, (), part.sequence.limits)][: part.outputs]
+            elif part.outputs:
+                found.append(RowSampler(part.sequence.sampler, (), part.sequence.limits))
         return found
 
     def _filled(self, step: Step) -> Step:

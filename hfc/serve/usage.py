@@ -16,10 +16,14 @@ def openai_usage(sequences: list[Sequence]) -> dict[str, Any]:
     details = {"reasoning_tokens": sum(s.usage.reasoning for s in sequences)}
     if cycles:
         details |= {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
-    return {
+    found = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": sum(u.cached for u in prompts.values())},
         "completion_tokens_details": details,
     }
+    if cycles:
+        reasons = dict.fromkeys(s.usage.drafting for s in sequences if s.usage.cycles)
+        found["speculation"] = {"cycles": cycles, "tokens_per_cycle": round((accepted + cycles) / cycles, 3), "reason": "; ".join(reasons)}
+    return found

@@ -263,7 +263,10 @@ def test_usage_counts_drafts():
             return (await client.post("/v1/chat/completions", json=body)).json()
 
     try:
-        details = run(main())["usage"]["completion_tokens_details"]
+        usage = run(main())["usage"]
+        details, speculation = usage["completion_tokens_details"], usage["speculation"]
+        assert speculation["tokens_per_cycle"] == round(1 + details["accepted_prediction_tokens"] / speculation["cycles"], 3)
+        assert speculation["reason"]
         assert details["accepted_prediction_tokens"] > 10 and details["rejected_prediction_tokens"] > 0
     finally:
         engine.close()
