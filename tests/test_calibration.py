@@ -187,3 +187,31 @@ def test_commands(hfc, folder, tmp_path):  # noqa: F811
     other = write_model(tmp_path / "other", hidden_size=512, vocab_size=json.loads((folder / "config.json").read_text())["vocab_size"])
     code, out, err = hfc("quantize", other, "--format", "mq4g256v2", "-o", tmp_path / "no", "--imatrix", tmp_path / "m.gguf")
     assert code == 2 and "m.gguf is an imatrix of another model than other" in err and not (tmp_path / "no").exists()
+
+
+def test_an_interrupted_run_with_feedback_is_gone_on_with(llama, tmp_path):
+    opened, packed = open_source(llama), []
+    with open_checkpoint(llama) as checkpoint:
+        made = plan(checkpoint, "hfc4")
+        formats = {t.name: t.format for t in made.tensors}
+
+        def first(put, stop_at=None):
+            def counted(name, raw):
+                put(name, raw)
+                packed.append(name)
+                if len(packed) == stop_at:
+                    raise KeyboardInterrupt
+
+            pack_linears(opened, [TOKENS], formats, {}, counted)
+
+        whole = quantize(checkpoint, made, tmp_path / "whole", first=first).read_bytes()
+        packed.clear()
+        with pytest.raises(KeyboardInterrupt):
+            quantize(checkpoint, made, tmp_path / "cut", first=lambda put: first(put, 5))
+        assert not (tmp_path / "cut/model.safetensors").exists()
+        assert quantize(checkpoint, made, tmp_path / "cut", first=first).read_bytes() == whole
+        plain = quantize(checkpoint, made, tmp_path / "plain").read_bytes()
+        assert plain != whole and len(plain) == len(whole)
+        with pytest.raises(KeyboardInterrupt):
+            quantize(checkpoint, made, tmp_path / "other", first=lambda put: first(put, len(packed) + 3), key="gptq")
+        assert quantize(checkpoint, made, tmp_path / "other").read_bytes() == plain, "pieces of a run with other options"

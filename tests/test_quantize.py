@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from small_models import CONFIGS, evaluate_random
-from test_cli import hfc  # noqa: F401  (a fixture)
+from test_cli import folder, hfc  # noqa: F401  (fixtures)
 
 from hfc.base.diagnostics import HfcError
 from hfc.compiler import compile_model, open_source, outline, settings_for
@@ -227,3 +227,40 @@ def test_command(hfc, llama, tmp_path):  # noqa: F811
     assert "PATTERN=FORMAT" in hfc("quantize", llama, "--format", "hfc4", "--keep", "x")[2]
     assert "its own target" in hfc("quantize", llama, "--format", "hfc4", "-o", llama)[2]
     assert "f32" in hfc("inspect", llama)[1]
+
+
+def test_sharded_sources(llama, tmp_path):
+    """An index and two shards give the file that the single source gives."""
+    whole = converted(llama, tmp_path / "whole", "mq4g256")
+    with safe_open(llama / "model.safetensors", "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    names, source = list(tensors), tmp_path / "source"
+    source.mkdir()
+    shards = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for shard, mine in shards.items():
+        save_file({name: tensors[name] for name in mine}, source / shard)
+    index = {"metadata": {}, "weight_map": {name: shard for name in names for shard, mine in shards.items() if name in mine}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    (source / "config.json").write_bytes((llama / "config.json").read_bytes())
+    found = converted(source, tmp_path / "found", "mq4g256")
+    with open_checkpoint(found) as one, open_checkpoint(whole) as other:
+        assert sorted(one.names()) == sorted(other.names())
+        assert all(np.array_equal(one.raw(name), other.raw(name)) for name in one.names())
+    (source / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(HfcError, match="model-00002-of-00002.safetensors"):
+        converted(source, tmp_path / "no", "mq4g256")
+
+
+def test_the_report_stays_in_the_file(hfc, folder, llama, tmp_path):  # noqa: F811
+    source = write_model(tmp_path / "source", vocab_size=json.loads((folder / "config.json").read_text())["vocab_size"])
+    (source / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    code, out, err = hfc("quantize", source, "--format", "mq4g256v2", "-o", tmp_path / "out", "--eval", 80)
+    assert code == 0 and "KL divergence" in out, err
+    report = json.loads(hfc("inspect", tmp_path / "out", "--json")[1])["report"]
+    again = json.loads(hfc("eval", tmp_path / "out", "--against", source, "-n", 80, "--json")[1])
+    assert report["tokens"] == 80 and report["kl_mean"] > 0
+    assert {key: again[key] for key in report if key in again and key != "text"} == pytest.approx({k: v for k, v in report.items() if k in again and k != "text"})
+    text = hfc("inspect", tmp_path / "out")[1]
+    assert "kl_mean" in text and f"{report['perplexity']}" in text
+    model = load(compile_model(tmp_path / "out", ["host"], ctx=64), "host", 1)  # the header with its report is still a header
+    assert model.vocab == 128

@@ -15,11 +15,15 @@ from hfc.quantize.awq import best_scale
 from hfc.quantize.treatment import UNTREATED, Treatment
 
 EIGHT_BITS = 8  # from here on scales gain nothing
+# Of the mean, added to importance: another text uses the inputs somewhat differently. KL divergence of hfc4 with 0, 0.1, 0.3 on texts that
+# the imatrix has not seen: SmolLM2 0.0323, 0.0327, 0.0349 (0.0833 without an imatrix); a small Qwen 3.5 0.0080, 0.0079, 0.0078 (0.0079).
+DAMPING = 0.1
 
 
 def by_importance(importances: Mapping[str, np.ndarray]) -> dict[str, Treatment]:
     """importances: by tensor, f32 [1 or experts, K]."""
-    return {name: Treatment(importance=values) for name, values in importances.items()}
+    damped = {name: values + np.float32(DAMPING) * values.mean(axis=1, keepdims=True) for name, values in importances.items()}
+    return {name: Treatment(importance=values) for name, values in damped.items()}
 
 
 def with_scales(
