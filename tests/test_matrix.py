@@ -1,6 +1,7 @@
 """The matrix: which cells there are, how they end, what the page says; and the launches and bytes of official models."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def plan_of(model: str, weights: str = "q4_k", arch: str = "gfx1100", quick: boo
 
 
 def test_every_model_file_has_a_representative():
-    described = {path.stem for path in (ROOT / "models").glob("*.hfm")}
+    drafts = {path.stem for path in (ROOT / "models").glob("*.hfm") if re.search(r"^  observe\(", path.read_text(), re.M)}
+    assert {"dflash", "dflash2"} <= drafts  # no model by themselves: tests/test_draft_models.py compiles them with their targets
+    described = {path.stem for path in (ROOT / "models").glob("*.hfm")} - drafts
     assert {find_model(configs()[name]["model_type"]).path.stem for name in REPRESENTATIVES} == described
     assert chosen_models([]) == list(REPRESENTATIVES) and chosen_models(["all"]) == list(configs())
     with pytest.raises(HfcError, match="did you mean 'Qwen3.5-9B'"):
