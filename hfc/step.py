@@ -71,11 +71,13 @@ class Step:
         assert rows <= max_rows, f"{rows} rows in a plan for {max_rows}"
         buffer[:4] = rows, len(self.segments), outputs, self.guessed
         tokens, positions, slots, picked = (buffer[4 + i * max_rows : 4 + (i + 1) * max_rows] for i in range(4))
-        tokens[:rows], positions[:rows], picked[:outputs] = self.tokens, self.positions, self.output_rows
-        segments = buffer[4 + 4 * max_rows :].reshape(-1, SEGMENT_WORDS)
-        for i, s in enumerate(self.segments):
-            slots[s.row : s.row + s.rows] = s.slot
-            segments[i] = s.slot, s.row, s.rows, s.position, s.replay, s.commit
+        tokens[:rows], picked[:outputs] = self.tokens, self.output_rows
+        words = [word for s in self.segments for word in (s.slot, s.row, s.rows, s.position, s.replay, s.commit)]
+        table = buffer[4 + 4 * max_rows : 4 + 4 * max_rows + len(words)]
+        table[:] = words
+        slot, row, count, position = table.reshape(-1, SEGMENT_WORDS).T[:4]
+        slots[:rows] = slot.repeat(count)
+        positions[:rows] = np.arange(rows, dtype=np.int32) + (position - row).repeat(count)
         return buffer
 
 

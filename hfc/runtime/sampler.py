@@ -66,6 +66,8 @@ class Sampler:
         self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._draws = 0
         self._latest = deque(prompt, maxlen=sampling.repeat_window)
+        self._penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+        self.has_penalties = self._penalties != (1, 0, 0)  # whether a choice depends on which tokens came before
 
     def choose(self, logits: np.ndarray) -> int:
         """The next token of f32 logits [vocab], chosen on the host; remembers it."""
@@ -80,22 +82,15 @@ class Sampler:
         picked = np.searchsorted(np.cumsum(probabilities[order])[:-1], uniform, side="right")
         return self.accept(int(tokens[order[picked]]))
 
-    @property
-    def has_penalties(self) -> bool:
-        """Whether a choice depends on which tokens came before."""
-        s = self._sampling
-        return (s.repeat_penalty, s.frequency_penalty, s.presence_penalty) != (1, 0, 0)
-
     def encode(self, row: np.ndarray, ahead: Sequence[int] = ()) -> None:
         """Write what a device needs to choose the next token, or the one behind tokens that may be chosen before it.
 
         `accept` the device's answer, in order, before the next call.
         """
         s = self._sampling
-        penalties = (s.repeat_penalty, s.frequency_penalty, s.presence_penalty)
         counts = Counter(deque((*self._latest, *ahead), s.repeat_window)) if self.has_penalties else {}
         bits = random_bits(self._seed, self._draws + len(ahead))
-        encode_row(row, s.temperature, s.top_k, s.top_p, s.min_p, penalties, bits, counts)
+        encode_row(row, s.temperature, s.top_k, s.top_p, s.min_p, self._penalties, bits, counts)
 
     def accept(self, token: int) -> int:
         """Remember a chosen token."""

@@ -44,7 +44,7 @@ class HuggingFaceCore:
         self._library = library
         self._bytes = byte_level_bytes if byte_level else sentencepiece_bytes
         added = {i: t.content for i, t in library.get_added_tokens_decoder().items()}
-        self._added = {
+        self._added = {  # and every token that was asked for since
             i: text.encode("utf-8") if byte_level else sentencepiece_bytes(text) for i, text in added.items()
         }
 
@@ -53,10 +53,11 @@ class HuggingFaceCore:
         return self._library.encode(text, add_special_tokens=False).ids
 
     def bytes_of(self, token: int) -> bytes:
-        if token in self._added:
-            return self._added[token]
-        piece = self._library.id_to_token(token) if token >= 0 else None
-        return b"" if piece is None else self._bytes(piece)
+        known = self._added.get(token)
+        if known is None:  # asked again for every token of every answer
+            piece = self._library.id_to_token(token) if token >= 0 else None
+            known = self._added[token] = b"" if piece is None else self._bytes(piece)
+        return known
 
 
 class SentencePieceCore:

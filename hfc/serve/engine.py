@@ -52,6 +52,7 @@ class Engine:
 
         speculation: None decodes plainly."""
         self.model, self.limits, self.metrics = model, limits, metrics
+        self._on_device = isinstance(model, SamplesItself)  # who chooses; asking a protocol takes microseconds
         states = states or slot_states(model)
         self.cache = PrefixCache(states, cache_bytes, NearCopies(states, device_cache_bytes) if device_cache_bytes else None)
         self._lanes = Lanes(limits.slots, self.cache)
@@ -189,7 +190,7 @@ class Engine:
         began = time.monotonic()
         self.step_began_s = began
         try:
-            if isinstance(self.model, SamplesItself):
+            if self._on_device:
                 groups = [[w for w in work if w.sequence.needs_logits], [w for w in work if not w.sequence.needs_logits]]
             else:
                 groups = [work]
@@ -229,7 +230,7 @@ class Engine:
     def _limit(self, part: Work) -> bool:
         """Say what a device may choose; False where a grammar fails, which ends its sequence alone."""
         try:
-            if part.outputs and isinstance(self.model, SamplesItself) and not part.sequence.needs_logits:
+            if self._on_device and part.outputs and not part.sequence.needs_logits:
                 part.sequence.limit(self.model.vocab)
         except HfcError as error:
             self._fail(part.sequence, error)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 GAUGES = {
@@ -39,16 +41,29 @@ HISTOGRAMS = {
 }
 
 
+class Times:
+    """A histogram of seconds. Prometheus' own takes microseconds for each token, which many streams add up."""
+
+    def __init__(self):
+        self._counts, self._sum = [0] * (len(SECONDS) + 1), 0.0
+
+    def observe(self, seconds: float) -> None:
+        self._counts[bisect_left(SECONDS, seconds)] += 1
+        self._sum += seconds
+
+    def family(self) -> tuple[list[tuple[str, float]], float]:
+        """Buckets as Prometheus wants them, each with all below it, and the sum."""
+        borders = [*map(str, map(float, SECONDS)), "+Inf"]
+        return list(zip(borders, map(float, accumulate(self._counts)))), self._sum
+
+
 class Meters:
     """The counters of a server: of requests, and of each model under its name."""
 
     def __init__(self):
         self.registry = CollectorRegistry()
         self._requests = Counter("hfc_requests", "HTTP requests", ["path", "status"], registry=self.registry)
-        self.counters = {name: Counter(f"hfc_{name}", text, ["model"], registry=self.registry) for name, text in COUNTERS.items()}
-        self.histograms = {
-            name: Histogram(f"hfc_{name}", text, ["model"], buckets=SECONDS, registry=self.registry) for name, text in HISTOGRAMS.items()
-        }
+        self.models: dict[str, Metrics] = {}
         self.gauges: dict[str, Callable[[], dict[str, float]]] = {}
         self.registry.register(self)
 
@@ -60,66 +75,74 @@ class Meters:
         return generate_latest(self.registry)
 
     def collect(self) -> Iterable[Metric]:
-        """The gauges of this moment, of models that are loaded."""
+        """What every model counts, and the gauges of this moment of those that are loaded."""
+        models = list(self.models.items())
+        for name, text in COUNTERS.items():
+            counter = CounterMetricFamily(f"hfc_{name}", text, labels=["model"])
+            for model, metrics in models:
+                counter.add_metric([model], metrics.counts[name])
+            yield counter
+        for name, text in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(f"hfc_{name}", text, labels=["model"])
+            for model, metrics in models:
+                histogram.add_metric([model], *metrics.times[name].family())
+            yield histogram
         values = {model: read() for model, read in list(self.gauges.items())}
         for name, text in GAUGES.items():
-            family = GaugeMetricFamily(f"hfc_{name}", text, labels=["model"])
+            gauge = GaugeMetricFamily(f"hfc_{name}", text, labels=["model"])
             for model, gauges in values.items():
-                family.add_metric([model], gauges[name])
-            yield family
+                gauge.add_metric([model], gauges[name])
+            yield gauge
 
 
 class Metrics:
-    """One model's counters; they outlive its engine. Calls come from the engine's thread."""
+    """One model's counters; they outlive its engine. Only the engine's thread changes them."""
 
     def __init__(self, model: str = "model", meters: Meters | None = None):
         self.model, self.meters = model, meters or Meters()
-        counters = {name: family.labels(model) for name, family in self.meters.counters.items()}
-        self._prompt, self._cached, self._prefill = counters["prompt_tokens"], counters["cached_tokens"], counters["prefill_tokens"]
-        self._generated, self._loads = counters["generated_tokens"], counters["loads"]
-        self._steps, self._rows, self._step_s = counters["steps"], counters["step_rows"], counters["step_seconds"]
-        self._cycles, self._drafted, self._accepted = counters["draft_cycles"], counters["drafted_tokens"], counters["accepted_tokens"]
-        histograms = {name: family.labels(model) for name, family in self.meters.histograms.items()}
-        self._first, self._between = histograms["time_to_first_token_seconds"], histograms["inter_token_seconds"]
-        self._total = histograms["request_seconds"]
+        before = self.meters.models.get(model)  # of an engine that was unloaded
+        self.counts = before.counts if before else dict.fromkeys(COUNTERS, 0.0)
+        self.times = before.times if before else {name: Times() for name in HISTOGRAMS}
+        self.meters.models[model] = self
+        self._between = self.times["inter_token_seconds"]
         self._mean_s = 1.0
 
     def watch(self, gauges: Callable[[], dict[str, float]]) -> None:
         """The model is loaded: read these gauges whenever somebody asks."""
-        self._loads.inc()
+        self.counts["loads"] += 1
         self.meters.gauges[self.model] = gauges
 
     def unwatch(self) -> None:
         self.meters.gauges.pop(self.model, None)
 
     def admitted(self, cached: int, prompt: int) -> None:
-        self._prompt.inc(prompt)
-        self._cached.inc(cached)
+        self.counts["prompt_tokens"] += prompt
+        self.counts["cached_tokens"] += cached
 
     def prefilled(self, tokens: int) -> None:
-        self._prefill.inc(tokens)
+        self.counts["prefill_tokens"] += tokens
 
     def stepped(self, seconds: float, rows: int) -> None:
-        self._steps.inc()
-        self._rows.inc(rows)
-        self._step_s.inc(seconds)
+        self.counts["steps"] += 1
+        self.counts["step_rows"] += rows
+        self.counts["step_seconds"] += seconds
 
     def drafted(self, drafts: int, accepted: int) -> None:
         """A step checked drafts of one sequence."""
-        self._cycles.inc()
-        self._drafted.inc(drafts)
-        self._accepted.inc(accepted)
+        self.counts["draft_cycles"] += 1
+        self.counts["drafted_tokens"] += drafts
+        self.counts["accepted_tokens"] += accepted
 
     def first_token(self, seconds: float) -> None:
-        self._generated.inc()
-        self._first.observe(seconds)
+        self.counts["generated_tokens"] += 1
+        self.times["time_to_first_token_seconds"].observe(seconds)
 
     def next_token(self, seconds: float) -> None:
-        self._generated.inc()
+        self.counts["generated_tokens"] += 1
         self._between.observe(seconds)
 
     def finished(self, seconds: float) -> None:
-        self._total.observe(seconds)
+        self.times["request_seconds"].observe(seconds)
         self._mean_s = 0.9 * self._mean_s + 0.1 * seconds
 
     def mean_request_s(self) -> float:

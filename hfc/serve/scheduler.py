@@ -120,16 +120,19 @@ def _remaining(sequence: Sequence) -> tuple[int, int]:
 
 def make_step(work: list[Work]) -> Step:
     """One segment for each part of the work; those that the model guesses itself come first."""
-    tokens, segments, wanted, row = [], [], [], 0
+    tokens: list[int] = []
+    segments: list[Segment] = []
+    wanted: list[int] = []
+    row = 0
     for part in work:
         sequence = part.sequence
         at = sequence.position
         if sequence.phase is Phase.DECODE:
-            tokens.append(np.array([sequence.tokens[-1], *part.block.drafts], np.int32))
+            tokens += (sequence.tokens[-1], *part.block.drafts)
         else:
-            tokens.append(sequence.prompt[at : at + part.rows])
+            tokens += sequence.prompt[at : at + part.rows].tolist()
         segments.append(Segment(sequence.slot, row, part.rows, at, sequence.waiting, commit=not part.block.drafts))
         row += part.rows
         wanted.extend(range(row - part.outputs, row))
     guessed = sum(part.block.is_guessed for part in work)
-    return Step(np.concatenate(tokens), tuple(segments), np.array(wanted, np.int32), guessed)
+    return Step(np.array(tokens, np.int32), tuple(segments), np.array(wanted, np.int32), guessed)

@@ -32,7 +32,8 @@ class Sequence:
     """Owned by the engine's thread once submitted. position: tokens that the slot's state holds, the last `waiting` of them in
     its journal.
 
-    leader: a sequence with the same prompt; this one waits until the leader's prompt is in the cache.
+    leader: a sequence with the same prompt; this one waits until the leader's prompt is in the cache.  needs_logits: its tokens
+    are chosen on the host, as a device that samples gives no log probabilities.
     """
 
     def __init__(self, job: Job, tokenizer: Tokenizer, stream: Stream, leader: Sequence | None = None):
@@ -47,6 +48,7 @@ class Sequence:
         self.usage = Usage(len(job.prompt))
         self.sampler = Sampler(job.sampling, job.prompt if job.penalize_prompt else ())
         self.marks = deque(sorted({m for m in job.marks if 0 < m < len(job.prompt)}))
+        self.needs_logits = job.logprobs is not None or job.prompt_logprobs or not all(g.suits_device for g in job.guides)
         self.limits: TokenLimits | None = None  # of the next token, where a device chooses it
         self.is_cancelled = False
         self.submitted_s = time.monotonic()
@@ -54,11 +56,6 @@ class Sequence:
         self._hidden_sum, self._hidden_rows = np.zeros(()), 0
         self._text = tokenizer.stream(job.keep_special)
         self._gate = StopTexts(job.stop_texts)
-
-    @property
-    def needs_logits(self) -> bool:
-        """Whether its tokens are chosen on the host: a device that samples gives no log probabilities."""
-        return self.job.logprobs is not None or self.job.prompt_logprobs or not all(g.suits_device for g in self.job.guides)
 
     def limit(self, vocab: int) -> None:
         """Set `limits` for the next choice of a device. HfcError for a grammar that fails."""

@@ -34,15 +34,8 @@ class Stream:
 
     async def read(self, timeout_s: float | None = None) -> list[Event]:
         """All events that are there, at least one; [] after timeout_s without any."""
-        end = None if timeout_s is None else self.loop.time() + timeout_s
-        while not self._events:  # a wake may be late, for events that were read before it came
-            self._ready.clear()
-            if self._events:  # put may have come in between
-                break
-            try:
-                await asyncio.wait_for(self._ready.wait(), None if end is None else end - self.loop.time())
-            except asyncio.TimeoutError:
-                return []
+        if not self._events and not await self._wait(timeout_s):
+            return []
         events = []
         while self._events:
             events.append(self._events.popleft())
@@ -51,6 +44,23 @@ class Stream:
         if self._paused:
             self._resume()
         return events
+
+    async def _wait(self, timeout_s: float | None) -> bool:
+        """Until there are events; False after timeout_s. A wake may be late, for events that were read before it came."""
+        end = None if timeout_s is None else self.loop.time() + timeout_s
+        timer = None if end is None else self.loop.call_at(end, self._ready.set)  # much less work than wait_for
+        try:
+            while not self._events:
+                self._ready.clear()
+                if self._events:  # put may have come in between
+                    break
+                if end is not None and self.loop.time() >= end:
+                    return False
+                await self._ready.wait()
+        finally:
+            if timer:
+                timer.cancel()
+        return True
 
     def _set_ready(self) -> None:
         self._ready.set()
