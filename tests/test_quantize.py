@@ -29,7 +29,7 @@ from hfc.target.arch import find_arch
 TOKENS = np.arange(3, 40) % 150
 
 
-def write_model(folder, model_type: str = "llama", **changes):
+def write_model(folder, model_type: str = "llama", **changes):  # noqa: F811
     """A model with random weights as a Hugging Face folder; its rows are multiples of 256."""
     config = {"model_type": model_type, **CONFIGS[model_type], "hidden_size": 256, "num_attention_heads": 8, "intermediate_size": 512}
     if model_type == "qwen3_5_moe_text":
