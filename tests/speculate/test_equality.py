@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from model_reference import MODELS, SHARED
-from speculation_cases import Always, Guesses, tokens_of
+from speculation_cases import Always, Blocks, Guesses, tokens_of
 
 from hfc.compiler import compile_model
 from hfc.formats import KV_FORMATS
@@ -19,8 +19,8 @@ TRAINED = SHARED.parent / "models" / "qwen35-tiny-code"
 SHORT = [("qwen3_5_text", kv) for kv in KV_FORMATS] + [(m, "f16") for m in ("llama", "qwen3", "gemma3_text", "qwen3_5_moe_text")]
 
 
-def open_host(path, kv, ctx):
-    return load(compile_model(path, ["host"], kv=kv, ctx=ctx, journal_rows=JOURNAL_ROWS), "host", 2)
+def open_host(path, kv, ctx, draft=None):
+    return load(compile_model(path, ["host"], kv=kv, ctx=ctx, journal_rows=JOURNAL_ROWS, draft=draft), "host", 2)
 
 
 @pytest.mark.parametrize(("checkpoint", "kv"), SHORT)
@@ -44,17 +44,20 @@ def test_blocks_of_every_size_change_no_token(checkpoint, kv):
 @pytest.mark.skipif(not TRAINED.exists(), reason="needs the trained model of ../shared/models")
 @pytest.mark.parametrize("kv", KV_FORMATS)
 def test_two_hundred_prompts_of_a_trained_model(kv):
-    """200 prompts of 24 to 256 tokens from held-out code, 200 tokens each: prompt lookup, and drafts that are right at 80 %."""
-    model = open_host(TRAINED, kv, 512)
+    """200 prompts of 24 to 256 tokens from held-out code, 200 tokens each: prompt lookup, its trained draft in blocks of 16, and
+    drafts that are right at 80 %."""
+    model = open_host(TRAINED, kv, 512, TRAINED / "draft")
     with np.load(TRAINED / "oracle.npz") as file:
         texts = file["tokens"]
     rng = np.random.default_rng(0)
-    speculation = Speculation([NgramDrafter], model.plan.uncommitted_rows, Always())
+    rows = model.plan.uncommitted_rows
+    speculations = Speculation([NgramDrafter], rows, Always()), Speculation([], rows, Blocks(16), model.plan.draft)
     for number in range(200):
         first, length = int(rng.integers(0, 200)), int(rng.integers(24, 257))
         prompt = texts[number % len(texts), first : first + length]
         plain = tokens_of(model, prompt, GREEDY, 200)
-        assert tokens_of(model, prompt, GREEDY, 200, speculation).tokens == plain.tokens, number
+        for speculation in speculations:
+            assert tokens_of(model, prompt, GREEDY, 200, speculation).tokens == plain.tokens, number
         drafter = lambda _: Guesses((), plain.tokens, 0.8, number, model.vocab)  # noqa: E731
-        guessed = Speculation([drafter], model.plan.uncommitted_rows, Always())
+        guessed = Speculation([drafter], rows, Always())
         assert tokens_of(model, prompt, GREEDY, 200, guessed).tokens == plain.tokens, number
