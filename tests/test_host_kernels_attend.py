@@ -13,7 +13,7 @@ SLOTS = 3
 def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True):
     args = [pointer("x0"), pointer("s1_k", "state", "uint8_t"), pointer("s2_v", "state", "uint8_t"), pointer("y3", written=True)]
     extra = {
-        "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal,
+        "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal, "first": 0,
         "q": f"x0[((size_t)row * {heads} + g) * {size} + j]", "walsh": 0, "k": args[1], "v": args[2], "k_format": kv_format(form),
         "v_format": kv_format(form), "store": f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
     }  # fmt: skip
