@@ -302,6 +302,24 @@ def test_auto_finds_what_belongs_to_the_target(tmp_path, small_mtp):
     assert open_source(target, draft="auto").draft.model.name == "dflash"
 
 
+def test_a_draft_in_its_target_s_folder_moves_with_it(tmp_path):
+    """A bundle made on one machine finds both with one --weights on another; a draft from elsewhere stays where it was."""
+    made, elsewhere = tmp_path / "made", tmp_path / "elsewhere"
+    shutil.copytree(SMALL, made)
+    shutil.copytree(DRAFTS / "dflash", made / "draft")
+    shutil.copytree(DRAFTS / "dflash", elsewhere)
+    inside, outside = (compile_model(made, ["host"], ctx=CONTEXT, draft=d) for d in (made / "draft", elsewhere))
+    made.rename(tmp_path / "now")
+    step = Step.single([5, 6, 7])
+    first, second = (load(bundle, weights=tmp_path / "now").forward(step) for bundle in (inside, outside))
+    np.testing.assert_array_equal(first, second)
+    with pytest.raises(HfcError, match="the weights that the bundle was compiled for are not there"):
+        load(inside)
+    shutil.rmtree(elsewhere)
+    with pytest.raises(HfcError, match="elsewhere: the draft that the bundle was compiled with is not there"):
+        load(outside, weights=tmp_path / "now")
+
+
 def test_the_command_line_compiles_and_counts_drafts(tmp_path, capfd):
     def hfc(*arguments) -> str:
         with pytest.raises(SystemExit) as end:

@@ -17,7 +17,7 @@ from hfc.cli.bandwidth import copy_bandwidth_gb_s, read_bandwidth_gb_s
 from hfc.cli.drafted import Drafted, Synthetic, measure_genres, measure_synthetic
 from hfc.cli.measure import Measurement, measure
 from hfc.cli.open_model import Choice, OpenModel, open_model
-from hfc.cli.parameters import Context, Device, Draft, Format, KvFormat, ModelName, Threads, Weights
+from hfc.cli.parameters import Context, Device, Draft, Format, KvFormat, ModelName, RandomWeights, Threads, Weights
 from hfc.cli.table import table
 from hfc.cli.workload import check_workload, workloads
 from hfc.runtime.generate import Model
@@ -42,16 +42,14 @@ def command(
     kv: KvFormat = None,
     device: Device = "host",
     weights: Weights = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Draw the weights: MODEL may be a config.json. GPUs only.")
-    ] = False,
+    random_weights: RandomWeights = False,
     format: Format = None,
     draft: Draft = OFF,
     draft_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each text that --draft is measured on.")] = 200,
     draft_acceptance: Annotated[
         float | None, typer.Option(help="Measure blocks of which so many tokens count, whatever the weights say. [default: real texts]")
     ] = None,
-    draft_rows: Annotated[int, typer.Option(min=2, max=JOURNAL_ROWS, help="Rows of the blocks of --draft-acceptance.")] = JOURNAL_ROWS,
+    draft_rows: Annotated[str, typer.Option(help="Rows of the blocks of --draft-acceptance, with commas between.")] = str(JOURNAL_ROWS),
 ) -> None:
     """Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b. With --draft also
     speculative against plain decoding, on prompts of several genres."""
@@ -71,19 +69,19 @@ def command(
             say(f"measuring {test.name}")
             results.append(measure(test, opened, repetitions, name, memory_gb_s))
         say("measuring drafts")
-        drafted = measure_drafts(opened, draft_tokens, draft_acceptance, draft_rows, max(lengths(depth, zero=True))) if draft != OFF else []
+        drafted = measure_drafts(opened, draft_tokens, draft_acceptance, lengths(draft_rows), max(lengths(depth, zero=True))) if draft != OFF else []
     if as_json:
         print(json.dumps([asdict(r) for r in (*results, *drafted)], indent=1))
         return
     print("\n\n".join(part for part in (show(results), show_drafted(drafted)) if part))
 
 
-def measure_drafts(opened: OpenModel, tokens: int, acceptance: float | None, rows: int, depth: int) -> list[Drafted | Synthetic]:
+def measure_drafts(opened: OpenModel, tokens: int, acceptance: float | None, rows: Sequence[int], depth: int) -> list[Drafted | Synthetic]:
     """On real texts, or with a made-up acceptance behind `depth` tokens."""
-    if acceptance is not None:
-        return [measure_synthetic(opened.model, acceptance, rows, tokens, max(depth, 16))]
     if opened.speculation is None:
         raise HfcError("the plan cannot verify drafts: it keeps no rows uncommitted", hint="compile it without --draft off")
+    if acceptance is not None:
+        return [measure_synthetic(opened.model, acceptance, n, tokens, max(depth, 16)) for n in rows]
     return measure_genres(opened, tokens)
 
 

@@ -110,7 +110,9 @@ class Synthetic:
 
 def measure_synthetic(model: HostModel | GpuModel, acceptance: float, rows: int, tokens: int, depth: int) -> Synthetic:
     """Time cycles and plain steps behind a prompt of `depth` tokens."""
-    draft = model.plan.draft
+    draft, most = model.plan.draft, min(model.plan.uncommitted_rows, model.max_rows, model.max_outputs)
+    if not 2 <= rows <= most:
+        raise HfcError(f"--draft-rows {rows}: a block of this plan has 2 to {most} rows")
     rows = min(rows, draft.block) if draft else rows
     if not 1 <= acceptance <= rows:
         raise HfcError(f"--draft-acceptance {acceptance}: a cycle of {rows} rows brings 1 to {rows} tokens")

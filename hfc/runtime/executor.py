@@ -78,7 +78,9 @@ def _checkpoint(bundle: Bundle, weights: str | Path | None) -> Checkpoint:
     draft = bundle.model.get("draft")
     if draft is None:
         return checkpoint
-    own = path if draft["weights"] == bundle.model["weights"] else Path(draft["weights"])  # a head lies in the model's checkpoint
+    own, home = Path(draft["weights"]), Path(bundle.model["weights"])
+    if own.is_relative_to(home):  # what lies in the model's checkpoint, or beside it in its folder, moves with it
+        own = path / own.relative_to(home)
     if not own.exists():
         raise HfcError(f"{own}: the draft that the bundle was compiled with is not there", hint="compile it again")
     return joined(checkpoint, _open(own, draft["kind"]))

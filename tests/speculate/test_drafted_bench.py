@@ -61,6 +61,20 @@ def test_made_up_acceptance_brings_that_many_tokens(smollm2_gguf):
         measure_synthetic(model, 5, 4, 8, 16)
     with pytest.raises(HfcError, match="do not fit the context"):
         measure_synthetic(model, 2, 4, 200, 16)
+    for rows in (1, 17):
+        with pytest.raises(HfcError, match=f"--draft-rows {rows}: a block of this plan has 2 to 16 rows"):
+            measure_synthetic(model, 1, rows, 8, 16)
+
+
+def test_blocks_of_several_sizes_are_measured_in_one_run(hfc, smollm2_gguf):
+    options = ("-p", "", "-n", "", "-r", 1, "--draft-acceptance", 2, "--draft-tokens", 12, "--ctx", 128)
+    code, out, err = hfc("bench", smollm2_gguf, *options, "--draft-rows", "2,4", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [(f["test"], f["rows"], f["acceptance"], f["draft"]) for f in found] == [("acceptance 2", 2, 2, ""), ("acceptance 2", 4, 2, "")]
+    assert all(f["speedup"] == pytest.approx(f["tok_s"] / f["plain_tok_s"], rel=0.01) for f in found)
+    code, out, err = hfc("bench", smollm2_gguf, *options, "--draft-rows", "2")
+    assert code == 0 and "speed-up" in out and "acceptance 2" in out, err
 
 
 def test_guesses_of_the_plan_are_part_of_a_made_up_cycle():
