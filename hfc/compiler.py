@@ -206,7 +206,6 @@ def _compile(opened: Source, chosen: list[Settings], print_after: After | None) 
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
     for settings in chosen:
-        _check_rotation(graph, settings)
         backend = host if settings.arch.kind == "host" else gpu
         plan, made = backend.build(_emit(graph, pair, settings, backend.MATRIX_LAYOUT, print_after), settings)
         plans[settings.arch.name] = plan
@@ -224,14 +223,6 @@ def _emit(graph: Graph, pair: Pair | None, settings: Settings, layout: str, prin
     own = replace(settings, is_draft=True, taps=())
     draft = DraftGraph(run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token"))
     return emit(fused, settings, layout, draft)
-
-
-def _check_rotation(graph: Graph, settings: Settings) -> None:
-    if settings.arch.kind != "host" and graph.ops_of("hadamard"):
-        raise HfcError(
-            f"the model has rotated weights (MQ formats), which hfc does not multiply on {settings.arch.name} yet",
-            hint="run it with --device host, or quantize to hfc4 or an HFQ format",
-        )
 
 
 def outline(opened: Source, settings: Settings) -> Plan:

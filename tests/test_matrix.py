@@ -94,12 +94,11 @@ def test_cells_compile_or_are_refused_with_the_reason():
     assert refused.status == "refused" and "a row of 576 elements" in refused.why and "256" in refused.why
 
 
-@pytest.mark.parametrize("weights, kv, reason", [("mq4g256", "f16", "mq4g256 are rotated")])
-def test_what_only_the_host_computes_is_refused(weights, kv, reason):
-    """GPU templates know no rotation: compiling them all the same would give wrong numbers without a word."""
-    wanted = places(["Qwen3-4B"], [GFX1100], [weights], [kv], quick=False)
-    (cell,) = run(wanted, [GFX1100], quick=True)
-    assert cell.status == "refused" and reason in cell.why
+def test_rotated_weights_take_no_launch_more_in_decode():
+    wanted = places(["Qwen3-4B"], [GFX1100], ["hfq4g256", "mq4g256"], ["f16"], quick=False)
+    plain, rotated = run(wanted, [GFX1100], quick=True)
+    assert (plain.place.weights, rotated.place.weights) == ("hfq4g256", "mq4g256")
+    assert rotated.status == "compiled" and rotated.launches <= plain.launches
 
 
 def test_one_bad_kernel_fails_its_cells_and_no_others(monkeypatch):

@@ -8,8 +8,11 @@ import pytest
 from hfc.base.diagnostics import HfcError
 from hfc.formats import FORMATS, READABLE
 from hfc.formats.quant.hfc4 import LEVELS
+from hfc.formats.recipe import tensor
 from hfc.formats.rotation import rotate, rotate_back, signs
 from hfc.formats.search import table_codes
+from hfc.plan import WeightRef
+from hfc.runtime.random_weights import RandomWeights
 
 BITS = {"hfq3g256": 3, "hfq4g256": 4, "hfq6g256": 6, "mq3g256": 3, "mq4g256": 4, "mq6g256": 6}
 V2 = {"hfq4g256v2": 4, "mq3g256v2": 3, "mq4g256v2": 4, "mq6g256v2": 6}
@@ -185,3 +188,14 @@ def test_hfp_headers_that_mean_something_else_are_refused(at, value, message):
         READABLE["hfp4g32"].unpack(raw)
     with pytest.raises(HfcError, match="no whole number of blocks"):
         READABLE["hfp4g32"].unpack(raw[:, :-1])
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.quantized])
+def test_random_weights_fill_every_part_of_a_block(name):
+    """Two scales of a block are two scales: none stays as the random bytes had it."""
+    form, columns = FORMATS[name], 512
+    ref = WeightRef("w", tensor("w"), name, (64, columns), "rows")
+    values = form.unpack(RandomWeights(columns).weight(ref)).reshape(-1, form.block)
+    for half in (values[:, : form.block // 2], values[:, form.block // 2 :]):
+        assert abs(half.mean()) < 0.2 * columns**-0.5
+        assert 0.9 < half.std() * columns**0.5 < 1.1

@@ -100,12 +100,12 @@ def test_launches_do_not_grow_with_rotation(llama, tmp_path):
     assert counts[0] == counts[1]
 
 
-def test_gpus_refuse_rotated_weights_by_name_but_plan_them(llama, tmp_path):
-    converted(llama, tmp_path, "mq4g256")
-    with pytest.raises(HfcError, match="rotated weights .* gfx1100"):
-        compile_model(tmp_path, ["gfx1100"], ctx=64)
-    opened = open_source(tmp_path)
-    assert outline(opened, settings_for(opened, find_arch("gfx1100"), ctx=64)).weights
+def test_gpus_rotate_in_no_launch_of_its_own(llama, tmp_path):
+    converted(llama, tmp_path / "rotated", "mq4g256")
+    converted(llama, tmp_path / "plain", "hfq4g256")
+    for arch in ("gfx1100", "gfx1030", "sm_90"):
+        plain, rotated = (compile_model(tmp_path / name, [arch], ctx=64).plans[arch].programs for name in ("plain", "rotated"))
+        assert len(rotated["decode"]) <= len(plain["decode"])
     config = open_source(llama / "config.json", default_format="mq4g256")  # no file says that the table is not rotated
     table = next(w for w in outline(config, settings_for(config, find_arch("host"), ctx=64)).weights if w.name == "embed@rows")
     assert table.format == "q8_0"

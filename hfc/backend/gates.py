@@ -55,6 +55,7 @@ SKELETONS: dict[str, Skeleton] = {
     ),
     "expert_sort": Skeleton(256, "counts and writes: only many lanes hide the latency"),
     "linear_finish": Skeleton(256, "reads and writes: only many lanes hide the latency"),
+    "linear_rotate": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
     "linear_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
     "attend_split": Skeleton(
         128, "bound by memory: a lane fetches the keys and values of four positions before it uses one", tunables=("ahead", "together"),

@@ -16,7 +16,6 @@ from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
 from hfc.backend.sample import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
-from hfc.base.diagnostics import HfcError
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, Kernel, Launch, Plan, Product, pointer_table
 from hfc.step import SEGMENT_WORDS
@@ -48,7 +47,6 @@ def list_launches(
     emitted: Emitted, settings: Settings, jobs: dict[str, Job]
 ) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
-    _refuse_rotations(emitted, settings)
     names = _programs(emitted, settings)
     emitted = _with_scratch(emitted, settings, names)
     programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in names}
@@ -76,15 +74,6 @@ def _steps(bound: Bound, program: str, arch: Arch) -> tuple[Geometry | LibraryCa
 
 def _scratch_of(step: Geometry | LibraryCall) -> tuple[Scratch, ...]:
     return (step.inputs, step.outputs) if isinstance(step, LibraryCall) else step.scratch
-
-
-def _refuse_rotations(emitted: Emitted, settings: Settings) -> None:
-    """HfcError for what only the host's templates do: without it a GPU would compute with inputs that are not rotated."""
-    for call in (*emitted.calls, *emitted.draft_calls):
-        extra = call.bound.extra
-        if extra.get("rotate"):
-            names = ", ".join(sorted({part.format.name for part in extra["parts"]}))
-            raise HfcError(f"weights in {names} are rotated, and GPU kernels do not rotate their inputs", hint="use hfc4, hfq4g256 or q4_k")
 
 
 def tape_source(plan: Plan) -> str:

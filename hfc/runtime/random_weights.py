@@ -77,19 +77,44 @@ class RandomWeights:
         return self._patterns[key]
 
     def _settle(self, form: BlockFormat, floats: list[Field], raw: np.ndarray, deviation: float) -> None:
-        """Set a block's scale, and its minimum so that the mean is 0: values are linear in both."""
-        scale, *rest = floats
-        _put(form, scale, raw, 1.0)
-        for minimum in rest:
-            _put(form, minimum, raw, 0.0)
-            base = float(form.unpack(raw).mean())
-            _put(form, minimum, raw, 1.0)
-            minimum_value = -base / (float(form.unpack(raw).mean()) - base)
-            _put(form, minimum, raw, minimum_value)
-        size = deviation / float(form.unpack(raw).std())
-        _put(form, scale, raw, size)
-        for minimum in rest:
-            _put(form, minimum, raw, size * minimum_value)
+        """Set the scales, and their minimums so that means are 0: values are linear in both. A field that reaches elements which none
+        before it reaches is a scale, any other the minimum of a scale."""
+        for field in floats:
+            _put(form, field, raw, 0.0)
+        found: list[tuple[Field, Field | None, np.ndarray]] = []  # scale, its minimum, the elements of a block that they reach
+        reached = np.zeros(form.block, bool)
+        for field in floats:
+            _put(form, field, raw, 1.0)
+            mine = (form.unpack(raw).reshape(-1, form.block) != 0).any(axis=0)
+            _put(form, field, raw, 0.0)
+            if (mine & ~reached).any():
+                found.append((field, None, mine))
+            else:
+                found = [(s, field if (mine & of).any() else m, of) for s, m, of in found]
+            reached |= mine
+        for scale, minimum, of in found:
+            _settle_pair(form, scale, minimum, of, raw, deviation)
+
+
+def _settle_pair(form: BlockFormat, scale: Field, minimum: Field | None, of: np.ndarray, raw: np.ndarray, deviation: float) -> None:
+    """of: bool [block], the elements that they reach."""
+
+    def values() -> np.ndarray:
+        return form.unpack(raw).reshape(-1, form.block)[:, of]
+
+    shift = 0.0
+    if minimum:
+        _put(form, minimum, raw, 1.0)
+        unit = float(values().mean())
+        _put(form, minimum, raw, 0.0)
+    _put(form, scale, raw, 1.0)
+    if minimum:
+        shift = -float(values().mean()) / unit
+        _put(form, minimum, raw, shift)
+    size = deviation / float(values().std())
+    _put(form, scale, raw, size)
+    if minimum:
+        _put(form, minimum, raw, size * shift)
 
 
 def _put(form: BlockFormat, field: Field, raw: np.ndarray, value: float | np.ndarray) -> None:

@@ -9,10 +9,10 @@ PLAIN_FORMATS = ("f32", "f16", "bf16")  # with a run loader in device/codes.h
 
 
 def in_lines(bound: Bound) -> bool:
-    """Whether lanes can take 32 elements of every weight at once, and inputs stand as `load` says."""
+    """Whether lanes can take 32 elements of every weight at once."""
     formats = [part.format for part in bound.extra["parts"]]
     known = all(lane_loader(f) and half_loader(f) if f.quantized else f.name in PLAIN_FORMATS for f in formats)
-    return bound.extra["k"] % LINE.elements == 0 and known and not bound.extra.get("rotate")
+    return bound.extra["k"] % LINE.elements == 0 and known
 
 
 def groups(bound: Bound) -> list[list[Part]]:

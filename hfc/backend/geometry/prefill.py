@@ -23,7 +23,7 @@ SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the ne
 def prefill(bound: Bound, arch: Arch) -> tuple[Geometry, ...]:
     """The launches of a step of many rows: one order of additions for all of them."""
     matrix = max(map(len, groups(bound))) <= 2 and in_lines(bound) and any(map(arch.has, MATRIX_FEATURES))
-    made = [stage(bound, arch), _matrix(bound, arch)] if matrix else [_tiled(bound)]
+    made = [stage(bound, arch), _matrix(bound, arch)] if matrix else [*_rotate(bound, arch), _tiled(bound)]
     return (_sort(bound, arch, made[-1].numbers["tile_rows"]), *made) if bound.extra["top"] else tuple(made)
 
 
@@ -57,6 +57,20 @@ def stage(bound: Bound, arch: Arch, half: str = "f16") -> Geometry:
 def _shared_by(bound: Bound) -> int:
     """Neighbouring rows that have one input: all choices of a token, if it is the token's."""
     return bound.extra["top"] if bound.extra["top"] and bound.extra["token_inputs"] else 1
+
+
+def _rotate(bound: Bound, arch: Arch) -> tuple[Geometry, ...]:
+    """A launch that rotates the inputs of rotated weights, where tiles take them from there; else none."""
+    if not bound.extra["rotate"]:
+        return ()
+    rows = bound.rows if _shared_by(bound) == max(1, bound.extra["top"]) else f"{bound.rows} * {bound.extra['top']}"
+    made = make(bound, "linear_rotate", (rows, "1", "1"), 256, {"waves": 256 // arch.wave, "shared_by": _shared_by(bound)}, suffix="_rotate")
+    return (replace(made, scratch=(_rotated(bound, written=True),), task="rotate the inputs of"),)
+
+
+def _rotated(bound: Bound, written: bool) -> Scratch:
+    lines = max(1, bound.extra["top"]) // _shared_by(bound)
+    return Scratch("rotated", "float", "f32", 4 * bound.extra["k"] * lines, written=written)
 
 
 def staged_stride(bound: Bound) -> int:
@@ -137,5 +151,11 @@ def _tiled(bound: Bound) -> Geometry:
         "starts": starts,
         "groups": groups(bound),
     }
+    scratch = [_pairs(bound, written=False)] if bound.extra["top"] else []
+    if bound.extra["rotate"]:
+        shared_by = _shared_by(bound)
+        line = f"(row / {shared_by})" if shared_by > 1 else "row"
+        numbers |= {"load": f"rotated[(size_t){line} * {bound.extra['k']} + j]", "stats": ()}
+        scratch.append(_rotated(bound, written=False))
     made = make(bound, "linear_tiled", (str(blocks), _row_tiles(bound, tile_rows), "1"), THREADS, numbers, suffix="_tiled")
-    return replace(made, scratch=(_pairs(bound, written=False),)) if bound.extra["top"] else made
+    return replace(made, scratch=tuple(scratch))
