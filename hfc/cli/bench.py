@@ -17,7 +17,7 @@ from hfc.cli.bandwidth import copy_bandwidth_gb_s, read_bandwidth_gb_s
 from hfc.cli.drafted import Drafted, Synthetic, measure_genres, measure_synthetic
 from hfc.cli.measure import Measurement, measure
 from hfc.cli.open_model import Choice, OpenModel, open_model
-from hfc.cli.parameters import Context, Device, Draft, Format, KvFormat, ModelName, RandomWeights, Threads, Weights
+from hfc.cli.parameters import Context, Device, Draft, Format, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
 from hfc.cli.workload import check_workload, workloads
 from hfc.runtime.generate import Model
@@ -42,7 +42,9 @@ def command(
     kv: KvFormat = None,
     device: Device = "host",
     weights: Weights = None,
-    random_weights: RandomWeights = False,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Draw the weights: MODEL may be a config.json. GPUs only.")
+    ] = False,
     format: Format = None,
     draft: Draft = OFF,
     draft_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each text that --draft is measured on.")] = 200,
