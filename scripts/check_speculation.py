@@ -93,7 +93,7 @@ def main() -> int:
         texts = file["tokens"]
     records = []
     for path in options.bundles:
-        model = load(load_bundle(path), options.device, weights=options.weights)
+        model = load(load_bundle(path), options.device, options.threads, options.weights)
         record = {"bundle": Path(path).stem, "device": options.device} | compare(model, model.plan, texts, options)
         model.close()
         print(json.dumps(record), flush=True)
@@ -148,6 +148,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", help="the checkpoint, if not where the bundle says")
     parser.add_argument("--texts", required=True)
     parser.add_argument("--device", default="host")
+    parser.add_argument("--threads", type=int, help="of the host")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--ways", type=lambda text: text.split(","), default=["blocks", "own", "auto"])
