@@ -1,9 +1,15 @@
 """L3 of attention: decode and prefill kernels as gfx machine code against the interpreter."""
 
+import sys
+
 import numpy as np
 import pytest
 from attention import Attention, error, step_of
 
+from hfc.backend.compile import compile_job
+from hfc.backend.geometry import geometry
+from hfc.backend.geometry.attend import MATRIX_FEATURES
+from hfc.backend.gpu import kernel_job
 from hfc.isa import SCHEDULES
 
 ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
@@ -50,6 +56,73 @@ def test_a_row_of_decode_does_not_depend_on_its_company(arch, window):
     np.testing.assert_array_equal(behind[5:], whole[5:8])
     for options in SCHEDULES[1:]:
         np.testing.assert_array_equal(case.run(step_of((16, 512)), "decode", options), whole)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Decode on matrix units wherever there are any."""
+    monkeypatch.setattr(sys.modules["hfc.backend.geometry.attend"], "FEW_ON", MATRIX_FEATURES)
+
+
+FEW_ARCHS = ("gfx1100", "gfx1201", "gfx942")
+
+
+@pytest.mark.parametrize("causal, window", ((True, 0), (True, 200), (False, 0)))
+@pytest.mark.parametrize("arch", FEW_ARCHS)
+def test_decode_on_matrix_units(few, arch, causal, window):
+    """1, 4 and 7 rows of three sequences; D10: each row alone, in other company, and in other orders of waves."""
+    case = Attention(arch, 1060, 6, 2, 64, window=window, causal=causal)
+    step = step_of((4, 1056), (1, 0), (7, 508))
+    whole = case.run(step, "decode")
+    assert error(whole, case.expected(step)) < DECODE_BOUND
+    if causal:
+        for row in range(4):
+            np.testing.assert_array_equal(case.run(step_of((1, 1056 + row)), "decode", first=row)[0], whole[row])
+        for row in range(7):
+            np.testing.assert_array_equal(case.run(step_of((1, 508 + row), slots=(1,)), "decode", first=5 + row)[0], whole[5 + row])
+        np.testing.assert_array_equal(case.run(step_of((5, 510), slots=(1,)), "decode", first=7), whole[7:])
+    for options in SCHEDULES[1:]:
+        np.testing.assert_array_equal(case.run(step, "decode", options), whole)
+
+
+@pytest.mark.parametrize("rows", (1, 4, 7))
+@pytest.mark.parametrize("window", (0, 1000))
+@pytest.mark.parametrize("arch", FEW_ARCHS)
+def test_decode_on_matrix_units_at_every_depth(few, arch, window, rows):
+    """The last of the rows sees 127 keys, 1060, or 4097, one of them one; the caches end behind it."""
+    for context in (rows, 127, 1060, 4097):
+        case = Attention(arch, context, 4, 2, 32, window=window)
+        step = step_of((rows, context - rows))
+        assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND, context
+
+
+@pytest.mark.parametrize("shape", ((4, 4, 80), (8, 1, 64), (3, 1, 64), (4, 2, 24), (7, 1, 16), (32, 1, 16), (8, 2, 256)), ids=str)
+@pytest.mark.parametrize("arch", FEW_ARCHS)
+def test_decode_on_matrix_units_of_every_shape(few, arch, shape):
+    case = Attention(arch, 513, *shape, window=200, softcap=20.0)
+    step = step_of((2, 511), (1, 0), (5, 254))
+    whole = case.run(step, "decode")
+    assert error(whole, case.expected(step)) < DECODE_BOUND
+    np.testing.assert_array_equal(case.run(step_of((1, 512)), "decode", first=1)[0], whole[1])
+    np.testing.assert_array_equal(case.run(step_of((1, 258), slots=(1,)), "decode", first=7)[0], whole[7])
+
+
+@pytest.mark.parametrize("formats", FORMATS, ids="/".join)
+def test_decode_on_matrix_units_is_for_f16_alone(few, formats):
+    """Expanded values of other formats are no f16 numbers: one f16 each would lose what DECODE_BOUND demands."""
+    for arch in (*FEW_ARCHS, "sm_90"):
+        case = Attention(arch, 40, formats=formats)
+        templates = [shape.template for shape in geometry(case.bound, case.arch, "decode")]
+        assert templates[0] == f"kernels/attend_{'tile' if formats == ('f16', 'f16') else 'split'}.hip.j2"
+        assert templates[1] == "kernels/attend_join.hip.j2"
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_decode_on_matrix_units_compiles_for_nvidia(few, shape):
+    """LDS within its limit, and the promised instruction."""
+    case = Attention("sm_90", 4200, *shape, window=200)
+    made = compile_job(kernel_job(case.bound, geometry(case.bound, case.arch, "decode")[0], case.settings))
+    assert "mma.sync" in made.assembly and made.name.endswith("_few")
 
 
 @pytest.mark.parametrize("formats", FORMATS, ids="/".join)

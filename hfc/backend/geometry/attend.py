@@ -14,9 +14,13 @@ MOST_SPLITS = 1024  # of a slot
 DECODE_ROWS = 16
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 LINES = 64  # queries of a block in prefill: rows x heads of a KV head
+# Features with which decode, too, uses matrix units. ("mma_f16",) turns it on for sm_90: proven in the emulator, not timed on a card yet.
+FEW_ON: tuple[str, ...] = ()
 
 
 def attend(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
+    if rows_class == "decode" and _has_few(bound, arch):
+        return _few(bound, arch), _join(bound, arch)
     if rows_class == "decode":
         return _split(bound, arch), _join(bound, arch)
     turn = (_turn(bound),) if bound.extra["walsh"] else ()
@@ -31,6 +35,13 @@ def _has_tiles(bound: Bound, arch: Arch) -> bool:
     exact = "f32" in (extra["k_format"].scalar, extra["v_format"].scalar)
     small = extra["size"] <= 256 and extra["heads"] <= LINES // 2 * extra["kv_heads"]
     return any(map(arch.has, MATRIX_FEATURES)) and small and not exact
+
+
+def _has_few(bound: Bound, arch: Arch) -> bool:
+    """Whether decode uses matrix units, so that the rows of a sequence read its keys and values once: on archs where that pays, and
+    where f16 holds keys and values as they are, so that pairs of f16 for the rest keep the precision of f32."""
+    extra = bound.extra
+    return any(map(arch.has, FEW_ON)) and _has_tiles(bound, arch) and extra["k_format"].scalar == extra["v_format"].scalar == "f16"
 
 
 def _split(bound: Bound, arch: Arch) -> Geometry:
@@ -60,9 +71,7 @@ def _split(bound: Bound, arch: Arch) -> Geometry:
         **_scores(bound),
         **_splits(bound),
     }
-    # A step's blocks end with its longest context, not with the plan's.
-    count, splits = f"((C + {numbers['split'] - 1}) / {numbers['split']})", numbers["splits"]
-    grid = (str(extra["kv_heads"] * head_blocks), f"({count} < {splits}) * {count} + ({count} >= {splits}) * {splits}", bound.rows)
+    grid = (str(extra["kv_heads"] * head_blocks), _split_count(bound), bound.rows)
     made = make(bound, "attend_split", grid, threads, numbers, suffix="_split")
     return replace(made, scratch=(_scratch(bound, written=True),), task="attend to each split for")
 
@@ -83,6 +92,13 @@ def _splits(bound: Bound) -> dict[str, int]:
     least = min(512, max(128, 128 * 256 // _power(size)))
     split = max(1, -(-capacity // (least * MOST_SPLITS))) * least
     return {"split": split, "splits": -(-capacity // split)}
+
+
+def _split_count(bound: Bound) -> str:
+    """A step's splits end with its longest context, not with the plan's."""
+    numbers = _splits(bound)
+    count, splits = f"((C + {numbers['split'] - 1}) / {numbers['split']})", numbers["splits"]
+    return f"({count} < {splits}) * {count} + ({count} >= {splits}) * {splits}"
 
 
 def _scratch(bound: Bound, written: bool) -> Scratch:
@@ -111,13 +127,25 @@ def _turned(bound: Bound, written: bool) -> Scratch:
 
 
 def _tile(bound: Bound, arch: Arch) -> Geometry:
+    made = _tiles(bound, arch, "_tile", LINES, {"weight_planes": 1, "split": 0})
+    return replace(made, scratch=(_turned(bound, written=False),) if bound.extra["walsh"] else ())
+
+
+def _few(bound: Bound, arch: Arch) -> Geometry:
+    """The tiles of prefill, cut by splits of the context; weights, too, are pairs of f16."""
+    room = LINES if arch.has("mma_f16") else LINES // 2  # queries and pairs of weights lie in LDS together on some archs
+    made = _tiles(bound, arch, "_few", room, {"weight_planes": 2, **_splits(bound)})
+    return replace(made, grid=(*made.grid[:2], _split_count(bound)), scratch=(_scratch(bound, written=True),), task="attend to each split for")
+
+
+def _tiles(bound: Bound, arch: Arch, suffix: str, most_lines: int, more: dict[str, int]) -> Geometry:
     """Groups of 16 lines, and two waves for each, so that its sums fit their registers."""
     extra = bound.extra
     group, padded = extra["heads"] // extra["kv_heads"], -(-extra["size"] // 16) * 16
     wide, share = padded > 128, 2
     # Queries stay in registers where the operands of a line are few; in LDS there is room for both parts of 32 lines of 256.
     held = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
-    lines = LINES // 2 if wide and not held else LINES
+    lines = min(most_lines, LINES // 2 if wide and not held else LINES)
     numbers = {
         "uses": [feature for feature in MATRIX_FEATURES if arch.has(feature)],
         "lines": lines,
@@ -130,11 +158,11 @@ def _tile(bound: Bound, arch: Arch) -> Geometry:
         "share": share,
         "keys": 16 * share * (1 if wide else 2),
         "across": arch.has("mma_f16"),
+        **more,
         **_scores(bound),
     }
     grid = (f"{bound.rows} / {lines // group} + G", str(extra["kv_heads"]), "1")
-    made = make(bound, "attend_tile", grid, lines // 16 * share * arch.wave, numbers, suffix="_tile")
-    return replace(made, scratch=(_turned(bound, written=False),) if extra["walsh"] else ())
+    return make(bound, "attend_tile", grid, lines // 16 * share * arch.wave, numbers, suffix=suffix)
 
 
 def _lines(bound: Bound, arch: Arch) -> Geometry:
