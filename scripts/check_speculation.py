@@ -29,7 +29,14 @@ from hfc.runtime.speculate.ngram import NgramDrafter
 from hfc.runtime.speculate.speculator import Speculation
 
 
-class Drawn(Governor):
+class Tireless(Governor):
+    """Asks every drafter to the end, whatever it brings."""
+
+    def has_hope(self, offer) -> bool:
+        return True
+
+
+class Drawn(Tireless):
     """Takes an offer and a size that are drawn anew each time, so that blocks of every kind and size meet."""
 
     def __init__(self, seed: int):
@@ -42,7 +49,7 @@ class Drawn(Governor):
         return Choice(int(self._rng.integers(1, room + 1)), offer) if room > 0 else PLAIN
 
 
-class Largest(Governor):
+class Largest(Tireless):
     """Takes the largest block each time."""
 
     def choose(self, track, offers, most, others=0, others_tokens=None) -> Choice:

@@ -25,14 +25,21 @@ class Guesses:
         return Draft(tuple(t if self.rng.random() < self.chance else int(self.rng.integers(self.vocab)) for t in right)) if right else None
 
 
-class Always(Governor):
+class Tireless(Governor):
+    """Asks every drafter to the end, whatever it brings and however long it takes."""
+
+    def has_hope(self, offer):
+        return True
+
+
+class Always(Tireless):
     """Takes every draft, so that tests meet every block."""
 
     def choose(self, track, offers, most, others=0, others_tokens=None):
         return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
 
 
-class Blocks(Governor):
+class Blocks(Tireless):
     """Takes blocks of so many rows from the plan's own draft, as far as the request has use for them."""
 
     def __init__(self, rows):
