@@ -55,7 +55,7 @@ def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> Open
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
-    _check_weights(source, choice)
+    check_weights(source, choice)
     return load_opened(open_bundle(source, choice), choice, with_vocabulary)
 
 
@@ -105,7 +105,7 @@ def _compile(source: Source, choice: Choice) -> Bundle:
         return load_bundle(out)
 
 
-def _check_weights(source: Source, choice: Choice) -> None:
+def check_weights(source: Source, choice: Choice) -> None:
     """Refuse what has no weights before anything is compiled."""
     kind = split_device(choice.device)[0]
     if choice.random_weights and kind == "host":

@@ -47,6 +47,7 @@ def command(
     device: Device = "host",
     threads: Threads = None,
     weights: Weights = None,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json.")] = False,
     draft: Draft = AUTO,
     name: Annotated[str | None, typer.Option(help="What clients call the model, if it is the only one. [default: MODEL's name]")] = None,
     memory_mb: Annotated[
@@ -92,7 +93,7 @@ def command(
     _check_port(host, port)
     default = Sampling(temperature, top_k, top_p, min_p)
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
-    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), *caches, prefill_rows, queue, default, draft)
+    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), *caches, prefill_rows, queue, default, draft, random_weights)
     meters = Meters()
     sources = _sources(model or [], models, choice, meters, name)
     served = Models((), sources, meters, memory_mb << 20 if memory_mb else memory_of(device), idle_unload_s)

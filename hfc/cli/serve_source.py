@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.open_model import Choice, OpenModel, load_opened, open_bundle, resolve
+from hfc.cli.open_model import Choice, OpenModel, check_weights, load_opened, open_bundle, resolve
 from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
 from hfc.runtime.fit import RESERVE, need_of
 from hfc.runtime.sampler import Sampling
@@ -44,11 +44,13 @@ class ServeChoice:
     queue: int
     sampling: Sampling
     draft: str = "auto"
+    random_weights: bool = False
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
         slots = self.slots or (None if source.kind == "bundle" else USUAL_SLOTS)
-        return Choice(self.device, self.threads, self.context, self.kv, self.weights, slots, taps=self.taps, draft=self.draft)
+        drawn = self.random_weights
+        return Choice(self.device, self.threads, self.context, self.kv, self.weights, slots, random_weights=drawn, taps=self.taps, draft=self.draft)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ModelOnDisk:
 
     def prepare(self) -> Prepared:
         choice = self.choice.of(self.source)
+        check_weights(self.source, choice)
         try:
             bundle = open_bundle(self.source, choice)
         except typer.Exit as error:  # of the child that compiles

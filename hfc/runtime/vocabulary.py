@@ -27,7 +27,10 @@ class Vocabulary:
 
 
 def load_vocabulary(source: str | Path) -> Vocabulary:
-    """Read the tokenizer and template of a checkpoint; weights are not touched."""
+    """Read the tokenizer and template of a checkpoint; weights are not touched, and a folder or a config.json needs none beside it."""
+    folder = Path(source).parent if str(source).endswith("config.json") else Path(source)
+    if (folder / "tokenizer.json").is_file() and not any(folder.glob("*.safetensors")):
+        return _from_folder(folder)
     with open_checkpoint(source) as checkpoint:
         if checkpoint.kind == "gguf":
             config = checkpoint.config

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from test_serve_api import call
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.serve_source import ServeChoice, device_cache_of, models_in, name_of, sources_of
+from hfc.compiler import compile_model
 from hfc.runtime import executor
 from hfc.runtime.fit import RESERVE
 from hfc.runtime.sampler import Sampling
@@ -207,6 +209,22 @@ def test_a_folder_of_real_models_and_the_memory_of_one_that_is_unloaded(tmp_path
 
     asyncio.run(main())
     models.close()
+
+
+def test_drawn_weights_need_a_vocabulary_and_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: FakeDriver())
+    config, bundle = tmp_path / "config.json", tmp_path / "shape.hfp"
+    config.write_bytes((MODELS / "qwen3_5_text" / "config.json").read_bytes())
+    tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, [])).save(str(tmp_path / "tokenizer.json"))
+    compile_model(config, ["sm_90"], ctx=96, slots=3, default_format="q8_0").save(bundle)
+    choice = ServeChoice("cuda", None, None, None, str(tmp_path), None, (), 1 << 20, 0, 8, 4, Sampling(), random_weights=True)
+    (source,) = sources_of([str(bundle)], None, choice, Meters())
+    served = source.prepare().load()
+    assert served.engine.limits.slots == 3 and served.tokenizer.decode([1, 0, 99]) == "ba"
+    served.engine.close()
+    (source,) = sources_of([str(bundle)], None, replace(choice, device="host"), Meters())
+    with pytest.raises(HfcError, match="--random-weights"):
+        source.prepare()
 
 
 def test_a_cache_in_device_memory_is_for_gpus(monkeypatch):

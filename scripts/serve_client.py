@@ -1,0 +1,154 @@
+"""A client that costs next to nothing, and a server to measure: what bench_serve, soak_serve and serve_overhead share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+SMALL = 4096  # bytes that a slow reader takes ahead
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Reply:
+    """status, and the parts of the body with when each came (time.monotonic): one event of a stream or several."""
+
+    def __init__(self):
+        self.status, self.parts, self.times = 0, [], []
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
+
+    def json(self):
+        return json.loads(self.body)
+
+    def events(self) -> list[dict]:
+        return events_in(self.body)
+
+    @property
+    def is_whole_stream(self) -> bool:
+        return self.status == 200 and self.body.endswith(b"data: [DONE]\n\n")
+
+
+def events_in(part: bytes) -> list[dict]:
+    return [json.loads(line[6:]) for line in part.split(b"\n") if line.startswith(b"data: {")]
+
+
+def text_of(event: dict) -> str:
+    """What an event of a completion or of a chat adds to the answer."""
+    choices = event.get("choices") or [{}]
+    return choices[0].get("text") or choices[0].get("delta", {}).get("content") or ""
+
+
+async def post(url: str, path: str, body: bytes, slow_s: float = 0.0) -> Reply:
+    """One request on a connection of its own. slow_s: a pause before each read; nothing is read ahead then."""
+    place = urlsplit(url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=SMALL if slow_s else 1 << 26)
+    try:
+        if slow_s:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        reply = Reply()
+        top = await reader.readuntil(b"\r\n\r\n")
+        reply.status = int(top.split(b" ", 2)[1])
+        is_chunked = b"transfer-encoding: chunked" in top.lower()
+        while True:
+            if slow_s:
+                await asyncio.sleep(slow_s)
+            part = await _part(reader, is_chunked)
+            if not part:
+                return reply
+            reply.times.append(time.monotonic())
+            reply.parts.append(part)
+    finally:
+        writer.close()
+
+
+async def _part(reader: asyncio.StreamReader, is_chunked: bool) -> bytes:
+    if not is_chunked:
+        return await reader.read(1 << 16)
+    size = int(await reader.readline(), 16)
+    data = await reader.readexactly(size)
+    await reader.readexactly(2)
+    return data
+
+
+def chat_body(model: str, messages: str | list[dict], tokens: int, **more) -> bytes:
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    return json.dumps({"model": model, "messages": messages, "max_tokens": tokens, **more}).encode()
+
+
+def completion_body(model: str, prompt: str | list[int], tokens: int, **more) -> bytes:
+    return json.dumps({"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0, **more}).encode()
+
+
+def get(url: str, timeout_s: float = 10.0) -> bytes | None:
+    """The body of a 200, None for anything else."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+            return answer.read()
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def counters(url: str) -> dict[str, float]:
+    """The counters of /metrics, summed over models: {"hfc_steps_total": 12.0, ...}."""
+    totals: dict[str, float] = {}
+    for line in (get(f"{url}/metrics") or b"").decode().splitlines():
+        if not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            totals[name.split("{")[0]] = totals.get(name.split("{")[0], 0.0) + float(value)
+    return totals
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    model: str
+    pid: int | None = None
+
+
+@contextlib.contextmanager
+def served(model: str, options: list[str], ready_s: float = 300.0) -> Iterator[Server]:
+    """`hfc serve MODEL OPTIONS` on a free port, until the block ends. RuntimeError with its log if it does not get ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "hfc", "serve", model, "--port", str(port), "--name", "measured", *options]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        try:
+            end = time.monotonic() + ready_s
+            while get(f"http://127.0.0.1:{port}/ready", 2.0) is None:
+                if process.poll() is not None or time.monotonic() > end:
+                    log.seek(0)
+                    raise RuntimeError(f"the server does not get ready:\n{log.read()[-4000:]}")
+                time.sleep(0.2)
+            yield Server(f"http://127.0.0.1:{port}", "measured", process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Clients that do everything wrong, for minutes, against a server with few slots; every answer is held to one that was asked alone.
+
+    scripts/soak_serve.py MODEL [--clients 64] [--seconds 300] [-o FILE] [-- OPTIONS of hfc serve]    # --slots 8 unless an option says so
+    scripts/soak_serve.py --url http://127.0.0.1:11435 --model NAME --pid PID
+
+First every question is asked alone, of a server that has not seen it. Then the clients: greedy answers streamed or whole, read
+slowly, left half way, bad JSON, prompts longer than the context. The exit code is 1 after a lost or crossed stream, an answer that
+no such request may get, a slot that stays taken, or resident memory that changes by more than --flat after the warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from serve_client import Reply, Server, chat_body, completion_body, counters, get, post, served, text_of
+
+KINDS = {"plain": 30, "stream": 30, "slow": 6, "leave": 20, "bad": 8, "huge": 6}  # how often of a hundred
+TOPICS = ("rivers", "clouds", "trains", "bread", "music", "stars", "chess", "rain")
+BAD = (b'{"model": ', b"[]", b"\xff\xfe{}", b'{"model": "x", "messages": []}', b'{"messages": 5}', b'{"messages": [{"role": "king", "content": ""}]}')
+
+
+class Soak:
+    def __init__(self, server: Server, options: argparse.Namespace):
+        self.server, self.options = server, options
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.truth: dict[str, str] = {}
+        self.resident_mb: list[tuple[float, float]] = []
+
+    async def run(self) -> dict:
+        questions = [f"Client {n} asks about {topic}: what is it?" for n in range(self.options.questions // len(TOPICS)) for topic in TOPICS]
+        for question in questions:
+            self.truth[question] = await self._answer(question, stream=False)
+        began = time.monotonic()
+        watch = asyncio.ensure_future(self._watch(began))
+        await asyncio.gather(*(self._client(i, began + self.options.seconds) for i in range(self.options.clients)))
+        watch.cancel()
+        left = await self._drained()
+        return self._result(questions, time.monotonic() - began, left)
+
+    def _result(self, questions: list[str], seconds: float, left: dict[str, float]) -> dict:
+        failed = {name: n for name, n in self.counts.items() if name.startswith("FAILED")}
+        level = self._level()
+        ok = not failed and not any(left.values()) and (level is None or level["change"] <= self.options.flat)
+        return {
+            "ok": ok,
+            "clients": self.options.clients,
+            "seconds": round(seconds, 1),
+            "questions": len(questions),
+            "compared": self.counts["compared"],
+            "counts": dict(sorted(self.counts.items())),
+            "left_behind": left,
+            "resident": level,
+            "resident_mb": self.resident_mb,
+        }
+
+    def _level(self) -> dict | None:
+        """Resident memory after the warm-up: its first and its last third, and how far apart they are."""
+        values = [mb for at, mb in self.resident_mb if at >= self.options.warm_up]
+        if len(values) < 3:
+            return None
+        third = len(values) // 3
+        first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+        return {"from_s": self.options.warm_up, "first_mb": first, "last_mb": last, "change": round(abs(last / first - 1), 4), "most_mb": max(values)}
+
+    async def _drained(self) -> dict[str, float]:
+        """Slots and queue when everybody has gone: nothing may be left in them."""
+        for _ in range(100):
+            now = counters(self.server.url)
+            left = {name: now.get(f"hfc_{name}", 0.0) for name in ("slots_busy", "queue")}
+            if not any(left.values()):
+                break
+            await asyncio.sleep(0.1)
+        return left
+
+    async def _watch(self, began: float) -> None:
+        while True:
+            at = time.monotonic() - began
+            if self.server.pid:
+                pages = int(Path(f"/proc/{self.server.pid}/statm").read_text().split()[1])
+                self.resident_mb.append((round(at, 1), round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)))
+            print(json.dumps({"at_s": round(at), "resident_mb": self.resident_mb[-1:], "compared": self.counts["compared"]}), flush=True)
+            if await asyncio.to_thread(get, f"{self.server.url}/health", 30.0) is None:
+                self.counts["FAILED health"] += 1
+            await asyncio.sleep(self.options.every)
+
+    async def _client(self, number: int, end: float) -> None:
+        rng = random.Random(number)
+        while time.monotonic() < end:
+            (kind,) = rng.choices(list(KINDS), list(KINDS.values()))
+            try:
+                await getattr(self, f"_{kind}")(rng)
+            except (AssertionError, OSError, asyncio.IncompleteReadError, ValueError) as error:
+                self.counts[f"FAILED {kind}: {type(error).__name__} {error}"[:300]] += 1
+
+    async def _plain(self, rng: random.Random) -> None:
+        await self._compare(rng, "plain", stream=False)
+
+    async def _stream(self, rng: random.Random) -> None:
+        await self._compare(rng, "stream", stream=True)
+
+    async def _slow(self, rng: random.Random) -> None:
+        await self._compare(rng, "slow", stream=True, slow_s=rng.uniform(0.05, 0.3))
+
+    async def _compare(self, rng: random.Random, kind: str, stream: bool, slow_s: float = 0.0) -> None:
+        question = rng.choice(list(self.truth))
+        text = await self._answer(question, stream, slow_s, kind)
+        if text is None:
+            await asyncio.sleep(rng.uniform(0.1, 1.0))
+            return
+        assert text == self.truth[question], f"crossed: {question} {text!r} is not {self.truth[question]!r}"
+        self.counts["compared"] += 1
+
+    async def _answer(self, question: str, stream: bool, slow_s: float = 0.0, kind: str = "alone") -> str | None:
+        """The text of a greedy answer; None when the queue is full."""
+        body = chat_body(self.server.model, question, self.options.tokens, temperature=0, stream=stream)
+        reply = await post(self.server.url, "/v1/chat/completions", body, slow_s)
+        self._answered(kind, reply, (200,) if kind == "alone" else (200, 429))
+        if reply.status == 429:
+            return None
+        if not stream:
+            return reply.json()["choices"][0]["message"]["content"]
+        assert reply.is_whole_stream, f"a lost stream: {reply.body[-200:]!r}"
+        return "".join(map(text_of, reply.events()))
+
+    async def _leave(self, rng: random.Random) -> None:
+        body = chat_body(self.server.model, rng.choice(list(self.truth)), 200, stream=rng.random() < 0.5)
+        try:
+            await asyncio.wait_for(post(self.server.url, "/v1/chat/completions", body), rng.uniform(0.01, 3.0))
+            self.counts["was refused or ready before it left"] += 1
+        except asyncio.TimeoutError:
+            self.counts["left"] += 1
+
+    async def _bad(self, rng: random.Random) -> None:
+        reply = await post(self.server.url, "/v1/chat/completions", rng.choice(BAD))
+        self._answered("bad", reply, (400, 404))
+        assert reply.json()["error"]["message"], "an error without words"
+
+    async def _huge(self, rng: random.Random) -> None:
+        words = "word " * rng.choice([self.options.context // 2, self.options.context * 2, self.options.context * 40])
+        reply = await post(self.server.url, "/v1/completions", completion_body(self.server.model, words, 2))
+        self._answered("huge", reply, (200, 400, 429))
+        if reply.status == 400:
+            assert reply.json()["error"]["code"] == "context_length_exceeded", reply.body[:200]
+
+    def _answered(self, kind: str, reply: Reply, allowed: tuple[int, ...]) -> None:
+        assert reply.status in allowed, f"status {reply.status} {reply.body[:200]!r}"
+        self.counts[f"{kind} {reply.status}"] += 1
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("served", nargs="?", metavar="MODEL", help="what hfc serve can serve")
+    parser.add_argument("--url", help="of a server that runs")
+    parser.add_argument("--model", default="measured", help="its name there")
+    parser.add_argument("--pid", type=int, help="its process, for its memory")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--warm-up", type=float, default=60, help="seconds before memory counts")
+    parser.add_argument("--every", type=float, default=10, help="seconds between two looks at memory")
+    parser.add_argument("--questions", type=int, default=80)
+    parser.add_argument("--tokens", type=int, default=24, help="of an answer")
+    parser.add_argument("--context", type=int, default=1024, help="of the server, for prompts that do not fit")
+    parser.add_argument("--flat", type=float, default=0.05, help="share that memory may change by")
+    options, serve_options = parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
+    if bool(options.served) == bool(options.url):
+        parser.error("give a MODEL to serve, or the --url of a server")
+    usual = [] if options.url else ["--slots", "8", "--ctx", str(options.context), "--queue", "32", "--cache-mb", "128"]
+    opened = contextlib.nullcontext(Server(options.url, options.model, options.pid)) if options.url else served(options.served, [*usual, *serve_options])
+    with opened as server:
+        result = asyncio.run(Soak(server, options).run())
+    print(json.dumps({k: v for k, v in result.items() if k != "resident_mb"}, indent=1))
+    if options.output:
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
