@@ -33,6 +33,12 @@ def encode(served: Served, text: str, parse_special: bool = False, frame: bool =
         raise ApiError(400, error.message, None, "invalid_text") from error
 
 
+def single_token(served: Served, text: str) -> int | None:
+    """The one token that a tag is; None if the vocabulary spells it out."""
+    ids = encode(served, text, parse_special=True)
+    return ids[0] if len(ids) == 1 else None
+
+
 def chat_prompt(
     served: Served, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None, begin: str = "", **variables: Any
 ) -> Prompt:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from hfc.serve.prompt import encode
+from hfc.serve.prompt import encode, single_token
 from hfc.serve.reasoning import CLOSE, OPEN, ThinkingBudget, Thought, opens_reasoning
 from hfc.serve.served import Served
-
-
-def single_token(served: Served, text: str) -> int | None:
-    """The one token that a tag is, None if the vocabulary spells it out."""
-    ids = encode(served, text, parse_special=True)
-    return ids[0] if len(ids) == 1 else None
 
 
 def new_thought(served: Served, opening: str) -> Thought:

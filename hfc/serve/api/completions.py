@@ -19,7 +19,7 @@ from hfc.serve.job import Event, Finish, Job, Logprob, Piece, PromptPart
 from hfc.serve.logprobs import completion_logprobs
 from hfc.serve.models import borrow
 from hfc.serve.parameters import SamplingFields, StreamOptions, TokenId, check_prompt
-from hfc.serve.prompt import encode
+from hfc.serve.prompt import encode, single_token
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.truncate import fit_tokens
@@ -28,7 +28,10 @@ from hfc.serve.usage import openai_usage
 ROUTE = APIRouter(tags=["completions"])
 USUAL_TOKENS = 16  # OpenAI's default
 MOST_SEQUENCES = 64
-FIM = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+FIM = (  # before the text, before the suffix, before what the model writes
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen, CodeGemma
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder
+)
 
 Ids = Annotated[list[TokenId], Field(min_length=1)]
 
@@ -63,11 +66,11 @@ class CompletionRequest(SamplingFields):
     def _encode(self, served: Served, text: str) -> list[int]:
         if self.suffix is None:
             return encode(served, text, frame=True)
-        ids = {text: token for token, text in served.tokenizer.special.items()}
-        if any(tag not in ids for tag in FIM):
-            raise ApiError(400, f"{served.name} has no tokens to fill in the middle", "suffix", "unsupported_parameter")
-        before, after, middle = (ids[tag] for tag in FIM)
-        return [before, *encode(served, text), after, *encode(served, self.suffix), middle]
+        for tags in FIM:  # not all tokenizers call them special
+            before, after, middle = (single_token(served, tag) for tag in tags)
+            if before is not None and after is not None and middle is not None and len({before, after, middle}) == 3:
+                return [before, *encode(served, text), after, *encode(served, self.suffix), middle]
+        raise ApiError(400, f"{served.name} has no tokens to fill in the middle", "suffix", "unsupported_parameter")
 
     def jobs(self, served: Served, settings: Settings) -> list[Job]:
         """n jobs for each prompt. ApiError 400 where fields contradict each other."""
