@@ -49,6 +49,18 @@ SKELETONS: dict[str, Skeleton] = {
         128, "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead", narrowest=2,
         tunables=("outputs", "tile"),
     ),
+    "linear_dot": Skeleton(
+        128, "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead", narrowest=1,
+        tunables=("outputs", "together"),
+    ),
+    "dot_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
+    "linear_one": Skeleton(
+        128, "bound by memory: a wave's next turn of 16 outputs is on its way while it multiplies one", narrowest=1,
+    ),
+    "linear_few": Skeleton(
+        128, "bound by memory: a wave's next turn of 16 outputs is on its way while it multiplies one", narrowest=1,
+    ),
+    "few_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
     "linear_matrix": Skeleton(
         128, "bound by arithmetic: a wave's products are independent, and a block's loads fly while it multiplies",
         narrowest=1, tunables=("tile_rows",),

@@ -9,7 +9,7 @@ from hfc.formats import weight_format
 from hfc.formats.kv_run import run_source
 from hfc.target.arch import Arch
 
-HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "lines", "rotate")
+HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "operands", "dots", "lines", "rotate")
 
 
 def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context: int, slots: int) -> str:

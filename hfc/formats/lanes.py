@@ -22,21 +22,23 @@ from hfc.formats.streams import stream_bits, stream_lines
 
 RUN = 8  # elements
 WIDEST = 16  # bytes of one load
+BATCH = 4  # scales that are made together: their small codes fill a word
 
 
 @dataclass(frozen=True)
 class LaneMap:
-    """Runs start at `base` (C, in the call's number c of the block) plus each of `offsets`; all lie in one `span`."""
+    """Runs of `run` elements start at `base` (C, in the call's number c of the block) plus each of `offsets`; all lie in one `span`."""
 
     name: str
     base: str
     offsets: tuple[int, ...]
     span: int
+    run: int = RUN
 
     @property
     def elements(self) -> int:
         """Of one call."""
-        return RUN * len(self.offsets)
+        return self.run * len(self.offsets)
 
 
 HALF = LaneMap("half", "c * 16", (0, 8), 16)
@@ -56,11 +58,12 @@ class _Reads:
     shifts: tuple[int, ...]
     shift: str
     alignment: int
+    run: int
 
     @property
     def words(self) -> int:
         """Words that a call reads."""
-        return len(set(self.where)) * (1 if self.spread else 2)
+        return len(set(self.where)) * (1 if self.spread else self.run // 4)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,12 @@ def lane_loader(form: BlockFormat) -> LaneLoader | None:
     return min(made, key=lambda loader: _words_read(form, loader.map), default=None)
 
 
+@cache
+def map_loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
+    """The elements of `lanes`. None where the format's bytes or groups do not lie so."""
+    return _loader(form, lanes)
+
+
 def _words_read(form: BlockFormat, lanes: LaneMap) -> int:
     return sum(reads.words for reads in _plane_reads(form, lanes) or ())
 
@@ -127,7 +136,7 @@ def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
     if not form.quantized or form.block % lanes.span:
         return None
     reads = _plane_reads(form, lanes)
-    if reads is None and not (stream_bits(form) and lanes in (HALF, LINE)):
+    if reads is None and not _streams(form, lanes):
         return None
     starts = _starts(form, lanes)
     group_of = [tuple(int(g) for g in (starts + offset) // form.group - starts // form.group) for offset in lanes.offsets]
@@ -140,6 +149,12 @@ def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
     bits = 8 if form.table else max(p.bits + p.left for p in form.codes["q"].planes)
     zero = -128 if form.table else form.zero
     return LaneLoader(form, lanes, symbol, groups, bits, zero, words, source)
+
+
+def _streams(form: BlockFormat, lanes: LaneMap) -> bool:
+    """Whether a call's codes are neighbours in a stream of bits, and whole half words of it."""
+    bits, neighbours = stream_bits(form), tuple(range(0, lanes.elements, lanes.run)) == lanes.offsets
+    return bool(bits and neighbours and lanes.base == f"c * {lanes.elements}" and lanes.elements * bits % 16 == 0)
 
 
 def _starts(form: BlockFormat, lanes: LaneMap) -> np.ndarray:
@@ -155,11 +170,11 @@ def _plane_reads(form: BlockFormat, lanes: LaneMap) -> tuple[_Reads, ...] | None
 
 def _reads(form: BlockFormat, plane: Plane, starts: np.ndarray, lanes: LaneMap) -> _Reads | None:
     """None where the runs of a call do not lie at fixed distances, or a run is neither 8 bytes nor 8 bits."""
-    elements = starts[:, None, None] + np.array(lanes.offsets)[:, None] + np.arange(RUN)  # [calls, runs, 8]
+    elements = starts[:, None, None] + np.array(lanes.offsets)[:, None] + np.arange(lanes.run)  # [calls, runs, elements]
     byte = index_values(plane.byte, elements)
     shift = index_values(plane.shift, elements)
-    spread = bool(plane.bits == 1 and (byte == byte[..., :1]).all() and (shift == np.arange(RUN)).all())
-    wide = bool((byte == byte[..., :1] + np.arange(RUN)).all() and (shift == shift[..., :1]).all())
+    spread = bool(plane.bits == 1 and lanes.run == 8 and (byte == byte[..., :1]).all() and (shift == np.arange(8)).all())
+    wide = bool((byte == byte[..., :1] + np.arange(lanes.run)).all() and (shift == shift[..., :1]).all())
     if not (spread or wide):
         return None
     where = byte[:, :, 0] - byte[:, :1, 0]
@@ -169,7 +184,7 @@ def _reads(form: BlockFormat, plane: Plane, starts: np.ndarray, lanes: LaneMap) 
     fixed = bool((shift[:, 0, 0] == shift[0, 0, 0]).all())
     first = 0 if spread or not fixed else int(shift[0, 0, 0])
     at = form.offsets[plane.field] + byte[:, 0, 0]
-    spans = _spans(sorted({int(w) for w in where[0]}), RUN)
+    spans = _spans(sorted({int(w) for w in where[0]}), lanes.run)
     alignment = math.gcd(form.block_bytes, *map(int, at), *(first for first, _ in spans))
     return _Reads(
         plane,
@@ -178,6 +193,7 @@ def _reads(form: BlockFormat, plane: Plane, starts: np.ndarray, lanes: LaneMap) 
         tuple(int(s) + first for s in shifts[0]) if not spread else (0,) * len(lanes.offsets),
         "" if fixed or spread else plane.shift,
         min(WIDEST, alignment & -alignment),
+        lanes.run,
     )
 
 
@@ -202,30 +218,44 @@ class _Loads:
 
 def _source(form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...] | None, groups: tuple[int, ...]) -> tuple[int, str]:
     loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
-    cut = _plane_lines(form, reads, runs, loads) if reads else stream_lines(form, stream_bits(form), lanes.elements, loads)
-    cut += _scale_lines(form, lanes, groups, loads)
-    low = f", float (&low)[{count}]" if form.min else ""
+    codes = _plane_lines(form, reads, runs, loads) if reads else stream_lines(form, stream_bits(form), lanes.elements, loads)
+    head = _head_lines(form, loads)
     aligned = _power(form.block_bytes)
     index = f"  const int i = {lanes.base};\n  (void)i;"
-    read = [
+    source = [
         f"HFC_FUNCTION void {symbol}_read(const uint8_t* block, int c, uint32_t (&raw)[{loads.count}]) {{",
         f"  block = (const uint8_t*)__builtin_assume_aligned(block, {aligned});",
         index,
         *loads.lines,
         "}",
     ]
-    head = f"HFC_FUNCTION void {symbol}_cut(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{2 * runs}], float (&scale)[{count}]{low}) {{"
-    return loads.count, "\n".join([*read, head, index, *cut, "}", ""])
+    size = lanes.run // 4 * BATCH if count > BATCH else lanes.elements // 4  # words of a batch; with several, each run is a group
+    for batch in range(-(-count // BATCH)):
+        some = [lanes.offsets[groups.index(g)] for g in range(BATCH * batch, min(count, BATCH * (batch + 1)))]
+        low = f", float (&low)[{len(some)}]" if form.min else ""
+        name = f"{symbol}_cut{batch or ''}"
+        source.append(f"HFC_FUNCTION void {name}(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{size}], float (&scale)[{len(some)}]{low}) {{")
+        source += [index, *(_moved(line, batch * size, size) for line in codes), *head, *_scale_lines(form, lanes, some), "}"]
+    return loads.count, "\n".join([*source, ""])
+
+
+def _moved(line: str, first: int, count: int) -> str:
+    """A statement that fills one of `codes`, for the `count` words from `first` on; empty if it is not among them."""
+    found = re.match(r"  codes\[(\d+)\] = ", line)
+    if not found:
+        return line
+    return line.replace(f"codes[{found[1]}]", f"codes[{int(found[1]) - first}]", 1) if first <= int(found[1]) < first + count else ""
 
 
 def _plane_lines(form: BlockFormat, reads: tuple[_Reads, ...], runs: int, loads: _Loads) -> list[str]:
     """The statements that fill `codes` from planes."""
     places = [_plane_loads(form, plane, loads) for plane in reads]
     cut = [f"  const int p{number}_shift = {plane.shift};" for number, plane in enumerate(reads) if plane.shift]
+    words = reads[0].run // 4  # of a run's codes
     for run in range(runs):
-        for half in (0, 1):
-            word = " | ".join(_word(form, plane, number, places[number], run, half) for number, plane in enumerate(reads))
-            cut.append(f"  codes[{2 * run + half}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};")
+        for part in range(words):
+            word = " | ".join(_word(form, plane, number, places[number], run, part) for number, plane in enumerate(reads))
+            cut.append(f"  codes[{words * run + part}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};")
     return cut
 
 
@@ -235,9 +265,9 @@ def _plane_loads(form: BlockFormat, reads: _Reads, loads: _Loads) -> dict[int, i
     if reads.spread:
         return {at: loads.one(f"({start})[{at}]") for at in sorted(set(reads.where))}
     placed = {}
-    for first, stop in _spans(sorted(set(reads.where)), RUN):
+    for first, stop in _spans(sorted(set(reads.where)), reads.run):
         at = loads.words(f"{start} + {first}", (stop - first) // 4, reads.alignment)
-        placed |= {where: at + (where - first) // 4 for where in range(first, stop, RUN)}
+        placed |= {where: at + (where - first) // 4 for where in range(first, stop, reads.run)}
     return placed
 
 
@@ -252,12 +282,12 @@ def _spans(starts: list[int], size: int) -> list[tuple[int, int]]:
     return spans
 
 
-def _word(form: BlockFormat, reads: _Reads, number: int, placed: dict[int, int], run: int, half: int) -> str:
+def _word(form: BlockFormat, reads: _Reads, number: int, placed: dict[int, int], run: int, part: int) -> str:
     """Four codes of a run, one in each byte."""
     plane, at = reads.plane, placed[reads.where[run]]
     if reads.spread:  # bit k of four to bit 0 of byte k
-        return f"((raw[{at}] >> {4 * half} & 15u) * 0x00204081u & 0x01010101u) << {plane.left}"
-    word = f"raw[{at + half}]"
+        return f"((raw[{at}] >> {4 * part} & 15u) * 0x00204081u & 0x01010101u) << {plane.left}"
+    word = f"raw[{at + part}]"
     if next(f for f in form.fields if f.name == plane.field).dtype == "i8":
         word = f"({word} ^ 0x80808080u)"
     by = f"(p{number}_shift + {reads.shifts[run]})" if reads.shift else str(reads.shifts[run])
@@ -279,21 +309,27 @@ def _table(form: BlockFormat) -> str:
     return ", ".join(f"0x{int.from_bytes(entries[at : at + 4], 'little'):08x}u" for at in range(0, 16, 4))
 
 
-def _scale_lines(form: BlockFormat, lanes: LaneMap, groups: tuple[int, ...], loads: _Loads) -> list[str]:
-    """scale[g] and low[g] from the numbers and small codes of the block, the codes of all groups in one word."""
-    lines = _head_lines(form, loads)
-    count = max(groups) + 1
-    firsts = [lanes.offsets[groups.index(group)] for group in range(count)]
-    names = [name for name in form.codes if name != "q"]
+def _scale_lines(form: BlockFormat, lanes: LaneMap, firsts: list[int]) -> list[str]:
+    """scale[g] and low[g] of groups that begin at `firsts`, at most BATCH, from the numbers and small codes of the block."""
+    lines, names = [], [name for name in form.codes if name != "q"]
     for name in names:
         lines += _small_code_lines(form, lanes, name, firsts)
-    for group in range(count):
+    for group in range(len(firsts)):
         lines.append("  {")
-        lines += [f"    const float {name} = all_{name}[{group}];" for name in names]
-        lines.append(f"    scale[{group}] = {form.scale};")
-        lines += [f"    low[{group}] = {form.min};"] if form.min else []
+        lines += [f"    const float {name} = all_{name}[{group}] + zero_{name};" for name in names]
+        lines.append(f"    scale[{group}] = {_fused(form.scale, names, group)};")
+        lines += [f"    low[{group}] = {_fused(form.min, names, group)};"] if form.min else []
         lines.append("  }")
     return lines
+
+
+def _fused(expression: str, names: list[str], group: int) -> str:
+    """The product of a number and a code without the sum before it: d (c + zero) = d c + d zero, rounded once either way."""
+    found = re.fullmatch(r"(-?)\(?(\w+) \* (\w+)\)?", expression)
+    if not found or found[3] not in names:
+        return expression
+    sign, number, name = found.groups()
+    return f"__builtin_fmaf({sign}{number}, all_{name}[{group}], {sign}{number} * zero_{name})"
 
 
 def _head_lines(form: BlockFormat, loads: _Loads) -> list[str]:
@@ -326,36 +362,42 @@ def _power(alignment: int) -> int:
 
 
 def _small_code_lines(form: BlockFormat, lanes: LaneMap, name: str, firsts: list[int]) -> list[str]:
-    """all_<name>: the numbers of one code, one a group. The bytes of all groups are picked into one word."""
-    code = form.codes[name]
-    lines, words = [], []
+    """all_<name>: the numbers of one code, one a group, less zero_<name>. The bytes of all groups are picked into one word."""
+    code, four, lines, words = form.codes[name], (firsts + [firsts[0]] * 3)[:4], [], []
     for number, plane in enumerate(code.planes):
-        f = next(f for f in form.fields if f.name == plane.field)
-        mine, word = f"{name}{number}", f"{name}{number}_word"
-        places = ", ".join(_at_element(plane.byte, first) for first in [*firsts, *[firsts[0]] * (4 - len(firsts))])
-        lines.append(f"  uint32_t {word} = hfc_pick<{max(1, f.nbytes // 4)}>(in_{f.name}, {places});")
-        if f.dtype == "i8":
+        word = f"{name}{number}_word"
+        lines.append(f"  uint32_t {word} = {_picked(form, lanes, plane, four)};")
+        if next(f for f in form.fields if f.name == plane.field).dtype == "i8":
             lines.append(f"  {word} ^= 0x80808080u;")
-        words.append(_small_word(form, lanes, plane, mine, word, firsts))
+        words.append(_small_word(form, lanes, plane, word, four))
     bits = max(p.bits + p.left for p in code.planes)
     lines.append(f"  float all_{name}[4];")
     if code.power:
-        lines.append(f"  for (int g = 0; g < {len(firsts)}; g++) all_{name}[g] = hfc_bits_to_f32(({' | '.join(words)}) >> 8 * g << 24 >> 1);")
-        return lines
+        lines.append(f"  const float zero_{name} = 0.0f;")
+        return [*lines, f"  for (int g = 0; g < 4; g++) all_{name}[g] = hfc_bits_to_f32(({' | '.join(words)}) >> 8 * g << 24 >> 1);"]
     lines.append(f"  hfc_floats<{bits}>({' | '.join(words)}, all_{name});")
-    add = f"{float(code.zero)!r}f - hfc_floats_offset<{bits}>"
-    lines.append(f"  for (int g = 0; g < {len(firsts)}; g++) all_{name}[g] += {add};")
-    return lines
+    return [*lines, f"  const float zero_{name} = {float(code.zero)!r}f - hfc_floats_offset<{bits}>;"]
 
 
-def _small_word(form: BlockFormat, lanes: LaneMap, plane: Plane, mine: str, word: str, firsts: list[int]) -> str:
+def _picked(form: BlockFormat, lanes: LaneMap, plane: Plane, firsts: list[int]) -> str:
+    """The bytes of four groups as a word: one of the field's where they lie so for every call."""
+    nbytes = next(f.nbytes for f in form.fields if f.name == plane.field)
+    at = index_values(plane.byte, _starts(form, lanes)[:, None] + np.array(firsts))  # [calls, 4]
+    if (at == at[:1, :1] + np.arange(4)).all() and at[0, 0] % 4 == 0 and nbytes % 4 == 0:
+        return f"in_{plane.field}[{at[0, 0] // 4}]"
+    places = ", ".join(_at_element(plane.byte, first) for first in firsts)
+    return f"hfc_pick<{max(1, nbytes // 4)}>(in_{plane.field}, {places})"
+
+
+def _small_word(form: BlockFormat, lanes: LaneMap, plane: Plane, word: str, firsts: list[int]) -> str:
     """The bits of a plane, cut out of the picked bytes."""
     if plane.bits == 8:
         return word
     shifts = [index_values(plane.shift, _starts(form, lanes) + first) for first in firsts]
     mask = 2**plane.bits - 1
     if all((s == shifts[0]).all() for s in shifts):
-        cut = f"({word} >> ({_at_element(plane.shift, firsts[0])}) & {_mask(plane.bits)})"
+        by = str(int(shifts[0][0])) if (shifts[0] == shifts[0][0]).all() else _at_element(plane.shift, firsts[0])
+        cut = f"({word} >> ({by}) & {_mask(plane.bits)})"
     else:
         parts = [f"({word} >> ({_at_element(plane.shift, first)}) & 0x{mask << 8 * g:x}u)" for g, first in enumerate(firsts)]
         cut = f"({' | '.join(parts)})"

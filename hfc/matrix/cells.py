@@ -13,7 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.compiler import settings_for
 from hfc.matrix.models import source
-from hfc.matrix.predict import Bound, bounds
+from hfc.matrix.predict import Bound, bounds, works
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
 from hfc.plan import Plan
@@ -155,7 +155,7 @@ def _compile(jobs: dict[str, Job]) -> Iterator[tuple[str, Resources | HfcError]]
 
 def _judge(planned: _Planned, arch: Arch, jobs: dict[str, Job], results: dict, quick: bool) -> Cell:
     errors = [results[key] for key in planned.kernels if isinstance(results[key], HfcError)]
-    launches = sum(len(planned.plan.programs[p]) for p in ("decode", gpu.SAMPLE))
+    launches = sum(len(works(planned.plan, p, {}, 1, planned.plan.context)) for p in ("decode", gpu.SAMPLE))
     cell = Cell(planned.place, "compiled", kernels=len(planned.kernels), launches=0 if quick else launches)
     if errors:
         return replace(cell, status="failed", why=_first_line(errors[0]))

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from hfc.plan import Launch, Plan, at_most_once, weight_sizes
 from hfc.runtime.fit import need_of
+from hfc.runtime.launcher import grid_size
+from hfc.step import Step
 from hfc.target.arch import Arch, Card
 from hfc.target.roofline import Work, least_seconds
 
@@ -40,7 +44,10 @@ def _speed(tokens: int, launches: list[Work], arch: Arch, card: Card) -> float:
 
 
 def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end: int) -> list[Work]:
-    """What each launch of `program` must do for one segment of `rows` rows that ends at context `end`; one output row."""
+    """What each launch of `program` must do for one segment of `rows` rows that ends at context `end`; one output row.
+
+    Launches for other numbers of rows have empty grids and are left out."""
+    step = Step.single(np.zeros(rows, np.int32), position=end - rows, outputs="last")
     weights = weight_sizes(plan)
     buffers = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
     seen = sum(range(end - rows + 1, end + 1))  # rows x tokens that they see
@@ -49,7 +56,8 @@ def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end:
         count = 1 if any("R" in size for size in launch.grid) else rows
         moved = _moved(launch, count, end, weights, buffers)
         operations = _times(launch.flops, count, seen)
-        made.append(Work(moved, operations, features.get(launch.kernel, "")))
+        if moved or operations or all(grid_size(size, step) for size in launch.grid):
+            made.append(Work(moved, operations, features.get(launch.kernel, "")))
     return made
 
 

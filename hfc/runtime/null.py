@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.plan import Plan, at_most_once, weight_sizes
+from hfc.runtime.launcher import grid_size
 from hfc.runtime.limits import check_step, tap_buffer
 from hfc.step import Step
 
@@ -22,7 +23,9 @@ class Count:
 
 
 class NullModel:
-    """Adds up what each launch of a step would move: its fixed, per-row, per-segment and per-context parts."""
+    """Adds up what each launch of a step would move: its fixed, per-row, per-segment and per-context parts.
+
+    A launch whose grid is empty does not count; what it stands for is moved by another one of its region."""
 
     def __init__(self, plan: Plan, program: str | None = None):
         self.plan, self.count = plan, Count()
@@ -42,7 +45,7 @@ class NullModel:
         }
         self.count.steps += 1
         for launch in self.plan.programs[self._program]:
-            self.count.launches += 1
+            self.count.launches += all(grid_size(expression, step) for expression in launch.grid)
             by_rows = at_most_once(launch, times["row"], self._weights, self._buffers)
             self.count.bytes += by_rows + sum(launch.bytes[kind] * times[kind] for kind in ("segment", "context"))
             self.count.flops += sum(n * times[kind] for kind, n in launch.flops.items())

@@ -33,6 +33,16 @@ template <int COUNT, int ALIGNMENT> HFC_FUNCTION void hfc_words(const uint8_t* a
 #pragma unroll
     for (int i = 0; i < COUNT; i++) words[i] = all.word[i];
 #else  // aligned words, shifted by the odd half; a last word that is not needed is not read
+    if constexpr (COUNT == 2) {  // two loads of 8 bytes at most: fewer requests than words
+      const uint32_t odd = (uint32_t)(uint64_t)at & 6u;
+      const hfc_uint2* from = (const hfc_uint2*)(at - odd);
+      const hfc_uint2 low = from[0], high = odd ? from[1] : hfc_uint2{0u, 0u};
+      const bool second = odd & 4u;
+      const uint32_t a = second ? low.y : low.x, b = second ? high.x : low.y, c = second ? high.y : high.x;
+      words[0] = (uint32_t)(((uint64_t)b << 32 | a) >> (8 * (odd & 2u)));
+      words[1] = (uint32_t)(((uint64_t)c << 32 | b) >> (8 * (odd & 2u)));
+      return;
+    }
     const int odd = (int)((uint64_t)at & 2u);
     const uint32_t* from = (const uint32_t*)(at - odd);
     uint32_t low = from[0];

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hfc.backend.geometry.dot import dot
+from hfc.backend.geometry.few import few
 from hfc.backend.geometry.parts import groups, in_lines, part_blocks
 from hfc.backend.geometry.prefill import prefill
 from hfc.backend.geometry.shape import Geometry, make
@@ -15,7 +17,7 @@ from hfc.target.arch import Arch
 def linear(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
     if rows_class == "prefill":
         return prefill(bound, arch)
-    return (_linear_wide(bound, arch) if in_lines(bound) else _linear_single(bound, arch),)
+    return few(bound, arch) or dot(bound, arch) or (_linear_wide(bound, arch) if in_lines(bound) else _linear_single(bound, arch),)
 
 
 def _linear_single(bound: Bound, arch: Arch) -> Geometry:
@@ -36,10 +38,10 @@ def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
     # Measured on an H200 (9B, one row): four streams of weights a lane 33 us, two 39, and two resident blocks suffice.
     waves, outputs = 256 // arch.wave, max(1, (4 if arch.kind == "nvidia" else 2) // count)
     total = sum(p.n for p in extra["parts"])
-    split = 1 if total > 8192 else 2 if total > 2048 else 4  # few outputs: several waves share the K of each
+    split = 1 if total > 8192 else 2 if total > 2048 or arch.vgprs == 256 else 4  # few outputs: several waves share the K of each
     # With that many, or a tile of 4096, AMD's back end hoists whole lines: scratch on gfx1100, one wave a SIMD on gfx906.
     tile = max(4096 if arch.kind == "nvidia" else 2048, arch.wave * split * LINE.elements)
-    together = 1 if extra["top"] or arch.vgprs == 256 else max(1, min(2, 8192 // tile))
+    together = 1 if extra["top"] or arch.vgprs == 256 else max(1, min(2 if arch.kind == "nvidia" else 4, 8192 // tile))
     starts, blocks = part_blocks(bound, waves // split * outputs)
     rows = f"({bound.rows} + {together - 1}) / {together}" if together > 1 else bound.rows
     numbers = {
