@@ -4,11 +4,13 @@ import json
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from hfc.backend import gpu
+from hfc.backend.compile import Resources
 from hfc.backend.emit import emit
 from hfc.base.diagnostics import HfcError
 from hfc.cli import matrix as command
@@ -16,7 +18,7 @@ from hfc.compiler import compile_model, open_source, settings_for
 from hfc.formats import FORMATS, KV_FORMATS
 from hfc.frontend.model import find_model
 from hfc.matrix import cells as cells_module
-from hfc.matrix.cells import Cell, Place, Planner, places, run
+from hfc.matrix.cells import Cell, Place, Planner, places, run, run_in_turn
 from hfc.matrix.models import REPRESENTATIVES, chosen_models, configs, shortened, source
 from hfc.matrix.page import as_html, as_json, as_markdown
 from hfc.matrix.predict import Bound, bounds, works
@@ -92,6 +94,19 @@ def test_cells_compile_or_are_refused_with_the_reason():
     assert 0 < compiled.lds_bytes <= 65536 and 4 <= compiled.waves <= 16 and 0 < compiled.vgprs <= 256
     assert compiled.launches <= 7 * 30 + 3 and len(compiled.bounds) == len(GFX1100.cards)
     assert refused.status == "refused" and "a row of 576 elements" in refused.why and "256" in refused.why
+
+
+def test_in_turn_every_format_is_compiled_on_every_arch(monkeypatch):
+    """What SmolLM2 refuses is left to another model."""
+    resources = Resources(8, 0, 8, 0, 0, 0, 16)
+    monkeypatch.setattr(cells_module, "compile_job", lambda job: SimpleNamespace(resources=resources))
+    archs, formats, kvs = [GFX1100, find_arch("gfx906")], ["q8_0", "q4_k", "q6_k"], ["f16", "q8", "f32", "q4"]
+    cells = list(run_in_turn(["SmolLM2-135M", "Qwen3-4B"], archs, formats, kvs, quick=True))
+    compiled = [(c.place.arch, c.place.weights) for c in cells if c.status == "compiled"]
+    assert sorted(compiled) == sorted((a.name, w) for a in archs for w in formats)
+    assert {c.place.model for c in cells if c.status == "refused"} == {"SmolLM2-135M"}
+    assert {c.place.model for c in cells if c.status == "compiled"} == {"SmolLM2-135M", "Qwen3-4B"}
+    assert len({c.place.kv for c in cells}) > 2
 
 
 def test_rotated_weights_take_no_launch_more_in_decode():

@@ -11,7 +11,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.table import table
 from hfc.formats import FORMATS, KV_FORMATS, kv_format, weight_format
-from hfc.matrix.cells import Cell, places, run
+from hfc.matrix.cells import Cell, places, run, run_in_turn
 from hfc.matrix.models import chosen_models
 from hfc.matrix.page import as_html, as_json, as_markdown
 from hfc.matrix.results import read_results
@@ -31,6 +31,9 @@ def command(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few layers, and one format in turn for each model and architecture.")
     ] = False,
+    in_turn: Annotated[
+        bool, typer.Option("--in-turn", help="Every weight format once on every architecture, models and KV formats in turn.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Every cell as JSON.")] = False,
     md: Annotated[bool, typer.Option("--md", help="A page of Markdown.")] = False,
     html: Annotated[bool, typer.Option("--html", help="A page of HTML.")] = False,
@@ -43,9 +46,12 @@ def command(
     archs, records = chosen_archs(arch), read_results(results)
     formats = [weight_format(name).name for name in words(weights)] or list(FORMATS)
     kvs = [kv_format(name).name for name in words(kv)] or list(KV_FORMATS)
-    wanted = places(chosen_models(words(model)), archs, formats, kvs, quick)
+    models = chosen_models(words(model))
     with progress_bar("compiling", "kernels") as report:
-        cells = list(run(wanted, archs, quick, report))
+        if in_turn:
+            cells = list(run_in_turn(models, archs, formats, kvs, quick, report))
+        else:
+            cells = list(run(places(models, archs, formats, kvs, quick), archs, quick, report))
     write = as_json if json else as_markdown if md else as_html if html else None
     text = write(cells, records) if write else show(cells) + "\n"
     if output:

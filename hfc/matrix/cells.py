@@ -112,6 +112,27 @@ def places(
     return [Place(m, a.name, weights[n % len(weights)], kvs[n % len(kvs)]) for (m, a), n in turns]
 
 
+def run_in_turn(
+    models: Sequence[str],
+    archs: Sequence[Arch],
+    weights: Sequence[str],
+    kvs: Sequence[str],
+    quick: bool,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Cell]:
+    """Every weight format once on every architecture, models and KV formats in turn; what a model refuses, the next one takes."""
+    left = [(a, i, w) for a in range(len(archs)) for i, w in enumerate(weights)]
+    for turn in range(len(models)):
+        # KV formats and models step differently, so that a model does not meet the same few over and over.
+        wanted = {
+            Place(models[(a + i + turn) % len(models)], archs[a].name, w, kvs[(a + i + i // len(kvs) + i // len(models)) % len(kvs)]): (a, i, w)
+            for a, i, w in left
+        }
+        cells = list(run(wanted, archs, quick, report))
+        left = [wanted[cell.place] for cell in cells if cell.status == "refused"]
+        yield from cells
+
+
 def run(
     wanted: Iterable[Place],
     archs: Sequence[Arch],
