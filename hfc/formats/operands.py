@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.lanes import BATCH, LINE, PAIR, QUAD, LaneLoader, LaneMap, map_loader
+from hfc.formats.lane_scales import BATCH
+from hfc.formats.lanes import LINE, PAIR, QUAD, LaneLoader, LaneMap, map_loader
 
 DEPTH = 16  # elements of K in one product
 TURNS = (64, 32)  # elements of an output that a lane takes in one turn
