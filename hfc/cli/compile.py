@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from hfc.base.progress import spinner
@@ -13,9 +14,10 @@ from hfc.cli.parameters import Context, Draft, Format, KvFormat, Slots, Weights
 from hfc.compiler import compile_model
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
-from hfc.plan import Bundle
+from hfc.plan import Bundle, Plan
+from hfc.runtime.launcher import grid_size
 from hfc.runtime.speculate.drafts import AUTO, NGRAM, OFF, check_draft
-from hfc.step import JOURNAL_ROWS
+from hfc.step import JOURNAL_ROWS, Step
 
 
 def command(
@@ -69,10 +71,16 @@ def model_of(draft: str, max_rows: int | None) -> str | None:
 def describe(bundle: Bundle, output: Path) -> str:
     lines = [f"{output}: {bundle.model['name']}, {output.stat().st_size / 1e6:.1f} MB"]
     for arch, plan in bundle.plans.items():
-        launches = ", ".join(f"{len(steps)} launches a {name}" for name, steps in plan.programs.items())
+        launches = ", ".join(f"{_launches(plan, name)} launches a {name}" for name in plan.programs)
         guesses = f", drafts of {plan.draft.name}" if plan.draft else ""
         lines.append(f"  {arch}: {len(plan.kernels)} kernels; {launches}; context {plan.context}{guesses}")
     return "\n".join(lines)
+
+
+def _launches(plan: Plan, program: str) -> int:
+    """Of a step of one row, or of prefill's most: launches for other numbers of rows have empty grids."""
+    step = Step.single(np.zeros(plan.max_rows if "prefill" in program else 1, np.int32), outputs="last")
+    return sum(all(grid_size(size, step) for size in launch.grid) for launch in plan.programs[program])
 
 
 def _print_after(name: str, graph: Graph) -> None:
