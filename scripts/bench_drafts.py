@@ -1,34 +1,54 @@
 #!/usr/bin/env python
-"""Speculative against plain decoding on the host, by kind of text and by drafter: the table of docs/bench/dflash.md.
+"""Speculative against plain decoding on the host, by kind of text and by drafter: the tables of docs/bench/dflash.md.
 
     scripts/bench_drafts.py MODEL [--draft DRAFT] [--held-out tokens.npz] [--temperature 0.8] [--random] [--json out.json]
 
---held-out: an array "tokens" i32 [texts, n] of real text of the model's own kind. --random: also with a draft of random weights.
---cpu-time: one thread, timed by its own clock, so that a busy machine does not show.
+--held-out: an array "tokens" i32 [texts, n] of real text of the model's own kind; texts that repeat themselves are a kind of their own.
+--random: also with a draft of random weights.  --cpu-time: one thread, timed by its own clock, so that a busy machine does not show.
+Speeds are of texts that do not run into a loop; how many did is told.
 """
 
 import argparse
 import json
 import shutil
+import statistics
 import tempfile
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from hfc.cli.drafted import Drafted, encode, measure_prompts
+from hfc.cli.drafted import Drafted, Pair, encode, measure_pairs, speeds_of, summarize
 from hfc.cli.genres import GENRES
 from hfc.cli.open_model import OpenModel
 from hfc.compiler import compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.ngram import NgramDrafter
+from hfc.runtime.speculate.repetition import is_degenerate, repeated_share
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
 from hfc.step import JOURNAL_ROWS
+
+REPETITIVE = 0.09  # share of 8-grams of a real text that it has already: above this it is of the repetitive kind
+
+assert ml_dtypes.bfloat16  # registers bfloat16 with numpy, which safetensors needs
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kind of text with a way to draft. all: every text.  rest: those that did not run into a loop, None if all did.
+
+    speedups: of rest, of each repetition."""
+
+    drafts: str
+    all: Drafted
+    rest: Drafted | None
+    speedups: tuple[float, ...]
 
 
 def genres(vocabulary: Vocabulary, held_out: str | None, length: int, count: int) -> dict[str, list[tuple[int, ...]]]:
@@ -36,8 +56,10 @@ def genres(vocabulary: Vocabulary, held_out: str | None, length: int, count: int
     found = {name: [encode(vocabulary, prompt) for prompt in prompts] for name, prompts in GENRES.items()}
     if held_out:
         with np.load(held_out) as file:
-            texts = file["tokens"][:count, :length]
-        found["held-out"] = [tuple(map(int, text)) for text in texts]
+            texts = [tuple(map(int, text)) for text in file["tokens"]]
+        repetitive = [repeated_share(text) > REPETITIVE for text in texts]
+        for name, wanted in (("held-out code", False), ("held-out, repetitive", True)):
+            found[name] = [text[:length] for text, is_repetitive in zip(texts, repetitive) if is_repetitive == wanted][:count]
     return found
 
 
@@ -51,9 +73,6 @@ def drafters(plan) -> dict[str, Speculation]:
     return found
 
 
-assert ml_dtypes.bfloat16  # registers bfloat16 with numpy, which safetensors needs
-
-
 def randomized(draft: str, folder: str) -> str:
     """A copy of a draft in which every tensor is drawn anew with its own spread: it knows nothing."""
     rng = np.random.default_rng(0)
@@ -64,31 +83,51 @@ def randomized(draft: str, folder: str) -> str:
     return folder
 
 
-def table(results: list[tuple[str, Drafted]]) -> str:
-    lines = ["| text | drafts | plain tok/s | tok/s | speed-up | tokens a cycle | accepted | equal | loops |", "|---|---|---|---|---|---|---|---|---|"]
-    for name, r in results:
-        tau = "-" if r.tau is None else f"{r.tau:.2f}"
+def table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| text | drafts | plain tok/s | tok/s | speed-up (range) | tokens a cycle | accepted | equal | loops left out |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        loops = f"{row.all.loops} of {row.all.prompts}" + f" ({row.all.speedup:.2f}x with them)" * (row.all.loops > 0)
+        equal = "yes" if row.all.is_equal else "NO"
+        if row.rest is None:
+            lines.append(f"| {row.all.test} | {row.drafts} | - | - | - | - | - | {equal} | {loops} |")
+            continue
+        r, tau = row.rest, "-" if row.rest.tau is None else f"{row.rest.tau:.2f}"
+        speedup = f"{statistics.median(row.speedups):.2f}x ({min(row.speedups):.2f}-{max(row.speedups):.2f})"
         lines.append(
-            f"| {r.test} | {name} | {r.plain_tok_s:.0f} | {r.tok_s:.0f} | {r.speedup:.2f}x | {tau} | {r.accepted} of {r.drafted} "
-            f"| {'yes' if r.is_equal else 'NO'} | {r.loops} of {r.prompts} |"
+            f"| {r.test} | {row.drafts} | {r.plain_tok_s:.0f} | {r.tok_s:.0f} | {speedup} | {tau} | {r.accepted} of {r.drafted} | {equal} | {loops} |"
         )
     return "\n".join(lines)
 
 
-def measure(options, vocabulary: Vocabulary, texts: dict, draft: str | None, only: bool = False) -> list[tuple[str, Drafted]]:
-    """(drafter, what it brought) for every kind of text. only: the draft alone."""
+def row_of(name: str, test: str, repetitions: Sequence[Sequence[Pair]], is_templated: bool) -> Row:
+    rest = [[p for p in pairs if not is_degenerate(p[1].tokens)] for pairs in repetitions]
+    speedups = tuple(round(b / a, 3) for a, b in (speeds_of(pairs) for pairs in rest if pairs))
+    together, kept = ([p for pairs in some for p in pairs] for some in (repetitions, rest))
+    return Row(name, summarize(test, together, is_templated), summarize(test, kept, is_templated) if kept else None, speedups)
+
+
+def measure(options, vocabulary: Vocabulary, texts: dict, draft: str | None, only: bool = False) -> list[Row]:
+    """Every kind of text with every drafter. only: the draft alone."""
     threads = 1 if options.cpu_time else options.threads
     clock = time.thread_time if options.cpu_time else time.perf_counter
-    sampling = Sampling(temperature=options.temperature, seed=1)
     model = load(compile_model(options.model, ["host"], ctx=1024, draft=draft, journal_rows=JOURNAL_ROWS), "host", threads)
-    results = []
+    rows = []
     for name, speculation in drafters(model.plan).items():
         if only and name != model.plan.draft.name:
             continue
         opened = OpenModel(model, model.plan, vocabulary, speculation)
-        measure_prompts(opened, "warm-up", texts["code"][:1], options.tokens, sampling, clock)
-        results += [(name, measure_prompts(opened, text, prompts * options.repeat, options.tokens, sampling, clock)) for text, prompts in texts.items()]
-    return results
+
+        def run(prompts, seed, opened=opened):
+            return measure_pairs(opened, prompts, options.tokens, Sampling(temperature=options.temperature, seed=seed), clock)
+
+        run(texts["code"][:2], 0)  # does not count
+        for text, prompts in texts.items():
+            found = [run(prompts, seed) for seed in range(options.repeat)]
+            rows.append(row_of(name, text, found, bool(vocabulary.template)))
+    return rows
 
 
 def main() -> None:
@@ -96,10 +135,10 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--draft")
     parser.add_argument("--held-out")
-    parser.add_argument("--texts", type=int, default=24, help="of --held-out")
+    parser.add_argument("--texts", type=int, default=24, help="of each kind of --held-out")
     parser.add_argument("--prompt", type=int, default=96, help="tokens of a held-out text that are the prompt")
     parser.add_argument("--tokens", type=int, default=200)
-    parser.add_argument("--repeat", type=int, default=3, help="times that every prompt runs")
+    parser.add_argument("--repeat", type=int, default=3, help="times that every prompt runs, each with a seed of its own")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--random", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
@@ -108,15 +147,15 @@ def main() -> None:
     options = parser.parse_args()
     vocabulary = load_vocabulary(options.model)
     texts = genres(vocabulary, options.held_out, options.prompt, options.texts)
-    results = measure(options, vocabulary, texts, options.draft)
+    rows = measure(options, vocabulary, texts, options.draft)
     if options.random:
         with tempfile.TemporaryDirectory() as folder:
             found = measure(options, vocabulary, texts, randomized(options.draft, folder), only=True)
-        results += [(f"random {name}", r) for name, r in found]
-    print(table(sorted(results, key=lambda r: list(texts).index(r[1].test))))
+        rows += [Row(f"random {row.drafts}", row.all, row.rest, row.speedups) for row in found]
+    print(table(sorted(rows, key=lambda row: list(texts).index(row.all.test))))
     if options.json:
         with open(options.json, "w") as file:
-            json.dump([{"drafts": name, **asdict(r)} for name, r in results], file, indent=1)
+            json.dump([asdict(row) for row in rows], file, indent=1)
 
 
 if __name__ == "__main__":

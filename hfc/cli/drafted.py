@@ -17,6 +17,7 @@ from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.repetition import is_degenerate
+from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.step import Segment, Step
 
@@ -45,44 +46,61 @@ class Drafted:
     reason: str
 
 
+Pair = tuple[Statistics, Statistics]  # of one prompt: decoded plainly, and with drafts
+
+
 def measure_genres(opened: OpenModel, tokens: int) -> list[Drafted]:
     """Every genre; a text before does not count."""
     vocabulary = opened.vocabulary
-    warm = encode(vocabulary, GENRES["code"][0])
-    _pair(opened, warm, tokens, GREEDY, time.perf_counter)
-    return [measure_prompts(opened, genre, [encode(vocabulary, p) for p in prompts], tokens) for genre, prompts in GENRES.items()]
+    measure_pairs(opened, [encode(vocabulary, GENRES["code"][0])], tokens)
+    is_templated = bool(vocabulary.template)
+    pairs = {genre: measure_pairs(opened, [encode(vocabulary, p) for p in prompts], tokens) for genre, prompts in GENRES.items()}
+    return [summarize(genre, found, is_templated) for genre, found in pairs.items()]
 
 
-def measure_prompts(opened: OpenModel, name: str, prompts: Sequence[tuple[int, ...]], tokens: int, sampling: Sampling = GREEDY, clock: Clock = time.perf_counter) -> Drafted:
-    """Speculation of `opened` against plain decoding of so many tokens behind each prompt."""
-    pairs = [_pair(opened, prompt, tokens, sampling, clock) for prompt in prompts]
-    plain, drafted = ([p[i] for p in pairs] for i in (0, 1))
-    speeds = [sum(len(s.tokens) - 1 for s in part) / max(1e-9, sum(s.decode_s for s in part)) for part in (drafted, plain)]
-    cycles, accepted = (sum(getattr(s, name) for s in drafted) for name in ("cycles", "accepted"))
+def measure_pairs(opened: OpenModel, prompts: Sequence[tuple[int, ...]], tokens: int, sampling: Sampling = GREEDY, clock: Clock = time.perf_counter) -> list[Pair]:
+    """So many tokens behind each prompt, plainly and with drafts. Which comes first changes from prompt to prompt: what a machine
+    does besides falls on both."""
+    pairs = []
+    for number, prompt in enumerate(prompts):
+        request, found = Request(prompt, sampling, tokens), {}
+        for speculation in (None, opened.speculation)[:: 1 if number % 2 else -1]:
+            found[speculation is None] = _run_through(opened, request, speculation, clock)
+        pairs.append((found[True], found[False]))
+    return pairs
+
+
+def _run_through(opened: OpenModel, request: Request, speculation: Speculation | None, clock: Clock) -> Statistics:
+    generation = Generation(opened.model, opened.vocabulary.tokenizer, request, speculation, clock)
+    for _ in generation:
+        pass
+    return generation.statistics
+
+
+def speeds_of(pairs: Sequence[Pair]) -> tuple[float, float]:
+    """Tokens a second of decoding over all pairs: plain, and with drafts."""
+    plain, drafted = (sum(len(p[i].tokens) - 1 for p in pairs) / max(1e-9, sum(p[i].decode_s for p in pairs)) for i in (0, 1))
+    return plain, drafted
+
+
+def summarize(name: str, pairs: Sequence[Pair], is_templated: bool) -> Drafted:
+    plain_tok_s, tok_s = speeds_of(pairs)
+    drafted = [p[1] for p in pairs]
+    cycles, accepted = (sum(getattr(s, field) for s in drafted) for field in ("cycles", "accepted"))
     return Drafted(
         name,
-        *(round(speed, 2) for speed in speeds),
-        round(speeds[0] / speeds[1], 3),
+        round(tok_s, 2),
+        round(plain_tok_s, 2),
+        round(tok_s / plain_tok_s, 3),
         round((accepted + cycles) / cycles, 2) if cycles else None,
         sum(s.drafted for s in drafted),
         accepted,
         all(a.tokens == b.tokens for a, b in pairs),
         sum(is_degenerate(s.tokens) for s in drafted),
-        len(prompts),
-        bool(opened.vocabulary.template),
+        len(pairs),
+        is_templated,
         drafted[-1].drafting,
     )
-
-
-def _pair(opened: OpenModel, prompt: tuple[int, ...], tokens: int, sampling: Sampling, clock: Clock) -> tuple[Statistics, Statistics]:
-    """Plain and speculative generation of one prompt, one after the other."""
-    found = []
-    for speculation in (None, opened.speculation):
-        generation = Generation(opened.model, opened.vocabulary.tokenizer, Request(prompt, sampling, tokens), speculation, clock)
-        for _ in generation:
-            pass
-        found.append(generation.statistics)
-    return found[0], found[1]
 
 
 def encode(vocabulary: Vocabulary, prompt: tuple[str, str]) -> tuple[int, ...]:
