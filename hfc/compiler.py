@@ -16,14 +16,14 @@ from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
-from hfc.formats import kv_format, weight_format
+from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
 from hfc.frontend.model import Model, find_draft, find_model, has_draft, load_model, model_type_of
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
-from hfc.passes.settings import Settings
+from hfc.passes.settings import Settings, parse_kv
 from hfc.plan import Bundle, Plan, read_bundle
 from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
@@ -171,22 +171,19 @@ def settings_for(
     opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1,
     taps: Sequence[str] = (), journal_rows: int | None = None,
 ) -> Settings:  # fmt: skip
-    """Every choice resolved. kv: one format, or "k/v"."""
+    """Every choice resolved. kv: as parse_kv takes it."""
     limit = opened.context_limit
     context = ctx or min(DEFAULT_CONTEXT, limit)
     if not 0 < context <= limit:
         raise HfcError(f"context {context}: {opened.path} was made for at most {limit} tokens", hint=f"--ctx {limit} or less")
-    k_format, _, v_format = (kv or "f16").partition("/")
-    v_format = v_format or kv_format(k_format).default_v or k_format
-    if kv_format(v_format).turns:
-        raise HfcError(f"--kv {kv}: values cannot lie in {v_format}, which is for keys", hint=f"--kv {k_format}/q8")
+    k_format, v_format, edges = parse_kv(kv)
     if journal_rows is None:
         journal_rows = JOURNAL_ROWS if opened.draft else 0
     if not 0 <= journal_rows <= JOURNAL_ROWS:
         raise HfcError(f"a journal of {journal_rows} rows; it can hold 0 to {JOURNAL_ROWS}")
     rows = min(max_rows or MAX_ROWS, context)
     outputs = _outputs(opened, slots, rows)
-    return Settings(arch, context, slots, rows, outputs, k_format, v_format, tuple(taps), journal_rows)
+    return Settings(arch, context, slots, rows, outputs, k_format, v_format, tuple(taps), journal_rows, kv_edges=edges)
 
 
 def _outputs(opened: Source, slots: int, rows: int) -> int:
@@ -220,7 +217,7 @@ def _emit(graph: Graph, pair: Pair | None, settings: Settings, layout: str, prin
     fused = run_passes(graph, settings, after=print_after)
     if pair is None:
         return emit(fused, settings, layout)
-    own = replace(settings, is_draft=True, taps=())
+    own = replace(settings, is_draft=True, taps=(), kv_edges=(0, 0))
     draft = DraftGraph(run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token"))
     return emit(fused, settings, layout, draft)
 

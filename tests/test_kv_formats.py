@@ -10,9 +10,11 @@ from test_formats_c import CONVERSIONS, address
 from test_quantize import TOKENS, write_model
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model, open_source, settings_for
+from hfc.cli.selftest import kv_of
+from hfc.compiler import compile_model, open_source, outline, settings_for
 from hfc.formats import KV_FORMATS
 from hfc.oracle import InterpretedModel
+from hfc.passes.choose_kv import choose_kv
 from hfc.passes.pipeline import run_passes
 from hfc.runtime.executor import load
 from hfc.step import Step
@@ -130,3 +132,36 @@ def test_head_sizes_that_do_not_fit_are_refused(tmp_path):
     for kv in ("q8", "q4"):
         with pytest.raises(HfcError, match=f"--kv {kv}: heads of 24"):
             compile_model(source, ["host"], kv=kv, ctx=64)
+
+
+def test_layers_at_the_edges_stay_in_q8(tmp_path):
+    """--kv fwht3@1+2: of four layers the second alone is in fwht3, as `hfc selftest` finds out from the plan; bytes follow."""
+    source = open_source(write_model(tmp_path / "source", num_hidden_layers=4))
+    settings = settings_for(source, find_arch("host"), "fwht3@1+2", 64)
+    formats = [(op.attrs["k_format"], op.attrs["v_format"]) for op in choose_kv(source.graph(), settings).ops_of("state")]
+    assert formats == [("q8", "q8"), ("fwht3", "q8"), ("q8", "q8"), ("q8", "q8")]
+    plan = outline(source, settings)
+    assert kv_of(plan, set()) == ("fwht3", "q8", (1, 2))
+    assert kv_of(outline(source, settings_for(source, find_arch("host"), "q8", 64)), set()) == ("q8", "q8", (0, 0))
+    expected = InterpretedModel(source, 64, graph=run_passes(source.graph(), settings)).forward(Step.single(TOKENS[:32]))
+    found = load(compile_model(tmp_path / "source", ["host"], kv="fwht3@1+2", ctx=64), "host", 2).forward(Step.single(TOKENS[:32]))
+    assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.02
+
+
+@pytest.mark.parametrize("kv, message", [("fwht3@2", "'2' does not count layers"), ("q4@", "'' does not count layers"),
+                                         ("fwht3@1+1", r"@1\+1: the model has 1 attention layers")])  # fmt: skip
+def test_edges_that_make_no_sense_are_refused(kv, message, qwen):
+    with pytest.raises(HfcError, match=message):
+        compile_model(qwen, ["host"], kv=kv, ctx=64)
+
+
+def test_a_size_is_chosen_for_every_key():
+    """A few large elements are not clipped: with one size of the levels asym4 leaves half as much error again."""
+    x = np.random.default_rng(15).standard_normal((200, 256)).astype(np.float32)
+    x[:, :6] *= 8
+    form = KV_FORMATS["asym4"]
+    levels, turned = form.levels(256), form.turn(x)
+    length = np.linalg.norm(turned, axis=1, keepdims=True)
+    codes = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, turned / length)]
+    one_size = codes / np.linalg.norm(codes, axis=1, keepdims=True) * length
+    assert np.linalg.norm(form.stored(form.pack(x)) - turned) < 0.7 * np.linalg.norm(one_size - turned)

@@ -14,7 +14,7 @@ from hfc.compiler import open_source, settings_for
 from hfc.ir.graph import Graph
 from hfc.ir.text import parse_graph, print_graph
 from hfc.passes.pipeline import PIPELINE, run_passes
-from hfc.passes.settings import Settings
+from hfc.passes.settings import Settings, parse_kv
 from hfc.target.arch import find_arch
 
 GRAPH_SUFFIX = ".ir"
@@ -62,7 +62,7 @@ def read_model(model: str, weights: str | None, arch: str, kv: str | None, ctx: 
 
 def read_text(path: str, arch: str, kv: str | None, ctx: int | None) -> tuple[Graph, Settings]:
     text = typer.get_text_stream("stdin").read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    k_format, _, v_format = (kv or "f16").partition("/")
+    k_format, v_format, edges = parse_kv(kv)
     context = ctx or 128
-    settings = Settings(find_arch(arch), context, 1, context, context, k_format, v_format or k_format)
+    settings = Settings(find_arch(arch), context, 1, context, context, k_format, v_format, kv_edges=edges)
     return parse_graph(text, path), settings

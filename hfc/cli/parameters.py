@@ -26,7 +26,13 @@ Context = Annotated[
     int | None, typer.Option("--ctx", min=1, help="Tokens of context. [default: the model's, at most 4096]")
 ]
 KvFormat = Annotated[
-    str | None, typer.Option("--kv", help="Format of the KV cache, or K/V: f16, f32, q8, q4, asym4, asym3, asym2 (keys; values then q8). [default: f16]")
+    str | None,
+    typer.Option(
+        "--kv",
+        metavar="K[/V][@FIRST+LAST]",
+        help="Format of the KV cache: f16, f32, q8, q4; for keys also fwht4, 3, 2 and asym4, 3, 2 (values then q8). @1+2: the first layer and "
+        "the last two in q8. [default: f16]",
+    ),
 ]
 Weights = Annotated[str | None, typer.Option(help="Where the checkpoint is, if not where the bundle or MODEL says.")]
 Format = Annotated[

@@ -18,7 +18,7 @@ from hfc.compiler import OWN_HEAD, Source, open_source
 from hfc.emulated import EmulatedLauncher
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
-from hfc.passes.settings import Settings
+from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, Settings
 from hfc.plan import Bundle, Plan
 from hfc.runtime.executor import OPENERS, plan_for, split_device
 from hfc.runtime.launcher import GpuLauncher, HostLauncher, Launcher
@@ -95,14 +95,24 @@ def draft_of(bundle: Bundle) -> str | None:
 
 def fused_graphs(opened: Source, plan: Plan) -> tuple[Graph, Graph | None]:
     """The graphs behind the plan, made again: the model's and its draft's."""
-    formats = next((s.formats for s in plan.states if "k" in s.planes), {"k": "f16", "v": "f16"})
     sizes = (plan.context, plan.slots, plan.max_rows, plan.max_outputs)
     taps = tuple(plan.taps)
-    settings = Settings(find_arch(plan.arch), *sizes, formats["k"], formats["v"], taps, plan.journal_rows)
-    if opened.draft is None:
-        return run_passes(opened.graph(taps), settings), None
-    pair = opened.pair(taps)
-    return run_passes(pair.target, settings), run_passes(pair.draft, replace(settings, taps=(), is_draft=True))
+    pair = opened.pair(taps) if opened.draft else None
+    graph = pair.target if pair else opened.graph(taps)
+    k_format, v_format, edges = kv_of(plan, {op.attrs["name"] for op in pair.draft.ops_of("state")} if pair else set())
+    settings = Settings(find_arch(plan.arch), *sizes, k_format, v_format, taps, plan.journal_rows, kv_edges=edges)
+    if pair is None:
+        return run_passes(graph, settings), None
+    return run_passes(graph, settings), run_passes(pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0)))
+
+
+def kv_of(plan: Plan, drafts: set[str]) -> tuple[str, str, tuple[int, int]]:
+    """What parse_kv gave for the plan. drafts: names of the draft's states, which have no edges."""
+    formats = [(s.formats["k"], s.formats["v"]) for s in plan.states if "k" in s.planes and s.name not in drafts]
+    inner = [at for at, pair in enumerate(formats) if pair != (EDGE_FORMAT, EDGE_FORMAT)]
+    if not inner:
+        return *(formats[0] if formats else (DEFAULT_KV, DEFAULT_KV)), (0, 0)
+    return *formats[inner[0]], (inner[0], len(formats) - 1 - inner[-1])
 
 
 def fused_graph(opened: Source, plan: Plan) -> Graph:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from hfc.base.diagnostics import HfcError
+from hfc.formats import kv_format
 from hfc.target.arch import Arch
+
+DEFAULT_KV = "f16"  # on every arch: matrix units and rows of words read it as it is
+EDGE_FORMAT = "q8"  # of the layers that --kv K/V@FIRST+LAST leaves out
 
 
 @dataclass(frozen=True)
@@ -13,6 +19,7 @@ class Settings:
 
     journal_rows: rows of a slot that recurrent states keep uncommitted for speculation, 0 for none.
     is_draft: the graph guesses for another one, and every row of its steps is wanted.
+    kv_edges: first and last attention layers whose cache is in EDGE_FORMAT instead.
     max_outputs: most rows of one step whose logits are wanted.  taps: values besides the logits that the plan gives out.
     """
 
@@ -26,3 +33,17 @@ class Settings:
     taps: tuple[str, ...] = ()
     journal_rows: int = 0
     is_draft: bool = False
+    kv_edges: tuple[int, int] = (0, 0)
+
+
+def parse_kv(kv: str | None) -> tuple[str, str, tuple[int, int]]:
+    """"K", "K/V" or either with "@FIRST+LAST" -> formats of keys and values, and Settings.kv_edges."""
+    formats, at, edges = (kv or DEFAULT_KV).partition("@")
+    found = re.fullmatch(r"(\d+)\+(\d+)", edges)
+    if at and not found:
+        raise HfcError(f"--kv {kv}: {edges!r} does not count layers", hint=f"--kv {formats}@1+2: the first and the last two in {EDGE_FORMAT}")
+    k_format, _, v_format = formats.partition("/")
+    v_format = v_format or kv_format(k_format).default_v or k_format
+    if kv_format(v_format).turns:
+        raise HfcError(f"--kv {kv}: values cannot lie in {v_format}, which is for keys", hint=f"--kv {k_format}/q8")
+    return kv_format(k_format).name, kv_format(v_format).name, (int(found[1]), int(found[2])) if found else (0, 0)
