@@ -9,6 +9,8 @@ from hfc.backend.compile import Job, compile_all
 from hfc.backend.geometry import ROWS_CLASSES, geometry
 from hfc.backend.hip import hip_source
 from hfc.formats import FORMATS
+from hfc.runtime.launcher import grid_size
+from hfc.step import Step
 from hfc.target.arch import ALL, find_arch
 
 GPUS = [arch for arch in ALL if arch.kind != "host"]
@@ -58,11 +60,28 @@ def test_sources_do_not_depend_on_the_run():
     assert [job.source for job in jobs_for(CASES, arch)] == [job.source for job in jobs_for(CASES, arch)]
 
 
-def test_a_block_makes_every_output_once():
+@pytest.mark.parametrize("arch", ("gfx1010", "gfx1100"))
+def test_a_block_makes_every_output_once(arch):
     """The parts of a linear region take consecutive blocks, enough for all of their outputs."""
     bound = linear(["q8_0", "q8_0", "q8_0"], 64, [17, 1, 64])
-    (shape,) = geometry(bound, find_arch("gfx1100"), "decode")
+    shape = geometry(bound, find_arch(arch), "decode")[-1]
     made = shape.numbers["waves"] // shape.numbers["split"] * shape.numbers["outputs"]
-    ends = [*shape.numbers["starts"][1:], int(shape.grid[0])]
+    ends = [*shape.numbers["starts"][1:], grid_size(shape.grid[0], Step.single([1]))]
     for start, end, part in zip(shape.numbers["starts"], ends, bound.extra["parts"]):
         assert (end - start - 1) * made < part.n <= (end - start) * made
+
+
+@pytest.mark.parametrize("rows", (1, 2, 16))
+def test_each_number_of_rows_has_its_kernels(rows):
+    """On matrix units parts of one format are one family; what several rows need comes first, and nothing else runs."""
+    bound = linear(["q8_0", "q4_k", "q8_0"], 256, [17, 1, 64])
+    step = Step.single([1] * rows)
+    shapes = [s for s in geometry(bound, find_arch("sm_90"), "decode") if all(grid_size(size, step) for size in s.grid)]
+    assert [s.template.split("/")[1].split(".")[0] for s in shapes] == (["linear_one"] if rows == 1 else ["few_stage", "linear_few"])
+    numbers, outputs, found = shapes[-1].numbers, 16 * shapes[-1].numbers["teams"], []
+    for family in numbers["families"]:
+        ends = [*family["firsts"][1:], family["stop"] - family["start"]]
+        for start, end, part in zip(family["firsts"], ends, family["parts"]):
+            assert (end - start - 1) * outputs < part.n <= (end - start) * outputs
+            found.append(part)
+    assert len(found) == 3 and numbers["families"][-1]["stop"] == grid_size(shapes[-1].grid[0], step)
