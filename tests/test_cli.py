@@ -173,6 +173,18 @@ def test_explain_lists_kernels_with_registers_and_lds(hfc, bundle):
     assert "%" in hfc("explain", bundle, "--arch", "host", "--launches")[1]
 
 
+def test_explain_counts_what_a_step_of_so_many_rows_launches(hfc, folder, tmp_path):
+    """On matrix units one row and several have kernels of their own."""
+    assert hfc("compile", folder, "--arch", "gfx942", "--ctx", 64, "-o", tmp_path / "m.hfp")[0] == 0
+    lines = hfc("explain", tmp_path / "m.hfp")[1].splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("kernel"))
+    assert "per decode of 1 " in lines[at] and "per decode of 2-16" in lines[at]
+    staged = next(line.split() for line in lines if "_operands" in line)
+    alone = next(line.split() for line in lines if line.split()[:1] == [staged[0].removesuffix("_operands")])
+    first = len(alone) - len(lines[at].split("  per ")[1:])
+    assert int(alone[first]) > 0 == int(staged[first]) and int(staged[first + 1]) == int(alone[first])
+
+
 def test_bench_prints_the_json_that_is_promised(hfc, bundle):
     code, out, _ = hfc("bench", bundle, "-p", "8,32", "-n", "4", "-t", 1, "-r", 2, "--json")
     rows = json.loads(out)

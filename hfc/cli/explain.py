@@ -12,6 +12,9 @@ from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.parameters import Context, KvFormat, ModelName, Weights
 from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
+from hfc.runtime.gpu import DECODE_ROWS
+from hfc.runtime.launcher import grid_size
+from hfc.step import Step
 
 
 def command(
@@ -45,18 +48,35 @@ def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
 
 def list_kernels(plan: Plan) -> str:
     """One row a kernel. Registers are per lane, LDS and scratch in bytes; a dash where the device has no such thing."""
-    counts = {program: Counter(launch.kernel for launch in steps) for program, steps in plan.programs.items()}
+    counts = {name: count for program in plan.programs for name, count in launch_counts(plan, program).items()}
     shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
     fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
     rows = []
     for kernel in plan.kernels:
         resources = [kernel.resources.get(name, "-") for name in fields]
         block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
-        rows.append((kernel.symbol, *resources, block, *(counts[program][kernel.symbol] for program in counts)))
+        rows.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
     for called in dict.fromkeys(launch.kernel for steps in plan.programs.values() for launch in steps if launch.product):
-        rows.append((called, *["-"] * len(fields), "-", *(counts[program][called] for program in counts)))  # a library's
-    header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {program}" for program in counts))
+        rows.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))  # a library's
+    header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {name}" for name in counts))
     return f"{title(plan)}\n{table(header, rows)}"
+
+
+def launch_counts(plan: Plan, program: str) -> dict[str, Counter[str]]:
+    """How often a step of `program` launches each kernel; where that depends on its rows, an entry for each range of them."""
+    if not program.endswith("decode"):
+        return {program: Counter(launch.kernel for launch in plan.programs[program])}
+    ranges: list[tuple[int, int, Counter[str]]] = []
+    for rows in range(1, min(DECODE_ROWS, plan.max_rows) + 1):
+        step = Step.single(range(rows))
+        count = Counter(x.kernel for x in plan.programs[program] if all(grid_size(size, step) for size in x.grid))
+        if ranges and ranges[-1][2] == count:
+            ranges[-1] = (ranges[-1][0], rows, count)
+        else:
+            ranges.append((rows, rows, count))
+    if len(ranges) == 1:
+        return {program: ranges[0][2]}
+    return {f"{program} of {first}" + f"-{last}" * (last > first): count for first, last, count in ranges}
 
 
 def list_launches(plan: Plan) -> str:
