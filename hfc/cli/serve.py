@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from hfc.serve.security import is_loopback
 from hfc.serve.served import Settings
 
 HOST, PORT = "127.0.0.1", 11435
+BACKLOG = 2048  # uvicorn's own
 DEFAULT = Sampling()
 _POLL_S = 0.1
 
@@ -86,11 +88,11 @@ def command(
     if split_device(device)[0] == "null" or device == "interpret":
         raise HfcError(f"--device {device} cannot serve", hint="use host, hip or cuda")
     check_draft(draft)
-    port = port or _free_port(host)
     if daemon:
         _detach(host, port, bool(tls_cert))
         return
-    _check_port(host, port)
+    listener = _bound(host, port)  # before minutes of loading; it refuses connections until it listens
+    port = listener.getsockname()[1]
     default = Sampling(temperature, top_k, top_p, min_p)
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
     choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), *caches, prefill_rows, queue, default, draft, random_weights)
@@ -105,12 +107,19 @@ def command(
         timeout_graceful_shutdown=round(drain_s), ssl_certfile=tls_cert, ssl_keyfile=tls_key,
     )  # fmt: skip
     log = os.environ.get(_LOG_VARIABLE)
+    listener.listen(BACKLOG)  # who finds the record or reads the line below may connect
     with recorded(Record(port, os.getpid(), host, ", ".join(s.name for s in sources), time.time(), log)):
+        signal.signal(signal.SIGTERM, _leave)  # uvicorn drains first and raises the signal again at its end
         print(f"{_summary(served)} on http{'s' if tls_cert else ''}://{host}:{port}", flush=True)
         try:
-            uvicorn.Server(config).run()
+            uvicorn.Server(config).run([listener])
         finally:
             served.close()
+
+
+def _leave(*_: object) -> None:
+    """A server that was asked to end has done what it should."""
+    raise SystemExit(0)
 
 
 _LOG_VARIABLE = "_HFC_SERVE_LOG"  # set by the parent of a daemon for its child alone
@@ -149,26 +158,22 @@ def _keys(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
-
-
-def _check_port(host: str, port: int) -> None:
-    """Before minutes of loading."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise HfcError(f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port; `hfc ps` lists servers") from error
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the address; port 0: any that is free. HfcError if another program has it."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise HfcError(f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port; `hfc ps` lists servers") from error
+    return bound
 
 
 def _detach(host: str, port: int, has_tls: bool) -> None:
     """Start the same command without -d in a session of its own and wait until it listens."""
-    _check_port(host, port)
+    with _bound(host, port) as probe:
+        port = probe.getsockname()[1]
     log = log_path(port)
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [w for w in sys.argv[1:] if w not in ("-d", "--daemon")]

@@ -1,0 +1,210 @@
+"""`hfc serve`, `ps` and `stop` as processes: the daemon, its record and log, TLS, a drain on SIGTERM, options that contradict each other."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import ssl
+import string
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import tokenizers
+from model_reference import MODELS
+
+from hfc.serve.record import Record, recorded, running
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny model whose vocabulary is the printable ASCII characters."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    (folder / "model.safetensors").symlink_to(MODELS / "qwen3" / "model.safetensors")
+    config = json.loads((MODELS / "qwen3" / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))
+    vocabulary = {c: i for i, c in enumerate(string.printable[:95])}
+    tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [])).save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache folder of this module's own: other servers of the machine are not seen."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def hfc(cache):
+    """Run `hfc ...`; servers that a test leaves are killed."""
+
+    def run(*words, code=0):
+        done = subprocess.run(command(*words), capture_output=True, text=True, timeout=120, env=environment(cache))
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    yield run
+    for record in records_in(cache):
+        os.kill(record.pid, signal.SIGKILL)
+
+
+def command(*words):
+    return [sys.executable, "-m", "hfc", *map(str, words)]
+
+
+def environment(cache):
+    return {**os.environ, "HFC_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
+
+
+def records_in(cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HFC_CACHE", str(cache))
+        return running()
+
+
+def get(url, key=None, context=None):
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20, context=context) as answer:
+        return answer.status, answer.headers, json.loads(answer.read())
+
+
+def post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return urllib.request.urlopen(request, timeout=60)
+
+
+@contextlib.contextmanager
+def serving(model, cache):
+    """A server in the foreground and where it listens; killed if the test leaves it running."""
+    words = ("serve", model, "--port", 0, "--ctx", 4096, "--slots", 1, "--threads", 1, "--draft", "off")
+    with subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(cache)) as process:
+        try:
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if " on http" in line:
+                    yield process, line.rsplit(" ", 1)[1].strip()
+                    return
+            raise AssertionError("".join(lines))
+        finally:
+            process.kill()
+
+
+def completion(tokens, **more):
+    return {"model": "tiny", "prompt": "hello", "max_tokens": tokens, "temperature": 0, "ignore_eos": True, **more}
+
+
+def test_a_daemon_is_started_listed_and_stopped(hfc, model, cache):
+    said = hfc("serve", model, "-d", "--port", 0, "--ctx", 64, "--slots", 2, "--threads", 1)
+    (record,) = records_in(cache)
+    url = f"http://127.0.0.1:{record.port}"
+    assert url in said and str(record.pid) in said and record.model == "tiny" and record.log in said
+    assert record.pid != os.getpid() and os.getsid(record.pid) == record.pid, "it outlives the terminal"
+    assert "2 slots of 64 tokens" in open(record.log).read()
+    with post(f"{url}/v1/completions", completion(4)) as answer:
+        assert json.loads(answer.read())["usage"]["completion_tokens"] == 4
+    listed = hfc("ps")
+    assert "tiny" in listed and str(record.port) in listed and str(record.pid) in listed
+    assert "cannot listen" in hfc("serve", model, "-d", "--port", record.port, code=2)
+    assert "stopped tiny" in hfc("stop", record.port)
+    assert hfc("ps").strip() == "no server runs" and not records_in(cache)
+    with pytest.raises(urllib.error.URLError):
+        get(f"{url}/health")
+    assert "no server runs" in hfc("stop", code=2)
+
+
+def test_a_daemon_that_cannot_start_says_why(hfc, tmp_path):
+    assert "no such file" in hfc("serve", tmp_path / "nothing.gguf", "-d", "--port", 0, code=2)
+    assert hfc("ps").strip() == "no server runs"
+
+
+def test_sigterm_finishes_what_runs_and_takes_nothing_new(model, cache):
+    with serving(model, cache) as (process, url):
+        with post(f"{url}/v1/completions", completion(1000, stream=True, stream_options={"include_usage": True})) as answer:
+            first = answer.readline()
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(urllib.error.URLError):
+                for _ in range(200):
+                    get(f"{url}/health")
+                    time.sleep(0.05)
+            lines = [first, *answer]
+        assert process.wait(60) == 0 and "Traceback" not in process.stdout.read()
+        assert not list((cache / "serve").glob("*.json")), "no record is left"
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+    assert lines[-2].strip() == b"data: [DONE]" and chunks[-2]["choices"][0]["finish_reason"] == "length"
+    assert chunks[-1]["usage"]["completion_tokens"] == 1000
+
+
+def test_a_second_signal_ends_at_once(model, cache):
+    with serving(model, cache) as (process, url):
+        with post(f"{url}/v1/completions", completion(4000, n=16, stream=True)) as answer:
+            answer.readline()
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            process.wait(25)
+            assert time.monotonic() - began < 25, "shorter than --drain"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program to make a certificate")
+def test_tls_keys_from_a_file_and_cors(hfc, model, cache, tmp_path):
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    (tmp_path / "keys").write_text("s3cret\nother\n")
+    said = hfc(
+        "serve", model, "-d", "--port", 0, "--ctx", 64, "--threads", 1, "--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem",
+        "--api-key-file", tmp_path / "keys", "--cors", "https://app.example",
+    )  # fmt: skip
+    (record,) = records_in(cache)
+    url, trusted = f"https://127.0.0.1:{record.port}", ssl.create_default_context(cafile=tmp_path / "cert.pem")
+    assert url in said
+    status, _, models = get(f"{url}/v1/models", "other", trusted)
+    assert status == 200 and models["data"][0]["id"] == "tiny"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        get(f"{url}/v1/models", "wrong", trusted)
+    with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        get(f"{url}/health", context=ssl.create_default_context())
+    for origin in ("https://app.example", "https://evil.example"):
+        request = urllib.request.Request(f"{url}/health", headers={"Origin": origin})
+        with urllib.request.urlopen(request, timeout=20, context=trusted) as answer:
+            assert answer.headers.get("access-control-allow-origin") == (origin if "app" in origin else None)
+    assert "stopped tiny" in hfc("stop")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("MODEL", "--host", "0.0.0.0"), "--api-key"),
+        (("MODEL", "--tls-cert", "cert.pem"), "--tls-key"),
+        (("MODEL", "--device", "null"), "cannot serve"),
+        (("MODEL", "--device", "host", "--random-weights"), "--random-weights"),
+        (("MODEL", "--api-key", " "), "empty"),
+        ((), "nothing to serve"),
+        (("MODEL", "--draft", "nowhere"), "nowhere"),
+        (("MODEL", "--idle-unload", "0"), "idle-unload"),
+        (("MODEL", "--kv", "q5"), "q5"),
+    ],
+)
+def test_options_that_cannot_be(hfc, model, words, problem):
+    words = [model if word == "MODEL" else word for word in words]
+    done = subprocess.run(command("serve", *words, "--port", 0), capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and problem in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_record_lives_as_long_as_its_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("HFC_CACHE", str(tmp_path))
+    (tmp_path / "serve").mkdir()
+    (tmp_path / "serve" / "7.json").write_text('{"port": 7}')  # what a killed server left
+    with recorded(Record(8, os.getpid(), "127.0.0.1", "m", time.time())):
+        assert [r.port for r in running()] == [8] and not (tmp_path / "serve" / "7.json").exists()
+        with pytest.raises(Exception, match="runs on port 8 already"), recorded(Record(8, 1, "127.0.0.1", "other", 0.0)):
+            pass
+        assert [r.model for r in running()] == ["m"]
+    assert running() == []
