@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Plant typical bugs in rendered GPU kernels, one at a time, and demand that the emulator suite catches each.
+"""Plant typical bugs (scripts/mutations.py) in rendered GPU kernels, one at a time, and demand that the emulator suite catches each.
 
     scripts/mutate_kernels.py [--arch gfx1100] [-k NAME]
 
-A mutation is caught when the emulator reports a fault, logits leave their bound, or two schedules of waves disagree.
-Exit status 1 if one survives, or if its text is in no kernel any more (then the table below needs a new line).
+The subjects are those of tests/isa: whole models, and regions at awkward sizes, each with the bounds of its tests. A mutation is
+caught when the emulator reports a fault, results leave their bound, two schedules of waves disagree, or a row's bits depend on its
+company. Exit status 1 if one survives, or if its text is in no kernel any more (then the table needs a new line).
 """
 
 from __future__ import annotations
@@ -13,180 +14,179 @@ import argparse
 import re
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from mutations import MUTATIONS, Mutation
 
-from hfc.backend import gpu
-from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model, open_source
-from hfc.emulated import EmulatedModel
-from hfc.isa import SCHEDULES
-from hfc.oracle import InterpretedModel
-from hfc.runtime.upload import CheckpointWeights
-from hfc.step import Step
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests/isa"), str(ROOT / "tests")]
 
-MODELS = Path(__file__).resolve().parents[1] / "tests/data/models"
+from attention import Attention, error, step_of  # noqa: E402
+from projection import Projection  # noqa: E402
+from regions import Region  # noqa: E402
+from test_isa_attend import DECODE_BOUND, PREFILL_BOUND  # noqa: E402
+from test_isa_delta import BOUND as DELTA_BOUND  # noqa: E402
+from test_isa_delta import Cut, delta_net  # noqa: E402
+from test_isa_linear import bound_of  # noqa: E402
+
+from hfc.backend import gpu  # noqa: E402
+from hfc.base.diagnostics import HfcError  # noqa: E402
+from hfc.compiler import compile_model, open_source  # noqa: E402
+from hfc.emulated import EmulatedModel  # noqa: E402
+from hfc.isa import SCHEDULES, KernelFault  # noqa: E402
+from hfc.oracle import InterpretedModel  # noqa: E402
+from hfc.runtime.upload import CheckpointWeights  # noqa: E402
+from hfc.step import Step  # noqa: E402
+from hfc.target.arch import find_arch  # noqa: E402
+
 CONTEXT, MAX_ROWS, DECODE_STEPS, PROMPT = 96, 64, 3, 21
-BOUND = 1e-3  # relative L2, as in tests/isa/test_isa_models.py
-DENSE, MOE = "llama", "qwen3_5_moe_text"
+MODEL_BOUND = 1e-4  # relative L2, as in tests/isa/test_isa_models.py
 
 
-@dataclass(frozen=True)
-class Mutation:
-    """In kernels whose name matches `kernel`, every `old` (a regular expression) becomes `new`."""
-
-    name: str
-    checkpoint: str
-    kernel: str
-    old: str
-    new: str
-
-
-DECODE, MATRIX = r"(linear|zip).*(?<!_stage)(?<!_matrix)(?<!_tiled)$", "_matrix$"
-MUTATIONS = (
-    Mutation("sum over a wave skips a step", DENSE, "linear", r"if constexpr \(LANES >= 8\) x \+= .*;", ""),
-    Mutation("maximum over a wave skips a step", MOE, "route", r"x = hfc_larger\(x, hfc_other<2>\(x\)\);", ""),
-    Mutation("block sum without barrier", DENSE, "linear", r"(slots\[hfc_wave\(\)\] = x;\s+)hfc_barrier\(\);", r"\1"),
-    Mutation("step buffer with another row count", DENSE, ".", r"#define MAX_ROWS \d+", "#define MAX_ROWS 63"),
-    Mutation(
-        "context ends one position early", DENSE, "attend", r"(const int last = position);", r"\1 - 1;"
-    ),
-    Mutation("context goes one position too far", DENSE, "attend", r"first \+ a > last\)", "first + a > last + 3)"),
-    Mutation("softmax total is not rescaled", DENSE, "attend", r"total\[h\] \*= keep;", ""),
-    Mutation("values of the next position", DENSE, "attend", r"(value_line = .*\(line0 \+ p)\)", r"\1 + 1)"),
-    Mutation("waves joined before all wrote", DENSE, "attend", r"hfc_barrier\(\);(\s+float high)", r"\1"),
-    Mutation("KV head of the wrong group", DENSE, "attend", r"head0 / 2\)", "head0 % 2)"),
-    Mutation("slots in LDS used again too soon", DENSE, "attend", r"hfc_barrier\(\);(\s+\}\s+\}\s*)$", r"\1"),
-    Mutation("one weight row too far", DENSE, DECODE, r"\+ index \* ", "+ (index + 1) * "),
-    Mutation("lanes start one turn late", DENSE, DECODE, r"\* WAVE \+ lane; turn", "* WAVE + lane + 1; turn"),
-    Mutation("inputs used before they are staged", DENSE, DECODE, r"hfc_barrier\(\);(\s+const int stop)", r"\1"),
-    Mutation("sums of another team are joined", DENSE, DECODE, r"y = joined\[from\]", "y = joined[from ^ 4]"),
-    Mutation(
-        "shares joined before all wrote",
-        DENSE,
-        DECODE,
-        r"hfc_barrier\(\);(\s+for \(int e = hfc_thread\(\); e < rows \* .*\s+const int r = .*, from = )",
-        r"\1",
-    ),
-    Mutation("store guard off by one", DENSE, DECODE, r"if \(n < (\d+)\) \{", r"if (n < \1 - 1) {"),
-    Mutation(
-        "WMMA operands from swapped lanes", DENSE, MATRIX, r"(&weights\[buffer\]\[0\]\[from_line)\]", r"\1 ^ 16]"
-    ),
-    Mutation(
-        "WMMA half-waves hold other lines",
-        DENSE,
-        MATRIX,
-        r"(hfc_load_first\(const _Float16\* lines\) \{)",
-        r"\1 lines += hfc_lane() / 16 * STRIDE;",
-    ),
-    Mutation("a tile is used before it is staged", DENSE, MATRIX, r"hfc_barrier\(\);(\s+start \+= )", r"\1"),
-    Mutation("both tiles lie in one buffer", DENSE, MATRIX, r"buffer \^= 1;", ";"),
-    Mutation("the scale of another row", DENSE, MATRIX, r"\(size_t\)\(row / 1\)", "(size_t)(row ^ 1)"),
-    Mutation(
-        "a tile reads rows beyond the step",
-        DENSE,
-        MATRIX,
-        r"wanted < count \? wanted : count - 1;",
-        "wanted;",
-    ),
-    Mutation(
-        "the low half of inputs is dropped", DENSE, "_stage$", r"hfc_f32_to_f16\(x - .*\);", "hfc_f32_to_f16(x);"
-    ),
-    Mutation(
-        "a sequence starts from an old state", MOE, "delta", r"= hfc_segment_position\(step, segment\) == 0", "= false"
-    ),
-    Mutation("the state is not kept", MOE, "delta", r"memory\[d \* \d+\] = state\[i\];", ";"),
-    Mutation(
-        "the window forgets its order",
-        MOE,
-        "delta",
-        r"past\[turn\]\[i\] = past\[turn\]\[i \+ 1\]",
-        "past[turn][i] = past[turn][i]",
-    ),
-    Mutation("the state does not decay", MOE, "delta", r"state\[(\S+ \* \S+ \+ \S+|i)\] \*= keep;", ""),
-    Mutation("an expert is chosen twice", MOE, "route", r"i \* WAVE \+ lane == id \? -1\.0f : ", ""),
-    Mutation("an expert's last pair is forgotten", MOE, "_sort$", r"(row < end; row\+\+)(\) \{)", r"row < end - 1; row++\2"),
-    Mutation("pairs of an expert overlap", MOE, "_sort$", r"before\[thread\] - mine", "before[thread]"),
-    Mutation("a tile's rows of another expert", MOE, MATRIX, r"pairs \+ 1 \+ entry\[1\]", "pairs + 2 + entry[1]"),
-    Mutation("weights of another expert", MOE, "map_weighted_sum", r"\* 2 \+ 1\]", "* 2]"),
-)
-
-
-def compile_mutated(mutation: Mutation, arch: str) -> tuple[object, int]:
-    """(bundle, kernels changed). The bundle cache is passed by; the kernel cache knows sources."""
-    original, changed = gpu.hip_source, []
-
-    def mutated(*arguments, **options) -> str:
-        source = original(*arguments, **options)
-        name = re.search(r"void (\w+)\(", source[source.index('extern "C"') :])[1]
-        found = re.subn(mutation.old, mutation.new, source)
-        if not re.search(mutation.kernel, name) or not found[1]:
-            return source
-        changed.append(name)
-        return found[0]
-
-    gpu.hip_source = mutated
-    try:
-        path = MODELS / mutation.checkpoint
-        settings = dict(ctx=CONTEXT, max_rows=MAX_ROWS, kv="f32", print_after=lambda name, graph: None)
-        return compile_model(path, [arch], **settings), len(changed)
-    finally:
-        gpu.hip_source = original
-
-
-def steps_of(tokens: np.ndarray) -> list[Step]:
-    """A prompt for the prefill program, single tokens for decode, and three rows of decode at once."""
-    single = [Step.single(tokens[at : at + 1], position=at) for at in range(PROMPT, PROMPT + DECODE_STEPS)]
-    return [Step.single(tokens[:PROMPT]), *single, Step.single(tokens[:3], position=PROMPT + DECODE_STEPS)]
-
-
-def caught_by(mutation: Mutation, arch: str) -> str:
-    """What gave the bug away, "" if nothing did. Raises HfcError when the bug is in no kernel."""
-    bundle, changed = compile_mutated(mutation, arch)
-    if not changed:
-        raise HfcError(f"{mutation.name}: no kernel of {mutation.checkpoint} has {mutation.old!r}")
-    source = open_source(MODELS / mutation.checkpoint)
+def examine_model(checkpoint: str, arch: str) -> Iterator[str]:
+    """What is wrong with a model's logits: a prompt, single tokens, and three rows of decode at once."""
+    path = ROOT / "tests/data/models" / checkpoint
+    source = open_source(path)
+    # A function of its own, so that no finished bundle is taken from the cache.
+    bundle = compile_model(path, [arch], ctx=CONTEXT, max_rows=MAX_ROWS, kv="f32", print_after=lambda name, graph: None)
     weights = CheckpointWeights(source.checkpoint, CONTEXT)
-    steps = steps_of(np.random.default_rng(5).integers(0, bundle.plans[arch].vocab, PROMPT + DECODE_STEPS))
+    tokens = np.random.default_rng(5).integers(0, bundle.plans[arch].vocab, PROMPT + DECODE_STEPS)
+    single = [Step.single(tokens[at : at + 1], position=at) for at in range(PROMPT, PROMPT + DECODE_STEPS)]
+    steps = [Step.single(tokens[:PROMPT]), *single, Step.single(tokens[:3], position=PROMPT + DECODE_STEPS)]
     reference = InterpretedModel(source, CONTEXT)
     expected = [reference.forward(step) for step in steps]
     first: list[np.ndarray] = []
     for options in SCHEDULES:
         model = EmulatedModel(bundle, arch, weights, options)
-        try:
-            found = [model.forward(step) for step in steps]
-        except HfcError as error:
-            return f"fault: {error.message[:90]}"
-        error = max(float(np.linalg.norm(f - e) / np.linalg.norm(e)) for f, e in zip(found, expected))
-        if not error <= BOUND:
-            return f"logits differ by {error:.2g}"
-        if first and not all(np.array_equal(a, b) for a, b in zip(first, found)):
-            return "schedules disagree"
+        found = [model.forward(step) for step in steps]
+        yield from beyond(MODEL_BOUND, "logits", found, expected)
         first = first or found
-    return ""
+        yield from unequal("schedules disagree", found, first)
+
+
+def examine_attention(formats: tuple[str, str], window: int, arch: str) -> Iterator[str]:
+    """Decode over several splits, and chunks of prompts; rows alone."""
+    case = Attention(arch, 1060, 6, 2, 64, window=window, formats=formats)
+    programs = (
+        ("decode", step_of((4, 1056), (1, 0), (7, 508)), step_of((1, 1058)), 2, DECODE_BOUND),
+        ("prefill", step_of((63, 440), (16, 0), (1, 50)), step_of((20, 460)), 20, PREFILL_BOUND),
+    )
+    for rows_class, step, part, first, bound in programs:
+        whole = case.run(step, rows_class)
+        yield from beyond(bound, rows_class, [whole], [case.expected(step)])
+        for options in SCHEDULES[1:]:
+            yield from unequal("schedules disagree", [case.run(step, rows_class, options)], [whole])
+        rows = len(part.tokens)
+        yield from unequal("company matters", [case.run(part, rows_class, first=first)], [whole[first : first + rows]])
+
+
+def examine_delta(arch: str) -> Iterator[str]:
+    region = Region(delta_net(2, 4, 128, 128, 4, False, 1.0), arch, slots=4, context=256)
+    cut, first = Cut(region), {}
+    for options in SCHEDULES:
+        region.launcher.options = options
+        for check in region.check():
+            if check.kernel.startswith("delta") and not (check.ok and check.deviation.error <= DELTA_BOUND):
+                yield f"{check.program} differs by {check.deviation.error:.2g}"
+        for parts in ([45], [17, 28], [1, 30, 14]):
+            found = cut.run(parts)
+            first = first or found
+            yield from unequal("schedules or chunks disagree", list(found.values()), list(first.values()))
+
+
+def examine_linear(formats: list[str], k: int, sizes: list[int], zipped: bool, top: int, arch: str) -> Iterator[str]:
+    """Decode of 16 rows, and rows alone and in other company."""
+    case = Projection(arch, formats, k, sizes, zipped, True, top)
+    each = max(1, top)
+    whole = case.run(16)
+    yield from beyond(bound_of(case), "rows", whole, case.expected(16))
+    for options in SCHEDULES[1:]:
+        yield from unequal("schedules disagree", case.run(16, options=options), whole)
+    for first, rows in ((0, 1), (15, 1), (3, 2), (4, 7)):
+        found = case.run(rows, first)
+        yield from unequal("company matters", found, [out[first * each : (first + rows) * each] for out in whole])
+        for options in SCHEDULES[1:]:
+            yield from unequal("schedules disagree", case.run(rows, first, options), found)
+
+
+SUBJECTS: dict[str, Callable[[str], Iterator[str]]] = {
+    "model llama": partial(examine_model, "llama"),
+    "model qwen3_5_moe_text": partial(examine_model, "qwen3_5_moe_text"),
+    "attention f16": partial(examine_attention, ("f16", "f16"), 0),
+    "attention f16 window": partial(examine_attention, ("f16", "f16"), 200),
+    "attention f32": partial(examine_attention, ("f32", "f32"), 0),
+    "delta": examine_delta,
+    "linear q4_k": partial(examine_linear, ["q4_k"], 512, [20], False, 0),
+    "linear q8_0 and q4_0": partial(examine_linear, ["q8_0", "q4_0"], 96, [17, 50], False, 0),
+    "linear q4_k of 8448": partial(examine_linear, ["q4_k"], 8448, [16], False, 0),
+    "zipped q4_k": partial(examine_linear, ["q4_k", "q4_k"], 256, [33, 33], True, 0),
+    "experts q4_k": partial(examine_linear, ["q4_k"], 256, [33], False, 2),
+}
+
+
+def beyond(bound: float, what: str, found: list[np.ndarray], expected: list[np.ndarray]) -> Iterator[str]:
+    largest = max(error(f, e) for f, e in zip(found, expected))
+    if not largest <= bound:
+        yield f"{what} differ{'s' if what[-1] != 's' else ''} by {largest:.2g}"
+
+
+def unequal(what: str, found: list[np.ndarray], expected: list[np.ndarray]) -> Iterator[str]:
+    if not all(np.array_equal(f, e) for f, e in zip(found, expected)):
+        yield what
+
+
+def planted(mutation: Mutation, changed: set[str]) -> Callable[..., str]:
+    """hip_source with the bug in it; names of kernels that have it are added to `changed`."""
+    original = gpu.hip_source
+
+    def source(*arguments, **options) -> str:
+        text = original(*arguments, **options)
+        name = re.search(r"void (\w+)\(", text[text.index('extern "C"') :])[1]
+        found, count = re.subn(mutation.old, mutation.new, text)
+        if not re.search(mutation.kernel, name) or not count:
+            return text
+        changed.add(name)
+        return found
+
+    return source
+
+
+def caught_by(mutation: Mutation, arch: str) -> tuple[str, set[str]]:
+    """What gave the bug away ("": nothing did), and the kernels that have it."""
+    changed: set[str] = set()
+    original, gpu.hip_source = gpu.hip_source, planted(mutation, changed)
+    try:
+        return next(SUBJECTS[mutation.subject](arch), ""), changed
+    except KernelFault as fault:
+        return f"fault: {fault.message[:90]}", changed
+    finally:
+        gpu.hip_source = original
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="gfx1100")
-    parser.add_argument("-k", default="", help="only mutations whose name contains this")
+    parser.add_argument("-k", default="", help="only mutations whose name or subject contains this")
     arguments = parser.parse_args()
-    wanted = [m for m in MUTATIONS if arguments.k in m.name]
+    arch = find_arch(arguments.arch)
+    wanted = [m for m in MUTATIONS if arguments.k in m.name or arguments.k in m.subject]
+    possible = [m for m in wanted if m.on or not m.needs or any(map(arch.has, m.needs))]
     survived = 0
-    for mutation in wanted:
+    for mutation in possible:
         started = time.perf_counter()
         try:
-            how = caught_by(mutation, arguments.arch)
-        except HfcError as error:
-            how, missing = "", f" ({error.message})"
-        else:
-            missing = ""
+            how, changed = caught_by(mutation, mutation.on or arch.name)
+            why = "" if changed else f"no kernel of {mutation.subject} has {mutation.old!r}"
+        except HfcError as error:  # the bug does not compile: then it is none
+            how, why = "", error.message
         survived += not how
         state, seconds = "caught  " if how else "SURVIVED", time.perf_counter() - started
-        print(f"{state} {mutation.name}: {how}{missing} [{seconds:.0f} s]", flush=True)
-    print(f"{len(wanted) - survived} of {len(wanted)} caught on {arguments.arch}")
+        where = f" ({mutation.on})" if mutation.on else ""
+        print(f"{state} {mutation.name}{where}: {how or why} [{seconds:.0f} s]", flush=True)
+    print(f"{len(possible) - survived} of {len(possible)} caught on {arch.name}; {len(wanted) - len(possible)} cannot exist there")
     return 1 if survived else 0
 
 
