@@ -100,10 +100,11 @@ def open_source(
 
 
 def discover_draft(target: Source) -> str | Path | None:
-    """A folder "draft" in the target's, one beside it that is named after it ("Qwen3.5-9B-DFlash"), or a head in its checkpoint."""
+    """A folder "draft" or a file draft.gguf in the target's, one beside it that is named after it ("Qwen3.5-9B-DFlash"), or a head in
+    its checkpoint. A model of the registry has a folder of its own in the cache, so that its draft can lie there too."""
     folder = target.path if target.path.is_dir() else target.path.parent
-    for place in (folder / "draft", *sorted(folder.parent.glob(f"{folder.name}-DFlash*"))):
-        if (place / "config.json").is_file():
+    for place in (folder / "draft", folder / "draft.gguf", *sorted(folder.parent.glob(f"{folder.name}-DFlash*"))):
+        if (place / "config.json").is_file() or (place.suffix == ".gguf" and place.is_file()):
             return place
     names = target.checkpoint.names() if target.checkpoint else ()
     has_head = any(fnmatchcase(name, pattern) for name in names for pattern in HEAD_TENSORS)

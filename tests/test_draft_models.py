@@ -19,6 +19,8 @@ from hfc.ir.verify import verify
 from hfc.oracle import InterpretedModel
 from hfc.plan import load_bundle
 from hfc.runtime.executor import load
+from hfc.runtime.registry import REGISTRY, Entry, cached_path
+from hfc.runtime.source import find_source
 from hfc.step import Segment, Step
 
 assert ml_dtypes.bfloat16  # registers bfloat16 with numpy, which safetensors needs
@@ -298,8 +300,23 @@ def test_auto_finds_what_belongs_to_the_target(tmp_path, small_mtp):
     shutil.copytree(small_mtp, target)
     shutil.copytree(DRAFTS / "dflash2", tmp_path / "Small-DFlash2")
     assert open_source(target, draft="auto").draft.model.name == "dflash2"
+    shutil.copy(DRAFTS / "dflash2/model.gguf", target / "draft.gguf")
+    assert open_source(target, draft="auto").draft.path == target / "draft.gguf"
     shutil.copytree(DRAFTS / "dflash", target / "draft")
     assert open_source(target, draft="auto").draft.model.name == "dflash"
+
+
+def test_auto_finds_a_draft_beside_a_model_of_the_registry(tmp_path, monkeypatch):
+    """What `hfc pull` fetched lies in a folder of its own in the cache."""
+    monkeypatch.setenv("HFC_CACHE", str(tmp_path))
+    entry = Entry("small:1", "", "", "model.gguf", (SMALL / "model.gguf").stat().st_size, "")
+    monkeypatch.setitem(REGISTRY, entry.name, entry)
+    cached_path(entry).parent.mkdir(parents=True)
+    shutil.copy(SMALL / "model.gguf", cached_path(entry))
+    source = find_source("small:1")
+    assert open_source(source.path, draft="auto").draft is None
+    shutil.copy(DRAFTS / "dflash2/model.gguf", cached_path(entry).parent / "draft.gguf")
+    assert open_source(source.path, draft="auto").draft.model.name == "dflash2"
 
 
 def test_a_draft_in_its_target_s_folder_moves_with_it(tmp_path):
