@@ -37,6 +37,8 @@ def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
     count = max(map(len, groups(bound)))
     # Measured on an H200 (9B, one row): four streams of weights a lane 33 us, two 39, and two resident blocks suffice.
     waves, outputs = 256 // arch.wave, max(1, (4 if arch.kind == "nvidia" else 2) // count)
+    if arch.vgprs == 256 and bound.extra["rotate"] and any(part.format.table for part in extra["parts"]):
+        outputs = 1  # with two, rotation and look-up take 132 registers where inputs come in tiles: one wave a SIMD
     total = sum(p.n for p in extra["parts"])
     split = 1 if total > 8192 else 2 if total > 2048 or arch.vgprs == 256 else 4  # few outputs: several waves share the K of each
     # With that many, or a tile of 4096, AMD's back end hoists whole lines: scratch on gfx1100, one wave a SIMD on gfx906.
