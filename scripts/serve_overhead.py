@@ -29,6 +29,7 @@ import numpy as np
 import uvicorn
 from serve_client import chat_body, completion_body, post
 
+from hfc.cli.serve import SWITCH_S
 from hfc.runtime.limits import check_step
 from hfc.runtime.vocabulary import load_vocabulary
 from hfc.sampling import encode_rows, sampling_words
@@ -92,6 +93,7 @@ class NoStates:
 
 
 def overhead(options) -> None:
+    sys.setswitchinterval(SWITCH_S)
     vocabulary = load_vocabulary(options.vocabulary)
     model = TimedModel(vocabulary.tokenizer.vocab, options.streams, options.step_ms / 1000, options.wait)
     engine = (ProfiledEngine if options.profile else Engine)(model, Limits(options.streams, ROWS, OUTPUTS, CONTEXT, queue=64), 0, Metrics("timed"), states=NoStates())

@@ -33,6 +33,7 @@ from hfc.serve.served import Settings
 
 HOST, PORT = "127.0.0.1", 11435
 BACKLOG = 2048  # uvicorn's own
+SWITCH_S = 0.001  # what the thread that runs steps waits for the interpreter at most; with Python's 0.005 it is most of a short step
 DEFAULT = Sampling()
 _POLL_S = 0.1
 
@@ -110,6 +111,7 @@ def command(
     listener.listen(BACKLOG)  # who finds the record or reads the line below may connect
     with recorded(Record(port, os.getpid(), host, ", ".join(s.name for s in sources), time.time(), log)):
         signal.signal(signal.SIGTERM, _leave)  # uvicorn drains first and raises the signal again at its end
+        sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on http{'s' if tls_cert else ''}://{host}:{port}", flush=True)
         try:
             uvicorn.Server(config).run([listener])

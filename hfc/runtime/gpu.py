@@ -71,7 +71,7 @@ class GpuModel:
         """Run one step and choose a token for each wanted row on the device; only the tokens come back."""
         rows = self._encode(step, samplers)
         self._launch((self._main(step), "sample"), self._used, self._memory["io:tokens"], 4 * rows, left_out=self._left_out(step))
-        return [sampler.accept(int(t)) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows])]
+        return [sampler.accept(t) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows].tolist())]
 
     def cycle(self, step: Step, samplers: Sequence[Sampler]) -> tuple[list[int], list[int]]:
         """Draft, run the step with the guesses, choose a token for each wanted row: the step's tokens [T], the chosen ones.

@@ -22,7 +22,7 @@ from hfc.serve.metrics import Metrics
 from hfc.serve.prefix import PrefixCache
 from hfc.serve.scheduler import Limits, Scheduler, Work, make_step
 from hfc.serve.sequence import Phase, Sequence
-from hfc.serve.stream import wake
+from hfc.serve.stream import Bell
 from hfc.step import Segment
 
 LAST_HIDDEN = "last_hidden"  # the tap that embeddings read
@@ -64,6 +64,7 @@ class Engine:
         self._inbox: deque[Sequence] = deque()
         self._changed = threading.Condition()
         self._is_closing = False
+        self._bell = Bell()
         self._thread = threading.Thread(target=self._run, name="hfc-engine", daemon=True)
         self._thread.start()
 
@@ -138,6 +139,7 @@ class Engine:
         finally:  # whatever happened, no reader may wait for ever
             self.failure = self.failure or (None if self._is_closing else "the engine has stopped; its log says why")
             self._end_all("cancelled" if self._is_closing else "error", self.failure or "the server is shutting down")
+            self._bell.close()
 
     def _loop(self) -> None:
         use_from_this_thread(self.model)
@@ -171,7 +173,7 @@ class Engine:
             if sequence.phase is Phase.DONE:
                 self._release(sequence)
                 ended.append(sequence.stream)
-        wake(ended)
+        self._bell.ring(ended)
 
     def _admit(self) -> None:
         while (sequence := self._scheduler.admissible()) is not None:
@@ -202,7 +204,7 @@ class Engine:
             self._end_all("error", error.message)
         finally:
             self.step_began_s = None
-        wake(w.sequence.stream for w in work if w.outputs or w.sequence.phase is Phase.DONE)
+        self._bell.ring(w.sequence.stream for w in work if w.outputs or w.sequence.phase is Phase.DONE)
         return True
 
     def _step(self, work: list[Work]) -> None:
@@ -356,4 +358,4 @@ class Engine:
         for sequence in ended:
             sequence.finish(reason, message=message)
             self._scheduler.remove(sequence)
-        wake(s.stream for s in ended)
+        self._bell.ring(s.stream for s in ended)

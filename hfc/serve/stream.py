@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -64,6 +66,28 @@ class Stream:
 
     def _set_ready(self) -> None:
         self._ready.set()
+
+
+class Bell:
+    """Wakes readers from a thread of its own. To wake an event loop is to write to its socket, which gives the interpreter's lock
+    to the loop; here that happens while the engine's thread waits for its device, so it never waits for the lock with work in hand."""
+
+    def __init__(self):
+        self._rung: queue.SimpleQueue[list[Stream] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="hfc-bell", daemon=True).start()
+
+    def ring(self, streams: Iterable[Stream]) -> None:
+        """From any thread; in order."""
+        if streams := list(streams):
+            self._rung.put(streams)
+
+    def close(self) -> None:
+        """End the thread, behind what was rung."""
+        self._rung.put(None)
+
+    def _run(self) -> None:
+        while (streams := self._rung.get()) is not None:
+            wake(streams)
 
 
 def wake(streams: Iterable[Stream]) -> None:
