@@ -12,6 +12,7 @@ from hfc.backend.compile import compile_job
 from hfc.backend.geometry import geometry
 from hfc.backend.gpu import kernel_job
 from hfc.formats import weight_format
+from hfc.formats.rotation import rotate
 from hfc.isa import Options
 from hfc.isa.arena import Arena
 from hfc.isa.launch import launch_kernel
@@ -92,6 +93,7 @@ class Projection:
     def _products(self, x: np.ndarray, i: int, first: int) -> np.ndarray:
         part = self.bound.extra["parts"][i]
         w = part.format.unpack(self.raw[i]).astype(np.float64).reshape(-1, part.n, self.k)
+        x = rotate(x) if part.format.rotated else x
         if not self.top:
             return x @ w[0].T
         chosen = self.experts[first : first + len(x)].reshape(-1)

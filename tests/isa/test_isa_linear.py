@@ -22,6 +22,8 @@ CASES = (
     (["q4_0", "q5_1"], 352, [5, 1]),
     (["f16", "bf16"], 160, [40, 3]),
     (["q4_k"], 256, [33], False, True, 2),
+    (["mq4g256", "mfp4b256"], 768, [33, 33], True),
+    (["mq6g256v2"], 512, [18], False, True, 2),
 )
 
 
@@ -51,7 +53,7 @@ def test_rows_alone_and_together(arch, sizes):
 
 
 @pytest.mark.parametrize("arch", MATRIX)
-@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if not form.rotated and name != "f32"])
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if name != "f32"])
 def test_every_format_on_matrix_units(arch, name):
     case = Projection(arch, [name], max(96, FORMATS[name].block), [19])
     if "few_stage" not in geometry(case.bound, case.arch, "decode")[0].template:
@@ -62,7 +64,7 @@ def test_every_format_on_matrix_units(arch, name):
 
 
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100"))
-@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if not form.rotated and form.quantized])
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.quantized])
 def test_every_format_by_integer_dot_products(arch, name):
     case = Projection(arch, [name], max(96, FORMATS[name].block), [19])
     assert "dot_stage" in geometry(case.bound, case.arch, "decode")[0].template

@@ -23,7 +23,8 @@ from test_quantize import TOKENS, converted, write_model
 
 ARCHS = ("gfx906", "gfx1010", "gfx1030", "gfx1100", "gfx1201", "gfx942")
 ROTATED = [name for name, form in FORMATS.items() if form.rotated]
-BOUND = 1e-5  # relative L2 of kernels with rotated weights; measured 4e-6
+# Relative L2 of kernels with rotated weights. Of prefill 4e-6 is measured; decode makes whole numbers of 15 bits of its inputs.
+BOUNDS = {"prefill": 1e-5, "decode": 5e-4}
 CONTEXT, STEPS = 32, 4
 
 
@@ -55,7 +56,7 @@ def each(graphs, ordinary):
 def test_rotated_and_other_weights(graph, format, arch):
     """1, 4 and 16 rows have the same bits, many agree with numpy; what no kernel wrote is NaN."""
     region = Region(graph(format), arch)
-    wrong = [c for c in region.check() if not c.ok or (format in c.kernel and c.deviation.error > BOUND)]
+    wrong = [c for c in region.check() if not c.ok or (format in c.kernel and c.deviation.error > BOUNDS[c.program])]
     assert not wrong, wrong
     assert not list(region.rows_that_differ("linear", position=3))
 
@@ -84,7 +85,7 @@ def test_a_whole_model_speaks_as_the_interpreter_does(format, arch, tmp_path):
     step, position, chosen = Step.single(TOKENS[:19]), 19, []
     for _ in range(STEPS):
         found, expected = model.forward(step)[-1], reference.forward(step)[-1]
-        assert np.linalg.norm(found - expected) / np.linalg.norm(expected) <= 1e-4
+        assert np.linalg.norm(found - expected) / np.linalg.norm(expected) <= 1e-3
         assert np.argmax(found) == np.argmax(expected)
         step, position = Step.single([int(np.argmax(found))], position=position), position + 1
         chosen.append(int(step.tokens[0]))

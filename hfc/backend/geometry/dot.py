@@ -44,7 +44,7 @@ def shifted(lanes: LaneLoader) -> bool:
 def dot(bound: Bound, arch: Arch) -> tuple[Geometry, ...]:
     """The launches of one row, or of several with what makes their inputs whole numbers; () where there is no such instruction."""
     parts = bound.extra["parts"]
-    if arch.kind != "amd" or bound.extra["rotate"] or not arch.has("dot4_i8") or not in_lines(bound) or not all(p.format.quantized for p in parts):
+    if arch.kind != "amd" or not arch.has("dot4_i8") or not in_lines(bound) or not all(p.format.quantized for p in parts):
         return ()
     one = _geometry(bound, arch, staged=False)
     return (one,) if bound.extra["top"] else (_stage(bound), _geometry(bound, arch, staged=True), one)

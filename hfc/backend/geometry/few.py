@@ -70,7 +70,7 @@ def few(bound: Bound, arch: Arch) -> tuple[Geometry, ...]:
     """The launches of one row, or of several with what stages their inputs; () where the arch, the formats or the sizes do not allow it."""
     parts, k, zipped = bound.extra["parts"], bound.extra["k"], bound.extra["zipped"]
     unit, together = unit_of(arch), max(map(len, groups(bound)))
-    if not few_pays(arch) or together > 2 or k % LINE.elements or bound.extra["rotate"]:
+    if not few_pays(arch) or together > 2 or k % LINE.elements:
         return ()
     lanes = operand_lanes([part.format for part in parts], unit.share)
     if lanes is None:
