@@ -89,9 +89,10 @@ def commit() -> str:
 
 
 async def measure(server: Server, options: argparse.Namespace) -> dict:
-    await round_of(server, options, 1, 16, 0)  # what is made once
+    counts = [int(word) for word in options.streams.split(",")]
+    await round_of(server, options, max(counts), 16, 0)  # a slot's memory becomes real when it is used first
     streams = []
-    for count in map(int, options.streams.split(",")):
+    for count in counts:
         streams.append(await measure_streams(server, options, count))
         print(json.dumps(streams[-1]), flush=True)
     turns = [await conversation(server, options, turn) for turn in range(options.repeat)] if options.turns else []
