@@ -23,6 +23,7 @@ class Drafting:
 
     def __init__(self, speculation: Speculation | None, model: Loaded, limits: Limits):
         self._speculation, self._model, self._limits = speculation, model, limits
+        self._has_own = speculation is not None and speculation.has_own
         self._rows = min(limits.max_rows, limits.max_outputs)
         self._on_device, self._cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)
         if self._on_device:  # more rows would run another program, whose sums have another order
@@ -63,8 +64,9 @@ class Drafting:
 
     def run(self, step: Step, work: list[Work]) -> tuple[Step, list[int] | None, np.ndarray | None]:
         """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
-        # What the plan's draft reads is taken down for every sequence if for one.
-        step = replace(step, observed=any(part.sequence.speculator and part.sequence.speculator.observes for part in work))
+        # What the plan's draft reads is taken down for every sequence if for one, and of prompts always: they go into the prefix cache,
+        # and whoever finds them there may be asking the draft.
+        step = replace(step, observed=self._has_own and any(part.sequence.phase is not Phase.DECODE or part.sequence.speculator.observes for part in work))
         on_device = self._on_device and not any(part.sequence.needs_logits for part in work)
         if step.guessed and on_device and self._cycles:
             tokens, chosen = self._model.cycle(step, self._samplers(step, work))

@@ -32,8 +32,10 @@ class Largest(Governor):
         offer = max(offers, key=lambda o: (o.in_cycle, o.most), default=None)
         return Choice(min(most, offer.most), offer) if offer and min(most, offer.most) > 0 else PLAIN
 
+    hope = True
+
     def has_hope(self, offer):
-        return True
+        return self.hope
 
 
 def open_pair(draft, kv, slots):
@@ -45,9 +47,9 @@ def open_plain(kv):
     return load(compile_model(MODELS / "qwen3_5_text", ["host"], kv=kv, ctx=CONTEXT, max_rows=48, journal_rows=JOURNAL_ROWS), "host", 2)
 
 
-def engine_of(model, cache_bytes=1 << 26):
+def engine_of(model, cache_bytes=1 << 26, governor=None):
     limits = Limits(model.slots, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=16)
-    speculation = Speculation([NgramDrafter], model.plan.uncommitted_rows, Largest(), model.plan.draft)
+    speculation = Speculation([NgramDrafter], model.plan.uncommitted_rows, governor or Largest(), model.plan.draft)
     return Engine(model, limits, cache_bytes, Metrics(), speculation=speculation)
 
 
@@ -79,34 +81,41 @@ def test_clients_and_turns_get_plain_text(draft, kv):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("hoped", [True, False], ids=["asked before", "not asked before"])
 @pytest.mark.parametrize(("draft", "kv"), KINDS)
-def test_guesses_behind_a_cached_beginning_are_those_behind_a_computed_one(draft, kv):
-    """What the draft took down of a prompt lies in the prefix cache too, and comes back after others had the slots."""
-    model = open_pair(draft, kv, slots=2)
-    guesses, guess = [], model.draft
-
-    def recorded(step):
-        tokens, logits = guess(step)
-        guesses.append((int(step.segments[0].position), tokens.tolist()))
-        return tokens, logits
-
-    model.draft = recorded
-    beginning, ending = tokens_of(model, 96, 7), tokens_of(model, 6, 8)
-
+def test_guesses_behind_a_cached_beginning_are_those_behind_a_computed_one(draft, kv, hoped):
+    """What the draft took down of a prompt lies in the prefix cache too, and comes back after others had the slots; also where the
+    draft was not asked when that prompt ran."""
     async def ask(cache_bytes, before):
-        engine = engine_of(model, cache_bytes)
-        for prompt in before:
-            await answer(engine, prompt, 4)
+        model, governor, guesses = open_pair(draft, kv, slots=2), Largest(), []
+        model.draft = recorded(model.draft, guesses)
+        engine = engine_of(model, cache_bytes, governor)
+        await answer(engine, tokens_of(model, 5, 1), 2)  # the first sequence is asked in any case
+        governor.hope = hoped
+        for count, seed in before:
+            await answer(engine, tokens_of(model, count, seed), 4)
+        governor.hope = True
         guesses.clear()
-        sequence = await answer(engine, (*beginning, *ending), 40)
+        sequence = await answer(engine, (*tokens_of(model, *beginning), *tokens_of(model, 6, 8)), 40)
         engine.close()
-        return sequence, list(guesses)
+        return sequence, guesses
 
-    others = [tokens_of(model, 110 + i, 20 + i) for i in range(4)]  # longer: nothing of the beginning stays in a slot
+    beginning, others = (96, 7), [(110 + i, 20 + i) for i in range(4)]  # longer: nothing of the beginning stays in a slot
     cold_one, computed = asyncio.run(ask(0, others))
     warm_one, restored = asyncio.run(ask(1 << 26, [beginning, *others]))
     assert cold_one.usage.cached == 0 and warm_one.usage.cached >= 64
     assert warm_one.tokens == cold_one.tokens and restored == computed and len(computed) > 5
+
+
+def recorded(guess, guesses):
+    """A model's `draft` that also writes down where it was asked and what it guessed."""
+
+    def draft(step):
+        tokens, logits = guess(step)
+        guesses.append((int(step.segments[0].position), tokens.tolist()))
+        return tokens, logits
+
+    return draft
 
 
 def test_sampled_answers_with_an_own_draft_are_plain_ones():

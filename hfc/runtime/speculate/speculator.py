@@ -49,6 +49,11 @@ class Speculation:
         return Speculator(self, [make(prompt) for make in self._drafters], self._offer if is_asked else None, self._mask)
 
     @property
+    def has_own(self) -> bool:
+        """Whether the plan has a draft of its own that may be asked."""
+        return self._own is not None
+
+    @property
     def _mask(self) -> int:
         """What stands for a guess of the plan's draft."""
         return (self._own.mask_token or 0) if self._own else 0
