@@ -91,25 +91,31 @@ def commit() -> str:
 async def measure(server: Server, options: argparse.Namespace) -> dict:
     counts = [int(word) for word in options.streams.split(",")]
     await round_of(server, options, max(counts), 16, 0)  # a slot's memory becomes real when it is used first
-    streams = []
-    for count in counts:
-        streams.append(await measure_streams(server, options, count))
-        print(json.dumps(streams[-1]), flush=True)
-    turns = [await conversation(server, options, turn) for turn in range(options.repeat)] if options.turns else []
-    result = {"streams": streams}
-    if turns:
-        result["turns"] = summary(turns)
+    result = {"streams": await measure_streams(server, options, counts)}
+    if options.turns:
+        result["turns"] = summary([await conversation(server, options, turn) for turn in range(options.repeat)])
         print(json.dumps({k: v for k, v in result["turns"].items() if k != "conversations"}), flush=True)
     return result
 
 
-async def measure_streams(server: Server, options: argparse.Namespace, count: int) -> dict:
-    """Rounds until --seconds have passed. Speeds in tokens a second over all streams, times in milliseconds."""
-    before, began, rounds = counters(server.url), time.monotonic(), []
-    while len(rounds) < LEAST_ROUNDS or time.monotonic() - began < options.seconds:
-        rounds.append(await round_of(server, options, count, options.tokens, len(rounds) + 1))
-    after = counters(server.url)
-    steps, seconds, made = (after.get(f"hfc_{name}_total", 0.0) - before.get(f"hfc_{name}_total", 0.0) for name in ("steps", "step_seconds", "generated_tokens"))
+async def measure_streams(server: Server, options: argparse.Namespace, counts: list[int]) -> list[dict]:
+    """Rounds of each number of streams until it has had its --seconds; they take turns, so that all meet the same machine."""
+    rounds: dict[int, list[dict]] = {count: [] for count in counts}
+    spent = dict.fromkeys(counts, 0.0)
+    while left := [c for c in counts if len(rounds[c]) < LEAST_ROUNDS or spent[c] < options.seconds]:
+        for count in left:
+            began = time.monotonic()
+            rounds[count].append(await round_of(server, options, count, options.tokens, len(rounds[count]) + 1))
+            spent[count] += time.monotonic() - began
+    results = [row_of(count, rounds[count], options) for count in counts]
+    for result in results:
+        print(json.dumps(result), flush=True)
+    return results
+
+
+def row_of(count: int, rounds: list[dict], options: argparse.Namespace) -> dict:
+    """Speeds in tokens a second over all streams, times in milliseconds."""
+    steps, seconds = sum(r["steps"] for r in rounds), sum(r["step_seconds"] for r in rounds)
     gaps = np.concatenate([r["gaps_ms"] for r in rounds])
     return {
         "streams": count,
@@ -120,9 +126,8 @@ async def measure_streams(server: Server, options: argparse.Namespace, count: in
         "tok_s": spread([r["tok_s"] for r in rounds]),  # from the requests to the last event, prompts included
         "first_token_ms": spread([t for r in rounds for t in r["first_ms"]]),
         "gap_ms": dict(zip(("p50", "p90", "p99"), np.percentile(gaps, (50, 90, 99)).round(3).tolist())),
-        "steps": round(steps),
+        "steps": steps,
         "step_ms": round(1000 * seconds / steps, 3) if steps else None,  # the model's time, mean over prompts and answers
-        "tokens_made": round(made),
     }
 
 
@@ -131,11 +136,13 @@ async def round_of(server: Server, options: argparse.Namespace, count: int, toke
     prompts = rng.integers(*IDS, (count, options.prompt)).tolist()
     more = {"ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
     bodies = [completion_body(server.model, prompt, tokens, **more) for prompt in prompts]
-    began = time.monotonic()
+    before, began = counters(server.url), time.monotonic()
     replies = await asyncio.gather(*(post(server.url, "/v1/completions", body) for body in bodies))
-    seconds = time.monotonic() - began
+    seconds, after = time.monotonic() - began, counters(server.url)
     made = [tokens_of(reply, tokens) for reply in replies]
     return {
+        "steps": round(after["hfc_steps_total"] - before["hfc_steps_total"]),
+        "step_seconds": after["hfc_step_seconds_total"] - before["hfc_step_seconds_total"],
         "tok_s": sum(made) / seconds,
         "decode_tok_s": together(made, replies),
         "first_ms": [1000 * (r.times[0] - began) for r in replies],

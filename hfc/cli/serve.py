@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -114,9 +115,17 @@ def command(
         sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on http{'s' if tls_cert else ''}://{host}:{port}", flush=True)
         try:
-            uvicorn.Server(config).run([listener])
+            Draining(config).run([listener])
         finally:
             served.close()
+
+
+class Draining(uvicorn.Server):
+    """The first signal lets requests finish, the second of any kind ends them."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
 
 
 def _leave(*_: object) -> None:
