@@ -222,7 +222,8 @@ distribution and how often the likeliest token is the same. Less is better every
 
 Embeddings, the head and small gates keep 8 bits in every row ("bits of all" counts them), as `hfc quantize` does without being
 told; "share of bytes" is how much of the file lies in the format at all: rows that are no multiple of 256 fall back to q5_0 or q8_0,
-and tensors that are stored in fewer bits than a format has stay as they are. {encoders}
+and tensors that are stored in fewer bits than a format has stay as they are.
+{encoders}
 imatrix, awq and gptq are the options of `hfc quantize`, with activations on {calibration} tokens of the second half of the text.
 
 Only a model whose file holds floats compares formats fairly. Where it is quantized already, formats on the same kind of grid repeat it:
