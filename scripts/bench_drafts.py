@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Speculative against plain decoding on the host, by kind of text and by drafter: the tables of docs/bench/dflash.md.
 
-    scripts/bench_drafts.py MODEL [--draft DRAFT] [--held-out tokens.npz] [--temperature 0.8] [--random] [--json out.json]
+    scripts/bench_drafts.py MODEL [--draft DRAFT] [--held-out tokens.npz] [--temperature 0.8] [--ways ngram,own,auto] [--json out.json]
 
 --held-out: an array "tokens" i32 [texts, n] of real text of the model's own kind; texts that repeat themselves are a kind of their own.
---random: also with a draft of random weights.  --cpu-time: one thread, timed by its own clock, so that a busy machine does not show.
+--ways: ngram (prompt lookup), own (the draft alone), auto (both, as `hfc run` does), random (own with weights drawn at random).
+--cpu-time: one thread, timed by its own clock, so that a busy machine does not show.
 Speeds are of texts that do not run into a loop; how many did is told.
 """
 
@@ -26,6 +27,7 @@ from hfc.cli.drafted import Drafted, Pair, encode, measure_pairs, speeds_of, sum
 from hfc.cli.genres import GENRES
 from hfc.cli.open_model import OpenModel
 from hfc.compiler import compile_model
+from hfc.plan import Plan
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.ngram import NgramDrafter
@@ -34,6 +36,7 @@ from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
 from hfc.step import JOURNAL_ROWS
 
+NGRAM, OWN, AUTO, RANDOM = "ngram", "own", "auto", "random"
 REPETITIVE = 0.09  # share of 8-grams of a real text that it has already: above this it is of the repetitive kind
 
 assert ml_dtypes.bfloat16  # registers bfloat16 with numpy, which safetensors needs
@@ -63,13 +66,14 @@ def genres(vocabulary: Vocabulary, held_out: str | None, length: int, count: int
     return found
 
 
-def drafters(plan) -> dict[str, Speculation]:
-    """Every way to draft, each with a governor of its own."""
+def drafters(plan: Plan) -> dict[str, tuple[str, Speculation]]:
+    """Way -> its name in the table, and what it drafts with: each has a governor of its own."""
     rows = plan.uncommitted_rows
-    found = {"ngram": Speculation([NgramDrafter], rows)}
+    found = {NGRAM: (NGRAM, Speculation([NgramDrafter], rows))}
     if plan.draft:
-        found[plan.draft.name] = Speculation([], rows, own=plan.draft)
-        found["auto"] = Speculation([NgramDrafter], rows, own=plan.draft)
+        found[OWN] = plan.draft.name, Speculation([], rows, own=plan.draft)
+        found[RANDOM] = f"random {plan.draft.name}", Speculation([], rows, own=plan.draft)
+        found[AUTO] = AUTO, Speculation([NgramDrafter], rows, own=plan.draft)
     return found
 
 
@@ -109,19 +113,17 @@ def row_of(name: str, test: str, repetitions: Sequence[Sequence[Pair]], is_templ
     return Row(name, summarize(test, together, is_templated), summarize(test, kept, is_templated) if kept else None, speedups)
 
 
-def measure(options, vocabulary: Vocabulary, texts: dict, draft: str | None, only: bool = False) -> list[Row]:
-    """Every kind of text with every drafter. only: the draft alone."""
+def measure(options, vocabulary: Vocabulary, texts: dict, draft: str | None, ways: Sequence[str]) -> list[Row]:
+    """Every kind of text in every way."""
     threads = 1 if options.cpu_time else options.threads
     clock = time.thread_time if options.cpu_time else time.perf_counter
     model = load(compile_model(options.model, ["host"], ctx=1024, draft=draft, journal_rows=JOURNAL_ROWS), "host", threads)
     rows = []
-    for name, speculation in drafters(model.plan).items():
-        if only and name != model.plan.draft.name:
-            continue
+    for name, speculation in (found for way, found in drafters(model.plan).items() if way in ways):
         opened = OpenModel(model, model.plan, vocabulary, speculation)
 
         def run(prompts, seed, opened=opened):
-            return measure_pairs(opened, prompts, options.tokens, Sampling(temperature=options.temperature, seed=seed), clock)
+            return measure_pairs(opened, prompts, options.tokens, Sampling(temperature=options.temperature, seed=seed), clock, turn=seed)
 
         run(texts["code"][:2], 0)  # does not count
         for text, prompts in texts.items():
@@ -138,20 +140,19 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=24, help="of each kind of --held-out")
     parser.add_argument("--prompt", type=int, default=96, help="tokens of a held-out text that are the prompt")
     parser.add_argument("--tokens", type=int, default=200)
-    parser.add_argument("--repeat", type=int, default=3, help="times that every prompt runs, each with a seed of its own")
+    parser.add_argument("--repeat", type=int, default=4, help="times that every prompt runs, each with a seed of its own")
     parser.add_argument("--temperature", type=float, default=0.0)
-    parser.add_argument("--random", action="store_true")
+    parser.add_argument("--ways", type=lambda text: text.split(","), default=[NGRAM, OWN, AUTO])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--json")
     options = parser.parse_args()
     vocabulary = load_vocabulary(options.model)
     texts = genres(vocabulary, options.held_out, options.prompt, options.texts)
-    rows = measure(options, vocabulary, texts, options.draft)
-    if options.random:
+    rows = measure(options, vocabulary, texts, options.draft, [way for way in options.ways if way != RANDOM])
+    if RANDOM in options.ways:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(options, vocabulary, texts, randomized(options.draft, folder), only=True)
-        rows += [Row(f"random {row.drafts}", row.all, row.rest, row.speedups) for row in found]
+            rows += measure(options, vocabulary, texts, randomized(options.draft, folder), [RANDOM])
     print(table(sorted(rows, key=lambda row: list(texts).index(row.all.test))))
     if options.json:
         with open(options.json, "w") as file:
