@@ -96,6 +96,13 @@ def test_cells_compile_or_are_refused_with_the_reason():
     assert refused.status == "refused" and "a row of 576 elements" in refused.why and "256" in refused.why
 
 
+def test_what_a_library_multiplies_is_no_kernel_of_a_cell():
+    """gfx942 has a program of prefill with rocBLAS for 16-bit weights."""
+    arch = find_arch("gfx942")
+    (cell,) = run(places(["SmolLM2-135M"], [arch], ["bf16"], ["f16"], quick=False), [arch], quick=True)
+    assert cell.status == "compiled" and cell.kernels
+
+
 def test_in_turn_every_format_is_compiled_on_every_arch(monkeypatch):
     """What SmolLM2 refuses is left to another model."""
     resources = Resources(8, 0, 8, 0, 0, 0, 16)
@@ -107,6 +114,15 @@ def test_in_turn_every_format_is_compiled_on_every_arch(monkeypatch):
     assert {c.place.model for c in cells if c.status == "refused"} == {"SmolLM2-135M"}
     assert {c.place.model for c in cells if c.status == "compiled"} == {"SmolLM2-135M", "Qwen3-4B"}
     assert len({c.place.kv for c in cells}) > 2
+
+
+def test_products_by_a_library_are_no_kernels_of_a_cell(monkeypatch):
+    monkeypatch.setattr(cells_module, "compile_job", lambda job: SimpleNamespace(resources=Resources(8, 0, 8, 0, 0, 0, 16)))
+    gfx942 = find_arch("gfx942")
+    (cell,) = run([Place("Qwen3-4B", "gfx942", "bf16", "f16")], [gfx942], quick=True)
+    assert cell.status == "compiled" and cell.kernels > 10
+    plan = Planner(quick=True).plan(cell.place, gfx942, {}).plan
+    assert any(launch.product for launches in plan.programs.values() for launch in launches)
 
 
 def test_rotated_weights_take_no_launch_more_in_decode():

@@ -73,7 +73,7 @@ class Planner:
         emitted = self._emit(place, settings)
         new: dict[str, Job] = {}
         emitted, programs = gpu.list_launches(emitted, settings, new)
-        names = tuple(dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps))
+        names = tuple(dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps if not launch.product))
         # Equal names are equal regions, but rows and context are constants of the kernel too.
         jobs |= {self.key(name, settings): job for name, job in new.items() if self.key(name, settings) not in jobs}
         return _Planned(place, make_plan(emitted, settings, (), programs), tuple(self.key(n, settings) for n in names))
