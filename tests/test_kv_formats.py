@@ -113,7 +113,7 @@ def test_models_on_the_host_equal_the_interpreter_with_the_same_cache(kv, qwen):
     np.testing.assert_array_equal(np.concatenate(parts), whole[:30])
 
 
-@pytest.mark.parametrize("kv, message", [("f16/asym3", "values cannot lie in asym3"), ("q9", "unknown KV format 'q9'")])
+@pytest.mark.parametrize("kv, message", [("f16/asym3", "values cannot lie in asym3"), ("fwht4/fwht4", "values cannot lie in fwht4"), ("q9", "unknown KV format 'q9'")])
 def test_caches_that_make_no_sense_are_refused(kv, message, qwen):
     with pytest.raises(HfcError, match=message):
         compile_model(qwen, ["host"], kv=kv, ctx=64)

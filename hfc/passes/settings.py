@@ -44,6 +44,6 @@ def parse_kv(kv: str | None) -> tuple[str, str, tuple[int, int]]:
         raise HfcError(f"--kv {kv}: {edges!r} does not count layers", hint=f"--kv {formats}@1+2: the first and the last two in {EDGE_FORMAT}")
     k_format, _, v_format = formats.partition("/")
     v_format = v_format or kv_format(k_format).default_v or k_format
-    if kv_format(v_format).turns:
+    if kv_format(v_format).default_v:  # its rotation is undone by rotating queries, which values never meet
         raise HfcError(f"--kv {kv}: values cannot lie in {v_format}, which is for keys", hint=f"--kv {k_format}/q8")
     return kv_format(k_format).name, kv_format(v_format).name, (int(found[1]), int(found[2])) if found else (0, 0)
