@@ -12,7 +12,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli.genres import GENRES
 from hfc.cli.open_model import OpenModel
 from hfc.runtime.chat import chat_template
-from hfc.runtime.generate import Clock, Generation, Request, RunsCycles, SamplesItself, Statistics, prompt_steps
+from hfc.runtime.generate import Clock, Generation, Request, Statistics, prompt_steps
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 from hfc.runtime.sampler import Sampler, Sampling
@@ -172,14 +172,13 @@ def _cycles(model: HostModel | GpuModel, rows: int, acceptance: float, tokens: i
 def _run(model: HostModel | GpuModel, step: Step) -> None:
     """A step and its choice of tokens, with the guesses of the plan's draft where it has some."""
     samplers = [Sampler(GREEDY) for _ in step.output_rows]
-    if step.guessed and isinstance(model, RunsCycles):
-        model.cycle(step, samplers)
-    elif isinstance(model, SamplesItself):
-        model.next_tokens(step, samplers)
-    else:
-        tokens = model.draft(step)[0] if step.guessed else step.tokens
-        for sampler, row in zip(samplers, model.forward(replace(step, tokens=tokens))):
-            sampler.choose(row)
+    if isinstance(model, GpuModel):  # not the protocols: asking those takes microseconds
+        run = model.cycle if step.guessed else model.next_tokens
+        run(step, samplers)
+        return
+    tokens = model.draft(step)[0] if step.guessed else step.tokens
+    for sampler, row in zip(samplers, model.forward(replace(step, tokens=tokens))):
+        sampler.choose(row)
 
 
 def _ids(first: int, count: int, vocab: int) -> tuple[int, ...]:

@@ -130,6 +130,7 @@ class Generation:
         check_prompt(model, request.prompt)
         self.statistics = Statistics(len(request.prompt))
         self._model, self._clock = model, clock
+        self._samples, self._cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)  # asking a protocol takes microseconds
         self._request = request
         self._stop_ids = tokenizer.stop_ids
         self._text = tokenizer.stream()
@@ -213,11 +214,11 @@ class Generation:
     @property
     def _can_guess(self) -> bool:
         """A device that drafts and chooses in one call cannot count drafts among the tokens that penalties look at."""
-        return not (isinstance(self._model, RunsCycles) and self._sampler.has_penalties)
+        return not (self._cycles and self._sampler.has_penalties)
 
     def _guess(self, step: Step) -> list[int]:
         """Let the plan's draft fill the step's places, and run it."""
-        if isinstance(self._model, RunsCycles):
+        if self._cycles:
             tokens, chosen = self._model.cycle(step, row_samplers(self._sampler, tuple(map(int, step.tokens[1:]))))
             return accepted(map(self._sampler.accept, chosen), tokens[1:])
         tokens, _ = self._model.draft(step)
@@ -231,7 +232,7 @@ class Generation:
 
     def _next(self, step: Step, drafts: tuple[int, ...]) -> list[int]:
         """Run a step that wants the rows of a token and of `drafts`; the tokens that plain decoding would choose."""
-        if isinstance(self._model, SamplesItself):
+        if self._samples:
             chosen = self._model.next_tokens(step, row_samplers(self._sampler, drafts))
             return accepted(map(self._sampler.accept, chosen), drafts)
         return accepted(map(self._sampler.choose, self._model.forward(step)), drafts)
