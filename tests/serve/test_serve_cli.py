@@ -129,7 +129,7 @@ def test_sigterm_finishes_what_runs_and_takes_nothing_new(model, cache):
         with post(f"{url}/v1/completions", completion(1000, stream=True, stream_options={"include_usage": True})) as answer:
             first = answer.readline()
             process.send_signal(signal.SIGTERM)
-            with pytest.raises(urllib.error.URLError):
+            with pytest.raises(OSError):  # refused, or cut off by the end of the process
                 for _ in range(200):
                     get(f"{url}/health")
                     time.sleep(0.05)
