@@ -108,12 +108,17 @@ class Allowance:
 
 _BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "hfc4", "hfp4b256", "mfp4b256"})
 _SMALL_BLOCKS = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"})
+_TURNED_KEYS = frozenset(f"{kind}{bits}" for kind in ("asym", "fwht") for bits in (2, 3, 4))
 _BIT_STREAMS = frozenset(f"{kind}{bits}g256{version}" for kind in ("hfq", "mq") for bits in (3, 4, 6) for version in ("", "v2"))
 
 EXCEPTIONS: tuple[Allowance, ...] = (
     Allowance(
         "lanes", "linear_tiled", 64, "two zipped parts of a k-quant need up to 140 of 256 registers; a block of 256 "
         "threads still puts one wave on each SIMD", arch=lambda arch: arch.vgprs == 256,
+    ),
+    Allowance(
+        "lanes", "map", 192, "a key is held whole while its levels are tried at four sizes: 80 registers on gfx906, 131 on gfx1010; one "
+        "key a row and head is little work beside its projection", _TURNED_KEYS,
     ),
     Allowance("loads", "linear", 1, "scales and high bits of a k-quant are bytes", _BYTE_SCALES),
     Allowance("loads", "linear_tiled", 1, "scales and high bits of a k-quant are bytes", _BYTE_SCALES),
@@ -190,7 +195,7 @@ def skeleton_of(template: str) -> tuple[str, Skeleton]:
 def contract_for(
     template: str, arch: Arch, formats: Iterable[str] = (), elements: int = 0, uses: Iterable[str] = ()
 ) -> Contract:
-    """formats: of the weights it reads.  elements: of a weight's row.  uses: the features of this variant."""
+    """formats: of the weights it reads and the KV cache it writes.  elements: of a weight's row.  uses: the features of this variant."""
     name, skeleton = skeleton_of(template)
     formats = frozenset(formats)
     lanes = _allowed("lanes", name, skeleton.lanes, arch, formats)

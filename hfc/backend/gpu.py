@@ -160,6 +160,7 @@ def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:
                 cut = replace(shape, numbers={**shape.numbers, name: value // 2})
                 yield f"{name} {value // 2} instead of {value}", source(cut)
 
-    formats = [part.format.name for part in bound.extra.get("parts", ())]
-    contract = contract_for(shape.template, settings.arch, formats, bound.extra.get("k", 0) if formats else 0, shape.numbers.get("uses", ()))
+    weights = [part.format.name for part in bound.extra.get("parts", ())]
+    formats = [*weights, *(form.name for form in bound.extra.get("kv_formats", ()))]
+    contract = contract_for(shape.template, settings.arch, formats, bound.extra.get("k", 0) if weights else 0, shape.numbers.get("uses", ()))
     return Job(shape.symbol, source(shape), settings.arch, contract, smaller)
