@@ -16,7 +16,7 @@ from hfc.ir.graph import Graph, TensorType, Value
 from hfc.ir.text import print_op
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
-from hfc.passes.settings import Settings
+from hfc.passes.settings import Settings, parse_kv
 from hfc.plan import Bundle, Plan
 from hfc.runtime.random_weights import RandomWeights
 from hfc.selftest import Check, check_plan
@@ -32,8 +32,8 @@ class Region:
     """A graph on one arch: what `hfc selftest` does to a plan, on graphs of a few launches."""
 
     def __init__(self, graph: Graph, arch: str, kv: str = "f16", context: int = 64, slots: int = 4, max_rows: int = 176):
-        k_format, _, v_format = kv.partition("/")
-        settings = Settings(find_arch(arch), context, slots, max_rows, 32, k_format, v_format or k_format)
+        k_format, v_format, _edges = parse_kv(kv)
+        settings = Settings(find_arch(arch), context, slots, max_rows, 32, k_format, v_format)
         self.graph = run_passes(rotate_inputs(graph, None), settings)
         self.plan, files = gpu.build(emit(self.graph, settings, gpu.MATRIX_LAYOUT), settings)
         self.weights = RandomWeights(context)
