@@ -120,10 +120,12 @@ def compare(model: Model, plan: Plan, texts: np.ndarray, options: argparse.Names
     ways = {"plain": None} | {name: way for name, way in ways_of(plan).items() if name in options.ways}
     totals = {name: Total() for name in ways}
     rng, start, done = np.random.default_rng(0), time.perf_counter(), 0
-    while done < options.prompts and time.perf_counter() - start < options.limit_s:
+    for number in range(options.prompts):
         length = int(rng.integers(24, 257))
         first = int(rng.integers(0, texts.shape[1] - length))
-        request = Request(tuple(map(int, texts[done % len(texts), first : first + length])), sampling(done), options.tokens)
+        if number < options.first or time.perf_counter() - start >= options.limit_s:
+            continue
+        request = Request(tuple(map(int, texts[number % len(texts), first : first + length])), sampling(number), options.tokens)
         plain = None
         for name, way in ways.items():
             found = decode(model, request, way)
@@ -131,7 +133,7 @@ def compare(model: Model, plan: Plan, texts: np.ndarray, options: argparse.Names
             totals[name].add(found, plain)
             if found.tokens != plain.tokens:
                 at = next(i for i, (a, b) in enumerate(zip(found.tokens, plain.tokens)) if a != b)
-                print(f"prompt {done}, {name}: token {at} is {found.tokens[at]}, plain decoding's {plain.tokens[at]}", file=sys.stderr)
+                print(f"prompt {number}, {name}: token {at} is {found.tokens[at]}, plain decoding's {plain.tokens[at]}", file=sys.stderr)
         done += 1
     seconds = round(time.perf_counter() - start, 1)
     return {"prompts": done, "tokens": options.tokens, "seconds": seconds, "ways": {name: total.report() for name, total in totals.items()}}
@@ -157,6 +159,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="host")
     parser.add_argument("--threads", type=int, help="of the host")
     parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first prompt that is decoded, to go on where a run ended")
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--ways", type=lambda text: text.split(","), default=["blocks", "own", "auto"])
     parser.add_argument("--limit-s", type=float, default=float("inf"), help="of one bundle, after which it begins no prompt")

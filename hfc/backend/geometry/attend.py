@@ -146,6 +146,7 @@ def _tiles(bound: Bound, arch: Arch, suffix: str, most_lines: int, more: dict[st
     # Queries stay in registers where the operands of a line are few; in LDS there is room for both parts of 32 lines of 256.
     held = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
     lines = min(most_lines, LINES // 2 if wide and not held else LINES)
+    coded = extra["k_format"].turns or extra["k_format"].walsh  # their levels need registers, too
     numbers = {
         "uses": [feature for feature in MATRIX_FEATURES if arch.has(feature)],
         "lines": lines,
@@ -154,7 +155,7 @@ def _tiles(bound: Bound, arch: Arch, suffix: str, most_lines: int, more: dict[st
         "padded": padded,
         "planes": 2,  # queries as pairs of f16
         "held": held,
-        "early": held and not wide,  # keys of the next turn are fetched before this one's values are used
+        "early": held and not wide and not (coded and arch.has("wmma_f16")),  # next turn's keys are fetched before this one's values are used
         "share": share,
         "keys": 16 * share * (1 if wide else 2),
         "across": arch.has("mma_f16"),
