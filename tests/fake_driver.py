@@ -91,6 +91,9 @@ class FakeDriver:
         self._check("copy_out")
         ctypes.memmove(data.ctypes.data, self._inside(pointer, data.nbytes), data.nbytes)
 
+    def copy_out_async(self, data: np.ndarray, pointer: int, stream: int) -> None:
+        self.copy_out(data, pointer)
+
     def copy_device(self, target: int, source: int, nbytes: int) -> None:
         self._check("copy_device")
         ctypes.memmove(self._inside(target, nbytes), self._inside(source, nbytes), nbytes)

@@ -62,7 +62,7 @@ def command(
     ] = None,
     cache_mb: Annotated[int, typer.Option(min=0, help="Host memory of a model's prefix cache, in MB; 0: none.")] = 1024,
     device_cache_mb: Annotated[
-        int | None, typer.Option(min=0, help="GPUs: memory of the device that a model's prefix cache may take. [default: a 16th, at most 1024]")
+        int | None, typer.Option(min=0, help="GPUs: memory of the device that a model's prefix cache may take. [default: a 16th]")
     ] = None,
     queue: Annotated[int, typer.Option(min=0, help="Sequences that may wait for a slot; more get 429.")] = 64,
     prefill_rows: Annotated[int, typer.Option(min=1, help="Prompt tokens of a step in which others decode.")] = 128,

@@ -118,7 +118,7 @@ def name_of(model: str) -> str:
 def device_cache_of(device: str, megabytes: int | None) -> int:
     """Bytes of a model's prefix cache in device memory. A host device has one memory, and --cache-mb is about that."""
     if split_device(device)[0] in OPENERS:
-        return min(1 << 30, memory_of(device) // 16) if megabytes is None else megabytes << 20
+        return memory_of(device) // 16 if megabytes is None else megabytes << 20
     if megabytes:
         raise HfcError("--device-cache-mb: the host device has one memory", hint="use --cache-mb")
     return 0

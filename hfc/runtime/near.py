@@ -6,6 +6,8 @@ Bytes lie as `SlotStates.read_kv` and `read_recurrent` give them, so a copy that
 from __future__ import annotations
 
 import bisect
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +16,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.runtime.slots import GpuSlots
 
 ALIGNMENT = 256
-LEGACY_STREAM = 0  # where copies run; a model's stream does not wait for it
+LEGACY_STREAM = 0  # where copies within the device run; a model's stream does not wait for it
+RESERVE_SHARE = 1 / 4  # of the budget that is kept free, so that a copy is taken while older ones are on their way out
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,27 @@ class Held:
     nbytes: int
 
 
+@dataclass(frozen=True)
+class Leaving:
+    """A copy in host memory, or still on its way there."""
+
+    nbytes: int
+    arrival: Future[np.ndarray]
+
+    def data(self) -> np.ndarray:
+        """u8 [nbytes]; waits for it."""
+        return self.arrival.result()
+
+
 class Pool:
     """First fit over one range of addresses; neighbours that are freed become one."""
 
     def __init__(self, base: int, nbytes: int):
         self._free = [(base, nbytes)]  # by address
+
+    @property
+    def free_bytes(self) -> int:
+        return sum(size for _, size in self._free)
 
     def take(self, nbytes: int) -> int | None:
         """An address, None where no gap is large enough."""
@@ -51,7 +70,9 @@ class Pool:
 
 
 class NearCopies:
-    """Takes copies of slots and puts them back, device to device, within `budget_bytes`."""
+    """Takes copies of slots and puts them back, device to device, within `budget_bytes`.
+
+    One thread calls it; another one, of its own, waits for what leaves the device."""
 
     def __init__(self, slots: GpuSlots, budget_bytes: int):
         self._slots, self._driver, self._budget = slots, slots.driver, budget_bytes // ALIGNMENT * ALIGNMENT
@@ -60,6 +81,14 @@ class NearCopies:
         except HfcError as error:
             raise HfcError(f"{budget_bytes >> 20} MB for the prefix cache: {error.message}", hint="ask for less with --device-cache-mb") from error
         self._pool = Pool(_aligned(self._block), self._budget)
+        self._stream = self._driver.create_stream()
+        self._carrier = ThreadPoolExecutor(1, "hfc-spill", self._driver.make_current)
+        self._leaving: deque[tuple[Held, Future]] = deque()  # in the order in which they arrive
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether something should leave, as less is free, or soon will be, than should be."""
+        return self._pool.free_bytes + sum(held.nbytes for held, _ in self._leaving) < RESERVE_SHARE * self._budget
 
     def can_hold(self, nbytes: int) -> bool:
         """Whether there would be room if all else left."""
@@ -93,12 +122,11 @@ class NearCopies:
             self._driver.copy_device(address, held.address + at, nbytes)
         self._driver.synchronize(LEGACY_STREAM)
 
-    def fetch(self, held: Held) -> np.ndarray:
-        """The copy in host memory, u8 [nbytes]; its room is free again."""
-        data = np.empty(held.nbytes, np.uint8)
-        self._driver.copy_out(data, held.address)
-        self.free(held)
-        return data
+    def send(self, held: Held) -> Leaving:
+        """Begin to bring a copy to host memory; its room is free when it has arrived."""
+        arrival = self._carrier.submit(self._carry, held)
+        self._leaving.append((held, arrival))
+        return Leaving(held.nbytes, arrival)
 
     def free(self, held: Held) -> None:
         self._pool.give(held.address, held.nbytes)
@@ -107,12 +135,29 @@ class NearCopies:
         """Give the memory back, once."""
         block, self._block = self._block, 0
         if block:
+            self._carrier.shutdown()
             self._driver.make_current()
             self._driver.free(block)
 
     def _take(self, nbytes: int) -> Held | None:
-        address = self._pool.take(nbytes)
+        """Room for a copy, for which those that are leaving are waited for."""
+        while (address := self._pool.take(nbytes)) is None and self._leaving:
+            self._see_off()
+        while self._leaving and self._leaving[0][1].done():
+            self._see_off()
         return None if address is None else Held(address, nbytes)
+
+    def _see_off(self) -> None:
+        held, arrival = self._leaving.popleft()
+        arrival.result()
+        self.free(held)
+
+    def _carry(self, held: Held) -> np.ndarray:
+        """On a stream of its own, for which neither steps nor copies within the device wait."""
+        data = np.empty(held.nbytes, np.uint8)
+        self._driver.copy_out_async(data, held.address, self._stream)
+        self._driver.synchronize(self._stream)
+        return data
 
 
 def _aligned(n: int) -> int:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfc.runtime.near import Held, NearCopies
+from hfc.runtime.near import Held, Leaving, NearCopies
 from hfc.runtime.slots import SlotStates
 
 BLOCK = 64  # tokens
 ROOT = b""
-Copy = Held | np.ndarray  # in device memory, or u8 in the host's
+Copy = Held | Leaving | np.ndarray  # in device memory, on its way to the host's, or u8 there
 
 
 @dataclass(eq=False)
@@ -189,32 +189,36 @@ class PrefixCache:
     # --- the two tiers ---
 
     def _take(self, nbytes: int, take: Callable[[], Held | None]) -> Held | None:
-        """A copy in device memory, for which the least recently used ones there leave; None without a near tier."""
+        """A copy in device memory, for which the least recently used ones there leave; None without a near tier.
+
+        They leave before the last room is taken: a step does not wait for them."""
         if self._near is None or not self._near.can_hold(nbytes):
             return None
         while (held := take()) is None and self._in_near:
+            self._spill(next(iter(self._in_near.values())))
+        while self._near.lacks_room and self._in_near:
             self._spill(next(iter(self._in_near.values())))
         return held
 
     def _spill(self, node: Node) -> None:
         self.counts.spills += 1
         del self._in_near[node.key]
-        node.kv, node.recurrent = self._fetched(node.kv), self._fetched(node.recurrent)
+        node.kv, node.recurrent = self._sent(node.kv), self._sent(node.recurrent)
 
-    def _fetched(self, copy: Copy | None) -> Copy | None:
+    def _sent(self, copy: Copy | None) -> Copy | None:
         if not isinstance(copy, Held):
             return copy
         self._count(copy, -1)
-        data = self._near.fetch(copy)
-        self._count(data, 1)
-        return data
+        leaving = self._near.send(copy)
+        self._count(leaving, 1)
+        return leaving
 
     def _put_kv(self, node: Node, slot: int, start: int, count: int) -> None:
         """What comes from host memory and is whole then stays near."""
         if isinstance(node.kv, Held):
             self._near.put_kv(slot, start, node.kv, len(node.tokens), count)
             return
-        self._states.write_kv(slot, start, node.kv, len(node.tokens), count)
+        self._states.write_kv(slot, start, _data(node.kv), len(node.tokens), count)
         if count == len(node.tokens):
             node.kv = self._nearer(node, node.kv, lambda: self._near.take_kv(slot, start, start + count))
 
@@ -222,10 +226,10 @@ class PrefixCache:
         if isinstance(node.recurrent, Held):
             self._near.put_recurrent(slot, node.recurrent)
             return
-        self._states.write_recurrent(slot, node.recurrent)
+        self._states.write_recurrent(slot, _data(node.recurrent))
         node.recurrent = self._nearer(node, node.recurrent, lambda: self._near.take_recurrent(slot))
 
-    def _nearer(self, node: Node, copy: np.ndarray, take: Callable[[], Held | None]) -> Copy:
+    def _nearer(self, node: Node, copy: Leaving | np.ndarray, take: Callable[[], Held | None]) -> Copy:
         self._in_near.pop(node.key, None)  # its own other copy must not leave for this one
         held = self._take(copy.nbytes, take)
         if held is not None:
@@ -244,6 +248,11 @@ class PrefixCache:
             self.near_bytes += sign * copy.nbytes
         else:
             self.bytes += sign * copy.nbytes
+
+
+def _data(copy: Leaving | np.ndarray) -> np.ndarray:
+    """u8 in host memory; waits for what is on its way."""
+    return copy.data() if isinstance(copy, Leaving) else copy
 
 
 def common_prefix(a: np.ndarray, b: np.ndarray) -> int:

@@ -1,6 +1,7 @@
 """The near tier: copies of slots in device memory, that spill to the host's and come back, through a fake driver."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.compiler import compile_model
 from hfc.runtime import executor
 from hfc.runtime.executor import load
-from hfc.runtime.near import NearCopies, Pool
+from hfc.runtime.near import Held, Leaving, NearCopies, Pool
 from hfc.runtime.slots import GpuSlots
 from hfc.serve.engine import Engine
 from hfc.serve.metrics import Metrics
@@ -62,8 +63,8 @@ def test_slots_of_a_gpu_plan_travel_through_either_memory(gpu_model):
     states.write_kv(0, 0, kv, 70, 33)
     np.testing.assert_array_equal(states.read_kv(2, 5, 38), states.read_kv(0, 0, 33))
     np.testing.assert_array_equal(states.read_recurrent(2), recurrent)
-    np.testing.assert_array_equal(near.fetch(held), kv)
-    np.testing.assert_array_equal(near.fetch(snapshot), recurrent)
+    np.testing.assert_array_equal(near.send(held).data(), kv)
+    np.testing.assert_array_equal(near.send(snapshot).data(), recurrent)
     np.testing.assert_array_equal(others[0], states.read_kv(1, 0, 96))
     np.testing.assert_array_equal(others[1], states.read_recurrent(1))
     blocks = len(gpu_model.driver.memory)
@@ -119,17 +120,33 @@ def test_what_comes_back_is_what_was_there(recurrent, near_bytes, far_bytes):
 def test_the_least_recently_used_spills_and_what_is_used_again_comes_back():
     model = FakeGpu(slots=2, context=1000)
     states = GpuSlots(model)
-    cache = PrefixCache(states, 1 << 20, NearCopies(states, 3 * BLOCK * 4))
+    cache = PrefixCache(states, 1 << 20, NearCopies(states, 4 * BLOCK * 4))  # a quarter stays free
     texts = [np.full(BLOCK, t, np.int32) for t in range(5)]
     for tokens in texts:
         feed(model, tokens, 0)
         cache.store(tokens, 0)
-    where = [isinstance(n.kv, np.ndarray) for n in cache._nodes.values()]
+    where = [isinstance(n.kv, Leaving) for n in cache._nodes.values()]
     assert where == [True, True, False, False, False] and cache.counts.spills == 2
     longer = np.append(texts[0], np.full(9, 7, np.int32))
     cache.restore(cache.match(longer), 1)
     np.testing.assert_array_equal(model.keys[1, :BLOCK], texts[0])
-    assert [int(n.tokens[0]) for n in cache._nodes.values() if not isinstance(n.kv, np.ndarray)] == [3, 4, 0]
+    assert [int(n.tokens[0]) for n in cache._nodes.values() if isinstance(n.kv, Held)] == [3, 4, 0]
+
+
+def test_a_copy_is_taken_while_older_ones_are_on_their_way_out(monkeypatch):
+    model, may_arrive = FakeGpu(slots=2, context=1000), threading.Event()
+    states = GpuSlots(model)
+    cache = PrefixCache(states, 1 << 20, NearCopies(states, 8 * BLOCK * 4))
+    bring, texts = model.driver.copy_out_async, [np.full(BLOCK, t, np.int32) for t in range(8)]
+    monkeypatch.setattr(model.driver, "copy_out_async", lambda *arguments: may_arrive.wait(20) and bring(*arguments))
+    for tokens in texts:
+        feed(model, tokens, 0)
+        cache.store(tokens, 0)
+    assert cache.counts.spills == 2 and not any(n.kv.arrival.done() for n in cache._nodes.values() if isinstance(n.kv, Leaving))
+    longer = np.append(texts[0], np.int32(9))
+    threading.Timer(0.1, may_arrive.set).start()
+    cache.restore(cache.match(longer), 1)  # waits for what was under way
+    np.testing.assert_array_equal(model.keys[1, :BLOCK], texts[0])
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
