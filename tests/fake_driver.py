@@ -91,8 +91,8 @@ class FakeDriver:
         self._check("copy_out")
         ctypes.memmove(data.ctypes.data, self._inside(pointer, data.nbytes), data.nbytes)
 
-    def copy_out_async(self, data: np.ndarray, pointer: int, stream: int) -> None:
-        self.copy_out(data, pointer)
+    def copy_out_async(self, pinned: np.ndarray, pointer: int, stream: int) -> None:
+        self.copy_out(pinned, pointer)
 
     def copy_device(self, target: int, source: int, nbytes: int) -> None:
         self._check("copy_device")

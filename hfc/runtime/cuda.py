@@ -95,8 +95,8 @@ class CudaDriver:
     def copy_out(self, data: np.ndarray, pointer: int) -> None:
         _check("cuMemcpyDtoH", cu.cuMemcpyDtoH(data.ctypes.data, pointer, data.nbytes))
 
-    def copy_out_async(self, data: np.ndarray, pointer: int, stream: int) -> None:
-        _check("cuMemcpyDtoHAsync", cu.cuMemcpyDtoHAsync(data.ctypes.data, pointer, data.nbytes, stream))
+    def copy_out_async(self, pinned: np.ndarray, pointer: int, stream: int) -> None:
+        _check("cuMemcpyDtoHAsync", cu.cuMemcpyDtoHAsync(pinned.ctypes.data, pointer, pinned.nbytes, stream))
 
     def copy_device(self, target: int, source: int, nbytes: int) -> None:
         _check("cuMemcpyDtoD", cu.cuMemcpyDtoD(target, source, nbytes))

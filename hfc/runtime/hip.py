@@ -84,8 +84,8 @@ class HipDriver:
     def copy_out(self, data: np.ndarray, pointer: int) -> None:
         _check("hipMemcpyDtoH", hip.hipMemcpyDtoH(data.ctypes.data, pointer, data.nbytes))
 
-    def copy_out_async(self, data: np.ndarray, pointer: int, stream: int) -> None:
-        _check("hipMemcpyDtoHAsync", hip.hipMemcpyDtoHAsync(data.ctypes.data, pointer, data.nbytes, stream))
+    def copy_out_async(self, pinned: np.ndarray, pointer: int, stream: int) -> None:
+        _check("hipMemcpyDtoHAsync", hip.hipMemcpyDtoHAsync(pinned.ctypes.data, pointer, pinned.nbytes, stream))
 
     def copy_device(self, target: int, source: int, nbytes: int) -> None:
         _check("hipMemcpyDtoD", hip.hipMemcpyDtoD(target, source, nbytes))

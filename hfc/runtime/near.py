@@ -17,6 +17,7 @@ from hfc.runtime.slots import GpuSlots
 
 ALIGNMENT = 256
 LEGACY_STREAM = 0  # where copies within the device run; a model's stream does not wait for it
+STAGING = 8 << 20  # bytes of pinned memory on the way out: pageable memory would make the driver wait, and others for it
 RESERVE_SHARE = 1 / 4  # of the budget that is kept free, so that a copy is taken while older ones are on their way out
 
 
@@ -81,7 +82,7 @@ class NearCopies:
         except HfcError as error:
             raise HfcError(f"{budget_bytes >> 20} MB for the prefix cache: {error.message}", hint="ask for less with --device-cache-mb") from error
         self._pool = Pool(_aligned(self._block), self._budget)
-        self._stream = self._driver.create_stream()
+        self._stream, self._staging = self._driver.create_stream(), self._driver.allocate_pinned(STAGING)
         self._carrier = ThreadPoolExecutor(1, "hfc-spill", self._driver.make_current)
         self._leaving: deque[tuple[Held, Future]] = deque()  # in the order in which they arrive
 
@@ -138,6 +139,7 @@ class NearCopies:
             self._carrier.shutdown()
             self._driver.make_current()
             self._driver.free(block)
+            self._driver.free_pinned(self._staging)
 
     def _take(self, nbytes: int) -> Held | None:
         """Room for a copy, for which those that are leaving are waited for."""
@@ -155,8 +157,11 @@ class NearCopies:
     def _carry(self, held: Held) -> np.ndarray:
         """On a stream of its own, for which neither steps nor copies within the device wait."""
         data = np.empty(held.nbytes, np.uint8)
-        self._driver.copy_out_async(data, held.address, self._stream)
-        self._driver.synchronize(self._stream)
+        for at in range(0, held.nbytes, STAGING):
+            part = self._staging[: min(STAGING, held.nbytes - at)]
+            self._driver.copy_out_async(part, held.address + at, self._stream)
+            self._driver.synchronize(self._stream)
+            data[at : at + len(part)] = part
         return data
 
 
