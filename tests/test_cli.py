@@ -173,6 +173,12 @@ def test_explain_lists_kernels_with_registers_and_lds(hfc, bundle):
     assert "%" in hfc("explain", bundle, "--arch", "host", "--launches")[1]
 
 
+def test_explain_does_not_tell_registers_that_only_a_driver_knows(hfc, folder, tmp_path):
+    assert hfc("compile", folder, "--arch", "sm_90", "--ctx", 64, "-o", tmp_path / "m.hfp")[0] == 0
+    rows = [line.split() for line in hfc("explain", tmp_path / "m.hfp")[1].splitlines()[4:]]
+    assert len(rows) > 5 and all(row[1:3] == ["-", "-"] and row[3].isdigit() and row[4:6] == ["-", "-"] for row in rows)
+
+
 def test_explain_counts_what_a_step_of_so_many_rows_launches(hfc, folder, tmp_path):
     """On matrix units one row and several have kernels of their own."""
     assert hfc("compile", folder, "--arch", "gfx942", "--ctx", 64, "-o", tmp_path / "m.hfp")[0] == 0

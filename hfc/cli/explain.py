@@ -47,13 +47,15 @@ def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
 
 
 def list_kernels(plan: Plan) -> str:
-    """One row a kernel. Registers are per lane, LDS and scratch in bytes; a dash where the device has no such thing."""
+    """One row a kernel. Registers are per lane, LDS and scratch in bytes; a dash where the device has no such thing, or only its
+    driver knows."""
     counts = {name: count for program in plan.programs for name, count in launch_counts(plan, program).items()}
     shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
     fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
     rows = []
     for kernel in plan.kernels:
-        resources = [kernel.resources.get(name, "-") for name in fields]
+        known = fields if kernel.resources.get("occupancy") else ("lds_bytes",)  # PTX has no registers of a machine yet
+        resources = [kernel.resources.get(name, "-") if name in known else "-" for name in fields]
         block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
         rows.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
     for called in dict.fromkeys(launch.kernel for steps in plan.programs.values() for launch in steps if launch.product):
