@@ -16,7 +16,6 @@ from hfc.isa.arena import Arena, Region
 from hfc.isa.launch import Options, launch_kernel
 from hfc.isa.result import Result
 from hfc.plan import Bundle, Launch, Plan
-from hfc.runtime.gpu import DECODE_ROWS
 from hfc.runtime.launcher import READ_ONLY, grid_size
 from hfc.runtime.limits import check_draft_step, tap_buffer
 from hfc.runtime.upload import WeightSource
@@ -75,7 +74,7 @@ class EmulatedModel:
         step.encode(self.max_rows, self._regions[STEP].view.view(np.int32))
         rows = len(step.tokens)
         regions = self._step_regions({"T": rows, "R": len(step.output_rows), "G": len(step.segments)})
-        for call in self.plan.programs[prefix + ("decode" if rows <= DECODE_ROWS else "prefill")]:
+        for call in self.plan.programs[prefix + step.rows_class]:
             self._launch(call, step, regions)
         return regions
 

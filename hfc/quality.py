@@ -92,7 +92,7 @@ def logits_of(model: Model, piece: np.ndarray, rows: int) -> Iterator[np.ndarray
     for start in range(0, len(piece), rows):
         some = piece[start : start + rows]
         wanted = np.arange(len(some), dtype=np.int32)
-        yield model.forward(Step(some, (Segment(0, 0, len(some), start),), wanted))
+        yield model.forward(Step(some, (Segment(0, 0, len(some), start),), wanted, prompts=True))
 
 
 def rows_at_a_time(*models: Model) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+DECODE_ROWS = 16  # rows that decode in a step: one program, and one order of additions, for all numbers of them
 JOURNAL_ROWS = 16  # rows of a slot that can wait to be committed, where a plan is made for it
 SEGMENT_WORDS = 6
 
@@ -35,6 +36,7 @@ class Step:
 
     guessed: in the first so many segments, every token but the first stands for a guess of the plan's draft.
     observed: False leaves out what only that draft would read, for sequences that it will not guess for again.
+    prompts: its rows are of prompts, and add in their order however few they are, so that no cut of a prompt changes its numbers.
     """
 
     tokens: np.ndarray
@@ -42,6 +44,7 @@ class Step:
     output_rows: np.ndarray
     guessed: int = 0
     observed: bool = True
+    prompts: bool = False
 
     @classmethod
     def single(cls, tokens, position: int = 0, slot: int = 0, outputs: str = "all") -> "Step":
@@ -49,6 +52,11 @@ class Step:
         tokens = np.asarray(tokens, np.int32)
         rows = np.arange(len(tokens), dtype=np.int32)
         return cls(tokens, (Segment(slot, 0, len(tokens), position),), rows if outputs == "all" else rows[-1:])
+
+    @property
+    def rows_class(self) -> str:
+        """The program that runs it on a device which has two: "decode" or "prefill"."""
+        return "prefill" if self.prompts or len(self.tokens) > DECODE_ROWS else "decode"
 
     @property
     def positions(self) -> np.ndarray:

@@ -12,9 +12,8 @@ from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.parameters import Context, KvFormat, ModelName, Weights
 from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
-from hfc.runtime.gpu import DECODE_ROWS
 from hfc.runtime.launcher import grid_size
-from hfc.step import Step
+from hfc.step import DECODE_ROWS, Step
 
 
 def command(

@@ -59,7 +59,7 @@ def write_logits(model: Model, tokens: np.ndarray, path: Path, rows: int | None 
         for start in range(0, len(tokens), rows):
             chunk = np.asarray(tokens[start : start + rows], np.int32)
             wanted = np.arange(len(chunk), dtype=np.int32)
-            logits[start : start + len(chunk)] = model.forward(Step(chunk, (Segment(0, 0, len(chunk), start),), wanted))
+            logits[start : start + len(chunk)] = model.forward(Step(chunk, (Segment(0, 0, len(chunk), start),), wanted, prompts=True))
         logits.flush()
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

@@ -11,7 +11,7 @@ from hfc.cli.open_model import OpenModel
 from hfc.cli.workload import Workload
 from hfc.plan import Plan
 from hfc.runtime.generate import Model, SamplesItself
-from hfc.runtime.gpu import DECODE_ROWS, GpuModel
+from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.step import Step
@@ -100,7 +100,7 @@ def planned(plan: Plan, steps: Iterable[Step]) -> tuple[int, int]:
     few, many = ("decode", "prefill") if "decode" in plan.programs else ("step", "step")
     counters = {name: NullModel(plan, name) for name in (few, many, "sample") if name in plan.programs}
     for step in steps:
-        counters[few if len(step.tokens) <= DECODE_ROWS else many].forward(step)
+        counters[few if step.rows_class == "decode" else many].forward(step)
         if "sample" in counters and len(step.output_rows):
             counters["sample"].forward(step)
     counts = [counter.count for counter in counters.values()]

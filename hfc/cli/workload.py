@@ -60,7 +60,7 @@ def _prompt(count: int, max_rows: int, vocab: int, slot: int, wants_logits: bool
         rows = min(max_rows, count - start)
         wanted = [rows - 1] if wants_logits and start + rows == count else []
         ids = _ids(np.arange(start, start + rows), vocab)
-        yield Step(ids, (Segment(slot, 0, rows, start),), np.array(wanted, np.int32))
+        yield Step(ids, (Segment(slot, 0, rows, start),), np.array(wanted, np.int32), prompts=True)
 
 
 def _ids(numbers: np.ndarray, vocab: int) -> np.ndarray:

@@ -259,7 +259,7 @@ def prompt_steps(prompt: Sequence[int], max_rows: int, slot: int = 0, observed: 
         chunk = np.asarray(prompt[start : start + max_rows], np.int32)
         is_last = start + len(chunk) == len(prompt)
         wanted = np.array([len(chunk) - 1] if is_last else [], np.int32)
-        steps.append(Step(chunk, (Segment(slot, 0, len(chunk), start),), wanted, observed=observed))
+        steps.append(Step(chunk, (Segment(slot, 0, len(chunk), start),), wanted, observed=observed, prompts=True))
     return steps
 
 

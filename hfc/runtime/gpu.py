@@ -24,7 +24,6 @@ from hfc.sampling import encode_rows, sampling_words
 from hfc.step import Step, step_words
 from hfc.target.arch import find_arch
 
-DECODE_ROWS = 16  # steps of at most so many rows run the decode program: one accumulation order for all of them
 MOST_PROGRAMS = 4  # of one tape call: PROGRAMS of gpu_tape.c.j2
 ALIGNMENT = 256
 LIBRARY_PROGRAM = "prefill_rocblas"  # in plans for archs that leave large products to rocBLAS
@@ -80,7 +79,7 @@ class GpuModel:
         check_draft_step(step, self.plan)
         rows = len(step.tokens)
         self._encode(step, samplers)
-        programs = ("draft_" + _rows_class(step), "adopt", self._main(step), "sample")
+        programs = ("draft_" + step.rows_class, "adopt", self._main(step), "sample")
         words = self.max_outputs + rows
         self._launch(programs, self._used, self._memory["io:tokens"], 4 * words)
         found = self._output.view(np.int32)[:words].tolist()
@@ -97,7 +96,7 @@ class GpuModel:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
         draft, rows = check_draft_step(step, self.plan), len(step.tokens)
         self._encode(step)
-        self._launch(("draft_" + _rows_class(step),), self._words, self._memory[f"buffer:{draft.tokens}"], 4 * rows)
+        self._launch(("draft_" + step.rows_class,), self._words, self._memory[f"buffer:{draft.tokens}"], 4 * rows)
         logits = np.empty((rows, self.vocab), np.float32)
         self.driver.copy_out(logits.view(np.uint8).reshape(-1), self._memory[f"buffer:{draft.logits}"])
         return self._output.view(np.int32)[:rows].copy(), logits
@@ -115,7 +114,7 @@ class GpuModel:
 
     def _main(self, step: Step) -> str:
         """The program for this many rows."""
-        return "decode" if _rows_class(step) == "decode" else self._prefill
+        return "decode" if step.rows_class == "decode" else self._prefill
 
     def _left_out(self, step: Step) -> int:
         """Launches that the step does without, see plan.Draft.observing."""
@@ -220,10 +219,6 @@ class GpuModel:
 
     def _library_entries(self) -> dict[str, int]:
         return {"multiply": self._rocblas.multiply, "library": self._rocblas.handle} if self._rocblas else {}
-
-
-def _rows_class(step: Step) -> str:
-    return "decode" if len(step.tokens) <= DECODE_ROWS else "prefill"
 
 
 def _aligned(nbytes: int) -> int:

@@ -9,13 +9,12 @@ import numpy as np
 
 from hfc.runtime.executor import Loaded
 from hfc.runtime.generate import RunsCycles, SamplesItself
-from hfc.runtime.gpu import DECODE_ROWS
 from hfc.runtime.speculate.accept import RowSampler, row_samplers
 from hfc.runtime.speculate.costs import STEP
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.serve.scheduler import Limits, Work
 from hfc.serve.sequence import Phase, Sequence
-from hfc.step import Segment, Step
+from hfc.step import DECODE_ROWS, Segment, Step
 
 
 class Drafting:
@@ -50,7 +49,7 @@ class Drafting:
 
     def extend(self, work: list[Work]) -> list[Work]:
         """The same step with drafts where they pay; those that the model itself guesses come first. Beside prompts nobody drafts:
-        such steps are long, and run another program on a GPU."""
+        such steps are long."""
         if not self._speculation or any(part.sequence.phase is not Phase.DECODE for part in work):
             return work
         rows, tokens, parts = len(work), float(len(work)), []

@@ -23,7 +23,7 @@ from hfc.serve.prefix import PrefixCache
 from hfc.serve.scheduler import Limits, Scheduler, Work, make_step
 from hfc.serve.sequence import Phase, Sequence
 from hfc.serve.stream import Bell
-from hfc.step import Segment
+from hfc.step import DECODE_ROWS, Segment
 
 LAST_HIDDEN = "last_hidden"  # the tap that embeddings read
 IDLE_S = 0.5  # how often an idle engine looks at deadlines of what waits or is paused
@@ -185,27 +185,35 @@ class Engine:
             self.metrics.admitted(position, len(sequence.prompt))
 
     def _advance(self) -> bool:
-        """One step, or two where some tokens are chosen by the device and some here; False when nobody can go on."""
+        """A step for each group of the work; False when nobody can go on."""
         work = self._scheduler.plan()
         if not work:
             return False
         began = time.monotonic()
         self.step_began_s = began
         try:
-            if self._on_device:
-                groups = [[w for w in work if w.sequence.needs_logits], [w for w in work if not w.sequence.needs_logits]]
-            else:
-                groups = [work]
-            for group in groups:
-                if group:
-                    self._step(group)
+            for group in self._groups(work):
+                self._step(group)
+                self._bell.ring(w.sequence.stream for w in group if w.outputs or w.sequence.phase is Phase.DONE)
         except HfcError as error:
             self.failure = error.message
             self._end_all("error", error.message)
         finally:
             self.step_began_s = None
-        self._bell.ring(w.sequence.stream for w in work if w.outputs or w.sequence.phase is Phase.DONE)
         return True
+
+    def _groups(self, work: list[Work]) -> list[list[Work]]:
+        """What shares a step. A GPU adds in one order for at most DECODE_ROWS rows that decode and in another for prompts: apart,
+        neither depends on its neighbours. So are tokens that it chooses and those that are chosen here."""
+        if not self._on_device:
+            return [work]
+        groups = []
+        for needs_logits in (True, False):
+            mine = [w for w in work if w.sequence.needs_logits == needs_logits]
+            decoding = [w for w in mine if w.sequence.phase is Phase.DECODE]
+            groups += [decoding[at : at + DECODE_ROWS] for at in range(0, len(decoding), DECODE_ROWS)]
+            groups.append([w for w in mine if w.sequence.phase is not Phase.DECODE])
+        return [group for group in groups if group]
 
     def _step(self, work: list[Work]) -> None:
         began = time.monotonic()

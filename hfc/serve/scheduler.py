@@ -135,4 +135,4 @@ def make_step(work: list[Work]) -> Step:
         row += part.rows
         wanted.extend(range(row - part.outputs, row))
     guessed = sum(part.block.is_guessed for part in work)
-    return Step(np.array(tokens, np.int32), tuple(segments), np.array(wanted, np.int32), guessed)
+    return Step(np.array(tokens, np.int32), tuple(segments), np.array(wanted, np.int32), guessed, prompts=any(part.sequence.phase is not Phase.DECODE for part in work))

@@ -14,10 +14,9 @@ from hfc.ir.graph import TensorType
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
 from hfc.plan import Bundle
-from hfc.runtime.gpu import DECODE_ROWS
 from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.upload import CheckpointWeights
-from hfc.step import JOURNAL_ROWS, Segment, Step
+from hfc.step import DECODE_ROWS, JOURNAL_ROWS, Segment, Step
 from hfc.target.arch import find_arch
 
 SLOTS, CONTEXT, CYCLES = 3, 48, 30

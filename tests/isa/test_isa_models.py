@@ -80,6 +80,16 @@ def test_schedules_and_row_counts_do_not_matter(checkpoint, arch):
     np.testing.assert_array_equal(pair.emulated.forward(Step.single(pair.tokens)), whole)
 
 
+@pytest.mark.parametrize("checkpoint, arch", PAIRS)
+def test_how_a_prompt_is_cut_does_not_matter(checkpoint, arch):
+    """D10: rows of prompts add in one order, also where a piece has fewer rows than a decode step may have."""
+    pair = Pair(checkpoint, arch)
+    tokens, cut = pair.tokens[:21], (1, 16, 3, 1)
+    step = lambda at, rows: replace(Step.single(tokens[at : at + rows], position=at), prompts=True)  # noqa: E731
+    pieces = [pair.emulated.forward(step(sum(cut[:i]), rows)) for i, rows in enumerate(cut)]
+    np.testing.assert_array_equal(np.concatenate(pieces), pair.forward(step(0, len(tokens))))
+
+
 @pytest.mark.parametrize("arch", ("gfx1100", "gfx906"))
 @pytest.mark.parametrize("checkpoint", ("llama", "qwen3_5_text"))
 def test_neighbours_in_a_batch(checkpoint, arch):

@@ -89,3 +89,49 @@ def test_what_a_device_chooses_is_what_the_host_would_have(name, monkeypatch):
     texts = [text for (text, _), _ in zip(*found)]
     assert len(texts[2]) == 6 and texts[2][3] == "-" and set(texts[3]) <= set("ACDEF ") and texts[5][2:] == "</thi"
     assert device.chosen == sum(map(len, found[1])), "no logits were copied for a choice"
+
+
+class Remembering(SamplingModel):
+    """Keeps the bits of all logits by the text that they follow."""
+
+    def __init__(self, bundle, weights):
+        super().__init__(bundle, weights)
+        self.texts, self.logits, self.different = np.zeros((self.slots, CONTEXT), np.int32), {}, set()
+
+    def forward(self, step):
+        found, wanted = super().forward(step), dict(zip(step.output_rows.tolist(), range(len(step.output_rows))))
+        for segment in step.segments:
+            for row in range(segment.row, segment.row + segment.rows):
+                position = segment.position + row - segment.row
+                self.texts[segment.slot, position] = step.tokens[row]
+                if row in wanted:
+                    text = tuple(self.texts[segment.slot, : position + 1].tolist())
+                    if self.logits.setdefault(text, found[wanted[row]].tobytes()) != found[wanted[row]].tobytes():
+                        self.different.add(text)
+        return found
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])
+def test_logits_do_not_depend_on_neighbours(name, monkeypatch):
+    """Six texts in three slots and each alone, prompts in pieces of eight rows beside others that decode: the same bits."""
+    monkeypatch.setattr("serve_fakes.asyncio.wait_for", lambda awaitable, timeout: awaitable)
+    bundle = compile_model(MODELS / name, [ARCH], ctx=CONTEXT, slots=3, max_rows=32)
+    model = Remembering(bundle, CheckpointWeights(open_source(MODELS / name).checkpoint, CONTEXT))
+    texts = ["one", "two of them that wait", "three", "a fourth, which is longer", "five", "one and a half"]
+
+    async def ask_all(texts):
+        engine = Engine(model, Limits(3, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=8), 0, Metrics())
+        loop = asyncio.get_running_loop()
+        jobs = [Job(tuple(text.encode()), max_tokens=6, sampling=Sampling(temperature=0)) for text in texts]
+        sequences = [Sequence(job, TOKENIZER, Stream(loop, engine.resume)) for job in jobs]
+        engine.submit(sequences)
+        for sequence in sequences:
+            await read_all(sequence)
+        engine.close()
+
+    asyncio.run(ask_all(texts))
+    together = len(model.logits)
+    for text in texts:
+        asyncio.run(ask_all([text]))
+    assert not model.different
+    assert len(model.logits) == together == 6 * len(texts)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from hfc.backend.geometry.shape import Geometry, Scratch, make
 from hfc.backend.spec import Bound
 from hfc.formats.kv_run import RUN, run_of
+from hfc.step import DECODE_ROWS
 from hfc.target.arch import Arch
 
 MOST_SPLITS = 1024  # of a slot
-DECODE_ROWS = 16
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 LINES = 64  # queries of a block in prefill: rows x heads of a KV head
 # Features with which decode, too, uses matrix units. ("mma_f16",) turns it on for sm_90, where at 16k positions steps of one row of 9B
