@@ -180,6 +180,7 @@ class GpuModel:
         scratch = plan.arena_bytes + sum(_aligned(n) for n in sizes.values())
         base = self._block(scratch + ALIGNMENT)
         driver.zero(base, scratch)
+        driver.synchronize(0)  # the model's stream does not wait for the driver's own
         memory = {f"buffer:{b.name}": base + b.offset for b in plan.buffers}
         at = base + plan.arena_bytes
         for name, nbytes in sizes.items():

@@ -97,7 +97,7 @@ class HipDriver:
         return int(_check(f"hipModuleGetFunction({symbol})", hip.hipModuleGetFunction(module, symbol.encode())))
 
     def create_stream(self) -> int:
-        return int(_check("hipStreamCreate", hip.hipStreamCreate()))
+        return int(_check("hipStreamCreateWithFlags", hip.hipStreamCreateWithFlags(int(hip.hipStreamNonBlocking))))
 
     def synchronize(self, stream: int) -> None:
         _check("hipStreamSynchronize", hip.hipStreamSynchronize(stream))
