@@ -1,5 +1,6 @@
 """Gates on small assembly texts that break each of them, and on every kernel of the suite for every architecture."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -191,6 +192,34 @@ def test_every_format_keeps_every_gate(name):
     ]
     for arch in map(find_arch, ("gfx906", "gfx1030", "gfx1100", "sm_90")):
         assert compile_all(suite(bounds, arch))
+
+
+# Sizes of models decide tiles, and tiles registers: K, outputs of each part, zipped, experts of a row.
+SIZES = {
+    "DeltaNet's projections, 9B": (4096, [8192, 4096, 32, 32], False, 0),
+    "gate and up, 9B": (4096, [12288] * 2, True, 0),
+    "gate and up, 4B": (2560, [9728] * 2, True, 0),
+    "down, 9B": (12288, [4096], False, 0),
+    "queries, keys and values, 4B": (2560, [4096, 1024, 1024], False, 0),
+    "experts' gate and up, 35B": (2048, [512] * 2, True, 8),
+    "experts' down, 35B": (512, [2048], False, 8),
+}
+TIGHT = {  # what once spilled
+    ("DeltaNet's projections, 9B", "q6_k", "gfx1100"),
+    ("gate and up, 4B", "q5_k", "gfx1010"),
+    ("gate and up, 9B", "hfc4", "gfx1010"),
+}
+SIZED = [
+    pytest.param(*case, marks=() if case in TIGHT else pytest.mark.long)
+    for case in itertools.product(SIZES, FORMATS, ("gfx906", "gfx1010", "gfx1030", "gfx1100", "gfx1201", "gfx942"))
+    if SIZES[case[0]][0] % FORMATS[case[1]].block == 0
+]
+
+
+@pytest.mark.parametrize("size, name, arch", SIZED)
+def test_every_format_keeps_every_gate_at_the_sizes_of_models(size, name, arch):
+    k, outputs, zipped, top = SIZES[size]
+    assert compile_all(suite([linear([name] * len(outputs), k, outputs, zipped=zipped, top=top)], find_arch(arch)))
 
 
 def test_the_tables_are_whole():

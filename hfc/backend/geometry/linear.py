@@ -33,7 +33,7 @@ def _linear_single(bound: Bound, arch: Arch) -> Geometry:
 def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
     extra = bound.extra
     loaders = {p.format.name: lane_loader(p.format) if p.format.quantized else PLAIN for p in extra["parts"]}
-    most = max(extra["parts"], key=lambda p: p.n)
+    largest = max(extra["parts"], key=lambda p: p.n)
     count = max(map(len, groups(bound)))
     # Measured on an H200 (9B, one row): four streams of weights a lane 33 us, two 39, and two resident blocks suffice.
     waves, outputs = 256 // arch.wave, max(1, (4 if arch.kind == "nvidia" else 2) // count)
@@ -43,7 +43,8 @@ def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
     split = 1 if total > 8192 else 2 if total > 2048 or arch.vgprs == 256 else 4  # few outputs: several waves share the K of each
     # With that many, or a tile of 4096, AMD's back end hoists whole lines: scratch on gfx1100, one wave a SIMD on gfx906.
     tile = max(4096 if arch.kind == "nvidia" else 2048, arch.wave * split * LINE.elements)
-    together = 1 if extra["top"] or arch.vgprs == 256 else max(1, min(2 if arch.kind == "nvidia" else 4, 8192 // tile))
+    most_rows = 2 if arch.kind == "nvidia" else 4 // count  # 4 rows of two parts take all registers of a lane on gfx1010, 2 half of them
+    together = 1 if extra["top"] or arch.vgprs == 256 else max(1, min(most_rows, 8192 // tile))
     starts, blocks = part_blocks(bound, waves // split * outputs)
     rows = f"({bound.rows} + {together - 1}) / {together}" if together > 1 else bound.rows
     numbers = {
@@ -54,7 +55,7 @@ def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
         "together": together,
         "count": count,
         "resident": 2,
-        "pad": loaders[most.format.name].map.span,
+        "pad": loaders[largest.format.name].map.span,
         "lanes_of": loaders,
         "starts": starts,
         "groups": groups(bound),

@@ -16,6 +16,7 @@ from hfc.target.arch import Arch
 EXACT_FORMATS = ("f16", "bf16")  # one f16 holds their values (of bf16 those in its range)
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 DEPTH, OUTPUTS, THREADS = 32, 128, 256  # of a matrix tile: elements of K between two barriers, outputs; threads of a block
+WORDS = 12  # of raw weights that find room in a lane beside the large tile's operands on gfx11, where every line is there twice
 PADDING = 8  # f16 behind each line in LDS: lines start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
 SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the next
 
@@ -90,11 +91,12 @@ def _matrix(bound: Bound, arch: Arch) -> Geometry:
     # those of an expert, and those whose logits are wanted.
     partial = bool(bound.extra["top"]) or bound.rows == "R"
     small = arch.vgprs == 256 or sum(p.n for p in bound.extra["parts"]) <= 8192 or partial
+    loaders = {p.format.name: half_loader(p.format) if p.format.quantized else PLAIN for p in bound.extra["parts"]}
+    small = small or arch.has("wmma_replicated") and any(loader.words > WORDS for loader in loaders.values() if loader is not PLAIN)
     tile_rows = 64 if small else 128
     together = max(map(len, groups(bound)))
     exact = [all(part.format.name in EXACT_FORMATS for part in group) for group in groups(bound)]
     planes = 1 if all(exact) else 2
-    loaders = {p.format.name: half_loader(p.format) if p.format.quantized else PLAIN for p in bound.extra["parts"]}
     starts, blocks = part_blocks(bound, OUTPUTS // together)
     numbers = {
         "uses": [feature for feature in MATRIX_FEATURES if arch.has(feature)],
