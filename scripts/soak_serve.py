@@ -135,8 +135,9 @@ class Soak:
 
     async def _leave(self, rng: random.Random) -> None:
         body = chat_body(self.server.model, rng.choice(list(self.truth)), 200, stream=rng.random() < 0.5)
+        patience_s = 0.005 + 3 * rng.random() ** 3  # often little: a fast model must be left, too
         try:
-            await asyncio.wait_for(post(self.server.url, "/v1/chat/completions", body), rng.uniform(0.01, 3.0))
+            await asyncio.wait_for(post(self.server.url, "/v1/chat/completions", body), patience_s)
             self.counts["was refused or ready before it left"] += 1
         except asyncio.TimeoutError:
             self.counts["left"] += 1

@@ -40,7 +40,7 @@ def test_linears(kind, format, arch):
     assert not list(subject.rows_that_differ("linear", position=3))
 
 
-@pytest.mark.parametrize("shape, kv, arch", every([(s, kv) for s in SHAPES for kv in (*KV_FORMATS, "q8/q4")], 24))
+@pytest.mark.parametrize("shape, kv, arch", every([(s, kv) for s in SHAPES for kv in (*KV_FORMATS, "q8/q4")], 48))
 def test_attention_and_cache_writes(shape, kv, arch):
     heads, kv_heads, size, window, softcap = SHAPES[shape]
     size = size if kv in ("f16", "f32") else -(-size // 32) * 32  # the others have blocks of 32

@@ -41,16 +41,16 @@ class Foresight:
         return Draft(tuple(t if self.rng.random() < self.chance else self.rng.randrange(VOCAB - 1) for t in future))
 
 
-class Always(Governor):
-    def choose(self, track, offers, most, others=0, others_tokens=None):
-        return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
-
-
 class Steady(Governor):
     """Decides as it does, by a clock that no other process disturbs."""
 
     def settle(self, kind, seconds, results):
         super().settle(kind, 1 + 0.1 * sum(choice.drafts for _, choice, _ in results), results)
+
+
+class Always(Steady):
+    def choose(self, track, offers, most, others=0, others_tokens=None):
+        return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
 
 
 def drafting(recurrent, rows=6, governor=None, own=None, chance=0.8):
