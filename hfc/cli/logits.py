@@ -13,8 +13,8 @@ import typer
 from hfc.base.diagnostics import HfcError
 from hfc.cli.open_model import Choice, open_model
 from hfc.cli.parameters import Context, Device, KvFormat, ModelName, Threads, Weights
+from hfc.quality import logits_of, rows_at_a_time
 from hfc.runtime.generate import Model, check_prompt
-from hfc.step import Segment, Step
 
 
 def command(
@@ -50,16 +50,15 @@ def read_tokens(path: Path) -> np.ndarray:
 
 def write_logits(model: Model, tokens: np.ndarray, path: Path, rows: int | None = None) -> None:
     """Run all tokens, `rows` at a time (None: as many as it can); write float32 [T, vocab] whole or not at all."""
-    rows = rows or min(model.max_rows, model.max_outputs)
+    rows, start = rows or rows_at_a_time(model), 0
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
         # A memory map: the logits of a long text with a large vocabulary are larger than the model.
         logits = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(tokens), model.vocab))
-        for start in range(0, len(tokens), rows):
-            chunk = np.asarray(tokens[start : start + rows], np.int32)
-            wanted = np.arange(len(chunk), dtype=np.int32)
-            logits[start : start + len(chunk)] = model.forward(Step(chunk, (Segment(0, 0, len(chunk), start),), wanted, prompts=True))
+        for found in logits_of(model, np.asarray(tokens, np.int32), rows):
+            logits[start : start + len(found)] = found
+            start += len(found)
         logits.flush()
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

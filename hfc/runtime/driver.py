@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+LEGACY_STREAM = 0  # the driver's own: copies run there unless a stream is named, and a model's stream does not wait for it
+
 
 @dataclass(frozen=True)
 class DeviceInfo:

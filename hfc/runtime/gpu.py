@@ -13,7 +13,7 @@ import numpy as np
 from hfc.base.cache import cached
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Plan, pointer_table
-from hfc.runtime.driver import Driver
+from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.fit import check_fit
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.rocblas import open_rocblas
@@ -113,7 +113,7 @@ class GpuModel:
         return rows
 
     def _main(self, step: Step) -> str:
-        """The program for this many rows."""
+        """The program of the step."""
         return "decode" if step.rows_class == "decode" else self._prefill
 
     def _left_out(self, step: Step) -> int:
@@ -180,7 +180,7 @@ class GpuModel:
         scratch = plan.arena_bytes + sum(_aligned(n) for n in sizes.values())
         base = self._block(scratch + ALIGNMENT)
         driver.zero(base, scratch)
-        driver.synchronize(0)  # the model's stream does not wait for the driver's own
+        driver.synchronize(LEGACY_STREAM)  # the model's stream does not wait for the driver's own
         memory = {f"buffer:{b.name}": base + b.offset for b in plan.buffers}
         at = base + plan.arena_bytes
         for name, nbytes in sizes.items():

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.driver import LEGACY_STREAM
 from hfc.runtime.slots import GpuSlots
 
 ALIGNMENT = 256
-LEGACY_STREAM = 0  # where copies within the device run; a model's stream does not wait for it
 STAGING = 8 << 20  # bytes of pinned memory on the way out: pageable memory would make the driver wait, and others for it
 RESERVE_SHARE = 1 / 4  # of the budget that is kept free, so that a copy is taken while older ones are on their way out
 

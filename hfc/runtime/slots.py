@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from hfc.plan import Plan
+from hfc.runtime.driver import LEGACY_STREAM
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 
@@ -157,7 +158,7 @@ class GpuSlots(_Planes):
     def _write(self, data: np.ndarray, runs: Iterator[tuple[int, int, int]]) -> None:
         for at, address, nbytes in runs:
             self.driver.copy_in(address, data[at : at + nbytes])
-        self.driver.synchronize(0)
+        self.driver.synchronize(LEGACY_STREAM)
 
 
 def slot_states(model: HostModel | GpuModel) -> SlotStates:

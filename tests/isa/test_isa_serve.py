@@ -65,11 +65,12 @@ def requests():
     ]
 
 
-async def serve(model):
-    engine = Engine(model, Limits(3, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=8), 1 << 20, Metrics())
+async def serve(model, asked, cache_bytes=1 << 20):
+    """asked: (prompt, job fields) of each request; three run at a time."""
+    engine = Engine(model, Limits(3, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=8), cache_bytes, Metrics())
     loop, sequences = asyncio.get_running_loop(), []
-    for prompt, fields in requests():
-        job = Job(tuple(prompt.encode()), max_tokens=7, stop_ids=TOKENIZER.stop_ids, **fields)
+    for prompt, fields in asked:
+        job = Job(tuple(prompt.encode()), **{"max_tokens": 7, "stop_ids": TOKENIZER.stop_ids, **fields})
         sequences.append(Sequence(job, TOKENIZER, Stream(loop, engine.resume)))
     engine.submit(sequences)
     ends = [await read_all(sequence) for sequence in sequences]
@@ -84,7 +85,7 @@ def test_what_a_device_chooses_is_what_the_host_would_have(name, monkeypatch):
     bundle = compile_model(MODELS / name, [ARCH], ctx=CONTEXT, slots=3, max_rows=16)
     weights = CheckpointWeights(open_source(MODELS / name).checkpoint, CONTEXT)
     device = SamplingModel(bundle, weights)
-    found, expected = asyncio.run(serve(device)), asyncio.run(serve(EmulatedModel(bundle, ARCH, weights)))
+    found, expected = asyncio.run(serve(device, requests())), asyncio.run(serve(EmulatedModel(bundle, ARCH, weights), requests()))
     assert found == expected
     texts = [text for (text, _), _ in zip(*found)]
     assert len(texts[2]) == 6 and texts[2][3] == "-" and set(texts[3]) <= set("ACDEF ") and texts[5][2:] == "</thi"
@@ -119,19 +120,10 @@ def test_logits_do_not_depend_on_neighbours(name, monkeypatch):
     model = Remembering(bundle, CheckpointWeights(open_source(MODELS / name).checkpoint, CONTEXT))
     texts = ["one", "two of them that wait", "three", "a fourth, which is longer", "five", "one and a half"]
 
-    async def ask_all(texts):
-        engine = Engine(model, Limits(3, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=8), 0, Metrics())
-        loop = asyncio.get_running_loop()
-        jobs = [Job(tuple(text.encode()), max_tokens=6, sampling=Sampling(temperature=0)) for text in texts]
-        sequences = [Sequence(job, TOKENIZER, Stream(loop, engine.resume)) for job in jobs]
-        engine.submit(sequences)
-        for sequence in sequences:
-            await read_all(sequence)
-        engine.close()
-
-    asyncio.run(ask_all(texts))
+    asked = [(text, {"max_tokens": 6, "stop_ids": frozenset(), "sampling": Sampling(temperature=0)}) for text in texts]
+    asyncio.run(serve(model, asked, 0))
     together = len(model.logits)
-    for text in texts:
-        asyncio.run(ask_all([text]))
+    for one in asked:
+        asyncio.run(serve(model, [one], 0))
     assert not model.different
     assert len(model.logits) == together == 6 * len(texts)

@@ -133,6 +133,13 @@ class Says(FakeModel):
         return logits
 
 
+class Device(FakeModel):
+    """Chooses tokens itself; knows greedy decoding alone."""
+
+    def next_tokens(self, step, samplers):
+        return [sampler.accept(int(np.argmax(row))) for sampler, row in zip(samplers, self.forward(step), strict=True)]
+
+
 class FakeGpu(FakeModel):
     """Its state lies in a fake driver's memory, where GpuSlots finds it as on a card."""
 

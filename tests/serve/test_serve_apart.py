@@ -2,14 +2,13 @@
 
 import asyncio
 
-import numpy as np
-from serve_fakes import FakeModel, ask, expected, make_engine
+from serve_fakes import Device, FakeModel, ask, expected, make_engine
 
 from hfc.step import DECODE_ROWS
 
 
-class Device(FakeModel):
-    """Chooses tokens itself, greedily, and remembers which program each step is for."""
+class Programs(Device):
+    """Remembers which program each step is for."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -18,9 +17,6 @@ class Device(FakeModel):
     def forward(self, step):
         self.programs.append((step.rows_class, len(step.tokens), step.prompts, [s.rows for s in step.segments]))
         return super().forward(step)
-
-    def next_tokens(self, step, samplers):
-        return [sampler.accept(int(np.argmax(row))) for sampler, row in zip(samplers, self.forward(step), strict=True)]
 
 
 def serve(model, texts, **limits):
@@ -34,7 +30,7 @@ def serve(model, texts, **limits):
 
 
 def test_prompts_and_what_decodes_never_share_a_step():
-    model = Device(slots=24, max_rows=64, max_outputs=32, recurrent=True)
+    model = Programs(slots=24, max_rows=64, max_outputs=32, recurrent=True)
     serve(model, [f"{i} says " + "something " * (i % 7) for i in range(40)], prefill_rows=64)
     decoding = [rows for name, rows, prompts, _ in model.programs if not prompts]
     assert all(name == "decode" and rows == sum(parts) == len(parts) for name, rows, prompts, parts in model.programs if not prompts)

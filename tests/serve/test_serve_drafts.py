@@ -7,7 +7,7 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
-from serve_fakes import EOS, VOCAB, FakeModel, ask, expected, make_engine, make_served, read_all, sequence_of
+from serve_fakes import EOS, VOCAB, Device, FakeModel, ask, expected, make_engine, make_served, read_all, sequence_of
 
 from hfc.plan import Draft as OwnDraft
 from hfc.runtime.sampler import Sampling
@@ -60,13 +60,6 @@ def drafting(recurrent, rows=6, governor=None, own=None, chance=0.8):
 
 def run(coroutine):
     return asyncio.run(asyncio.wait_for(coroutine, 60))
-
-
-class Device(FakeModel):
-    """Chooses tokens itself; knows greedy decoding alone."""
-
-    def next_tokens(self, step, samplers):
-        return [sampler.accept(int(np.argmax(row))) for sampler, row in zip(samplers, self.forward(step), strict=True)]
 
 
 class Guessing(FakeModel):

@@ -45,10 +45,15 @@ def _has_few(bound: Bound, arch: Arch) -> bool:
     return any(map(arch.has, FEW_ON)) and _has_tiles(bound, arch) and extra["k_format"].scalar == extra["v_format"].scalar == "f16"
 
 
+def _coded(bound: Bound) -> bool:
+    """Whether keys lie rotated, as levels of a table or in steps."""
+    return bool(bound.extra["k_format"].turns or bound.extra["k_format"].walsh)
+
+
 def _split(bound: Bound, arch: Arch) -> Geometry:
     extra, threads = bound.extra, 256
     size, group = extra["size"], extra["heads"] // extra["kv_heads"]
-    coded = extra["k_format"].turns or extra["k_format"].walsh  # keys are chosen from levels: many conditions, each a pair of
+    coded = _coded(bound)  # keys are chosen from levels: many conditions, each a pair of
     few = arch.vgprs == 256 or arch.kind == "nvidia" or (coded and arch.wave == 64)  # scalar registers in a wave of 64
     ahead = 2 if few else 4  # positions of a lane's turn; the next turn's are under way
     vector = -(-size // (RUN * arch.wave)) * RUN
@@ -147,7 +152,6 @@ def _tiles(bound: Bound, arch: Arch, suffix: str, most_lines: int, more: dict[st
     # Queries stay in registers where the operands of a line are few; in LDS there is room for both parts of 32 lines of 256.
     held = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
     lines = min(most_lines, LINES // 2 if wide and not held else LINES)
-    coded = extra["k_format"].turns or extra["k_format"].walsh  # their levels need registers, too
     numbers = {
         "uses": [feature for feature in MATRIX_FEATURES if arch.has(feature)],
         "lines": lines,
@@ -156,7 +160,8 @@ def _tiles(bound: Bound, arch: Arch, suffix: str, most_lines: int, more: dict[st
         "padded": padded,
         "planes": 2,  # queries as pairs of f16
         "held": held,
-        "early": held and not wide and not (coded and arch.has("wmma_f16")),  # next turn's keys are fetched before this one's values are used
+        # Keys of the next turn are fetched before this one's values are used, unless their levels need the registers.
+        "early": held and not wide and not (_coded(bound) and arch.has("wmma_f16")),
         "share": share,
         "keys": 16 * share * (1 if wide else 2),
         "across": arch.has("mma_f16"),

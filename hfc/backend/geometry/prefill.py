@@ -90,9 +90,9 @@ def _matrix(bound: Bound, arch: Arch) -> Geometry:
     # A small tile where registers are few, where a usual step would give each compute unit one block only, and for few rows:
     # those of an expert, and those whose logits are wanted.
     partial = bool(bound.extra["top"]) or bound.rows == "R"
-    small = arch.vgprs == 256 or sum(p.n for p in bound.extra["parts"]) <= 8192 or partial
     loaders = {p.format.name: half_loader(p.format) if p.format.quantized else PLAIN for p in bound.extra["parts"]}
-    small = small or arch.has("wmma_replicated") and any(loader.words > WORDS for loader in loaders.values() if loader is not PLAIN)
+    crowded = arch.has("wmma_replicated") and any(loader.words > WORDS for loader in loaders.values() if loader is not PLAIN)
+    small = arch.vgprs == 256 or crowded or partial or sum(p.n for p in bound.extra["parts"]) <= 8192
     tile_rows = 64 if small else 128
     together = max(map(len, groups(bound)))
     exact = [all(part.format.name in EXACT_FORMATS for part in group) for group in groups(bound)]
