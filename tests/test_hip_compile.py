@@ -6,10 +6,11 @@ import sys
 import pytest
 
 from hfc.backend import toolchain
-from hfc.backend.compile import Job, compile_all, compile_kernel
+from hfc.backend.compile import Job, compile_all, compile_job, compile_kernel
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS, knob
-from hfc.target.arch import find_arch
+from hfc.matrix.cells import Place, Planner
+from hfc.target.arch import AMD, find_arch
 
 GOOD = """extern "C" __attribute__((global)) void good(float* x) { x[__builtin_amdgcn_workitem_id_x()] = 1.0f; }
 """
@@ -48,6 +49,16 @@ def test_equal_sources_give_equal_bytes(tmp_path, monkeypatch):
     first = compile_kernel(GOOD, arch, "good")
     monkeypatch.setenv("HFC_CACHE", str(tmp_path / "other"))
     assert compile_kernel(GOOD, arch, "good").data == first.data
+
+
+@pytest.mark.parametrize("arch", [arch for arch in AMD if arch.twin], ids=lambda arch: arch.name)
+def test_twins_share_assembly_and_get_the_code_object_they_would_have_alone(arch):
+    jobs = {}
+    Planner(quick=True).plan(Place("Qwen3.5-35B-A3B", arch.name, "q5_k", "q4"), arch, jobs)
+    for job in list(jobs.values())[::6]:
+        shared, alone = compile_job(job), toolchain.toolchain().assembly(job.source, job.name, arch)
+        assert shared.assembly == alone.decode()
+        assert shared.data == toolchain.toolchain().code_object(alone, job.name, arch)
 
 
 def test_a_damaged_entry_is_built_again(tmp_path, capsys):

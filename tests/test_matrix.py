@@ -89,7 +89,7 @@ def test_a_quick_run_tries_every_model_on_every_arch_and_every_format():
 
 def test_cells_compile_or_are_refused_with_the_reason():
     wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0", "q4_k"], ["f16"], quick=False)
-    compiled, refused = run(wanted, [GFX1100], quick=False)
+    compiled, refused = run(wanted, quick=False)
     assert compiled.status == "compiled" and compiled.why == ""
     assert 0 < compiled.lds_bytes <= 65536 and 4 <= compiled.waves <= 16 and 0 < compiled.vgprs <= 256
     assert compiled.launches <= 7 * 30 + 3 and len(compiled.bounds) == len(GFX1100.cards)
@@ -99,7 +99,7 @@ def test_cells_compile_or_are_refused_with_the_reason():
 def test_what_a_library_multiplies_is_no_kernel_of_a_cell():
     """gfx942 has a program of prefill with rocBLAS for 16-bit weights."""
     arch = find_arch("gfx942")
-    (cell,) = run(places(["SmolLM2-135M"], [arch], ["bf16"], ["f16"], quick=False), [arch], quick=True)
+    (cell,) = run(places(["SmolLM2-135M"], [arch], ["bf16"], ["f16"], quick=False), quick=True)
     assert cell.status == "compiled" and cell.kernels
 
 
@@ -107,6 +107,7 @@ def test_in_turn_every_format_is_compiled_on_every_arch(monkeypatch):
     """What SmolLM2 refuses is left to another model."""
     resources = Resources(8, 0, 8, 0, 0, 0, 16)
     monkeypatch.setattr(cells_module, "compile_job", lambda job: SimpleNamespace(resources=resources))
+    monkeypatch.setenv("HFC_JOBS", "1")  # other processes would not know of the line above
     archs, formats, kvs = [GFX1100, find_arch("gfx906")], ["q8_0", "q4_k", "q6_k"], ["f16", "q8", "f32", "q4"]
     cells = list(run_in_turn(["SmolLM2-135M", "Qwen3-4B"], archs, formats, kvs, quick=True))
     compiled = [(c.place.arch, c.place.weights) for c in cells if c.status == "compiled"]
@@ -119,15 +120,26 @@ def test_in_turn_every_format_is_compiled_on_every_arch(monkeypatch):
 def test_products_by_a_library_are_no_kernels_of_a_cell(monkeypatch):
     monkeypatch.setattr(cells_module, "compile_job", lambda job: SimpleNamespace(resources=Resources(8, 0, 8, 0, 0, 0, 16)))
     gfx942 = find_arch("gfx942")
-    (cell,) = run([Place("Qwen3-4B", "gfx942", "bf16", "f16")], [gfx942], quick=True)
+    (cell,) = run([Place("Qwen3-4B", "gfx942", "bf16", "f16")], quick=True)
     assert cell.status == "compiled" and cell.kernels > 10
     plan = Planner(quick=True).plan(cell.place, gfx942, {}).plan
     assert any(launch.product for launches in plan.programs.values() for launch in launches)
 
 
+def test_several_processes_give_the_cells_of_one_in_order(monkeypatch):
+    wanted = places(["SmolLM2-135M"], [find_arch("gfx1031"), GFX1100], ["q8_0", "q4_k", "bf16"], ["f16", "q8"], quick=False)
+    found, reports = {}, []
+    for jobs in ("1", "3"):
+        monkeypatch.setenv("HFC_JOBS", jobs)
+        found[jobs] = run(wanted, True, lambda done, total: reports.append((done, total)))
+    assert [cell.place for cell in found["3"]] == wanted and found["3"] == found["1"]
+    assert {cell.status for cell in found["3"]} == {"compiled", "refused"}
+    assert reports == 2 * [(4, 12), (8, 12), (12, 12)]
+
+
 def test_rotated_weights_take_no_launch_more_in_decode():
     wanted = places(["Qwen3-4B"], [GFX1100], ["hfq4g256", "mq4g256"], ["f16"], quick=False)
-    plain, rotated = run(wanted, [GFX1100], quick=True)
+    plain, rotated = run(wanted, quick=True)
     assert (plain.place.weights, rotated.place.weights) == ("hfq4g256", "mq4g256")
     assert rotated.status == "compiled" and rotated.launches <= plain.launches
 
@@ -142,7 +154,7 @@ def test_one_bad_kernel_fails_its_cells_and_no_others(monkeypatch):
 
     monkeypatch.setattr(cells_module, "compile_job", broken)
     wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0"], ["f16", "f32"], quick=False)
-    good, bad = run(wanted, [GFX1100], quick=True)
+    good, bad = run(wanted, quick=True)
     assert (good.status, bad.status) == ("compiled", "failed")
     assert "attend_f32" in bad.why and bad.why.endswith("the limit is 0")
 

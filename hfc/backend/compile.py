@@ -12,7 +12,7 @@ from hfc.backend.toolchain import Toolchain, flags, toolchain
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
-from hfc.target.arch import Arch
+from hfc.target.arch import Arch, find_arch
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,13 @@ def compile_job(job: Job) -> CodeObject:
 
 
 def _assembly(source: str, job: Job, tools: Toolchain) -> tuple[str, bytes]:
-    """The cache key of a source and its assembly."""
-    key = key_of(source, " ".join(flags(job.arch)), tools.version)
-    return key, cached(key, ".s", lambda: tools.assembly(source, job.name, job.arch)).read_bytes()
+    """The cache key of a source and its assembly. Twins share one but for the name in it."""
+    made_for = find_arch(job.arch.twin) if job.arch.twin else job.arch
+    key = key_of(source, " ".join(flags(made_for)), tools.version)
+    text = cached(key, ".s", lambda: tools.assembly(source, job.name, made_for)).read_bytes()
+    if made_for is job.arch:
+        return key, text
+    return key_of(key, job.arch.name), text.replace(made_for.name.encode(), job.arch.name.encode())
 
 
 def _refusal(job: Job, found: list[Broken], tools: Toolchain) -> HfcError:

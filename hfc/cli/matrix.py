@@ -47,11 +47,11 @@ def command(
     formats = [weight_format(name).name for name in words(weights)] or list(FORMATS)
     kvs = [kv_format(name).name for name in words(kv)] or list(KV_FORMATS)
     models = chosen_models(words(model))
-    with progress_bar("compiling", "kernels") as report:
+    with progress_bar("compiling", "cells") as report:
         if in_turn:
             cells = list(run_in_turn(models, archs, formats, kvs, quick, report))
         else:
-            cells = list(run(places(models, archs, formats, kvs, quick), archs, quick, report))
+            cells = run(places(models, archs, formats, kvs, quick), quick, report)
     write = as_json if json else as_markdown if md else as_html if html else None
     text = write(cells, records) if write else show(cells) + "\n"
     if output:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from hfc.formats.block import BlockFormat
 from hfc.formats.lane_scales import BATCH
@@ -101,7 +101,7 @@ class OperandLanes:
     def has_low(self) -> bool:
         return bool(self.loader and self.loader.has_low)
 
-    @property
+    @cached_property
     def products(self) -> tuple[Product, ...]:
         each = DEPTH // self.share  # elements of a lane in one product
         count = each // (4 if self.loader else 2)
@@ -113,7 +113,7 @@ class OperandLanes:
             made.append(Product(group, at, tuple(range(first // each * count, (first // each + 1) * count))))
         return tuple(made)
 
-    @property
+    @cached_property
     def batches(self) -> tuple[Batch, ...]:
         made = []
         for number in range(-(-self.group_count // BATCH)):

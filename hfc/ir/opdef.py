@@ -17,13 +17,14 @@ OPS: dict[str, "OpDef"] = {}
 class OpDef:
     """kind, type rule (types, **attrs) -> type or tuple of types, numpy meaning, C spelling with {0}, {1}, {attr}.
 
-    attrs: name -> default (inspect.Parameter.empty when required).  wants_step: the meaning takes `step=`.
+    operands: fewest and most.  attrs: name -> default (inspect.Parameter.empty when required).  wants_step: the meaning takes `step=`.
     state: (operand, result) for an op that carries a state on: which operand is the state, which result its new value.
     journal: of a recurrent state's type: how many numbers say what a row does to the state (see hfc/step.py, Segment.commit).
     """
 
     kind: str
     rule: Callable[..., Any]
+    operands: tuple[int, int]
     meaning: Callable[..., Any]
     attrs: dict[str, Any]
     wants_step: bool
@@ -48,16 +49,12 @@ class OpDef:
 
     def infer(self, types: tuple[TensorType, ...], attrs: dict[str, Any]) -> tuple[TensorType, ...]:
         """The result types. Raises HfcError that shows the operand types."""
-        low, high = self._operands()
+        low, high = self.operands
         if not low <= len(types) <= high:
             expected = low if low == high else f"{low} to {high}"
             raise HfcError(f"{self.kind}: takes {expected} operands, got {len(types)}")
         result = self.rule(*types, **attrs)
         return result if isinstance(result, tuple) else (result,)
-
-    def _operands(self) -> tuple[int, int]:
-        parameters = [p for p in inspect.signature(self.rule).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        return sum(p.default is p.empty for p in parameters), len(parameters)
 
 
 def op(
@@ -73,10 +70,17 @@ def op(
         attrs = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY and n != "step"}
         kind = meaning.__name__.rstrip("_")
         assert kind not in OPS, f"op {kind} is defined twice"
-        OPS[kind] = OpDef(kind, rule, meaning, attrs, "step" in parameters, c, state, journal, (meaning.__doc__ or "").strip())
+        doc = (meaning.__doc__ or "").strip()
+        OPS[kind] = OpDef(kind, rule, _operands(rule), meaning, attrs, "step" in parameters, c, state, journal, doc)
         return OPS[kind]
 
     return register
+
+
+def _operands(rule: Callable[..., Any]) -> tuple[int, int]:
+    """How few and how many operands a type rule takes."""
+    parameters = [p for p in inspect.signature(rule).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return sum(p.default is p.empty for p in parameters), len(parameters)
 
 
 def definition(kind: str) -> OpDef:

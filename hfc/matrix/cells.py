@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
 
 from hfc.backend import gpu
 from hfc.backend.compile import Job, Resources, compile_job
 from hfc.backend.emit import Emitted, emit, make_plan
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.progress import Update
 from hfc.compiler import settings_for
 from hfc.matrix.models import source
 from hfc.matrix.predict import Bound, bounds, works
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
 from hfc.plan import Plan
-from hfc.target.arch import Arch
+from hfc.target.arch import Arch, find_arch
 
 CONTEXT = 4096  # tokens: the depth of the predictions; a model made for fewer gets what it has
 
@@ -68,19 +72,13 @@ class Planner:
         self._emitted: dict[tuple[str, str, str], Emitted | HfcError] = {}
 
     def plan(self, place: Place, arch: Arch, jobs: dict[str, Job]) -> _Planned:
-        """The plan of a cell; kernels not yet in `jobs` are added to it. HfcError for what cannot be."""
-        settings = self._settings(place, arch)
-        emitted = self._emit(place, settings)
-        new: dict[str, Job] = {}
-        emitted, programs = gpu.list_launches(emitted, settings, new)
-        names = tuple(dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps if not launch.product))
-        # Equal names are equal regions, but rows and context are constants of the kernel too.
-        jobs |= {self.key(name, settings): job for name, job in new.items() if self.key(name, settings) not in jobs}
-        return _Planned(place, make_plan(emitted, settings, (), programs), tuple(self.key(n, settings) for n in names))
+        """The plan of a cell; kernels not yet in `jobs` are added to it. HfcError for what cannot be.
 
-    @staticmethod
-    def key(name: str, settings: Settings) -> str:
-        return f"{name} {settings.context} {settings.max_rows}"
+        jobs: of this model and arch alone: kernels of one name differ by model in the context and rows that they are made for."""
+        settings = self._settings(place, arch)
+        emitted, programs = gpu.list_launches(self._emit(place, settings), settings, jobs)
+        names = tuple(dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps if not launch.product))
+        return _Planned(place, make_plan(emitted, settings, (), programs), names)
 
     def _settings(self, place: Place, arch: Arch) -> Settings:
         opened = source(place.model, place.weights, self.quick)
@@ -118,7 +116,7 @@ def run_in_turn(
     weights: Sequence[str],
     kvs: Sequence[str],
     quick: bool,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Update = lambda done, total: None,
 ) -> Iterator[Cell]:
     """Every weight format once on every architecture, models and KV formats in turn; what a model refuses, the next one takes."""
     left = [(a, i, w) for a in range(len(archs)) for i, w in enumerate(weights)]
@@ -128,38 +126,63 @@ def run_in_turn(
             Place(models[(a + i + turn) % len(models)], archs[a].name, w, kvs[(a + i + i // len(kvs) + i // len(models)) % len(kvs)]): (a, i, w)
             for a, i, w in left
         }
-        cells = list(run(wanted, archs, quick, report))
+        cells = run(wanted, quick, report)
         left = [wanted[cell.place] for cell in cells if cell.status == "refused"]
         yield from cells
 
 
-def run(
-    wanted: Iterable[Place],
-    archs: Sequence[Arch],
-    quick: bool,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[Cell]:
-    """The cells, arch by arch. report: kernels compiled and known so far."""
-    planner, wanted = Planner(quick), list(wanted)
-    done = 0
-    for arch in archs:
+def run(wanted: Iterable[Place], quick: bool, report: Update = lambda done, total: None) -> list[Cell]:
+    """The cells in the order of `wanted`. report: cells done, of how many.
+
+    A model in one weight format is one task, for a process of its own where there are several: a graph is planned once for
+    every arch, and planning alone would keep all but one core waiting. What tasks share, the cache of kernels hands on."""
+    wanted = list(wanted)
+    tasks: dict[tuple[str, str], list[Place]] = {}
+    for place in wanted:
+        tasks.setdefault((place.model, place.weights), []).append(place)
+    jobs = knob("HFC_JOBS")
+    processes = max(1, min(jobs, len(tasks)))
+    run_task = partial(_run_task, quick=quick, threads=jobs // processes)
+    done: dict[Place, Cell] = {}
+    for cells in _each(run_task, list(tasks.values()), processes):
+        done |= {cell.place: cell for cell in cells}
+        report(len(done), len(wanted))
+    return [done[place] for place in wanted]
+
+
+def _each(work: Callable[[Any], Any], tasks: list, processes: int) -> Iterator[Any]:
+    """work(task) for each, in the order in which they end. One process is this one."""
+    if processes == 1:
+        yield from map(work, tasks)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        try:
+            for task in as_completed([pool.submit(work, task) for task in tasks]):
+                yield task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run_task(places: list[Place], quick: bool, threads: int) -> list[Cell]:
+    """Cells of one model in one weight format, arch by arch."""
+    planner = Planner(quick)
+    cells: list[Cell] = []
+    for name in dict.fromkeys(place.arch for place in places):
+        arch = find_arch(name)
         jobs: dict[str, Job] = {}
         planned: list[_Planned | Cell] = []
-        for place in (p for p in wanted if p.arch == arch.name):
+        for place in (p for p in places if p.arch == name):
             try:
                 planned.append(planner.plan(place, arch, jobs))
             except HfcError as error:
                 planned.append(Cell(place, "refused", _first_line(error)))
-        results = {}
-        for key, result in _compile(jobs):
-            results[key] = result
-            report(done + len(results), done + len(jobs))
-        done += len(jobs)
-        for cell in planned:
-            yield cell if isinstance(cell, Cell) else _judge(cell, arch, jobs, results, quick)
+        results = _compile(jobs, threads)
+        cells += [cell if isinstance(cell, Cell) else _judge(cell, arch, jobs, results, quick) for cell in planned]
+    return cells
 
 
-def _compile(jobs: dict[str, Job]) -> Iterator[tuple[str, Resources | HfcError]]:
+def _compile(jobs: dict[str, Job], threads: int) -> dict[str, Resources | HfcError]:
     """Every kernel, several at once; one that fails does not stop the others."""
 
     def attempt(job: Job) -> Resources | HfcError:
@@ -168,22 +191,18 @@ def _compile(jobs: dict[str, Job]) -> Iterator[tuple[str, Resources | HfcError]]
         except HfcError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=knob("HFC_JOBS")) as pool:
-        running = {pool.submit(attempt, job): key for key, job in jobs.items()}
-        for task in as_completed(running):
-            yield running[task], task.result()
+    with ThreadPoolExecutor(threads) as pool:
+        return dict(zip(jobs, pool.map(attempt, jobs.values()), strict=True))
 
 
 def _judge(planned: _Planned, arch: Arch, jobs: dict[str, Job], results: dict, quick: bool) -> Cell:
-    errors = [results[key] for key in planned.kernels if isinstance(results[key], HfcError)]
+    errors = [results[name] for name in planned.kernels if isinstance(results[name], HfcError)]
     launches = sum(len(works(planned.plan, p, {}, 1, planned.plan.context)) for p in ("decode", gpu.SAMPLE))
     cell = Cell(planned.place, "compiled", kernels=len(planned.kernels), launches=0 if quick else launches)
     if errors:
         return replace(cell, status="failed", why=_first_line(errors[0]))
-    used = [results[key] for key in planned.kernels]
-    features = {
-        jobs[key].name: jobs[key].contract.promises[0] for key in planned.kernels if jobs[key].contract.promises
-    }
+    used = [results[name] for name in planned.kernels]
+    features = {name: jobs[name].contract.promises[0] for name in planned.kernels if jobs[name].contract.promises}
     known = arch.kind == "amd"
     return replace(
         cell,

@@ -25,7 +25,8 @@ def regroup(graph: Graph, groups: Iterable[tuple[str, list[Op]]]) -> Graph:
         index = member[op]
         if index not in regions:
             stem, ops = accepted[index]
-            regions[index] = _region(stem, [o for o in graph.ops if o in set(ops)], readers, outlive)
+            members = set(ops)
+            regions[index] = _region(stem, [o for o in graph.ops if o in members], readers, outlive)
             order.append(regions[index])
     return sort(graph.with_ops(order))
 
@@ -40,17 +41,17 @@ def _region(stem: str, ops: list[Op], readers: dict[Value, list[Op]], outlive: s
 
 
 def dependencies(graph: Graph) -> nx.DiGraph:
-    """Ops of this level as nodes, in order; an edge from the op that defines a value to each op that reads it."""
+    """Ops of this level as nodes with their `position`; an edge from the op that defines a value to each op that reads it."""
     producers = graph.producers()
     dag = nx.DiGraph()
-    dag.add_nodes_from(graph.ops)
+    dag.add_nodes_from((op, {"position": i}) for i, op in enumerate(graph.ops))
     dag.add_edges_from((producers[v], op) for op in graph.ops for v in op.inputs if v in producers)
     return dag
 
 
 def is_convex(dag: nx.DiGraph, ops: list[Op]) -> bool:
     """No path leaves the set and comes back: fused into one node, the graph stays acyclic."""
-    inside, position = set(ops), {op: i for i, op in enumerate(dag)}
+    inside, position = set(ops), dag.nodes(data="position")
     last = max(position[op] for op in ops)
     frontier = [n for op in ops for n in dag.successors(op) if n not in inside and position[n] < last]
     seen = set(frontier)

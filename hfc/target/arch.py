@@ -32,6 +32,7 @@ class Arch:
     vgprs: vector registers of a SIMD for one lane; granule: allocation step; waves: most waves a SIMD holds.
     addressable_vgprs: most that one wave can use.  l2_mb, l3_mb: caches of the largest card (l3: memory-side cache).
     features: see FEATURES.  target_features: switches of the compiler's back end, e.g. "-real-true16".
+    twin: an arch that the compiler does not tell from this one: equal sources give equal instructions (a test compares them).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Arch:
     features: frozenset[str]
     cards: tuple[Card, ...] = ()
     target_features: tuple[str, ...] = ()
+    twin: str | None = None
 
     def has(self, feature: str) -> bool:
         if feature not in FEATURES:
@@ -113,6 +115,7 @@ def _amd(
     l3_mb: int,
     features: set[str],
     *cards: tuple[str, int, int, int, int],
+    twin: str | None = None,
 ) -> Arch:
     addressable = 512 if vgprs == 512 else 256
     # True16 encodings are newer than the disassemblers of most distributions (LLVM 19), and gain our kernels nothing.
@@ -131,6 +134,7 @@ def _amd(
         frozenset(features),
         tuple(Card(*card) for card in cards),
         target_features,
+        twin,
     )
 
 
@@ -212,6 +216,7 @@ ALL: tuple[Arch, ...] = (
         _RDNA2,
         ("RX 5500 XT", 22, 224, 8, 1845),
         ("Radeon Pro W5500", 22, 224, 8, 1900),
+        twin="gfx1011",
     ),
     _amd(
         "gfx1030",
@@ -240,6 +245,7 @@ ALL: tuple[Arch, ...] = (
         ("RX 6700 XT", 40, 384, 12, 2581),
         ("RX 6750 XT", 40, 432, 12, 2600),
         ("RX 6700", 36, 320, 10, 2450),
+        twin="gfx1030",
     ),
     _amd(
         "gfx1032",
@@ -253,6 +259,7 @@ ALL: tuple[Arch, ...] = (
         ("RX 6600", 28, 224, 8, 2491),
         ("RX 6600 XT", 32, 256, 8, 2589),
         ("RX 6650 XT", 32, 280, 8, 2635),
+        twin="gfx1030",
     ),
     _amd(
         "gfx1100",
@@ -275,7 +282,7 @@ ALL: tuple[Arch, ...] = (
     _amd("gfx1103", 32, 1024, 16, 16, 2, 0, _RDNA3, ("Radeon 780M", 12, 120, 16, 2700)),
     _amd("gfx1150", 32, 1024, 16, 16, 2, 0, _RDNA3, ("Radeon 890M", 16, 120, 16, 2900)),
     _amd("gfx1151", 32, 1536, 24, 16, 2, 32, _RDNA3, ("Radeon 8060S", 40, 256, 96, 2900)),
-    _amd("gfx1152", 32, 1024, 16, 16, 1, 0, _RDNA3, ("Radeon 860M", 8, 120, 16, 3000)),
+    _amd("gfx1152", 32, 1024, 16, 16, 1, 0, _RDNA3, ("Radeon 860M", 8, 120, 16, 3000), twin="gfx1150"),
     _amd("gfx1200", 32, 1536, 24, 16, 4, 32, _RDNA4, ("RX 9060 XT", 32, 320, 16, 3130)),
     _amd(
         "gfx1201",
@@ -289,6 +296,7 @@ ALL: tuple[Arch, ...] = (
         ("RX 9070 XT", 64, 640, 16, 2970),
         ("RX 9070", 56, 640, 16, 2520),
         ("Radeon AI Pro R9700", 64, 640, 32, 2920),
+        twin="gfx1200",
     ),
     Arch(
         "sm_90",
