@@ -45,8 +45,9 @@ def cached(key: str, suffix: str, make: Callable[[], bytes]) -> Path:
     data = make()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, data)
+        # The sidecar first: another process that looks between the two finds no entry rather than a damaged one.
         _write_whole(_sidecar(path), hashlib.sha256(data).hexdigest().encode())
+        _write_whole(path, data)
     except OSError as error:
         raise HfcError(
             f"cannot write the cache entry {path}: {error.strerror or error}",
