@@ -2,9 +2,11 @@
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -188,6 +190,14 @@ def test_the_page_says_it_all(some_cells):
     assert rows[0]["bounds"][0]["decode_tok_s"] == 170.2 and rows[0]["measured"] == "equal" and rows[3]["emulated"] == "kernels"
 
 
+def test_kv_formats_that_stand_out_are_named():
+    cells = [Cell(Place("A-9B", "gfx1100", "q4_k", kv), "compiled") for kv in ("f16", "f32", "q8", "q4")]
+    failed = [Cell(Place("A-9B", "gfx906", "q4_k", kv), "failed") for kv in ("q8", "q4")]
+    records = [Record("measured", "timed", "gfx1100", "A-9B", "q4_k", "f16")]
+    page = as_markdown([*cells, *failed], records)
+    assert "| gfx1100 | ✓ f16 ✓M |" in page and "| gfx906 | ✗ |" in page
+
+
 def test_recorded_results_are_matched_by_what_they_name(tmp_path):
     place = Place("A-9B", "gfx1100", "q4_k", "f16")
     (tmp_path / "a.json").write_text(json.dumps([{"kind": "emulated", "status": "equal", "arch": "gfx1100", "model": "A-9B"}]))
@@ -196,7 +206,35 @@ def test_recorded_results_are_matched_by_what_they_name(tmp_path):
     assert verdict(records, "emulated", place) == "equal" and verdict(records, "measured", place) == ""
     assert verdict(records, "emulated", Place("A-9B", "gfx906", "q4_k", "f16")) == ""
     assert verdict(records, "emulated", Place("A-9B", "gfx1100", "q8_0", "f16")) == "different"
+    assert verdict([Record("measured", "timed", model="A-9B", decode_tok_s=9)], "measured", place) == "timed"
     assert read_results(tmp_path / "nowhere") == []
+
+
+def test_the_recorded_results_of_this_project_can_be_read():
+    records = read_results(ROOT / "docs/matrix-results")
+    assert {r.kind for r in records} == {"emulated", "measured"}
+    assert all(r.model in configs() for r in records if r.model) and all(find_arch(r.arch) for r in records)
+
+
+def test_a_sweep_becomes_records(tmp_path):
+    """An arch with every format equal is one record; a failure is named, and what passed stays with its pairs."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from record_emulated import outcomes, records
+
+    case = '<testcase name="{}[{}]">{}</testcase>'
+    linears = [case.format("test_linears", f"long rows-{w}-{a}", "") for w in FORMATS for a in ("gfx906", "gfx1100")]
+    attention = [case.format("test_attention_and_cache_writes", f"x-{kv}-{a}", "") for kv in (*KV_FORMATS, "q8/q4") for a in ("gfx906", "gfx1100")]
+    wrong = [case.format("test_linears", "zipped-q4_k-gfx906", "<failure/>"), case.format("test_linears", "zipped-q4_k-gfx1201", "<skipped/>")]
+    path = tmp_path / "sweep.xml"
+    path.write_text(f"<testsuites><testsuite>{''.join(linears + attention + wrong)}</testsuite></testsuites>")
+    found = records(outcomes(ElementTree.parse(path)))
+    (whole,) = [r for r in found if r["arch"] == "gfx1100"]
+    assert whole["status"] == "equal" and "weights" not in whole
+    pairs = [r for r in found if r["status"] == "equal" and r["arch"] == "gfx906"]
+    assert len(pairs) == (len(FORMATS) - 1) * (len(KV_FORMATS) + 1) and all(r["weights"] != "q4_k" for r in pairs)
+    assert [(r["arch"], r["weights"]) for r in found if r["status"] == "different"] == [("gfx906", "q4_k")]
+    (tmp_path / "emulated.json").write_text(json.dumps(found))
+    assert len(read_results(tmp_path)) == len(found)
 
 
 @pytest.mark.parametrize(

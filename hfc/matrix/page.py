@@ -87,8 +87,10 @@ def _grid(model: str, cells: list[Cell], records: Sequence[Record]) -> Section:
 
 
 def _sign(cells: list[Cell], records: Sequence[Record]) -> str:
-    signs = {_sign_of(cell, records): cell.place.kv for cell in cells}
-    return " ".join(signs) if len(signs) < 2 else " ".join(f"{kv} {sign}" for sign, kv in signs.items())
+    """One sign; where KV formats differ, that of most of them, and each other with the formats that it is for."""
+    found = _by(cells, lambda cell: _sign_of(cell, records))
+    most = [sign for sign, here in found.items() if 2 * len(here) > len(cells)]
+    return " ".join([*most, *(f"{_list(here, 'kv')} {sign}" for sign, here in found.items() if sign not in most)])
 
 
 def _sign_of(cell: Cell, records: Sequence[Record]) -> str:
@@ -97,7 +99,7 @@ def _sign_of(cell: Cell, records: Sequence[Record]) -> str:
     emulated, measured = (verdict(records, kind, cell.place) for kind in ("emulated", "measured"))
     if "different" in (emulated, measured):
         return "!"
-    return "✓" + {"": "", "kernels": "e", "equal": "E"}[emulated] + ("M" if measured else "")
+    return "✓" + {"kernels": "e", "equal": "E"}.get(emulated, "") + ("M" if measured else "")
 
 
 def _reasons(cells: Sequence[Cell], status: str, title: str) -> Section:

@@ -2,7 +2,7 @@
 
 A file is a list of records. `kind` and `status` are required; a field that is missing or null holds for every cell:
 
-    {"kind": "emulated" | "measured", "status": "equal" | "different", "arch": "gfx1100", "model": "Qwen3.5-9B",
+    {"kind": "emulated" | "measured", "status": "equal" | "different" | "timed", "arch": "gfx1100", "model": "Qwen3.5-9B",
      "weights": "q4_k", "kv": "f16", "card": "RX 7900 XTX", "decode_tok_s": 93.1, "prefill_tok_s": 1800.0,
      "what": "prefill and 8 decode steps: greedy tokens equal"}
 """
@@ -17,12 +17,12 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.matrix.cells import Place
 
-KINDS, STATUSES = ("emulated", "measured"), ("equal", "different")
+KINDS, STATUSES = ("emulated", "measured"), ("equal", "different", "timed")
 
 
 @dataclass(frozen=True)
 class Record:
-    """model None: kernels alone were tried. status: against the interpreter."""
+    """model None: kernels alone were tried. status: against the interpreter; "timed": speed alone, nothing was compared."""
 
     kind: str
     status: str
@@ -66,10 +66,12 @@ def _record(row: dict, path: Path) -> Record:
 
 
 def verdict(records: Iterable[Record], kind: str, place: Place) -> str:
-    """ "" (nothing recorded), "kernels" (tried without a model), "equal", or "different" if any record says so."""
+    """ "" (nothing recorded), "kernels" (tried without a model), "timed", "equal", or "different" if any record says so."""
     found = [r for r in records if r.kind == kind and r.holds_for(place)]
     if any(r.status == "different" for r in found):
         return "different"
-    if any(r.model for r in found):
+    if any(r.model and r.status == "equal" for r in found):
         return "equal"
+    if any(r.status == "timed" for r in found):
+        return "timed"
     return "kernels" if found else ""
