@@ -5,7 +5,8 @@
 
 The subjects are those of tests/isa: whole models, and regions at awkward sizes, each with the bounds of its tests. A mutation is
 caught when the emulator reports a fault, results leave their bound, two schedules of waves disagree, or a row's bits depend on its
-company. Exit status 1 if one survives, or if its text is in no kernel any more (then the table needs a new line).
+company. Exit status 1 if one survives, or if its text is in no kernel any more (then the table needs a new line). The table is made for
+gfx1100 and gfx906, with rows of their own for kernels that only gfx1201 runs; elsewhere a row may name a kernel that does not run.
 """
 
 from __future__ import annotations
