@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run the kernel sweep in the emulator and record for `hfc matrix` what it said.
 
-    scripts/record_emulated.py [-o docs/matrix-results/emulated.json] [pytest's arguments]
+    scripts/record_emulated.py [-o docs/matrix-results/emulated.json]
 
 tests/isa/test_isa_sweep.py holds every weight format and every KV format, as machine code of six architectures, to the interpreter
 (15 minutes on 2 cores). An architecture whose formats are all equal is one record; otherwise each pair of formats that is.
@@ -29,11 +29,11 @@ FIELDS = {"test_linears": "weights", "test_attention_and_cache_writes": "kv"}  #
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs/matrix-results/emulated.json")
-    options, others = parser.parse_known_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "sweep.xml"
         pytest = [sys.executable, "-m", "pytest", "-n", "auto", "-m", "long or not long", SWEEP]
-        subprocess.run([*pytest, f"--junitxml={report}", *others], cwd=ROOT)
+        subprocess.run([*pytest, f"--junitxml={report}"], cwd=ROOT)
         found = records(outcomes(ElementTree.parse(report)))
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(found, indent=1) + "\n")
