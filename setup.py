@@ -5,5 +5,18 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["hfc", "hfc.*"]), "hfc.models"],
     package_dir={"hfc.models": "models"},
-    package_data={"hfc": ["**/*.lark", "**/*.j2", "**/*.h", "**/*.c", "**/*.csv", "**/*.json", "**/*.html", "**/*.css", "**/*.js"], "hfc.models": ["*.hfm"]},
+    package_data={
+        "hfc": [
+            "**/*.lark",
+            "**/*.j2",
+            "**/*.h",
+            "**/*.c",
+            "**/*.csv",
+            "**/*.json",
+            "**/*.html",
+            "**/*.css",
+            "**/*.js",
+        ],
+        "hfc.models": ["*.hfm"],
+    },
 )

@@ -121,11 +121,16 @@ def _open_draft(draft: str | Path, target: Source) -> Source:
 def _open_source(source: Path, weights: str | Path | None, default_format: str) -> Source:
     if source.suffix == ".hfm":
         if weights is None:
-            raise HfcError(f"{source}: a model description alone has no sizes", hint="add --weights with a checkpoint or a config.json")
+            raise HfcError(
+                f"{source}: a model description alone has no sizes",
+                hint="add --weights with a checkpoint or a config.json",
+            )
         config, kind, checkpoint, path = _open_weights(Path(weights))
         return Source(load_model(source), config, kind, checkpoint, path, default_format)
     config, kind, checkpoint, path = _open_weights(Path(weights or source))
-    return Source(find_model(model_type_of(config, kind)), config, kind, checkpoint, path, weight_format(default_format).name)
+    return Source(
+        find_model(model_type_of(config, kind)), config, kind, checkpoint, path, weight_format(default_format).name
+    )
 
 
 def _open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:
@@ -176,7 +181,9 @@ def settings_for(
     limit = opened.context_limit
     context = ctx or min(DEFAULT_CONTEXT, limit)
     if not 0 < context <= limit:
-        raise HfcError(f"context {context}: {opened.path} was made for at most {limit} tokens", hint=f"--ctx {limit} or less")
+        raise HfcError(
+            f"context {context}: {opened.path} was made for at most {limit} tokens", hint=f"--ctx {limit} or less"
+        )
     k_format, v_format, edges = parse_kv(kv)
     if journal_rows is None:
         journal_rows = JOURNAL_ROWS if opened.draft else 0
@@ -194,7 +201,10 @@ def _outputs(opened: Source, slots: int, rows: int) -> int:
     block = opened.draft.settings["block"]
     if block > min(rows, JOURNAL_ROWS):
         most = f"a plan of {rows} rows" if rows < block else f"the journal of {JOURNAL_ROWS} rows"
-        raise HfcError(f"the draft's blocks of {block} tokens do not fit into {most}", hint="give more with --max-rows" if rows < block else None)
+        raise HfcError(
+            f"the draft's blocks of {block} tokens do not fit into {most}",
+            hint="give more with --max-rows" if rows < block else None,
+        )
     return min(max(MAX_OUTPUTS, min(slots * block, MAX_DRAFT_ROWS)), rows)
 
 
@@ -208,18 +218,31 @@ def _compile(opened: Source, chosen: list[Settings], print_after: After | None) 
         plan, made = backend.build(_emit(graph, pair, settings, backend.MATRIX_LAYOUT, print_after), settings)
         plans[settings.arch.name] = plan
         files.update(made)
-    model = {"name": graph.name, "kind": opened.kind, "weights": str(opened.path.resolve()), "context": opened.context_limit}
+    model = {
+        "name": graph.name,
+        "kind": opened.kind,
+        "weights": str(opened.path.resolve()),
+        "context": opened.context_limit,
+    }
     if opened.draft:
-        model["draft"] = {"name": opened.draft.model.name, "kind": opened.draft.kind, "weights": str(opened.draft.path.resolve())}
+        model["draft"] = {
+            "name": opened.draft.model.name,
+            "kind": opened.draft.kind,
+            "weights": str(opened.draft.path.resolve()),
+        }
     return Bundle(model, plans, files)
 
 
-def _emit(graph: Graph, pair: Pair | None, settings: Settings, layout: str, print_after: After | None = None) -> Emitted:
+def _emit(
+    graph: Graph, pair: Pair | None, settings: Settings, layout: str, print_after: After | None = None
+) -> Emitted:
     fused = run_passes(graph, settings, after=print_after)
     if pair is None:
         return emit(fused, settings, layout)
     own = replace(settings, is_draft=True, taps=(), kv_edges=(0, 0))
-    draft = DraftGraph(run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token"))
+    draft = DraftGraph(
+        run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token")
+    )
     return emit(fused, settings, layout, draft)
 
 
@@ -233,14 +256,18 @@ def outline(opened: Source, settings: Settings) -> Plan:
 
 def _key(opened: Source, chosen: list[Settings]) -> str:
     """Everything that the bundle depends on."""
-    settings = "\n".join(map(repr, chosen)) + (host.cpu_features() if any(s.arch.kind == "host" for s in chosen) else "")
+    settings = "\n".join(map(repr, chosen)) + (
+        host.cpu_features() if any(s.arch.kind == "host" for s in chosen) else ""
+    )
     return key_of(package_digest(), *_content(opened), settings, *(_content(opened.draft) if opened.draft else ()))
 
 
 def _content(opened: Source) -> tuple[str, ...]:
     tensors = [opened.checkpoint.info(n) for n in opened.checkpoint.names()] if opened.checkpoint else []
     inventory = "\n".join(f"{t.name} {t.format} {t.shape}" for t in tensors)
-    config = json.dumps({k: v for k, v in opened.config.items() if not k.startswith("tokenizer.")}, sort_keys=True, default=str)
+    config = json.dumps(
+        {k: v for k, v in opened.config.items() if not k.startswith("tokenizer.")}, sort_keys=True, default=str
+    )
     return opened.model.path.read_text(), config, inventory, opened.default_format, str(opened.path.resolve())
 
 

@@ -25,7 +25,9 @@ class InterpretedModel:
         self.draft_graph = pair and pair.draft
         rows, self.vocab = graph.outputs[0].type.shape
         self._narrowed = rows == "R"
-        self.interpreter = Interpreter(graph, self._weight, slots, context, (self.draft_graph,) if self.draft_graph else ())
+        self.interpreter = Interpreter(
+            graph, self._weight, slots, context, (self.draft_graph,) if self.draft_graph else ()
+        )
 
     def forward(self, step: Step) -> np.ndarray:
         """Logits of the wanted rows, f32 [R, vocab]."""

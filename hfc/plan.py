@@ -221,7 +221,9 @@ class Bundle:
                 out.write(self.pack())
             os.replace(temporary, path)
         except OSError as error:
-            raise HfcError(f"{path}: cannot write the bundle: {error.strerror}; what stood there before is unchanged") from error
+            raise HfcError(
+                f"{path}: cannot write the bundle: {error.strerror}; what stood there before is unchanged"
+            ) from error
         finally:
             if temporary and os.path.exists(temporary):
                 os.unlink(temporary)
@@ -243,7 +245,9 @@ def read_bundle(data: bytes, name: str) -> Bundle:
             manifest = json.loads(archive.read("manifest.json"))
             version = manifest.get("version") if isinstance(manifest, dict) else None
             if version != BUNDLE_VERSION:
-                raise HfcError(f"{name}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint="compile it again")
+                raise HfcError(
+                    f"{name}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint="compile it again"
+                )
             files = {file: archive.read(file) for file in manifest["files"]}
             plans = {arch: _plan(record) for arch, record in manifest["plans"].items()}
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
@@ -251,7 +255,10 @@ def read_bundle(data: bytes, name: str) -> Bundle:
     for file, content in files.items():
         found = hashlib.sha256(content).hexdigest()
         if found != manifest["files"][file]:
-            raise HfcError(f"{name}: {file} has hash {found[:12]}, the manifest says {manifest['files'][file][:12]}", hint="compile it again")
+            raise HfcError(
+                f"{name}: {file} has hash {found[:12]}, the manifest says {manifest['files'][file][:12]}",
+                hint="compile it again",
+            )
     return Bundle(manifest["model"], plans, files)
 
 
@@ -269,7 +276,9 @@ def _plan(data: dict) -> Plan:
 
     def launch(record) -> Launch:
         product = Product(**record["product"]) if record.get("product") else None
-        return Launch(**{**record, "pointers": tuple(record["pointers"]), "grid": tuple(record["grid"]), "product": product})
+        return Launch(
+            **{**record, "pointers": tuple(record["pointers"]), "grid": tuple(record["grid"]), "product": product}
+        )
 
     launches = {name: tuple(map(launch, records)) for name, records in data["programs"].items()}
     return Plan(
@@ -294,7 +303,10 @@ def pointer_table(plan: Plan) -> list[str]:
 
 def weight_sizes(plan: Plan) -> dict[str, int]:
     """Pointer of each weight -> all of its bytes."""
-    return {f"weight:{w.name}": math.prod(w.shape[:-1]) * weight_format(w.format).row_bytes(w.shape[-1]) for w in plan.weights}
+    return {
+        f"weight:{w.name}": math.prod(w.shape[:-1]) * weight_format(w.format).row_bytes(w.shape[-1])
+        for w in plan.weights
+    }
 
 
 def at_most_once(launch: Launch, rows: int, weights: Mapping[str, int], buffers: Mapping[str, int]) -> int:

@@ -77,7 +77,9 @@ class Tally:
 def _checked(log_probabilities: np.ndarray, whose: str) -> np.ndarray:
     if not np.isfinite(log_probabilities).all():
         row = int(np.argmin(np.isfinite(log_probabilities).all(axis=-1)))
-        raise HfcError(f"{whose} gives logits that are not numbers (row {row} of a step)", hint="its weights may be damaged")
+        raise HfcError(
+            f"{whose} gives logits that are not numbers (row {row} of a step)", hint="its weights may be damaged"
+        )
     return log_probabilities
 
 

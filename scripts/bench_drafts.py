@@ -62,7 +62,9 @@ def genres(vocabulary: Vocabulary, held_out: str | None, length: int, count: int
             texts = [tuple(map(int, text)) for text in file["tokens"]]
         repetitive = [repeated_share(text) > REPETITIVE for text in texts]
         for name, wanted in (("held-out code", False), ("held-out, repetitive", True)):
-            found[name] = [text[:length] for text, is_repetitive in zip(texts, repetitive) if is_repetitive == wanted][:count]
+            found[name] = [text[:length] for text, is_repetitive in zip(texts, repetitive) if is_repetitive == wanted][
+                :count
+            ]
     return found
 
 
@@ -81,7 +83,10 @@ def randomized(draft: str, folder: str) -> str:
     """A copy of a draft in which every tensor is drawn anew with its own spread: it knows nothing."""
     rng = np.random.default_rng(0)
     tensors = load_file(Path(draft) / "model.safetensors")
-    drawn = {name: (rng.standard_normal(t.shape) * np.std(t.astype(np.float32))).astype(t.dtype) for name, t in tensors.items()}
+    drawn = {
+        name: (rng.standard_normal(t.shape) * np.std(t.astype(np.float32))).astype(t.dtype)
+        for name, t in tensors.items()
+    }
     save_file(drawn, Path(folder) / "model.safetensors")
     shutil.copy(Path(draft) / "config.json", folder)
     return folder
@@ -110,20 +115,26 @@ def row_of(name: str, test: str, repetitions: Sequence[Sequence[Pair]], is_templ
     rest = [[p for p in pairs if not is_degenerate(p[1].tokens)] for pairs in repetitions]
     speedups = tuple(round(b / a, 3) for a, b in (speeds_of(pairs) for pairs in rest if pairs))
     together, kept = ([p for pairs in some for p in pairs] for some in (repetitions, rest))
-    return Row(name, summarize(test, together, is_templated), summarize(test, kept, is_templated) if kept else None, speedups)
+    return Row(
+        name, summarize(test, together, is_templated), summarize(test, kept, is_templated) if kept else None, speedups
+    )
 
 
 def measure(options, vocabulary: Vocabulary, texts: dict, draft: str | None, ways: Sequence[str]) -> list[Row]:
     """Every kind of text in every way."""
     threads = 1 if options.cpu_time else options.threads
     clock = time.thread_time if options.cpu_time else time.perf_counter
-    model = load(compile_model(options.model, ["host"], ctx=1024, draft=draft, journal_rows=JOURNAL_ROWS), "host", threads)
+    model = load(
+        compile_model(options.model, ["host"], ctx=1024, draft=draft, journal_rows=JOURNAL_ROWS), "host", threads
+    )
     rows = []
     for name, speculation in (found for way, found in drafters(model.plan).items() if way in ways):
         opened = OpenModel(model, model.plan, vocabulary, speculation)
 
         def run(prompts, seed, opened=opened):
-            return measure_pairs(opened, prompts, options.tokens, Sampling(temperature=options.temperature, seed=seed), clock, turn=seed)
+            return measure_pairs(
+                opened, prompts, options.tokens, Sampling(temperature=options.temperature, seed=seed), clock, turn=seed
+            )
 
         run(texts["code"][:2], 0)  # does not count
         for text, prompts in texts.items():
@@ -140,7 +151,9 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=24, help="of each kind of --held-out")
     parser.add_argument("--prompt", type=int, default=96, help="tokens of a held-out text that are the prompt")
     parser.add_argument("--tokens", type=int, default=200)
-    parser.add_argument("--repeat", type=int, default=4, help="times that every prompt runs, each with a seed of its own")
+    parser.add_argument(
+        "--repeat", type=int, default=4, help="times that every prompt runs, each with a seed of its own"
+    )
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--ways", type=lambda text: text.split(","), default=[NGRAM, OWN, AUTO])
     parser.add_argument("--threads", type=int, default=2)

@@ -31,7 +31,11 @@ def main() -> int:
     for model in options.models:
         path, _, gguf = model.partition("=")
         print(f"== {path}", flush=True)
-        entry = {"model": Path(path).name, "hfc": bench_hfc(path, options), "llama_cpp": bench_llama(gguf, options) if gguf else []}
+        entry = {
+            "model": Path(path).name,
+            "hfc": bench_hfc(path, options),
+            "llama_cpp": bench_llama(gguf, options) if gguf else [],
+        }
         show(entry)
         models.append(entry)
     record = {
@@ -93,7 +97,10 @@ def bench_llama(gguf: str, options: argparse.Namespace) -> list[dict]:
         deep = ",".join(d for d in options.depths.split(",") if d != "0")
         tests += [["-p", "0", "-n", options.decode, "-d", deep]] if deep else []
         for test in tests:
-            text = output([str(options.llama_bench), *common, "-r", str(options.repetitions), "-o", "json", *test], options.timeout)
+            text = output(
+                [str(options.llama_bench), *common, "-r", str(options.repetitions), "-o", "json", *test],
+                options.timeout,
+            )
             rows += [llama_row(r) for r in json.loads(text or "[]")]
     if options.llama_batched_bench:
         batches = [b for b in options.batches.split(",") if b]
@@ -110,7 +117,12 @@ def llama_row(record: dict) -> dict:
     name = (f"pp{prompt}" if prompt else f"tg{made}") + f" d{depth}" * (depth > 0)
     samples = record["samples_ts"]
     speeds = {"tok_s": statistics.median(samples), "min": min(samples), "max": max(samples)}
-    return {"test": name, **{k: round(v, 2) for k, v in speeds.items()}, "build": record.get("build_number"), "type": record.get("model_type")}
+    return {
+        "test": name,
+        **{k: round(v, 2) for k, v in speeds.items()},
+        "build": record.get("build_number"),
+        "type": record.get("model_type"),
+    }
 
 
 def batched_row(record: dict) -> dict:
@@ -135,12 +147,17 @@ def output(command: list[str], timeout: int = 60) -> str:
 
 def show(entry: dict) -> None:
     theirs = {row["test"].removesuffix(" (batched-bench, behind 128)"): row for row in entry["llama_cpp"]}
-    print(f"{'test':16} {'tok/s':>10} {'of memory':>10} {'host us':>9} {'device us':>10} {'llama.cpp':>10} {'ratio':>6}")
+    print(
+        f"{'test':16} {'tok/s':>10} {'of memory':>10} {'host us':>9} {'device us':>10} {'llama.cpp':>10} {'ratio':>6}"
+    )
     for row in entry["hfc"]:
         other = theirs.get(row["test"])
         beside = f"{other['tok_s']:10.1f} {row['tok_s'] / other['tok_s']:6.2f}" if other else ""
         share = f"{100 * row['bandwidth_share']:.0f} %"
-        print(f"{row['test']:16} {row['tok_s']:10.1f} {share:>10} {row['host_us_per_step'] or 0:9.1f} {row['device_us_per_step'] or 0:10.1f} {beside}", flush=True)
+        print(
+            f"{row['test']:16} {row['tok_s']:10.1f} {share:>10} {row['host_us_per_step'] or 0:9.1f} {row['device_us_per_step'] or 0:10.1f} {beside}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the host's linear kernel: GB/s of weights for one row, GMAC/s for many.
 
-    scripts/bench_host_linear.py [--format q4_1] [--n 4096] [--k 4096] [--rows 1,8,128] [--threads 1,2] [--cpu native]
+scripts/bench_host_linear.py [--format q4_1] [--n 4096] [--k 4096] [--rows 1,8,128] [--threads 1,2] [--cpu native]
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ WEIGHT_BYTES = 128 << 20  # enough copies of the weight that no cache holds them
 def linear(form, n: int, k: int, copies: int) -> tuple[Bound, list]:
     """One kernel, launched once for each copy of the weight."""
     value = Value("w", TensorType(form.name, (n, k)))
-    x, w, y = (Arg(name, "buffer", ctype, value, "", name == "y2") for name, ctype in (("x0", "float"), ("w1", "uint8_t"), ("y2", "float")))
+    x, w, y = (
+        Arg(name, "buffer", ctype, value, "", name == "y2")
+        for name, ctype in (("x0", "float"), ("w1", "uint8_t"), ("y2", "float"))
+    )
     extra = {
         "k": k, "parts": [Part(w, form, n, f"y2[(size_t)row * {n} + n] = y;")], "zipped": False, "store": "",
         "load": f"x0[(size_t)row * {k} + j]", "stats": (), "top": 0, "experts": None,

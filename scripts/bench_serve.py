@@ -40,7 +40,9 @@ def main() -> int:
         record = {
             "format": FORMAT,
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "command": shlex.join(["scripts/bench_serve.py", *(Path(word).name if Path(word).exists() else word for word in sys.argv[1:])]),
+            "command": shlex.join(
+                ["scripts/bench_serve.py", *(Path(word).name if Path(word).exists() else word for word in sys.argv[1:])]
+            ),
             "commit": options.commit or commit(),
             "machine": options.machine or f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPUs",
             **asyncio.run(measure(server, options)),
@@ -127,7 +129,8 @@ def row_of(count: int, rounds: list[dict], options: argparse.Namespace) -> dict:
         "first_token_ms": spread([t for r in rounds for t in r["first_ms"]]),
         "gap_ms": dict(zip(("p50", "p90", "p99"), np.percentile(gaps, (50, 90, 99)).round(3).tolist())),
         "steps": steps,
-        "step_ms": round(1000 * seconds / steps, 3) if steps else None,  # the model's time, mean over prompts and answers
+        # the model's time, mean over prompts and answers
+        "step_ms": round(1000 * seconds / steps, 3) if steps else None,
     }
 
 
@@ -174,7 +177,10 @@ async def conversation(server: Server, options: argparse.Namespace, number: int)
     messages, turns = [{"role": "user", "content": f"Conversation {number} begins. {text}"}], []
     for turn in range(options.turns):
         turns.append(await one_turn(server, messages))
-        messages += [{"role": "assistant", "content": turns[-1].pop("text")}, {"role": "user", "content": f"And what about part {turn}?"}]
+        messages += [
+            {"role": "assistant", "content": turns[-1].pop("text")},
+            {"role": "user", "content": f"And what about part {turn}?"},
+        ]
     other = [{"role": "user", "content": f"Elsewhere {messages[0]['content']}"}, *messages[1 : 2 * options.turns - 1]]
     cold = await one_turn(server, other)
     cold.pop("text")
@@ -190,9 +196,16 @@ async def one_turn(server: Server, messages: list[dict]) -> dict:
     events = reply.events()
     usage = events[-1]["usage"]
     text = "".join(map(text_of, events))
-    first = next((at for at, part in zip(reply.times, reply.parts) if any(map(text_of, events_in(part)))), reply.times[-1])
+    first = next(
+        (at for at, part in zip(reply.times, reply.parts) if any(map(text_of, events_in(part)))), reply.times[-1]
+    )
     cached = usage["prompt_tokens_details"]["cached_tokens"]
-    return {"text": text, "first_token_ms": round(1000 * (first - began), 2), "prompt": usage["prompt_tokens"], "cached": cached}
+    return {
+        "text": text,
+        "first_token_ms": round(1000 * (first - began), 2),
+        "prompt": usage["prompt_tokens"],
+        "cached": cached,
+    }
 
 
 def summary(conversations: list[dict]) -> dict:
@@ -202,7 +215,8 @@ def summary(conversations: list[dict]) -> dict:
         "warm_first_token_ms": spread(warm),
         "cold_first_token_ms": spread(cold),
         "warm_to_cold": round(statistics.median(warm) / statistics.median(cold), 4),
-        "most_computed": max(turn["prompt"] - turn["cached"] for one in conversations for turn in one["turns"][1:]),  # tokens of a later turn
+        # tokens of a later turn
+        "most_computed": max(turn["prompt"] - turn["cached"] for one in conversations for turn in one["turns"][1:]),
         "conversations": conversations,
     }
 

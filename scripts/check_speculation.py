@@ -112,7 +112,10 @@ def main() -> int:
 
 def ways_of(plan: Plan) -> dict[str, Speculation]:
     rows, own = min(plan.uncommitted_rows, plan.max_rows, plan.max_outputs), plan.draft
-    found = {"blocks": Speculation([NgramDrafter], rows, Drawn(1), own), "auto": Speculation([NgramDrafter], rows, own=own)}
+    found = {
+        "blocks": Speculation([NgramDrafter], rows, Drawn(1), own),
+        "auto": Speculation([NgramDrafter], rows, own=own),
+    }
     return found | ({"own": Speculation([], rows, Largest(), own)} if own else {})
 
 
@@ -125,7 +128,9 @@ def compare(model: Model, plan: Plan, texts: np.ndarray, options: argparse.Names
         first = int(rng.integers(0, texts.shape[1] - length))
         if number < options.first or time.perf_counter() - start >= options.limit_s:
             continue
-        request = Request(tuple(map(int, texts[number % len(texts), first : first + length])), sampling(number), options.tokens)
+        request = Request(
+            tuple(map(int, texts[number % len(texts), first : first + length])), sampling(number), options.tokens
+        )
         plain = None
         for name, way in ways.items():
             found = decode(model, request, way)
@@ -133,10 +138,18 @@ def compare(model: Model, plan: Plan, texts: np.ndarray, options: argparse.Names
             totals[name].add(found, plain)
             if found.tokens != plain.tokens:
                 at = next(i for i, (a, b) in enumerate(zip(found.tokens, plain.tokens)) if a != b)
-                print(f"prompt {number}, {name}: token {at} is {found.tokens[at]}, plain decoding's {plain.tokens[at]}", file=sys.stderr)
+                print(
+                    f"prompt {number}, {name}: token {at} is {found.tokens[at]}, plain decoding's {plain.tokens[at]}",
+                    file=sys.stderr,
+                )
         done += 1
     seconds = round(time.perf_counter() - start, 1)
-    return {"prompts": done, "tokens": options.tokens, "seconds": seconds, "ways": {name: total.report() for name, total in totals.items()}}
+    return {
+        "prompts": done,
+        "tokens": options.tokens,
+        "seconds": seconds,
+        "ways": {name: total.report() for name, total in totals.items()},
+    }
 
 
 def decode(model: Model, request: Request, speculation: Speculation | None) -> Statistics:
@@ -159,10 +172,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="host")
     parser.add_argument("--threads", type=int, help="of the host")
     parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="number of the first prompt that is decoded, to go on where a run ended")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first prompt that is decoded, to go on where a run ended"
+    )
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--ways", type=lambda text: text.split(","), default=["blocks", "own", "auto"])
-    parser.add_argument("--limit-s", type=float, default=float("inf"), help="of one bundle, after which it begins no prompt")
+    parser.add_argument(
+        "--limit-s", type=float, default=float("inf"), help="of one bundle, after which it begins no prompt"
+    )
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

@@ -33,7 +33,9 @@ def main() -> int:
         return 0
     error = float(np.linalg.norm(logits - expected["logits"]) / np.linalg.norm(expected["logits"]))
     equal = sum(a == b for a, b in zip(greedy, expected["greedy"].tolist()))
-    print(f"{options.model} on {options.device}: {equal} of {count} greedy tokens equal, logits of the prompt differ by {error:.1e}")
+    print(
+        f"{options.model} on {options.device}: {equal} of {count} greedy tokens equal, logits of the prompt differ by {error:.1e}"
+    )
     return 0 if equal == count and error <= BOUND else 1
 
 

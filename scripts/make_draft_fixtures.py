@@ -95,7 +95,9 @@ def make_dflash(name: str, arguments: dict, target: Qwen3_5ForCausalLM, text: to
     for key in [key for key in tensors if key.endswith("codebook.weight")]:
         tensors[key.removesuffix(".weight")] = tensors.pop(key)  # as published
     _save(out / name, tensors, "model.safetensors", reference)
-    (out / name / "config.json").write_text(json.dumps({**arguments, "model_type": "qwen3", "dtype": "bfloat16"}, indent=1))
+    (out / name / "config.json").write_text(
+        json.dumps({**arguments, "model_type": "qwen3", "dtype": "bfloat16"}, indent=1)
+    )
 
 
 GGUF_NAMES = {
@@ -136,7 +138,9 @@ def write_gguf(folder: Path, arguments: dict) -> None:
         if tensor.ndim == 1 or "base_kernel" in name:
             writer.add_tensor(place, tensor.float().numpy())
         else:
-            writer.add_tensor(place, tensor.contiguous().view(torch.uint8).numpy(), raw_dtype=gguf.GGMLQuantizationType.BF16)
+            writer.add_tensor(
+                place, tensor.contiguous().view(torch.uint8).numpy(), raw_dtype=gguf.GGMLQuantizationType.BF16
+            )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -144,7 +148,9 @@ def write_gguf(folder: Path, arguments: dict) -> None:
 
 
 def make_mtp(target: Qwen3_5ForCausalLM, text: torch.Tensor, out: Path) -> None:
-    config = target.config.__class__(**{**target.config.to_dict(), "layer_types": ["full_attention"], "num_hidden_layers": 1})
+    config = target.config.__class__(
+        **{**target.config.to_dict(), "layer_types": ["full_attention"], "num_hidden_layers": 1}
+    )
     config._attn_implementation = "eager"
     head = MtpLayer(config, qwen.Qwen3_5DecoderLayer, qwen.Qwen3_5RMSNorm, 0).float().eval()
     fill(head, 12, -1.0)
@@ -157,7 +163,14 @@ def make_mtp(target: Qwen3_5ForCausalLM, text: torch.Tensor, out: Path) -> None:
         angles = target.model.rotary_emb(hidden, positions[None].expand(3, -1, -1))
         mask = torch.full((tokens.shape[1],) * 2, float("-inf")).triu(1)[None, None]
         embedded = target.model.embed_tokens(tokens)
-        return head(embedded, hidden, position_embeddings=angles, attention_mask=mask, position_ids=positions, past_key_values=None)
+        return head(
+            embedded,
+            hidden,
+            position_embeddings=angles,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=None,
+        )
 
     states = run(tokens, hidden)
     reference = {"next_tokens": _numpy(tokens[0]), "logits": _numpy(target.lm_head(states)[0])}

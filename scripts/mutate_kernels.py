@@ -187,7 +187,9 @@ def main() -> int:
         state, seconds = "caught  " if how else "SURVIVED", time.perf_counter() - started
         where = f" ({mutation.on})" if mutation.on else ""
         print(f"{state} {mutation.name}{where}: {how or why} [{seconds:.0f} s]", flush=True)
-    print(f"{len(possible) - survived} of {len(possible)} caught on {arch.name}; {len(wanted) - len(possible)} cannot exist there")
+    print(
+        f"{len(possible) - survived} of {len(possible)} caught on {arch.name}; {len(wanted) - len(possible)} cannot exist there"
+    )
     return 1 if survived else 0
 
 

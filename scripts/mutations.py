@@ -7,7 +7,13 @@ from dataclasses import dataclass
 LLAMA, MOE = "model llama", "model qwen3_5_moe_text"
 ATTENTION, WINDOW, EXACT = "attention f16", "attention f16 window", "attention f32"
 DELTA = "delta"
-Q4_K, PLAIN, ZIPPED, EXPERTS, LONG = "linear q4_k", "linear q8_0 and q4_0", "zipped q4_k", "experts q4_k", "linear q4_k of 8448"
+Q4_K, PLAIN, ZIPPED, EXPERTS, LONG = (
+    "linear q4_k",
+    "linear q8_0 and q4_0",
+    "zipped q4_k",
+    "experts q4_k",
+    "linear q4_k of 8448",
+)
 
 SPLIT, JOIN, TILE, LINES = "_split$", "_join$", "_tile$", "_lines$"
 PREFILL = "(_tile|_lines)$"
@@ -51,8 +57,20 @@ MATRIX_UNITS = ("wmma_f16", "mfma_f16")
 
 STEPS = (
     Mutation("step buffer with another row count", LLAMA, ".", r"#define MAX_ROWS \d+", "#define MAX_ROWS 63"),
-    Mutation("keys of a row at its neighbour's position", LLAMA, "kv_append", r"(_k \+ .* \+ step\[\d+ \+ row\])\)", r"\1 + 1)"),
-    Mutation("values into another slot's head", LLAMA, "kv_append", r"(_v \+ \(\(\(size_t\)step\[\d+ \+ row\] \* 2 \+) g\)", r"\1 (g ^ 1))"),
+    Mutation(
+        "keys of a row at its neighbour's position",
+        LLAMA,
+        "kv_append",
+        r"(_k \+ .* \+ step\[\d+ \+ row\])\)",
+        r"\1 + 1)",
+    ),
+    Mutation(
+        "values into another slot's head",
+        LLAMA,
+        "kv_append",
+        r"(_v \+ \(\(\(size_t\)step\[\d+ \+ row\] \* 2 \+) g\)",
+        r"\1 (g ^ 1))",
+    ),
     Mutation("rotary positions turn the other way", LLAMA, "kv_append", r"(\? x\d+\[[^?]*? \+ j \+ 0\]) - ", r"\1 + "),
 )
 

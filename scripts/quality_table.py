@@ -53,7 +53,21 @@ TREATED = (  # of files that hold floats: format, what the encoder learns from a
 )  # fmt: skip
 CALIBRATION_TOKENS = 4096
 BY_GGML = ("q5_k", "q4_k", "q6_k", "iq4_nl", "iq4_xs")
-CACHES = ("f32", "f16", "q8", "q8/q4", "fwht4", "fwht3", "fwht2", "asym4", "asym3", "asym2", "fwht4/q4", "fwht3@0+1", "asym3@0+1")
+CACHES = (
+    "f32",
+    "f16",
+    "q8",
+    "q8/q4",
+    "fwht4",
+    "fwht3",
+    "fwht2",
+    "asym4",
+    "asym3",
+    "asym2",
+    "fwht4/q4",
+    "fwht3@0+1",
+    "asym3@0+1",
+)
 
 
 def text_of(word: str) -> str:
@@ -68,7 +82,13 @@ def ggml_packers(path: str) -> dict:
     """llama.cpp's reference encoders by format."""
     library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    library.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        *[ctypes.c_int64] * 3,
+        ctypes.c_void_p,
+    ]
 
     def packer(form):
         library.ggml_quantize_init(form.gguf_type)
@@ -99,7 +119,12 @@ class Bench:
         report = evaluate(own, self.pieces, keep=self.logits)
         layers = sum("k" in state.planes for state in own.plan.states)
         own.close()
-        self.facts = {"tokens": len(self.logits), "digest": digest(self.pieces), "perplexity": report["perplexity"], "layers": layers}
+        self.facts = {
+            "tokens": len(self.logits),
+            "digest": digest(self.pieces),
+            "perplexity": report["perplexity"],
+            "layers": layers,
+        }
 
     def _open(self, path: str, kv: str):
         return load(compile_model(path, ["host"], kv=kv, ctx=CHUNK), "host")
@@ -111,9 +136,15 @@ class Bench:
             made = plan(checkpoint, format, packers=packers)
             ready = prepare(Path(self.source), checkpoint, made, self._calibration(method))
             made = plan(checkpoint, format, packers=packers, treatments=ready.treatments, method=method)
-            quantize(checkpoint, made, folder, packers=packers, treatments=ready.treatments, first=ready.first, key=ready.key)
+            quantize(
+                checkpoint, made, folder, packers=packers, treatments=ready.treatments, first=ready.first, key=ready.key
+            )
         took = sum(t.nbytes for t in made.tensors if t.format == format) / max(1, sum(t.nbytes for t in made.tensors))
-        found = {"bits": weight_format(format).bits_per_weight, "all": made.bits_per_weight, "share": took} | self._against(str(folder), "f16")
+        found = {
+            "bits": weight_format(format).bits_per_weight,
+            "all": made.bits_per_weight,
+            "share": took,
+        } | self._against(str(folder), "f16")
         shutil.rmtree(folder)
         return found
 
@@ -122,8 +153,13 @@ class Bench:
         words, text, imatrix = method.split(), self.folder / "calibration.txt", self.folder / "imatrix.gguf"
         if "imatrix" in words and not imatrix.exists():
             source = open_source(self.source)
-            write_imatrix(imatrix, collect(source, calibration_pieces(source, text, CALIBRATION_TOKENS, CHUNK), "pydoc_data.topics"))
-        return Calibration(imatrix if "imatrix" in words else None, "awq" in words, "gptq" in words, text, CALIBRATION_TOKENS)
+            write_imatrix(
+                imatrix,
+                collect(source, calibration_pieces(source, text, CALIBRATION_TOKENS, CHUNK), "pydoc_data.topics"),
+            )
+        return Calibration(
+            imatrix if "imatrix" in words else None, "awq" in words, "gptq" in words, text, CALIBRATION_TOKENS
+        )
 
     def cache(self, kv: str) -> dict:
         return self._against(self.source, kv)
@@ -144,7 +180,13 @@ FIGURES = ["perplexity", "change", "KLD mean", "KLD p99", "top-1"]
 
 def figures(found: dict) -> list[str]:
     change = f"{100 * found['perplexity_change']:+.2f} ± {100 * found['perplexity_change_error']:.2f} %"
-    return [f"{found['perplexity']:.3f}", change, f"{found['kl_mean']:.5f}", f"{found['kl_p99']:.4f}", f"{100 * found['top1_agreement']:.1f} %"]
+    return [
+        f"{found['perplexity']:.3f}",
+        change,
+        f"{found['kl_mean']:.5f}",
+        f"{found['kl_p99']:.4f}",
+        f"{100 * found['top1_agreement']:.1f} %",
+    ]
 
 
 class Results:
@@ -181,13 +223,19 @@ def section(name: str, model: str, text: str, count: int, folder: Path, packers:
     for format, method in wanted:
         row = f"{format} {method}".strip()
         rows[row] = found = results.of(name, row, lambda: bench().weights(format, packers, method))
-        weights.append([row, f"{found['bits']:.4g}", f"{found['all']:.2f}", f"{100 * found['share']:.0f} %", *figures(found)])
+        weights.append(
+            [row, f"{found['bits']:.4g}", f"{found['all']:.2f}", f"{100 * found['share']:.0f} %", *figures(found)]
+        )
     for kv in CACHES:
         rows[kv] = found = results.of(name, kv, lambda: bench().cache(kv))
         caches.append([kv, f"{kv_bytes(kv, facts['layers']):.4g}", *figures(found)])
     head = f"{facts['tokens']} tokens in pieces of {CHUNK} (digest {facts['digest']}); perplexity as on disk: {facts['perplexity']:.4f}."
     asked = [[asked, found, "reached" if good else "**not reached**"] for asked, found, good in bars(rows)]
-    tables = (["weights", "bits", "bits of all", "share of bytes", *FIGURES], weights), (["KV", "bytes at head 256", *FIGURES], caches), (["asked", "found", ""], asked)
+    tables = (
+        (["weights", "bits", "bits of all", "share of bytes", *FIGURES], weights),
+        (["KV", "bytes at head 256", *FIGURES], caches),
+        (["asked", "found", ""], asked),
+    )
     return "\n\n".join([f"## {name}", head, *(table(*t) for t in tables)]) + "\n"
 
 
@@ -195,7 +243,9 @@ def kv_bytes(kv: str, layers: int) -> float:
     """Of a token, a layer and a KV head of 256, on average over the layers."""
     k, v, edges = parse_kv(kv)
     edge = 2 * KV_FORMATS[EDGE_FORMAT].row_bytes(256)
-    return (sum(edges) * edge + (layers - sum(edges)) * (KV_FORMATS[k].row_bytes(256) + KV_FORMATS[v].row_bytes(256))) / layers
+    return (
+        sum(edges) * edge + (layers - sum(edges)) * (KV_FORMATS[k].row_bytes(256) + KV_FORMATS[v].row_bytes(256))
+    ) / layers
 
 
 def bars(rows: dict[str, dict]) -> list[tuple[str, str, bool]]:
@@ -203,14 +253,23 @@ def bars(rows: dict[str, dict]) -> list[tuple[str, str, bool]]:
     made = []
     for kv, most in (("q8", 0.001), ("fwht3", 0.01), ("fwht3@0+1", 0.01), ("asym3", 0.01), ("asym3@0+1", 0.01)):
         change = rows[kv]["perplexity_change"]
-        made.append((f"perplexity with KV {kv} within {100 * most:g} % of f16", f"{100 * change:+.2f} %", abs(change) <= most))
-    pairs = [("mq4g256v2", "q4_0", "perplexity"), ("mq4g256v2", "q4_0", "kl_mean"), ("mq4g256v2 gptq", "q4_0", "kl_mean"), ("hfc4", "q4_k", "kl_mean")]
+        made.append(
+            (f"perplexity with KV {kv} within {100 * most:g} % of f16", f"{100 * change:+.2f} %", abs(change) <= most)
+        )
+    pairs = [
+        ("mq4g256v2", "q4_0", "perplexity"),
+        ("mq4g256v2", "q4_0", "kl_mean"),
+        ("mq4g256v2 gptq", "q4_0", "kl_mean"),
+        ("hfc4", "q4_k", "kl_mean"),
+    ]
     for better, than, figure in pairs:
         if better in rows and than in rows:
             mine, theirs = rows[better][figure], rows[than][figure]
             bits = f"at {rows[better]['bits']:.4g} bits against {rows[than]['bits']:.4g}"
             name = figure.replace("kl_mean", "KL divergence")
-            made.append((f"{name} of {better} no more than {than}'s, {bits}", f"{mine:.5g}, {theirs:.5g}", mine <= theirs))
+            made.append(
+                (f"{name} of {better} no more than {than}'s, {bits}", f"{mine:.5g}, {theirs:.5g}", mine <= theirs)
+            )
     return made
 
 

@@ -61,10 +61,15 @@ def records(found: Mapping[tuple[str, str, str], bool]) -> list[dict[str, str]]:
             made.append({"kind": "emulated", "status": "equal", "arch": arch, "what": WHAT})
             continue
         pairs = [(w, kv) for w in sorted(weights) for kv in sorted(kvs)]
-        made += [{"kind": "emulated", "status": "equal", "arch": arch, "weights": w, "kv": kv, "what": WHAT} for w, kv in pairs]
+        made += [
+            {"kind": "emulated", "status": "equal", "arch": arch, "weights": w, "kv": kv, "what": WHAT}
+            for w, kv in pairs
+        ]
         for field in FIELDS.values():
             wrong = sorted(_formats(found, arch, field, False))
-            made += [{"kind": "emulated", "status": "different", "arch": arch, field: form, "what": WHAT} for form in wrong]
+            made += [
+                {"kind": "emulated", "status": "different", "arch": arch, field: form, "what": WHAT} for form in wrong
+            ]
     return made
 
 

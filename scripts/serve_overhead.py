@@ -55,7 +55,10 @@ class TimedModel:
         )
         self.wait = functools.partial(time.sleep, step_s) if wait == "sleep" else spinner(step_s)
         self.calls = []  # of each step: rows, began, launched, ended, CPU seconds of the thread and of the process
-        self._step, self._parameters = np.zeros(step_words(ROWS), np.int32), np.zeros(sampling_words(OUTPUTS, vocab), np.int32)
+        self._step, self._parameters = (
+            np.zeros(step_words(ROWS), np.int32),
+            np.zeros(sampling_words(OUTPUTS, vocab), np.int32),
+        )
         self._answers = np.random.default_rng(0).integers(1000, 20000, 4096).tolist()
 
     def forward(self, step):
@@ -74,7 +77,9 @@ class TimedModel:
         encode_rows(self._parameters, samplers, OUTPUTS, self.vocab)
         launched = time.perf_counter()
         self.wait()
-        self.calls.append((len(samplers), began, launched, time.perf_counter(), time.thread_time(), time.process_time()))
+        self.calls.append(
+            (len(samplers), began, launched, time.perf_counter(), time.thread_time(), time.process_time())
+        )
 
 
 def spinner(seconds: float):
@@ -97,7 +102,9 @@ def overhead(options) -> None:
     sys.setswitchinterval(SWITCH_S)
     vocabulary = load_vocabulary(options.vocabulary)
     model = TimedModel(vocabulary.tokenizer.vocab, options.streams, options.step_ms / 1000, options.wait)
-    engine = (ProfiledEngine if options.profile else Engine)(model, Limits(options.streams, ROWS, OUTPUTS, CONTEXT, queue=64), 0, Metrics("timed"), states=NoStates())
+    engine = (ProfiledEngine if options.profile else Engine)(
+        model, Limits(options.streams, ROWS, OUTPUTS, CONTEXT, queue=64), 0, Metrics("timed"), states=NoStates()
+    )
     engine.metrics.watch(engine.gauges)
     app = make_app(Models([Served("timed", vocabulary, engine)]), Settings())
     bound = socket.socket()
@@ -109,8 +116,17 @@ def overhead(options) -> None:
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    command = [sys.executable, __file__, "--client", f"http://127.0.0.1:{bound.getsockname()[1]}", "--dialect", options.dialect]
-    done = subprocess.run([*command, "--streams", str(options.streams), "--tokens", str(options.tokens)], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        __file__,
+        "--client",
+        f"http://127.0.0.1:{bound.getsockname()[1]}",
+        "--dialect",
+        options.dialect,
+    ]
+    done = subprocess.run(
+        [*command, "--streams", str(options.streams), "--tokens", str(options.tokens)], capture_output=True, text=True
+    )
     server.should_exit = True
     thread.join(10)
     engine.close()
@@ -152,11 +168,18 @@ def report(model: TimedModel, options, client: dict) -> None:
 
 async def streams(options) -> None:
     """The client of `overhead`: so many streams at once, in a process of its own."""
-    path = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "responses": "/v1/responses", "messages": "/v1/messages"}[options.dialect]
+    path = {
+        "chat": "/v1/chat/completions",
+        "completions": "/v1/completions",
+        "responses": "/v1/responses",
+        "messages": "/v1/messages",
+    }[options.dialect]
     make = {
         "chat": lambda i: chat_body("timed", f"Story {i}", options.tokens, stream=True, ignore_eos=True),
         "completions": lambda i: completion_body("timed", f"Story {i}", options.tokens, stream=True, ignore_eos=True),
-        "responses": lambda i: json.dumps({"model": "timed", "input": f"Story {i}", "max_output_tokens": options.tokens, "stream": True}).encode(),
+        "responses": lambda i: json.dumps(
+            {"model": "timed", "input": f"Story {i}", "max_output_tokens": options.tokens, "stream": True}
+        ).encode(),
         "messages": lambda i: chat_body("timed", f"Story {i}", options.tokens, stream=True),
     }[options.dialect]
     began = time.monotonic()
@@ -164,18 +187,31 @@ async def streams(options) -> None:
     seconds = time.monotonic() - began
     assert all(reply.status == 200 for reply in replies), replies[0].body
     gaps = sorted(b - a for reply in replies for a, b in zip(reply.times, reply.times[1:]))
-    print(json.dumps({"tok_s": round(len(replies) * options.tokens / seconds), "gap_ms": [round(1000 * gaps[len(gaps) * p // 100], 2) for p in (50, 90, 99)]}))
+    print(
+        json.dumps(
+            {
+                "tok_s": round(len(replies) * options.tokens / seconds),
+                "gap_ms": [round(1000 * gaps[len(gaps) * p // 100], 2) for p in (50, 90, 99)],
+            }
+        )
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("vocabulary", help="a checkpoint, for its tokenizer and template; or, with --client, the server's address")
+    parser.add_argument(
+        "vocabulary", help="a checkpoint, for its tokenizer and template; or, with --client, the server's address"
+    )
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=300)
     parser.add_argument("--step-ms", type=float, default=8)
     parser.add_argument("--dialect", default="chat", choices=("chat", "completions", "responses", "messages"))
     parser.add_argument("--wait", choices=("spin", "sleep"), default="spin")
-    parser.add_argument("--profile", metavar="PREFIX", help="write PREFIX.http and PREFIX.engine: functions by their own time; slows what it measures")
+    parser.add_argument(
+        "--profile",
+        metavar="PREFIX",
+        help="write PREFIX.http and PREFIX.engine: functions by their own time; slows what it measures",
+    )
     parser.add_argument("--client", action="store_true", help="be the client, in a process of its own")
     options = parser.parse_args()
     if options.client:

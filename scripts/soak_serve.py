@@ -27,7 +27,14 @@ from serve_client import Reply, Server, chat_body, completion_body, counters, ge
 
 KINDS = {"plain": 30, "stream": 30, "slow": 6, "leave": 20, "bad": 8, "huge": 6}  # how often of a hundred
 TOPICS = ("rivers", "clouds", "trains", "bread", "music", "stars", "chess", "rain")
-BAD = (b'{"model": ', b"[]", b"\xff\xfe{}", b'{"model": "x", "messages": []}', b'{"messages": 5}', b'{"messages": [{"role": "king", "content": ""}]}')
+BAD = (
+    b'{"model": ',
+    b"[]",
+    b"\xff\xfe{}",
+    b'{"model": "x", "messages": []}',
+    b'{"messages": 5}',
+    b'{"messages": [{"role": "king", "content": ""}]}',
+)
 
 
 class Soak:
@@ -38,7 +45,11 @@ class Soak:
         self.resident_mb: list[tuple[float, float]] = []
 
     async def run(self) -> dict:
-        questions = [f"Client {n} asks about {topic}: what is it?" for n in range(self.options.questions // len(TOPICS)) for topic in TOPICS]
+        questions = [
+            f"Client {n} asks about {topic}: what is it?"
+            for n in range(self.options.questions // len(TOPICS))
+            for topic in TOPICS
+        ]
         for question in questions:
             self.truth[question] = await self._answer(question, stream=False)
         began = time.monotonic()
@@ -71,7 +82,13 @@ class Soak:
             return None
         third = len(values) // 3
         first, last = statistics.median(values[:third]), statistics.median(values[-third:])
-        return {"from_s": self.options.warm_up, "first_mb": first, "last_mb": last, "change": round(abs(last / first - 1), 4), "most_mb": max(values)}
+        return {
+            "from_s": self.options.warm_up,
+            "first_mb": first,
+            "last_mb": last,
+            "change": round(abs(last / first - 1), 4),
+            "most_mb": max(values),
+        }
 
     async def _drained(self) -> dict[str, float]:
         """Slots and queue when everybody has gone: nothing may be left in them."""
@@ -89,7 +106,12 @@ class Soak:
             if self.server.pid:
                 pages = int(Path(f"/proc/{self.server.pid}/statm").read_text().split()[1])
                 self.resident_mb.append((round(at, 1), round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)))
-            print(json.dumps({"at_s": round(at), "resident_mb": self.resident_mb[-1:], "compared": self.counts["compared"]}), flush=True)
+            print(
+                json.dumps(
+                    {"at_s": round(at), "resident_mb": self.resident_mb[-1:], "compared": self.counts["compared"]}
+                ),
+                flush=True,
+            )
             if await asyncio.to_thread(get, f"{self.server.url}/health", 30.0) is None:
                 self.counts["FAILED health"] += 1
             await asyncio.sleep(self.options.every)
@@ -180,7 +202,11 @@ def main() -> int:
     if bool(options.served) == bool(options.url):
         parser.error("give a MODEL to serve, or the --url of a server")
     usual = [] if options.url else ["--slots", "8", "--ctx", str(options.context), "--queue", "32", "--cache-mb", "128"]
-    opened = contextlib.nullcontext(Server(options.url, options.model, options.pid)) if options.url else served(options.served, [*usual, *serve_options])
+    opened = (
+        contextlib.nullcontext(Server(options.url, options.model, options.pid))
+        if options.url
+        else served(options.served, [*usual, *serve_options])
+    )
     with opened as server:
         result = asyncio.run(Soak(server, options).run())
     print(json.dumps({k: v for k, v in result.items() if k != "resident_mb"}, indent=1))

@@ -46,7 +46,9 @@ class FakeDriver:
         self._recording: list[Callable[[], int]] | None = None
         self._thread = threading.local()  # a context is current in the threads that said so
         self._thread.current = True
-        self._callbacks = {role: ctypes.CFUNCTYPE(ctypes.c_int, *s)(getattr(self, f"_{role}")) for role, s in SIGNATURES.items()}
+        self._callbacks = {
+            role: ctypes.CFUNCTYPE(ctypes.c_int, *s)(getattr(self, f"_{role}")) for role, s in SIGNATURES.items()
+        }
 
     # Driver, as Python calls it
 

@@ -5,7 +5,17 @@ import struct
 
 import numpy as np
 
-TYPES = {"f16": 1, "f32": 2, "q8_0": 3, "hfq4g256": 6, "hfq4g128": 7, "mq4g256": 13, "hfp4g32": 21, "mfp4g32": 24, "mq4g256v2": 44}
+TYPES = {
+    "f16": 1,
+    "f32": 2,
+    "q8_0": 3,
+    "hfq4g256": 6,
+    "hfq4g128": 7,
+    "mq4g256": 13,
+    "hfp4g32": 21,
+    "mfp4g32": 24,
+    "mq4g256v2": 44,
+}
 
 
 def hfqm(tensors: dict[str, tuple[int, tuple[int, ...], bytes]], config: dict, align: int = 4096, **texts) -> bytes:
@@ -13,7 +23,9 @@ def hfqm(tensors: dict[str, tuple[int, tuple[int, ...], bytes]], config: dict, a
     metadata = json.dumps({"architecture": "test", "config": config, **texts}).encode()
     index = struct.pack("<I", len(tensors))
     for name, (kind, shape, data) in tensors.items():
-        index += struct.pack(f"<H{len(name)}sBB{len(shape)}IIQ", len(name), name.encode(), kind, len(shape), *shape, 256, len(data))
+        index += struct.pack(
+            f"<H{len(name)}sBB{len(shape)}IIQ", len(name), name.encode(), kind, len(shape), *shape, 256, len(data)
+        )
     head = 32 + len(metadata) + len(index)
     start = -(-head // align) * align
     header = struct.pack("<4sIIIQQ", b"HFQM", 1, 5, len(tensors), 32, start)

@@ -70,7 +70,14 @@ def softmax_map(groups: int, size: int) -> Bound:
 
 
 def attend(
-    heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0, formats=("f16", "f32"), causal: bool = True, capacity: int = CONTEXT
+    heads: int,
+    kv_heads: int,
+    size: int,
+    window: int = 0,
+    softcap: float = 0.0,
+    formats=("f16", "f32"),
+    causal: bool = True,
+    capacity: int = CONTEXT,
 ) -> Bound:
     planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
     keys, values = (kv_format(name).sized(size) for name in formats)

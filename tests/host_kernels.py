@@ -16,7 +16,9 @@ MAX_ROWS = 24
 CONTEXT = 5000
 
 
-def pointer(name: str, kind: str = "buffer", ctype: str = "float", written: bool = False, shape=(), dtype: str = "f32") -> Arg:
+def pointer(
+    name: str, kind: str = "buffer", ctype: str = "float", written: bool = False, shape=(), dtype: str = "f32"
+) -> Arg:
     return Arg(name, kind, ctype, Value(name, TensorType(dtype, shape)), "", written)
 
 
@@ -58,7 +60,9 @@ def step_words(segments: tuple[Segment, ...], tokens=None, output_rows=None, max
 class Kernel:
     """One region as a library of its own. Calling it runs one step on `arrays`, named as the region's arguments."""
 
-    def __init__(self, bound: Bound, cpu: str = "native", context: int = CONTEXT, max_rows: int = MAX_ROWS, planes: int = 2):
+    def __init__(
+        self, bound: Bound, cpu: str = "native", context: int = CONTEXT, max_rows: int = MAX_ROWS, planes: int = 2
+    ):
         self.bound, self.max_rows = bound, max_rows
         launches = [(bound.name, list(range(len(bound.args))))]
         self.library = open_library(build_host_library([bound], launches, max_rows, context, cpu, planes))

@@ -93,13 +93,31 @@ def launches(program, rows, outputs):
 
 
 def test_a_gpu_measures_launches_and_times(bench, bundle):
-    options = ("--device", "cuda", "--random-weights", "-p", "40", "-n", "3", "-d", "0,20", "-b", "1,4", "-r", 2, "--json")
+    options = (
+        "--device",
+        "cuda",
+        "--random-weights",
+        "-p",
+        "40",
+        "-n",
+        "3",
+        "-d",
+        "0,20",
+        "-b",
+        "1,4",
+        "-r",
+        2,
+        "--json",
+    )
     code, out, err = bench(bundle, *options)
     rows = {r["test"]: r for r in json.loads(out)}
     assert code == 0 and list(rows) == ["pp40", "tg3", "tg3 b4", "tg3 d20", "tg3 d20 b4"]
     programs = executor.load_bundle(bundle).plans["sm_90"].programs
     few, many = (programs[name] + programs["sample"] for name in ("decode", "prefill"))
-    assert rows["tg3"]["launches_per_token"] == launches(few, 1, 1) and rows["tg3 b4"]["launches_per_token"] == launches(few, 4, 4) / 4
+    assert (
+        rows["tg3"]["launches_per_token"] == launches(few, 1, 1)
+        and rows["tg3 b4"]["launches_per_token"] == launches(few, 4, 4) / 4
+    )
     assert rows["pp40"]["launches_per_token"] == round((launches(many, 32, 0) + launches(many, 8, 1)) / 40, 2)
     for row in rows.values():
         assert row["device"] == "Fake 9000" and row["device_us_per_step"] == 500.0 and row["host_us_per_step"] > 0
@@ -107,7 +125,23 @@ def test_a_gpu_measures_launches_and_times(bench, bundle):
 
 
 def test_a_config_is_compiled_with_enough_slots_in_the_format_asked_for(bench, config):
-    options = ("--device", "cuda", "--random-weights", "--format", "q4_k", "--ctx", "64", "-p", "", "-n", "2", "-b", "2", "-r", 1)
+    options = (
+        "--device",
+        "cuda",
+        "--random-weights",
+        "--format",
+        "q4_k",
+        "--ctx",
+        "64",
+        "-p",
+        "",
+        "-n",
+        "2",
+        "-b",
+        "2",
+        "-r",
+        1,
+    )
     code, out, err = bench(config, *options)
     assert code == 2 and "q4_k" in err and "256" in err  # 64 columns hold no block of 256
     options = tuple("q8_0" if o == "q4_k" else o for o in options)

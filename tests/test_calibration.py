@@ -42,12 +42,17 @@ def output_error(form, raw, w, x) -> float:
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_importance_lessens_the_error_where_it_counts(name):
     form = FORMATS[name]
-    w, importance = RNG.standard_normal((24, 512)).astype(np.float32), np.exp(RNG.normal(0, 1.5, 512)).astype(np.float32)
+    w, importance = (
+        RNG.standard_normal((24, 512)).astype(np.float32),
+        np.exp(RNG.normal(0, 1.5, 512)).astype(np.float32),
+    )
     error = [(((form.unpack(raw) - w) ** 2) * importance).sum() for raw in (form.pack(w), form.pack(w, importance))]
     assert error[1] < 0.9 * error[0]
     ways = form.pack(w), form.pack(w, search=True), form.pack(w, np.ones(512, np.float32))
     plain, searched, longer = (((form.unpack(raw) - w) ** 2).sum() for raw in ways)
-    assert searched <= 1.001 * plain and longer <= 1.001 * searched, "the search never does worse than the plain encoder"
+    assert searched <= 1.001 * plain and longer <= 1.001 * searched, (
+        "the search never does worse than the plain encoder"
+    )
 
 
 def test_the_factor_is_that_of_the_inverse():
@@ -82,7 +87,9 @@ def test_an_imatrix_helps_rotated_formats():
     scale = np.exp(RNG.normal(0, 1.5, 512)).astype(np.float32)
     x = RNG.standard_normal((2000, 512)).astype(np.float32) * scale
     found = Treatment(importance=(scale**2)[None]).packed(form, w, 0, 24)
-    assert output_error(form, found, rotate(w), rotate(x)) < 0.8 * output_error(form, form.pack(rotate(w)), rotate(w), rotate(x))
+    assert output_error(form, found, rotate(w), rotate(x)) < 0.8 * output_error(
+        form, form.pack(rotate(w)), rotate(w), rotate(x)
+    )
     blocks = rotated_diagonal(scale**2, 256)
     assert np.allclose(blocks[1], rotate(rotate(np.diag(scale[256:] ** 2)).T), atol=1e-3)
 
@@ -92,7 +99,9 @@ def test_importance_of_experts_goes_with_their_rows():
     form, w = FORMATS["hfq3g256"], RNG.standard_normal((12, 256)).astype(np.float32)  # two experts of 6 rows
     treatment = Treatment(importance=importance)
     pieces = [treatment.packed(form, w[start:stop], start, 6) for start, stop in ((0, 4), (4, 9), (9, 12))]
-    assert np.array_equal(np.concatenate(pieces), np.concatenate([form.pack(w[:6], importance[0]), form.pack(w[6:], importance[1])]))
+    assert np.array_equal(
+        np.concatenate(pieces), np.concatenate([form.pack(w[:6], importance[0]), form.pack(w[6:], importance[1])])
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +117,9 @@ def test_scales_at_every_fold_change_nothing_but_rounding(model_type, count, tmp
             for name in fold.readers:
                 old = treatments.get(name, UNTREATED)
                 treatments[name] = Treatment(columns=scale, rows=old.rows)
-            treatments[fold.producer] = _giving(treatments.get(fold.producer, UNTREATED), fold, scale, checkpoint.info(fold.producer).shape)
+            treatments[fold.producer] = _giving(
+                treatments.get(fold.producer, UNTREATED), fold, scale, checkpoint.info(fold.producer).shape
+            )
         made = plan(checkpoint, "f32", [("*", "f32")], treatments=treatments)
         quantize(checkpoint, made, tmp_path / "out", treatments=treatments)
         name = places[0].readers[0]
@@ -153,7 +164,11 @@ def calibrated(source, target, format, gptq=False, awq=False, imatrix=False):
         return quantize(checkpoint, made, target, treatments=treatments, first=first)
 
 
-MODELS = [("llama", "mq4g256v2"), pytest.param("qwen3_5_text", "hfc4", marks=pytest.mark.long), pytest.param("qwen3_5_moe_text", "mq3g256v2", marks=pytest.mark.long)]
+MODELS = [
+    ("llama", "mq4g256v2"),
+    pytest.param("qwen3_5_text", "hfc4", marks=pytest.mark.long),
+    pytest.param("qwen3_5_moe_text", "mq3g256v2", marks=pytest.mark.long),
+]
 
 
 @pytest.mark.parametrize("model_type, format", MODELS)
@@ -182,14 +197,22 @@ def test_commands(hfc, folder, tmp_path):  # noqa: F811
     (source / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
     assert hfc("imatrix", source, "-o", tmp_path / "m.gguf", "-n", 100)[0] == 0
     few = ("-n", 100, "--eval", 64)
-    for words in (("--imatrix", tmp_path / "m.gguf"), ("--awq",), ("--gptq", "--awq", "--imatrix", tmp_path / "m.gguf")):
+    for words in (
+        ("--imatrix", tmp_path / "m.gguf"),
+        ("--awq",),
+        ("--gptq", "--awq", "--imatrix", tmp_path / "m.gguf"),
+    ):
         code, out, err = hfc("quantize", source, "--format", "mq4g256v2", "-o", tmp_path / "out", *words, *few)
         assert code == 0, err
     found = json.loads(hfc("inspect", tmp_path / "out", "--json")[1])
     assert found["method"] == "imatrix m.gguf, awq, gptq" and found["report"]["kl_mean"] > 0
     assert "imatrix m.gguf, awq, gptq" in hfc("inspect", tmp_path / "out")[1]
-    other = write_model(tmp_path / "other", hidden_size=512, vocab_size=json.loads((folder / "config.json").read_text())["vocab_size"])
-    code, out, err = hfc("quantize", other, "--format", "mq4g256v2", "-o", tmp_path / "no", "--imatrix", tmp_path / "m.gguf")
+    other = write_model(
+        tmp_path / "other", hidden_size=512, vocab_size=json.loads((folder / "config.json").read_text())["vocab_size"]
+    )
+    code, out, err = hfc(
+        "quantize", other, "--format", "mq4g256v2", "-o", tmp_path / "no", "--imatrix", tmp_path / "m.gguf"
+    )
     assert code == 2 and "m.gguf is an imatrix of another model than other" in err and not (tmp_path / "no").exists()
 
 
@@ -218,4 +241,6 @@ def test_an_interrupted_run_with_feedback_is_gone_on_with(llama, tmp_path):
         assert plain != whole and len(plain) == len(whole)
         with pytest.raises(KeyboardInterrupt):
             quantize(checkpoint, made, tmp_path / "other", first=lambda put: first(put, len(packed) + 3), key="gptq")
-        assert quantize(checkpoint, made, tmp_path / "other").read_bytes() == plain, "pieces of a run with other options"
+        assert quantize(checkpoint, made, tmp_path / "other").read_bytes() == plain, (
+            "pieces of a run with other options"
+        )

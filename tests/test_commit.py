@@ -21,7 +21,10 @@ def tokens_of(vocab: int) -> np.ndarray:
 
 
 def host_model(checkpoint: str, journal_rows: int = JOURNAL_ROWS, slots: int = SLOTS):
-    return load(compile_model(MODELS / checkpoint, ["host"], ctx=CONTEXT, slots=slots, kv="f32", journal_rows=journal_rows), threads=2)
+    return load(
+        compile_model(MODELS / checkpoint, ["host"], ctx=CONTEXT, slots=slots, kv="f32", journal_rows=journal_rows),
+        threads=2,
+    )
 
 
 @pytest.mark.parametrize("checkpoint", ["qwen3_5_text", "qwen3_5_moe_text", "llama"])
@@ -61,9 +64,14 @@ def test_a_journal_costs_what_the_memory_plan_says():
     plain, journaled = (host_model("qwen3_5_text", rows).plan for rows in (0, JOURNAL_ROWS))
     assert all(set(s.planes) <= {"", "k", "v"} for s in plain.states)
     need = need_of(journaled)
-    channels, v_heads = (next(s.shape[1] for s in plain.states if s.name.endswith(name)) for name in ("window", "memory"))
+    channels, v_heads = (
+        next(s.shape[1] for s in plain.states if s.name.endswith(name)) for name in ("window", "memory")
+    )
     layers = sum(s.name.endswith("memory") for s in plain.states)
-    assert need.journal == layers * JOURNAL_ROWS * 4 * (channels + 2 * v_heads) and need.per_slot == need_of(plain).per_slot + need.journal
+    assert (
+        need.journal == layers * JOURNAL_ROWS * 4 * (channels + 2 * v_heads)
+        and need.per_slot == need_of(plain).per_slot + need.journal
+    )
     assert "journals" in table(need, 1 << 30) and "journals" not in table(need_of(plain), 1 << 30)
 
 

@@ -77,7 +77,13 @@ def step(segments, tokens, outputs) -> Step:
 
 
 def test_a_model_tells_its_limits(model):
-    assert (model.context, model.slots, model.max_rows, model.max_outputs, model.vocab) == (CONTEXT, SLOTS, ROWS, ROWS, 128)
+    assert (model.context, model.slots, model.max_rows, model.max_outputs, model.vocab) == (
+        CONTEXT,
+        SLOTS,
+        ROWS,
+        ROWS,
+        128,
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 16, 17, 31, 32])

@@ -41,7 +41,9 @@ def use(monkeypatch):
     return patch
 
 
-@pytest.mark.parametrize(("module", "name", "package"), [(cuda, "cu", "cuda-bindings"), (hip, "hip", "rocm-bindings-hip")])
+@pytest.mark.parametrize(
+    ("module", "name", "package"), [(cuda, "cu", "cuda-bindings"), (hip, "hip", "rocm-bindings-hip")]
+)
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch, module, name, package):
     monkeypatch.setattr(module, name, None)
     with pytest.raises(HfcError, match=f"(?s)Python package {package} is not installed.*pip install hfc"):
@@ -58,7 +60,18 @@ def test_no_card_is_one_line_and_exit_code_2_and_never_the_cpu(monkeypatch, capf
     bundle.save(tmp_path / "m.hfp")
     np.save(tmp_path / "t.npy", np.arange(4))
     with pytest.raises(SystemExit) as end:
-        main(["logits", str(tmp_path / "m.hfp"), "--device", "cuda", "--tokens", str(tmp_path / "t.npy"), "--out", str(tmp_path / "o.npy")])
+        main(
+            [
+                "logits",
+                str(tmp_path / "m.hfp"),
+                "--device",
+                "cuda",
+                "--tokens",
+                str(tmp_path / "t.npy"),
+                "--out",
+                str(tmp_path / "o.npy"),
+            ]
+        )
     out, err = capfd.readouterr()
     assert end.value.code == 2 and out == "" and "no NVIDIA driver or no GPU" in err and "no CUDA-capable device" in err
     assert err.count("error:") == 1 and not (tmp_path / "o.npy").exists()
@@ -66,14 +79,24 @@ def test_no_card_is_one_line_and_exit_code_2_and_never_the_cpu(monkeypatch, capf
 
 def test_an_old_driver_is_told_to_be_updated(monkeypatch):
     result = SimpleNamespace(name="CUDA_ERROR_UNSUPPORTED_PTX_VERSION")
-    monkeypatch.setattr(cuda, "cu", SimpleNamespace(CUresult=SimpleNamespace(CUDA_SUCCESS=0), cuGetErrorString=lambda e: (0, b"unsupported toolchain")))
-    with pytest.raises(HfcError, match="(?s)cuModuleLoadData failed: unsupported toolchain.*hint: the NVIDIA driver is older"):
+    monkeypatch.setattr(
+        cuda,
+        "cu",
+        SimpleNamespace(
+            CUresult=SimpleNamespace(CUDA_SUCCESS=0), cuGetErrorString=lambda e: (0, b"unsupported toolchain")
+        ),
+    )
+    with pytest.raises(
+        HfcError, match="(?s)cuModuleLoadData failed: unsupported toolchain.*hint: the NVIDIA driver is older"
+    ):
         cuda._check("cuModuleLoadData", (result,))
 
 
 def test_the_wrong_card_for_the_bundle_names_both_and_what_to_compile(use, bundle):
     driver = use(FakeDriver("gfx1100"))
-    with pytest.raises(HfcError, match="(?s)Fake 9000 is a gfx1100; the bundle has no plan for gfx1100, only for sm_90.*--arch gfx1100"):
+    with pytest.raises(
+        HfcError, match="(?s)Fake 9000 is a gfx1100; the bundle has no plan for gfx1100, only for sm_90.*--arch gfx1100"
+    ):
         load(bundle, "cuda")
     assert not driver.memory
 
@@ -81,7 +104,10 @@ def test_the_wrong_card_for_the_bundle_names_both_and_what_to_compile(use, bundl
 def test_too_little_memory_is_refused_with_the_table_before_anything_is_allocated(use, bundle):
     driver = use(FakeDriver(memory_bytes=200 << 20))
     driver.allocations_left = 0
-    with pytest.raises(HfcError, match="(?s)Fake 9000 has too little free memory.*weights.*scratch.*state.*total.*largest context.*hint: .*--ctx"):
+    with pytest.raises(
+        HfcError,
+        match="(?s)Fake 9000 has too little free memory.*weights.*scratch.*state.*total.*largest context.*hint: .*--ctx",
+    ):
         load(bundle, "cuda")
 
 
@@ -158,7 +184,11 @@ def test_a_graph_that_fails_is_a_lost_device_too(use, bundle):
     model.forward(step)
     count = len(driver.launches) - before
     model.forward(step)
-    assert len(driver.launches) == before + 2 * count == before + 2 * sum(all(grid_size(e, step) for e in launch.grid) for launch in model.plan.programs["decode"])
+    assert (
+        len(driver.launches)
+        == before + 2 * count
+        == before + 2 * sum(all(grid_size(e, step) for e in launch.grid) for launch in model.plan.programs["decode"])
+    )
     driver.fail_at = len(driver.launches) + 1
     with pytest.raises(DeviceLost, match=str(LOST)):
         model.forward(step)
@@ -171,7 +201,18 @@ def test_a_lost_device_is_exit_code_3_and_writes_nothing(use, bundle, capfd, tmp
     np.save(tmp_path / "t.npy", np.arange(4))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(SystemExit) as end:
-        main(["logits", str(tmp_path / "m.hfp"), "--device", "cuda", "--tokens", str(tmp_path / "t.npy"), "--out", str(tmp_path / "o.npy")])
+        main(
+            [
+                "logits",
+                str(tmp_path / "m.hfp"),
+                "--device",
+                "cuda",
+                "--tokens",
+                str(tmp_path / "t.npy"),
+                "--out",
+                str(tmp_path / "o.npy"),
+            ]
+        )
     out, err = capfd.readouterr()
     assert end.value.code == 3 and out == "" and err.count("error:") == 1 and "Fake 9000" in err
     assert sorted(tmp_path.iterdir()) == before

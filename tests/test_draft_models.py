@@ -26,7 +26,11 @@ from hfc.step import Segment, Step
 assert ml_dtypes.bfloat16  # registers bfloat16 with numpy, which safetensors needs
 
 DRAFTS = Path(__file__).parent / "data/drafts"
-SMALL, OFFICIAL, TRAINED = MODELS / "qwen3_5_text", SHARED / "qwen35-tiny-official", SHARED.parent / "models/qwen35-tiny-code"
+SMALL, OFFICIAL, TRAINED = (
+    MODELS / "qwen3_5_text",
+    SHARED / "qwen35-tiny-official",
+    SHARED.parent / "models/qwen35-tiny-code",
+)
 CONTEXT = 96
 BOUND = 1e-4  # absolute, of logits near 1; measured 7e-5 at most on the larger fixtures, 1e-5 on the small ones
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the fixtures in {SHARED}")
@@ -35,7 +39,10 @@ PUBLISHED = [
     pytest.param(SMALL, DRAFTS / "dflash2", id="dflash2"),
     pytest.param(SMALL, DRAFTS / "dflash2/model.gguf", id="dflash2.gguf"),
     pytest.param(SMALL / "model.gguf", DRAFTS / "dflash2/model.gguf", id="both.gguf"),
-    *(pytest.param(OFFICIAL, SHARED / name, id=name, marks=shared) for name in ("dflash-tiny", "dflash-tiny-swa", "dflash2-tiny")),
+    *(
+        pytest.param(OFFICIAL, SHARED / name, id=name, marks=shared)
+        for name in ("dflash-tiny", "dflash-tiny-swa", "dflash2-tiny")
+    ),
 ]
 
 
@@ -84,7 +91,9 @@ def small_mtp_gguf(tmp_path_factory) -> Path:
     writer = gguf.GGUFWriter(path, "qwen35")
     with open_checkpoint(SMALL / "model.gguf") as target:
         for key, value in {**target.config, "qwen35.block_count": 4, "qwen35.nextn_predict_layers": 1}.items():
-            add = {list: writer.add_array, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
+            add = {list: writer.add_array, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[
+                type(value)
+            ]
             if key != "general.architecture" and not key.startswith("GGUF."):
                 add(key, value)
         for name in target.names():
@@ -142,7 +151,8 @@ def test_a_chain_of_four_tokens_from_the_model_s_own_head(kind, request):
     prompt, expected = mtp_reference(target)
     model = interpreted(target, "mtp")
     model.forward(Step.single(prompt))
-    block = np.array([expected["next_tokens"][-1], 0, 0, 0, 0], np.int32)  # what stands behind the anchor does not matter
+    # what stands behind the anchor does not matter
+    block = np.array([expected["next_tokens"][-1], 0, 0, 0, 0], np.int32)
     tokens, logits = model.draft(Step.single(block, position=len(prompt)))
     assert tokens.tolist() == [block[0], *expected["draft_tokens"]]
     np.testing.assert_allclose(logits[1:], expected["draft_logits"], atol=BOUND)
@@ -232,7 +242,11 @@ def verify_shared_weights(plan) -> None:
     names = [w.name for w in plan.weights]
     assert len(names) == len(set(names)) and sum("embed" in n for n in names) == sum("lm_head" in n for n in names) == 1
     outputs = {plan.draft.logits, plan.draft.tokens}
-    ends = [b.offset + b.row_bytes * (plan.max_rows if b.rows == "T" else plan.max_outputs) for b in plan.buffers if not b.name.startswith("draft.")]
+    ends = [
+        b.offset + b.row_bytes * (plan.max_rows if b.rows == "T" else plan.max_outputs)
+        for b in plan.buffers
+        if not b.name.startswith("draft.")
+    ]
     assert min(b.offset for b in plan.buffers if b.name in outputs) >= max(ends)
 
 

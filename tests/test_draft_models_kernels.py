@@ -43,10 +43,23 @@ def test_awkward_sizes(name):
 def test_every_launch_of_target_and_draft(draft, small_mtp):
     target = small_mtp if draft == "mtp" else MODELS / "qwen3_5_text"
     draft = draft if draft == "mtp" else DRAFTS / draft
-    bundle, source = compile_model(target, ["host"], ctx=96, slots=3, max_rows=64, draft=draft), open_source(target, draft=draft)
+    bundle, source = (
+        compile_model(target, ["host"], ctx=96, slots=3, max_rows=64, draft=draft),
+        open_source(target, draft=draft),
+    )
     plan = bundle.plans["host"]
     graph, own = fused_graphs(source, plan)
-    checks = list(check_plan(plan, graph, HostLauncher(bundle, plan, 2), CheckpointWeights(source.weights(), 96), True, lambda _: None, draft=own))
+    checks = list(
+        check_plan(
+            plan,
+            graph,
+            HostLauncher(bundle, plan, 2),
+            CheckpointWeights(source.weights(), 96),
+            True,
+            lambda _: None,
+            draft=own,
+        )
+    )
     assert {c.program for c in checks} == {"step", "draft_step"}
     assert all(c.ok for c in checks), [c for c in checks if not c.ok]
 

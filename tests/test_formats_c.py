@@ -114,7 +114,10 @@ def test_loaders_are_hip_without_warnings_or_scratch(tmp_path, arch):
         + f"  const int i = (int)__builtin_amdgcn_workitem_id_x();\n  out[i] = hfc_{name}_at(raw, i);\n}}\n"
         for name, form in FORMATS.items()
     )
-    kv = "".join(f.loader("__device__ inline") + f.writer("__device__ inline") for f in (f.sized(128) for f in KV_FORMATS.values()))
+    kv = "".join(
+        f.loader("__device__ inline") + f.writer("__device__ inline")
+        for f in (f.sized(128) for f in KV_FORMATS.values())
+    )
     (tmp_path / "loaders.hip").write_text(HIP_CONVERSIONS + kernels + kv)
     flags = ["-x", "hip", f"--offload-arch={arch}", "--cuda-device-only", "-nogpulib", "-nogpuinc", "-O3", "-S"]
     zig("clang", *flags, "-Wall", "-Wextra", "-Werror", "-o", "loaders.s", "loaders.hip", cwd=tmp_path)

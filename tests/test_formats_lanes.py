@@ -76,14 +76,30 @@ extern "C" void {name}(const uint8_t* raw, float* out, int blocks) {{
 def library(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lanes")
     codes = CODES_H.read_text().replace("#pragma once\n", "")
-    codes = codes.replace('asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));', "r = perm_ptx(a, b, selector);")
+    codes = codes.replace(
+        'asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));', "r = perm_ptx(a, b, selector);"
+    )
     assert "asm(" not in codes
     loaders = {x.symbol: x for name in QUANTIZED for x in (lane_loader(FORMATS[name]), half_loader(FORMATS[name])) if x}
     text = PRELUDE + codes + "".join(x.source + entry(x, f"all_{symbol}") for symbol, x in loaders.items())
     (folder / "lanes.cpp").write_text(text)
     flags = ["-D__HIP__", "-D__builtin_amdgcn_perm=perm_amd"] if request.param == "amd" else []
     for command in (
-        ["clang", "-x", "c++", "-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fno-builtin", *flags, "-c", "lanes.cpp", "-o", "lanes.o"],
+        [
+            "clang",
+            "-x",
+            "c++",
+            "-std=c++17",
+            "-O1",
+            "-fPIC",
+            "-ffp-contract=off",
+            "-fno-builtin",
+            *flags,
+            "-c",
+            "lanes.cpp",
+            "-o",
+            "lanes.o",
+        ],
         ["ld.lld", "-shared", "-o", "lanes.so", "lanes.o"],
     ):
         done = subprocess.run([sys.executable, "-m", "ziglang", *command], cwd=folder, capture_output=True, text=True)

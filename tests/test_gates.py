@@ -236,7 +236,9 @@ def test_the_tables_are_whole():
     assert all(row.reason and row.skeleton in SKELETONS and row.gate in ("lanes", "loads") for row in EXCEPTIONS)
     assert all(skeleton.why for skeleton in SKELETONS.values())
     probed = {
-        name for name in FEATURES if not name.startswith("wmma_replicated") and name not in ("wmma_split", "graphs", "rocblas")
+        name
+        for name in FEATURES
+        if not name.startswith("wmma_replicated") and name not in ("wmma_split", "graphs", "rocblas")
     }
     assert probed <= INSTRUCTIONS.keys()
     with pytest.raises(AssertionError, match="no instruction is known"):

@@ -35,7 +35,10 @@ def converted(source, target, matrix: str, **texts):
     return target
 
 
-@pytest.mark.parametrize("model_type, matrix", [("llama", "hfp4g32"), ("llama", "mfp4g32"), ("qwen3_5_text", "mq4g256v2"), ("llama", "hfq4g128")])
+@pytest.mark.parametrize(
+    "model_type, matrix",
+    [("llama", "hfp4g32"), ("llama", "mfp4g32"), ("qwen3_5_text", "mq4g256v2"), ("llama", "hfq4g128")],
+)
 def test_a_file_means_its_model(model_type, matrix, tmp_path):
     source = write_model(tmp_path / "source", model_type)
     path = converted(source, tmp_path / "model.mq4", matrix)
@@ -53,7 +56,9 @@ def test_convolutions_are_packed_across_rows(tmp_path):
     with open_checkpoint(path) as found, open_checkpoint(source) as expected:
         x = expected.f32(name)
         assert x.shape[-1] == 4 and found.info(name).format == "f32" and found.info(name).packed == "q8_0"
-        assert np.array_equal(found.f32(name), READABLE["q8_0"].unpack(READABLE["q8_0"].pack(x.reshape(1, -1))).reshape(x.shape))
+        assert np.array_equal(
+            found.f32(name), READABLE["q8_0"].unpack(READABLE["q8_0"].pack(x.reshape(1, -1))).reshape(x.shape)
+        )
 
 
 def test_rotated_tensors_across_rows_come_back(tmp_path):
@@ -66,7 +71,9 @@ def test_rotated_tensors_across_rows_come_back(tmp_path):
 def test_commands(hfc, folder, tmp_path):  # noqa: F811
     tokenizer = (folder / "tokenizer.json").read_text()
     source = write_model(tmp_path / "source", vocab_size=json.loads((folder / "config.json").read_text())["vocab_size"])
-    path = converted(source, tmp_path / "model.mq4", "mq4g256", tokenizer=tokenizer, tokenizer_config={"eos_token": "<end>"})
+    path = converted(
+        source, tmp_path / "model.mq4", "mq4g256", tokenizer=tokenizer, tokenizer_config={"eos_token": "<end>"}
+    )
     code, out, err = hfc("run", path, "--raw", "abc", "--temperature", 0, "-n", 4)
     assert code == 0 and out.strip() and "prompt 3 tokens" in err, err
     assert "mq4g256" in hfc("inspect", path)[1]

@@ -77,7 +77,9 @@ def test_each_number_of_rows_has_its_kernels(rows):
     bound = linear(["q8_0", "q4_k", "q8_0"], 256, [17, 1, 64])
     step = Step.single([1] * rows)
     shapes = [s for s in geometry(bound, find_arch("sm_90"), "decode") if all(grid_size(size, step) for size in s.grid)]
-    assert [s.template.split("/")[1].split(".")[0] for s in shapes] == (["linear_one"] if rows == 1 else ["few_stage", "linear_few"])
+    assert [s.template.split("/")[1].split(".")[0] for s in shapes] == (
+        ["linear_one"] if rows == 1 else ["few_stage", "linear_few"]
+    )
     numbers, outputs, found = shapes[-1].numbers, 16 * shapes[-1].numbers["teams"], []
     for family in numbers["families"]:
         ends = [*family["firsts"][1:], family["stop"] - family["start"]]

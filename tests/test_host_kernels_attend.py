@@ -11,7 +11,12 @@ SLOTS = 3
 
 
 def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True):
-    args = [pointer("x0"), pointer("s1_k", "state", "uint8_t"), pointer("s2_v", "state", "uint8_t"), pointer("y3", written=True)]
+    args = [
+        pointer("x0"),
+        pointer("s1_k", "state", "uint8_t"),
+        pointer("s2_v", "state", "uint8_t"),
+        pointer("y3", written=True),
+    ]
     extra = {
         "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal, "first": 0,
         "q": f"x0[((size_t)row * {heads} + g) * {size} + j]", "walsh": 0, "k": args[1], "v": args[2], "k_format": kv_format(form),
@@ -45,7 +50,14 @@ class Case:
 
     def __init__(self, filled, heads=6, kv_heads=2, size=64, window=0, softcap=0.0, form="f32", causal=True):
         rng = np.random.default_rng(3)
-        self.form, self.window, self.softcap, self.heads, self.size, self.causal = kv_format(form), window, softcap, heads, size, causal
+        self.form, self.window, self.softcap, self.heads, self.size, self.causal = (
+            kv_format(form),
+            window,
+            softcap,
+            heads,
+            size,
+            causal,
+        )
         self.k, self.v = rng.standard_normal((2, SLOTS, kv_heads, CONTEXT, size), np.float32)
         self.k[:, :, filled:], self.v[:, :, filled:] = np.nan, np.nan
         self.raw = {"s1_k": self.form.pack(self.k), "s2_v": self.form.pack(self.v)}
@@ -61,7 +73,15 @@ class Case:
         return out
 
     def expected(self, q, segments):
-        return reference(q, self.form.unpack(self.raw["s1_k"]), self.form.unpack(self.raw["s2_v"]), segments, self.window, self.softcap, self.causal)
+        return reference(
+            q,
+            self.form.unpack(self.raw["s1_k"]),
+            self.form.unpack(self.raw["s2_v"]),
+            segments,
+            self.window,
+            self.softcap,
+            self.causal,
+        )
 
 
 @pytest.mark.parametrize("context", [1, 2, 127, 513, 4097])
@@ -75,8 +95,18 @@ def test_decode(context, form):
     assert case.run(q, segments, threads=1).tobytes() == y.tobytes()
 
 
-@pytest.mark.parametrize("heads, kv_heads, size, window, softcap", [(4, 4, 16, 0, 0.0), (8, 1, 256, 0, 0.0), (9, 3, 64, 300, 0.0),
-                                                                   (4, 2, 24, 5, 0.0), (4, 2, 80, 0, 30.0), (3, 1, 128, 1, 0.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "heads, kv_heads, size, window, softcap",
+    [
+        (4, 4, 16, 0, 0.0),
+        (8, 1, 256, 0, 0.0),
+        (9, 3, 64, 300, 0.0),
+        # fmt: skip
+        (4, 2, 24, 5, 0.0),
+        (4, 2, 80, 0, 30.0),
+        (3, 1, 128, 1, 0.0),
+    ],
+)
 def test_shapes(heads, kv_heads, size, window, softcap):
     case = Case(620, heads, kv_heads, size, window, softcap)
     segments = segments_of((1, 600), (20, 600), (2, 1))

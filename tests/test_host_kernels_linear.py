@@ -49,7 +49,9 @@ def linear(form_names, ns, k, zipped=False, name="linear_test"):
 def run(kernel, x, packed, ns, threads=2):
     rows = len(x)
     arrays = {"x": x, **{f"w{i}": w for i, w in enumerate(packed)}}
-    outputs = {a.name: np.full((rows + 1, n), np.nan, np.float32) for a, n in zip(kernel.bound.args[1 + len(packed) :], ns)}
+    outputs = {
+        a.name: np.full((rows + 1, n), np.nan, np.float32) for a, n in zip(kernel.bound.args[1 + len(packed) :], ns)
+    }
     kernel({**arrays, **outputs}, segments_of((rows, 0)), threads)
     assert all(np.isnan(y[rows:]).all() for y in outputs.values()), "wrote behind the last row"
     return [y[:rows] for y in outputs.values()]
@@ -98,7 +100,9 @@ def test_norm_before_and_residual_after():
     k, n, form = 100, 33, weight_format("f32")
     raw, w = random_weight(form, (n, k))
     bound = linear(["f32"], [n], k)
-    stat = Stat("stat0", k, "sum", f"x[(size_t)row * {k} + j] * x[(size_t)row * {k} + j]", f"hfc_rsqrt(r / {k}.0f + 1e-06f)")
+    stat = Stat(
+        "stat0", k, "sum", f"x[(size_t)row * {k} + j] * x[(size_t)row * {k} + j]", f"hfc_rsqrt(r / {k}.0f + 1e-06f)"
+    )
     bound.args.append(pointer("z"))
     bound.extra.update(stats=(stat,), load=f"(x[(size_t)row * {k} + j] * stat0)")
     bound.extra["parts"] = [Part(bound.args[1], form, n, f"y0[(size_t)row * {n} + n] = y + z[(size_t)row * {n} + n];")]

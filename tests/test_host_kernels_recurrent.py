@@ -70,11 +70,15 @@ class DeltaCase:
 
         q, k = keys(y[:, :cut]) * np.float32(self.dk**-0.5), keys(y[:, cut : 2 * cut])
         v = y[:, 2 * cut :].reshape(-1, self.v_heads, self.dv)
-        o, memory = OPS["gated_delta"].meaning(q, k, v, decay, 1 / (1 + np.exp(-beta)), states[1], tiled=self.tiled, step=step)
+        o, memory = OPS["gated_delta"].meaning(
+            q, k, v, decay, 1 / (1 + np.exp(-beta)), states[1], tiled=self.tiled, step=step
+        )
         return o / np.sqrt((o * o).mean(-1, keepdims=True) + 1e-6), window, memory
 
 
-@pytest.mark.parametrize("shape", [{}, {"tiled": True}, {"dk": 128, "dv": 128, "v_heads": 2}, {"dk": 16, "dv": 8, "taps": 3}])
+@pytest.mark.parametrize(
+    "shape", [{}, {"tiled": True}, {"dk": 128, "dv": 128, "v_heads": 2}, {"dk": 16, "dv": 8, "taps": 3}]
+)
 def test_delta(shape):
     case = DeltaCase(**shape)
     segments = segments_of((1, 7), (9, 0), (2, 3), slots=(2, 0, 1))
@@ -119,7 +123,13 @@ def test_conv(taps):
 def test_conv_rows_that_wait():
     """Three rows wait, two of them count, then two more are applied: as four rows applied at once."""
     channels, taps, rng = 70, 3, np.random.default_rng(7)
-    args = [pointer("x0"), pointer("c1"), pointer("s2", written=True), pointer("s3", written=True), pointer("y4", written=True)]
+    args = [
+        pointer("x0"),
+        pointer("c1"),
+        pointer("s2", written=True),
+        pointer("s3", written=True),
+        pointer("y4", written=True),
+    ]
     extra = {
         "channels": channels, "taps": taps, "u": f"x0[(size_t)row * {channels} + j]", "conv": args[1], "window": args[2],
         "store": f"y4[(size_t)row * {channels} + j] = c;", "journal_rows": 4, "inputs_journal": args[3],
@@ -135,18 +145,30 @@ def test_conv_rows_that_wait():
     kernel(arrays | {"x0": u[2:].copy(), "y4": last}, (Segment(1, 0, 2, 7, replay=2),))
     plain = {"c1": w, "s2": window.copy(), "s3": arrays["s3"]}
     kernel(plain | {"x0": u, "y4": whole}, (Segment(1, 0, 4, 5),))
-    assert np.concatenate([first[:2], last]).tobytes() == whole.tobytes() and arrays["s2"].tobytes() == plain["s2"].tobytes()
+    assert (
+        np.concatenate([first[:2], last]).tobytes() == whole.tobytes()
+        and arrays["s2"].tobytes() == plain["s2"].tobytes()
+    )
 
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_route(normalize):
     experts, top = 37, 5
     args = [pointer("x0"), pointer("y1", written=True), pointer("y2", ctype="int32_t", written=True)]
-    extra = {"experts": experts, "top": top, "normalize": normalize, "logits": f"x0[(size_t)row * {experts} + j]", "weights": args[1], "ids": args[2]}
+    extra = {
+        "experts": experts,
+        "top": top,
+        "normalize": normalize,
+        "logits": f"x0[(size_t)row * {experts} + j]",
+        "weights": args[1],
+        "ids": args[2],
+    }
     logits = np.random.default_rng(7).standard_normal((6, experts), np.float32)
     logits[0] = 0.0  # all tie: the lower id wins
     weights, ids = np.zeros((6, top), np.float32), np.zeros((6, top), np.int32)
-    Kernel(Bound("route", "route_test", args, "T", extra))({"x0": logits, "y1": weights, "y2": ids}, segments_of((6, 0)))
+    Kernel(Bound("route", "route_test", args, "T", extra))(
+        {"x0": logits, "y1": weights, "y2": ids}, segments_of((6, 0))
+    )
     want, chosen = OPS["route"].meaning(logits, top=top, normalize=normalize)
     np.testing.assert_array_equal(ids, chosen)
     np.testing.assert_allclose(weights, want, rtol=1e-5)

@@ -12,7 +12,15 @@ from hfc.step import Segment, Step
 
 BOUND = 5e-3  # relative L2 with f16 keys and values; measured 1e-4
 FLOAT_BOUND = 1e-4  # f32 keys and values leave f32 noise; measured 3e-6
-CHECKPOINTS = ["llama", "qwen3", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text", "llama/model.gguf", "qwen3_5_text/model.gguf"]
+CHECKPOINTS = [
+    "llama",
+    "qwen3",
+    "gemma3_text",
+    "qwen3_5_text",
+    "qwen3_5_moe_text",
+    "llama/model.gguf",
+    "qwen3_5_text/model.gguf",
+]
 
 
 def open_host(path, kv="f16", slots=1, threads=2, ctx=192):
@@ -65,7 +73,11 @@ def test_final_states(checkpoint):
     prompt_logits(model, tokens, 32)
     for key, expected in states.items():
         layer, part = key.split(".")
-        ref = next(s for s in model.plan.states if s.name.split(".")[1] == layer and (part in s.planes or s.name.endswith(part)))
+        ref = next(
+            s
+            for s in model.plan.states
+            if s.name.split(".")[1] == layer and (part in s.planes or s.name.endswith(part))
+        )
         shape = [{"C": model.context}.get(n, n) for n in ref.shape[1:]]
         found = model.state(ref.name, part if part in ref.planes else "")[0].view(np.float32).reshape(shape)
         if part in ref.planes:  # transformers keeps only the window of a sliding layer
@@ -87,7 +99,11 @@ def test_neighbours_in_the_batch_do_not_matter(checkpoint):
         (Segment(0, 0, 1, 8), Segment(2, 1, 4, 5), Segment(1, 5, 2, 0)),
         np.array([0]),
     )
-    found = [model.forward(first), model.forward(second), model.forward(Step(tokens[9:12], (Segment(0, 0, 3, 9),), np.arange(3)))]
+    found = [
+        model.forward(first),
+        model.forward(second),
+        model.forward(Step(tokens[9:12], (Segment(0, 0, 3, 9),), np.arange(3))),
+    ]
     np.testing.assert_array_equal(np.concatenate(found), alone)
 
 
@@ -106,7 +122,9 @@ def test_threads_do_not_matter():
 
 
 shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the fixtures in {SHARED}")
-QUANTIZED = [f"qwen35-tiny-{format}" for format in ("IQ4_XS", "Q4_0", "Q4_K_M", "Q6_K", "Q8_0")] + ["qwen35moe-tiny-Q8_0"]
+QUANTIZED = [f"qwen35-tiny-{format}" for format in ("IQ4_XS", "Q4_0", "Q4_K_M", "Q6_K", "Q8_0")] + [
+    "qwen35moe-tiny-Q8_0"
+]
 
 
 @shared

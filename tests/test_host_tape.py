@@ -132,5 +132,14 @@ def test_profile_counts_each_launch(library):
 
 def test_other_machines_compile():
     """Every kernel's source builds for 64-bit ARM, which this machine cannot run."""
-    source = library_source([counter("a", "b"), linear(["q4_1", "q6_k", "iq4_xs", "bf16"], [32, 8, 16, 4], 256), attend(6, 2, 64, form="f16")], [], MAX_ROWS, 64)
+    source = library_source(
+        [
+            counter("a", "b"),
+            linear(["q4_1", "q6_k", "iq4_xs", "bf16"], [32, 8, 16, 4], 256),
+            attend(6, 2, 64, form="f16"),
+        ],
+        [],
+        MAX_ROWS,
+        64,
+    )
     assert build_library(source, "aarch64-linux-gnu.2.28")[:4] == b"\x7fELF"

@@ -51,7 +51,11 @@ def traced_squares(path, pieces):
 def test_sums_are_those_of_the_interpreter(model_type, tmp_path):
     path = write_model(tmp_path / "source", model_type)
     found, expected = collect(open_source(path), PIECES), traced_squares(path, PIECES)
-    names = {"blk.1.attn_q.weight": "layers.1.q_proj", "blk.0.ffn_gate_inp.weight": "layers.0.router", "blk.0.ffn_down_exps.weight": "layers.0.down_proj"}
+    names = {
+        "blk.1.attn_q.weight": "layers.1.q_proj",
+        "blk.0.ffn_gate_inp.weight": "layers.0.router",
+        "blk.0.ffn_down_exps.weight": "layers.0.down_proj",
+    }
     checked = [(theirs, ours) for theirs, ours in names.items() if ours in expected and theirs in found.entries]
     assert len(checked) >= (1 if model_type == "llama" else 2), found.entries.keys()
     for theirs, ours in checked:
@@ -79,7 +83,10 @@ def test_files(llama, tmp_path):
     write_imatrix(tmp_path / "a.gguf", made)
     found = read_imatrix(tmp_path / "a.gguf")
     assert (found.datasets, found.chunks, found.chunk_size) == (("some text",), 2, 20)
-    assert all(np.array_equal(found.entries[n].sums, e.sums) and np.array_equal(found.entries[n].counts, e.counts) for n, e in made.entries.items())
+    assert all(
+        np.array_equal(found.entries[n].sums, e.sums) and np.array_equal(found.entries[n].counts, e.counts)
+        for n, e in made.entries.items()
+    )
     library = gguf.GGUFReader(tmp_path / "a.gguf")
     named = {t.name: t.data for t in library.tensors}
     assert np.array_equal(named["blk.0.ffn_up.weight.in_sum2"], made.entries["blk.0.ffn_up.weight"].sums)
@@ -108,7 +115,11 @@ def test_an_imatrix_of_another_model_is_refused(llama, tmp_path):
     short = {name: entry for name, entry in entries.items() if name != "blk.1.ffn_up.weight"}
     narrow = entries | {"blk.1.ffn_up.weight": Entry(np.ones((1, 64), np.float32), np.ones(1, np.float32))}
     deeper = entries | {"blk.9.ffn_up.weight": entries["blk.1.ffn_up.weight"]}
-    for wrong, reason in ((short, "nothing of blk.1.ffn_up"), (narrow, "64 inputs there and 256 here"), (deeper, "blk.9.ffn_up.weight, which the model has not")):
+    for wrong, reason in (
+        (short, "nothing of blk.1.ffn_up"),
+        (narrow, "64 inputs there and 256 here"),
+        (deeper, "blk.9.ffn_up.weight, which the model has not"),
+    ):
         with pytest.raises(HfcError, match=f"x.gguf is an imatrix of another model than llama: .*{reason}"):
             importances(source, Imatrix(wrong), "x.gguf")
 

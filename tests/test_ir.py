@@ -70,8 +70,12 @@ def test_a_region_prints_parses_and_means_the_same():
 def test_chunks_and_neighbours_do_not_matter():
     whole = Interpreter(attention_graph(), source, context=64).run(Step.single([5, 6, 7, 8]))[0]
     batch = Interpreter(attention_graph(), source, slots=2, context=64)
-    batch.run(Step(np.array([5, 9, 9, 6], np.int32)[[0, 1, 2]], (Segment(1, 0, 1, 0), Segment(0, 1, 2, 0)), np.arange(3)))
-    rest = batch.run(Step(np.array([4, 6, 7, 8], np.int32), (Segment(0, 0, 1, 2), Segment(1, 1, 3, 1)), np.arange(1, 4)))[0]
+    batch.run(
+        Step(np.array([5, 9, 9, 6], np.int32)[[0, 1, 2]], (Segment(1, 0, 1, 0), Segment(0, 1, 2, 0)), np.arange(3))
+    )
+    rest = batch.run(
+        Step(np.array([4, 6, 7, 8], np.int32), (Segment(0, 0, 1, 2), Segment(1, 1, 3, 1)), np.arange(1, 4))
+    )[0]
     np.testing.assert_allclose(rest, whole[1:], rtol=1e-4, atol=1e-4)
 
 

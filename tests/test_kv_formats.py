@@ -33,13 +33,19 @@ def entry(name: str, head: int) -> str:
     form = KV_FORMATS[name].sized(head)
     size, units = form.group(head), len(form.unit)
     turn = f"hfc_kv_{name}_turn(d, x[d], x[d ^ 1])" if form.turns else "x[d]"
-    lines = [form.loader("static"), form.writer("static"), f"static float element(const float* x, int d) {{ return {turn}; }}"]
+    lines = [
+        form.loader("static"),
+        form.writer("static"),
+        f"static float element(const float* x, int d) {{ return {turn}; }}",
+    ]
     lines += ["void run(const float* x, uint8_t* row, float* out) {", f"for (int g = 0; g < {head // size}; g++) {{"]
     names = {}
     for i, stat in enumerate(form.stats):
         start, join = ("0.0f", "r += e;") if stat.reduce == "sum" else ("-1e30f", "r = e > r ? e : r;")
         e = stat.element.format(x=f"element(x, g * {size} + j)", **names)
-        lines.append(f"float s{i}; {{ float r = {start}; for (int j = 0; j < {size}; j++) {{ const float e = {e}; {join} }}")
+        lines.append(
+            f"float s{i}; {{ float r = {start}; for (int j = 0; j < {size}; j++) {{ const float e = {e}; {join} }}"
+        )
         lines.append(f"s{i} = {stat.finish.format(**names)}; }}")
         names[f"s{i}"] = f"s{i}"
     values = ", ".join([*(f"element(x, g * {size} + ({j}))" for j in form.unit), *names])
@@ -52,8 +58,21 @@ def entry(name: str, head: int) -> str:
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_c_rows_equal_numpy(name, head, tmp_path):
     (tmp_path / "kv.c").write_text(entry(name, head))
-    command = [sys.executable, "-m", "ziglang", "cc", "-O2", "-Wall", "-Wextra", "-Wno-unused-function", "-Werror", "-ffp-contract=off"]
-    done = subprocess.run([*command, "-shared", "-fPIC", "-o", "kv.so", "kv.c"], cwd=tmp_path, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unused-function",
+        "-Werror",
+        "-ffp-contract=off",
+    ]
+    done = subprocess.run(
+        [*command, "-shared", "-fPIC", "-o", "kv.so", "kv.c"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     library, form = ctypes.CDLL(str(tmp_path / "kv.so")), KV_FORMATS[name].sized(head)
     rng = np.random.default_rng(12)
@@ -64,14 +83,26 @@ def test_c_rows_equal_numpy(name, head, tmp_path):
         library.run(address(source), address(row), address(found))
         assert np.allclose(found, form.stored(row), rtol=1e-6, atol=1e-7 * scale)
         expected = form.pack(x)
-        first = 4 if form.turns or form.walsh else 0  # a sum in another order moves the f32 norm by some ulps, and a code over a threshold
+        # a sum in another order moves the f32 norm by some ulps, and a code over a threshold
+        first = 4 if form.turns or form.walsh else 0
         assert (row[first:] == expected[first:]).mean() > 0.98 or scale == 0
         assert np.allclose(form.stored(expected), found, atol=0.02 * scale)
 
 
 # Relative error of normally distributed vectors. Lloyd-Max: sqrt of the distortion of 16, 8 and 4 levels (Max 1960).
-@pytest.mark.parametrize("name, most", [("q8", 0.006), ("q4", 0.085), ("asym4", 0.1), ("asym3", 0.19), ("asym2", 0.35),
-                                        ("fwht4", 0.1), ("fwht3", 0.19), ("fwht2", 0.35)])
+@pytest.mark.parametrize(
+    "name, most",
+    [
+        ("q8", 0.006),
+        ("q4", 0.085),
+        ("asym4", 0.1),
+        ("asym3", 0.19),
+        ("asym2", 0.35),
+        ("fwht4", 0.1),
+        ("fwht3", 0.19),
+        ("fwht2", 0.35),
+    ],
+)
 @pytest.mark.parametrize("head", HEADS)
 def test_errors_are_those_of_theory(name, most, head):
     x = np.random.default_rng(13).standard_normal((300, head)).astype(np.float32)
@@ -79,8 +110,15 @@ def test_errors_are_those_of_theory(name, most, head):
     assert np.linalg.norm(form.unpack(form.pack(x)) - x) / np.linalg.norm(x) < most
 
 
-@pytest.mark.parametrize("bits, thresholds", [(2, [0.086744]), (3, [0.043589, 0.091775, 0.154258]),
-                                              (4, [0.022760, 0.046139, 0.070622, 0.097139, 0.127014, 0.162944, 0.212220])])  # fmt: skip
+@pytest.mark.parametrize(
+    "bits, thresholds",
+    [
+        (2, [0.086744]),
+        (3, [0.043589, 0.091775, 0.154258]),
+        # fmt: skip
+        (4, [0.022760, 0.046139, 0.070622, 0.097139, 0.127014, 0.162944, 0.212220]),
+    ],
+)
 def test_levels_lie_between_the_published_thresholds(bits, thresholds):
     """turbo_common.h gives the midpoints for a variance of 1/128; for heads of 256 they are 1/√2 of that, at every width."""
     for head in (128, 256):
@@ -90,7 +128,10 @@ def test_levels_lie_between_the_published_thresholds(bits, thresholds):
 
 
 def test_a_token_takes_the_published_bytes():
-    sizes = {name: KV_FORMATS[name].row_bytes(256) + KV_FORMATS["q8"].row_bytes(256) for name in ("q8", "asym4", "asym3", "asym2")}
+    sizes = {
+        name: KV_FORMATS[name].row_bytes(256) + KV_FORMATS["q8"].row_bytes(256)
+        for name in ("q8", "asym4", "asym3", "asym2")
+    }
     assert all(KV_FORMATS[f"fwht{b}"].row_bytes(256) == KV_FORMATS[f"asym{b}"].row_bytes(256) for b in (2, 3, 4))
     assert sizes == {"q8": 544, "asym4": 404, "asym3": 372, "asym2": 340}
 
@@ -113,7 +154,14 @@ def test_models_on_the_host_equal_the_interpreter_with_the_same_cache(kv, qwen):
     np.testing.assert_array_equal(np.concatenate(parts), whole[:30])
 
 
-@pytest.mark.parametrize("kv, message", [("f16/asym3", "values cannot lie in asym3"), ("fwht4/fwht4", "values cannot lie in fwht4"), ("q9", "unknown KV format 'q9'")])
+@pytest.mark.parametrize(
+    "kv, message",
+    [
+        ("f16/asym3", "values cannot lie in asym3"),
+        ("fwht4/fwht4", "values cannot lie in fwht4"),
+        ("q9", "unknown KV format 'q9'"),
+    ],
+)
 def test_caches_that_make_no_sense_are_refused(kv, message, qwen):
     with pytest.raises(HfcError, match=message):
         compile_model(qwen, ["host"], kv=kv, ctx=64)
@@ -138,13 +186,19 @@ def test_layers_at_the_edges_stay_in_q8(tmp_path):
     """--kv fwht3@1+2: of four layers the second alone is in fwht3, as `hfc selftest` finds out from the plan; bytes follow."""
     source = open_source(write_model(tmp_path / "source", num_hidden_layers=4))
     settings = settings_for(source, find_arch("host"), "fwht3@1+2", 64)
-    formats = [(op.attrs["k_format"], op.attrs["v_format"]) for op in choose_kv(source.graph(), settings).ops_of("state")]
+    formats = [
+        (op.attrs["k_format"], op.attrs["v_format"]) for op in choose_kv(source.graph(), settings).ops_of("state")
+    ]
     assert formats == [("q8", "q8"), ("fwht3", "q8"), ("q8", "q8"), ("q8", "q8")]
     plan = outline(source, settings)
     assert kv_of(plan, set()) == ("fwht3", "q8", (1, 2))
     assert kv_of(outline(source, settings_for(source, find_arch("host"), "q8", 64)), set()) == ("q8", "q8", (0, 0))
-    expected = InterpretedModel(source, 64, graph=run_passes(source.graph(), settings)).forward(Step.single(TOKENS[:32]))
-    found = load(compile_model(tmp_path / "source", ["host"], kv="fwht3@1+2", ctx=64), "host", 2).forward(Step.single(TOKENS[:32]))
+    expected = InterpretedModel(source, 64, graph=run_passes(source.graph(), settings)).forward(
+        Step.single(TOKENS[:32])
+    )
+    found = load(compile_model(tmp_path / "source", ["host"], kv="fwht3@1+2", ctx=64), "host", 2).forward(
+        Step.single(TOKENS[:32])
+    )
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.02
 
 

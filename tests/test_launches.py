@@ -17,14 +17,17 @@ from hfc.target.arch import find_arch
 
 CONFIGS = Path(__file__).parent / "data/configs"
 POSITION = 1000
-LAUNCHES = {"Qwen3.5-0.8B": 7 * 24, "Qwen3.5-2B": 7 * 24, "Qwen3.5-9B": 7 * 32, "Qwen3.5-27B": 450}  # hipfire: 944 for 27B
+# hipfire: 944 for 27B
+LAUNCHES = {"Qwen3.5-0.8B": 7 * 24, "Qwen3.5-2B": 7 * 24, "Qwen3.5-9B": 7 * 32, "Qwen3.5-27B": 450}
 
 
 def decode_plan(name: str, arch: str) -> Plan:
     """The plan with the launches of decode, kernels not compiled."""
     source = open_source(CONFIGS / f"{name}.config.json", default_format="q4_k")
     settings = settings_for(source, find_arch(arch), "f16", 4096)
-    emitted, programs = gpu.list_launches(emit(run_passes(source.graph(), settings), settings, gpu.MATRIX_LAYOUT), settings, {})
+    emitted, programs = gpu.list_launches(
+        emit(run_passes(source.graph(), settings), settings, gpu.MATRIX_LAYOUT), settings, {}
+    )
     return make_plan(emitted, settings, (), programs)
 
 
@@ -37,7 +40,11 @@ def least_bytes(plan: Plan) -> int:
         total += rows * weight_format(ref.format).row_bytes(ref.shape[-1])
     for state in plan.states:
         if "k" in state.planes:
-            total += (POSITION + 1) * state.shape[1] * sum(kv_format(f).row_bytes(state.shape[3]) for f in state.formats.values())
+            total += (
+                (POSITION + 1)
+                * state.shape[1]
+                * sum(kv_format(f).row_bytes(state.shape[3]) for f in state.formats.values())
+            )
         else:
             total += 2 * 4 * math.prod(state.shape[1:])
     return total

@@ -34,7 +34,23 @@ LAYERS = {
     "calibrate": LEAF | {"compiler", "frontend", "ir", "formats", "quantize"},
     "selftest": LEAF | FACTS | {"backend", "runtime"},
     "matrix": LEAF | FACTS | {"backend", "compiler", "frontend", "passes", "runtime"},
-    "cli": LEAF | FACTS | {"frontend", "passes", "backend", "runtime", "compiler", "oracle", "emulated", "matrix", "quality", "quantize", "calibrate", "selftest", "serve"},
+    "cli": LEAF
+    | FACTS
+    | {
+        "frontend",
+        "passes",
+        "backend",
+        "runtime",
+        "compiler",
+        "oracle",
+        "emulated",
+        "matrix",
+        "quality",
+        "quantize",
+        "calibrate",
+        "selftest",
+        "serve",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }

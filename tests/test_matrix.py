@@ -41,8 +41,11 @@ def plan_of(model: str, weights: str = "q4_k", arch: str = "gfx1100", quick: boo
 
 
 def test_every_model_file_has_a_representative():
-    drafts = {path.stem for path in (ROOT / "models").glob("*.hfm") if re.search(r"^  observe\(", path.read_text(), re.M)}
-    assert {"dflash", "dflash2"} <= drafts  # no model by themselves: tests/test_draft_models.py compiles them with their targets
+    drafts = {
+        path.stem for path in (ROOT / "models").glob("*.hfm") if re.search(r"^  observe\(", path.read_text(), re.M)
+    }
+    # no model by themselves: tests/test_draft_models.py compiles them with their targets
+    assert {"dflash", "dflash2"} <= drafts
     described = {path.stem for path in (ROOT / "models").glob("*.hfm")} - drafts
     assert {find_model(configs()[name]["model_type"]).path.stem for name in REPRESENTATIVES} == described
     assert chosen_models([]) == list(REPRESENTATIVES) and chosen_models(["all"]) == list(configs())
@@ -120,7 +123,9 @@ def test_in_turn_every_format_is_compiled_on_every_arch(monkeypatch):
 
 
 def test_products_by_a_library_are_no_kernels_of_a_cell(monkeypatch):
-    monkeypatch.setattr(cells_module, "compile_job", lambda job: SimpleNamespace(resources=Resources(8, 0, 8, 0, 0, 0, 16)))
+    monkeypatch.setattr(
+        cells_module, "compile_job", lambda job: SimpleNamespace(resources=Resources(8, 0, 8, 0, 0, 0, 16))
+    )
     gfx942 = find_arch("gfx942")
     (cell,) = run([Place("Qwen3-4B", "gfx942", "bf16", "f16")], quick=True)
     assert cell.status == "compiled" and cell.kernels > 10
@@ -129,7 +134,9 @@ def test_products_by_a_library_are_no_kernels_of_a_cell(monkeypatch):
 
 
 def test_several_processes_give_the_cells_of_one_in_order(monkeypatch):
-    wanted = places(["SmolLM2-135M"], [find_arch("gfx1031"), GFX1100], ["q8_0", "q4_k", "bf16"], ["f16", "q8"], quick=False)
+    wanted = places(
+        ["SmolLM2-135M"], [find_arch("gfx1031"), GFX1100], ["q8_0", "q4_k", "bf16"], ["f16", "q8"], quick=False
+    )
     found, reports = {}, []
     for jobs in ("1", "3"):
         monkeypatch.setenv("HFC_JOBS", jobs)
@@ -187,7 +194,11 @@ def test_the_page_says_it_all(some_cells):
     assert "| RX 7900 XTX | A-9B | q4_k | f16 | 93.1 |" in page
     assert "K = 576 &lt; 577" in as_html(some_cells, records)
     rows = json.loads(as_json(some_cells, records))
-    assert rows[0]["bounds"][0]["decode_tok_s"] == 170.2 and rows[0]["measured"] == "equal" and rows[3]["emulated"] == "kernels"
+    assert (
+        rows[0]["bounds"][0]["decode_tok_s"] == 170.2
+        and rows[0]["measured"] == "equal"
+        and rows[3]["emulated"] == "kernels"
+    )
 
 
 def test_kv_formats_that_stand_out_are_named():
@@ -200,8 +211,12 @@ def test_kv_formats_that_stand_out_are_named():
 
 def test_recorded_results_are_matched_by_what_they_name(tmp_path):
     place = Place("A-9B", "gfx1100", "q4_k", "f16")
-    (tmp_path / "a.json").write_text(json.dumps([{"kind": "emulated", "status": "equal", "arch": "gfx1100", "model": "A-9B"}]))
-    (tmp_path / "b.json").write_text(json.dumps([{"kind": "emulated", "status": "different", "weights": "q8_0", "what": "x"}]))
+    (tmp_path / "a.json").write_text(
+        json.dumps([{"kind": "emulated", "status": "equal", "arch": "gfx1100", "model": "A-9B"}])
+    )
+    (tmp_path / "b.json").write_text(
+        json.dumps([{"kind": "emulated", "status": "different", "weights": "q8_0", "what": "x"}])
+    )
     records = read_results(tmp_path)
     assert verdict(records, "emulated", place) == "equal" and verdict(records, "measured", place) == ""
     assert verdict(records, "emulated", Place("A-9B", "gfx906", "q4_k", "f16")) == ""
@@ -223,8 +238,15 @@ def test_a_sweep_becomes_records(tmp_path):
 
     case = '<testcase name="{}[{}]">{}</testcase>'
     linears = [case.format("test_linears", f"long rows-{w}-{a}", "") for w in FORMATS for a in ("gfx906", "gfx1100")]
-    attention = [case.format("test_attention_and_cache_writes", f"x-{kv}-{a}", "") for kv in (*KV_FORMATS, "q8/q4") for a in ("gfx906", "gfx1100")]
-    wrong = [case.format("test_linears", "zipped-q4_k-gfx906", "<failure/>"), case.format("test_linears", "zipped-q4_k-gfx1201", "<skipped/>")]
+    attention = [
+        case.format("test_attention_and_cache_writes", f"x-{kv}-{a}", "")
+        for kv in (*KV_FORMATS, "q8/q4")
+        for a in ("gfx906", "gfx1100")
+    ]
+    wrong = [
+        case.format("test_linears", "zipped-q4_k-gfx906", "<failure/>"),
+        case.format("test_linears", "zipped-q4_k-gfx1201", "<skipped/>"),
+    ]
     path = tmp_path / "sweep.xml"
     path.write_text(f"<testsuites><testsuite>{''.join(linears + attention + wrong)}</testsuite></testsuites>")
     found = records(outcomes(ElementTree.parse(path)))
@@ -268,7 +290,9 @@ def test_bounds_follow_from_bytes_and_operations():
 
 def test_experts_are_read_at_most_once_a_step():
     plan = plan_of("Qwen3.5-35B-A3B")
-    decode, prefill = (sum(w.bytes for w in works(plan, p, {}, rows, 512)) for p, rows in (("decode", 1), ("prefill", 512)))
+    decode, prefill = (
+        sum(w.bytes for w in works(plan, p, {}, rows, 512)) for p, rows in (("decode", 1), ("prefill", 512))
+    )
     # 3 of 35 billion weights a token; for a prompt all of them, and the activations of 512 rows between the launches
     assert 1.5e9 < decode < 2.5e9 and 19e9 < prefill < 30e9
     counted = NullModel(plan, "prefill")

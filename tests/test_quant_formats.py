@@ -58,7 +58,11 @@ def test_small_blocks_spelled_out():
     assert raw[:8].view(np.float32).tolist() == [1, 0] and raw[8:12].tolist() == [0x10, 0x32, 0x54, 0xF6]
     x[0, 7] = 63
     q = [0, 1, 2, 3]
-    assert FORMATS["hfq6g256"].pack(x)[0, 8:11].tolist() == [q[0] | q[1] << 6, q[1] >> 2 | q[2] << 4, q[2] >> 4 | q[3] << 2]
+    assert FORMATS["hfq6g256"].pack(x)[0, 8:11].tolist() == [
+        q[0] | q[1] << 6,
+        q[1] >> 2 | q[2] << 4,
+        q[2] >> 4 | q[3] << 2,
+    ]
     x[0, 7] = 7
     stream = sum(q << 3 * i for i, q in enumerate([0, 1, 2, 3, 4, 5, 6, 7]))
     assert FORMATS["hfq3g256"].pack(x)[0, 8:11].tolist() == list(stream.to_bytes(3, "little"))
@@ -108,7 +112,9 @@ def test_the_search_finds_scales_near_the_best():
     best = np.stack([e.sum(1) for e in errors]).min(0)
     found = table_codes(np.repeat(x, 16, axis=0).reshape(40, 256), LEVELS, 16, 63)
     value = found["d"] * (found["sc"].astype(np.float32) - 64)
-    got = ((np.repeat(value, 16, axis=1) * levels[found["q"]] - np.repeat(x, 16, axis=0).reshape(40, 256)) ** 2).sum(1) / 16
+    got = ((np.repeat(value, 16, axis=1) * levels[found["q"]] - np.repeat(x, 16, axis=0).reshape(40, 256)) ** 2).sum(
+        1
+    ) / 16
     assert got.sum() < 1.02 * best.sum()
 
 
@@ -179,7 +185,8 @@ def test_hfp_rows_are_those_of_the_published_layout(name):
 
 
 @pytest.mark.parametrize(
-    "at, value, message", [(4, 17, "another number of blocks"), (6, 2, "flags other"), (1, 0x7C, "not a number"), (16, 255, "not a number")]
+    "at, value, message",
+    [(4, 17, "another number of blocks"), (6, 2, "flags other"), (1, 0x7C, "not a number"), (16, 255, "not a number")],
 )
 def test_hfp_headers_that_mean_something_else_are_refused(at, value, message):
     raw = READABLE["hfp4g32"].pack(np.ones((3, 512), np.float32))

@@ -31,7 +31,13 @@ TOKENS = np.arange(3, 40) % 150
 
 def write_model(folder, model_type: str = "llama", **changes):  # noqa: F811
     """A model with random weights as a Hugging Face folder; its rows are multiples of 256."""
-    config = {"model_type": model_type, **CONFIGS[model_type], "hidden_size": 256, "num_attention_heads": 8, "intermediate_size": 512}
+    config = {
+        "model_type": model_type,
+        **CONFIGS[model_type],
+        "hidden_size": 256,
+        "num_attention_heads": 8,
+        "intermediate_size": 512,
+    }
     if model_type == "qwen3_5_moe_text":
         config |= {"moe_intermediate_size": 256, "shared_expert_intermediate_size": 512}
         del config["intermediate_size"]
@@ -81,7 +87,9 @@ def test_rotated_models_mean_the_same_everywhere(model_type, tmp_path):
     opened = open_source(target)
     fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), "f32", 64))
     assert not [op for op in fused.ops if op.kind == "hadamard"], "a rotation is never a launch"
-    assert fused.ops_of("hadamard") and all(op.attrs["stem"] == "linear" for op in fused.ops if op.body and op.body.ops_of("hadamard"))
+    assert fused.ops_of("hadamard") and all(
+        op.attrs["stem"] == "linear" for op in fused.ops if op.body and op.body.ops_of("hadamard")
+    )
     model = load(compile_model(target, ["host"], kv="f32", ctx=64), "host", 2)
     assert distance(model.forward(Step.single(TOKENS[:32])), found[:32]) < 2e-4
 
@@ -104,10 +112,14 @@ def test_gpus_rotate_in_no_launch_of_its_own(llama, tmp_path):
     converted(llama, tmp_path / "rotated", "mq4g256")
     converted(llama, tmp_path / "plain", "hfq4g256")
     for arch in ("gfx1100", "gfx1030", "sm_90"):
-        plain, rotated = (compile_model(tmp_path / name, [arch], ctx=64).plans[arch].programs for name in ("plain", "rotated"))
+        plain, rotated = (
+            compile_model(tmp_path / name, [arch], ctx=64).plans[arch].programs for name in ("plain", "rotated")
+        )
         assert len(rotated["decode"]) <= len(plain["decode"])
     config = open_source(llama / "config.json", default_format="mq4g256")  # no file says that the table is not rotated
-    table = next(w for w in outline(config, settings_for(config, find_arch("host"), ctx=64)).weights if w.name == "embed@rows")
+    table = next(
+        w for w in outline(config, settings_for(config, find_arch("host"), ctx=64)).weights if w.name == "embed@rows"
+    )
     assert table.format == "q8_0"
 
 
@@ -134,7 +146,9 @@ def test_container(llama, tmp_path):
 def test_quantizing_again_keeps_what_fits(llama, tmp_path):
     converted(llama, tmp_path / "a", "mq4g256")
     converted(tmp_path / "a", tmp_path / "b", "mq4g256")
-    assert (tmp_path / "a/model.safetensors").read_bytes()[-9999:] == (tmp_path / "b/model.safetensors").read_bytes()[-9999:]
+    assert (tmp_path / "a/model.safetensors").read_bytes()[-9999:] == (tmp_path / "b/model.safetensors").read_bytes()[
+        -9999:
+    ]
     converted(llama, tmp_path / "six", "mq6g256")
     converted(tmp_path / "six", tmp_path / "c", "hfc4")
     with open_checkpoint(tmp_path / "c") as target, open_checkpoint(tmp_path / "six") as source:
@@ -188,7 +202,9 @@ def test_an_interrupted_run_leaves_nothing_and_is_gone_on_with(llama, tmp_path, 
         with pytest.raises(HfcError, match="model.safetensors"):
             open_checkpoint(tmp_path / "cut")
         written, write = [], Writer.write
-        monkeypatch.setattr(Writer, "write", lambda self, piece, *rest: (written.append(piece), write(self, piece, *rest)))
+        monkeypatch.setattr(
+            Writer, "write", lambda self, piece, *rest: (written.append(piece), write(self, piece, *rest))
+        )
         path = quantize(checkpoint, made, tmp_path / "cut")
     assert path.read_bytes() == whole
     assert 0 < len(written) <= len(made.tensors) - 6
@@ -239,7 +255,10 @@ def test_sharded_sources(llama, tmp_path):
     shards = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
     for shard, mine in shards.items():
         save_file({name: tensors[name] for name in mine}, source / shard)
-    index = {"metadata": {}, "weight_map": {name: shard for name in names for shard, mine in shards.items() if name in mine}}
+    index = {
+        "metadata": {},
+        "weight_map": {name: shard for name in names for shard, mine in shards.items() if name in mine},
+    }
     (source / "model.safetensors.index.json").write_text(json.dumps(index))
     (source / "config.json").write_bytes((llama / "config.json").read_bytes())
     found = converted(source, tmp_path / "found", "mq4g256")
@@ -259,8 +278,11 @@ def test_the_report_stays_in_the_file(hfc, folder, llama, tmp_path):  # noqa: F8
     report = json.loads(hfc("inspect", tmp_path / "out", "--json")[1])["report"]
     again = json.loads(hfc("eval", tmp_path / "out", "--against", source, "-n", 80, "--json")[1])
     assert report["tokens"] == 80 and report["kl_mean"] > 0
-    assert {key: again[key] for key in report if key in again and key != "text"} == pytest.approx({k: v for k, v in report.items() if k in again and k != "text"})
+    assert {key: again[key] for key in report if key in again and key != "text"} == pytest.approx(
+        {k: v for k, v in report.items() if k in again and k != "text"}
+    )
     text = hfc("inspect", tmp_path / "out")[1]
     assert "kl_mean" in text and f"{report['perplexity']}" in text
-    model = load(compile_model(tmp_path / "out", ["host"], ctx=64), "host", 1)  # the header with its report is still a header
+    # the header with its report is still a header
+    model = load(compile_model(tmp_path / "out", ["host"], ctx=64), "host", 1)
     assert model.vocab == 128

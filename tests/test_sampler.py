@@ -112,5 +112,8 @@ def test_logits_that_are_not_numbers_stop_the_run(bad):
 def test_a_temperature_next_to_zero_takes_the_largest():
     logits = np.random.default_rng(3).standard_normal(50).astype(np.float32)
     with np.errstate(all="raise", over="ignore", under="ignore"):
-        chosen = {Sampler(Sampling(temperature=1e-310, top_k=0, top_p=1, min_p=0, seed=seed)).choose(logits) for seed in range(9)}
+        chosen = {
+            Sampler(Sampling(temperature=1e-310, top_k=0, top_p=1, min_p=0, seed=seed)).choose(logits)
+            for seed in range(9)
+        }
     assert chosen == {int(np.argmax(logits))}

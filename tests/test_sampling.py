@@ -90,7 +90,9 @@ def test_limits_reach_a_gpu(monkeypatch):
     model = load(compile_model(MODELS / "llama", ["sm_90"], ctx=64, max_rows=16), "cuda", weights=MODELS / "llama")
     limits = TokenLimits(model.vocab)
     limits.force(77)
-    model.next_tokens(Step.single([1, 2, 3], outputs="last"), [RowSampler(Sampler(Sampling(temperature=0)), (), limits)])
+    model.next_tokens(
+        Step.single([1, 2, 3], outputs="last"), [RowSampler(Sampler(Sampling(temperature=0)), (), limits)]
+    )
     words = np.empty(sampling_words(model.max_outputs, model.vocab), np.int32)
     driver.copy_out(words.view(np.uint8), model.address("io:parameters"))
     mask = words[words[10] : words[10] + mask_words(model.vocab)].view(np.uint8)

@@ -22,7 +22,15 @@ from hfc.selftest.packed import PIECE, PackedWeight
 from hfc.selftest.steps import make_step, steps_of
 from hfc.step import Step
 
-CHECKPOINTS = ["llama", "qwen3", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text", "llama/model.gguf", "qwen3_5_text/model.gguf"]
+CHECKPOINTS = [
+    "llama",
+    "qwen3",
+    "gemma3_text",
+    "qwen3_5_text",
+    "qwen3_5_moe_text",
+    "llama/model.gguf",
+    "qwen3_5_text/model.gguf",
+]
 
 
 @pytest.fixture
@@ -50,7 +58,9 @@ class Subject:
         self.launcher = HostLauncher(self.bundle, self.plan, 2) if arch == "host" else None
 
     def check(self, plan=None, launcher=None, graph=None):
-        return list(check_plan(plan or self.plan, graph or self.graph, launcher or self.launcher, self.weights, False, print))
+        return list(
+            check_plan(plan or self.plan, graph or self.graph, launcher or self.launcher, self.weights, False, print)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +135,9 @@ def test_a_write_behind_the_end_is_found(llama):
 
 
 def test_a_plan_of_another_graph_is_refused(llama):
-    other = replace(llama.plan, programs={"step": (replace(llama.plan.programs["step"][0], text="kernel map -> %other {}"),)})
+    other = replace(
+        llama.plan, programs={"step": (replace(llama.plan.programs["step"][0], text="kernel map -> %other {}"),)}
+    )
     with pytest.raises(HfcError, match="compiled from another graph"):
         llama.check(plan=other)
 
@@ -145,9 +157,15 @@ def test_launches_of_a_gpu_get_their_grids_and_leave_no_memory():
     gpu, driver = Subject(arch="sm_90"), FakeDriver()
     checks = gpu.check(launcher=GpuLauncher(gpu.bundle, gpu.plan, driver))
     assert {c.program for c in checks} == {"decode", "prefill", "sample"} and not any(c.ok for c in checks)
-    steps = {"decode": steps_of("decode", gpu.plan), "prefill": steps_of("prefill", gpu.plan), "sample": [make_step(((1, 0.0),), gpu.plan, 0)]}
+    steps = {
+        "decode": steps_of("decode", gpu.plan),
+        "prefill": steps_of("prefill", gpu.plan),
+        "sample": [make_step(((1, 0.0),), gpu.plan, 0)],
+    }
     launches = [(launch, step) for p in gpu.plan.programs for launch in gpu.plan.programs[p] for step in steps[p]]
-    assert {symbol for symbol, _ in driver.launches} == {launch.kernel for launch, step in launches if all(grid_size(e, step) for e in launch.grid)}
+    assert {symbol for symbol, _ in driver.launches} == {
+        launch.kernel for launch, step in launches if all(grid_size(e, step) for e in launch.grid)
+    }
     assert not driver.memory
 
 

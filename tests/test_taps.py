@@ -35,7 +35,9 @@ def test_the_last_hidden_state_is_transformers_s(name):
     model = load(compiled(name), "host", 2)
     model.forward(Step.single(tokens))
     assert relative_error(model.tap("last_hidden", 0, len(tokens)), expected) <= BOUND
-    assert relative_error(interpreter(MODELS / name, taps=("last_hidden",)).run(Step.single(tokens))[1], expected) <= BOUND
+    assert (
+        relative_error(interpreter(MODELS / name, taps=("last_hidden",)).run(Step.single(tokens))[1], expected) <= BOUND
+    )
 
 
 @pytest.mark.parametrize("name", ("llama", "qwen3_5_text"))
@@ -73,7 +75,10 @@ def test_machine_code_of_a_gpu_leaves_them(name, arch):
     model.forward(Step.single(tokens[:7], outputs="last"))
     found = [model.tap("last_hidden", 0, 7)]
     model.forward(Step.single(tokens[7:], position=7))
-    assert relative_error(np.concatenate([*found, model.tap("last_hidden", 0, len(tokens) - 7)]), expected) <= EMULATED_BOUND
+    assert (
+        relative_error(np.concatenate([*found, model.tap("last_hidden", 0, len(tokens) - 7)]), expected)
+        <= EMULATED_BOUND
+    )
 
 
 def test_what_a_plan_does_not_give_out_is_refused():
@@ -91,6 +96,8 @@ def test_taps_survive_the_bundle_and_lie_where_a_gpu_reads_them(monkeypatch):
     model = load(bundle, "cuda", weights=MODELS / "llama")
     model.forward(Step.single(np.arange(9)))
     rows = np.arange(9 * 64, dtype=np.float32).reshape(9, 64)  # the fake computes nothing
-    model.driver.copy_in(model.address(f"buffer:{bundle.plans['sm_90'].taps['last_hidden']}"), rows.view(np.uint8).reshape(-1))
+    model.driver.copy_in(
+        model.address(f"buffer:{bundle.plans['sm_90'].taps['last_hidden']}"), rows.view(np.uint8).reshape(-1)
+    )
     np.testing.assert_array_equal(model.tap("last_hidden", 3, 4), rows[3:7])
     model.close()

@@ -23,11 +23,18 @@ def read_back(layout, tiles, n, k):
             span = tile[i // span_k * layout.span_bytes :][: layout.span_bytes]
             at = i % span_k // layout.group * LANES + lane
             if layout.scale_bytes == 1:
-                above, below = span[:64].view(np.float16).astype(np.float32), span[32 * (1 + layout.has_min) :].view(np.int8)
+                above, below = (
+                    span[:64].view(np.float16).astype(np.float32),
+                    span[32 * (1 + layout.has_min) :].view(np.int8),
+                )
                 scale = above[lane] * below[at]
                 low = -(above[LANES + lane] * below[groups * LANES + at]) if layout.has_min else np.float32(0)
             else:
-                numbers = span[: layout.header_bytes].view(np.float16 if layout.scale_bytes == 2 else np.float32).astype(np.float32)
+                numbers = (
+                    span[: layout.header_bytes]
+                    .view(np.float16 if layout.scale_bytes == 2 else np.float32)
+                    .astype(np.float32)
+                )
                 scale = numbers[at]
                 low = numbers[groups * LANES + at] if layout.has_min else np.float32(0)
             half = span[layout.header_bytes :][i % span_k // 32 * layout.bits * 64 :]

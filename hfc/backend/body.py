@@ -89,8 +89,12 @@ class Printer:
     def _weight_element(self, pointer: Arg, value: Value, index: Index) -> str:
         form = weight_format(value.type.dtype)
         rows, column = index[:-1], index[-1]
-        start = f"{pointer.name} + (size_t)({flat(rows, row_shape(value)[:-1])}) * {form.row_bytes(value.type.shape[-1])}"
-        return f"hfc_{form.name}_at({start} + ({column}) / {form.block} * {form.block_bytes}, ({column}) % {form.block})"
+        start = (
+            f"{pointer.name} + (size_t)({flat(rows, row_shape(value)[:-1])}) * {form.row_bytes(value.type.shape[-1])}"
+        )
+        return (
+            f"hfc_{form.name}_at({start} + ({column}) / {form.block} * {form.block_bytes}, ({column}) % {form.block})"
+        )
 
     # one method for each op that is not elementwise
 
@@ -152,7 +156,9 @@ class Printer:
         position = f"step[{4 + self.settings.max_rows} + {row}]"
 
         def at(offset: int) -> str:
-            return self.element(x, (*index[:-1], f"{j} + {offset}" if offset > 0 else f"{j} - {-offset}" if offset else j), row)
+            return self.element(
+                x, (*index[:-1], f"{j} + {offset}" if offset > 0 else f"{j} - {-offset}" if offset else j), row
+            )
 
         def turn(part: int, offset: int) -> str:
             place = f"(size_t){position} * {rotary} + {j}"
@@ -174,7 +180,9 @@ class Printer:
 
     def _rms_norm(self, op: Op, value: Value, index: Index, row: str) -> str:
         size = value.type.shape[-1]
-        stat = self._reduced(op, index, row, "sum", "{x} * {x}", f"hfc_rsqrt(r / {_literal(size)} + {_literal(op.attrs['eps'])})")
+        stat = self._reduced(
+            op, index, row, "sum", "{x} * {x}", f"hfc_rsqrt(r / {_literal(size)} + {_literal(op.attrs['eps'])})"
+        )
         return f"({self.element(op.inputs[0], index, row)} * {stat} * {self._operand(op.inputs[1], value, index, row)})"
 
     def _l2_norm(self, op: Op, value: Value, index: Index, row: str) -> str:

@@ -97,7 +97,11 @@ def _refusal(job: Job, found: list[Broken], tools: Toolchain) -> HfcError:
     if fits:
         hint = f"would fit: {' or '.join(fits)}"
     else:
-        hint = f"none of these fits either: {', '.join(tried)}" if tried else "a smaller tile or fewer outputs a wave would fit"
+        hint = (
+            f"none of these fits either: {', '.join(tried)}"
+            if tried
+            else "a smaller tile or fewer outputs a wave would fit"
+        )
     return HfcError("\n".join(lines), hint=hint)
 
 

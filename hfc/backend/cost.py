@@ -63,5 +63,3 @@ def _flops(op: Op, flops: dict[str, int]) -> None:
         flops["context"] += 4 * math.prod(op.output.type.shape[1:])
     elif op.kind == "gated_delta":
         flops["row"] += 7 * math.prod(op.inputs[5].type.shape[1:])
-
-

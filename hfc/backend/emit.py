@@ -87,7 +87,12 @@ class _Part:
 
     def calls(self, layouts: dict[str, tuple[str, ...]]) -> tuple[Call, ...]:
         return tuple(
-            Call(bound, tuple(_pointer(a, bound, self.sources, layouts) for a in bound.args), print_op(op), *expected(op, self.sources))
+            Call(
+                bound,
+                tuple(_pointer(a, bound, self.sources, layouts) for a in bound.args),
+                print_op(op),
+                *expected(op, self.sources),
+            )
             for op, bound in zip(self.regions, self.bounds)
         )
 
@@ -125,7 +130,11 @@ def emit(graph: Graph, settings: Settings, matrix_layout: str, draft: DraftGraph
 def _observing(part: _Part) -> int:
     """How many of the last regions nothing needs but the draft's states."""
     graph = part.graph
-    own = {state for state, op in part.sources.items() if op.kind == "state" and not op.attrs["name"].startswith(DRAFT_STATES)}
+    own = {
+        state
+        for state, op in part.sources.items()
+        if op.kind == "state" and not op.attrs["name"].startswith(DRAFT_STATES)
+    }
     needed = {*graph.outputs, *(new for state, new in graph.updates.items() if state in own)}
     count = trailing = 0
     for region in reversed(part.regions):
@@ -148,7 +157,9 @@ def _unique(found: Iterable) -> tuple:
 
 def _weights(sources: list[Op], layouts: dict[str, tuple[str, ...]]) -> tuple[WeightRef, ...]:
     return _unique(
-        WeightRef(_weight_name(op, layout, layouts), op.attrs["recipe"], op.output.type.dtype, op.output.type.shape, layout)
+        WeightRef(
+            _weight_name(op, layout, layouts), op.attrs["recipe"], op.output.type.dtype, op.output.type.shape, layout
+        )
         for op in sources
         if op.kind == "weight"
         for layout in layouts.get(op.attrs["name"], ())
@@ -181,7 +192,11 @@ def _content(thing):
     if isinstance(thing, Value):
         return None
     if is_dataclass(thing):
-        return [type(thing).__name__, *(_content(getattr(thing, f.name)) for f in fields(thing))] if not hasattr(thing, "block") else thing.name
+        return (
+            [type(thing).__name__, *(_content(getattr(thing, f.name)) for f in fields(thing))]
+            if not hasattr(thing, "block")
+            else thing.name
+        )
     if isinstance(thing, dict):
         return sorted((k, _content(v)) for k, v in thing.items())
     return [_content(t) for t in thing] if isinstance(thing, (list, tuple)) else thing
@@ -219,7 +234,9 @@ def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str
 
 def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) -> tuple[tuple[Buffer, ...], int]:
     """limit: rows of each kind.  apart: values that lie elsewhere."""
-    values = dict.fromkeys(v for op in part.regions for v in (*op.inputs, *op.outputs) if v not in part.sources and v not in apart)
+    values = dict.fromkeys(
+        v for op in part.regions for v in (*op.inputs, *op.outputs) if v not in part.sources and v not in apart
+    )
     nbytes = {v: _row_bytes(v) * limit[v.type.shape[0]] for v in values}
     offsets, arena = place(intervals(part.graph, nbytes))
     made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.shape[0], offsets[v]) for v in values)
@@ -275,7 +292,11 @@ def _state(op: Op, settings: Settings, journal: int) -> StateRef:
 
 
 def make_plan(
-    emitted: Emitted, settings: Settings, kernels: tuple[Kernel, ...], programs: dict[str, tuple[Launch, ...]], library: str | None = None
+    emitted: Emitted,
+    settings: Settings,
+    kernels: tuple[Kernel, ...],
+    programs: dict[str, tuple[Launch, ...]],
+    library: str | None = None,
 ) -> Plan:
     """The plan around what a back end built."""
     return Plan(

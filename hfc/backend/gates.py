@@ -110,7 +110,9 @@ class Allowance:
 _BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "hfc4", "hfp4b256", "mfp4b256"})
 _SMALL_BLOCKS = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"})
 _TURNED_KEYS = frozenset(name for name, form in KV_FORMATS.items() if form.default_v)  # values cannot lie in them
-_BIT_STREAMS = frozenset(f"{kind}{bits}g256{version}" for kind in ("hfq", "mq") for bits in (3, 4, 6) for version in ("", "v2"))
+_BIT_STREAMS = frozenset(
+    f"{kind}{bits}g256{version}" for kind in ("hfq", "mq") for bits in (3, 4, 6) for version in ("", "v2")
+)
 
 EXCEPTIONS: tuple[Allowance, ...] = (
     Allowance(

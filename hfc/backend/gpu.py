@@ -52,8 +52,13 @@ def list_launches(
     programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in names}
     if emitted.draft:
         last = emitted.calls[len(emitted.calls) - emitted.observing :]
-        emitted = emitted.observed_by({p: sum(len(list(_launches(call, p, settings, jobs))) for call in last) for p in names})
-        programs |= {f"draft_{p}": tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs)) for p in PROGRAMS}
+        emitted = emitted.observed_by(
+            {p: sum(len(list(_launches(call, p, settings, jobs))) for call in last) for p in names}
+        )
+        programs |= {
+            f"draft_{p}": tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs))
+            for p in PROGRAMS
+        }
         programs[ADOPT] = tuple(_launches(_adopt_call(emitted, settings.max_outputs), "decode", settings, jobs))
     programs[SAMPLE] = tuple(_launches(_sample_call(emitted), "decode", settings, jobs))
     return emitted, programs
@@ -89,10 +94,25 @@ def tape_source(plan: Plan) -> str:
             if launch.product:
                 products.append(launch.product)
             number = -len(products) if launch.product else index[launch.kernel]
-            entries.append({"kernel": number, "first": len(arguments), "grid": launch.grid, "block": launch.block, "lds_bytes": launch.lds_bytes})
+            entries.append(
+                {
+                    "kernel": number,
+                    "first": len(arguments),
+                    "grid": launch.grid,
+                    "block": launch.block,
+                    "lds_bytes": launch.lds_bytes,
+                }
+            )
             arguments += [STEP_ARGUMENT, *(table[p] for p in launch.pointers)]
         programs.append((name, entries))
-    return render("gpu_tape.c.j2", programs=programs, arguments=arguments, products=products, max_rows=plan.max_rows, segment_words=SEGMENT_WORDS)
+    return render(
+        "gpu_tape.c.j2",
+        programs=programs,
+        arguments=arguments,
+        products=products,
+        max_rows=plan.max_rows,
+        segment_words=SEGMENT_WORDS,
+    )
 
 
 def _sample_call(emitted: Emitted) -> Call:
@@ -111,7 +131,9 @@ def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...
     """More buffers, for what the launches of one region hand on: every region writes its own anew."""
     needed: dict[str, tuple[Scratch, int]] = {}
     for call in (*emitted.calls, *emitted.draft_calls):
-        for scratch in (s for p in programs for step in _steps(call.bound, p, settings.arch) for s in _scratch_of(step)):
+        for scratch in (
+            s for p in programs for step in _steps(call.bound, p, settings.arch) for s in _scratch_of(step)
+        ):
             rows = min(scratch.rows or settings.max_rows, settings.max_rows)
             nbytes = scratch.row_bytes * (-(-rows // scratch.whole) * scratch.whole)
             if nbytes > needed.get(scratch.name, (scratch, 0))[1]:
@@ -144,7 +166,17 @@ def _product(call: Call, step: LibraryCall) -> Launch:
     nothing, rows = dict.fromkeys(call.bytes, 0), step.product.rows
     pointers = (weight, f"buffer:{step.inputs.name}", f"buffer:{step.outputs.name}")
     text = f"multiply the {'low' if step.product.add else 'high'} parts of the inputs of {call.bound.name} by {weight}"
-    return Launch("rocblas_gemm_ex", pointers, (f"(T + {rows - 1}) / {rows}", "1", "1"), 0, 0, text, nothing, nothing, step.product)
+    return Launch(
+        "rocblas_gemm_ex",
+        pointers,
+        (f"(T + {rows - 1}) / {rows}", "1", "1"),
+        0,
+        0,
+        text,
+        nothing,
+        nothing,
+        step.product,
+    )
 
 
 def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:
@@ -162,5 +194,7 @@ def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:
 
     weights = [part.format.name for part in bound.extra.get("parts", ())]
     formats = [*weights, *(form.name for form in bound.extra.get("kv_formats", ()))]
-    contract = contract_for(shape.template, settings.arch, formats, bound.extra.get("k", 0) if weights else 0, shape.numbers.get("uses", ()))
+    contract = contract_for(
+        shape.template, settings.arch, formats, bound.extra.get("k", 0) if weights else 0, shape.numbers.get("uses", ())
+    )
     return Job(shape.symbol, source(shape), settings.arch, contract, smaller)

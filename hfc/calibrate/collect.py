@@ -15,7 +15,10 @@ from hfc.quantize.imatrix import Entry, Imatrix
 
 
 def collect(
-    source: Source, pieces: Sequence[np.ndarray], dataset: str = "", update: Callable[[int, int], None] = lambda done, total: None
+    source: Source,
+    pieces: Sequence[np.ndarray],
+    dataset: str = "",
+    update: Callable[[int, int], None] = lambda done, total: None,
 ) -> Imatrix:
     """Run the pieces of text through the model, each from its start."""
     graph = source.graph()
@@ -39,7 +42,9 @@ def collect(
 
 def _of_rows(x: np.ndarray) -> Entry:
     rows = x.reshape(-1, x.shape[-1])
-    return Entry(np.einsum("rk,rk->k", rows, rows, dtype=np.float64).astype(np.float32)[None], np.array([len(rows)], np.float32))
+    return Entry(
+        np.einsum("rk,rk->k", rows, rows, dtype=np.float64).astype(np.float32)[None], np.array([len(rows)], np.float32)
+    )
 
 
 def _of_experts(x: np.ndarray, experts: np.ndarray, count: int) -> Entry:
@@ -92,4 +97,7 @@ def _fitting(where: str, source: Source, linear: Linear, mean: np.ndarray, numbe
 
 
 def _another(where: str, source: Source, reason: str) -> HfcError:
-    return HfcError(f"{where} is an imatrix of another model than {source.path.name}: {reason}", hint=f"hfc imatrix {source.path.name} -o FILE makes one")
+    return HfcError(
+        f"{where} is an imatrix of another model than {source.path.name}: {reason}",
+        hint=f"hfc imatrix {source.path.name} -o FILE makes one",
+    )

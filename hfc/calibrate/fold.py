@@ -70,7 +70,13 @@ def _inputs(op: Op, producers: dict[Value, Op]) -> tuple[Value, ...]:
 
 def _uses(graph: Graph, makers: dict[Value, Op]) -> Counter:
     """Tensor -> ops that read weights made of it."""
-    return Counter(name for op in graph.walk() for v in op.inputs if v in makers for name in set(makers[v].attrs["recipe"].tensors()))
+    return Counter(
+        name
+        for op in graph.walk()
+        for v in op.inputs
+        if v in makers
+        for name in set(makers[v].attrs["recipe"].tensors())
+    )
 
 
 def _only_here(recipes: list[Recipe], uses: Counter) -> bool:

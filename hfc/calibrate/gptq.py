@@ -52,10 +52,17 @@ def pack_linears(
         (name,) = linear.tensors
         left[name] -= 1
         form, treatment = weight_format(formats[name]), treatments.get(name, UNTREATED)
-        if name in weights.done or not isinstance(form, BlockFormat) or not form.quantized or form.bits_per_weight >= MOST_BITS:
+        if (
+            name in weights.done
+            or not isinstance(form, BlockFormat)
+            or not form.quantized
+            or form.bits_per_weight >= MOST_BITS
+        ):
             return
         values = treatment.apply(unrotated_rows(source.checkpoint, name), 0)
-        raw = pack_with_feedback(form, rotate(values) if form.rotated else values, factors.of(x, form, treatment.columns))
+        raw = pack_with_feedback(
+            form, rotate(values) if form.rotated else values, factors.of(x, form, treatment.columns)
+        )
         put(name, raw)
         found = form.unpack(raw)
         weights.replace(name, treatment.undo(rotate_back(found) if form.rotated else found))

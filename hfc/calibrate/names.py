@@ -52,7 +52,9 @@ def moves_rows_only(recipe: Recipe) -> bool:
 
 def _gguf_recipes(source: Source):
     """Weight op -> its recipe from a GGUF of the same model, None where there is none."""
-    table = WeightTable(source.model.syntax, source.model.settings(source.config, "hf", source.checkpoint), "gguf", None, "f32")
+    table = WeightTable(
+        source.model.syntax, source.model.settings(source.config, "hf", source.checkpoint), "gguf", None, "f32"
+    )
 
     def recipe_of(weight: Op) -> Recipe | None:
         match = LAYER.fullmatch(weight.attrs["name"])
@@ -76,7 +78,12 @@ def _head_order(graph: Graph, op: Op) -> np.ndarray | None:
             if maker.attrs["tiled"]:
                 return None
             key_heads, (value_heads, dv) = maker.inputs[0].type.shape[1], maker.inputs[2].type.shape[1:]
-            return np.arange(value_heads * dv).reshape(key_heads, value_heads // key_heads, dv).transpose(1, 0, 2).reshape(-1)
+            return (
+                np.arange(value_heads * dv)
+                .reshape(key_heads, value_heads // key_heads, dv)
+                .transpose(1, 0, 2)
+                .reshape(-1)
+            )
         if maker.kind not in LINEARS and maker.outputs[0].type.shape[0] == "T":
             stack += maker.inputs
     return None

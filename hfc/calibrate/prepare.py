@@ -22,7 +22,9 @@ DAMPING = 0.1
 
 def by_importance(importances: Mapping[str, np.ndarray]) -> dict[str, Treatment]:
     """importances: by tensor, f32 [1 or experts, K]."""
-    damped = {name: values + np.float32(DAMPING) * values.mean(axis=1, keepdims=True) for name, values in importances.items()}
+    damped = {
+        name: values + np.float32(DAMPING) * values.mean(axis=1, keepdims=True) for name, values in importances.items()
+    }
     return {name: Treatment(importance=values) for name, values in damped.items()}
 
 
@@ -41,12 +43,18 @@ def with_scales(
             continue
         low = [name for name in fold.readers if weight_format(formats[name]).bits_per_weight < EIGHT_BITS]
         mean = treatments[fold.readers[0]].importance.mean(axis=0)
-        scale, alpha = best_scale([(unrotated_rows(checkpoint, name), weight_format(formats[name])) for name in low], mean) if low else (None, 0)
+        scale, alpha = (
+            best_scale([(unrotated_rows(checkpoint, name), weight_format(formats[name])) for name in low], mean)
+            if low
+            else (None, 0)
+        )
         if alpha == 0:
             continue
         for name in fold.readers:
             found[name] = replace(found[name], columns=scale, importance=found[name].importance / scale**2)
-        found[fold.producer] = _giving(found.get(fold.producer, UNTREATED), fold, scale, checkpoint.info(fold.producer).shape)
+        found[fold.producer] = _giving(
+            found.get(fold.producer, UNTREATED), fold, scale, checkpoint.info(fold.producer).shape
+        )
     return found
 
 

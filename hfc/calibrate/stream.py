@@ -49,7 +49,11 @@ def stream(source: Source, pieces: Sequence[np.ndarray], watch: Watch, weights: 
     env |= dict.fromkeys(graph.inputs, step.tokens)
     for i, op in enumerate(ops):
         if op.kind in LINEARS:
-            watch(op, env[rotations.get(op.inputs[0], op.inputs[0])], env[op.inputs[2]] if op.kind == "expert_linear" else None)
+            watch(
+                op,
+                env[rotations.get(op.inputs[0], op.inputs[0])],
+                env[op.inputs[2]] if op.kind == "expert_linear" else None,
+            )
         if i + 1 < len(ops):
             for value in op.inputs:
                 if value in makers and value not in env:

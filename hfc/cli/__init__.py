@@ -16,7 +16,27 @@ from hfc.base.diagnostics import DeviceLost, HfcError, unknown
 
 # A command's module may import any layer. Only the module of the command that runs is imported, so that `hfc run` of a
 # bundle loads no compiler and starts at once.
-COMMANDS = ("run", "serve", "stop", "ps", "compile", "bench", "selftest", "eval", "quantize", "imatrix", "inspect", "logits", "fit", "explain", "matrix", "opt", "pull", "models", "doctor")
+COMMANDS = (
+    "run",
+    "serve",
+    "stop",
+    "ps",
+    "compile",
+    "bench",
+    "selftest",
+    "eval",
+    "quantize",
+    "imatrix",
+    "inspect",
+    "logits",
+    "fit",
+    "explain",
+    "matrix",
+    "opt",
+    "pull",
+    "models",
+    "doctor",
+)
 
 EXTRAS = {"serve": "serve"}  # command -> the extra that its packages come with
 
@@ -58,7 +78,9 @@ def _module_of(name: str):
     except ModuleNotFoundError as error:
         if name not in EXTRAS or str(error.name).startswith("hfc"):
             raise
-        raise HfcError(f"hfc {name} needs the Python package {error.name}", hint=f"pip install 'hfc[{EXTRAS[name]}]'") from error
+        raise HfcError(
+            f"hfc {name} needs the Python package {error.name}", hint=f"pip install 'hfc[{EXTRAS[name]}]'"
+        ) from error
 
 
 def message_of(error: HfcError | OSError | MemoryError) -> str:

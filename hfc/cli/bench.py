@@ -49,9 +49,14 @@ def command(
     draft: Draft = OFF,
     draft_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each text that --draft is measured on.")] = 200,
     draft_acceptance: Annotated[
-        float | None, typer.Option(help="Measure blocks of which so many tokens count, whatever the weights say. [default: real texts]")
+        float | None,
+        typer.Option(
+            help="Measure blocks of which so many tokens count, whatever the weights say. [default: real texts]"
+        ),
     ] = None,
-    draft_rows: Annotated[str, typer.Option(help="Rows of the blocks of --draft-acceptance, with commas between.")] = str(JOURNAL_ROWS),
+    draft_rows: Annotated[
+        str, typer.Option(help="Rows of the blocks of --draft-acceptance, with commas between.")
+    ] = str(JOURNAL_ROWS),
 ) -> None:
     """Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b. With --draft also
     speculative against plain decoding, on prompts of several genres."""
@@ -61,7 +66,11 @@ def command(
         raise HfcError("there is nothing to measure: both -p and -n are empty")
     needed, slots = max((t.context for t in tests), default=0), max((t.batch for t in tests), default=1)
     context = ctx or (needed if needed > USUAL_CONTEXT and Path(model).suffix != ".hfp" else None)
-    opened = open_model(model, Choice(device, threads, context, kv, weights, slots, format, random_weights, draft=draft), draft != OFF and draft_acceptance is None)
+    opened = open_model(
+        model,
+        Choice(device, threads, context, kv, weights, slots, format, random_weights, draft=draft),
+        draft != OFF and draft_acceptance is None,
+    )
     for test in tests:
         check_workload(test, opened.model)
     with spinner("measuring memory") as say:
@@ -71,17 +80,25 @@ def command(
             say(f"measuring {test.name}")
             results.append(measure(test, opened, repetitions, name, memory_gb_s))
         say("measuring drafts")
-        drafted = measure_drafts(opened, draft_tokens, draft_acceptance, lengths(draft_rows), max(lengths(depth, zero=True))) if draft != OFF else []
+        drafted = (
+            measure_drafts(opened, draft_tokens, draft_acceptance, lengths(draft_rows), max(lengths(depth, zero=True)))
+            if draft != OFF
+            else []
+        )
     if as_json:
         print(json.dumps([asdict(r) for r in (*results, *drafted)], indent=1))
         return
     print("\n\n".join(part for part in (show(results), show_drafted(drafted)) if part))
 
 
-def measure_drafts(opened: OpenModel, tokens: int, acceptance: float | None, rows: Sequence[int], depth: int) -> list[Drafted | Synthetic]:
+def measure_drafts(
+    opened: OpenModel, tokens: int, acceptance: float | None, rows: Sequence[int], depth: int
+) -> list[Drafted | Synthetic]:
     """On real texts, or with a made-up acceptance behind `depth` tokens."""
     if opened.speculation is None:
-        raise HfcError("the plan cannot verify drafts: it keeps no rows uncommitted", hint="compile it without --draft off")
+        raise HfcError(
+            "the plan cannot verify drafts: it keeps no rows uncommitted", hint="compile it without --draft off"
+        )
     if acceptance is not None:
         return [measure_synthetic(opened.model, acceptance, n, tokens, max(depth, 16)) for n in rows]
     return measure_genres(opened, tokens)

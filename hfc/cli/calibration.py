@@ -55,7 +55,11 @@ def prepare(path: Path, checkpoint: Checkpoint, made: Plan, wanted: Calibration)
         return Prepared()
     source = open_source(path)
     formats = {t.name: t.format for t in made.tensors}
-    pieces = calibration_pieces(source, wanted.text, wanted.tokens, DEFAULT_CHUNK) if wanted.gptq or not wanted.imatrix else []
+    pieces = (
+        calibration_pieces(source, wanted.text, wanted.tokens, DEFAULT_CHUNK)
+        if wanted.gptq or not wanted.imatrix
+        else []
+    )
     treatments = by_importance(_importances(source, wanted, pieces)) if wanted.imatrix or wanted.awq else {}
     if wanted.awq:
         with progress_bar("scaling", "places") as update:

@@ -38,7 +38,8 @@ def command(
     draft: Draft = AUTO,
     max_rows: Annotated[int | None, typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
     tap: Annotated[
-        list[str] | None, typer.Option(help="A value that the plan gives out beside the logits: last_hidden (embeddings), hidden[3].")
+        list[str] | None,
+        typer.Option(help="A value that the plan gives out beside the logits: last_hidden (embeddings), hidden[3]."),
     ] = None,
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="Print the graph after each pass.")

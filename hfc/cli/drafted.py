@@ -54,7 +54,10 @@ def measure_genres(opened: OpenModel, tokens: int) -> list[Drafted]:
     vocabulary = opened.vocabulary
     measure_pairs(opened, [encode(vocabulary, GENRES["code"][0])], tokens)
     is_templated = bool(vocabulary.template)
-    pairs = {genre: measure_pairs(opened, [encode(vocabulary, p) for p in prompts], tokens) for genre, prompts in GENRES.items()}
+    pairs = {
+        genre: measure_pairs(opened, [encode(vocabulary, p) for p in prompts], tokens)
+        for genre, prompts in GENRES.items()
+    }
     return [summarize(genre, found, is_templated) for genre, found in pairs.items()]
 
 
@@ -81,7 +84,9 @@ def _run_through(opened: OpenModel, request: Request, speculation: Speculation |
 
 def speeds_of(pairs: Sequence[Pair]) -> tuple[float, float]:
     """Tokens a second of decoding over all pairs: plain, and with drafts."""
-    plain, drafted = (sum(len(p[i].tokens) - 1 for p in pairs) / max(1e-9, sum(p[i].decode_s for p in pairs)) for i in (0, 1))
+    plain, drafted = (
+        sum(len(p[i].tokens) - 1 for p in pairs) / max(1e-9, sum(p[i].decode_s for p in pairs)) for i in (0, 1)
+    )
     return plain, drafted
 
 
@@ -150,7 +155,9 @@ def measure_synthetic(model: HostModel | GpuModel, acceptance: float, rows: int,
         seconds.append(sorted(best)[1])
     speeds = [1 / s for s in seconds]
     name, gain = draft.name if draft else "", speeds[0] / speeds[1]
-    return Synthetic(f"acceptance {acceptance:g}", round(speeds[0], 2), round(speeds[1], 2), round(gain, 3), acceptance, rows, name)
+    return Synthetic(
+        f"acceptance {acceptance:g}", round(speeds[0], 2), round(speeds[1], 2), round(gain, 3), acceptance, rows, name
+    )
 
 
 def _cycles(model: HostModel | GpuModel, rows: int, acceptance: float, tokens: int, position: int) -> int:

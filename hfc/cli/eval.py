@@ -26,16 +26,20 @@ MARGIN = 4  # characters a token at least, for what need not be read of a long t
 def command(
     model: ModelName,
     against: Annotated[
-        str | None, typer.Option(metavar="REF", help="Reference: another model or format, or logits that --save wrote (.npy).")
+        str | None,
+        typer.Option(metavar="REF", help="Reference: another model or format, or logits that --save wrote (.npy)."),
     ] = None,
     against_device: Annotated[
         str | None, typer.Option(help="Device of the reference. interpret computes it in float32. [default: --device]")
     ] = None,
     against_kv: Annotated[str | None, typer.Option(help="KV format of the reference. [default: --kv]")] = None,
-    text: Annotated[Path | None, typer.Option(help="The text, UTF-8. [default: Python's manual, from its library]")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="The text, UTF-8. [default: Python's manual, from its library]")
+    ] = None,
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of the text.")] = 4096,
     chunk: Annotated[
-        int | None, typer.Option(min=2, help=f"Tokens of each separate piece of text. [default: {DEFAULT_CHUNK} or the context]")
+        int | None,
+        typer.Option(min=2, help=f"Tokens of each separate piece of text. [default: {DEFAULT_CHUNK} or the context]"),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Write the logits, a .npy for --against.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -93,7 +97,9 @@ def tokens_of(tokenizer: Tokenizer, vocab: int, path: Path | None, count: int) -
     return found[:count]
 
 
-def open_reference(model: str, against: str | None, choice: Choice, device: str, kv: str | None) -> OpenModel | np.ndarray | None:
+def open_reference(
+    model: str, against: str | None, choice: Choice, device: str, kv: str | None
+) -> OpenModel | np.ndarray | None:
     """Another KV format or device alone means the same model."""
     if against and against.endswith(".npy"):
         try:
@@ -103,13 +109,17 @@ def open_reference(model: str, against: str | None, choice: Choice, device: str,
     if against is None and (choice.device, choice.kv) == (device, kv):
         return None
     if choice.device == "interpret":
-        choice = Choice(choice.device, choice.threads, choice.context, None, choice.weights if against is None else None)
+        choice = Choice(
+            choice.device, choice.threads, choice.context, None, choice.weights if against is None else None
+        )
     elif against is not None:
         choice = Choice(choice.device, choice.threads, choice.context, choice.kv)
     return open_model(against or model, choice)
 
 
-def measure(opened: OpenModel, reference: OpenModel | np.ndarray | None, pieces: list[np.ndarray], save: Path | None = None) -> dict:
+def measure(
+    opened: OpenModel, reference: OpenModel | np.ndarray | None, pieces: list[np.ndarray], save: Path | None = None
+) -> dict:
     """The figures of hfc.quality, with bits per weight where the model has a plan."""
     shape = (sum(map(len, pieces)), opened.model.vocab)
     if isinstance(reference, np.ndarray) and (reference.shape != shape or reference.dtype != np.float32):
@@ -129,4 +139,7 @@ def digest(pieces: list[np.ndarray]) -> str:
 
 
 def describe(found: dict) -> str:
-    return table(("figure", "value"), [(name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in found.items()])
+    return table(
+        ("figure", "value"),
+        [(name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in found.items()],
+    )

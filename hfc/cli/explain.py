@@ -57,7 +57,9 @@ def list_kernels(plan: Plan) -> str:
         resources = [kernel.resources.get(name, "-") if name in known else "-" for name in fields]
         block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
         rows.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
-    for called in dict.fromkeys(launch.kernel for steps in plan.programs.values() for launch in steps if launch.product):
+    for called in dict.fromkeys(
+        launch.kernel for steps in plan.programs.values() for launch in steps if launch.product
+    ):
         rows.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))  # a library's
     header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {name}" for name in counts))
     return f"{title(plan)}\n{table(header, rows)}"

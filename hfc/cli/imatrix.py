@@ -24,8 +24,12 @@ DEFAULT_TOKENS = 8192
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A checkpoint, or a name of `hfc models`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .gguf to write.")],
-    text: Annotated[Path | None, typer.Option("--file", "-f", help="The text, UTF-8. [default: Python's manual, from its library]")] = None,
-    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of the text.")] = DEFAULT_TOKENS,
+    text: Annotated[
+        Path | None, typer.Option("--file", "-f", help="The text, UTF-8. [default: Python's manual, from its library]")
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of the text.")
+    ] = DEFAULT_TOKENS,
     chunk: Annotated[int, typer.Option(min=2, help="Tokens of each separate piece of text.")] = DEFAULT_CHUNK,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when it works.")] = False,
 ) -> None:

@@ -15,7 +15,9 @@ from hfc.formats.checkpoint.container import method_of, report_of
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="FILE", help="A .gguf, .safetensors, a folder, or a name of `hfc models`.")],
+    model: Annotated[
+        str, typer.Argument(metavar="FILE", help="A .gguf, .safetensors, a folder, or a name of `hfc models`.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print every tensor with its format, bits per weight, and the quality report if there is one."""
@@ -49,11 +51,23 @@ def contents(checkpoint: Checkpoint) -> dict:
 
 
 def describe(found: dict) -> str:
-    tensors = table(("tensor", "shape", "format", "bytes"), [(t["name"], "x".join(map(str, t["shape"])), t["format"], t["bytes"]) for t in found["tensors"]])
+    tensors = table(
+        ("tensor", "shape", "format", "bytes"),
+        [(t["name"], "x".join(map(str, t["shape"])), t["format"], t["bytes"]) for t in found["tensors"]],
+    )
     formats = table(
         ("format", "tensors", "weights", "bytes", "bits"),
-        [(n, f["tensors"], f["weights"], f["bytes"], round(8 * f["bytes"] / max(1, f["weights"]), 3)) for n, f in found["formats"].items()],
+        [
+            (n, f["tensors"], f["weights"], f["bytes"], round(8 * f["bytes"] / max(1, f["weights"]), 3))
+            for n, f in found["formats"].items()
+        ],
     )
-    lines = [tensors, "", formats, "", f"{found['weights']:,} weights, {found['bits_per_weight']:.3f} bits each ({found['kind']})"]
+    lines = [
+        tensors,
+        "",
+        formats,
+        "",
+        f"{found['weights']:,} weights, {found['bits_per_weight']:.3f} bits each ({found['kind']})",
+    ]
     lines += [f"packed with {found['method']}"] if found["method"] else []
     return "\n".join(lines + [f"{key:24} {value}" for key, value in found["report"].items()])

@@ -32,7 +32,10 @@ def command(
         bool, typer.Option("--quick", help="Few layers, and one format in turn for each model and architecture.")
     ] = False,
     in_turn: Annotated[
-        bool, typer.Option("--in-turn", help="Every weight format once on every architecture, models and KV formats in turn.")
+        bool,
+        typer.Option(
+            "--in-turn", help="Every weight format once on every architecture, models and KV formats in turn."
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Every cell as JSON.")] = False,
     md: Annotated[bool, typer.Option("--md", help="A page of Markdown.")] = False,

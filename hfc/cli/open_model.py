@@ -109,9 +109,13 @@ def check_weights(source: Source, choice: Choice) -> None:
     """Refuse what has no weights before anything is compiled."""
     kind = split_device(choice.device)[0]
     if choice.random_weights and kind == "host":
-        raise HfcError("--random-weights: the host device reads weights from a checkpoint", hint="use a GPU, or give --weights")
+        raise HfcError(
+            "--random-weights: the host device reads weights from a checkpoint", hint="use a GPU, or give --weights"
+        )
     if source.path.suffix == ".json" and kind != "null" and not (choice.weights or choice.random_weights):
-        raise HfcError(f"{source.path}: a config has no weights", hint="add --weights CHECKPOINT, or --random-weights to measure")
+        raise HfcError(
+            f"{source.path}: a config has no weights", hint="add --weights CHECKPOINT, or --random-weights to measure"
+        )
 
 
 def _refuse_changes(source: Source, bundle: Bundle, choice: Choice) -> None:

@@ -34,7 +34,10 @@ def command(
     model: ModelName,
     device: Device = "host",
     emulate: Annotated[
-        str | None, typer.Option(metavar="ARCH", help="Run the machine code of an AMD arch in the ISA emulator instead of on a device.")
+        str | None,
+        typer.Option(
+            metavar="ARCH", help="Run the machine code of an AMD arch in the ISA emulator instead of on a device."
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every launch, not only the first of each kernel.")] = False,
     weights: Weights = None,
@@ -49,7 +52,9 @@ def command(
     """Compare each kernel with the interpreter, on random inputs. Exit code 1 if one differs. Paste the table into reports."""
     source = resolve(model)
     context = ctx or (None if source.kind == "bundle" else CONTEXT)
-    bundle = open_bundle(source, Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format))
+    bundle = open_bundle(
+        source, Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format)
+    )
     name, plan, launcher = open_emulator(bundle, emulate) if emulate else open_launcher(bundle, device, threads)
     path = weights or bundle.model["weights"]
     opened = open_source(path, None, matrix_format(plan), draft_of(bundle))
@@ -103,7 +108,9 @@ def fused_graphs(opened: Source, plan: Plan) -> tuple[Graph, Graph | None]:
     settings = Settings(find_arch(plan.arch), *sizes, k_format, v_format, taps, plan.journal_rows, kv_edges=edges)
     if pair is None:
         return run_passes(graph, settings), None
-    return run_passes(graph, settings), run_passes(pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0)))
+    return run_passes(graph, settings), run_passes(
+        pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0))
+    )
 
 
 def kv_of(plan: Plan, drafts: set[str]) -> tuple[str, str, tuple[int, int]]:
@@ -120,7 +127,9 @@ def fused_graph(opened: Source, plan: Plan) -> Graph:
     return fused_graphs(opened, plan)[0]
 
 
-def run_checks(plan: Plan, graph: Graph, draft: Graph | None, launcher: Launcher, weights: WeightSource, every: bool) -> list[Check]:
+def run_checks(
+    plan: Plan, graph: Graph, draft: Graph | None, launcher: Launcher, weights: WeightSource, every: bool
+) -> list[Check]:
     with spinner("testing") as say:
         return list(check_plan(plan, graph, launcher, weights, every, say, draft=draft))
 
@@ -131,5 +140,9 @@ def show(checks: list[Check]) -> str:
         for c in checks
     ]  # fmt: skip
     failed = sum(not c.ok for c in checks)
-    verdict = f"{failed} of {len(checks)} kernels differ from the interpreter" if failed else f"{len(checks)} kernels agree with the interpreter"
+    verdict = (
+        f"{failed} of {len(checks)} kernels differ from the interpreter"
+        if failed
+        else f"{len(checks)} kernels agree with the interpreter"
+    )
     return f"{table(('program', 'kernel', 'launches', 'error', 'worst', 'bound', ''), rows)}\n{verdict}"

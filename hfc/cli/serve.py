@@ -34,45 +34,77 @@ from hfc.serve.served import Settings
 
 HOST, PORT = "127.0.0.1", 11435
 BACKLOG = 2048  # uvicorn's own
-SWITCH_S = 0.001  # what the thread that runs steps waits for the interpreter at most; with Python's 0.005 it is most of a short step
+# what the thread that runs steps waits for the interpreter at most; with Python's 0.005 it is most of a short step
+SWITCH_S = 0.001
 DEFAULT = Sampling()
 _POLL_S = 0.1
 
 
 def command(
-    model: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Bundles, Hugging Face folders, .gguf files, or names of `hfc models`.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...", help="Bundles, Hugging Face folders, .gguf files, or names of `hfc models`."
+        ),
+    ] = None,
     models: Annotated[Path | None, typer.Option(help="A folder: every model in it is served too.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need an API key.")] = HOST,
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any that is free.")] = PORT,
-    daemon: Annotated[bool, typer.Option("--daemon", "-d", help="Run in the background; see `hfc ps` and `hfc stop`.")] = False,
-    slots: Annotated[int | None, typer.Option(min=1, help=f"Sequences that run at a time. [default: {USUAL_SLOTS}]")] = None,
+    daemon: Annotated[
+        bool, typer.Option("--daemon", "-d", help="Run in the background; see `hfc ps` and `hfc stop`.")
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help=f"Sequences that run at a time. [default: {USUAL_SLOTS}]")
+    ] = None,
     ctx: Context = None,
     kv: KvFormat = None,
     device: Device = "host",
     threads: Threads = None,
     weights: Weights = None,
-    random_weights: Annotated[bool, typer.Option("--random-weights", help="Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json.")] = False,
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights",
+            help="Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json.",
+        ),
+    ] = False,
     draft: Draft = AUTO,
-    name: Annotated[str | None, typer.Option(help="What clients call the model, if it is the only one. [default: MODEL's name]")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What clients call the model, if it is the only one. [default: MODEL's name]")
+    ] = None,
     memory_mb: Annotated[
-        int | None, typer.Option(min=1, help="Memory for all models together, in MB; the least recently used makes room. [default: most of the device's]")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Memory for all models together, in MB; the least recently used makes room. [default: most of the device's]",
+        ),
     ] = None,
     idle_unload_s: Annotated[
-        float | None, typer.Option("--idle-unload", min=0.1, help="Seconds after which an unused model is unloaded. [default: never]")
+        float | None,
+        typer.Option(
+            "--idle-unload", min=0.1, help="Seconds after which an unused model is unloaded. [default: never]"
+        ),
     ] = None,
     cache_mb: Annotated[int, typer.Option(min=0, help="Host memory of a model's prefix cache, in MB; 0: none.")] = 1024,
     device_cache_mb: Annotated[
-        int | None, typer.Option(min=0, help="GPUs: memory of the device that a model's prefix cache may take. [default: a 16th]")
+        int | None,
+        typer.Option(min=0, help="GPUs: memory of the device that a model's prefix cache may take. [default: a 16th]"),
     ] = None,
     queue: Annotated[int, typer.Option(min=0, help="Sequences that may wait for a slot; more get 429.")] = 64,
     prefill_rows: Annotated[int, typer.Option(min=1, help="Prompt tokens of a step in which others decode.")] = 128,
-    api_key: Annotated[list[str] | None, typer.Option(help="A key that clients may use; may be given more than once.")] = None,
+    api_key: Annotated[
+        list[str] | None, typer.Option(help="A key that clients may use; may be given more than once.")
+    ] = None,
     api_key_file: Annotated[Path | None, typer.Option(help="Keys, one a line.")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may call the server, or *.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Private key, PEM.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that a request may take, waiting included.")] = 600,
-    drain_s: Annotated[float, typer.Option("--drain", min=0, help="Seconds that running requests get after SIGTERM.")] = 30,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds that a request may take, waiting included.")
+    ] = 600,
+    drain_s: Annotated[
+        float, typer.Option("--drain", min=0, help="Seconds that running requests get after SIGTERM.")
+    ] = 30,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest body of a request, in MB.")] = 16,
     temperature: Annotated[float, typer.Option(help="Of requests that name none.")] = DEFAULT.temperature,
     top_k: Annotated[int, typer.Option(help="Of requests that name none.")] = DEFAULT.top_k,
@@ -97,7 +129,21 @@ def command(
     port = listener.getsockname()[1]
     default = Sampling(temperature, top_k, top_p, min_p)
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
-    choice = ServeChoice(device, threads, ctx, kv, weights, slots, (LAST_HIDDEN,), *caches, prefill_rows, queue, default, draft, random_weights)
+    choice = ServeChoice(
+        device,
+        threads,
+        ctx,
+        kv,
+        weights,
+        slots,
+        (LAST_HIDDEN,),
+        *caches,
+        prefill_rows,
+        queue,
+        default,
+        draft,
+        random_weights,
+    )
     meters = Meters()
     sources = _sources(model or [], models, choice, meters, name)
     served = Models((), sources, meters, memory_mb << 20 if memory_mb else memory_of(device), idle_unload_s)
@@ -136,7 +182,9 @@ def _leave(*_: object) -> None:
 _LOG_VARIABLE = "_HFC_SERVE_LOG"  # set by the parent of a daemon for its child alone
 
 
-def _sources(models: list[str], folder: Path | None, choice: ServeChoice, meters: Meters, name: str | None) -> list[ModelOnDisk]:
+def _sources(
+    models: list[str], folder: Path | None, choice: ServeChoice, meters: Meters, name: str | None
+) -> list[ModelOnDisk]:
     if not models and folder is None:
         raise HfcError("there is nothing to serve", hint="name a MODEL, or a folder of them with --models")
     sources = sources_of(models, folder, choice, meters)
@@ -177,7 +225,9 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise HfcError(f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port; `hfc ps` lists servers") from error
+        raise HfcError(
+            f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port; `hfc ps` lists servers"
+        ) from error
     return bound
 
 

@@ -50,7 +50,17 @@ class ServeChoice:
         """A bundle's slots were chosen when it was compiled."""
         slots = self.slots or (None if source.kind == "bundle" else USUAL_SLOTS)
         drawn = self.random_weights
-        return Choice(self.device, self.threads, self.context, self.kv, self.weights, slots, random_weights=drawn, taps=self.taps, draft=self.draft)
+        return Choice(
+            self.device,
+            self.threads,
+            self.context,
+            self.kv,
+            self.weights,
+            slots,
+            random_weights=drawn,
+            taps=self.taps,
+            draft=self.draft,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,18 @@ class ModelOnDisk:
 
     def _served(self, opened: OpenModel) -> Served:
         model, choice = opened.model, self.choice
-        limits = Limits(model.slots, model.max_rows, model.max_outputs, model.context, choice.prefill_rows, choice.queue)
+        limits = Limits(
+            model.slots, model.max_rows, model.max_outputs, model.context, choice.prefill_rows, choice.queue
+        )
         metrics = Metrics(self.name, self.meters)
-        engine = Engine(model, limits, choice.cache_bytes, metrics, device_cache_bytes=choice.device_cache_bytes, speculation=opened.speculation)
+        engine = Engine(
+            model,
+            limits,
+            choice.cache_bytes,
+            metrics,
+            device_cache_bytes=choice.device_cache_bytes,
+            speculation=opened.speculation,
+        )
         engine.metrics.watch(engine.gauges)
         return Served(self.name, opened.vocabulary, engine, choice.sampling)
 
@@ -97,7 +116,10 @@ def models_in(folder: Path) -> list[Path]:
         raise HfcError(f"--models {folder}: no such folder")
     found = [p for p in sorted(folder.iterdir()) if _is_model(p)]
     if not found:
-        raise HfcError(f"--models {folder}: there is no model in it", hint=f"hfc looks for {', '.join(SUFFIXES)} and folders with a config.json")
+        raise HfcError(
+            f"--models {folder}: there is no model in it",
+            hint=f"hfc looks for {', '.join(SUFFIXES)} and folders with a config.json",
+        )
     return found
 
 
@@ -112,7 +134,9 @@ def name_of(model: str) -> str:
     path = Path(model)
     if not path.exists():
         return model
-    return path.resolve().name if path.is_dir() else re.sub(r"\.(hfp|gguf|safetensors|json|hfm|hfq|mq\d)$", "", path.name)
+    return (
+        path.resolve().name if path.is_dir() else re.sub(r"\.(hfp|gguf|safetensors|json|hfm|hfq|mq\d)$", "", path.name)
+    )
 
 
 def device_cache_of(device: str, megabytes: int | None) -> int:

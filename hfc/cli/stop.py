@@ -17,5 +17,7 @@ def command(
     """Let a server finish what it runs, and end it."""
     record = find(port)
     if not stop(record, timeout_s):
-        raise HfcError(f"process {record.pid} still runs after {timeout_s:g} s", hint="it drains; call again to end it at once")
+        raise HfcError(
+            f"process {record.pid} still runs after {timeout_s:g} s", hint="it drains; call again to end it at once"
+        )
     print(f"stopped {record.model} on {record.url}")

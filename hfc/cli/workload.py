@@ -68,7 +68,9 @@ def _ids(numbers: np.ndarray, vocab: int) -> np.ndarray:
     return (numbers.astype(np.int64) * 2654435761 % (1 << 32) * vocab >> 32).astype(np.int32)
 
 
-def workloads(prompts: Sequence[int], decodes: Sequence[int], depths: Sequence[int], batches: Sequence[int]) -> list[Workload]:
+def workloads(
+    prompts: Sequence[int], decodes: Sequence[int], depths: Sequence[int], batches: Sequence[int]
+) -> list[Workload]:
     """Every prompt; every decode at every depth in every batch."""
     return [Workload(prompt=n) for n in prompts] + [
         Workload(decode=n, depth=depth, batch=batch) for n in decodes for depth in depths for batch in batches

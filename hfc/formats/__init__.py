@@ -23,7 +23,8 @@ def _discover(package) -> dict:
 
 
 READABLE: dict[str, BlockFormat | RowFormat] = _discover(quant)  # what files may hold
-FORMATS: dict[str, BlockFormat] = {name: form for name, form in READABLE.items() if isinstance(form, BlockFormat)}  # what kernels read
+# what kernels read
+FORMATS: dict[str, BlockFormat] = {name: form for name, form in READABLE.items() if isinstance(form, BlockFormat)}
 KV_FORMATS: dict[str, KvFormat] = _discover(kv)
 
 

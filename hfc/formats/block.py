@@ -140,7 +140,9 @@ class BlockFormat:
     def constants(self, raw: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 [..., row_bytes(K)] -> the fields f32 [..., K / block] and codes f32 [..., K / group] that scale and min use."""
         blocks = self._blocks(raw)
-        found = {name: np.empty((len(blocks), self.block // self.group), np.float32) for name in self.codes if name != "q"}
+        found = {
+            name: np.empty((len(blocks), self.block // self.group), np.float32) for name in self.codes if name != "q"
+        }
         found |= {f.name: np.empty((len(blocks), 1), np.float32) for f in self.fields if self._is_number(f)}
         for part in self._chunks(len(blocks)):
             for name, values in self._numbers(blocks[part]).items():
@@ -166,7 +168,9 @@ class BlockFormat:
             out[part] = self.assemble(self.encoded(some, weight, search))
         return out.reshape(*x.shape[:-1], row_bytes)
 
-    def encoded(self, blocks: np.ndarray, importance: np.ndarray | None = None, search: bool = False) -> dict[str, np.ndarray]:
+    def encoded(
+        self, blocks: np.ndarray, importance: np.ndarray | None = None, search: bool = False
+    ) -> dict[str, np.ndarray]:
         """f32 [n, block], importance alike -> what `assemble` takes."""
         if self.encode_searched is None or not (search or importance is not None):
             return self.encode(blocks)

@@ -63,7 +63,8 @@ def _encode(x: np.ndarray, flags: int) -> np.ndarray:
     rows, k = x.shape
     peak = abs(x).max(axis=1, initial=0)
     scale = (peak / PEAK).astype(np.float16)
-    scale = np.where(scale * PEAK < peak, np.nextafter(scale, np.float16(np.inf)), scale)  # a peak above 6 would need the next exponent
+    # a peak above 6 would need the next exponent
+    scale = np.where(scale * PEAK < peak, np.nextafter(scale, np.float16(np.inf)), scale)
     scale[peak == 0] = 1
     groups = x.reshape(rows, -1, GROUP) / scale.astype(np.float32)[:, None, None]
     mantissa, exponent = np.frexp(abs(groups).max(axis=2) / PEAK)
@@ -105,7 +106,8 @@ def _parts(raw: np.ndarray) -> dict[str, np.ndarray]:
     nibbles = body[:, :, 1:]
     codes = np.stack([nibbles & 15, nibbles >> 4], axis=-1).reshape(-1, BLOCK)
     per_row = body.shape[1] * GROUP // BLOCK
-    return {"p": body[:, :, 0].reshape(-1, 8), "d": np.repeat(scale / 2, per_row, axis=0), "q": codes}  # the table holds halves
+    # the table holds halves
+    return {"p": body[:, :, 0].reshape(-1, 8), "d": np.repeat(scale / 2, per_row, axis=0), "q": codes}
 
 
 def _check(raw: np.ndarray, body: np.ndarray, flags: int, name: str) -> None:
@@ -118,4 +120,6 @@ def _check(raw: np.ndarray, body: np.ndarray, flags: int, name: str) -> None:
         ("has a block that is marked as not a number", (body[:, :, 0] == NOT_A_NUMBER).any(axis=1)),
     ):
         if wrong.any():
-            raise HfcError(f"{name}: row {int(np.argmax(wrong))} {what}", hint="the file is damaged, or of a newer kind")
+            raise HfcError(
+                f"{name}: row {int(np.argmax(wrong))} {what}", hint="the file is damaged, or of a newer kind"
+            )

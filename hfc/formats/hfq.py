@@ -49,7 +49,9 @@ def bit_stream(bits: int) -> Code:
     return Code(tuple(planes))
 
 
-def _encode(x: np.ndarray, top: int, parts: int, search: bool = False, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def _encode(
+    x: np.ndarray, top: int, parts: int, search: bool = False, weight: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """x [n, block]: minimum to code 0, maximum to `top`, halves rounded up. In version 2 the codes are chosen for the rounded header.
 
     search: step and zero are those with the least squared error instead, weighed by `weight`."""
@@ -69,4 +71,6 @@ def _encode(x: np.ndarray, top: int, parts: int, search: bool = False, weight: n
     codes = np.clip(q, 0, top, out=q).astype(np.uint8).reshape(x.shape)
     if parts == 1:
         return {"step": step[:, :, 0], "zero": low[:, :, 0], "q": codes}
-    return {f"{name}{half}": v[:, half] for name, v in (("step", step), ("zero", low)) for half in (0, 1)} | {"q": codes}
+    return {f"{name}{half}": v[:, half] for name, v in (("step", step), ("zero", low)) for half in (0, 1)} | {
+        "q": codes
+    }

@@ -150,7 +150,9 @@ class KvTurned:
 
     def row_bytes(self, head: int) -> int:
         if head % 16 or head > 2 * MOST_PAIRS:
-            raise HfcError(f"--kv {self.name}: heads of {head} are no multiple of 16 up to {2 * MOST_PAIRS}", hint="use q8 or f16")
+            raise HfcError(
+                f"--kv {self.name}: heads of {head} are no multiple of 16 up to {2 * MOST_PAIRS}", hint="use q8 or f16"
+            )
         return 4 + head * self.bits // 8
 
     def levels(self, head: int) -> np.ndarray:
@@ -216,7 +218,9 @@ class KvTurned:
         """The square of the length; the errors at each of SIZES, of which the last makes the best one's inverse; the norm."""
         unit = "{x} * hfc_rsqrt({s0} > 0.0f ? {s0} : 1.0f)"
         errors = [f"hfc_kv_{self.name}_error({unit}, {_number(size)}, {_number(1 / size)})" for size in SIZES]
-        finishes = ["r"] * (len(SIZES) - 1) + [f"hfc_kv_{self.name}_inverse({', '.join(f'{{s{i}}}' for i in range(1, len(SIZES)))}, r)"]
+        finishes = ["r"] * (len(SIZES) - 1) + [
+            f"hfc_kv_{self.name}_inverse({', '.join(f'{{s{i}}}' for i in range(1, len(SIZES)))}, r)"
+        ]
         level = f"hfc_kv_{self.name}_level(hfc_kv_{self.name}_code({unit} * {{s{len(SIZES)}}}))"
         norm = KvStat("sum", f"{level} * {level}", "__builtin_sqrtf({s0} / r)")
         return (KvStat("sum", "{x} * {x}", "r"), *(KvStat("sum", e, f) for e, f in zip(errors, finishes)), norm)
@@ -261,7 +265,9 @@ class KvTurned:
     def writer(self, qualifier: str = "static inline") -> str:
         per, name, last = CODES_OF_UNIT[self.bits], self.name, len(SIZES)
         values = ", ".join([*(f"float x{i}" for i in range(per)), *(f"float s{i}" for i in range(last + 2))])
-        codes = " | ".join(f"(uint32_t)hfc_kv_{name}_code(x{i} * inverse * s{last}) << {i * self.bits}" for i in range(per))
+        codes = " | ".join(
+            f"(uint32_t)hfc_kv_{name}_code(x{i} * inverse * s{last}) << {i * self.bits}" for i in range(per)
+        )
         nbytes = per * self.bits // 8
         stores = " ".join(f"row[4 + j * {nbytes} + {b}] = (uint8_t)(word >> {8 * b});" for b in range(nbytes))
         unused = " ".join(f"(void)s{i};" for i in range(1, last))

@@ -24,7 +24,9 @@ def run_of(form, head: int) -> KvRun:
     """The run of a KV format for heads of this size; single elements where a head is no whole number of runs."""
     if head % RUN == 0:
         return form.run()
-    fetch = f"for (int i = 0; i < 8; i++) raw[i] = hfc_f32_to_bits(hfc_kv_{form.name}_at(row, j + i < {head} ? j + i : 0));"
+    fetch = (
+        f"for (int i = 0; i < 8; i++) raw[i] = hfc_f32_to_bits(hfc_kv_{form.name}_at(row, j + i < {head} ? j + i : 0));"
+    )
     return KvRun(RUN, fetch, "for (int i = 0; i < 8; i++) x[i] = hfc_bits_to_f32(raw[i]);")
 
 

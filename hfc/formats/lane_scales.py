@@ -24,7 +24,11 @@ def head_lines(form: BlockFormat, loads) -> list[str]:
     start, size = form.offsets[fields[0].name], sum(f.nbytes for f in fields)
     together = size % 4 == 0 and size <= WIDEST and form.offsets[fields[-1].name] + fields[-1].nbytes == start + size
     together = together and all(form.offsets[f.name] % 4 == 0 for f in fields if f.count > 1)
-    head = loads.words(f"block + {start}", size // 4, math.gcd(form.block_bytes, start or form.block_bytes)) if together else 0
+    head = (
+        loads.words(f"block + {start}", size // 4, math.gcd(form.block_bytes, start or form.block_bytes))
+        if together
+        else 0
+    )
     lines = []
     for f in fields:
         scalar, at = SCALARS[f.dtype], form.offsets[f.name]
@@ -80,7 +84,10 @@ def _small_code_lines(form: BlockFormat, starts: np.ndarray, name: str, firsts: 
     lines.append(f"  float all_{name}[4];")
     if code.power:
         lines.append(f"  const float zero_{name} = 0.0f;")
-        return [*lines, f"  for (int g = 0; g < 4; g++) all_{name}[g] = hfc_bits_to_f32(({' | '.join(words)}) >> 8 * g << 24 >> 1);"]
+        return [
+            *lines,
+            f"  for (int g = 0; g < 4; g++) all_{name}[g] = hfc_bits_to_f32(({' | '.join(words)}) >> 8 * g << 24 >> 1);",
+        ]
     lines.append(f"  hfc_floats<{bits}>({' | '.join(words)}, all_{name});")
     return [*lines, f"  const float zero_{name} = {float(code.zero)!r}f - hfc_floats_offset<{bits}>;"]
 
@@ -105,7 +112,9 @@ def _small_word(form: BlockFormat, starts: np.ndarray, plane: Plane, word: str, 
         by = str(int(shifts[0][0])) if (shifts[0] == shifts[0][0]).all() else _at_element(plane.shift, firsts[0])
         cut = f"({word} >> ({by}) & {byte_mask(plane.bits)})"
     else:
-        parts = [f"({word} >> ({_at_element(plane.shift, first)}) & 0x{mask << 8 * g:x}u)" for g, first in enumerate(firsts)]
+        parts = [
+            f"({word} >> ({_at_element(plane.shift, first)}) & 0x{mask << 8 * g:x}u)" for g, first in enumerate(firsts)
+        ]
         cut = f"({' | '.join(parts)})"
     return f"{cut} << {plane.left}" if plane.left else cut
 

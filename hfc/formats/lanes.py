@@ -137,7 +137,9 @@ def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
     if reads is None and not _streams(form, lanes):
         return None
     starts = _starts(form, lanes)
-    group_of = [tuple(int(g) for g in (starts + offset) // form.group - starts // form.group) for offset in lanes.offsets]
+    group_of = [
+        tuple(int(g) for g in (starts + offset) // form.group - starts // form.group) for offset in lanes.offsets
+    ]
     if any(len(set(found)) > 1 for found in group_of) and form.group < form.block:
         return None
     distinct = list(dict.fromkeys(found[0] for found in group_of))
@@ -168,10 +170,13 @@ def _plane_reads(form: BlockFormat, lanes: LaneMap) -> tuple[_Reads, ...] | None
 
 def _reads(form: BlockFormat, plane: Plane, starts: np.ndarray, lanes: LaneMap) -> _Reads | None:
     """None where the runs of a call do not lie at fixed distances, or a run is neither 8 bytes nor 8 bits."""
-    elements = starts[:, None, None] + np.array(lanes.offsets)[:, None] + np.arange(lanes.run)  # [calls, runs, elements]
+    # [calls, runs, elements]
+    elements = starts[:, None, None] + np.array(lanes.offsets)[:, None] + np.arange(lanes.run)
     byte = index_values(plane.byte, elements)
     shift = index_values(plane.shift, elements)
-    spread = bool(plane.bits == 1 and lanes.run == 8 and (byte == byte[..., :1]).all() and (shift == np.arange(8)).all())
+    spread = bool(
+        plane.bits == 1 and lanes.run == 8 and (byte == byte[..., :1]).all() and (shift == np.arange(8)).all()
+    )
     wide = bool((byte == byte[..., :1] + np.arange(lanes.run)).all() and (shift == shift[..., :1]).all())
     if not (spread or wide):
         return None
@@ -214,9 +219,15 @@ class _Loads:
         return self.count - 1
 
 
-def _source(form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...] | None, groups: tuple[int, ...]) -> tuple[int, str]:
+def _source(
+    form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...] | None, groups: tuple[int, ...]
+) -> tuple[int, str]:
     loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
-    codes = _plane_lines(form, reads, runs, loads) if reads else stream_lines(form, stream_bits(form), lanes.elements, loads)
+    codes = (
+        _plane_lines(form, reads, runs, loads)
+        if reads
+        else stream_lines(form, stream_bits(form), lanes.elements, loads)
+    )
     head = head_lines(form, loads)
     aligned = _power(form.block_bytes)
     index = f"  const int i = {lanes.base};\n  (void)i;"
@@ -227,14 +238,23 @@ def _source(form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads,
         *loads.lines,
         "}",
     ]
-    size = lanes.run // 4 * BATCH if count > BATCH else lanes.elements // 4  # words of a batch; with several, each run is a group
+    # words of a batch; with several, each run is a group
+    size = lanes.run // 4 * BATCH if count > BATCH else lanes.elements // 4
     assert reads or count <= BATCH, f"{form.name}: a stream of codes is cut at once"
     for batch in range(-(-count // BATCH)):
         some = [lanes.offsets[groups.index(g)] for g in range(BATCH * batch, min(count, BATCH * (batch + 1)))]
         low = f", float (&low)[{len(some)}]" if form.min else ""
         name = f"{symbol}_cut{batch or ''}"
-        source.append(f"HFC_FUNCTION void {name}(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{size}], float (&scale)[{len(some)}]{low}) {{")
-        source += [index, *(_moved(line, batch * size, size) for line in codes), *head, *scale_lines(form, _starts(form, lanes), some), "}"]
+        source.append(
+            f"HFC_FUNCTION void {name}(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{size}], float (&scale)[{len(some)}]{low}) {{"
+        )
+        source += [
+            index,
+            *(_moved(line, batch * size, size) for line in codes),
+            *head,
+            *scale_lines(form, _starts(form, lanes), some),
+            "}",
+        ]
     return loads.count, "\n".join([*source, ""])
 
 
@@ -243,7 +263,11 @@ def _moved(line: str, first: int, count: int) -> str:
     found = re.match(r"  codes\[(\d+)\] = ", line)
     if not found:
         return line
-    return line.replace(f"codes[{found[1]}]", f"codes[{int(found[1]) - first}]", 1) if first <= int(found[1]) < first + count else ""
+    return (
+        line.replace(f"codes[{found[1]}]", f"codes[{int(found[1]) - first}]", 1)
+        if first <= int(found[1]) < first + count
+        else ""
+    )
 
 
 def _plane_lines(form: BlockFormat, reads: tuple[_Reads, ...], runs: int, loads: _Loads) -> list[str]:
@@ -253,8 +277,12 @@ def _plane_lines(form: BlockFormat, reads: tuple[_Reads, ...], runs: int, loads:
     words = reads[0].run // 4  # of a run's codes
     for run in range(runs):
         for part in range(words):
-            word = " | ".join(_word(form, plane, number, places[number], run, part) for number, plane in enumerate(reads))
-            cut.append(f"  codes[{words * run + part}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};")
+            word = " | ".join(
+                _word(form, plane, number, places[number], run, part) for number, plane in enumerate(reads)
+            )
+            cut.append(
+                f"  codes[{words * run + part}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};"
+            )
     return cut
 
 

@@ -103,7 +103,9 @@ def _consecutive(byte: np.ndarray, shift: np.ndarray) -> tuple[Run, ...]:
             continue
         single = stop - start > 1 and byte[start + 1] == byte[start]
         first, last = int(byte[start]), int(byte[start] if single else byte[stop - 1])
-        runs.append(Run(slice(start, stop), slice(first, last + 1), shift[start:stop] if single else shift[start : start + 1]))
+        runs.append(
+            Run(slice(start, stop), slice(first, last + 1), shift[start:stop] if single else shift[start : start + 1])
+        )
         start = stop
     return tuple(runs)
 

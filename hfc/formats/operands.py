@@ -21,7 +21,11 @@ PLAIN = ("f16", "bf16")  # formats whose values are operands as they are, of bf1
 
 # (lanes that share a line, neighbouring elements that a lane takes) -> maps, those that read the widest words first.
 MAPS: dict[tuple[int, int], tuple[LaneMap, ...]] = {
-    (4, 8): (LaneMap("octet", "c / 4 * 256 + c % 4 * 8", (0, 32, 64, 96, 128, 160, 192, 224), 256), QUAD, LaneMap("oct", "c * 8", (0,), 32)),
+    (4, 8): (
+        LaneMap("octet", "c / 4 * 256 + c % 4 * 8", (0, 32, 64, 96, 128, 160, 192, 224), 256),
+        QUAD,
+        LaneMap("oct", "c * 8", (0,), 32),
+    ),
     (4, 4): (
         LaneMap("cross", "c / 8 * 128 + c % 8 / 4 * 32 + c % 4 * 4", (0, 16, 64, 80), 128, 4),
         LaneMap("step", "c / 4 * 32 + c % 4 * 4", (0, 16), 32, 4),
@@ -142,9 +146,17 @@ def operand_lanes(forms: Iterable[BlockFormat], share: int) -> dict[str, Operand
 @cache
 def _lanes(form: BlockFormat, share: int, run: int, turn: int) -> OperandLanes | None:
     """A long turn is one call: its words must have room in registers."""
-    maps = [lanes for lanes in MAPS.get((share, run), ()) if lanes.elements == turn or turn == TURNS[-1] and lanes.elements < turn]
+    maps = [
+        lanes
+        for lanes in MAPS.get((share, run), ())
+        if lanes.elements == turn or turn == TURNS[-1] and lanes.elements < turn
+    ]
     if not form.quantized:
-        return OperandLanes(form, maps[-1], share, None, turn) if form.name in PLAIN and maps and turn == TURNS[-1] else None
+        return (
+            OperandLanes(form, maps[-1], share, None, turn)
+            if form.name in PLAIN and maps and turn == TURNS[-1]
+            else None
+        )
     made = [OperandLanes(form, lanes, share, loader, turn) for lanes in maps if (loader := map_loader(form, lanes))]
     made = [lanes for lanes in made if _one_group_each(lanes)]
     return min(made, key=lambda lanes: lanes.words / lanes.map.elements, default=None)

@@ -11,7 +11,9 @@ STEPS = 6
 SPREAD = (0.8, 1.12)  # of the scale that puts the peak on an end of the table; wider gains nothing
 
 
-def table_codes(x: np.ndarray, table: tuple[int, ...], group: int, most: int, weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def table_codes(
+    x: np.ndarray, table: tuple[int, ...], group: int, most: int, weight: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """x [n, block] -> d [n, 1], signed scales as sc [n, block / group] (plus most + 1), codes q into the sorted `table`.
 
     weight: importance of each element's squared error, f32, broadcast to x."""

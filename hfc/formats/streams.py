@@ -37,7 +37,10 @@ def stream_lines(form: BlockFormat, bits: int, elements: int, loads) -> list[str
         words = [f"raw[{first + n}]" for n in range(nbytes // 4)]
     else:
         halves = [f"raw[{loads.one(f'*(const uint16_t*)({start} + {2 * n})')}]" for n in range(nbytes // 2)]
-        words = [" | ".join(f"{half} << {16 * n}" if n else half for n, half in enumerate(halves[k : k + 2])) for k in range(0, len(halves), 2)]
+        words = [
+            " | ".join(f"{half} << {16 * n}" if n else half for n, half in enumerate(halves[k : k + 2]))
+            for k in range(0, len(halves), 2)
+        ]
     lines = [f"  const uint32_t word[{len(words)}] = {{ {', '.join(words)} }};"]
     return lines + (_nibbles(len(words)) if bits == 4 else _spread(bits, elements // 4))
 
@@ -46,7 +49,9 @@ def _nibbles(count: int) -> list[str]:
     lines = []
     for n in range(count):
         lines.append(f"  const uint32_t pair{n}[2] = {{ word[{n}] & 0x0f0f0f0fu, word[{n}] >> 4 & 0x0f0f0f0fu }};")
-        lines.append(f"  codes[{2 * n}] = hfc_pick<2>(pair{n}, 0, 4, 1, 5), codes[{2 * n + 1}] = hfc_pick<2>(pair{n}, 2, 6, 3, 7);")
+        lines.append(
+            f"  codes[{2 * n}] = hfc_pick<2>(pair{n}, 0, 4, 1, 5), codes[{2 * n + 1}] = hfc_pick<2>(pair{n}, 2, 6, 3, 7);"
+        )
     return lines
 
 
@@ -58,6 +63,9 @@ def _spread(bits: int, quads: int) -> list[str]:
         if shift + 4 * bits > WORD_BITS:
             window = f"(uint32_t)(((uint64_t)word[{word + 1}] << 32 | word[{word}]) >> {shift})"
         lines.append(f"  const uint32_t four{n} = {window};")
-        parts = [f"(four{n} & 0x{mask << bits * k:x}u) << {(8 - bits) * k}" if k else f"(four{n} & {mask}u)" for k in range(4)]
+        parts = [
+            f"(four{n} & 0x{mask << bits * k:x}u) << {(8 - bits) * k}" if k else f"(four{n} & {mask}u)"
+            for k in range(4)
+        ]
         lines.append(f"  codes[{n}] = {' | '.join(parts)};")
     return lines

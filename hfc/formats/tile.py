@@ -110,8 +110,12 @@ def tile_layout(form: BlockFormat) -> TileLayout:
     table = tuple(value + 128 for value in form.table)
     zero = -128 if table else form.zero
     span = form.block // PANEL if twice else 1
-    assert form.group >= 16 and bits in range(2, 9), f"{form.name}: groups of {form.group}, {bits} bits do not fit a tile"
-    return TileLayout("code", 8 if bits == 7 else bits, min(form.group, WIDEST_GROUP), scale_bytes, bool(form.min), zero, table, span)
+    assert form.group >= 16 and bits in range(2, 9), (
+        f"{form.name}: groups of {form.group}, {bits} bits do not fit a tile"
+    )
+    return TileLayout(
+        "code", 8 if bits == 7 else bits, min(form.group, WIDEST_GROUP), scale_bytes, bool(form.min), zero, table, span
+    )
 
 
 def _scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
@@ -165,11 +169,17 @@ def _put_header(layout: TileLayout, form: BlockFormat, part: np.ndarray, place: 
         made = form.decompose(part)
         dtype = np.float16 if layout.scale_bytes == 2 else np.float32
         repeats = form.group // layout.group
-        fields = [(np.repeat(values, repeats, axis=-1), dtype, groups) for values in (made.scale, made.min) if values is not None]
+        fields = [
+            (np.repeat(values, repeats, axis=-1), dtype, groups)
+            for values in (made.scale, made.min)
+            if values is not None
+        ]
     count, spans = place.shape[:2]
     at = 0
     for values, dtype, each in fields:
-        by_lane = _padded(values.astype(dtype), count, spans * each).reshape(count, LANES, spans, each).transpose(0, 2, 3, 1)
+        by_lane = (
+            _padded(values.astype(dtype), count, spans * each).reshape(count, LANES, spans, each).transpose(0, 2, 3, 1)
+        )
         nbytes = each * LANES * by_lane.itemsize
         place[:, :, at : at + nbytes] = np.ascontiguousarray(by_lane).view(np.uint8).reshape(count, spans, nbytes)
         at += nbytes

@@ -65,8 +65,14 @@ def build_graph(
     Raises HfcError with the place in the model file for anything that does not fit together.
     """
     if model.syntax.observe:
-        raise HfcError(f"{model.name} is a draft: it runs beside a target, not alone", model.syntax.span, "give the target, and this as --draft")
-    around = Described(model, config, source, checkpoint, default_format).surroundings(Operations(GraphBuilder(model.name)))
+        raise HfcError(
+            f"{model.name} is a draft: it runs beside a target, not alone",
+            model.syntax.span,
+            "give the target, and this as --draft",
+        )
+    around = Described(model, config, source, checkpoint, default_format).surroundings(
+        Operations(GraphBuilder(model.name))
+    )
     logits = _run_graph(around)
     return _finish(around, logits, taps)
 
@@ -80,7 +86,11 @@ def build_pair(target: Described, draft: Described, taps: Sequence[str] = ()) ->
     observer = draft.surroundings(around.operations, DRAFT)
     _check_fit(around, observer)
     if draft.model.syntax.observe is None:
-        raise HfcError(f"{draft.model.name} is no draft: it observes no target", draft.model.syntax.span, "drafts have `observe(tokens) { ... }`")
+        raise HfcError(
+            f"{draft.model.name} is no draft: it observes no target",
+            draft.model.syntax.span,
+            "drafts have `observe(tokens) { ... }`",
+        )
     _call(replace(observer, target=Target(around.weights, around.taps)), draft.model.syntax.observe, returns=False)
     own = Operations(GraphBuilder(draft.model.name, around.operations.builder, DRAFT, is_chained=True))
     outputs = _run_draft(replace(observer, operations=own, target=Target(around.weights, {})))
@@ -101,7 +111,9 @@ def _run_draft(around: Surroundings) -> list[Value]:
     function = around.model.graph
     results = _call(around, function)
     if not isinstance(results, list) or [type(r) for r in results] != [Value, Value] or results[1].type.shape != ("T",):
-        raise HfcError(f"the graph of a draft must return its logits and the chosen tokens; found {_shown(results)}", function.span)
+        raise HfcError(
+            f"the graph of a draft must return its logits and the chosen tokens; found {_shown(results)}", function.span
+        )
     return results
 
 
@@ -139,24 +151,37 @@ def _check_fit(target: Surroundings, draft: Surroundings) -> None:
     for key, word in expected.items():
         have, want = target.settings.get(key), draft.settings[key]
         if have != want:
-            raise HfcError(f"the draft {name} was made for a target with a {word} of {want}; {target.model.name} has {have}", hint=HINT)
+            raise HfcError(
+                f"the draft {name} was made for a target with a {word} of {want}; {target.model.name} has {have}",
+                hint=HINT,
+            )
     layers = target.settings["layers"]
     made_for = draft.settings.get("target_total") or layers
     if made_for != layers:
-        raise HfcError(f"the draft {name} was made for a target with {made_for} layers; {target.model.name} has {layers}", hint=HINT)
+        raise HfcError(
+            f"the draft {name} was made for a target with {made_for} layers; {target.model.name} has {layers}",
+            hint=HINT,
+        )
     beyond = [i for i in draft.settings.get("target_layers") or () if not 0 <= i < layers]
     if beyond:
-        raise HfcError(f"the draft {name} reads layer {beyond[0]} of its target; {target.model.name} has layers 0 to {layers - 1}", hint=HINT)
+        raise HfcError(
+            f"the draft {name} reads layer {beyond[0]} of its target; {target.model.name} has layers 0 to {layers - 1}",
+            hint=HINT,
+        )
     _check_block(draft)
 
 
 def _check_block(draft: Surroundings) -> None:
     block, mask = draft.settings["block"], draft.settings.get("mask_token")
     if type(block) is not int or block < 2:
-        raise HfcError(f"the draft {draft.model.name} has blocks of {show(block)}; a block is a token and one draft or more")
+        raise HfcError(
+            f"the draft {draft.model.name} has blocks of {show(block)}; a block is a token and one draft or more"
+        )
     if mask is not None and not (type(mask) is int and 0 <= mask < draft.settings["vocab"]):
         vocab = draft.settings["vocab"]
-        raise HfcError(f"the draft {draft.model.name} names the mask token {show(mask)}, which is not in a vocabulary of {vocab}")
+        raise HfcError(
+            f"the draft {draft.model.name} names the mask token {show(mask)}, which is not in a vocabulary of {vocab}"
+        )
 
 
 def _shown(value: Any) -> str:

@@ -62,7 +62,10 @@ def find_model(model_type: str, folders: Sequence[str | Path] = ()) -> Model:
     known = _known(folders, drafts=False)
     if model_type not in known:
         if model_type in _known(folders, drafts=True):
-            raise HfcError(f"{model_type} is a draft: it guesses for another model", hint="give that model, and this one as --draft")
+            raise HfcError(
+                f"{model_type} is a draft: it guesses for another model",
+                hint="give that model, and this one as --draft",
+            )
         raise unknown("model type", model_type, known)
     return known[model_type]
 

@@ -36,7 +36,9 @@ class Target:
             known = dict.fromkeys(tap.partition("[")[0] for tap in self.taps)
             raise unknown("weight or tap of the target", name, [*known, *self.weights.names], span)
         weight = self.weights.resolve(name, None, span)
-        return weight and operations.builder.weight(weight.name, weight.format, weight.shape, weight.recipe, weight.span)
+        return weight and operations.builder.weight(
+            weight.name, weight.format, weight.shape, weight.recipe, weight.span
+        )
 
 
 @dataclass(frozen=True)

@@ -47,14 +47,22 @@ class Interpreter:
     """
 
     def __init__(
-        self, graph: Graph, weights: Callable[[Op], np.ndarray], slots: int = 1, context: int = 4096, beside: Sequence[Graph] = ()
+        self,
+        graph: Graph,
+        weights: Callable[[Op], np.ndarray],
+        slots: int = 1,
+        context: int = 4096,
+        beside: Sequence[Graph] = (),
     ):
         self.graph = graph
         self._sizes = {"S": slots, "C": context}
         self._sources: dict[Value, object] = {}
         self._state_names: dict[Value, str] = {}
-        self._after: dict[tuple[Value, int], list[np.ndarray]] = {}  # (state, slot) -> its states after each waiting row
-        for op in (op for g in (graph, *beside) for op in g.ops if op.kind in SOURCES and op.output not in self._sources):
+        # (state, slot) -> its states after each waiting row
+        self._after: dict[tuple[Value, int], list[np.ndarray]] = {}
+        for op in (
+            op for g in (graph, *beside) for op in g.ops if op.kind in SOURCES and op.output not in self._sources
+        ):
             if op.kind == "state":
                 self._sources[op.output] = self._empty_state(op)
                 self._state_names[op.output] = op.attrs["name"]
@@ -75,7 +83,10 @@ class Interpreter:
             for s in step.segments:
                 self._after.pop((state, s.slot), None)
             if waiting and not isinstance(carried, KvCache):
-                shorter = [self._carried(graph, state, env, _cut(step, rows)) for rows in range(max(s.rows for s in waiting) + 1)]
+                shorter = [
+                    self._carried(graph, state, env, _cut(step, rows))
+                    for rows in range(max(s.rows for s in waiting) + 1)
+                ]
                 carried = carried.copy()
                 for s in waiting:
                     self._after[state, s.slot] = [after[s.slot] for after in shorter[: s.rows + 1]]

@@ -56,7 +56,9 @@ def _value(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
 
 
-_PARSER = Lark((Path(__file__).parent / "text.lark").read_text(), parser="lalr", start="graph", propagate_positions=True)
+_PARSER = Lark(
+    (Path(__file__).parent / "text.lark").read_text(), parser="lalr", start="graph", propagate_positions=True
+)
 
 
 def parse_graph(text: str, file: str = "<ir>") -> Graph:
@@ -152,4 +154,3 @@ class _Attributes(Transformer):
         arguments = [a for a in arguments if a is not None]
         args = tuple(a for a in arguments if isinstance(a, Recipe))
         return Recipe(str(name), args, tuple(a for a in arguments if not isinstance(a, Recipe)))
-

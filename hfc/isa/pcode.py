@@ -255,11 +255,7 @@ class Translator(Expressions):
             value = convert(value, *parse_type(type_)) if type_[0] == "f" else value
         elif type_ and place[0] == "range" and not value.is_literal and value.kind != "f":
             value = reinterpret(value, type_)
-        high = (
-            int(low) + int(width)
-            if low.isdigit() and width.isdigit()
-            else (kind.bits if kind else self.d0_bits)
-        )
+        high = int(low) + int(width) if low.isdigit() and width.isdigit() else (kind.bits if kind else self.d0_bits)
         if name == "D0":
             if width == "1" and type_ and type_[1:] == "64":
                 high = 64

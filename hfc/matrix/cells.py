@@ -77,7 +77,9 @@ class Planner:
         jobs: of this model and arch alone: kernels of one name differ by model in the context and rows that they are made for."""
         settings = self._settings(place, arch)
         emitted, programs = gpu.list_launches(self._emit(place, settings), settings, jobs)
-        names = tuple(dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps if not launch.product))
+        names = tuple(
+            dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps if not launch.product)
+        )
         return _Planned(place, make_plan(emitted, settings, (), programs), names)
 
     def _settings(self, place: Place, arch: Arch) -> Settings:
@@ -123,7 +125,12 @@ def run_in_turn(
     for turn in range(len(models)):
         # KV formats and models step differently, so that a model does not meet the same few over and over.
         wanted = {
-            Place(models[(a + i + turn) % len(models)], archs[a].name, w, kvs[(a + i + i // len(kvs) + i // len(models)) % len(kvs)]): (a, i, w)
+            Place(
+                models[(a + i + turn) % len(models)],
+                archs[a].name,
+                w,
+                kvs[(a + i + i // len(kvs) + i // len(models)) % len(kvs)],
+            ): (a, i, w)
             for a, i, w in left
         }
         cells = run(wanted, quick, report)

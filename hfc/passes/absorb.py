@@ -54,7 +54,11 @@ class Neighbours:
             elif allowed(reader) and row_size(reader.output) == row_size(end):
                 group.update(pending, [reader])
                 pending = []
-                self.absorb_back([v for v in reader.inputs if v is not value], group, lambda o: o not in taken and is_view_or_elementwise(o))
+                self.absorb_back(
+                    [v for v in reader.inputs if v is not value],
+                    group,
+                    lambda o: o not in taken and is_view_or_elementwise(o),
+                )
                 end = reader.output
             else:
                 return end

@@ -14,13 +14,18 @@ def choose_kv(graph: Graph, settings: Settings) -> Graph:
     own = [op for op in caches if not op.attrs["name"].startswith(DRAFT)]
     first, last = settings.kv_edges
     if first + last and first + last >= len(own):
-        raise HfcError(f"--kv …@{first}+{last}: the model has {len(own)} attention layers", hint=f"name fewer, or --kv {EDGE_FORMAT} for all")
+        raise HfcError(
+            f"--kv …@{first}+{last}: the model has {len(own)} attention layers",
+            hint=f"name fewer, or --kv {EDGE_FORMAT} for all",
+        )
     edges = {*own[:first], *own[len(own) - last :]}
 
     def chosen(op: Op) -> Op:
         if op not in caches:
             return op
         k_format, v_format = (EDGE_FORMAT, EDGE_FORMAT) if op in edges else (settings.k_format, settings.v_format)
-        return Op(op.kind, op.inputs, op.outputs, {**op.attrs, "k_format": k_format, "v_format": v_format}, span=op.span)
+        return Op(
+            op.kind, op.inputs, op.outputs, {**op.attrs, "k_format": k_format, "v_format": v_format}, span=op.span
+        )
 
     return graph.with_ops(map(chosen, graph.ops))

@@ -70,7 +70,9 @@ def fuse_norm(graph: Graph, _settings=None) -> Graph:
         if op.attrs.get("stem") != "linear":
             continue
         group = {op}
-        near.absorb_back(_linear_inputs(op), group, lambda o: o.kind in ("rms_norm", "reshape", "split", "pick_rows", "concat"))
+        near.absorb_back(
+            _linear_inputs(op), group, lambda o: o.kind in ("rms_norm", "reshape", "split", "pick_rows", "concat")
+        )
         groups.append(("linear", list(group)))
     return regroup(graph, groups)
 

@@ -1,6 +1,6 @@
 """Only the rows whose logits are wanted pass the head: pick_rows moves up to the last row-local chain.
 
-    %h = rms_norm(%x, %w); %l = linear(%h, %head)   ->   %p = pick_rows(%x); %h = ...; %l: [R, V]
+%h = rms_norm(%x, %w); %l = linear(%h, %head)   ->   %p = pick_rows(%x); %h = ...; %l: [R, V]
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ def _start(value: Value, producers, readers, chain: set[Op]) -> Value:
     while True:
         op = producers.get(value)
         rows = [v for v in op.inputs if v.type.shape[:1] == ("T",)] if op else []
-        if len(rows) != 1 or len(op.outputs) != 1 or op.kind in ("gather", "pick_rows") or definition(op.kind).wants_step:
+        if (
+            len(rows) != 1
+            or len(op.outputs) != 1
+            or op.kind in ("gather", "pick_rows")
+            or definition(op.kind).wants_step
+        ):
             return value
         chain.add(op)
         value = rows[0]

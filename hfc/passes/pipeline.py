@@ -38,13 +38,17 @@ PIPELINE = (
     Pass(widen_vectors, "after folding, which makes new vectors; kernels then read every vector as plain f32"),
     Pass(narrow_outputs, "before views are cloned: it must see the head's single chain"),
     Pass(clone_views, "after the last pass that counts readers of a view; every fusion below absorbs its own copy"),
-    Pass(fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"),
+    Pass(
+        fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"
+    ),
     Pass(fuse_attention, "likewise: q/k norm and the output gate belong to the cache write and to attention"),
     Pass(fuse_gate, "before joining, which would separate gate and up into parts that never meet in a register"),
     Pass(join_projections, "after fuse_gate took its pairs; one launch for all that read the same row"),
     Pass(fuse_epilogue, "needs the regions of both passes above; a residual joins the projection that it follows"),
     Pass(fuse_norm, "after joining, so that a norm is recomputed once per launch and not once per projection"),
-    Pass(fuse_rows, "last: whatever no skeleton claimed becomes row-local maps, so that no op is left outside a kernel"),
+    Pass(
+        fuse_rows, "last: whatever no skeleton claimed becomes row-local maps, so that no op is left outside a kernel"
+    ),
 )
 
 

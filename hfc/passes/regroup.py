@@ -34,9 +34,7 @@ def regroup(graph: Graph, groups: Iterable[tuple[str, list[Op]]]) -> Graph:
 def _region(stem: str, ops: list[Op], readers: dict[Value, list[Op]], outlive: set[Value]) -> Op:
     inside = set(ops)
     flat = [inner for op in ops for inner in (op.body.ops if op.body else [op])]
-    outputs = [
-        v for op in ops for v in op.outputs if v in outlive or any(r not in inside for r in readers.get(v, ()))
-    ]
+    outputs = [v for op in ops for v in op.outputs if v in outlive or any(r not in inside for r in readers.get(v, ()))]
     return region(flat, outputs, {"stem": stem})
 
 

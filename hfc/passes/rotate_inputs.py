@@ -20,7 +20,15 @@ def rotate_inputs(graph: Graph, table_format: str | None = None) -> Graph:
             x = op.inputs[0]
             if x not in rotated:
                 rotated[x] = Value(f"{x.name}_rotated", x.type)
-                ops.append(Op("hadamard", (x,), (rotated[x],), {"group": weight_format(op.inputs[1].type.dtype).block}, span=op.span))
+                ops.append(
+                    Op(
+                        "hadamard",
+                        (x,),
+                        (rotated[x],),
+                        {"group": weight_format(op.inputs[1].type.dtype).block},
+                        span=op.span,
+                    )
+                )
             op = Op(op.kind, (rotated[x], *op.inputs[1:]), op.outputs, op.attrs, span=op.span)
         ops.append(op)
     return graph.with_ops(ops)
@@ -32,7 +40,11 @@ def _without_rotated_tables(graph: Graph, table_format: str | None) -> Graph:
         return graph
     if table_format is None:
         table = next(iter(tables))
-        raise HfcError(f"an embedding table is stored as {table.type.dtype}, whose rows are rotated", hint="keep it in q8_0")
+        raise HfcError(
+            f"an embedding table is stored as {table.type.dtype}, whose rows are rotated", hint="keep it in q8_0"
+        )
     new = {v: Value(v.name, TensorType(table_format, v.type.shape)) for v in tables}
     swap = lambda values: tuple(new.get(v, v) for v in values)  # noqa: E731
-    return graph.with_ops(Op(op.kind, swap(op.inputs), swap(op.outputs), op.attrs, op.body, op.span) for op in graph.ops)
+    return graph.with_ops(
+        Op(op.kind, swap(op.inputs), swap(op.outputs), op.attrs, op.body, op.span) for op in graph.ops
+    )

@@ -37,11 +37,14 @@ class Settings:
 
 
 def parse_kv(kv: str | None) -> tuple[str, str, tuple[int, int]]:
-    """"K", "K/V" or either with "@FIRST+LAST" -> formats of keys and values, and Settings.kv_edges."""
+    """ "K", "K/V" or either with "@FIRST+LAST" -> formats of keys and values, and Settings.kv_edges."""
     formats, at, edges = (kv or DEFAULT_KV).partition("@")
     found = re.fullmatch(r"(\d+)\+(\d+)", edges)
     if at and not found:
-        raise HfcError(f"--kv {kv}: {edges!r} does not count layers", hint=f"--kv {formats}@1+2: the first and the last two in {EDGE_FORMAT}")
+        raise HfcError(
+            f"--kv {kv}: {edges!r} does not count layers",
+            hint=f"--kv {formats}@1+2: the first and the last two in {EDGE_FORMAT}",
+        )
     k_format, _, v_format = formats.partition("/")
     v_format = v_format or kv_format(k_format).default_v or k_format
     if kv_format(v_format).default_v:  # its rotation is undone by rotating queries, which values never meet

@@ -19,7 +19,9 @@ SAMPLE_ROWS = 96  # of each weight; twice as many choose the same alphas
 LEAST = 1e-4  # of the mean of the mean squares: inputs that were never seen must not scale by infinity
 
 
-def best_scale(weights: Sequence[tuple[np.ndarray, BlockFormat | RowFormat]], mean: np.ndarray) -> tuple[np.ndarray, float]:
+def best_scale(
+    weights: Sequence[tuple[np.ndarray, BlockFormat | RowFormat]], mean: np.ndarray
+) -> tuple[np.ndarray, float]:
     """s, f32 [K], and its alpha. weights: f32 [N, K] and the format of each.  mean: mean squares of the inputs, f32 [K]."""
     floor = np.maximum(mean, LEAST * max(float(mean.mean()), 1e-30))
     samples = [(w[:: max(1, len(w) // SAMPLE_ROWS)], form) for w, form in weights]

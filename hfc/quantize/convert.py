@@ -27,7 +27,8 @@ FLUSH_BYTES = 1 << 28
 FILE_NAME = "model.safetensors"
 
 Update = Callable[[int, int], None]
-Packers = Mapping[str, Callable[[np.ndarray], np.ndarray]]  # other encoders, by format: f32 [rows, K] -> uint8 [rows, row_bytes]
+# other encoders, by format: f32 [rows, K] -> uint8 [rows, row_bytes]
+Packers = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 Put = Callable[[str, np.ndarray], None]  # name of a tensor, its packed rows
 
 
@@ -70,7 +71,9 @@ def plan(
         if choice.format != info.format and choice.format not in can_pack:
             raise HfcError(f"hfc cannot quantize to {choice.format}", hint="one of " + ", ".join(packable()))
     tensors = [_planned(checkpoint.info(name), choice) for name, choice in choices.items()]
-    metadata = {SOURCE: json.dumps({"kind": checkpoint.kind, "name": checkpoint.path.name, "target": target, "method": method})}
+    metadata = {
+        SOURCE: json.dumps({"kind": checkpoint.kind, "name": checkpoint.path.name, "target": target, "method": method})
+    }
     if checkpoint.kind == "gguf":
         metadata[GGUF] = json.dumps({k: _plain(v) for k, v in checkpoint.config.items()})
     header, placed, size = layout(tensors, metadata)
@@ -209,7 +212,8 @@ def _convert(
     if not np.isfinite(values).all():
         row = start + int(np.argmin(np.isfinite(values).all(axis=1)))
         raise HfcError(
-            f"{checkpoint.path}: tensor {tensor.name!r} has NaN or infinity in row {row}", hint="the checkpoint is damaged"
+            f"{checkpoint.path}: tensor {tensor.name!r} has NaN or infinity in row {row}",
+            hint="the checkpoint is damaged",
         )
     if tensor.format == info.format and not treatment.changes:
         return raw

@@ -62,14 +62,18 @@ def _pack_block(form: BlockFormat, columns: np.ndarray, upper: np.ndarray) -> tu
         last = min(first + STRIP, len(columns))
         for j in range(first, last):
             group = j // form.group
-            codes[j], value = _round(form, columns[j], terms.scale[:, group], None if terms.min is None else terms.min[:, group])
+            codes[j], value = _round(
+                form, columns[j], terms.scale[:, group], None if terms.min is None else terms.min[:, group]
+            )
             errors[j] = (columns[j] - value) / upper[j, j]
             columns[j + 1 : last] -= upper[j, j + 1 : last, None] * errors[j]
         columns[last:] -= upper[first:last, last:].T @ errors[first:last]
     return form.assemble({**parts, "q": np.ascontiguousarray(codes.T)}), errors
 
 
-def _round(form: BlockFormat, column: np.ndarray, scale: np.ndarray, low: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _round(
+    form: BlockFormat, column: np.ndarray, scale: np.ndarray, low: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Codes u8 [N] and their values."""
     if form.table:
         levels = np.array(form.table, np.float32)

@@ -57,25 +57,40 @@ def read_imatrix(path: Path) -> Imatrix:
     found = _read_gguf(path) if is_gguf else _read_dat(Reader(file))
     file.close()
     for name, entry in found.entries.items():
-        if not (np.isfinite(entry.sums).all() and np.isfinite(entry.counts).all() and (entry.sums >= 0).all() and (entry.counts >= 0).all()):
-            raise HfcError(f"{path}: {name} has mean squares that are negative or no numbers", hint="make the imatrix again")
+        if not (
+            np.isfinite(entry.sums).all()
+            and np.isfinite(entry.counts).all()
+            and (entry.sums >= 0).all()
+            and (entry.counts >= 0).all()
+        ):
+            raise HfcError(
+                f"{path}: {name} has mean squares that are negative or no numbers", hint="make the imatrix again"
+            )
     return found
 
 
 def _read_gguf(path: Path) -> Imatrix:
     with open_checkpoint(path) as checkpoint:
         if checkpoint.config.get("general.type") != "imatrix":
-            raise HfcError(f"{path}: a GGUF of type {checkpoint.config.get('general.type')!r}, not an imatrix", hint="hfc imatrix makes one")
+            raise HfcError(
+                f"{path}: a GGUF of type {checkpoint.config.get('general.type')!r}, not an imatrix",
+                hint="hfc imatrix makes one",
+            )
         entries = {}
         for name in (n.removesuffix(SUMS) for n in checkpoint.names() if n.endswith(SUMS)):
             sums, counts = (np.array(checkpoint.f32(name + part), np.float32) for part in (SUMS, COUNTS))
             sums = sums.reshape(-1, sums.shape[-1])
             if counts.size != len(sums):
-                raise HfcError(f"{path}: {name} has sums of {len(sums)} matrices and counts of {counts.size}", hint="the file is damaged")
+                raise HfcError(
+                    f"{path}: {name} has sums of {len(sums)} matrices and counts of {counts.size}",
+                    hint="the file is damaged",
+                )
             entries[name] = Entry(sums, counts.reshape(-1))
         config = checkpoint.config
         datasets = tuple(map(str, config.get("imatrix.datasets", ())))
-        return Imatrix(entries, datasets, int(config.get("imatrix.chunk_count", 0)), int(config.get("imatrix.chunk_size", 0)))
+        return Imatrix(
+            entries, datasets, int(config.get("imatrix.chunk_count", 0)), int(config.get("imatrix.chunk_size", 0))
+        )
 
 
 def _read_dat(reader: Reader) -> Imatrix:
@@ -87,14 +102,18 @@ def _read_dat(reader: Reader) -> Imatrix:
             raise reader.error(f"name {number} claims {length} bytes", hint)
         name = reader.take(length, f"name {number}").decode("utf-8", "replace")
         calls, k = reader.u32(f"the calls of {name!r}"), reader.u32(f"the size of {name!r}")
-        values = np.frombuffer(reader.take(reader.count(k, 4, f"numbers of {name!r}") * 4, f"the numbers of {name!r}"), "<f4")
+        values = np.frombuffer(
+            reader.take(reader.count(k, 4, f"numbers of {name!r}") * 4, f"the numbers of {name!r}"), "<f4"
+        )
         entries[name] = Entry(values[None].copy(), np.array([max(calls, 1)], np.float32))
     if not entries:
         raise reader.error("no entries", hint)
     if reader.at == reader.file.size:  # the oldest files end here
         return Imatrix(entries)
     chunks = reader.u32("the count of chunks")
-    dataset = reader.take(reader.u32("the length of the data set's name"), "the data set's name").decode("utf-8", "replace")
+    dataset = reader.take(reader.u32("the length of the data set's name"), "the data set's name").decode(
+        "utf-8", "replace"
+    )
     return Imatrix(entries, (dataset,), chunks)
 
 
@@ -106,7 +125,9 @@ def write_imatrix(path: Path, imatrix: Imatrix) -> None:
         tensors[name + COUNTS] = entry.counts.astype("<f4").reshape(-1, 1)
     keys = [
         _text("general.type") + struct.pack("<I", TEXT) + _text("imatrix"),
-        _text("imatrix.datasets") + struct.pack("<IIQ", ARRAY, TEXT, len(imatrix.datasets)) + b"".join(map(_text, imatrix.datasets)),
+        _text("imatrix.datasets")
+        + struct.pack("<IIQ", ARRAY, TEXT, len(imatrix.datasets))
+        + b"".join(map(_text, imatrix.datasets)),
         _text("imatrix.chunk_count") + struct.pack("<II", U32, imatrix.chunks),
         _text("imatrix.chunk_size") + struct.pack("<II", U32, imatrix.chunk_size),
     ]

@@ -26,9 +26,15 @@ class Rule:
 
 # In order; the first that matches counts. Names of Hugging Face and of GGUF stand side by side.
 RULES = (
-    Rule(("*embed_tokens*", "token_embd.*", "*lm_head*", "output.weight"), EIGHT_BITS, "tables and the head decide tokens"),
     Rule(
-        ("*mlp.gate.weight", "*shared_expert_gate*", "*ffn_gate_inp*"), EIGHT_BITS, "4-bit routers choose wrong experts: loops"
+        ("*embed_tokens*", "token_embd.*", "*lm_head*", "output.weight"),
+        EIGHT_BITS,
+        "tables and the head decide tokens",
+    ),
+    Rule(
+        ("*mlp.gate.weight", "*shared_expert_gate*", "*ffn_gate_inp*"),
+        EIGHT_BITS,
+        "4-bit routers choose wrong experts: loops",
     ),
     Rule(
         ("*linear_attn.in_proj_a.*", "*linear_attn.in_proj_b.*", "*ssm_alpha.*", "*ssm_beta.*"),
@@ -59,7 +65,11 @@ def choose(info: TensorInfo, target: str, keep: Sequence[tuple[str, str]] = ()) 
         return Choice(info.format, "a vector")
     for rule in RULES:
         if any(fnmatchcase(info.name, pattern) for pattern in rule.patterns):
-            return _fitting(info, _eight(target) if rule.format == "eight" else info.format if rule.format == SOURCE else rule.format, rule.reason)
+            return _fitting(
+                info,
+                _eight(target) if rule.format == "eight" else info.format if rule.format == SOURCE else rule.format,
+                rule.reason,
+            )
     return _fitting(info, target, "")
 
 

@@ -40,8 +40,14 @@ def layout(tensors: Sequence[Planned], metadata: Mapping[str, str]) -> tuple[byt
     at, placed = 0, []
     for number, t in enumerate(tensors):
         plain = t.format in dtypes
-        shape = list(t.shape) if plain else [*t.shape[:-1], t.nbytes // max(1, int(np.prod(t.shape[:-1], dtype=np.int64)))]
-        header[t.name] = {"dtype": dtypes[t.format] if plain else "U8", "shape": shape, "data_offsets": [at, at + t.nbytes]}
+        shape = (
+            list(t.shape) if plain else [*t.shape[:-1], t.nbytes // max(1, int(np.prod(t.shape[:-1], dtype=np.int64)))]
+        )
+        header[t.name] = {
+            "dtype": dtypes[t.format] if plain else "U8",
+            "shape": shape,
+            "data_offsets": [at, at + t.nbytes],
+        }
         placed.append((t, at))
         at += t.nbytes
         rest = -at % ALIGNMENT

@@ -33,7 +33,11 @@ class ChatTemplate:
     eos: str = ""
 
     def render(
-        self, messages: Sequence[Message], add_generation_prompt: bool = True, tools: Sequence[Any] | None = None, **variables: Any
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Any] | None = None,
+        **variables: Any,
     ) -> str:
         """The prompt text; encode it with parse_special=True and frame=False. tools: function definitions, as OpenAI's."""
         try:

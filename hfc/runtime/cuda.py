@@ -137,5 +137,7 @@ def _check(call: str, result):
     error, *values = result
     if error != cu.CUresult.CUDA_SUCCESS:
         _, text = cu.cuGetErrorString(error)
-        raise HfcError(f"device cuda: {call} failed: {text.decode() if text else error.name}", hint=HINTS.get(error.name))
+        raise HfcError(
+            f"device cuda: {call} failed: {text.decode() if text else error.name}", hint=HINTS.get(error.name)
+        )
     return values[0] if len(values) == 1 else tuple(values)

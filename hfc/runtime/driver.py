@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-LEGACY_STREAM = 0  # the driver's own: copies run there unless a stream is named, and a model's stream does not wait for it
+# the driver's own: copies run there unless a stream is named, and a model's stream does not wait for it
+LEGACY_STREAM = 0
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ def load(
         return HostModel(bundle, plan_for(bundle, "host"), _checkpoint(bundle, weights), threads, progress)
     driver = OPENERS[kind](int(which or 0))
     plan = plan_for(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
-    source = RandomWeights(plan.context) if random_weights else CheckpointWeights(_checkpoint(bundle, weights), plan.context)
+    source = (
+        RandomWeights(plan.context) if random_weights else CheckpointWeights(_checkpoint(bundle, weights), plan.context)
+    )
     return GpuModel(bundle, plan, driver, source, progress)
 
 
@@ -66,14 +68,19 @@ def arch_of_device(device: str) -> str:
 def plan_for(bundle: Bundle, arch: str, device: str = "") -> Plan:
     if arch not in bundle.plans:
         have = ", ".join(bundle.plans)
-        raise HfcError(f"{device}the bundle has no plan for {arch}, only for {have}", hint=f"compile it with --arch {arch}")
+        raise HfcError(
+            f"{device}the bundle has no plan for {arch}, only for {have}", hint=f"compile it with --arch {arch}"
+        )
     return bundle.plans[arch]
 
 
 def _checkpoint(bundle: Bundle, weights: str | Path | None) -> Checkpoint:
     path = Path(weights or bundle.model["weights"])
     if not path.exists():
-        raise HfcError(f"{path}: the weights that the bundle was compiled for are not there", hint="give their new place with --weights")
+        raise HfcError(
+            f"{path}: the weights that the bundle was compiled for are not there",
+            hint="give their new place with --weights",
+        )
     checkpoint = _open(path, bundle.model["kind"])
     draft = bundle.model.get("draft")
     if draft is None:

@@ -124,13 +124,19 @@ class Generation:
     """One answer. Iterate over it for pieces of text; `statistics` holds at any time, also after an interruption."""
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, request: Request, speculation: Speculation | None = None, clock: Clock = time.perf_counter
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        request: Request,
+        speculation: Speculation | None = None,
+        clock: Clock = time.perf_counter,
     ):
         """clock: in seconds; what statistics and the governor go by."""
         check_prompt(model, request.prompt)
         self.statistics = Statistics(len(request.prompt))
         self._model, self._clock = model, clock
-        self._samples, self._cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)  # asking a protocol takes microseconds
+        # asking a protocol takes microseconds
+        self._samples, self._cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)
         self._request = request
         self._stop_ids = tokenizer.stop_ids
         self._text = tokenizer.stream()
@@ -205,7 +211,9 @@ class Generation:
         position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
         rows, waiting = len(tokens), self._speculator.waiting if self._speculator else 0
         segment = Segment(self._request.slot, 0, rows, position, waiting, commit=rows == 1)
-        return Step(np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32), int(is_guessed), self._observed)
+        return Step(
+            np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32), int(is_guessed), self._observed
+        )
 
     @property
     def _observed(self) -> bool:

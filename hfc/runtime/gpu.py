@@ -33,13 +33,18 @@ CAPTURE = ("begin_capture", "end_capture", "instantiate", "launch_graph")  # lef
 
 
 class _DriverTable(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("launch", "copy_in", "copy_out", "synchronize", *CAPTURE, "stream", "multiply", "library")]
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in ("launch", "copy_in", "copy_out", "synchronize", *CAPTURE, "stream", "multiply", "library")
+    ]
 
 
 class GpuModel:
     """A plan for one arch with its weights in device memory. `stream` orders everything it does."""
 
-    def __init__(self, bundle: Bundle, plan: Plan, driver: Driver, weights: WeightSource, progress: Progress | None = None):
+    def __init__(
+        self, bundle: Bundle, plan: Plan, driver: Driver, weights: WeightSource, progress: Progress | None = None
+    ):
         self.plan, self.driver = plan, driver
         self.vocab, self.context, self.slots = plan.vocab, plan.context, plan.slots
         self.max_rows, self.max_outputs = plan.max_rows, plan.max_outputs
@@ -69,7 +74,9 @@ class GpuModel:
     def next_tokens(self, step: Step, samplers: Sequence[Sampler]) -> list[int]:
         """Run one step and choose a token for each wanted row on the device; only the tokens come back."""
         rows = self._encode(step, samplers)
-        self._launch((self._main(step), "sample"), self._used, self._memory["io:tokens"], 4 * rows, left_out=self._left_out(step))
+        self._launch(
+            (self._main(step), "sample"), self._used, self._memory["io:tokens"], 4 * rows, left_out=self._left_out(step)
+        )
         return [sampler.accept(t) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows].tolist())]
 
     def cycle(self, step: Step, samplers: Sequence[Sampler]) -> tuple[list[int], list[int]]:
@@ -89,7 +96,14 @@ class GpuModel:
         """Launch one step; returns the number of logit rows. Without `wait` the caller synchronizes `stream`."""
         rows = self._encode(step)
         nbytes = 4 * rows * self.vocab if copy_logits else 0
-        self._launch((self._main(step),), self._words, self._memory[f"buffer:{self.plan.logits}"], nbytes, wait, self._left_out(step))
+        self._launch(
+            (self._main(step),),
+            self._words,
+            self._memory[f"buffer:{self.plan.logits}"],
+            nbytes,
+            wait,
+            self._left_out(step),
+        )
         return rows
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +134,9 @@ class GpuModel:
         """Launches that the step does without, see plan.Draft.observing."""
         return self.plan.draft.observing.get(self._main(step), 0) if self.plan.draft and not step.observed else 0
 
-    def _launch(self, programs: Sequence[str], words: int, source: int, nbytes: int, wait: bool = True, left_out: int = 0) -> None:
+    def _launch(
+        self, programs: Sequence[str], words: int, source: int, nbytes: int, wait: bool = True, left_out: int = 0
+    ) -> None:
         """One tape call: `words` of the input, the programs one after the other but the last `left_out` launches of the first,
         `nbytes` of `source` back."""
         self.driver.make_current()  # a driver's context is current in one thread, and any may call
@@ -128,7 +144,16 @@ class GpuModel:
         numbers = (ctypes.c_int * MOST_PROGRAMS)(*map(names.index, programs), *[-1] * (MOST_PROGRAMS - len(programs)))
         failed = (ctypes.c_int * 2)()
         error = self._library.hfc_gpu_step(
-            self._tape, self._input.ctypes.data, words, numbers, left_out, self._output.ctypes.data, source, nbytes, int(wait), failed
+            self._tape,
+            self._input.ctypes.data,
+            words,
+            numbers,
+            left_out,
+            self._output.ctypes.data,
+            source,
+            nbytes,
+            int(wait),
+            failed,
         )
         if error:
             raise self._lost(error, names[failed[0]], failed[1])
@@ -142,7 +167,9 @@ class GpuModel:
         buffer = tap_buffer(self.plan, name)
         rows = np.empty((count, buffer.row_bytes // 4), np.float32)
         self.driver.make_current()
-        self.driver.copy_out(rows.view(np.uint8).reshape(-1), self._memory[f"buffer:{buffer.name}"] + first * buffer.row_bytes)
+        self.driver.copy_out(
+            rows.view(np.uint8).reshape(-1), self._memory[f"buffer:{buffer.name}"] + first * buffer.row_bytes
+        )
         return rows
 
     def address(self, pointer: str) -> int:
@@ -176,7 +203,9 @@ class GpuModel:
     def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[str, int]:
         """One block for scratch and states, one for weights and tables; pointer name -> device address."""
         plan, driver = self.plan, self.driver
-        sizes = {f"state:{s.name}" + (f".{p}" if p else ""): n * plan.slots for s in plan.states for p, n in s.planes.items()}
+        sizes = {
+            f"state:{s.name}" + (f".{p}" if p else ""): n * plan.slots for s in plan.states for p, n in s.planes.items()
+        }
         scratch = plan.arena_bytes + sum(_aligned(n) for n in sizes.values())
         base = self._block(scratch + ALIGNMENT)
         driver.zero(base, scratch)
@@ -188,7 +217,8 @@ class GpuModel:
             at += _aligned(nbytes)
         self._step_device = memory["io:step"] = self._block(4 * self._input_words())
         memory["io:parameters"] = self._step_device + 4 * self._words
-        memory["io:tokens"] = self._block(4 * (self.max_outputs + self.max_rows))  # chosen, and behind them the step's own
+        # chosen, and behind them the step's own
+        memory["io:tokens"] = self._block(4 * (self.max_outputs + self.max_rows))
         memory |= upload_weights(plan, driver, self._block, weights, self.stream, progress)
         return memory
 

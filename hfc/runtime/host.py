@@ -22,7 +22,12 @@ class HostModel:
     """A plan for the host with its weights loaded and its threads waiting."""
 
     def __init__(
-        self, bundle: Bundle, plan: Plan, checkpoint: Checkpoint, threads: int | None = None, progress: Progress | None = None
+        self,
+        bundle: Bundle,
+        plan: Plan,
+        checkpoint: Checkpoint,
+        threads: int | None = None,
+        progress: Progress | None = None,
     ):
         self.plan = plan
         self.vocab, self.context, self.slots = plan.vocab, plan.context, plan.slots

@@ -37,7 +37,9 @@ class HostLauncher:
         self._plan, self._threads = plan, threads
         self._library = open_library(bundle, plan)
         if not hasattr(self._library, "hfc_range"):
-            raise HfcError("the bundle's host library is of an older hfc and cannot run single launches", hint="compile it again")
+            raise HfcError(
+                "the bundle's host library is of an older hfc and cannot run single launches", hint="compile it again"
+            )
         self._library.hfc_range.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
 
     def run(self, program: str, number: int, memory: dict[str, np.ndarray], step: Step) -> None:
@@ -97,7 +99,9 @@ class GpuLauncher:
         if not all(grid):
             return
         values = (ctypes.c_uint64 * len(addresses))(*addresses)
-        arguments = (ctypes.c_void_p * len(addresses))(*(ctypes.addressof(values) + 8 * i for i in range(len(addresses))))
+        arguments = (ctypes.c_void_p * len(addresses))(
+            *(ctypes.addressof(values) + 8 * i for i in range(len(addresses)))
+        )
         error = self._launch(
             self._function(launch.kernel), *grid, launch.block, 1, 1, launch.lds_bytes, self._stream, ctypes.addressof(arguments), None
         )  # fmt: skip

@@ -15,7 +15,9 @@ def check_step(step: Step, plan: Plan) -> None:
     if len(step.output_rows) > plan.max_outputs:
         raise HfcError(f"{len(step.output_rows)} rows of logits asked for, the plan holds {plan.max_outputs}")
     if len(step.segments) > plan.max_rows:
-        raise HfcError(f"a step of {len(step.segments)} segments; the plan holds {plan.max_rows}", hint="run it in parts")
+        raise HfcError(
+            f"a step of {len(step.segments)} segments; the plan holds {plan.max_rows}", hint="run it in parts"
+        )
     for segment in step.segments:
         if not 0 <= segment.slot < plan.slots:
             raise HfcError(f"slot {segment.slot}; the plan has {plan.slots}", hint="compile with more --slots")
@@ -29,7 +31,10 @@ def check_draft_step(step: Step, plan: Plan) -> Draft:
     if plan.draft is None:
         raise HfcError("the plan has no draft", hint="compile it with --draft")
     if len(step.tokens) > plan.draft.rows:
-        raise HfcError(f"a draft for {len(step.tokens)} rows; the plan holds {plan.draft.rows}", hint="draft for fewer sequences at a time")
+        raise HfcError(
+            f"a draft for {len(step.tokens)} rows; the plan holds {plan.draft.rows}",
+            hint="draft for fewer sequences at a time",
+        )
     check_step(step, plan)
     return plan.draft
 
@@ -44,9 +49,14 @@ def _check_commit(segment: Segment, plan: Plan) -> None:
     limit = plan.uncommitted_rows
     if limit == 0:
         hint = f"compile with journal_rows={JOURNAL_ROWS}"
-        raise HfcError(f"slot {segment.slot}: rows that wait to be committed; the plan keeps none of its recurrent state", hint=hint)
+        raise HfcError(
+            f"slot {segment.slot}: rows that wait to be committed; the plan keeps none of its recurrent state",
+            hint=hint,
+        )
     if max(waiting, segment.replay) > limit:
-        raise HfcError(f"slot {segment.slot}: {max(waiting, segment.replay)} rows that wait to be committed; at most {limit} can")
+        raise HfcError(
+            f"slot {segment.slot}: {max(waiting, segment.replay)} rows that wait to be committed; at most {limit} can"
+        )
     if segment.replay > segment.position:
         raise HfcError(f"slot {segment.slot}: {segment.replay} rows to replay before position {segment.position}")
 

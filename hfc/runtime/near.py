@@ -17,7 +17,8 @@ from hfc.runtime.driver import LEGACY_STREAM
 from hfc.runtime.slots import GpuSlots
 
 ALIGNMENT = 256
-STAGING = 8 << 20  # bytes of pinned memory on the way out: pageable memory would make the driver wait, and others for it
+# bytes of pinned memory on the way out: pageable memory would make the driver wait, and others for it
+STAGING = 8 << 20
 RESERVE_SHARE = 1 / 4  # of the budget that is kept free, so that a copy is taken while older ones are on their way out
 
 
@@ -80,7 +81,10 @@ class NearCopies:
         try:
             self._block = self._driver.allocate(budget_bytes + ALIGNMENT)
         except HfcError as error:
-            raise HfcError(f"{budget_bytes >> 20} MB for the prefix cache: {error.message}", hint="ask for less with --device-cache-mb") from error
+            raise HfcError(
+                f"{budget_bytes >> 20} MB for the prefix cache: {error.message}",
+                hint="ask for less with --device-cache-mb",
+            ) from error
         self._pool = Pool(_aligned(self._block), self._budget)
         self._stream, self._staging = self._driver.create_stream(), self._driver.allocate_pinned(STAGING)
         self._carrier = ThreadPoolExecutor(1, "hfc-spill", self._driver.make_current)

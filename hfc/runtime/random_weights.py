@@ -81,7 +81,8 @@ class RandomWeights:
         before it reaches is a scale, any other the minimum of a scale."""
         for field in floats:
             _put(form, field, raw, 0.0)
-        found: list[tuple[Field, Field | None, np.ndarray]] = []  # scale, its minimum, the elements of a block that they reach
+        # scale, its minimum, the elements of a block that they reach
+        found: list[tuple[Field, Field | None, np.ndarray]] = []
         reached = np.zeros(form.block, bool)
         for field in floats:
             _put(form, field, raw, 1.0)
@@ -96,7 +97,9 @@ class RandomWeights:
             _settle_pair(form, scale, minimum, of, raw, deviation)
 
 
-def _settle_pair(form: BlockFormat, scale: Field, minimum: Field | None, of: np.ndarray, raw: np.ndarray, deviation: float) -> None:
+def _settle_pair(
+    form: BlockFormat, scale: Field, minimum: Field | None, of: np.ndarray, raw: np.ndarray, deviation: float
+) -> None:
     """of: bool [block], the elements that they reach."""
 
     def values() -> np.ndarray:

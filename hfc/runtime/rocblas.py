@@ -24,7 +24,9 @@ class Rocblas:
         self.status = library.rocblas_create_handle(ctypes.byref(handle))
         self.handle = handle.value
         if not self.status:
-            self.status = library.rocblas_set_stream(handle, ctypes.c_void_p(stream)) or library.rocblas_set_atomics_mode(handle, NO_ATOMICS)
+            self.status = library.rocblas_set_stream(
+                handle, ctypes.c_void_p(stream)
+            ) or library.rocblas_set_atomics_mode(handle, NO_ATOMICS)
 
     def close(self) -> None:
         if self.handle:

@@ -82,7 +82,8 @@ class HostSlots(_Planes):
     def __init__(self, model: HostModel):
         super().__init__(model.plan)
         self._arrays = {
-            (p.state, p.name): model.state(p.state, p.name).reshape(model.slots, p.heads, self._context, p.row) for p in self._kv
+            (p.state, p.name): model.state(p.state, p.name).reshape(model.slots, p.heads, self._context, p.row)
+            for p in self._kv
         }
         self._whole = [model.state(state, plane) for state, plane, _ in self._recurrent]
 
@@ -116,7 +117,8 @@ class GpuSlots(_Planes):
         self.driver = model.driver
         self._at = {(p.state, p.name): model.address(f"state:{p.state}.{p.name}") for p in self._kv}
         self._whole = [
-            (model.address(f"state:{state}" + (f".{plane}" if plane else "")), nbytes) for state, plane, nbytes in self._recurrent
+            (model.address(f"state:{state}" + (f".{plane}" if plane else "")), nbytes)
+            for state, plane, nbytes in self._recurrent
         ]
 
     def kv_runs(self, slot: int, start: int, positions: int, count: int) -> Iterator[tuple[int, int, int]]:

@@ -45,7 +45,12 @@ class CheckpointWeights:
 
 
 def upload_weights(
-    plan: Plan, driver: Driver, allocate: Callable[[int], int], source: WeightSource, stream: int, progress: Progress | None
+    plan: Plan,
+    driver: Driver,
+    allocate: Callable[[int], int],
+    source: WeightSource,
+    stream: int,
+    progress: Progress | None,
 ) -> dict[str, int]:
     """Pointer name -> device address of every weight and table, in one block of device memory."""
     refs = [("weight", ref) for ref in plan.weights] + [("const", ref) for ref in plan.consts]

@@ -40,7 +40,9 @@ class TileArena:
     """One piece of memory for all weights in tiles: 2 MB pages serve small weights too."""
 
     def __init__(self, plan: Plan):
-        self._sizes = {r.name: tile_layout(weight_format(r.format)).nbytes(r.shape) for r in plan.weights if r.layout == "tile16"}
+        self._sizes = {
+            r.name: tile_layout(weight_format(r.format)).nbytes(r.shape) for r in plan.weights if r.layout == "tile16"
+        }
         self._memory = allocate(sum(map(_padded, self._sizes.values())) + HUGE_PAGE)
         self._used = -address(self._memory) % HUGE_PAGE
 

@@ -82,7 +82,9 @@ def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, lis
             found.setdefault(kernel, []).append((regions[text], [number for number, _ in pairs]))
             pairs = []
         elif text.startswith("kernel "):
-            raise HfcError("the bundle was compiled from another graph than this hfc makes of the model", hint="compile it again")
+            raise HfcError(
+                "the bundle was compiled from another graph than this hfc makes of the model", hint="compile it again"
+            )
     return found
 
 

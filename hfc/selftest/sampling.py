@@ -69,13 +69,17 @@ def _limited(logits: np.ndarray, limits: TokenLimits | None) -> np.ndarray:
     return out
 
 
-def _chosen(plan: Plan, launcher: Launcher, logits: np.ndarray, samplers: list[Sampler], limits: list[TokenLimits | None]) -> np.ndarray:
+def _chosen(
+    plan: Plan, launcher: Launcher, logits: np.ndarray, samplers: list[Sampler], limits: list[TokenLimits | None]
+) -> np.ndarray:
     """What the device chooses, i32 [rows]."""
     rows = len(logits)
     content = np.zeros((plan.max_outputs, plan.vocab), np.float32)
     content[:rows] = logits
     parameters = np.zeros(sampling_words(plan.max_outputs, plan.vocab), np.int32)
-    encode_rows(parameters, [RowSampler(s, (), given) for s, given in zip(samplers, limits)], plan.max_outputs, plan.vocab)
+    encode_rows(
+        parameters, [RowSampler(s, (), given) for s, given in zip(samplers, limits)], plan.max_outputs, plan.vocab
+    )
     tokens = np.full(plan.max_outputs, -2, np.int32)
     arrays = {f"buffer:{plan.logits}": content, "io:parameters": parameters, "io:tokens": tokens}
     memory = {pointer: array.reshape(-1).view(np.uint8) for pointer, array in arrays.items()}

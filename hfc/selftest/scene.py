@@ -90,7 +90,8 @@ class Stage:
         routed = region.body.ops_of("expert_linear")
         if value.type.dtype == "i32" and not routed:
             drawn = rng.integers(0, self._plan.vocab, shape).astype(np.int32)
-        elif value.type.dtype == "i32":  # experts: the chosen ones of a row differ; most rows choose the first, few the last
+        # experts: the chosen ones of a row differ; most rows choose the first, few the last
+        elif value.type.dtype == "i32":
             experts = routed[0].inputs[1].type.shape[0]
             crowd = np.linspace(0.0, 1.0, experts)
             drawn = np.argsort(rng.random((shape[0], experts)) + crowd, axis=1)[:, : shape[1]]
@@ -110,7 +111,9 @@ class Stage:
             scene.values[value] = drawn
             scene.memory[f"state:{ref.name}"] = drawn.reshape(-1).view(np.uint8).copy()
             if "journal" in ref.planes:
-                scene.memory[f"state:{ref.name}.journal"] = np.full(ref.planes["journal"] * plan.slots, UNWRITTEN, np.uint8)
+                scene.memory[f"state:{ref.name}.journal"] = np.full(
+                    ref.planes["journal"] * plan.slots, UNWRITTEN, np.uint8
+                )
             return
         used, planes = used_context(scene.step), {}
         for plane, name in ref.formats.items():

@@ -32,7 +32,9 @@ DRAFTED_MANY = (((FEW - 3, 0.3), (11, 0.7)),)
 def steps_of(program: str, plan: Plan) -> list[Step]:
     """Steps for a program of the plan; on the host one program takes all."""
     if program.startswith(DRAFT_PREFIX):
-        chosen = {"decode": DRAFTED, "prefill": DRAFTED_MANY}.get(program.removeprefix(DRAFT_PREFIX), DRAFTED + DRAFTED_MANY)
+        chosen = {"decode": DRAFTED, "prefill": DRAFTED_MANY}.get(
+            program.removeprefix(DRAFT_PREFIX), DRAFTED + DRAFTED_MANY
+        )
         made = (make_step(segments, plan, seed=i) for i, segments in enumerate(chosen))
         return [replace(step, output_rows=np.arange(len(step.tokens), dtype=np.int32)) for step in made]
     chosen = {"decode": DECODES, "prefill": PREFILLS}.get(program, DECODES + PREFILLS)

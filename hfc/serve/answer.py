@@ -20,7 +20,11 @@ from hfc.serve.served import Served
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
-_EVENT = {"type": "object", "properties": {"data": {"type": "string"}, "event": {"type": "string"}}, "required": ["data"]}
+_EVENT = {
+    "type": "object",
+    "properties": {"data": {"type": "string"}, "event": {"type": "string"}},
+    "required": ["data"],
+}
 STREAM = {"text/event-stream": {"schema": _EVENT}}  # for the OpenAPI document
 
 
@@ -91,7 +95,9 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def merged(served: Served, sequences: list[Sequence], keep_alive_s: float) -> AsyncIterator[tuple[int, list[Event]]]:
+async def merged(
+    served: Served, sequences: list[Sequence], keep_alive_s: float
+) -> AsyncIterator[tuple[int, list[Event]]]:
     """(index, events) of all sequences as they come; (-1, []) when nothing came for a while. Cancels what is left at the end."""
     if len(sequences) == 1:  # by far the most: without a task for each read
         try:
@@ -130,5 +136,6 @@ def sse_error(error: ApiError, path: str) -> bytes:
 
 
 def sse_response(chunks: AsyncIterator[bytes]) -> StreamingResponse:
-    return StreamingResponse(chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-
+    return StreamingResponse(
+        chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    )

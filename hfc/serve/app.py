@@ -29,7 +29,9 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
         yield
         task.cancel()
 
-    app = FastAPI(title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json", lifespan=watching)
+    app = FastAPI(
+        title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json", lifespan=watching
+    )
     app.state.models, app.state.settings = models, settings
     for module in pkgutil.iter_modules(api.__path__):
         app.include_router(importlib.import_module(f"{api.__name__}.{module.name}").ROUTE)
@@ -40,7 +42,10 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
     app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=paths)
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.cors_origins), allow_methods=["GET", "POST", "OPTIONS"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "OPTIONS"],
+            allow_headers=["*"],
         )
     return app
 

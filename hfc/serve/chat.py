@@ -77,7 +77,9 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
         return chat_prompt(served, messages, shown, **variables)
 
     context = served.engine.limits.context
-    prompt = fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
+    prompt = (
+        fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
+    )
     check_prompt(served, prompt.tokens, "messages")
     jobs = [
         Job(
@@ -105,7 +107,9 @@ def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:
     if not ask.tools:
         raise ApiError(400, "tool_choice needs tools", "tool_choice", "invalid_value")
     if ask.tool_choice != "required" and ask.tool_choice not in schemas:
-        raise ApiError(400, f"tool_choice names {ask.tool_choice!r}, which is not among the tools", "tool_choice", "invalid_value")
+        raise ApiError(
+            400, f"tool_choice names {ask.tool_choice!r}, which is not among the tools", "tool_choice", "invalid_value"
+        )
     if ask.response_format is not None:
         raise ApiError(400, "a forced tool call has no response_format", "response_format", "invalid_value")
 

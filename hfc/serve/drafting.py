@@ -55,7 +55,9 @@ class Drafting:
         rows, tokens, parts = len(work), float(len(work)), []
         for part in work:
             sequence = part.sequence
-            block = sequence.speculator.propose(self._room(sequence, self._rows - rows), rows - 1, tokens - 1, self._can_guess(sequence))
+            block = sequence.speculator.propose(
+                self._room(sequence, self._rows - rows), rows - 1, tokens - 1, self._can_guess(sequence)
+            )
             parts.append(replace(part, rows=1 + len(block.drafts), outputs=1 + len(block.drafts), block=block))
             rows += len(block.drafts)
             tokens += sequence.speculator.choice.tokens - 1
@@ -65,7 +67,11 @@ class Drafting:
         """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
         # What the plan's draft reads is taken down for every sequence if for one, and of prompts always: they go into the prefix cache,
         # and whoever finds them there may be asking the draft.
-        step = replace(step, observed=self._has_own and any(part.sequence.phase is not Phase.DECODE or part.sequence.speculator.observes for part in work))
+        step = replace(
+            step,
+            observed=self._has_own
+            and any(part.sequence.phase is not Phase.DECODE or part.sequence.speculator.observes for part in work),
+        )
         on_device = self._on_device and not any(part.sequence.needs_logits for part in work)
         if step.guessed and on_device and self._cycles:
             tokens, chosen = self._model.cycle(step, self._samplers(step, work))
@@ -81,7 +87,9 @@ class Drafting:
         if not self._speculation or len(brought) < len(work):
             return
         own = next((part.sequence.speculator.choice.offer for part in work if part.block.is_guessed), None)
-        results = [(part.sequence.speculator.track, part.sequence.speculator.choice, n) for part, n in zip(work, brought)]
+        results = [
+            (part.sequence.speculator.track, part.sequence.speculator.choice, n) for part, n in zip(work, brought)
+        ]
         self._speculation.governor.settle(own.cost_kind if own else STEP, seconds, results)
 
     def _room(self, sequence: Sequence, rows: int) -> int:

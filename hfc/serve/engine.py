@@ -54,7 +54,9 @@ class Engine:
         self.model, self.limits, self.metrics = model, limits, metrics
         self._on_device = isinstance(model, SamplesItself)  # who chooses; asking a protocol takes microseconds
         states = states or slot_states(model)
-        self.cache = PrefixCache(states, cache_bytes, NearCopies(states, device_cache_bytes) if device_cache_bytes else None)
+        self.cache = PrefixCache(
+            states, cache_bytes, NearCopies(states, device_cache_bytes) if device_cache_bytes else None
+        )
         self._lanes = Lanes(limits.slots, self.cache)
         self._drafting = Drafting(speculation, model, limits)
         self.failure: str | None = None
@@ -226,7 +228,9 @@ class Engine:
             rows = slice(row, row := row + part.outputs)
             if part.sequence.phase is Phase.DECODE:
                 drafts = step.tokens[segment.row + 1 : segment.row + segment.rows].tolist()
-                brought.append(self._accept(part, drafts, chosen and chosen[rows], logits if logits is None else logits[rows]))
+                brought.append(
+                    self._accept(part, drafts, chosen and chosen[rows], logits if logits is None else logits[rows])
+                )
                 continue
             self._moved(part)
             if part.outputs:
@@ -273,7 +277,9 @@ class Engine:
         sequence, before, count = part.sequence, part.sequence.position, 0
         for draft in (*drafts, None):
             try:
-                token, logprob = self._chosen(sequence, chosen and chosen[count], logits if logits is None else logits[count])
+                token, logprob = self._chosen(
+                    sequence, chosen and chosen[count], logits if logits is None else logits[count]
+                )
             except HfcError as error:  # logits that are not numbers concern this sequence alone
                 self._fail(sequence, error)
                 break

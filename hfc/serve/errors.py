@@ -23,7 +23,9 @@ TYPES = {
 class ApiError(Exception):
     """An answer with a status of 400 or more. param: the field that is wrong."""
 
-    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None, headers: dict | None = None):
+    def __init__(
+        self, status: int, message: str, param: str | None = None, code: str | None = None, headers: dict | None = None
+    ):
         super().__init__(message)
         self.status, self.message, self.param, self.code, self.headers = status, message, param, code, headers or {}
 
@@ -60,7 +62,10 @@ class AnthropicErrorObject(BaseModel):
 def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
     kind = TYPES.get(error.status, "server_error")
     if path.startswith("/v1/messages"):
-        return {"type": "error", "error": {"type": "api_error" if kind == "server_error" else kind, "message": error.message}}
+        return {
+            "type": "error",
+            "error": {"type": "api_error" if kind == "server_error" else kind, "message": error.message},
+        }
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
 
@@ -93,7 +98,9 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        return error_response(ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})), request.url.path)
+        return error_response(
+            ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})), request.url.path
+        )
 
 
 def _explain(error: RequestValidationError) -> ApiError:

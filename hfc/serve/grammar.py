@@ -32,10 +32,14 @@ class GrammarCompiler:
 
     @functools.cached_property
     def _library(self) -> llguidance.LLTokenizer:
-        return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Vocabulary(self._tokenizer, self._vocab)), n_vocab=self._vocab)
+        return llguidance.LLTokenizer(
+            llguidance.TokenizerWrapper(_Vocabulary(self._tokenizer, self._vocab)), n_vocab=self._vocab
+        )
 
     def json_schema(self, schema: dict[str, Any], param: str) -> llguidance.LLMatcher:
-        return self._matcher(lambda: llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_OPTIONS), param)
+        return self._matcher(
+            lambda: llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_OPTIONS), param
+        )
 
     def regex(self, pattern: str, param: str) -> llguidance.LLMatcher:
         return self._matcher(lambda: llguidance.LLMatcher.grammar_from_regex(pattern), param)
@@ -54,7 +58,9 @@ class GrammarCompiler:
         with self._lock:
             matcher = llguidance.LLMatcher(self._library, grammar)
         if matcher.is_error():
-            raise ApiError(400, f"the grammar does not compile: {_first_line(matcher.get_error())}", param, "invalid_grammar")
+            raise ApiError(
+                400, f"the grammar does not compile: {_first_line(matcher.get_error())}", param, "invalid_grammar"
+            )
         return matcher
 
 

@@ -47,10 +47,14 @@ class Items:
         else:
             item |= {"type": "reasoning", "summary": [], "content": []}
         self.items.append(item)
-        events: Events = [{"type": "response.output_item.added", "output_index": len(self.items) - 1, "item": _copy(item)}]
+        events: Events = [
+            {"type": "response.output_item.added", "output_index": len(self.items) - 1, "item": _copy(item)}
+        ]
         if kind != "call":
             item["content"] = [_part(kind)]
-            events.append({"type": "response.content_part.added", **self._place, "content_index": 0, "part": _part(kind)})
+            events.append(
+                {"type": "response.content_part.added", **self._place, "content_index": 0, "part": _part(kind)}
+            )
         return events
 
     def _more(self, text: str) -> dict[str, Any]:
@@ -75,7 +79,9 @@ class Items:
             (part,) = item["content"]
             named = "output_text" if self._kind == "content" else "reasoning_text"
             more = {"logprobs": []} if self._kind == "content" else {}
-            events.append({"type": f"response.{named}.done", **self._place, "content_index": 0, "text": part["text"], **more})
+            events.append(
+                {"type": f"response.{named}.done", **self._place, "content_index": 0, "text": part["text"], **more}
+            )
             events.append({"type": "response.content_part.done", **self._place, "content_index": 0, "part": dict(part)})
         events.append({"type": "response.output_item.done", "output_index": len(self.items) - 1, "item": _copy(item)})
         self._kind = None

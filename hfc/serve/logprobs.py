@@ -17,7 +17,9 @@ def chat_logprob(tokenizer: Tokenizer, logprob: Logprob) -> dict[str, Any]:
     }
 
 
-def completion_logprobs(tokenizer: Tokenizer, logprobs: list[Logprob | None], tokens: list[int], offset: int = 0) -> dict[str, Any]:
+def completion_logprobs(
+    tokenizer: Tokenizer, logprobs: list[Logprob | None], tokens: list[int], offset: int = 0
+) -> dict[str, Any]:
     """Parallel lists; a prompt's first token has None. offset: characters before the first token."""
     texts = [token_string(tokenizer, t) for t in tokens]
     offsets = []
@@ -27,7 +29,9 @@ def completion_logprobs(tokenizer: Tokenizer, logprobs: list[Logprob | None], to
     return {
         "tokens": texts,
         "token_logprobs": [None if p is None else max(p.logprob, LOWEST) for p in logprobs],
-        "top_logprobs": [None if p is None else {token_string(tokenizer, t): max(v, LOWEST) for t, v in p.top} for p in logprobs],
+        "top_logprobs": [
+            None if p is None else {token_string(tokenizer, t): max(v, LOWEST) for t, v in p.top} for p in logprobs
+        ],
         "text_offset": offsets,
     }
 

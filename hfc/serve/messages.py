@@ -91,13 +91,26 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
         where = f"messages.{i}"
         if isinstance(message, ToolMessage):
             if message.tool_call_id not in open_calls:
-                raise ApiError(400, f"tool_call_id {message.tool_call_id!r} answers no call of the message before", f"{where}.tool_call_id")
+                raise ApiError(
+                    400,
+                    f"tool_call_id {message.tool_call_id!r} answers no call of the message before",
+                    f"{where}.tool_call_id",
+                )
             name = open_calls.pop(message.tool_call_id)
-            out.append({"role": "tool", "content": text_of(message.content, where), "tool_call_id": message.tool_call_id, "name": name})
+            out.append(
+                {
+                    "role": "tool",
+                    "content": text_of(message.content, where),
+                    "tool_call_id": message.tool_call_id,
+                    "name": name,
+                }
+            )
             continue
         if open_calls:
             missing = ", ".join(open_calls)
-            raise ApiError(400, f"the calls {missing} have no tool message that answers them", where, "missing_tool_result")
+            raise ApiError(
+                400, f"the calls {missing} have no tool message that answers them", where, "missing_tool_result"
+            )
         if isinstance(message, AssistantMessage):
             out.append(_assistant(message, where))
             open_calls = {call.id: call.function.name for call in message.tool_calls or ()}
@@ -107,7 +120,12 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
             role = "system" if message.role == "developer" else message.role
             out.append({"role": role, "content": text_of(message.content, where)})
     if open_calls:
-        raise ApiError(400, f"the calls {', '.join(open_calls)} have no tool message that answers them", "messages", "missing_tool_result")
+        raise ApiError(
+            400,
+            f"the calls {', '.join(open_calls)} have no tool message that answers them",
+            "messages",
+            "missing_tool_result",
+        )
     return out
 
 
@@ -120,7 +138,11 @@ def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
         out["reasoning_content"] = message.reasoning_content
     if message.tool_calls:
         out["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": _arguments(c, f"{where}.tool_calls.{i}")}}
+            {
+                "id": c.id,
+                "type": "function",
+                "function": {"name": c.function.name, "arguments": _arguments(c, f"{where}.tool_calls.{i}")},
+            }
             for i, c in enumerate(message.tool_calls)
         ]
     return out
@@ -129,7 +151,12 @@ def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
 def _arguments(call: ToolCall, where: str) -> dict[str, Any]:
     value = loads_object(call.function.arguments or "{}")
     if value is None:
-        raise ApiError(400, f"the arguments of {call.function.name} are not a JSON object", f"{where}.function.arguments", "invalid_value")
+        raise ApiError(
+            400,
+            f"the arguments of {call.function.name} are not a JSON object",
+            f"{where}.function.arguments",
+            "invalid_value",
+        )
     return value
 
 
@@ -149,6 +176,8 @@ def text_of(content: Content, where: str) -> str:
     texts = []
     for i, part in enumerate(content):
         if isinstance(part, MediaPart):
-            raise ApiError(400, f"this model reads text only, not {part.type}", f"{where}.content.{i}", "unsupported_content")
+            raise ApiError(
+                400, f"this model reads text only, not {part.type}", f"{where}.content.{i}", "unsupported_content"
+            )
         texts.append(part.refusal if isinstance(part, RefusalPart) else part.text)
     return "".join(texts)

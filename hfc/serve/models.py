@@ -146,7 +146,13 @@ class Models:
                 entry.nbytes, entry.used_s = prepared.nbytes, time.monotonic()
             except HfcError as error:
                 entry.error = error.message
-                raise ApiError(503, f"{entry.name} cannot be loaded: {error.message}", "model", "model_not_loaded", {"Retry-After": "60"}) from error
+                raise ApiError(
+                    503,
+                    f"{entry.name} cannot be loaded: {error.message}",
+                    "model",
+                    "model_not_loaded",
+                    {"Retry-After": "60"},
+                ) from error
             finally:
                 entry.is_loading = False
 
@@ -157,13 +163,16 @@ class Models:
         while (used := sum(e.nbytes for e in self.entries if e.served)) + nbytes > self._limit:
             others = [e for e in self.entries if e.served and e.source]
             if not others:
-                raise HfcError(f"it needs {nbytes / 2**20:,.0f} MiB, and {(self._limit - used) / 2**20:,.0f} MiB are free for it")
+                raise HfcError(
+                    f"it needs {nbytes / 2**20:,.0f} MiB, and {(self._limit - used) / 2**20:,.0f} MiB are free for it"
+                )
             victim = min(others, key=lambda e: (not e.is_idle, e.used_s))
             victim.is_leaving = True  # requests that come now wait until the lock is free, and load it again
             try:
                 while not victim.is_idle:
                     self._returned.clear()
-                    with contextlib.suppress(asyncio.TimeoutError):  # an engine ends what its last reader left a moment later
+                    # an engine ends what its last reader left a moment later
+                    with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(self._returned.wait(), POLL_S)
                 await self._unload(victim)
             finally:

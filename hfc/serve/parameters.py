@@ -56,7 +56,9 @@ class SamplingFields(Strict):
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     ignore_eos: bool | None = None
     truncation: Truncation | None = None
-    timeout: Annotated[float, Field(gt=0, le=86400)] | None = Field(None, description="Seconds for the whole request, waiting included.")
+    timeout: Annotated[float, Field(gt=0, le=86400)] | None = Field(
+        None, description="Seconds for the whole request, waiting included."
+    )
 
     def stop_texts(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
@@ -99,7 +101,9 @@ class SamplingFields(Strict):
         biases = {}
         for key, value in (self.logit_bias or {}).items():
             if not (key.isascii() and key.isdigit()) or int(key) >= vocab:
-                raise ApiError(400, f"logit_bias: {key!r} is not a token id below {vocab}", "logit_bias", "invalid_value")
+                raise ApiError(
+                    400, f"logit_bias: {key!r} is not a token id below {vocab}", "logit_bias", "invalid_value"
+                )
             biases[int(key)] = value
         return biases
 

@@ -120,7 +120,9 @@ class PrefixCache:
             path.append(node)
             key = node.key
         if self.is_recurrent and path[-1].recurrent is None:
-            path[-1].recurrent = self._take(self._states.recurrent_bytes, lambda: self._near.take_recurrent(slot)) or self._states.read_recurrent(slot)
+            path[-1].recurrent = self._take(
+                self._states.recurrent_bytes, lambda: self._near.take_recurrent(slot)
+            ) or self._states.read_recurrent(slot)
             self._count(path[-1].recurrent, 1)
             self._place(path[-1])
         self._touch(path)
@@ -143,7 +145,11 @@ class PrefixCache:
     def _add(self, parent: bytes, tokens: np.ndarray, slot: int, start: int) -> Node:
         siblings = self._children.setdefault(parent, {})
         if not self.is_recurrent:  # a longer end holds all that a shorter one does
-            for old in [n for n in siblings.values() if len(n.tokens) < len(tokens) and common_prefix(n.tokens, tokens) == len(n.tokens)]:
+            for old in [
+                n
+                for n in siblings.values()
+                if len(n.tokens) < len(tokens) and common_prefix(n.tokens, tokens) == len(n.tokens)
+            ]:
                 self._remove(old)
             siblings = self._children.setdefault(parent, {})
         end = start + len(tokens)

@@ -40,7 +40,11 @@ def single_token(served: Served, text: str) -> int | None:
 
 
 def chat_prompt(
-    served: Served, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None, begin: str = "", **variables: Any
+    served: Served,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Any] | None = None,
+    begin: str = "",
+    **variables: Any,
 ) -> Prompt:
     """Render and encode; only the template's own text becomes control tokens. begin: text that the answer must begin with.
 

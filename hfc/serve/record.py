@@ -51,7 +51,9 @@ def recorded(record: Record) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise HfcError(f"a server runs on port {record.port} already", hint=f"hfc stop {record.port}, or choose another --port") from None
+            raise HfcError(
+                f"a server runs on port {record.port} already", hint=f"hfc stop {record.port}, or choose another --port"
+            ) from None
         file.truncate(0)
         file.write(json.dumps(asdict(record)))
         file.flush()

@@ -85,7 +85,9 @@ class Scheduler:
             ready = (ready[self._turn :] + ready[: self._turn])[:most]
         work = [Work(s, 1, 1) for s in ready]
         rows = limits.max_rows - len(work)
-        return work + self._prompts(prompts, min(rows, limits.prefill_rows) if work else rows, limits.max_outputs - len(work))
+        return work + self._prompts(
+            prompts, min(rows, limits.prefill_rows) if work else rows, limits.max_outputs - len(work)
+        )
 
     def _prompts(self, prompts: list[Sequence], rows: int, outputs: int) -> list[Work]:
         work = []
@@ -135,4 +137,10 @@ def make_step(work: list[Work]) -> Step:
         row += part.rows
         wanted.extend(range(row - part.outputs, row))
     guessed = sum(part.block.is_guessed for part in work)
-    return Step(np.array(tokens, np.int32), tuple(segments), np.array(wanted, np.int32), guessed, prompts=any(part.sequence.phase is not Phase.DECODE for part in work))
+    return Step(
+        np.array(tokens, np.int32),
+        tuple(segments),
+        np.array(wanted, np.int32),
+        guessed,
+        prompts=any(part.sequence.phase is not Phase.DECODE for part in work),
+    )

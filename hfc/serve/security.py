@@ -55,7 +55,12 @@ class Guarded:
 
     def _refuse(self, scope) -> ApiError | None:
         headers = Headers(scope=scope)
-        if self._settings.api_keys and scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS" and not self._knows(headers):
+        if (
+            self._settings.api_keys
+            and scope["path"] not in OPEN_PATHS
+            and scope["method"] != "OPTIONS"
+            and not self._knows(headers)
+        ):
             return ApiError(401, "missing or wrong API key", None, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")
         if not length.isdecimal():
@@ -63,13 +68,21 @@ class Guarded:
         return self._too_large() if int(length) > self._settings.max_body_bytes else None
 
     def _too_large(self) -> ApiError:
-        return ApiError(413, f"the body is larger than {self._settings.max_body_bytes} bytes", None, "request_too_large", {"Connection": "close"})
+        return ApiError(
+            413,
+            f"the body is larger than {self._settings.max_body_bytes} bytes",
+            None,
+            "request_too_large",
+            {"Connection": "close"},
+        )
 
     def _knows(self, headers: Headers) -> bool:
         """Compare with every key in constant time, so that neither a prefix nor the key's place shows."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        matches = [hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()) for key in self._settings.api_keys]
+        matches = [
+            hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()) for key in self._settings.api_keys
+        ]
         return any(matches)
 
 

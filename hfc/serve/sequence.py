@@ -48,7 +48,9 @@ class Sequence:
         self.usage = Usage(len(job.prompt))
         self.sampler = Sampler(job.sampling, job.prompt if job.penalize_prompt else ())
         self.marks = deque(sorted({m for m in job.marks if 0 < m < len(job.prompt)}))
-        self.needs_logits = job.logprobs is not None or job.prompt_logprobs or not all(g.suits_device for g in job.guides)
+        self.needs_logits = (
+            job.logprobs is not None or job.prompt_logprobs or not all(g.suits_device for g in job.guides)
+        )
         self.limits: TokenLimits | None = None  # of the next token, where a device chooses it
         self.is_cancelled = False
         self.submitted_s = time.monotonic()

@@ -61,7 +61,10 @@ class JsonCall:
         text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
         self.began = self.is_done = True
         self._at = len(self._text)
-        return [Delta("call", index=self._index, id=new_call_id(), name=found["name"]), Delta("arguments", text, self._index)]
+        return [
+            Delta("call", index=self._index, id=new_call_id(), name=found["name"]),
+            Delta("arguments", text, self._index),
+        ]
 
     @property
     def in_value(self) -> bool:
@@ -326,7 +329,9 @@ def _escape(text: str) -> str:
 
 def _is_text(schema: Any) -> bool:
     """Whether a parameter can only be a string; one without a type may be anything."""
-    return isinstance(schema, dict) and (schema.get("type") == "string" or all(isinstance(v, str) for v in schema.get("enum", [0])))
+    return isinstance(schema, dict) and (
+        schema.get("type") == "string" or all(isinstance(v, str) for v in schema.get("enum", [0]))
+    )
 
 
 def _held_back(text: str, tag: str) -> int:

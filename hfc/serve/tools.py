@@ -45,7 +45,7 @@ ToolChoice = Literal["none", "auto", "required"] | NamedChoice
 
 
 def style_of(template: str | None) -> str:
-    """"xml" (Qwen 3.5), "hermes", "json" (Llama 3); "none": a template that knows no tools, to which hfc explains Hermes'."""
+    """ "xml" (Qwen 3.5), "hermes", "json" (Llama 3); "none": a template that knows no tools, to which hfc explains Hermes'."""
     source = template or ""
     if "tools" not in source:
         return "none"
@@ -112,7 +112,10 @@ def _call_rules(style: str, schemas: Schemas, strict: Container[str] | None = No
 
 def _xml_free(i: int, name: str) -> list[str]:
     """Any text up to the closing tag."""
-    return [f"call_{i}: {json.dumps(f'{chr(10)}<function={name}>{chr(10)}')} rest_{i}", f"rest_{i}[suffix={json.dumps(CLOSE)}]: /(?s:.*)/"]
+    return [
+        f"call_{i}: {json.dumps(f'{chr(10)}<function={name}>{chr(10)}')} rest_{i}",
+        f"rest_{i}[suffix={json.dumps(CLOSE)}]: /(?s:.*)/",
+    ]
 
 
 def _xml_rules(i: int, name: str, schema: Mapping[str, Any]) -> list[str]:
@@ -144,7 +147,9 @@ def explained(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str
             continue
         content = message["content"]
         for call in message.get("tool_calls", ()):
-            body = json.dumps({"name": call["function"]["name"], "arguments": call["function"]["arguments"]}, ensure_ascii=False)
+            body = json.dumps(
+                {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}, ensure_ascii=False
+            )
             content += ("\n" if content else "") + f"{OPEN}\n{body}\n{CLOSE}"
         out.append({"role": message["role"], "content": content})
     if not tools:

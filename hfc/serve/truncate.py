@@ -20,7 +20,9 @@ def budget(length: int, context: int, max_tokens: int | None) -> int:
     return length if excess <= 0 else max(1, length - -(-excess // quarter) * quarter)
 
 
-def fit_messages(messages: Messages, prompt_of: Callable[[Messages], Prompt], context: int, max_tokens: int | None) -> Prompt:
+def fit_messages(
+    messages: Messages, prompt_of: Callable[[Messages], Prompt], context: int, max_tokens: int | None
+) -> Prompt:
     """Leave out whole turns, oldest first; system messages at the start and the last turn stay."""
     whole = prompt_of(messages)
     wanted = budget(len(whole.tokens), context, max_tokens)

@@ -12,7 +12,9 @@ def openai_usage(sequences: list[Sequence]) -> dict[str, Any]:
     prompts = {s.job.prompt: s.usage for s in reversed(sequences)}  # the first of equals
     prompt = sum(u.prompt for u in prompts.values())
     completion = sum(s.usage.completion for s in sequences)
-    cycles, drafted, accepted = (sum(getattr(s.usage, name) for s in sequences) for name in ("cycles", "drafted", "accepted"))
+    cycles, drafted, accepted = (
+        sum(getattr(s.usage, name) for s in sequences) for name in ("cycles", "drafted", "accepted")
+    )
     details = {"reasoning_tokens": sum(s.usage.reasoning for s in sequences)}
     if cycles:
         details |= {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted}
@@ -25,5 +27,9 @@ def openai_usage(sequences: list[Sequence]) -> dict[str, Any]:
     }
     if cycles:
         reasons = dict.fromkeys(s.usage.drafting for s in sequences if s.usage.cycles)
-        found["speculation"] = {"cycles": cycles, "tokens_per_cycle": round((accepted + cycles) / cycles, 3), "reason": "; ".join(reasons)}
+        found["speculation"] = {
+            "cycles": cycles,
+            "tokens_per_cycle": round((accepted + cycles) / cycles, 3),
+            "reason": "; ".join(reasons),
+        }
     return found

@@ -42,7 +42,19 @@ def step_of(*lengths_and_positions: tuple[int, int], slots: tuple[int, ...] = (2
 class Attention:
     """A region for one arch. filled: tokens of each slot that hold keys; the cache ends behind them."""
 
-    def __init__(self, arch: str, filled: int, heads=4, kv_heads=2, size=64, window=0, softcap=0.0, formats=("f16", "f16"), causal=True, context=None):
+    def __init__(
+        self,
+        arch: str,
+        filled: int,
+        heads=4,
+        kv_heads=2,
+        size=64,
+        window=0,
+        softcap=0.0,
+        formats=("f16", "f16"),
+        causal=True,
+        context=None,
+    ):
         self.arch, self.context = find_arch(arch), context or filled
         made = attend(heads, kv_heads, size, window, softcap, formats, causal, self.context)
         self.bound = replace(made, name=f"{made.name}_{'_'.join(formats)}")
@@ -65,8 +77,17 @@ class Attention:
         q = np.ascontiguousarray(self.queries[first : first + rows])
         shapes = geometry(self.bound, self.arch, rows_class)
         scratch = {s.name: s.row_bytes * rows for shape in shapes for s in shape.scratch}
-        fixed = {"step": step.encode(MAX_ROWS, np.full(step_words(MAX_ROWS), -1, np.int32)), "q": q, "k": self.raw[0], "v": self.raw[1]}
-        wanted = [(n, a.nbytes, False) for n, a in fixed.items()] + [("out", q.nbytes, True)] + [(n, b, True) for n, b in scratch.items()]
+        fixed = {
+            "step": step.encode(MAX_ROWS, np.full(step_words(MAX_ROWS), -1, np.int32)),
+            "q": q,
+            "k": self.raw[0],
+            "v": self.raw[1],
+        }
+        wanted = (
+            [(n, a.nbytes, False) for n, a in fixed.items()]
+            + [("out", q.nbytes, True)]
+            + [(n, b, True) for n, b in scratch.items()]
+        )
         regions = {region.name: region for region in Arena(wanted).regions}
         for name, array in fixed.items():
             regions[name].view[:] = array.reshape(-1).view(np.uint8)
@@ -77,12 +98,16 @@ class Attention:
             grid = tuple(grid_size(expression, step) for expression in shape.grid)
             if math.prod(grid):
                 pointers = [regions[n] for n in ("step", "q", "k", "v", "out", *(s.name for s in shape.scratch))]
-                launch_kernel(made.data, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol)
+                launch_kernel(
+                    made.data, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol
+                )
         return regions["out"].view.view(np.float32).reshape(q.shape).copy()
 
     def expected(self, step: Step, first: int = 0) -> np.ndarray:
         cache = KvCache(*self.values, *(form.name for form in self.forms))
-        return definition("attend").meaning(self.queries[first : first + len(step.tokens)], cache, **self.attrs, step=step)
+        return definition("attend").meaning(
+            self.queries[first : first + len(step.tokens)], cache, **self.attrs, step=step
+        )
 
 
 def error(found: np.ndarray, expected: np.ndarray) -> float:

@@ -49,7 +49,16 @@ def random_weights(name: str, rng: np.random.Generator, rows: int, k: int) -> np
 class Projection:
     """y = norm(x) wᵀ of one or more weights. sizes: their outputs.  zipped: y0 * sigmoid(y1).  top: experts of a row."""
 
-    def __init__(self, arch: str, formats: list[str], k: int, sizes: list[int], zipped: bool = False, norm: bool = True, top: int = 0):
+    def __init__(
+        self,
+        arch: str,
+        formats: list[str],
+        k: int,
+        sizes: list[int],
+        zipped: bool = False,
+        norm: bool = True,
+        top: int = 0,
+    ):
         self.arch, self.k, self.sizes, self.zipped, self.norm, self.top = find_arch(arch), k, sizes, zipped, norm, top
         self.bound = linear(formats, k, sizes, zipped, norm, top)
         self.settings = Settings(self.arch, 64, 1, MAX_ROWS, MAX_ROWS, "f16", "f16")
@@ -57,19 +66,30 @@ class Projection:
         count = EXPERTS if top else 1
         self.raw = [random_weights(f, rng, count * n, k) for f, n in zip(formats, sizes)]
         # Rows of very different sizes: each has its own unit.
-        self.x = rng.standard_normal((MAX_ROWS, k), np.float32) * np.float32(10) ** rng.uniform(-4, 4, (MAX_ROWS, 1)).astype(np.float32)
+        self.x = rng.standard_normal((MAX_ROWS, k), np.float32) * np.float32(10) ** rng.uniform(
+            -4, 4, (MAX_ROWS, 1)
+        ).astype(np.float32)
         self.experts = rng.integers(0, EXPERTS, (MAX_ROWS, top or 1), np.int32)
 
-    def run(self, rows: int, first: int = 0, options: Options = DEFAULT, rows_class: str = "decode") -> list[np.ndarray]:
+    def run(
+        self, rows: int, first: int = 0, options: Options = DEFAULT, rows_class: str = "decode"
+    ) -> list[np.ndarray]:
         step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
         shapes = geometry(self.bound, self.arch, rows_class)
         scratch = {s.name: s.row_bytes * rows for shape in shapes for s in shape.scratch}
-        fixed = {"step": step.encode(MAX_ROWS, np.full(step_words(MAX_ROWS), -1, np.int32)), "x0": np.ascontiguousarray(self.x[first : first + rows])}
+        fixed = {
+            "step": step.encode(MAX_ROWS, np.full(step_words(MAX_ROWS), -1, np.int32)),
+            "x0": np.ascontiguousarray(self.x[first : first + rows]),
+        }
         if self.top:
             fixed["x1"] = np.ascontiguousarray(self.experts[first : first + rows])
         fixed |= {f"w{i}": raw for i, raw in enumerate(self.raw)}
-        outputs = {f"out{i}": 4 * rows * max(1, self.top) * n for i, n in enumerate(self.sizes[: 1 if self.zipped else None])}
-        wanted = [(n, a.nbytes, False) for n, a in fixed.items()] + [(n, b, True) for n, b in (outputs | scratch).items()]
+        outputs = {
+            f"out{i}": 4 * rows * max(1, self.top) * n for i, n in enumerate(self.sizes[: 1 if self.zipped else None])
+        }
+        wanted = [(n, a.nbytes, False) for n, a in fixed.items()] + [
+            (n, b, True) for n, b in (outputs | scratch).items()
+        ]
         regions = {region.name: region for region in Arena(wanted).regions}
         for name, array in fixed.items():
             regions[name].view[:] = array.reshape(-1).view(np.uint8)
@@ -79,8 +99,12 @@ class Projection:
             made = compile_job(kernel_job(self.bound, shape, self.settings))
             grid = tuple(grid_size(expression, step) for expression in shape.grid)
             if math.prod(grid):
-                pointers = [regions[n] for n in ("step", *(a.name for a in self.bound.args), *(s.name for s in shape.scratch))]
-                launch_kernel(made.data, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol)
+                pointers = [
+                    regions[n] for n in ("step", *(a.name for a in self.bound.args), *(s.name for s in shape.scratch))
+                ]
+                launch_kernel(
+                    made.data, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol
+                )
         return [regions[n].view.view(np.float32).reshape(rows * max(1, self.top), -1).copy() for n in outputs]
 
     def expected(self, rows: int, first: int = 0) -> list[np.ndarray]:
@@ -102,4 +126,6 @@ class Projection:
 
 def error(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
     """The largest relative L2 of any row of any output; NaN where something was not written."""
-    return max(float(np.max(np.linalg.norm(f - e, axis=1) / np.linalg.norm(e, axis=1))) for f, e in zip(found, expected))
+    return max(
+        float(np.max(np.linalg.norm(f - e, axis=1) / np.linalg.norm(e, axis=1))) for f, e in zip(found, expected)
+    )

@@ -31,7 +31,9 @@ VOCAB, EPS = 40, 1e-6
 class Region:
     """A graph on one arch: what `hfc selftest` does to a plan, on graphs of a few launches."""
 
-    def __init__(self, graph: Graph, arch: str, kv: str = "f16", context: int = 64, slots: int = 4, max_rows: int = 176):
+    def __init__(
+        self, graph: Graph, arch: str, kv: str = "f16", context: int = 64, slots: int = 4, max_rows: int = 176
+    ):
         k_format, v_format, _edges = parse_kv(kv)
         settings = Settings(find_arch(arch), context, slots, max_rows, 32, k_format, v_format)
         self.graph = run_passes(rotate_inputs(graph, None), settings)
@@ -63,7 +65,10 @@ class Region:
                 for value in region.outputs:
                     pointer = f"buffer:{value.name}"
                     nbytes = self._row_bytes(pointer)
-                    mine, theirs = memory[pointer][: count * nbytes], scene.memory[pointer][first * nbytes : (first + count) * nbytes]
+                    mine, theirs = (
+                        memory[pointer][: count * nbytes],
+                        scene.memory[pointer][first * nbytes : (first + count) * nbytes],
+                    )
                     if not np.array_equal(mine, theirs):
                         yield f"{kernel}: {pointer}, rows {first} to {first + count - 1}"
 
@@ -94,7 +99,9 @@ class Builder(GraphBuilder):
         return self.weight(name, format, shape, tensor(name))
 
     def normed(self, x: Value) -> Value:
-        return self.op("rms_norm", x, self.weight("norm", "f32", (x.type.shape[-1],), apply("add", tensor("norm"), c=1.0)), eps=EPS)
+        return self.op(
+            "rms_norm", x, self.weight("norm", "f32", (x.type.shape[-1],), apply("add", tensor("norm"), c=1.0)), eps=EPS
+        )
 
 
 def linear(format: str, k: int, n: int, residual: bool = False) -> Graph:

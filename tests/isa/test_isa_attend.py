@@ -13,8 +13,15 @@ from hfc.backend.gpu import kernel_job
 from hfc.isa import SCHEDULES
 
 ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
-FORMATS = (("f16", "f16"), ("f32", "f32"), ("q8", "q8"), ("q8", "q4"), *((f"{kind}{bits}", "q8") for kind in ("asym", "fwht") for bits in (4, 3, 2)))
-SHAPES = ((4, 4, 80), (8, 2, 256), (8, 1, 64), (16, 2, 128), (3, 1, 64), (4, 2, 24), (7, 1, 16))  # heads, KV heads, size
+FORMATS = (
+    ("f16", "f16"),
+    ("f32", "f32"),
+    ("q8", "q8"),
+    ("q8", "q4"),
+    *((f"{kind}{bits}", "q8") for kind in ("asym", "fwht") for bits in (4, 3, 2)),
+)
+# heads, KV heads, size
+SHAPES = ((4, 4, 80), (8, 2, 256), (8, 1, 64), (16, 2, 128), (3, 1, 64), (4, 2, 24), (7, 1, 16))
 DECODE_BOUND, PREFILL_BOUND = 3e-6, 1e-3
 
 
@@ -23,7 +30,10 @@ DECODE_BOUND, PREFILL_BOUND = 3e-6, 1e-3
 def test_rows_that_see_their_whole_segment(arch, window):
     """Keys behind the segment are NaN."""
     case = Attention(arch, 40, window=window, causal=False)
-    for step, rows_class, bound in ((step_of((9, 31), (1, 3), (6, 0)), "decode", DECODE_BOUND), (step_of((20, 20), (11, 0)), "prefill", PREFILL_BOUND)):
+    for step, rows_class, bound in (
+        (step_of((9, 31), (1, 3), (6, 0)), "decode", DECODE_BOUND),
+        (step_of((20, 20), (11, 0)), "prefill", PREFILL_BOUND),
+    ):
         assert error(case.run(step, rows_class), case.expected(step)) < bound
 
 
@@ -51,7 +61,9 @@ def test_a_row_of_decode_does_not_depend_on_its_company(arch, window):
     case = Attention(arch, 528, window=window)
     whole = case.run(step_of((16, 512)), "decode")
     for first, rows in ((0, 1), (7, 1), (15, 1), (3, 4)):
-        np.testing.assert_array_equal(case.run(step_of((rows, 512 + first)), "decode", first=first), whole[first : first + rows])
+        np.testing.assert_array_equal(
+            case.run(step_of((rows, 512 + first)), "decode", first=first), whole[first : first + rows]
+        )
     behind = case.run(step_of((5, 100), (3, 517), slots=(0, 2)), "decode")
     np.testing.assert_array_equal(behind[5:], whole[5:8])
     for options in SCHEDULES[1:]:
@@ -79,7 +91,9 @@ def test_decode_on_matrix_units(few, arch, causal, window):
         for row in range(4):
             np.testing.assert_array_equal(case.run(step_of((1, 1056 + row)), "decode", first=row)[0], whole[row])
         for row in range(7):
-            np.testing.assert_array_equal(case.run(step_of((1, 508 + row), slots=(1,)), "decode", first=5 + row)[0], whole[5 + row])
+            np.testing.assert_array_equal(
+                case.run(step_of((1, 508 + row), slots=(1,)), "decode", first=5 + row)[0], whole[5 + row]
+            )
         np.testing.assert_array_equal(case.run(step_of((5, 510), slots=(1,)), "decode", first=7), whole[7:])
     for options in SCHEDULES[1:]:
         np.testing.assert_array_equal(case.run(step, "decode", options), whole)
@@ -96,7 +110,9 @@ def test_decode_on_matrix_units_at_every_depth(few, arch, window, rows):
         assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND, context
 
 
-@pytest.mark.parametrize("shape", ((4, 4, 80), (8, 1, 64), (3, 1, 64), (4, 2, 24), (7, 1, 16), (32, 1, 16), (8, 2, 256)), ids=str)
+@pytest.mark.parametrize(
+    "shape", ((4, 4, 80), (8, 1, 64), (3, 1, 64), (4, 2, 24), (7, 1, 16), (32, 1, 16), (8, 2, 256)), ids=str
+)
 @pytest.mark.parametrize("arch", FEW_ARCHS)
 def test_decode_on_matrix_units_of_every_shape(few, arch, shape):
     case = Attention(arch, 513, *shape, window=200, softcap=20.0)
@@ -149,7 +165,9 @@ def test_a_row_of_prefill_does_not_depend_on_its_company(arch, window):
     case = Attention(arch, 141, window=window)
     whole = case.run(step_of((80, 61)), "prefill")
     for first, rows in ((0, 17), (17, 40), (57, 23)):
-        np.testing.assert_array_equal(case.run(step_of((rows, 61 + first)), "prefill", first=first), whole[first : first + rows])
+        np.testing.assert_array_equal(
+            case.run(step_of((rows, 61 + first)), "prefill", first=first), whole[first : first + rows]
+        )
     behind = case.run(step_of((25, 100), (40, 86), slots=(0, 2)), "prefill")
     np.testing.assert_array_equal(behind[25:], whole[25:65])
     for options in SCHEDULES[1:]:

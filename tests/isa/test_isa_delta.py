@@ -30,7 +30,9 @@ def delta_net(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bo
     channels = 2 * k_heads * dk + v_heads * dv
     window = b.state("window", TensorType("f32", ("S", channels, taps - 1)))
     memory = b.state("memory", TensorType("f32", ("S", v_heads, dk, dv)))
-    mixed = b.op("silu", _first(b.op("causal_conv", b.vectors("u", channels), b.matrix("conv", "f32", channels, taps), window)))
+    mixed = b.op(
+        "silu", _first(b.op("causal_conv", b.vectors("u", channels), b.matrix("conv", "f32", channels, taps), window))
+    )
     q, k, v = b.op("split", mixed, sizes=(k_heads * dk, k_heads * dk, v_heads * dv))
     q, k = (b.op("l2_norm", b.op("reshape", x, shape=(k_heads, dk)), eps=1e-6) for x in (q, k))
     decay = b.op("scale", b.op("softplus", b.vectors("a", v_heads)), by=-strength)
@@ -55,7 +57,9 @@ def pairs() -> list:
 def test_long_segments_beside_short_ones(shape, arch):
     for strength in (1.0, 1e-4, 30.0):
         subject = Region(delta_net(*SHAPES[shape], strength), arch, slots=4, context=256)
-        wrong = [c for c in subject.check() if c.kernel.startswith("delta") and not (c.ok and c.deviation.error <= BOUND)]
+        wrong = [
+            c for c in subject.check() if c.kernel.startswith("delta") and not (c.ok and c.deviation.error <= BOUND)
+        ]
         assert not wrong, (strength, wrong)
 
 
@@ -80,7 +84,10 @@ class Cut:
         """States and outputs of all rows, by pointer."""
         whole, plan = Step.single(np.arange(sum(parts)) % VOCAB, POSITION, SLOT), self.region.plan
         regions = {print_op(op): op for op in self.region.graph.ops if op.kind == "kernel"}
-        places = {p: next(v[0] for k, v in places_of(plan, p, regions).items() if k.startswith("delta")) for p in ("decode", "prefill")}
+        places = {
+            p: next(v[0] for k, v in places_of(plan, p, regions).items() if k.startswith("delta"))
+            for p in ("decode", "prefill")
+        }
         region = places["prefill"][0]
         pointers = tuple(dict.fromkeys(p for n in places["prefill"][1] for p in plan.programs["prefill"][n].pointers))
         scene = self.stage.scene(region, pointers, whole, seed=5)
@@ -88,8 +95,13 @@ class Cut:
         outputs, first = {f"buffer:{v.name}": [] for v in region.outputs if f"buffer:{v.name}" in rows}, 0
         for count in parts:
             program = "decode" if count <= 16 else "prefill"
-            step = Step(whole.tokens[first : first + count], (Segment(SLOT, 0, count, POSITION + first),), np.zeros(1, np.int32))
-            memory = {p: np.roll(d, -first * rows[p]) if p in rows and p not in outputs else d for p, d in scene.memory.items()}
+            step = Step(
+                whole.tokens[first : first + count], (Segment(SLOT, 0, count, POSITION + first),), np.zeros(1, np.int32)
+            )
+            memory = {
+                p: np.roll(d, -first * rows[p]) if p in rows and p not in outputs else d
+                for p, d in scene.memory.items()
+            }
             for number in places[program][1]:
                 launch = plan.programs[program][number]
                 self.region.launcher.run(program, number, {p: memory[p] for p in launch.pointers}, step)

@@ -22,7 +22,8 @@ ORDINARY = set(zip(GRAPHS, (*ARCHS, "gfx1100")))
 
 
 @pytest.mark.parametrize(
-    "name, arch", [pytest.param(n, a, marks=() if (n, a) in ORDINARY else pytest.mark.long) for n in GRAPHS for a in ARCHS]
+    "name, arch",
+    [pytest.param(n, a, marks=() if (n, a) in ORDINARY else pytest.mark.long) for n in GRAPHS for a in ARCHS],
 )
 def test_kernels(name, arch):
     checks = Region(GRAPHS[name](), arch).check()

@@ -30,7 +30,23 @@ ORDINARY = MATRIX[:3]  # one of each way to hold operands: WMMA repeated, WMMA s
 MAX_ROWS, EXPERTS = 256, 5
 BOUND = 1e-5  # relative L2, asked for is 1e-3; measured 6e-7: operands are pairs of f16, 22 bits, sums f32
 NAN = 0xFF
-FAMILIES = ("q4_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "hfc4", "hfq4g256", "f16", "bf16", "f32")
+FAMILIES = (
+    "q4_0",
+    "q5_1",
+    "q8_0",
+    "q2_k",
+    "q3_k",
+    "q4_k",
+    "q5_k",
+    "q6_k",
+    "iq4_nl",
+    "iq4_xs",
+    "hfc4",
+    "hfq4g256",
+    "f16",
+    "bf16",
+    "f32",
+)
 
 
 class Subject:
@@ -50,7 +66,9 @@ class Subject:
             raw.flags.writeable = False
             self.weights[part.weight.name] = raw
 
-    def outputs(self, x: np.ndarray, experts: np.ndarray | None = None, options: Options = SCHEDULES[0]) -> list[np.ndarray]:
+    def outputs(
+        self, x: np.ndarray, experts: np.ndarray | None = None, options: Options = SCHEDULES[0]
+    ) -> list[np.ndarray]:
         """x f32 [rows, k], experts i32 [rows, top] -> f32 [rows or pairs, n] of each output."""
         step = Step.single(np.zeros(len(x), np.int32))
         pairs = len(x) * max(1, self.bound.extra["top"])
@@ -65,7 +83,9 @@ class Subject:
             names = ["step", *(a.name for a in self.bound.args), *(s.name for s in shape.scratch)]
             grid = tuple(grid_size(g, step) for g in shape.grid)
             pointers = [arrays[n] for n in names]
-            self.results.append(run_kernel(code, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol))
+            self.results.append(
+                run_kernel(code, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol)
+            )
         return [arrays[a.name] for a in written]
 
     def expected(self, x: np.ndarray, experts: np.ndarray | None = None) -> list[np.ndarray]:
@@ -127,7 +147,9 @@ def test_every_weight_family_on_matrix_units(name, arch):
 
 
 @pytest.mark.parametrize("arch", on(MATRIX))
-@pytest.mark.parametrize("formats", [("q4_k", "q4_k"), ("q4_0", "q6_k"), ("f16", "q8_0"), ("bf16", "f16")], ids="+".join)
+@pytest.mark.parametrize(
+    "formats", [("q4_k", "q4_k"), ("q4_0", "q6_k"), ("f16", "q8_0"), ("bf16", "f16")], ids="+".join
+)
 def test_two_weights_meet_in_one_tile(formats, arch):
     """Zipped parts: of one format, of two, and exact beside inexact ones."""
     subject = Subject(linear(list(formats), 256, [67, 67], zipped=True), arch)

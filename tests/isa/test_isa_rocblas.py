@@ -30,7 +30,8 @@ from hfc.target.arch import find_arch
 
 SOURCE = Path(__file__).parent.parent / "data" / "fake_rocblas.c"
 CONTEXT, MAX_ROWS = 320, 300
-BOUND = {"f16": 2e-6, "bf16": 5e-5}  # relative L2: inputs are pairs of the weights' type, 22 or 16 bits; measured 7e-8, 1.2e-5
+# relative L2: inputs are pairs of the weights' type, 22 or 16 bits; measured 7e-8, 1.2e-5
+BOUND = {"f16": 2e-6, "bf16": 5e-5}
 
 
 class EmulatingDriver(FakeDriver):
@@ -129,7 +130,9 @@ def test_the_tape_multiplies_with_the_library_it_finds(format, bundle_of, fake_l
     assert capfd.readouterr().err == ""
 
 
-def test_without_the_library_own_kernels_serve_and_one_line_says_so(bundle_of, fake_library, monkeypatch, tmp_path, capfd):
+def test_without_the_library_own_kernels_serve_and_one_line_says_so(
+    bundle_of, fake_library, monkeypatch, tmp_path, capfd
+):
     bundle = bundle_of(attended("f16"))
     rocblas._say.cache_clear()
     monkeypatch.setenv("HFC_ROCBLAS", str(tmp_path / "librocblas.so"))

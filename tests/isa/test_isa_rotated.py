@@ -43,7 +43,9 @@ def side_by_side(format: str) -> Graph:
     """Of three weights on one input two are rotated."""
     b = Builder()
     x = b.normed(b.vectors("embed", 768))
-    first, second, third = (b.op("linear", x, b.matrix(name, form, 33, 768)) for name, form in (("a", format), ("b", "q8_0"), ("c", format)))
+    first, second, third = (
+        b.op("linear", x, b.matrix(name, form, 33, 768)) for name, form in (("a", format), ("b", "q8_0"), ("c", format))
+    )
     return b.finish(b.op("linear", b.op("add", b.op("mul", first, second), third), b.matrix("head", "f32", VOCAB, 33)))
 
 
@@ -52,7 +54,9 @@ def each(graphs, ordinary):
     return [pytest.param(*p, marks=() if p[1:] in ordinary else pytest.mark.long) for p in pairs]
 
 
-@pytest.mark.parametrize("graph, format, arch", each((two_experts_deep, side_by_side), {("mq4g256", "gfx1030"), ("mq6g256v2", "gfx1100")}))
+@pytest.mark.parametrize(
+    "graph, format, arch", each((two_experts_deep, side_by_side), {("mq4g256", "gfx1030"), ("mq6g256v2", "gfx1100")})
+)
 def test_rotated_and_other_weights(graph, format, arch):
     """1, 4 and 16 rows have the same bits, many agree with numpy; what no kernel wrote is NaN."""
     region = Region(graph(format), arch)
@@ -73,14 +77,28 @@ def test_no_launch_of_decode_only_rotates(name, arch):
         assert len(staged) == 1 and len(made) == (3 if top else 2)
 
 
-@pytest.mark.parametrize("format, arch", [("mq4g256", "gfx1100"), *(pytest.param(f, a, marks=pytest.mark.long) for f, a in
-                         (("mq4g256v2", "gfx1030"), ("mq6g256", "gfx906"), ("mfp4g32", "gfx1201"), ("mq3g256v2", "gfx942")))])  # fmt: skip
+@pytest.mark.parametrize(
+    "format, arch",
+    [
+        ("mq4g256", "gfx1100"),
+        *(
+            pytest.param(f, a, marks=pytest.mark.long)
+            for f, a in
+            # fmt: skip
+            (("mq4g256v2", "gfx1030"), ("mq6g256", "gfx906"), ("mfp4g32", "gfx1201"), ("mq3g256v2", "gfx942"))
+        ),
+    ],
+)
 def test_a_whole_model_speaks_as_the_interpreter_does(format, arch, tmp_path):
     """Greedy tokens of a prompt and decode are equal, logits to the kernels' bound."""
     converted(write_model(tmp_path / "source", num_hidden_layers=1), tmp_path / "out", format)
     opened = open_source(tmp_path / "out")
     reference = InterpretedModel(opened, CONTEXT)
-    model = EmulatedModel(compile_model(tmp_path / "out", [arch], kv="f32", ctx=CONTEXT, max_rows=32), arch, CheckpointWeights(opened.checkpoint, CONTEXT))
+    model = EmulatedModel(
+        compile_model(tmp_path / "out", [arch], kv="f32", ctx=CONTEXT, max_rows=32),
+        arch,
+        CheckpointWeights(opened.checkpoint, CONTEXT),
+    )
     assert any(w.format in ROTATED for w in model.plan.weights)
     step, position, chosen = Step.single(TOKENS[:19]), 19, []
     for _ in range(STEPS):

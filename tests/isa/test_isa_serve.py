@@ -41,10 +41,15 @@ class SamplingModel(EmulatedModel):
     def next_tokens(self, step, samplers):
         logits = np.full((self.max_outputs, self.vocab), np.nan, np.float32)
         logits[: len(samplers)] = self.forward(step)
-        parameters, tokens = np.full(sampling_words(self.max_outputs, self.vocab), -1, np.int32), np.full(self.max_outputs, -2, np.int32)
+        parameters, tokens = (
+            np.full(sampling_words(self.max_outputs, self.vocab), -1, np.int32),
+            np.full(self.max_outputs, -2, np.int32),
+        )
         used = encode_rows(parameters, samplers, self.max_outputs, self.vocab)
         memory = {f"buffer:{self.plan.logits}": logits, "io:parameters": parameters[:used], "io:tokens": tokens}
-        self._launcher.run("sample", 0, {name: array.reshape(-1).view(np.uint8) for name, array in memory.items()}, step)
+        self._launcher.run(
+            "sample", 0, {name: array.reshape(-1).view(np.uint8) for name, array in memory.items()}, step
+        )
         self.chosen += len(samplers)
         return [sampler.accept(int(t)) for sampler, t in zip(samplers, tokens)]
 
@@ -67,7 +72,9 @@ def requests():
 
 async def serve(model, asked, cache_bytes=1 << 20):
     """asked: (prompt, job fields) of each request; three run at a time."""
-    engine = Engine(model, Limits(3, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=8), cache_bytes, Metrics())
+    engine = Engine(
+        model, Limits(3, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=8), cache_bytes, Metrics()
+    )
     loop, sequences = asyncio.get_running_loop(), []
     for prompt, fields in asked:
         job = Job(tuple(prompt.encode()), **{"max_tokens": 7, "stop_ids": TOKENIZER.stop_ids, **fields})
@@ -81,11 +88,15 @@ async def serve(model, asked, cache_bytes=1 << 20):
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])
 def test_what_a_device_chooses_is_what_the_host_would_have(name, monkeypatch):
-    monkeypatch.setattr("serve_fakes.asyncio.wait_for", lambda awaitable, timeout: awaitable)  # an emulated step takes its time
+    # an emulated step takes its time
+    monkeypatch.setattr("serve_fakes.asyncio.wait_for", lambda awaitable, timeout: awaitable)
     bundle = compile_model(MODELS / name, [ARCH], ctx=CONTEXT, slots=3, max_rows=16)
     weights = CheckpointWeights(open_source(MODELS / name).checkpoint, CONTEXT)
     device = SamplingModel(bundle, weights)
-    found, expected = asyncio.run(serve(device, requests())), asyncio.run(serve(EmulatedModel(bundle, ARCH, weights), requests()))
+    found, expected = (
+        asyncio.run(serve(device, requests())),
+        asyncio.run(serve(EmulatedModel(bundle, ARCH, weights), requests())),
+    )
     assert found == expected
     texts = [text for (text, _), _ in zip(*found)]
     assert len(texts[2]) == 6 and texts[2][3] == "-" and set(texts[3]) <= set("ACDEF ") and texts[5][2:] == "</thi"

@@ -29,7 +29,10 @@ SHAPES = {  # heads, KV heads, head size, window, softcap
 def every(cases: list[tuple], share: int):
     """All pairs of a case and an arch; one in `share`, chosen by name, is in the ordinary run."""
     pairs = [(*case, arch) for case in cases for arch in ARCHS]
-    return [pytest.param(*pair, marks=() if zlib.crc32(repr(pair).encode()) % share == 0 else pytest.mark.long) for pair in pairs]
+    return [
+        pytest.param(*pair, marks=() if zlib.crc32(repr(pair).encode()) % share == 0 else pytest.mark.long)
+        for pair in pairs
+    ]
 
 
 @pytest.mark.parametrize("kind, format, arch", every([(k, f) for k in LINEARS for f in FORMATS], 24))

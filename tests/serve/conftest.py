@@ -21,8 +21,18 @@ SMOLLM2_CONTEXT = 1024
 
 @pytest.fixture(scope="session")
 def smollm2(smollm2_gguf):
-    model = load(compile_model(str(smollm2_gguf), ["host"], ctx=SMOLLM2_CONTEXT, slots=4, max_rows=256, taps=("last_hidden",)), "host", 2)
-    engine = Engine(model, Limits(4, model.max_rows, model.max_outputs, SMOLLM2_CONTEXT, queue=16), 1 << 28, Metrics(), speculation=speculation_for(model.plan, "auto"))
+    model = load(
+        compile_model(str(smollm2_gguf), ["host"], ctx=SMOLLM2_CONTEXT, slots=4, max_rows=256, taps=("last_hidden",)),
+        "host",
+        2,
+    )
+    engine = Engine(
+        model,
+        Limits(4, model.max_rows, model.max_outputs, SMOLLM2_CONTEXT, queue=16),
+        1 << 28,
+        Metrics(),
+        speculation=speculation_for(model.plan, "auto"),
+    )
     engine.metrics.watch(engine.gauges)
     yield Served("smollm2", load_vocabulary(smollm2_gguf), engine)
     engine.close()

@@ -62,7 +62,12 @@ class Page:
 
     def send(self, method: str, **params):
         self._number += 1
-        message = {"id": self._number, "method": method, "params": params, **({"sessionId": self._session} if self._session else {})}
+        message = {
+            "id": self._number,
+            "method": method,
+            "params": params,
+            **({"sessionId": self._session} if self._session else {}),
+        }
         os.write(self._commands, json.dumps(message).encode() + b"\0")
         end = time.monotonic() + 30
         while True:
@@ -85,7 +90,9 @@ class Page:
         """Until an expression is true."""
         end = time.monotonic() + seconds
         while not self.run(f"!!({script})"):  # an element comes as {}, which is false here
-            assert time.monotonic() < end, f"{script} did not become true; the page shows {self.run('document.body.innerText')!r}"
+            assert time.monotonic() < end, (
+                f"{script} did not become true; the page shows {self.run('document.body.innerText')!r}"
+            )
             time.sleep(0.03)
 
     def type(self, text: str) -> None:

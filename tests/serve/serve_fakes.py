@@ -40,9 +40,7 @@ class Bytes:
 
 
 TOKENIZER = Tokenizer(Bytes(), VOCAB, {EOS: "<eos>"}, eos=EOS, stop_ids=frozenset({EOS}))
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
-)
+TEMPLATE = "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
 
 
 class FakeModel:
@@ -51,7 +49,9 @@ class FakeModel:
     `gate`, when given, is waited for before each step, so that a test decides when steps run.
     """
 
-    def __init__(self, slots=3, context=256, max_rows=16, max_outputs=4, recurrent=False, gate: threading.Semaphore | None = None):
+    def __init__(
+        self, slots=3, context=256, max_rows=16, max_outputs=4, recurrent=False, gate: threading.Semaphore | None = None
+    ):
         self.vocab, self.context, self.slots = VOCAB, context, slots
         self.max_rows, self.max_outputs = max_rows, max_outputs
         self.keys = np.full((slots, context), 999, np.int32)
@@ -197,9 +197,17 @@ def expected(prompt, count, recurrent=False):
 
 
 def make_engine(model, cache_bytes=1 << 20, snapshot_every=512, metrics=None, speculation=None, **limits) -> Engine:
-    sizes = dict(slots=model.slots, max_rows=model.max_rows, max_outputs=model.max_outputs, context=model.context, prefill_rows=8)
+    sizes = dict(
+        slots=model.slots, max_rows=model.max_rows, max_outputs=model.max_outputs, context=model.context, prefill_rows=8
+    )
     engine = Engine(
-        model, Limits(**{**sizes, **limits}), cache_bytes, metrics or Metrics("fake"), snapshot_every, FakeSlots(model), speculation=speculation
+        model,
+        Limits(**{**sizes, **limits}),
+        cache_bytes,
+        metrics or Metrics("fake"),
+        snapshot_every,
+        FakeSlots(model),
+        speculation=speculation,
     )
     engine.metrics.watch(engine.gauges)
     return engine

@@ -6,7 +6,12 @@ import pytest
 QUESTION = [{"role": "user", "content": "What is gravity?"}]
 TOOL = {
     "name": "get_weather",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"], "additionalProperties": False},
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
 }
 
 
@@ -17,7 +22,13 @@ def client(smollm2_url):
 
 
 def test_a_message_and_its_stream_are_equal(client):
-    ask = {"model": "smollm2", "max_tokens": 12, "system": "Be brief.", "messages": QUESTION, "extra_body": {"temperature": 0}}
+    ask = {
+        "model": "smollm2",
+        "max_tokens": 12,
+        "system": "Be brief.",
+        "messages": QUESTION,
+        "extra_body": {"temperature": 0},
+    }
     message = client.messages.create(**ask)
     (block,) = message.content
     assert message.stop_reason == "max_tokens" and message.usage.output_tokens == 12 and block.type == "text"
@@ -31,8 +42,14 @@ def test_a_message_and_its_stream_are_equal(client):
 
 
 def test_stop_sequences_are_named(client):
-    message = client.messages.create(model="smollm2", max_tokens=40, messages=QUESTION, extra_body={"temperature": 0}, stop_sequences=["zzz", " is"])
-    assert message.stop_reason == "stop_sequence" and message.stop_sequence == " is" and " is" not in message.content[0].text
+    message = client.messages.create(
+        model="smollm2", max_tokens=40, messages=QUESTION, extra_body={"temperature": 0}, stop_sequences=["zzz", " is"]
+    )
+    assert (
+        message.stop_reason == "stop_sequence"
+        and message.stop_sequence == " is"
+        and " is" not in message.content[0].text
+    )
 
 
 def test_tools_round_trip(client):

@@ -24,7 +24,9 @@ def serve(model, texts, **limits):
         engine = make_engine(model, **limits)
         answers = await asyncio.gather(*(ask(engine, text, 12) for text in texts))
         engine.close()
-        assert [answer for answer, _ in answers] == [expected(text.encode(), 12, model.memory is not None) for text in texts]
+        assert [answer for answer, _ in answers] == [
+            expected(text.encode(), 12, model.memory is not None) for text in texts
+        ]
 
     asyncio.run(main())
 
@@ -33,9 +35,15 @@ def test_prompts_and_what_decodes_never_share_a_step():
     model = Programs(slots=24, max_rows=64, max_outputs=32, recurrent=True)
     serve(model, [f"{i} says " + "something " * (i % 7) for i in range(40)], prefill_rows=64)
     decoding = [rows for name, rows, prompts, _ in model.programs if not prompts]
-    assert all(name == "decode" and rows == sum(parts) == len(parts) for name, rows, prompts, parts in model.programs if not prompts)
+    assert all(
+        name == "decode" and rows == sum(parts) == len(parts)
+        for name, rows, prompts, parts in model.programs
+        if not prompts
+    )
     assert all(name == "prefill" for name, _, prompts, _ in model.programs if prompts)
-    assert max(decoding) == DECODE_ROWS < model.slots, "more sequences than the decode program takes run in several steps"
+    assert max(decoding) == DECODE_ROWS < model.slots, (
+        "more sequences than the decode program takes run in several steps"
+    )
     model.programs.clear()
     serve(model, ["short"])
     assert model.programs[0] == ("prefill", 5, True, [5]), "a short prompt takes the order of prompts, too"

@@ -64,7 +64,11 @@ REFUSED = [
     ({"messages": "hello"}, "messages", "invalid_value"),
     ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0", "invalid_value"),
     ({"messages": [{"role": "user"}]}, "messages.0.user.content", "missing_parameter"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages.0.content.0", "unsupported_content"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        "messages.0.content.0",
+        "unsupported_content",
+    ),
     ({"messages": [{"role": "user", "content": 5}]}, "messages.0.user.content.str", "invalid_value"),
     ({"messages": [{"role": "user", "content": "x", "colour": "red"}]}, "messages.0.user.colour", "unknown_parameter"),
     ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]}, "messages.0.tool_call_id", None),
@@ -91,14 +95,22 @@ REFUSED = [
 
 @pytest.mark.parametrize(("change", "param", "code"), REFUSED, ids=[json.dumps(c)[:60] for c, *_ in REFUSED])
 def test_bad_requests_are_refused_with_the_field_s_name(app, change, param, code):
-    response = call(app, "POST", "/v1/chat/completions", content=json.dumps({**HELLO, **change}), headers={"Content-Type": "application/json"})
+    response = call(
+        app,
+        "POST",
+        "/v1/chat/completions",
+        content=json.dumps({**HELLO, **change}),
+        headers={"Content-Type": "application/json"},
+    )
     error = response.json()["error"]
     assert response.status_code == (404 if code == "model_not_found" else 400) and error["message"]
     assert error["code"] == code and (param is None or error["param"] == param)
     assert error["type"] in ("invalid_request_error", "not_found_error")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": "fake", "messages": "\xff"}', b"[" * 100000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b'{"model": "fake", "messages": "\xff"}', b"[" * 100000]
+)
 def test_bodies_that_are_no_request(app, body):
     for path in ("/v1/chat/completions", "/v1/completions", "/tokenize"):
         response = call(app, "POST", path, content=body, headers={"Content-Type": "application/json"})
@@ -112,7 +124,15 @@ def test_unknown_paths_and_methods_answer_in_kind(app):
 
 
 def test_completions_refuse_what_contradicts_itself(app):
-    for change in ({"prompt": ""}, {"prompt": []}, {"prompt": [1, "a"]}, {"prompt": [999]}, {"suffix": "x"}, {"best_of": 3}, {"max_tokens": 0}):
+    for change in (
+        {"prompt": ""},
+        {"prompt": []},
+        {"prompt": [1, "a"]},
+        {"prompt": [999]},
+        {"suffix": "x"},
+        {"best_of": 3},
+        {"max_tokens": 0},
+    ):
         body = {"model": "fake", "prompt": "x", **change}
         assert call(app, "POST", "/v1/completions", json=body).status_code == 400, change
 
@@ -120,7 +140,9 @@ def test_completions_refuse_what_contradicts_itself(app):
 def test_tokens_and_back(app):
     tokens = call(app, "POST", "/tokenize", json={"model": "fake", "prompt": "abc é"}).json()
     assert tokens == {"tokens": list("abc é".encode()), "count": 6, "max_model_len": 512}
-    assert call(app, "POST", "/detokenize", json={"model": "fake", "tokens": tokens["tokens"]}).json() == {"prompt": "abc é"}
+    assert call(app, "POST", "/detokenize", json={"model": "fake", "tokens": tokens["tokens"]}).json() == {
+        "prompt": "abc é"
+    }
     chat = call(app, "POST", "/tokenize", json={"model": "fake", "messages": HELLO["messages"]}).json()
     assert chat["tokens"] == rendered(PROMPT)
     assert call(app, "POST", "/tokenize", json={"model": "fake"}).status_code == 400
@@ -128,10 +150,15 @@ def test_tokens_and_back(app):
 
 def test_keys():
     with app_of(settings=Settings(api_keys=("first", "zweiter"))) as (app, _):
+
         def status(**headers):
             return call(app, "GET", "/v1/models", headers=headers).status_code
 
-        assert status() == 401 and status(Authorization="Bearer wrong") == 401 and status(Authorization="Basic first") == 401
+        assert (
+            status() == 401
+            and status(Authorization="Bearer wrong") == 401
+            and status(Authorization="Basic first") == 401
+        )
         assert status(Authorization="Bearer first") == 200 and status(Authorization="bearer zweiter") == 200
         assert status(**{"x-api-key": "first"}) == 200 and status(Authorization="Bearer ") == 401
         refused = call(app, "POST", "/v1/chat/completions", json=HELLO)
@@ -156,7 +183,10 @@ def test_cors_only_for_origins_that_were_named():
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
         allowed = call(app, "OPTIONS", "/v1/completions", headers={"Origin": "https://app.example", **asked})
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
-        assert "access-control-allow-origin" not in call(app, "OPTIONS", "/v1/completions", headers={"Origin": "https://evil.example", **asked}).headers
+        assert (
+            "access-control-allow-origin"
+            not in call(app, "OPTIONS", "/v1/completions", headers={"Origin": "https://evil.example", **asked}).headers
+        )
 
 
 def test_the_queue_s_bound_is_a_429_with_retry_after():
@@ -194,7 +224,9 @@ def test_ready_tells_of_stalls_and_lost_devices():
 
         async def main():
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-                task = asyncio.ensure_future(client.post("/v1/completions", json={"model": "fake", "prompt": "x", "max_tokens": 1}))
+                task = asyncio.ensure_future(
+                    client.post("/v1/completions", json={"model": "fake", "prompt": "x", "max_tokens": 1})
+                )
                 end = time.monotonic() + 10
                 while (await client.get("/ready")).status_code == 200:
                     assert time.monotonic() < end

@@ -14,7 +14,9 @@ from hfc.serve.app import make_app
 from hfc.serve.models import Models
 from hfc.serve.served import Settings
 
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs Chromium: apt install chromium, or HFC_TEST_BROWSER")
+pytestmark = pytest.mark.skipif(
+    find_browser() is None, reason="needs Chromium: apt install chromium, or HFC_TEST_BROWSER"
+)
 
 THOUGHTS = TEMPLATE.replace("assistant:{% endif %}", "assistant:<think>\n{% endif %}")  # the prompt opens the thought
 TOOL = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
@@ -61,18 +63,28 @@ def test_a_conversation_streams_and_nothing_leaves_the_server(page):
         assert "all." not in last(page) and page.run("document.getElementById('send').disabled"), "it streams"
         gate.release(10**5)
         page.wait_for(ENDED)
-        assert last(page).strip() == "Hello <b>you</b> & all." and page.run("document.querySelector('article b')") is None
+        assert (
+            last(page).strip() == "Hello <b>you</b> & all." and page.run("document.querySelector('article b')") is None
+        )
         assert last(page, "article.user") == "hi"
         assert "tok/s" in page.run("document.getElementById('speed').textContent")
         say(page, "more")
-        page.wait_for("document.querySelectorAll('article.assistant').length === 2 && document.getElementById('stop').disabled")
+        page.wait_for(
+            "document.querySelectorAll('article.assistant').length === 2 && document.getElementById('stop').disabled"
+        )
         assert last(page).strip() == "And again."
         assert "prompt tokens from the cache" in page.run("document.getElementById('speed').textContent")
         page.wait_for("document.getElementById('slots-text').textContent === '0/3'")
-        assert page.run("document.getElementById('kv').value") > 0 and "MB" in page.run("document.getElementById('cache-text').textContent")
+        assert page.run("document.getElementById('kv').value") > 0 and "MB" in page.run(
+            "document.getElementById('cache-text').textContent"
+        )
         asked = [e["request"]["url"] for method, e in page.events if method == "Network.requestWillBeSent"]
         assert asked and all(one.startswith((url, "data:")) for one in asked), asked
-        problems = [e for method, e in page.events if method == "Runtime.exceptionThrown" or e.get("entry", {}).get("level") == "error"]
+        problems = [
+            e
+            for method, e in page.events
+            if method == "Runtime.exceptionThrown" or e.get("entry", {}).get("level") == "error"
+        ]
         assert not problems
 
 
@@ -91,7 +103,9 @@ def test_thoughts_and_calls_are_shown_apart_and_a_call_gets_its_result(page):
         page.wait_for(ENDED)
         assert last(page, "article.assistant pre") == "look({})" and last(page).startswith("I look.")
         say(page, "a red thing")
-        page.wait_for("document.querySelectorAll('article.assistant').length === 2 && document.getElementById('stop').disabled")
+        page.wait_for(
+            "document.querySelectorAll('article.assistant').length === 2 && document.getElementById('stop').disabled"
+        )
         assert last(page).strip() == "It is red." and page.run("document.querySelector('article.error')") is None
 
 
@@ -118,7 +132,9 @@ def test_settings_reach_the_server_and_errors_are_shown(page):
         say(page, "hello")
         page.wait_for("document.querySelector('article.error')")
         assert "API key" in last(page, "article.error")
-        page.run("at_key = document.getElementById('key'); at_key.value = 's3cret'; at_key.dispatchEvent(new Event('change'))")
+        page.run(
+            "at_key = document.getElementById('key'); at_key.value = 's3cret'; at_key.dispatchEvent(new Event('change'))"
+        )
         page.wait_for("document.getElementById('model').value === 'fake'")
         page.run("document.getElementById('max_completion_tokens').value = '3'")
         say(page, "hello")

@@ -83,7 +83,9 @@ def post(url, body):
 def serving(model, cache):
     """A server in the foreground and where it listens; killed if the test leaves it running."""
     words = ("serve", model, "--port", 0, "--ctx", 4096, "--slots", 1, "--threads", 1, "--draft", "off")
-    with subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(cache)) as process:
+    with subprocess.Popen(
+        command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(cache)
+    ) as process:
         try:
             lines = []
             for line in process.stdout:
@@ -126,7 +128,9 @@ def test_a_daemon_that_cannot_start_says_why(hfc, tmp_path):
 
 def test_sigterm_finishes_what_runs_and_takes_nothing_new(model, cache):
     with serving(model, cache) as (process, url):
-        with post(f"{url}/v1/completions", completion(1000, stream=True, stream_options={"include_usage": True})) as answer:
+        with post(
+            f"{url}/v1/completions", completion(1000, stream=True, stream_options={"include_usage": True})
+        ) as answer:
             first = answer.readline()
             process.send_signal(signal.SIGTERM)
             with pytest.raises(OSError):  # refused, or cut off by the end of the process
@@ -155,8 +159,23 @@ def test_a_second_signal_ends_at_once(model, cache):
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program to make a certificate")
 def test_tls_keys_from_a_file_and_cors(hfc, model, cache, tmp_path):
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made, "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(
+        [*made, "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True
+    )
     (tmp_path / "keys").write_text("s3cret\nother\n")
     said = hfc(
         "serve", model, "-d", "--port", 0, "--ctx", 64, "--threads", 1, "--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem",
@@ -204,7 +223,10 @@ def test_a_record_lives_as_long_as_its_process(tmp_path, monkeypatch):
     (tmp_path / "serve" / "7.json").write_text('{"port": 7}')  # what a killed server left
     with recorded(Record(8, os.getpid(), "127.0.0.1", "m", time.time())):
         assert [r.port for r in running()] == [8] and not (tmp_path / "serve" / "7.json").exists()
-        with pytest.raises(Exception, match="runs on port 8 already"), recorded(Record(8, 1, "127.0.0.1", "other", 0.0)):
+        with (
+            pytest.raises(Exception, match="runs on port 8 already"),
+            recorded(Record(8, 1, "127.0.0.1", "other", 0.0)),
+        ):
             pass
         assert [r.model for r in running()] == ["m"]
     assert running() == []

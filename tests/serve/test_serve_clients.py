@@ -13,7 +13,10 @@ CITY = {
     "title": "get_weather", "description": "The weather", "type": "object",
     "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"], "additionalProperties": False,
 }  # fmt: skip
-TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {k: v for k, v in CITY.items() if k != "title"}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "get_weather", "parameters": {k: v for k, v in CITY.items() if k != "title"}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +32,22 @@ def openai_way(smollm2_url):
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_litellm_chats_in_both_dialects(litellm, smollm2_url, provider):
     base = f"{smollm2_url}/v1" if provider == "openai" else smollm2_url
-    ask = {"model": f"{provider}/smollm2", "api_base": base, "api_key": "none", "temperature": 0, "max_tokens": 10, "messages": QUESTION}
+    ask = {
+        "model": f"{provider}/smollm2",
+        "api_base": base,
+        "api_key": "none",
+        "temperature": 0,
+        "max_tokens": 10,
+        "messages": QUESTION,
+    }
     answer = litellm.completion(**ask)
     text = answer.choices[0].message.content
     assert text and answer.usage.completion_tokens == 10 and answer.choices[0].finish_reason == "length"
     pieces = [chunk.choices[0].delta.content or "" for chunk in litellm.completion(**ask, stream=True)]
     assert "".join(pieces) == text and len(pieces) > 3
-    call = litellm.completion(**{**ask, "max_tokens": 80}, tools=[TOOL], tool_choice={"type": "function", "function": {"name": "get_weather"}})
+    call = litellm.completion(
+        **{**ask, "max_tokens": 80}, tools=[TOOL], tool_choice={"type": "function", "function": {"name": "get_weather"}}
+    )
     (found,) = call.choices[0].message.tool_calls
     assert found.function.name == "get_weather" and '"city"' in found.function.arguments
 
@@ -85,6 +97,8 @@ def test_langchain_structured_output(chat, method):
 
 
 def test_langchain_embeds(langchain, smollm2_url):
-    embeddings = langchain.OpenAIEmbeddings(base_url=f"{smollm2_url}/v1", api_key="none", model="smollm2", check_embedding_ctx_length=False)
+    embeddings = langchain.OpenAIEmbeddings(
+        base_url=f"{smollm2_url}/v1", api_key="none", model="smollm2", check_embedding_ctx_length=False
+    )
     vectors = embeddings.embed_documents(["a cat", "a kitten", "interest rates"])
     assert [len(v) for v in vectors] == [576] * 3 and vectors[0] == embeddings.embed_query("a cat")

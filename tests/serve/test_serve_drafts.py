@@ -177,7 +177,11 @@ def test_drafts_that_a_grammar_forbids_are_not_emitted(make):
         for speculation in (None, drafting(True, chance=1.0)):
             model = make(slots=2, recurrent=True, max_outputs=8)
             engine = make_engine(model, speculation=speculation)
-            answers = await asyncio.gather(ask(engine, "guided", 60, guides=(Vowels(),)), ask(engine, "free", 60), ask(engine, "more", 60, logprobs=2))
+            answers = await asyncio.gather(
+                ask(engine, "guided", 60, guides=(Vowels(),)),
+                ask(engine, "free", 60),
+                ask(engine, "more", 60, logprobs=2),
+            )
             found.append([(text, s.usage.completion) for text, s in answers])
             engine.close()
         assert found[0] == found[1] and found[0][0][1] == 25
@@ -230,16 +234,27 @@ def test_stops_inside_a_block(stop):
 def test_the_governor_decides_and_metrics_count():
     async def main():
         metrics = Metrics("fake")
-        engine = make_engine(FakeModel(slots=2, recurrent=True, max_outputs=8), metrics=metrics, speculation=drafting(True, governor=Steady(), chance=1.0))
+        engine = make_engine(
+            FakeModel(slots=2, recurrent=True, max_outputs=8),
+            metrics=metrics,
+            speculation=drafting(True, governor=Steady(), chance=1.0),
+        )
         answers = await asyncio.gather(*(ask(engine, f"text {i}", 120) for i in range(2)))
         for i, (text, sequence) in enumerate(answers):
             assert text == expected(f"text {i}".encode(), 120, True)
             assert sequence.usage.drafting.startswith("foresight") and sequence.usage.cycles > 10
         lines = metrics.meters.text().decode()
-        counted = {name: float(lines.split(f"hfc_{name}_total{{model=\"fake\"}} ")[1].split("\n")[0]) for name in ("draft_cycles", "drafted_tokens", "accepted_tokens")}
+        counted = {
+            name: float(lines.split(f'hfc_{name}_total{{model="fake"}} ')[1].split("\n")[0])
+            for name in ("draft_cycles", "drafted_tokens", "accepted_tokens")
+        }
         assert counted == {
             name: sum(getattr(s.usage, field) for _, s in answers)
-            for name, field in (("draft_cycles", "cycles"), ("drafted_tokens", "drafted"), ("accepted_tokens", "accepted"))
+            for name, field in (
+                ("draft_cycles", "cycles"),
+                ("drafted_tokens", "drafted"),
+                ("accepted_tokens", "accepted"),
+            )
         }
         engine.close()
 
@@ -258,7 +273,9 @@ def test_usage_counts_drafts():
     try:
         usage = run(main())["usage"]
         details, speculation = usage["completion_tokens_details"], usage["speculation"]
-        assert speculation["tokens_per_cycle"] == round(1 + details["accepted_prediction_tokens"] / speculation["cycles"], 3)
+        assert speculation["tokens_per_cycle"] == round(
+            1 + details["accepted_prediction_tokens"] / speculation["cycles"], 3
+        )
         assert speculation["reason"]
         assert details["accepted_prediction_tokens"] > 10 and details["rejected_prediction_tokens"] > 0
     finally:

@@ -49,7 +49,9 @@ def test_pooling_over_all_steps_of_a_prompt(app, pooling, expected):
 
 
 def test_base64_is_the_same_numbers(app):
-    numbers, text = (embed(app, input="hello", encoding_format=form)["data"][0]["embedding"] for form in ("float", "base64"))
+    numbers, text = (
+        embed(app, input="hello", encoding_format=form)["data"][0]["embedding"] for form in ("float", "base64")
+    )
     np.testing.assert_array_equal(np.frombuffer(base64.b64decode(text), "<f4"), np.array(numbers, np.float32))
 
 
@@ -97,7 +99,9 @@ def test_the_checkpoint_says_how_to_pool(tmp_path):
     assert pooling_of_gguf({"general.architecture": "qwen3", "qwen3.pooling_type": 3}) == "last"
     assert pooling_of_gguf({"general.architecture": "llama"}) is None and pooling_of_folder(tmp_path) is None
     (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}')
+    (tmp_path / "1_Pooling/config.json").write_text(
+        '{"pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}'
+    )
     assert pooling_of_folder(tmp_path) == "mean"
 
 
@@ -106,10 +110,14 @@ def test_smollm2_through_the_sdk_beside_a_chat(smollm2, smollm2_url, smollm2_ggu
     ids = [smollm2.tokenizer.encode(t) for t in texts]
 
     async def main():
-        async with openai.AsyncOpenAI(base_url=f"{smollm2_url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        async with openai.AsyncOpenAI(
+            base_url=f"{smollm2_url}/v1", api_key="none", max_retries=0, timeout=60
+        ) as client:
             chat = client.completions.create(model="smollm2", prompt="Once upon a time", max_tokens=30, temperature=0)
             last = client.embeddings.create(model="smollm2", input=texts)
-            mean = client.embeddings.create(model="smollm2", input=ids, encoding_format="float", extra_body={"pooling": "mean"})
+            mean = client.embeddings.create(
+                model="smollm2", input=ids, encoding_format="float", extra_body={"pooling": "mean"}
+            )
             return await asyncio.gather(chat, last, mean)
 
     _, last, mean = asyncio.run(main())

@@ -270,7 +270,9 @@ def test_marks_let_recurrent_state_branch_off():
         await ask(engine, history + "opening of an answer", 4, marks=(len(history),))
         await ask(engine, "another prompt", 2)
         answer, sequence = await ask(engine, history + "another question", 4)
-        assert sequence.usage.cached == len(history) and answer == _expected_recurrent((history + "another question").encode(), 4)
+        assert sequence.usage.cached == len(history) and answer == _expected_recurrent(
+            (history + "another question").encode(), 4
+        )
         engine.close()
 
     run(main())

@@ -37,7 +37,12 @@ def complete(app, **body):
 
 
 def chat(app, **body):
-    response = call(app, "POST", "/v1/chat/completions", json={"model": "fake", "messages": [{"role": "user", "content": "x"}], **body})
+    response = call(
+        app,
+        "POST",
+        "/v1/chat/completions",
+        json={"model": "fake", "messages": [{"role": "user", "content": "x"}], **body},
+    )
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -46,7 +51,11 @@ def chat(app, **body):
 def test_ends_of_an_answer(says, ask):
     text = lambda answer: answer["choices"][0].get("text") or answer["choices"][0]["message"]["content"]  # noqa: E731
     whole = ask(says, max_tokens=40)
-    assert text(whole) == TEXT and whole["choices"][0]["finish_reason"] == "stop" and whole["usage"]["completion_tokens"] == len(TEXT) + 1
+    assert (
+        text(whole) == TEXT
+        and whole["choices"][0]["finish_reason"] == "stop"
+        and whole["usage"]["completion_tokens"] == len(TEXT) + 1
+    )
     cut = ask(says, max_tokens=40, stop_token_ids=[ord("b")])
     assert text(cut) == TEXT[: TEXT.index("b")] and cut["choices"][0]["finish_reason"] == "stop"
     on = ask(says, max_tokens=40, ignore_eos=True)
@@ -69,7 +78,11 @@ def test_every_sampler_reaches_the_engine(path):
     with app_of() as (app, engine):
         jobs, submit = [], engine.submit
         engine.submit = lambda sequences: (jobs.extend(s.job for s in sequences), submit(sequences))
-        body = {"model": "fake", "prompt": "x"} if path == "/v1/completions" else {"model": "fake", "messages": [{"role": "user", "content": "x"}]}
+        body = (
+            {"model": "fake", "prompt": "x"}
+            if path == "/v1/completions"
+            else {"model": "fake", "messages": [{"role": "user", "content": "x"}]}
+        )
         for name, value in FIELDS.items():
             assert call(app, "POST", path, json={**body, "max_tokens": 1, name: value}).status_code == 200
             got, usual = jobs[-1].sampling, Sampling(temperature=0)  # of the served model
@@ -100,7 +113,9 @@ def test_echo_with_and_without_scores(app):
     logprobs = scored["logprobs"]
     assert scored["text"] == plain["text"] == "".join(logprobs["tokens"])
     assert logprobs["text_offset"] == list(range(10)) and logprobs["token_logprobs"][0] is None
-    assert all(value <= 0 for value in logprobs["token_logprobs"][1:]) and all(len(top) >= 2 for top in logprobs["top_logprobs"][1:])
+    assert all(value <= 0 for value in logprobs["token_logprobs"][1:]) and all(
+        len(top) >= 2 for top in logprobs["top_logprobs"][1:]
+    )
     nothing = complete(app, prompt="before ", echo=True, max_tokens=0)
     assert nothing["choices"][0]["text"] == "before " and nothing["usage"]["completion_tokens"] == 0
 
@@ -118,11 +133,15 @@ class Tagged:
         return TOKENIZER.core.bytes_of(token)
 
 
-@pytest.mark.parametrize("tags", [("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"), ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")])
+@pytest.mark.parametrize(
+    "tags", [("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"), ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")]
+)
 def test_a_suffix_where_the_vocabulary_has_tokens_for_it(tags):
     engine = make_engine(FakeModel(context=512))
     tokenizer = dataclasses.replace(TOKENIZER, core=Tagged(tags))  # tags that are not "special", as in Qwen's own file
-    app = make_app(Models([Served("fake", Vocabulary(tokenizer, TEMPLATE), engine, Sampling(temperature=0))]), Settings())
+    app = make_app(
+        Models([Served("fake", Vocabulary(tokenizer, TEMPLATE), engine, Sampling(temperature=0))]), Settings()
+    )
     prompt = [257, *b"def f(", 258, *b")\n", 259]
     answer = complete(app, prompt="def f(", suffix=")\n", max_tokens=8)
     assert answer["choices"][0]["text"] == expected(prompt, 8) and answer["usage"]["prompt_tokens"] == len(prompt)
@@ -144,7 +163,9 @@ def test_logit_bias_moves_the_choice(app):
 @pytest.mark.parametrize("name", sorted(FIELDS))
 def test_samplers_outside_their_range_are_refused(app, name):
     for value in (-3, 1e9, "1", None):
-        response = call(app, "POST", "/v1/completions", json={"model": "fake", "prompt": "x", "max_tokens": 1, name: value})
+        response = call(
+            app, "POST", "/v1/completions", json={"model": "fake", "prompt": "x", "max_tokens": 1, name: value}
+        )
         if value is None:  # OpenAI's clients send null for what is not set
             assert response.status_code == 200
         elif not (name == "top_k" and value == 1e9) and not (name == "seed" and value == -3):
@@ -152,7 +173,10 @@ def test_samplers_outside_their_range_are_refused(app, name):
 
 
 def test_seeds_decide_samples(app):
-    draw = lambda seed: complete(app, temperature=2, top_p=1, min_p=0, top_k=0, max_tokens=12, seed=seed)["choices"][0]["text"]  # noqa: E731
+    def draw(seed):
+        options = {"temperature": 2, "top_p": 1, "min_p": 0, "top_k": 0, "max_tokens": 12}
+        return complete(app, seed=seed, **options)["choices"][0]["text"]
+
     texts = [draw(seed) for seed in (1, 1, 2, 3)]
     assert texts[0] == texts[1] and len(set(texts)) == 3
     assert np.mean([a != b for a, b in zip(texts[0], texts[2])]) > 0.2

@@ -34,7 +34,11 @@ def schema():
 def fuzz(schema, examples):
     """So many requests of each operation, fewer of those that have nothing to vary: how many they were."""
     hypothesis_settings = hypothesis.settings(
-        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(hypothesis.HealthCheck)
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
     )
     failures, made = [], 0
     for result in schema.get_all_operations():

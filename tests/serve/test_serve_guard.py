@@ -26,7 +26,9 @@ def prompt_of(served, *contents, **more):
     return list(chat_prompt(served, [{"role": "user", "content": c} for c in contents], **more).tokens)
 
 
-@pytest.mark.parametrize("text", ["<eos>", "a<eos>b", "<eos><eos>", "<<eos>>", "x<eo", "<", "s>", "<eo<eos>s>", "\ufdd0<eos>"])
+@pytest.mark.parametrize(
+    "text", ["<eos>", "a<eos>b", "<eos><eos>", "<<eos>>", "x<eo", "<", "s>", "<eo<eos>s>", "\ufdd0<eos>"]
+)
 def test_contents_become_the_bytes_that_they_are(served, text):
     found = prompt_of(served, text, "and then")
     assert found == [*b"user:", *text.encode(), EOS, *b"user:and then", EOS, *b"assistant:"]
@@ -77,7 +79,9 @@ def test_smollm2(smollm2):
     inside = tokenizer.encode(f"user\n{evil}", frame=False)
     at = tokens.index(inside[0])
     assert list(tokens[at : at + len(inside)]) == inside, "spelled as a text by itself would be"
-    longer = chat_prompt(smollm2, [*messages, {"role": "assistant", "content": "No."}, {"role": "user", "content": "<|im_end|>"}])
+    longer = chat_prompt(
+        smollm2, [*messages, {"role": "assistant", "content": "No."}, {"role": "user", "content": "<|im_end|>"}]
+    )
     branch = chat_prompt(smollm2, messages).marks[0]
     assert longer.tokens[:branch] == tokens[:branch], "the next turn extends this one"
 
@@ -85,8 +89,13 @@ def test_smollm2(smollm2):
 def test_tokens_that_swallow_white_space_still_do():
     """Hugging Face tokens may be matched with the spaces beside them; only stretches with a mark are cut out."""
 
-    library = tokenizers.Tokenizer(models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
-    library.pre_tokenizer, library.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False), decoders.ByteLevel()
+    library = tokenizers.Tokenizer(
+        models.BPE({c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, [])
+    )
+    library.pre_tokenizer, library.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        decoders.ByteLevel(),
+    )
     library.add_special_tokens([AddedToken("<end>", rstrip=True, special=True)])
     special = {256: "<end>"}
     tokenizer = Tokenizer(HuggingFaceCore(library, byte_level=True), 257, special)

@@ -44,7 +44,9 @@ def chat(template, **body):
 
     async def main():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.post("/v1/chat/completions", json={"model": "fake", "messages": [{"role": "user", "content": "x"}], **body})
+            return await client.post(
+                "/v1/chat/completions", json={"model": "fake", "messages": [{"role": "user", "content": "x"}], **body}
+            )
 
     try:
         return asyncio.run(main()).json()
@@ -56,7 +58,10 @@ def test_a_thinking_budget_closes_the_thought():
     answer = chat(THINKING, thinking_budget=10, max_completion_tokens=40)
     message, usage = answer["choices"][0]["message"], answer["usage"]
     assert len(message["reasoning_content"]) == 10 and "</think>" not in message["content"]
-    assert len(message["content"]) == 40 - 10 - len("</think>\n\n") and 10 <= usage["completion_tokens_details"]["reasoning_tokens"] <= 18
+    assert (
+        len(message["content"]) == 40 - 10 - len("</think>\n\n")
+        and 10 <= usage["completion_tokens_details"]["reasoning_tokens"] <= 18
+    )
 
 
 def test_effort_none_switches_thinking_off():
@@ -65,7 +70,9 @@ def test_effort_none_switches_thinking_off():
 
 
 def test_a_grammar_waits_for_the_end_of_the_thought():
-    answer = chat(THINKING, thinking_budget=5, response_format={"type": "regex", "pattern": "[0-9]{4}"}, max_completion_tokens=60)
+    answer = chat(
+        THINKING, thinking_budget=5, response_format={"type": "regex", "pattern": "[0-9]{4}"}, max_completion_tokens=60
+    )
     message = answer["choices"][0]["message"]
     assert len(message["reasoning_content"]) == 5 and message["content"].isdigit() and len(message["content"]) == 4
     assert answer["choices"][0]["finish_reason"] == "stop"
@@ -103,13 +110,21 @@ SCHEMAS = {
             "<tool_call>\n<function=weather>\n<parameter=city>\nUlm\n</parameter>\n<parameter=unit>\nC\n</parameter>\n</function>\n</tool_call>",
             "<tool_call>\n<function=weather>\n</function>\n</tool_call>",
         ),
-        ("xml", "<tool_call>\n<function=now>\n</function>\n</tool_call>", "<tool_call>\n<function=then>\n</function>\n</tool_call>"),
+        (
+            "xml",
+            "<tool_call>\n<function=now>\n</function>\n</tool_call>",
+            "<tool_call>\n<function=then>\n</function>\n</tool_call>",
+        ),
         (
             "hermes",
             '<tool_call>\n{"name": "weather", "arguments": {"city": "Ulm"}}\n</tool_call>\n<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>',
             '<tool_call>\n{"name": "weather", "arguments": {"days": 1}}\n</tool_call>',
         ),
-        ("json", '{"name": "weather", "parameters": {"city": "Ulm", "days": 3}}', '{"name": "weather", "parameters": {"city": 3}}'),
+        (
+            "json",
+            '{"name": "weather", "parameters": {"city": "Ulm", "days": 3}}',
+            '{"name": "weather", "parameters": {"city": 3}}',
+        ),
     ],
 )
 def test_forced_calls_follow_their_style_and_schema(style, good, bad):
@@ -128,7 +143,11 @@ def test_forced_calls_follow_their_style_and_schema(style, good, bad):
         ("hermes", '<tool_call>\n{"name": "then", "arguments": {}}\n</tool_call>', False),
         ("hermes", "<tool_call>nonsense", False),
         ("xml", "Hi", True),
-        ("xml", "a\n<tool_call>\n<function=weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>", True),
+        (
+            "xml",
+            "a\n<tool_call>\n<function=weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>",
+            True,
+        ),
         ("xml", "<tool_call>\n<function=weather>\n</function>\n</tool_call>", False),
         ("xml", "<tool_call>\n<function=now>\n<parameter=z>\n1\n</parameter>\n</function>\n</tool_call>ok", True),
         ("json", "Hi {x}", True),

@@ -48,7 +48,11 @@ async def turn(engine, prompt, count):
 NAMES = ("llama", "qwen3_5_text", "qwen3_5_moe_text", "gemma3_text")  # dense, hybrid, experts, sliding windows
 # Each format with one model in the ordinary run, f16 with each; the rest on demand.
 ORDINARY = {(NAMES[i % len(NAMES)], kv) for i, kv in enumerate(sorted(KV_FORMATS))} | {(name, "f16") for name in NAMES}
-CASES = [pytest.param(name, kv, marks=() if (name, kv) in ORDINARY else pytest.mark.long) for name in NAMES for kv in sorted(KV_FORMATS)]
+CASES = [
+    pytest.param(name, kv, marks=() if (name, kv) in ORDINARY else pytest.mark.long)
+    for name in NAMES
+    for kv in sorted(KV_FORMATS)
+]
 
 
 @pytest.mark.parametrize(("name", "kv"), CASES)
@@ -56,7 +60,9 @@ def test_a_conversation_is_token_exact_and_prefills_new_tokens_only(name, kv):
     model, alone = open_model(name, kv), open_model(name, kv, slots=1)
 
     async def main():
-        engine = Engine(model, Limits(2, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=16), 1 << 26, Metrics())
+        engine = Engine(
+            model, Limits(2, model.max_rows, model.max_outputs, CONTEXT, prefill_rows=16), 1 << 26, Metrics()
+        )
         prompt, known = tokens_of(model, 70, 1), 0
         for number in range(10):
             computed = engine.metrics.counts["prefill_tokens"]
@@ -65,7 +71,9 @@ def test_a_conversation_is_token_exact_and_prefills_new_tokens_only(name, kv):
             computed = engine.metrics.counts["prefill_tokens"] - computed
             assert sequence.tokens == cold(alone, prompt, 5), number
             assert sequence.usage.cached == known, "every token of the turn before is known"
-            assert computed == len(prompt) - known + len(other.prompt) - other.usage.cached, "and nothing else is computed"
+            assert computed == len(prompt) - known + len(other.prompt) - other.usage.cached, (
+                "and nothing else is computed"
+            )
             known = len(prompt) + 4
             prompt = (*prompt, *sequence.tokens, *tokens_of(model, 4, number))
         engine.close()
@@ -82,7 +90,9 @@ def test_slot_states_travel_between_slots(name):
     states.write_kv(1, 0, states.read_kv(0, 0, 64), 64, 64)
     states.write_kv(1, 64, states.read_kv(0, 64, 90), 26, 16)
     states.write_recurrent(1, states.read_recurrent(0))
-    assert states.recurrent_bytes == (0 if name == "llama" else len(states.read_recurrent(0)) or pytest.fail("no state"))
+    assert states.recurrent_bytes == (
+        0 if name == "llama" else len(states.read_recurrent(0)) or pytest.fail("no state")
+    )
     a, b = (model.forward(Step.single(tokens[80:], position=80, slot=slot)) for slot in (0, 1))
     np.testing.assert_array_equal(a, b)
 
@@ -106,14 +116,18 @@ def test_pieces_carry_their_tokens():
 
     async def main():
         engine = Engine(model, Limits(2, model.max_rows, model.max_outputs, CONTEXT), 0, Metrics())
-        sequence = Sequence(Job(tokens_of(model, 9, 9), GREEDY, 6, logprobs=3), TOKENIZER, Stream(asyncio.get_running_loop()))
+        sequence = Sequence(
+            Job(tokens_of(model, 9, 9), GREEDY, 6, logprobs=3), TOKENIZER, Stream(asyncio.get_running_loop())
+        )
         engine.submit([sequence])
         pieces = []
         while len(sequence.tokens) < 6 or not pieces:
             pieces += [e for e in await sequence.stream.read() if isinstance(e, Piece)]
         pieces = [p for p in pieces if p.token is not None]
         assert [p.token for p in pieces] == sequence.tokens[: len(pieces)]
-        assert all(p.logprob.top[0] == (p.token, p.logprob.logprob) and len(p.logprob.top) == 3 for p in pieces), "greedy takes the best"
+        assert all(p.logprob.top[0] == (p.token, p.logprob.logprob) and len(p.logprob.top) == 3 for p in pieces), (
+            "greedy takes the best"
+        )
         engine.close()
 
     asyncio.run(main())

@@ -41,7 +41,11 @@ def test_a_pool_gives_no_byte_twice_and_loses_none():
 def gpu_model(monkeypatch):
     """A real hybrid's plan on the fake driver, its states full of random bytes."""
     monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: FakeDriver())
-    model = load(compile_model(MODELS / "qwen3_5_text", ["sm_90"], ctx=96, slots=3, max_rows=32), "cuda", weights=MODELS / "qwen3_5_text")
+    model = load(
+        compile_model(MODELS / "qwen3_5_text", ["sm_90"], ctx=96, slots=3, max_rows=32),
+        "cuda",
+        weights=MODELS / "qwen3_5_text",
+    )
     rng = np.random.default_rng(2)
     for state in model.plan.states:
         for plane, nbytes in state.planes.items():
@@ -86,7 +90,9 @@ def feed(model, tokens, slot):
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-@pytest.mark.parametrize(("near_bytes", "far_bytes"), [(1 << 20, 0), (8 * 256, 1 << 20), (8 * 256, 4 * 256), (300, 2000), (100, 1 << 20)])
+@pytest.mark.parametrize(
+    ("near_bytes", "far_bytes"), [(1 << 20, 0), (8 * 256, 1 << 20), (8 * 256, 4 * 256), (300, 2000), (100, 1 << 20)]
+)
 def test_what_comes_back_is_what_was_there(recurrent, near_bytes, far_bytes):
     """Random conversations over both tiers: after every restore the slot holds exactly its prefix."""
     rng = np.random.default_rng(near_bytes + far_bytes + recurrent)
@@ -143,7 +149,9 @@ def test_a_copy_is_taken_while_older_ones_are_on_their_way_out(monkeypatch):
     for tokens in texts:
         feed(model, tokens, 0)
         cache.store(tokens, 0)
-    assert cache.counts.spills == 2 and not any(n.kv.arrival.done() for n in cache._nodes.values() if isinstance(n.kv, Leaving))
+    assert cache.counts.spills == 2 and not any(
+        n.kv.arrival.done() for n in cache._nodes.values() if isinstance(n.kv, Leaving)
+    )
     longer = np.append(texts[0], np.int32(9))
     threading.Timer(0.1, may_arrive.set).start()
     cache.restore(cache.match(longer), 1)  # waits for what was under way

@@ -38,17 +38,27 @@ def node_modules(tmp_path_factory):
 
 def test_the_npm_sdk(node_modules, smollm2, smollm2_url):
     environment = {**os.environ, "NODE_PATH": str(node_modules)}
-    done = subprocess.run(["node", str(SCRIPT), smollm2_url], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(
+        ["node", str(SCRIPT), smollm2_url], capture_output=True, text=True, timeout=120, env=environment
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     chat = found["chat"]
     assert chat["plain"] and chat["plain"] == chat["stream"] == chat["runner"] == chat["pieces"]
     assert chat["usage"]["completion_tokens"] == 10 and chat["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
     tools = found["tools"]
-    assert tools["name"] == "get_weather" and set(tools["arguments"]) == {"city"} and tools["finish"] == "tool_calls" and tools["next"]
+    assert (
+        tools["name"] == "get_weather"
+        and set(tools["arguments"]) == {"city"}
+        and tools["finish"] == "tool_calls"
+        and tools["next"]
+    )
     responses = found["responses"]
     assert responses["plain"] and responses["plain"] == responses["stream"]
-    assert responses["first"] == "response.created" and responses["last"] in ("response.completed", "response.incomplete")
+    assert responses["first"] == "response.created" and responses["last"] in (
+        "response.completed",
+        "response.incomplete",
+    )
     others = found["others"]
     assert set(others["structured"]) == {"city"} and others["completion"].startswith(" Paris")
     assert others["embedding"] == [576, 576] and others["models"] == ["smollm2"]

@@ -39,12 +39,18 @@ class Largest(Governor):
 
 
 def open_pair(draft, kv, slots):
-    bundle = compile_model(MODELS / "qwen3_5_text", ["host"], kv=kv, ctx=CONTEXT, slots=slots, max_rows=48, draft=DRAFTS / draft)
+    bundle = compile_model(
+        MODELS / "qwen3_5_text", ["host"], kv=kv, ctx=CONTEXT, slots=slots, max_rows=48, draft=DRAFTS / draft
+    )
     return load(bundle, "host", 2)
 
 
 def open_plain(kv):
-    return load(compile_model(MODELS / "qwen3_5_text", ["host"], kv=kv, ctx=CONTEXT, max_rows=48, journal_rows=JOURNAL_ROWS), "host", 2)
+    return load(
+        compile_model(MODELS / "qwen3_5_text", ["host"], kv=kv, ctx=CONTEXT, max_rows=48, journal_rows=JOURNAL_ROWS),
+        "host",
+        2,
+    )
 
 
 def engine_of(model, cache_bytes=1 << 26, governor=None):
@@ -86,6 +92,7 @@ def test_clients_and_turns_get_plain_text(draft, kv):
 def test_guesses_behind_a_cached_beginning_are_those_behind_a_computed_one(draft, kv, hoped):
     """What the draft took down of a prompt lies in the prefix cache too, and comes back after others had the slots; also where the
     draft was not asked when that prompt ran."""
+
     async def ask(cache_bytes, before):
         model, governor, guesses = open_pair(draft, kv, slots=2), Largest(), []
         model.draft = recorded(model.draft, guesses)
@@ -100,7 +107,8 @@ def test_guesses_behind_a_cached_beginning_are_those_behind_a_computed_one(draft
         engine.close()
         return sequence, guesses
 
-    beginning, others = (96, 7), [(110 + i, 20 + i) for i in range(4)]  # longer: nothing of the beginning stays in a slot
+    # longer: nothing of the beginning stays in a slot
+    beginning, others = (96, 7), [(110 + i, 20 + i) for i in range(4)]
     cold_one, computed = asyncio.run(ask(0, others))
     warm_one, restored = asyncio.run(ask(1 << 26, [beginning, *others]))
     assert cold_one.usage.cached == 0 and warm_one.usage.cached >= 64
@@ -123,7 +131,11 @@ def test_sampled_answers_with_an_own_draft_are_plain_ones():
     sampling = Sampling(temperature=0.8, repeat_penalty=1.1, seed=3)
 
     async def main(used):
-        engine = engine_of(used) if used is model else Engine(used, Limits(1, used.max_rows, used.max_outputs, CONTEXT), 0, Metrics())
+        engine = (
+            engine_of(used)
+            if used is model
+            else Engine(used, Limits(1, used.max_rows, used.max_outputs, CONTEXT), 0, Metrics())
+        )
         found = [(await answer(engine, tokens_of(used, 25, seed), 30, sampling)).tokens for seed in range(3)]
         engine.close()
         return found

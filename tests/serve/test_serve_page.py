@@ -29,5 +29,10 @@ def test_ids_agree_and_nothing_comes_from_elsewhere():
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_the_script_parses():
-    done = subprocess.run(["node", "--input-type=module", "--check"], input=(FOLDER / "page.js").read_text(), capture_output=True, text=True)
+    done = subprocess.run(
+        ["node", "--input-type=module", "--check"],
+        input=(FOLDER / "page.js").read_text(),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr

@@ -21,10 +21,20 @@ def client(smollm2_url):
 
 
 def test_a_response_and_its_stream_are_equal(client):
-    ask = {"model": "smollm2", "input": "What is gravity?", "instructions": "Be brief.", "temperature": 0, "max_output_tokens": 20}
+    ask = {
+        "model": "smollm2",
+        "input": "What is gravity?",
+        "instructions": "Be brief.",
+        "temperature": 0,
+        "max_output_tokens": 20,
+    }
     response = client.responses.create(**ask)
     assert response.status == "incomplete" and response.incomplete_details.reason == "max_output_tokens"
-    assert response.usage.output_tokens == 20 and response.output[0].content[0].type == "output_text" and response.output_text
+    assert (
+        response.usage.output_tokens == 20
+        and response.output[0].content[0].type == "output_text"
+        and response.output_text
+    )
     with client.responses.stream(**ask) as stream:
         events = list(stream)
     final = events[-1].response
@@ -40,7 +50,9 @@ def test_function_calls_round_trip(client):
     with client.responses.stream(**ask, input=question, tool_choice="required", parallel_tool_calls=False) as stream:
         response = stream.get_final_response()
     (call,) = response.output
-    assert call.type == "function_call" and set(json.loads(call.arguments)) == {"city"} and response.status == "completed"
+    assert (
+        call.type == "function_call" and set(json.loads(call.arguments)) == {"city"} and response.status == "completed"
+    )
     given = {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
     assert client.responses.create(**ask, input=[*question, given, result], max_output_tokens=4).output

@@ -32,9 +32,18 @@ def test_chat_is_what_the_text_loop_says(client, smollm2):
     answer = client.chat.completions.create(model="smollm2", messages=QUESTION, temperature=0, max_completion_tokens=24)
     (choice,) = answer.choices
     usage = answer.usage
-    assert choice.finish_reason == "length" and usage.completion_tokens == 24 and usage.total_tokens == usage.prompt_tokens + 24
+    assert (
+        choice.finish_reason == "length"
+        and usage.completion_tokens == 24
+        and usage.total_tokens == usage.prompt_tokens + 24
+    )
     streamed = client.chat.completions.create(
-        model="smollm2", messages=QUESTION, temperature=0, max_completion_tokens=24, stream=True, stream_options={"include_usage": True}
+        model="smollm2",
+        messages=QUESTION,
+        temperature=0,
+        max_completion_tokens=24,
+        stream=True,
+        stream_options={"include_usage": True},
     )
     text, last = "", None
     for chunk in streamed:
@@ -67,7 +76,9 @@ def test_stop_texts_end_the_answer(client):
     whole = client.chat.completions.create(model="smollm2", messages=QUESTION, temperature=0, max_completion_tokens=24)
     text = whole.choices[0].message.content
     cut = text.split()[4]
-    answer = client.chat.completions.create(model="smollm2", messages=QUESTION, temperature=0, max_completion_tokens=24, stop=[cut])
+    answer = client.chat.completions.create(
+        model="smollm2", messages=QUESTION, temperature=0, max_completion_tokens=24, stop=[cut]
+    )
     assert answer.choices[0].message.content == text[: text.index(cut)] and answer.choices[0].finish_reason == "stop"
 
 
@@ -83,7 +94,11 @@ def test_logprobs_and_bias(client, smollm2):
     (banned,) = smollm2.tokenizer.encode(content[0].token)
     (wanted,) = smollm2.tokenizer.encode(" yes")
     other = client.chat.completions.create(
-        model="smollm2", messages=QUESTION, temperature=0, max_completion_tokens=3, logit_bias={str(wanted): 100, str(banned): -100}
+        model="smollm2",
+        messages=QUESTION,
+        temperature=0,
+        max_completion_tokens=3,
+        logit_bias={str(wanted): 100, str(banned): -100},
     )
     assert other.choices[0].message.content == " yes yes yes"
 
@@ -105,7 +120,9 @@ def test_echo_scores_a_text(client, smollm2):
     assert answer.choices[0].text == text and "".join(scored.tokens) == text
     assert scored.token_logprobs[0] is None and len(scored.token_logprobs) == len(smollm2.tokenizer.encode(text))
     assert scored.token_logprobs[-1] > -1 and scored.text_offset[-1] == text.index(" Paris")
-    wrong = client.completions.create(model="smollm2", prompt="The capital of France is Banana", max_tokens=0, echo=True, logprobs=0)
+    wrong = client.completions.create(
+        model="smollm2", prompt="The capital of France is Banana", max_tokens=0, echo=True, logprobs=0
+    )
     assert wrong.choices[0].logprobs.token_logprobs[-1] < scored.token_logprobs[-1] - 3
 
 
@@ -134,7 +151,10 @@ WEATHER = {
         "description": "The weather of a city",
         "parameters": {
             "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+            "properties": {
+                "city": {"type": "string", "maxLength": 20},
+                "days": {"type": "integer", "minimum": 1, "maximum": 9},
+            },
             "required": ["city", "days"],
             "additionalProperties": False,
         },
@@ -147,7 +167,13 @@ ASK = [{"role": "user", "content": "What is the weather in Paris for 3 days?"}]
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
 def test_a_forced_tool_call_has_valid_arguments(client, choice):
     answer = client.chat.completions.create(
-        model="smollm2", messages=ASK, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False, temperature=0, max_completion_tokens=120
+        model="smollm2",
+        messages=ASK,
+        tools=[WEATHER],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        temperature=0,
+        max_completion_tokens=120,
     )
     (choice,) = answer.choices
     (call,) = choice.message.tool_calls
@@ -173,16 +199,27 @@ def test_tool_arguments_stream_and_the_result_goes_back(client):
     assert set(json.loads(arguments)) == {"city", "days"}
     history = [
         *ASK,
-        {"role": "assistant", "content": None, "tool_calls": [{"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}],
+        },
         {"role": "tool", "tool_call_id": call_id, "content": "sunny"},
     ]
-    answer = client.chat.completions.create(model="smollm2", messages=history, tools=[WEATHER], tool_choice="none", max_completion_tokens=5)
+    answer = client.chat.completions.create(
+        model="smollm2", messages=history, tools=[WEATHER], tool_choice="none", max_completion_tokens=5
+    )
     assert answer.choices[0].message.content and not answer.choices[0].message.tool_calls
 
 
 def test_strict_tools_leave_the_model_free_to_answer(client):
     strict = {**WEATHER, "function": {**WEATHER["function"], "strict": True}}
-    ask = {"model": "smollm2", "messages": [{"role": "user", "content": "Say hello."}], "temperature": 0, "max_completion_tokens": 12}
+    ask = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "temperature": 0,
+        "max_completion_tokens": 12,
+    }
     free = client.chat.completions.create(**ask, tools=[WEATHER]).choices[0].message
     held = client.chat.completions.create(**ask, tools=[strict]).choices[0].message
     assert held.content == free.content and not held.tool_calls, "the prompt is the same, and no call is forced"
@@ -191,8 +228,14 @@ def test_strict_tools_leave_the_model_free_to_answer(client):
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}]}, "messages.1.tool_calls.0.function.arguments"),
-        ({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "[]"}}]}, "messages.1.tool_calls.0.function.arguments"),
+        (
+            {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}]},
+            "messages.1.tool_calls.0.function.arguments",
+        ),
+        (
+            {"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "[]"}}]},
+            "messages.1.tool_calls.0.function.arguments",
+        ),
         ({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, "messages"),
     ],
 )
@@ -210,7 +253,11 @@ class City(pydantic.BaseModel):
 
 def test_parse_gives_an_object_of_the_schema(client):
     answer = client.chat.completions.parse(
-        model="smollm2", messages=[{"role": "user", "content": "Describe Paris."}], response_format=City, temperature=0, max_completion_tokens=150
+        model="smollm2",
+        messages=[{"role": "user", "content": "Describe Paris."}],
+        response_format=City,
+        temperature=0,
+        max_completion_tokens=150,
     )
     assert isinstance(answer.choices[0].message.parsed, City) and answer.choices[0].finish_reason == "stop"
 

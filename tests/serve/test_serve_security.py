@@ -28,7 +28,9 @@ def test_every_key_is_compared_in_constant_time(monkeypatch):
             pairs.clear()
             headers = {"Authorization": b"Bearer " + given.encode("latin-1")}
             assert call(app, "GET", "/v1/models", headers=headers).status_code == status
-            assert [key for _, key in pairs] == [key.encode() for key in keys] and {a for a, _ in pairs} == {given.encode()}
+            assert [key for _, key in pairs] == [key.encode() for key in keys] and {a for a, _ in pairs} == {
+                given.encode()
+            }
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,25 @@ def raw(url, head, body=b"", timeout_s=20):
 
 
 def head_of(url, *lines):
-    return "\r\n".join(("POST /v1/completions HTTP/1.1", f"Host: {urlsplit(url).netloc}", "Content-Type: application/json", *lines, "", ""))
+    return "\r\n".join(
+        (
+            "POST /v1/completions HTTP/1.1",
+            f"Host: {urlsplit(url).netloc}",
+            "Content-Type: application/json",
+            *lines,
+            "",
+            "",
+        )
+    )
 
 
 def test_a_hundred_megabytes_are_refused_by_their_length(url):
     began = time.monotonic()
     answer = raw(url, head_of(url, f"Content-Length: {HUGE}"))
-    assert answer.startswith(b"HTTP/1.1 413") and json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "request_too_large"
+    assert (
+        answer.startswith(b"HTTP/1.1 413")
+        and json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "request_too_large"
+    )
     assert time.monotonic() - began < 5, "nobody waits for a body that is not wanted"
 
 
@@ -79,7 +93,9 @@ def test_a_hundred_megabytes_in_parts_are_refused_on_the_way(url):
         except ConnectionResetError:
             answer = b""
     assert sent < HUGE and (not answer or answer.startswith(b"HTTP/1.1 413"))
-    assert raw(url, head_of(url, "Content-Length: 2", "Connection: close"), b"{}").startswith(b"HTTP/1.1 400"), "others are served"
+    assert raw(url, head_of(url, "Content-Length: 2", "Connection: close"), b"{}").startswith(b"HTTP/1.1 400"), (
+        "others are served"
+    )
 
 
 @pytest.mark.parametrize("length", ["-1", "ten", "1e3", "0x10"])
@@ -88,7 +104,12 @@ def test_lengths_that_are_no_number(url, length):
 
 
 def test_invalid_utf_8_is_a_400_wherever_it_stands(url):
-    for body in (b"\xff\xfe\x00", b'{"model": "fake", "prompt": "\xc3"}', b'{"model": "fake", "prompt": "\xed\xa0\x80"}', b'{"\xf0\x9f": 1}'):
+    for body in (
+        b"\xff\xfe\x00",
+        b'{"model": "fake", "prompt": "\xc3"}',
+        b'{"model": "fake", "prompt": "\xed\xa0\x80"}',
+        b'{"\xf0\x9f": 1}',
+    ):
         answer = raw(url, head_of(url, f"Content-Length: {len(body)}", "Connection: close"), body)
         assert answer.startswith(b"HTTP/1.1 400"), body
         assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["type"] == "invalid_request_error"
@@ -110,14 +131,31 @@ AUDIO = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is it?"}, IMAGE]}]}),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is it?"}, IMAGE]}]},
+        ),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": [AUDIO]}]}),
-        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]}]}),
+        (
+            "/v1/responses",
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]}
+                ]
+            },
+        ),
         (
             "/v1/messages",
             {
                 "max_tokens": 5,
-                "messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}]}],
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+                        ],
+                    }
+                ],
             },
         ),
     ],

@@ -34,7 +34,14 @@ class Fake:
     """A source of FakeModels of `nbytes`; keeps those that it made."""
 
     def __init__(self, name, meters, nbytes=10, gate=None, prepare_s=0.0, problem=None):
-        self.name, self.meters, self.nbytes, self.gate, self.prepare_s, self.problem = name, meters, nbytes, gate, prepare_s, problem
+        self.name, self.meters, self.nbytes, self.gate, self.prepare_s, self.problem = (
+            name,
+            meters,
+            nbytes,
+            gate,
+            prepare_s,
+            problem,
+        )
         self.made = []
 
     def prepare(self):
@@ -93,7 +100,11 @@ def test_the_least_recently_used_makes_room():
 def test_what_never_fits_says_so():
     app, models, _ = fakes("a", limit=5)
     refused = ask(app, "a")
-    assert refused.status_code == 503 and refused.json()["error"]["code"] == "model_not_loaded" and "retry-after" in refused.headers
+    assert (
+        refused.status_code == 503
+        and refused.json()["error"]["code"] == "model_not_loaded"
+        and "retry-after" in refused.headers
+    )
     assert states(app) == {"a": "failed"} and "MiB" in call(app, "GET", "/v1/models/a").json()["error"]
 
 
@@ -165,7 +176,11 @@ def test_an_idle_model_is_unloaded_and_a_busy_one_is_not():
     app, models, (a, b) = fakes("a", "b", idle_s=0.2)
     a.gate = gate
     with listening(app) as url:
-        thread = threading.Thread(target=httpx.post, args=(f"{url}/v1/completions",), kwargs={"json": {"model": "a", "prompt": "x", "max_tokens": 30}, "timeout": 30})
+        thread = threading.Thread(
+            target=httpx.post,
+            args=(f"{url}/v1/completions",),
+            kwargs={"json": {"model": "a", "prompt": "x", "max_tokens": 30}, "timeout": 30},
+        )
         thread.start()
         httpx.post(f"{url}/v1/completions", json={"model": "b", "prompt": "x", "max_tokens": 2}, timeout=30)
         wait_for(lambda: b.made and b.made[0].is_closed)
@@ -217,7 +232,9 @@ def test_drawn_weights_need_a_vocabulary_and_a_gpu(tmp_path, monkeypatch):
     config.write_bytes((MODELS / "qwen3_5_text" / "config.json").read_bytes())
     tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, [])).save(str(tmp_path / "tokenizer.json"))
     compile_model(config, ["sm_90"], ctx=96, slots=3, default_format="q8_0").save(bundle)
-    choice = ServeChoice("cuda", None, None, None, str(tmp_path), None, (), 1 << 20, 0, 8, 4, Sampling(), random_weights=True)
+    choice = ServeChoice(
+        "cuda", None, None, None, str(tmp_path), None, (), 1 << 20, 0, 8, 4, Sampling(), random_weights=True
+    )
     (source,) = sources_of([str(bundle)], None, choice, Meters())
     served = source.prepare().load()
     assert served.engine.limits.slots == 3 and served.tokenizer.decode([1, 0, 99]) == "ba"

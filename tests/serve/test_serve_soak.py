@@ -65,7 +65,16 @@ def test_a_wrong_answer_does_not_go_unseen(soak):
 @pytest.mark.long
 def test_five_minutes_with_smollm2(smollm2_gguf, tmp_path):
     out = tmp_path / "soak.json"
-    command = [sys.executable, str(SCRIPTS / "soak_serve.py"), str(smollm2_gguf), "-o", str(out), "--", "--cache-mb", "64"]
+    command = [
+        sys.executable,
+        str(SCRIPTS / "soak_serve.py"),
+        str(smollm2_gguf),
+        "-o",
+        str(out),
+        "--",
+        "--cache-mb",
+        "64",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     result = json.loads(out.read_text())

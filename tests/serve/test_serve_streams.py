@@ -41,13 +41,18 @@ def events_of(response):
 def test_events_usage_and_done_in_order(gated):
     url, gate, _ = gated
     gate.release(1000)
-    with httpx.stream("POST", f"{url}/v1/completions", json={**BODY, "stream_options": {"include_usage": True}}) as response:
+    with httpx.stream(
+        "POST", f"{url}/v1/completions", json={**BODY, "stream_options": {"include_usage": True}}
+    ) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         *events, usage, done = [line for line in events_of(response) if not line.startswith(":")]
     chunks = [json.loads(e.removeprefix("data: ")) for e in events]
     assert done == "data: [DONE]" and "".join(c["choices"][0]["text"] for c in chunks) == expected(b"stream", 9)
     assert [c["choices"][0]["finish_reason"] for c in chunks] == [None] * (len(chunks) - 1) + ["length"]
-    assert all(c["usage"] is None for c in chunks) and json.loads(usage.removeprefix("data: "))["usage"]["completion_tokens"] == 9
+    assert (
+        all(c["usage"] is None for c in chunks)
+        and json.loads(usage.removeprefix("data: "))["usage"]["completion_tokens"] == 9
+    )
 
 
 def test_keep_alive_while_nothing_comes(gated):

@@ -8,7 +8,10 @@ from hfc.serve.output import Message
 from hfc.serve.tools import explained, parser_of, style_of
 
 SCHEMAS = {
-    "weather": {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "tags": {"type": "array"}}},
+    "weather": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "tags": {"type": "array"}},
+    },
     "now": {"type": "object", "properties": {}},
 }
 HERMES = [

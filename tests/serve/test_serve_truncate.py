@@ -51,7 +51,11 @@ def test_the_oldest_turns_go_where_the_client_says_so(app, path):
     kept = fit_messages(messages, prompt_of, CONTEXT, 5).tokens
     assert expected(kept, 5) in answer.text and 0 < len(kept) <= CONTEXT - 5
     text = bytes(t for t in kept if t != EOS).decode()
-    assert text.startswith("system:Suser:question") and text.endswith("user:the last oneassistant:") and "question 00" not in text
+    assert (
+        text.startswith("system:Suser:question")
+        and text.endswith("user:the last oneassistant:")
+        and "question 00" not in text
+    )
 
 
 def test_what_fits_stays_whole(app):
@@ -90,7 +94,9 @@ def test_texts_lose_their_oldest_tokens(app):
     body = {"model": "fake", "prompt": prompt, "max_tokens": 8}
     assert call(app, "POST", "/v1/completions", json=body).status_code == 400
     answer = call(app, "POST", "/v1/completions", json={**body, "truncation": "auto"}).json()
-    assert answer["choices"][0]["text"] == expected(prompt[-(300 - 150) :], 8) and answer["usage"]["prompt_tokens"] == 150
+    assert (
+        answer["choices"][0]["text"] == expected(prompt[-(300 - 150) :], 8) and answer["usage"]["prompt_tokens"] == 150
+    )
     assert fit_tokens([1, *prompt], CONTEXT, 8, begin=1)[:2] == [1, prompt[-150:][0]]
     refused = call(app, "POST", "/v1/completions", json={**body, "prompt": "x", "suffix": "y", "truncation": "auto"})
     assert refused.json()["error"]["param"] == "truncation"
@@ -100,7 +106,9 @@ def test_embedded_texts_lose_their_end(app):
     body = {"model": "fake", "input": list(range(250)), "normalize": False}
     assert call(app, "POST", "/v1/embeddings", json=body).status_code == 400
     answer = call(app, "POST", "/v1/embeddings", json={**body, "truncation": "auto"}).json()
-    assert answer["data"][0]["embedding"][:2] == [CONTEXT - 1, CONTEXT - 1] and answer["usage"]["prompt_tokens"] == CONTEXT
+    assert (
+        answer["data"][0]["embedding"][:2] == [CONTEXT - 1, CONTEXT - 1] and answer["usage"]["prompt_tokens"] == CONTEXT
+    )
 
 
 @pytest.mark.parametrize("length", [1, 100, 150, 151, 199, 200, 201, 1000, 100000])

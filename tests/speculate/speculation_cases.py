@@ -22,7 +22,11 @@ class Guesses:
 
     def draft(self, most):
         right = self.future[self.at : self.at + int(self.rng.integers(1, most + 1))] if most > 0 else []
-        return Draft(tuple(t if self.rng.random() < self.chance else int(self.rng.integers(self.vocab)) for t in right)) if right else None
+        return (
+            Draft(tuple(t if self.rng.random() < self.chance else int(self.rng.integers(self.vocab)) for t in right))
+            if right
+            else None
+        )
 
 
 class Tireless(Governor):

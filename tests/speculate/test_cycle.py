@@ -24,7 +24,12 @@ OPTIONS = {"ctx": 64, "slots": SLOTS, "max_rows": ROWS, "draft": DRAFT}
 def cycle_step(guessed):
     """Blocks of 5 and 4 rows, a row alone, and a commit without rows between them."""
     tokens = np.array([50, MASK, MASK, MASK, MASK, 60, MASK, MASK, MASK, 70], np.int32)
-    segments = (Segment(2, 0, 5, 7, 2, False), Segment(0, 5, 4, 9, 1, False), Segment(1, 9, 0, 4, 3), Segment(1, 9, 1, 4))
+    segments = (
+        Segment(2, 0, 5, 7, 2, False),
+        Segment(0, 5, 4, 9, 1, False),
+        Segment(1, 9, 0, 4, 3),
+        Segment(1, 9, 1, 4),
+    )
     return Step(tokens, segments, np.arange(10, dtype=np.int32), guessed)
 
 
@@ -109,13 +114,23 @@ def test_only_attention_costs_more_behind_a_longer_prompt(draft):
     """What the draft knows of the text lies there after RoPE, in place: no launch of a cycle but attention looks at old positions."""
     plan = compile_model(MODELS / "qwen3_5_text", ["gfx1100"], ctx=256, draft=DRAFT.parent / draft).plans["gfx1100"]
     rows = np.arange(plan.draft.block, dtype=np.int32)
-    near, far = (Step(np.full(len(rows), MASK, np.int32), (Segment(0, 0, len(rows), at, 0, False),), rows, 1, True) for at in (8, 240))
+    near, far = (
+        Step(np.full(len(rows), MASK, np.int32), (Segment(0, 0, len(rows), at, 0, False),), rows, 1, True)
+        for at in (8, 240)
+    )
     launches = [launch for name in ("draft_decode", "adopt", "decode") for launch in plan.programs[name]]
     growing = [launch for launch in launches if launch.bytes["context"]]
     assert growing and all(launch.kernel.startswith("attend") for launch in growing)
     others = [launch for launch in launches if not launch.kernel.startswith("attend")]
     for launch in others:
-        assert [grid_size(size, near) for size in launch.grid] == [grid_size(size, far) for size in launch.grid], launch.kernel
+        assert [grid_size(size, near) for size in launch.grid] == [grid_size(size, far) for size in launch.grid], (
+            launch.kernel
+        )
     assert len(others) > len(growing)
-    moved = [sum(launch.bytes["row"] * len(rows) + launch.bytes["context"] * int(sum(s.positions + 1)) for launch in launches) for s in (near, far)]
+    moved = [
+        sum(
+            launch.bytes["row"] * len(rows) + launch.bytes["context"] * int(sum(s.positions + 1)) for launch in launches
+        )
+        for s in (near, far)
+    ]
     assert moved[1] - moved[0] == sum(launch.bytes["context"] for launch in growing) * len(rows) * 232

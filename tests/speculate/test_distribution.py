@@ -61,7 +61,8 @@ def test_drafts_leave_the_distribution_as_it_is(model):
     likeliest = max(expected, key=expected.get)
     drafter = lambda prompt: Guesses(prompt[:0], likeliest, 0.9, 1, model.vocab)  # noqa: E731
     speculation = Speculation([drafter], model.plan.uncommitted_rows, Always())
-    (plain, *_), (drafted, right, wrong) = drawn(model, 0), drawn(model, 10**6, speculation)  # other seeds: equal text would prove nothing
+    # other seeds: equal text would prove nothing
+    (plain, *_), (drafted, right, wrong) = drawn(model, 0), drawn(model, 10**6, speculation)
     assert right > TEXTS / 10 and wrong > TEXTS / 10, "both kinds of drafts met"
     cells = list(product(range(KEPT), repeat=LENGTH))
     assert len(expected) == len(cells) and set(plain) | set(drafted) <= set(expected)

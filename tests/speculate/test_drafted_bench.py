@@ -17,7 +17,20 @@ from hfc.runtime.speculate.drafts import speculation_for
 from hfc.runtime.speculate.governor import Choice, Offer, Track
 from hfc.step import JOURNAL_ROWS
 
-FIELDS = {"test", "tok_s", "plain_tok_s", "speedup", "tau", "drafted", "accepted", "is_equal", "loops", "prompts", "is_templated", "reason"}
+FIELDS = {
+    "test",
+    "tok_s",
+    "plain_tok_s",
+    "speedup",
+    "tau",
+    "drafted",
+    "accepted",
+    "is_equal",
+    "loops",
+    "prompts",
+    "is_templated",
+    "reason",
+}
 
 
 @pytest.fixture
@@ -31,18 +44,40 @@ def hfc(capfd):
 
 
 def test_every_genre_is_measured_and_equal(hfc, smollm2_gguf):
-    code, out, err = hfc("bench", smollm2_gguf, "-p", "", "-n", "4", "-r", 1, "--draft", "auto", "--draft-tokens", 60, "--ctx", 512, "--json")
+    code, out, err = hfc(
+        "bench",
+        smollm2_gguf,
+        "-p",
+        "",
+        "-n",
+        "4",
+        "-r",
+        1,
+        "--draft",
+        "auto",
+        "--draft-tokens",
+        60,
+        "--ctx",
+        512,
+        "--json",
+    )
     assert code == 0, err
     plain, *drafted = json.loads(out)
     assert plain["test"] == "tg4" and [d["test"] for d in drafted] == list(GENRES)
     for row in drafted:
         assert set(row) == FIELDS and row["is_equal"] and row["is_templated"] and 0 <= row["accepted"] <= row["drafted"]
-        assert row["speedup"] == pytest.approx(row["tok_s"] / row["plain_tok_s"], rel=0.01) and row["loops"] <= row["prompts"]
-    assert sum(row["accepted"] for row in drafted) > 0  # how many depends on how busy the machine is: the governor goes by the clock
+        assert (
+            row["speedup"] == pytest.approx(row["tok_s"] / row["plain_tok_s"], rel=0.01)
+            and row["loops"] <= row["prompts"]
+        )
+    # how many depends on how busy the machine is: the governor goes by the clock
+    assert sum(row["accepted"] for row in drafted) > 0
 
 
 def test_the_table_says_what_to_think_of_loops(hfc, smollm2_gguf):
-    code, out, err = hfc("bench", smollm2_gguf, "-p", "", "-n", "", "-r", 1, "--draft", "ngram", "--draft-tokens", 12, "--ctx", 512)
+    code, out, err = hfc(
+        "bench", smollm2_gguf, "-p", "", "-n", "", "-r", 1, "--draft", "ngram", "--draft-tokens", 12, "--ctx", 512
+    )
     assert code == 0 and "tokens a cycle" in out and "edit" in out and "0 of 2" in out, err
 
 
@@ -70,7 +105,10 @@ def test_blocks_of_several_sizes_are_measured_in_one_run(hfc, smollm2_gguf):
     code, out, err = hfc("bench", smollm2_gguf, *options, "--draft-rows", "2,4", "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert [(f["test"], f["rows"], f["acceptance"], f["draft"]) for f in found] == [("acceptance 2", 2, 2, ""), ("acceptance 2", 4, 2, "")]
+    assert [(f["test"], f["rows"], f["acceptance"], f["draft"]) for f in found] == [
+        ("acceptance 2", 2, 2, ""),
+        ("acceptance 2", 4, 2, ""),
+    ]
     assert all(f["speedup"] == pytest.approx(f["tok_s"] / f["plain_tok_s"], rel=0.01) for f in found)
     code, out, err = hfc("bench", smollm2_gguf, *options, "--draft-rows", "2")
     assert code == 0 and "speed-up" in out and "acceptance 2" in out, err
@@ -78,7 +116,9 @@ def test_blocks_of_several_sizes_are_measured_in_one_run(hfc, smollm2_gguf):
 
 def test_guesses_of_the_plan_are_part_of_a_made_up_cycle():
     models = Path(__file__).parent.parent / "data"
-    model = load(compile_model(models / "models/qwen3_5_text", ["host"], ctx=128, draft=models / "drafts/dflash"), "host", 2)
+    model = load(
+        compile_model(models / "models/qwen3_5_text", ["host"], ctx=128, draft=models / "drafts/dflash"), "host", 2
+    )
     steps, draft = [], model.draft
     model.draft = lambda step: steps.append(step) or draft(step)
     found = measure_synthetic(model, 3, 16, 60, 16)
@@ -88,7 +128,9 @@ def test_guesses_of_the_plan_are_part_of_a_made_up_cycle():
 
 def test_plans_that_cannot_verify_decode_plainly_or_say_so():
     folder = Path(__file__).parent.parent / "data" / "models" / "qwen3_5_text"
-    plain, journaled = (compile_model(folder, ["host"], ctx=64, journal_rows=rows).plans["host"] for rows in (0, JOURNAL_ROWS))
+    plain, journaled = (
+        compile_model(folder, ["host"], ctx=64, journal_rows=rows).plans["host"] for rows in (0, JOURNAL_ROWS)
+    )
     assert speculation_for(plain, "auto") is None and speculation_for(plain, "off") is None
     with pytest.raises(HfcError, match="cannot verify drafts"):
         speculation_for(plain, "ngram")
@@ -99,7 +141,11 @@ def test_plans_that_cannot_verify_decode_plainly_or_say_so():
 
 
 def test_unknown_drafts_are_refused_before_anything_is_compiled(hfc, smollm2_gguf):
-    for command in (("run", smollm2_gguf, "hello"), ("bench", smollm2_gguf), ("compile", smollm2_gguf, "-o", "never.hfp")):
+    for command in (
+        ("run", smollm2_gguf, "hello"),
+        ("bench", smollm2_gguf),
+        ("compile", smollm2_gguf, "-o", "never.hfp"),
+    ):
         code, out, err = hfc(*command, "--draft", "ngrm")
         assert code == 2 and "unknown draft 'ngrm'" in err and "ngram" in err and err.count("error:") == 1
 
@@ -107,7 +153,19 @@ def test_unknown_drafts_are_refused_before_anything_is_compiled(hfc, smollm2_ggu
 def test_run_says_the_same_with_and_without_drafts(hfc, smollm2_gguf):
     answers = {}
     for draft in ("auto", "off"):
-        code, out, err = hfc("run", smollm2_gguf, "Count: 1 2 3 4 5 6 7 8 9 1 2 3 4 5 6 7 8 9", "--temperature", 0, "-n", 40, "--ctx", 256, "--draft", draft)
+        code, out, err = hfc(
+            "run",
+            smollm2_gguf,
+            "Count: 1 2 3 4 5 6 7 8 9 1 2 3 4 5 6 7 8 9",
+            "--temperature",
+            0,
+            "-n",
+            40,
+            "--ctx",
+            256,
+            "--draft",
+            draft,
+        )
         assert code == 0, err
         answers[draft] = out
         assert draft == "auto" or "tokens a cycle" not in err

@@ -16,7 +16,9 @@ from hfc.step import JOURNAL_ROWS
 GREEDY = Sampling(temperature=0)
 SAMPLED = Sampling(temperature=0.9, repeat_penalty=1.2, seed=5)
 TRAINED = SHARED.parent / "models" / "qwen35-tiny-code"
-SHORT = [("qwen3_5_text", kv) for kv in KV_FORMATS] + [(m, "f16") for m in ("llama", "qwen3", "gemma3_text", "qwen3_5_moe_text")]
+SHORT = [("qwen3_5_text", kv) for kv in KV_FORMATS] + [
+    (m, "f16") for m in ("llama", "qwen3", "gemma3_text", "qwen3_5_moe_text")
+]
 
 
 def open_host(path, kv, ctx, draft=None):
@@ -32,7 +34,9 @@ def test_blocks_of_every_size_change_no_token(checkpoint, kv):
         plain = tokens_of(model, prompt, sampling, 100)
         for chance in (0.0, 0.6, 0.95):
             drafter = lambda _: Guesses((), plain.tokens, chance, 1, model.vocab)  # noqa: E731
-            found = tokens_of(model, prompt, sampling, 100, Speculation([drafter], model.plan.uncommitted_rows, Always()))
+            found = tokens_of(
+                model, prompt, sampling, 100, Speculation([drafter], model.plan.uncommitted_rows, Always())
+            )
             assert found.tokens == plain.tokens and found.cycles > 5
             accepted += found.accepted
         found = tokens_of(model, prompt, sampling, 100, Speculation([NgramDrafter], model.plan.uncommitted_rows))

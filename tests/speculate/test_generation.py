@@ -108,7 +108,17 @@ def run(model, sampling, speculation=None, max_tokens=None, stop_texts=(), promp
 SAMPLINGS = {
     "greedy": Sampling(temperature=0),
     "sampled": Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=3),
-    "penalties": Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repeat_penalty=1.5, frequency_penalty=0.5, presence_penalty=0.2, repeat_window=5, seed=4),
+    "penalties": Sampling(
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        repeat_penalty=1.5,
+        frequency_penalty=0.5,
+        presence_penalty=0.2,
+        repeat_window=5,
+        seed=4,
+    ),
     "greedy, penalties": Sampling(temperature=0, repeat_penalty=1.8, frequency_penalty=0.3),
 }
 
@@ -138,7 +148,9 @@ def test_guesses_of_the_plan_change_no_token(make, name):
     for seed in range(12):
         text, plain = run(Markov(seed=seed), sampling)
         for chance in (0.0, 0.7, 1.0):
-            found, statistics = run(make(seed=seed).will(plain.tokens, chance), sampling, Speculation([], governor=Always(), own=own))
+            found, statistics = run(
+                make(seed=seed).will(plain.tokens, chance), sampling, Speculation([], governor=Always(), own=own)
+            )
             assert (found, statistics.tokens, statistics.reason) == (text, plain.tokens, plain.reason)
             accepts += statistics.accepted
             if make is GuessingDevice and "penalties" in name:
@@ -191,7 +203,9 @@ def test_a_draft_that_pays_is_asked_and_observed_to_the_end():
     greedy, own = SAMPLINGS["greedy"], OwnDraft("own", 16, MASK, 16, "logits", "tokens")
     _, plain = run(Markov(context=400, seed=1), greedy)
     model = Timed(context=400, seed=1).will(plain.tokens, 0.9)
-    generation = Generation(model, TOKENIZER, Request(PROMPT, greedy), Speculation([], own=own), clock=lambda: model.now)
+    generation = Generation(
+        model, TOKENIZER, Request(PROMPT, greedy), Speculation([], own=own), clock=lambda: model.now
+    )
     for _ in generation:
         pass
     assert generation.statistics.tokens == plain.tokens and all(model.observed)
@@ -208,7 +222,12 @@ def test_without_speculation_nothing_is_taken_down_for_a_draft():
 def test_prompt_lookup_changes_no_token(name):
     for seed in range(10):
         _, plain = run(Markov(vocab=5, seed=seed), SAMPLINGS[name], prompt=(1, 2, 1, 2, 1))
-        _, found = run(Markov(vocab=5, seed=seed), SAMPLINGS[name], Speculation([NgramDrafter], governor=Always()), prompt=(1, 2, 1, 2, 1))
+        _, found = run(
+            Markov(vocab=5, seed=seed),
+            SAMPLINGS[name],
+            Speculation([NgramDrafter], governor=Always()),
+            prompt=(1, 2, 1, 2, 1),
+        )
         assert found.tokens == plain.tokens and found.cycles
 
 
@@ -230,18 +249,33 @@ def test_a_stop_inside_a_block_drops_what_follows():
         stop = plain.tokens[at]
         first = plain.tokens.index(stop)
         tokenizer = replace(TOKENIZER, stop_ids=frozenset({EOS, stop}))
-        _, found = run(Markov(seed=2), greedy, Speculation([lambda p: Guesses(p, plain.tokens, 1.0)], governor=Always()), tokenizer=tokenizer)
+        _, found = run(
+            Markov(seed=2),
+            greedy,
+            Speculation([lambda p: Guesses(p, plain.tokens, 1.0)], governor=Always()),
+            tokenizer=tokenizer,
+        )
         assert found.tokens == plain.tokens[: first + 1] and found.reason == "end"
     stop_text = bytes(plain.tokens[5:7]).decode()
     expected = run(Markov(seed=2), greedy, stop_texts=(stop_text,))
-    found = run(Markov(seed=2), greedy, Speculation([lambda p: Guesses(p, plain.tokens, 1.0)], governor=Always()), stop_texts=(stop_text,))
+    found = run(
+        Markov(seed=2),
+        greedy,
+        Speculation([lambda p: Guesses(p, plain.tokens, 1.0)], governor=Always()),
+        stop_texts=(stop_text,),
+    )
     assert found[0] == expected[0] and found[1].tokens == expected[1].tokens and found[1].reason == "stop text"
 
 
 def test_sampled_text_keeps_its_distribution():
     """Chi-square over pairs of tokens: 6,000 texts drawn plainly and 6,000 drawn with drafts that are often wrong."""
     counts = []
-    for speculation in (None, Speculation([lambda p: Guesses(p, np.random.default_rng(1).integers(0, 4, 50), 0.8, vocab=4)], governor=Always())):
+    for speculation in (
+        None,
+        Speculation(
+            [lambda p: Guesses(p, np.random.default_rng(1).integers(0, 4, 50), 0.8, vocab=4)], governor=Always()
+        ),
+    ):
         model, seen = Markov(vocab=4, context=8), Counter()
         for seed in range(6000):
             offset = 0 if speculation is None else 10**6  # other random bits: equal text would prove nothing
@@ -253,7 +287,8 @@ def test_sampled_text_keeps_its_distribution():
     plain, drafted = (np.array([c[cell] for cell in cells], float) for c in counts)
     chi_square = ((plain - drafted) ** 2 / (plain + drafted)).sum()
     freedom = len(cells) - 1
-    assert len(cells) == 16 and chi_square < freedom + 4 * np.sqrt(2 * freedom), chi_square  # mean and standard deviation of chi-square
+    # mean and standard deviation of chi-square
+    assert len(cells) == 16 and chi_square < freedom + 4 * np.sqrt(2 * freedom), chi_square
 
 
 def test_accepting_reads_no_further_than_needed():

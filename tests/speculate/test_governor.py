@@ -52,7 +52,9 @@ def phases(rng, i, done):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("is_right", [never, chance(0.1), chance(0.3), chance(0.5), phases], ids=["never", "0.1", "0.3", "0.5", "phases"])
+@pytest.mark.parametrize(
+    "is_right", [never, chance(0.1), chance(0.3), chance(0.5), phases], ids=["never", "0.1", "0.3", "0.5", "phases"]
+)
 def test_drafts_that_are_mostly_wrong_cost_less_than_three_percent(machine, is_right):
     found = speeds(is_right, machine)
     assert statistics.mean(found) >= 0.97 and min(found) >= 0.96, found
@@ -147,7 +149,9 @@ def test_acceptance_is_a_mean_of_what_was_seen():
     expected[2] = (0 + 2 * expected[1]) / 3
     assert list(acceptance.chances()) == pytest.approx([*expected, *[expected[2]] * 12])
     e = acceptance.tokens()
-    assert e[0] == 1 and e[1] == pytest.approx(1 + expected[0]) and e[2] == pytest.approx(e[1] + expected[0] * expected[1])
+    assert (
+        e[0] == 1 and e[1] == pytest.approx(1 + expected[0]) and e[2] == pytest.approx(e[1] + expected[0] * expected[1])
+    )
 
 
 def test_costs_are_medians_and_lines_between_them():

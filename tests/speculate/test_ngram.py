@@ -44,7 +44,10 @@ def test_new_text_has_no_draft():
 
 
 def test_longer_agreement_has_a_better_grade():
-    grades = [NgramDrafter([*range(100, 100 + n), 1, 50, *range(100, 100 + n)]).draft(4).grade for n in (2, 3, 5, 8, 12, 20, 60)]
+    grades = [
+        NgramDrafter([*range(100, 100 + n), 1, 50, *range(100, 100 + n)]).draft(4).grade
+        for n in (2, 3, 5, 8, 12, 20, 60)
+    ]
     assert grades == [0, 1, 2, 3, 4, 5, 6]
     assert _grade([1, 2, 1, 2], 2) == 0
 

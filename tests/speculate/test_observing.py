@@ -38,7 +38,9 @@ def test_the_host_computes_the_same_without_what_the_draft_needs(draft):
     found = {}
     for observed in (False, True):
         logits = [model.forward(step) for step in steps(observed)]
-        states = {(s.name, p): model.state(s.name, p).copy() for s in model.plan.states for p in s.planes if p != "journal"}
+        states = {
+            (s.name, p): model.state(s.name, p).copy() for s in model.plan.states for p in s.planes if p != "journal"
+        }
         found[observed] = logits, states
     for blind, seeing in zip(found[False][0], found[True][0]):
         assert blind.tobytes() == seeing.tobytes()
@@ -70,6 +72,12 @@ def test_a_card_launches_less(monkeypatch):
         model.next_tokens(replace(STEP, observed=observed), [Sampler(Sampling(temperature=0))])
         launched[observed] = [symbol for symbol, _ in driver.launches]
     left_out = model.plan.draft.observing["decode"]
-    decode, sample = ([launched_kernel(launch, STEP) for launch in model.plan.programs[name]] for name in ("decode", "sample"))
-    assert left_out > 0 and launched[True] == some(decode + sample) and launched[False] == some(decode[:-left_out] + sample)
+    decode, sample = (
+        [launched_kernel(launch, STEP) for launch in model.plan.programs[name]] for name in ("decode", "sample")
+    )
+    assert (
+        left_out > 0
+        and launched[True] == some(decode + sample)
+        and launched[False] == some(decode[:-left_out] + sample)
+    )
     assert len(launched[False]) < len(launched[True])

@@ -13,12 +13,17 @@ from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.speculator import Speculation
 
 torch = pytest.importorskip("torch", reason="the reference needs torch")
-transformers = pytest.importorskip("transformers", minversion="5.2", reason="the reference needs Qwen 3.5 in transformers")
+transformers = pytest.importorskip(
+    "transformers", minversion="5.2", reason="the reference needs Qwen 3.5 in transformers"
+)
 safetensors = pytest.importorskip("safetensors.torch")
 
 TRAINED = SHARED.parent / "models" / "qwen35-tiny-code"
 TOKENS, PROMPTS, BLOCK = 200, 16, 16
-pytestmark = [pytest.mark.long, pytest.mark.skipif(not TRAINED.exists(), reason="needs the trained pair of ../shared/models")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not TRAINED.exists(), reason="needs the trained pair of ../shared/models"),
+]
 
 
 class Reference:
@@ -27,7 +32,9 @@ class Reference:
     def __init__(self, folder):
         self.config = json.loads((folder / "config.json").read_text())
         self.w = {k: v.float() for k, v in safetensors.load_file(folder / "model.safetensors").items()}
-        self.heads, self.kv_heads, self.head = (self.config[k] for k in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+        self.heads, self.kv_heads, self.head = (
+            self.config[k] for k in ("num_attention_heads", "num_key_value_heads", "head_dim")
+        )
         self.mask = self.config["dflash_config"]["mask_token_id"]
         self.taps = self.config["dflash_config"]["target_layer_ids"]
         self.layers = range(self.config["num_hidden_layers"])
@@ -69,7 +76,11 @@ class Reference:
             k, v = (torch.cat([c[:start], own]) for c, own in zip(context[i], (own_k, own_v)))
             k, v = (y.repeat_interleave(self.heads // self.kv_heads, 1) for y in (k, v))
             weights = (torch.einsum("qhd,khd->hqk", q, k) * self.head**-0.5).softmax(-1)
-            x = x + torch.einsum("hqk,khd->qhd", weights, v).reshape(count + 1, -1) @ self.w[p + "self_attn.o_proj.weight"].T
+            x = (
+                x
+                + torch.einsum("hqk,khd->qhd", weights, v).reshape(count + 1, -1)
+                @ self.w[p + "self_attn.o_proj.weight"].T
+            )
             h = self.norm(x, p + "post_attention_layernorm.weight")
             gate, up = h @ self.w[p + "mlp.gate_proj.weight"].T, h @ self.w[p + "mlp.up_proj.weight"].T
             x = x + (torch.nn.functional.silu(gate) * up) @ self.w[p + "mlp.down_proj.weight"].T
@@ -101,7 +112,9 @@ def test_tokens_a_cycle_are_those_of_the_reference():
         prompts = file["tokens"][:PROMPTS, :96]
     model = load(compile_model(TRAINED, ["host"], kv="f32", ctx=512, draft=TRAINED / "draft"), "host", 2)
     speculation = Speculation([], BLOCK, Blocks(BLOCK), model.plan.draft)
-    target = transformers.AutoModelForCausalLM.from_pretrained(TRAINED, dtype=torch.float32, attn_implementation="eager").eval()
+    target = transformers.AutoModelForCausalLM.from_pretrained(
+        TRAINED, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     draft, expected, cycles, accepted, agreement = Reference(TRAINED / "draft"), [], 0, 0, []
     for prompt in prompts:
         found = tokens_of(model, prompt, Sampling(temperature=0), TOKENS, speculation)

@@ -42,7 +42,11 @@ def _has_few(bound: Bound, arch: Arch) -> bool:
     """Whether decode uses matrix units, so that the rows of a sequence read its keys and values once: on archs where that pays, and
     where f16 holds keys and values as they are, so that pairs of f16 for the rest keep the precision of f32."""
     extra = bound.extra
-    return any(map(arch.has, FEW_ON)) and _has_tiles(bound, arch) and extra["k_format"].scalar == extra["v_format"].scalar == "f16"
+    return (
+        any(map(arch.has, FEW_ON))
+        and _has_tiles(bound, arch)
+        and extra["k_format"].scalar == extra["v_format"].scalar == "f16"
+    )
 
 
 def _coded(bound: Bound) -> bool:
@@ -87,7 +91,8 @@ def _join(bound: Bound, arch: Arch) -> Geometry:
     groups = max(1, min(8, threads // -(-bound.extra["size"] // arch.wave) // arch.wave))
     groups = 1 << groups.bit_length() - 1
     splits = _splits(bound)
-    grid = (str(bound.extra["heads"]), f"{bound.rows} * (C > {splits['split']})", "1")  # nothing to join, nothing to launch
+    # nothing to join, nothing to launch
+    grid = (str(bound.extra["heads"]), f"{bound.rows} * (C > {splits['split']})", "1")
     made = make(bound, "attend_join", grid, threads, {"groups": groups, **splits}, suffix="_join")
     return replace(made, scratch=(_scratch(bound, written=False),))
 
@@ -119,8 +124,16 @@ def _scores(bound: Bound) -> dict[str, object]:
     key_words, value_words: registers of a run of eight elements."""
     softcap, scale = bound.extra["softcap"], bound.extra["scale"]
     size = bound.extra["size"]
-    words = {"key_words": run_of(bound.extra["k_format"], size).words, "value_words": run_of(bound.extra["v_format"], size).words}
-    return {"factor": scale / softcap if softcap else scale * math.log2(math.e), "log2e": math.log2(math.e), "bottom": "-1e30f", **words}
+    words = {
+        "key_words": run_of(bound.extra["k_format"], size).words,
+        "value_words": run_of(bound.extra["v_format"], size).words,
+    }
+    return {
+        "factor": scale / softcap if softcap else scale * math.log2(math.e),
+        "log2e": math.log2(math.e),
+        "bottom": "-1e30f",
+        **words,
+    }
 
 
 def _turn(bound: Bound) -> Geometry:
@@ -139,9 +152,15 @@ def _tile(bound: Bound, arch: Arch) -> Geometry:
 
 def _few(bound: Bound, arch: Arch) -> Geometry:
     """The tiles of prefill, cut by splits of the context; weights, too, are pairs of f16."""
-    room = LINES if arch.has("mma_f16") else LINES // 2  # queries and pairs of weights lie in LDS together on some archs
+    # queries and pairs of weights lie in LDS together on some archs
+    room = LINES if arch.has("mma_f16") else LINES // 2
     made = _tiles(bound, arch, "_few", room, {"weight_planes": 2, **_splits(bound)})
-    return replace(made, grid=(*made.grid[:2], _split_count(bound)), scratch=(_scratch(bound, written=True),), task="attend to each split for")
+    return replace(
+        made,
+        grid=(*made.grid[:2], _split_count(bound)),
+        scratch=(_scratch(bound, written=True),),
+        task="attend to each split for",
+    )
 
 
 def _tiles(bound: Bound, arch: Arch, suffix: str, most_lines: int, more: dict[str, int]) -> Geometry:
@@ -178,7 +197,8 @@ def _lines(bound: Bound, arch: Arch) -> Geometry:
     group, runs = extra["heads"] // extra["kv_heads"], -(-extra["size"] // 8)
     lanes = _power(-(-runs // (2 if arch.vgprs == 256 else 4)))
     vector = -(-runs // lanes) * 8
-    exact = "f32" in (extra["k_format"].scalar, extra["v_format"].scalar)  # else keys and values pass through LDS as f16
+    # else keys and values pass through LDS as f16
+    exact = "f32" in (extra["k_format"].scalar, extra["v_format"].scalar)
     keys = max(4, 32768 // (2 * lanes * vector * (4 if exact else 2)))
     numbers = {
         "lines": threads // lanes,

@@ -44,7 +44,12 @@ def shifted(lanes: LaneLoader) -> bool:
 def dot(bound: Bound, arch: Arch) -> tuple[Geometry, ...]:
     """The launches of one row, or of several with what makes their inputs whole numbers; () where there is no such instruction."""
     parts = bound.extra["parts"]
-    if arch.kind != "amd" or not arch.has("dot4_i8") or not in_lines(bound) or not all(p.format.quantized for p in parts):
+    if (
+        arch.kind != "amd"
+        or not arch.has("dot4_i8")
+        or not in_lines(bound)
+        or not all(p.format.quantized for p in parts)
+    ):
         return ()
     one = _geometry(bound, arch, staged=False)
     return (one,) if bound.extra["top"] else (_stage(bound), _geometry(bound, arch, staged=True), one)
@@ -76,10 +81,12 @@ def _geometry(bound: Bound, arch: Arch, staged: bool) -> Geometry:
     shared, count = _numbers(bound), max(map(len, groups(bound)))
     waves, outputs = THREADS // arch.wave, max(1, 2 // count)
     total = sum(p.n for p in extra["parts"])
-    split = 1 if total > 8192 else 2 if total > 2048 or arch.vgprs == 256 else 4  # few outputs: several waves share the K of each
+    # few outputs: several waves share the K of each
+    split = 1 if total > 8192 else 2 if total > 2048 or arch.vgprs == 256 else 4
     tile = arch.wave * split * LINE.elements
     row_bytes = tile * 2 + tile // RUN + tile * 8 // shared["chunk"]
-    most_rows = 2 if arch.vgprs == 256 else 4  # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
+    # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
+    most_rows = 2 if arch.vgprs == 256 else 4
     together = min(1 << (SHARED // row_bytes).bit_length() - 1, most_rows) if staged else 1
     most = max(extra["parts"], key=lambda p: p.n)
     starts, blocks = part_blocks(bound, waves // split * outputs)

@@ -174,7 +174,13 @@ def _geometry(bound: Bound, arch: Arch, unit: Unit, lanes: dict[str, OperandLane
         "tile": max(min(CAPACITY, -(-k // SPAN) * SPAN), cut.waves * TILE * unit.columns),
     }
     count = f"{bound.rows} * {extra['top']}" if extra["top"] else "1"
-    wanted = "1" if extra["top"] else f"({bound.rows} == 1)" if not held else f"({bound.rows} >= {least}) * ({bound.rows} <= {most})"
+    wanted = (
+        "1"
+        if extra["top"]
+        else f"({bound.rows} == 1)"
+        if not held
+        else f"({bound.rows} >= {least}) * ({bound.rows} <= {most})"
+    )
     name, suffix = ("linear_few", f"_rows{most}") if held else ("linear_one", "")
     made = make(bound, name, (f"{wanted} * {blocks}", count, "1"), cut.waves * arch.wave, numbers, suffix=suffix)
     loaders = dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader)
@@ -185,7 +191,9 @@ def _geometry(bound: Bound, arch: Arch, unit: Unit, lanes: dict[str, OperandLane
 def _sum_group(lanes: dict[str, OperandLanes]) -> int:
     """Inputs that are added up once for all blocks' minimums: as many as every format can use; 0 where there are no minimums."""
     groups = [(lane, group) for lane in lanes.values() if lane.has_low for group in range(lane.group_count)]
-    return next(size for size in (32, DEPTH) if all(lane.chunks(group, size) for lane, group in groups)) if groups else 0
+    return (
+        next(size for size in (32, DEPTH) if all(lane.chunks(group, size) for lane, group in groups)) if groups else 0
+    )
 
 
 def _families(bound: Bound, lanes: dict[str, OperandLanes], outputs: int) -> tuple[list[dict[str, Any]], int]:

@@ -11,7 +11,8 @@ from hfc.backend.spec import Bound
 from hfc.plan import Product
 from hfc.target.arch import Arch
 
-ROWS = 256  # of one product: a step's rows are rounded up to it, so that a row's bits do not depend on how many there are
+# of one product: a step's rows are rounded up to it, so that a row's bits do not depend on how many there are
+ROWS = 256
 LARGE = 1 << 22  # weights; below, launches cost more than a tuned product saves
 SPAN = 1024  # outputs that a block of the last launch stores
 

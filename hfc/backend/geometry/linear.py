@@ -17,7 +17,11 @@ from hfc.target.arch import Arch
 def linear(bound: Bound, arch: Arch, rows_class: str) -> tuple[Geometry, ...]:
     if rows_class == "prefill":
         return prefill(bound, arch)
-    return few(bound, arch) or dot(bound, arch) or (_linear_wide(bound, arch) if in_lines(bound) else _linear_single(bound, arch),)
+    return (
+        few(bound, arch)
+        or dot(bound, arch)
+        or (_linear_wide(bound, arch) if in_lines(bound) else _linear_single(bound, arch),)
+    )
 
 
 def _linear_single(bound: Bound, arch: Arch) -> Geometry:
@@ -40,10 +44,12 @@ def _linear_wide(bound: Bound, arch: Arch) -> Geometry:
     if arch.vgprs == 256 and bound.extra["rotate"] and any(part.format.table for part in extra["parts"]):
         outputs = 1  # with two, rotation and look-up take 132 registers where inputs come in tiles: one wave a SIMD
     total = sum(p.n for p in extra["parts"])
-    split = 1 if total > 8192 else 2 if total > 2048 or arch.vgprs == 256 else 4  # few outputs: several waves share the K of each
+    # few outputs: several waves share the K of each
+    split = 1 if total > 8192 else 2 if total > 2048 or arch.vgprs == 256 else 4
     # With that many, or a tile of 4096, AMD's back end hoists whole lines: scratch on gfx1100, one wave a SIMD on gfx906.
     tile = max(4096 if arch.kind == "nvidia" else 2048, arch.wave * split * LINE.elements)
-    most_rows = 2 if arch.kind == "nvidia" else 4 // count  # 4 rows of two parts take all registers of a lane on gfx1010, 2 half of them
+    # 4 rows of two parts take all registers of a lane on gfx1010, 2 half of them
+    most_rows = 2 if arch.kind == "nvidia" else 4 // count
     together = 1 if extra["top"] or arch.vgprs == 256 else max(1, min(most_rows, 8192 // tile))
     starts, blocks = part_blocks(bound, waves // split * outputs)
     rows = f"({bound.rows} + {together - 1}) / {together}" if together > 1 else bound.rows

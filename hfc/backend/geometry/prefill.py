@@ -15,9 +15,12 @@ from hfc.target.arch import Arch
 
 EXACT_FORMATS = ("f16", "bf16")  # one f16 holds their values (of bf16 those in its range)
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
-DEPTH, OUTPUTS, THREADS = 32, 128, 256  # of a matrix tile: elements of K between two barriers, outputs; threads of a block
-WORDS = 12  # of raw weights that find room in a lane beside the large tile's operands on gfx11, where every line is there twice
-PADDING = 8  # f16 behind each line in LDS: lines start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
+# of a matrix tile: elements of K between two barriers, outputs; threads of a block
+DEPTH, OUTPUTS, THREADS = 32, 128, 256
+# of raw weights that find room in a lane beside the large tile's operands on gfx11, where every line is there twice
+WORDS = 12
+# f16 behind each line in LDS: lines start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
+PADDING = 8
 SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the next
 
 
@@ -49,9 +52,16 @@ def _row_tiles(bound: Bound, tile_rows: int) -> str:
 
 def stage(bound: Bound, arch: Arch, half: str = "f16") -> Geometry:
     """half: what the pairs are made of. Matrix tiles take f16 whatever the weights are, a library that of the weights."""
-    numbers = {"waves": 256 // arch.wave, "shared_by": _shared_by(bound), "staged_stride": staged_stride(bound), "half": half}
+    numbers = {
+        "waves": 256 // arch.wave,
+        "shared_by": _shared_by(bound),
+        "staged_stride": staged_stride(bound),
+        "half": half,
+    }
     rows = bound.rows if _shared_by(bound) == max(1, bound.extra["top"]) else f"{bound.rows} * {bound.extra['top']}"
-    made = make(bound, "linear_stage", (rows, "1", "1"), 256, numbers, suffix="_stage" if half == "f16" else f"_stage_{half}")
+    made = make(
+        bound, "linear_stage", (rows, "1", "1"), 256, numbers, suffix="_stage" if half == "f16" else f"_stage_{half}"
+    )
     return replace(made, scratch=(staged(bound, written=True),), task="stage the inputs of")
 
 
@@ -65,7 +75,14 @@ def _rotate(bound: Bound, arch: Arch) -> tuple[Geometry, ...]:
     if not bound.extra["rotate"]:
         return ()
     rows = bound.rows if _shared_by(bound) == max(1, bound.extra["top"]) else f"{bound.rows} * {bound.extra['top']}"
-    made = make(bound, "linear_rotate", (rows, "1", "1"), 256, {"waves": 256 // arch.wave, "shared_by": _shared_by(bound)}, suffix="_rotate")
+    made = make(
+        bound,
+        "linear_rotate",
+        (rows, "1", "1"),
+        256,
+        {"waves": 256 // arch.wave, "shared_by": _shared_by(bound)},
+        suffix="_rotate",
+    )
     return (replace(made, scratch=(_rotated(bound, written=True),), task="rotate the inputs of"),)
 
 
@@ -91,7 +108,9 @@ def _matrix(bound: Bound, arch: Arch) -> Geometry:
     # those of an expert, and those whose logits are wanted.
     partial = bool(bound.extra["top"]) or bound.rows == "R"
     loaders = {p.format.name: half_loader(p.format) if p.format.quantized else PLAIN for p in bound.extra["parts"]}
-    crowded = arch.has("wmma_replicated") and any(loader.words > WORDS for loader in loaders.values() if loader is not PLAIN)
+    crowded = arch.has("wmma_replicated") and any(
+        loader.words > WORDS for loader in loaders.values() if loader is not PLAIN
+    )
     small = arch.vgprs == 256 or crowded or partial or sum(p.n for p in bound.extra["parts"]) <= 8192
     tile_rows = 64 if small else 128
     together = max(map(len, groups(bound)))
@@ -119,7 +138,9 @@ def _matrix(bound: Bound, arch: Arch) -> Geometry:
         "starts": starts,
         "groups": groups(bound),
     }
-    made = make(bound, "linear_matrix", (_row_tiles(bound, tile_rows), str(blocks), "1"), THREADS, numbers, suffix="_matrix")
+    made = make(
+        bound, "linear_matrix", (_row_tiles(bound, tile_rows), str(blocks), "1"), THREADS, numbers, suffix="_matrix"
+    )
     scratch = (staged(bound, written=False), *([_pairs(bound, written=False)] if bound.extra["top"] else []))
     return replace(made, loaders="\n".join(loader.source for loader in loaders.values()), scratch=scratch)
 
@@ -159,5 +180,7 @@ def _tiled(bound: Bound) -> Geometry:
         line = f"(row / {shared_by})" if shared_by > 1 else "row"
         numbers |= {"load": f"rotated[(size_t){line} * {bound.extra['k']} + j]", "stats": ()}
         scratch.append(_rotated(bound, written=False))
-    made = make(bound, "linear_tiled", (str(blocks), _row_tiles(bound, tile_rows), "1"), THREADS, numbers, suffix="_tiled")
+    made = make(
+        bound, "linear_tiled", (str(blocks), _row_tiles(bound, tile_rows), "1"), THREADS, numbers, suffix="_tiled"
+    )
     return replace(made, scratch=tuple(scratch))

@@ -26,7 +26,9 @@ def _few(bound: Bound, arch: Arch) -> Geometry:
     # A column of the state is cut over neighbouring lanes so that each holds at most 32 of its elements; where registers are
     # few also until there are threads for all inputs of a head: 64-wide heads with a journal need 142 of 128 otherwise.
     split, inputs = 1, 2 * extra["dk"] + extra["dv"]
-    while -(-extra["dk"] // (4 * split)) * 4 > 32 or (arch.vgprs == 256 and extra["dv"] * split < inputs and 8 * split <= extra["dk"]):
+    while -(-extra["dk"] // (4 * split)) * 4 > 32 or (
+        arch.vgprs == 256 and extra["dv"] * split < inputs and 8 * split <= extra["dk"]
+    ):
         split *= 2
     block = -(-extra["dv"] * split // arch.wave) * arch.wave
     if block > 1024 or split > arch.wave:

@@ -30,14 +30,20 @@ def host_source(bound: Bound, context: int, planes: int = PLANES) -> str:
 
 
 def library_source(
-    bounds: Iterable[Bound], launches: Sequence[tuple[str, Sequence[int]]], max_rows: int, context: int, planes: int = PLANES
+    bounds: Iterable[Bound],
+    launches: Sequence[tuple[str, Sequence[int]]],
+    max_rows: int,
+    context: int,
+    planes: int = PLANES,
 ) -> str:
     """One file that needs only the C library. launches: (kernel name, index of each pointer in the table given to hfc_create)."""
     bounds = list(bounds)
     headers = "\n".join(_without_includes((HERE / name).read_text()) for name in HEADERS)
     kernels = "\n".join(host_source(bound, context, planes) for bound in bounds)
     tape = render("host/tape.c.j2", launches=launches, names=[bound.name for bound in bounds])
-    system = "#define _GNU_SOURCE\n#include <stdatomic.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n"
+    system = (
+        "#define _GNU_SOURCE\n#include <stdatomic.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n"
+    )
     return f"{system}#define MAX_ROWS {max_rows}\n{headers}\n{kernels}\n{tape}"
 
 

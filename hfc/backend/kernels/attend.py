@@ -25,7 +25,9 @@ def bind(region: Op, printer: Printer) -> Bound:
         index = reindex(("g", "j"), (heads, size), shape)
         expression = printer.element(value, index)
         target = printer.arg(value, written=True)
-        stores.append(f"{target.name}[(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}] = {expression};")
+        stores.append(
+            f"{target.name}[(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}] = {expression};"
+        )
     extra = {
         "heads": heads,
         "kv_heads": state.output.type.shape[1],
@@ -44,7 +46,9 @@ def bind(region: Op, printer: Printer) -> Bound:
         "v_format": values,
         "store": " ".join(stores),
     }
-    return Bound("attend", f"attend_{extra['k_format'].name}_h{heads}_kv{extra['kv_heads']}_d{size}", printer.args, "T", extra)
+    return Bound(
+        "attend", f"attend_{extra['k_format'].name}_h{heads}_kv{extra['kv_heads']}_d{size}", printer.args, "T", extra
+    )
 
 
 KERNEL = KernelSpec("attend", ("attend",), bind)

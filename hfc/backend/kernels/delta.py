@@ -20,7 +20,10 @@ def bind(region: Op, printer: Printer) -> Bound:
         _trace(x, conv, printer) for x in (q, k, v)
     )
     if q_eps is None or q_eps != k_eps or v_eps is not None or (k_scale, v_scale) != (1.0, 1.0):
-        raise HfcError("gated_delta: q and k must be l2-normalised with one eps, only q may be scaled, v is taken as it is", delta.span)
+        raise HfcError(
+            "gated_delta: q and k must be l2-normalised with one eps, only q may be scaled, v is taken as it is",
+            delta.span,
+        )
     load = printer.element(u, reindex(("j",), (taps.type.shape[0],), row_shape(u)))
     printer.leaves[conv.outputs[0]] = lambda _index: "c"
     extra = {
@@ -90,7 +93,9 @@ def _output(region: Op, delta: Op, printer: Printer) -> dict:
             continue  # the new states live in place
         expression = printer.element(value, reindex(("g", "j"), (heads, size), row_shape(value)))
         target = printer.arg(value, written=True)
-        stores.append(f"{target.name}[(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}] = {expression};")
+        stores.append(
+            f"{target.name}[(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}] = {expression};"
+        )
     return {"stats": tuple(printer.stats), "store": " ".join(stores)}
 
 

@@ -42,7 +42,14 @@ def bind(region: Op, printer: Printer) -> Bound:
         "expert_count": first.inputs[1].type.shape[0] if top else 0,
         "token_inputs": bool(top) and len(x.type.shape) == 2,
     }
-    name = "_".join(["zip" if zipped else "linear", *dict.fromkeys(p.format.name for p in parts), f"k{extra['k']}", f"n{sum(p.n for p in parts)}"])
+    name = "_".join(
+        [
+            "zip" if zipped else "linear",
+            *dict.fromkeys(p.format.name for p in parts),
+            f"k{extra['k']}",
+            f"n{sum(p.n for p in parts)}",
+        ]
+    )
     return Bound("linear", name, printer.args, first.output.type.shape[0], extra)
 
 

@@ -32,7 +32,9 @@ def bind(region: Op, printer: Printer) -> Bound:
         "weight_formats": tuple(dict.fromkeys(t for t in tables if t != "f32")),
         "kv_formats": tuple({f.name: f for f in formats}.values()),
     }
-    words = [op.kind for op in region.body.ops if op.kind in ("gather", "rms_norm", "rope", "kv_append", "weighted_sum")]
+    words = [
+        op.kind for op in region.body.ops if op.kind in ("gather", "rms_norm", "rope", "kv_append", "weighted_sum")
+    ]
     name = "_".join(["map", *dict.fromkeys(words)])
     return Bound("map", name, printer.args, region.outputs[0].type.shape[0] if not formats else "T", extra)
 
@@ -102,7 +104,9 @@ def _units(form, printer: Printer, value: Value, at: str, head: int, blocks: int
     x, names = element("j"), {}
     for number, stat in enumerate(form.stats):
         name = f"group{number}"
-        printer.stats.append(Stat(name, size, stat.reduce, stat.element.format(x=x, **names), stat.finish.format(**names)))
+        printer.stats.append(
+            Stat(name, size, stat.reduce, stat.element.format(x=x, **names), stat.finish.format(**names))
+        )
         names[f"s{number}"] = name
     units = [element(j) for j in form.unit]
     return size // len(form.unit), ", ".join([part, "j", *units, *names.values()])

@@ -29,14 +29,18 @@ PADDING = "hfc.padding."
 TENSORS, SOURCE, GGUF, REPORT = "hfc.tensors", "hfc.source", "hfc.gguf", "hfc.report"
 
 
-def container_tensors(where: Path, tensors: dict[str, TensorInfo], metadata: Mapping[str, str]) -> dict[str, TensorInfo]:
+def container_tensors(
+    where: Path, tensors: dict[str, TensorInfo], metadata: Mapping[str, str]
+) -> dict[str, TensorInfo]:
     """The tensors with their formats and shapes; those of a plain safetensors file as they are."""
     if TENSORS not in metadata:
         return tensors
     declared = parse_json(metadata[TENSORS].encode(), f"{where} ({TENSORS})")
     lost = sorted(declared.keys() - tensors.keys())
     if lost:
-        raise HfcError(f"{where}: {TENSORS} names {lost[0]!r}, which the file does not have", hint="the file is damaged")
+        raise HfcError(
+            f"{where}: {TENSORS} names {lost[0]!r}, which the file does not have", hint="the file is damaged"
+        )
     real = {name: info for name, info in tensors.items() if not name.startswith(PADDING)}
     return {name: _declared(where, info, declared[name]) if name in declared else info for name, info in real.items()}
 
@@ -44,7 +48,9 @@ def container_tensors(where: Path, tensors: dict[str, TensorInfo], metadata: Map
 def _declared(where: Path, info: TensorInfo, entry: Any) -> TensorInfo:
     good = isinstance(entry, dict) and isinstance(entry.get("shape"), list) and entry.get("format") in READABLE
     if not good or not all(type(n) is int and n > 0 for n in entry["shape"]):
-        raise HfcError(f"{where}: tensor {info.name!r}: {entry} is no format and shape that this hfc knows", hint="update hfc")
+        raise HfcError(
+            f"{where}: tensor {info.name!r}: {entry} is no format and shape that this hfc knows", hint="update hfc"
+        )
     shape = tuple(entry["shape"])
     row_bytes = weight_format(entry["format"]).row_bytes(shape[-1])
     if row_bytes * math.prod(shape[:-1]) != info.nbytes:

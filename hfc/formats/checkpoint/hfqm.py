@@ -36,7 +36,11 @@ OTHER_TYPES = {
     45: "mq4c", 48: "mq5g256v2", 50: "mq2g256v2", 52: "mq4g256v2lloyd",
 }  # fmt: skip
 # What lies beside the weights in a folder -> its key in the JSON.
-TEXTS = {"tokenizer.json": "tokenizer", "tokenizer_config.json": "tokenizer_config", "generation_config.json": "generation_config"}
+TEXTS = {
+    "tokenizer.json": "tokenizer",
+    "tokenizer_config.json": "tokenizer_config",
+    "generation_config.json": "generation_config",
+}
 
 
 def read_hfqm(file: MappedFile) -> tuple[dict[str, TensorInfo], dict[str, Any], dict[str, str]]:
@@ -46,12 +50,17 @@ def read_hfqm(file: MappedFile) -> tuple[dict[str, TensorInfo], dict[str, Any], 
     if magic != MAGIC:
         raise reader.error(f"not an HFQM file: it starts with {magic!r}", "check that this is the file you mean")
     if version != VERSION:
-        raise reader.error(f"HFQM version {version}; hfc reads {VERSION}", "make the file again with a release of hipfire, or with hfc quantize")
+        raise reader.error(
+            f"HFQM version {version}; hfc reads {VERSION}",
+            "make the file again with a release of hipfire, or with hfc quantize",
+        )
     reader.u32("the architecture")
     claimed = reader.u32("the tensor count")
     start, data = reader.u64("the place of the metadata"), reader.u64("the place of the data")
     if not HEADER_BYTES <= start <= data <= file.size:
-        raise reader.error(f"metadata at byte {start} and data at byte {data} do not lie one behind the other in {file.size} bytes")
+        raise reader.error(
+            f"metadata at byte {start} and data at byte {data} do not lie one behind the other in {file.size} bytes"
+        )
     metadata, reader.at = _metadata(reader, start, data)
     return _index(reader, claimed, data), _config(reader, metadata), _texts(reader, metadata)
 
@@ -70,7 +79,9 @@ def _metadata(reader: Reader, start: int, data: int) -> tuple[dict[str, Any], in
 def _config(reader: Reader, metadata: dict[str, Any]) -> dict[str, Any]:
     config = metadata.get("config")
     if not isinstance(config, dict):
-        raise reader.error("the metadata has no config", "only files that hipfire made of a Hugging Face model say what they are")
+        raise reader.error(
+            "the metadata has no config", "only files that hipfire made of a Hugging Face model say what they are"
+        )
     return config
 
 
@@ -120,7 +131,9 @@ def _row(reader: Reader, number: int, at: int) -> TensorInfo:
         return _unknown(reader, name, kind, shape, at, nbytes)
     info = _known(reader, name, FORMATS_BY_TYPE[kind], shape, at)
     if info.nbytes != nbytes:
-        raise reader.error(f"tensor {name!r}: {FORMATS_BY_TYPE[kind]}{list(shape)} takes {info.nbytes} bytes, the index says {nbytes}")
+        raise reader.error(
+            f"tensor {name!r}: {FORMATS_BY_TYPE[kind]}{list(shape)} takes {info.nbytes} bytes, the index says {nbytes}"
+        )
     return info
 
 
@@ -143,5 +156,8 @@ def _unknown(reader: Reader, name: str, kind: int, shape: tuple[int, ...], at: i
     checked_info(reader.file.path, name, StoredType(format, 1, 1), shape, at, 0)
     rows = math.prod(shape[:-1])
     if nbytes % max(1, rows):
-        raise reader.error(f"tensor {name!r}: {nbytes} bytes of {format} are no {rows} rows", "quantize the model again with hfc quantize")
+        raise reader.error(
+            f"tensor {name!r}: {nbytes} bytes of {format} are no {rows} rows",
+            "quantize the model again with hfc quantize",
+        )
     return TensorInfo(name, format, shape, at, nbytes, nbytes // max(1, rows))

@@ -14,6 +14,10 @@ PUT = """const float d = s0 / 127.0f, inverse = d > 0.0f ? 1.0f / d : 0.0f;
   }"""
 
 FORMAT = KvBlocks(
-    "q8", replace(q8_0.FORMAT, name="kv_q8_block"), unit=("j",), stats=(KvStat("max", "__builtin_fabsf({x})", "r"),), put=PUT,
+    "q8",
+    replace(q8_0.FORMAT, name="kv_q8_block"),
+    unit=("j",),
+    stats=(KvStat("max", "__builtin_fabsf({x})", "r"),),
+    put=PUT,
     eight=SIGNED_BYTES,
 )

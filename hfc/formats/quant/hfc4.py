@@ -24,7 +24,13 @@ def encode(x: np.ndarray, weight: np.ndarray | None = None) -> dict[str, np.ndar
 FORMAT = BlockFormat(
     "hfc4",
     block=256,
-    fields=(Field("s4", "u8", 8), Field("s2", "u8", 4), Field("s1", "u8", 2), Field("d", "f16"), Field("qs", "u8", 128)),
+    fields=(
+        Field("s4", "u8", 8),
+        Field("s2", "u8", 4),
+        Field("s1", "u8", 2),
+        Field("d", "f16"),
+        Field("qs", "u8", 128),
+    ),
     codes={
         "q": code("qs", 4, "i / 32 * 16 + i % 16", "i / 16 % 2 * 4"),
         "sc": Code(

@@ -29,7 +29,10 @@ def rope(x, table, *, step):
 
 def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
     expected = ("T", kv.shape[1], kv.shape[3])
-    require(kv.dtype == "kv" and k.shape == v.shape == expected, f"kv_append: cache is {kv}, k is {k}, v is {v}; k and v must be {list(expected)}")
+    require(
+        kv.dtype == "kv" and k.shape == v.shape == expected,
+        f"kv_append: cache is {kv}, k is {k}, v is {v}; k and v must be {list(expected)}",
+    )
     return kv
 
 

@@ -35,7 +35,9 @@ def previous(x, first=None, *, step):
 
 
 def _keep_first_type(x: TensorType, first: TensorType) -> TensorType:
-    require(x == first and x.shape[0] == "T", f"keep_first: x is {x}, first is {first}; they must be equal, with T rows")
+    require(
+        x == first and x.shape[0] == "T", f"keep_first: x is {x}, first is {first}; they must be equal, with T rows"
+    )
     return x
 
 
@@ -50,7 +52,10 @@ def keep_first(x, first, *, step):
 
 
 def _recall_type(state: TensorType) -> TensorType:
-    require(state.dtype == "f32" and len(state.shape) == 3 and state.shape[2] == 1, f"recall: {state} must be f32[S, size, 1]")
+    require(
+        state.dtype == "f32" and len(state.shape) == 3 and state.shape[2] == 1,
+        f"recall: {state} must be f32[S, size, 1]",
+    )
     return TensorType("f32", ("T", state.shape[1]))
 
 
@@ -67,7 +72,11 @@ def _dynamic_conv_type(x: TensorType, base: TensorType, dynamic: TensorType) -> 
         len(x.shape) == 2 and len(base.shape) == 2 and base.shape[1] == x.shape[1],
         f"dynamic_conv: x is {x}, base is {base}; base must be [taps, {x.shape[-1]}]",
     )
-    fits = len(dynamic.shape) == 3 and dynamic.shape[:2] == (x.shape[0], base.shape[0]) and x.shape[1] % dynamic.shape[2] == 0
+    fits = (
+        len(dynamic.shape) == 3
+        and dynamic.shape[:2] == (x.shape[0], base.shape[0])
+        and x.shape[1] % dynamic.shape[2] == 0
+    )
     require(fits, f"dynamic_conv: x is {x}, dynamic is {dynamic}; it must be [T, {base.shape[0]}, groups]")
     return x
 
@@ -112,7 +121,12 @@ def top_candidates(x, *, top):
 
 
 def _select_type(
-    scores: TensorType, candidates: TensorType, query: TensorType, before: TensorType, after: TensorType, tokens: TensorType
+    scores: TensorType,
+    candidates: TensorType,
+    query: TensorType,
+    before: TensorType,
+    after: TensorType,
+    tokens: TensorType,
 ) -> TensorType:
     require(
         candidates.dtype == "i32" and candidates.shape == scores.shape,
@@ -137,5 +151,3 @@ def select_candidates(scores, candidates, query, before, after, tokens, *, step)
             edge = after[candidates[row]] @ (before[chosen[row - 1]] * query[row])
             chosen[row] = candidates[row, np.argmax(scores[row] + edge)]
     return chosen
-
-

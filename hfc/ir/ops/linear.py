@@ -24,7 +24,10 @@ def linear(x, w):
 
 
 def _gather_type(table: TensorType, tokens: TensorType) -> TensorType:
-    require(len(table.shape) == 2 and tokens.dtype == "i32", f"gather: needs a [V, H] table and i32 ids, got {table}, {tokens}")
+    require(
+        len(table.shape) == 2 and tokens.dtype == "i32",
+        f"gather: needs a [V, H] table and i32 ids, got {table}, {tokens}",
+    )
     return TensorType("f32", (*tokens.shape, table.shape[1]))
 
 
@@ -35,7 +38,10 @@ def gather(table, tokens):
 
 
 def _expert_type(x: TensorType, w: TensorType, experts: TensorType) -> TensorType:
-    require(len(w.shape) == 3 and x.shape[-1] == w.shape[2], f"expert_linear: x is {x}, w is {w}; w must be [E, N, {x.shape[-1]}]")
+    require(
+        len(w.shape) == 3 and x.shape[-1] == w.shape[2],
+        f"expert_linear: x is {x}, w is {w}; w must be [E, N, {x.shape[-1]}]",
+    )
     require(
         len(x.shape) == 2 or x.shape[:2] == experts.shape,
         f"expert_linear: x is {x}, experts is {experts}; x must be [T, K] or [T, top, K]",

@@ -9,9 +9,7 @@ from hfc.ir.opdef import op, require
 
 
 def _rms_norm_type(x: TensorType, weight: TensorType, *, eps) -> TensorType:
-    require(
-        weight.shape == x.shape[-1:], f"rms_norm: x is {x}, weight is {weight}; the weight must be [{x.shape[-1]}]"
-    )
+    require(weight.shape == x.shape[-1:], f"rms_norm: x is {x}, weight is {weight}; the weight must be [{x.shape[-1]}]")
     return TensorType("f32", x.shape)
 
 

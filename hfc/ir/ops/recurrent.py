@@ -11,7 +11,10 @@ from hfc.ir.opdef import op, require
 def _conv_type(u: TensorType, w: TensorType, window: TensorType) -> tuple[TensorType, TensorType]:
     channels, taps = w.shape
     require(u.shape[-1] == channels, f"causal_conv: u is {u}, w is {w}; u must have {channels} channels")
-    require(window.shape == ("S", channels, taps - 1), f"causal_conv: window is {window}, expected [S, {channels}, {taps - 1}]")
+    require(
+        window.shape == ("S", channels, taps - 1),
+        f"causal_conv: window is {window}, expected [S, {channels}, {taps - 1}]",
+    )
     return u, window
 
 
@@ -33,14 +36,20 @@ def causal_conv(u, w, window, *, step):
 
 def _delta_type(q, k, v, g, beta, memory, *, tiled) -> tuple[TensorType, TensorType]:
     value_heads, dv = v.shape[1:]
-    require(q.shape == k.shape and value_heads % q.shape[1] == 0, f"gated_delta: q is {q}, k is {k}, v is {v}; v's heads must be a multiple of q's")
-    require(g.shape == beta.shape == v.shape[:2], f"gated_delta: g is {g}, beta is {beta}; both must be [T, {value_heads}]")
+    require(
+        q.shape == k.shape and value_heads % q.shape[1] == 0,
+        f"gated_delta: q is {q}, k is {k}, v is {v}; v's heads must be a multiple of q's",
+    )
+    require(
+        g.shape == beta.shape == v.shape[:2], f"gated_delta: g is {g}, beta is {beta}; both must be [T, {value_heads}]"
+    )
     expected = ("S", value_heads, q.shape[2], dv)
     require(memory.shape == expected, f"gated_delta: memory is {memory}, expected {list(expected)}")
     return v, memory
 
 
-@op(_delta_type, state=(5, 1), journal=lambda memory: 2 * memory.shape[1])  # e^g and beta; q, k and v follow from the window's
+# e^g and beta; q, k and v follow from the window's
+@op(_delta_type, state=(5, 1), journal=lambda memory: 2 * memory.shape[1])
 def gated_delta(q, k, v, g, beta, memory, *, tiled=False, step):
     """The gated delta rule (Yang et al. 2024, Gated Delta Networks), one token after the other, per value head:
 

@@ -28,10 +28,14 @@ def speculation_for(plan: Plan | None, draft: str) -> Speculation | None:
     if draft == OFF:
         return None
     if plan and plan.draft is None and draft not in (AUTO, NGRAM):
-        raise HfcError(f"--draft {draft}: the plan was compiled without it", hint=f"compile the model again with --draft {draft}")
+        raise HfcError(
+            f"--draft {draft}: the plan was compiled without it", hint=f"compile the model again with --draft {draft}"
+        )
     rows = min(plan.uncommitted_rows, plan.max_rows, plan.max_outputs) if plan else 0
     if rows > 1:
-        return Speculation([NgramDrafter] if draft in (AUTO, NGRAM) else [], rows, own=None if draft == NGRAM else plan.draft)
+        return Speculation(
+            [NgramDrafter] if draft in (AUTO, NGRAM) else [], rows, own=None if draft == NGRAM else plan.draft
+        )
     if draft == AUTO:
         return None
     if plan is None:

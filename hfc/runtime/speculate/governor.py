@@ -107,7 +107,9 @@ class Governor:
         self._purse = START  # in plain steps, however long they take
         self._plain = 0  # steps without drafts since one was timed
 
-    def choose(self, track: Track, offers: Sequence[Offer], most: int, others: int = 0, others_tokens: float | None = None) -> Choice:
+    def choose(
+        self, track: Track, offers: Sequence[Offer], most: int, others: int = 0, others_tokens: float | None = None
+    ) -> Choice:
         """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows, which should bring
         `others_tokens` (one a row if nothing is said)."""
         if track.until_try > 0 and all(o.key in track.poor for o in offers):
@@ -203,7 +205,9 @@ class Governor:
             track.acceptance[key] = Acceptance(self.record.setdefault(key, Acceptance(forget=0.98)))
         return track.acceptance[key], self.record[key]
 
-    def _blocks(self, track: Track, offer: Offer, limit: int, others: int, others_tokens: float, plain_s: float) -> Iterator[Choice]:
+    def _blocks(
+        self, track: Track, offer: Offer, limit: int, others: int, others_tokens: float, plain_s: float
+    ) -> Iterator[Choice]:
         """Every block of at most `limit` drafts with what it is expected to gain."""
         if limit < 1:
             return

@@ -34,7 +34,11 @@ class Speculation:
     """
 
     def __init__(
-        self, drafters: Sequence[MakeDrafter], rows: int = MOST_ROWS, governor: Governor | None = None, own: OwnDraft | None = None
+        self,
+        drafters: Sequence[MakeDrafter],
+        rows: int = MOST_ROWS,
+        governor: Governor | None = None,
+        own: OwnDraft | None = None,
     ):
         self._drafters, self._own = tuple(drafters), own
         self._offer = Offer(own.name, own.block - 1, in_cycle=True) if own else None
@@ -46,7 +50,9 @@ class Speculation:
         """For a sequence that begins with these tokens."""
         self._started += 1
         is_asked = self._offer and (self._started % SELDOM == 1 or self.governor.has_hope(self._offer))
-        return Speculator(self, [make(prompt) for make in self._drafters], self._offer if is_asked else None, self._mask)
+        return Speculator(
+            self, [make(prompt) for make in self._drafters], self._offer if is_asked else None, self._mask
+        )
 
     @property
     def has_own(self) -> bool:

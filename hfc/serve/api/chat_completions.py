@@ -113,9 +113,24 @@ class ChatRequest(SamplingFields):
             raise ApiError(400, "top_logprobs needs logprobs: true", "top_logprobs", "invalid_value")
         if self.stream_options is not None and not self.stream:
             raise ApiError(400, "stream_options needs stream: true", "stream_options", "invalid_value")
-        reserved = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "begin", "self", "served"}
+        reserved = {
+            "messages",
+            "tools",
+            "documents",
+            "add_generation_prompt",
+            "bos_token",
+            "eos_token",
+            "begin",
+            "self",
+            "served",
+        }
         if taken := reserved & set(self.chat_template_kwargs or ()):
-            raise ApiError(400, f"chat_template_kwargs cannot set {', '.join(sorted(taken))}", "chat_template_kwargs", "invalid_value")
+            raise ApiError(
+                400,
+                f"chat_template_kwargs cannot set {', '.join(sorted(taken))}",
+                "chat_template_kwargs",
+                "invalid_value",
+            )
         return Ask(
             template_messages(self.messages),
             self,
@@ -158,7 +173,12 @@ async def chat_completions(request: Request, body: ChatRequest):
     served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
     sequences = served.start(plan.jobs)
-    head = {"id": new_id("chatcmpl-"), "created": int(time.time()), "model": body.model, "system_fingerprint": f"hfc-{__version__}"}
+    head = {
+        "id": new_id("chatcmpl-"),
+        "created": int(time.time()),
+        "model": body.model,
+        "system_fingerprint": f"hfc-{__version__}",
+    }
     if body.stream:
         return sse_response(_chunks(request, served, sequences, plan, head, body))
     answers = await whole(request, served, sequences)
@@ -170,15 +190,25 @@ def _choice(served: Served, index: int, answer: Answer, output: Output, body: Ch
     feed(output, answer.pieces, answer.sequence)
     output.close()
     message = output.message
-    out: dict[str, Any] = {"role": "assistant", "content": message.content or (None if message.calls else ""), "refusal": None}
+    out: dict[str, Any] = {
+        "role": "assistant",
+        "content": message.content or (None if message.calls else ""),
+        "refusal": None,
+    }
     if message.reasoning:
         out["reasoning_content"] = message.reasoning
     if message.calls:
-        calls = [{"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in message.calls]
+        calls = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in message.calls
+        ]
         out["tool_calls"] = calls
     logprobs = None
     if body.logprobs:
-        logprobs = {"content": [chat_logprob(served.tokenizer, p.logprob) for p in answer.pieces if p.logprob], "refusal": None}
+        logprobs = {
+            "content": [chat_logprob(served.tokenizer, p.logprob) for p in answer.pieces if p.logprob],
+            "refusal": None,
+        }
     return {"index": index, "message": out, "logprobs": logprobs, "finish_reason": finish_reason(answer.finish, output)}
 
 
@@ -193,8 +223,12 @@ async def _chunks(
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
     common = {**head, "object": "chat.completion.chunk", **({"usage": None} if wants_usage else {})}
 
-    def chunk(index: int, delta: dict[str, Any], finish: str | None = None, logprobs: dict[str, Any] | None = None) -> bytes:
-        return sse({**common, "choices": [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]})
+    def chunk(
+        index: int, delta: dict[str, Any], finish: str | None = None, logprobs: dict[str, Any] | None = None
+    ) -> bytes:
+        return sse(
+            {**common, "choices": [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]}
+        )
 
     for index in range(len(sequences)):
         yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
@@ -211,7 +245,10 @@ async def _chunks(
                 deltas += output.close()
             logprobs = None
             if body.logprobs and any(p.logprob for p in pieces):
-                logprobs = {"content": [chat_logprob(served.tokenizer, p.logprob) for p in pieces if p.logprob], "refusal": None}
+                logprobs = {
+                    "content": [chat_logprob(served.tokenizer, p.logprob) for p in pieces if p.logprob],
+                    "refusal": None,
+                }
                 deltas = deltas or [Delta("content", "")]
             for delta in joined(deltas):
                 yield chunk(index, delta_object(delta), None, logprobs)
@@ -232,6 +269,11 @@ def delta_object(delta: Delta) -> dict[str, Any]:
     if delta.kind == "reasoning":
         return {"reasoning_content": delta.text}
     if delta.kind == "call":
-        call = {"index": delta.index, "id": delta.id, "type": "function", "function": {"name": delta.name, "arguments": ""}}
+        call = {
+            "index": delta.index,
+            "id": delta.id,
+            "type": "function",
+            "function": {"name": delta.name, "arguments": ""},
+        }
         return {"tool_calls": [call]}
     return {"tool_calls": [{"index": delta.index, "function": {"arguments": delta.text}}]}

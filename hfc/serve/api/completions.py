@@ -84,7 +84,12 @@ class CompletionRequest(SamplingFields):
             raise ApiError(400, "max_tokens 0 needs echo: true", "max_tokens", "invalid_value")
         prompts, count = self.prompts(served), self.n or 1
         if len(prompts) * count > MOST_SEQUENCES:
-            raise ApiError(400, f"{len(prompts)} prompts times n = {count} is more than {MOST_SEQUENCES}", "prompt", "invalid_value")
+            raise ApiError(
+                400,
+                f"{len(prompts)} prompts times n = {count} is more than {MOST_SEQUENCES}",
+                "prompt",
+                "invalid_value",
+            )
         return [
             Job(
                 prompt,
@@ -121,7 +126,9 @@ class Completion(BaseModel):
     system_fingerprint: str
 
 
-@ROUTE.post("/v1/completions", responses={**documented(408, 429, 500, 503), 200: {"model": Completion, "content": STREAM}})
+@ROUTE.post(
+    "/v1/completions", responses={**documented(408, 429, 500, 503), 200: {"model": Completion, "content": STREAM}}
+)
 async def completions(request: Request, body: CompletionRequest):
     served = await borrow(request, body.model)
     sequences = served.start(await asyncio.to_thread(body.jobs, served, settings_of(request)))
@@ -158,7 +165,9 @@ async def _chunks(
     offsets = [0] * len(sequences)
 
     def chunk(index: int, text: str, logprobs: dict[str, Any] | None = None, finish: str | None = None) -> bytes:
-        return sse({**common, "choices": [{"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}]})
+        return sse(
+            {**common, "choices": [{"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}]}
+        )
 
     def of_events(index: int, events: list[Event]) -> bytes | None:
         """What came in one go; the echo of a prompt comes first."""

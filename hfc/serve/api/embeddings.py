@@ -37,7 +37,12 @@ class EmbeddingsRequest(Strict):
     normalize: whether vectors have length 1; truncation: "auto" cuts the end of what is longer than the context."""
 
     model: str
-    input: Text | Ids | Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)] | Annotated[list[Ids], Field(min_length=1, max_length=MOST_INPUTS)]
+    input: (
+        Text
+        | Ids
+        | Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[Ids], Field(min_length=1, max_length=MOST_INPUTS)]
+    )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     pooling: Literal["last", "mean"] | None = None
@@ -50,7 +55,9 @@ class EmbeddingsRequest(Strict):
         """ApiError 400 for what cannot run."""
         pool = self.pooling or served.vocabulary.pooling or "last"
         if pool not in POOLINGS:
-            text = f"{served.name} wants {pool} pooling, which a causal model cannot give; ask for pooling: last or mean"
+            text = (
+                f"{served.name} wants {pool} pooling, which a causal model cannot give; ask for pooling: last or mean"
+            )
             raise ApiError(400, text, "pooling", "unsupported_parameter")
         given = [self.input] if isinstance(self.input, str) or isinstance(self.input[0], int) else self.input
         prompts = [tuple(encode(served, one, frame=True) if isinstance(one, str) else one) for one in given]
@@ -77,7 +84,9 @@ class EmbeddingList(BaseModel):
     usage: dict[str, int]
 
 
-@ROUTE.post("/v1/embeddings", response_model=None, responses={**documented(408, 429, 500, 503), 200: {"model": EmbeddingList}})
+@ROUTE.post(
+    "/v1/embeddings", response_model=None, responses={**documented(408, 429, 500, 503), 200: {"model": EmbeddingList}}
+)
 async def embeddings(request: Request, body: EmbeddingsRequest):
     served = await borrow(request, body.model)
     if LAST_HIDDEN not in served.engine.model.plan.taps:
@@ -86,9 +95,14 @@ async def embeddings(request: Request, body: EmbeddingsRequest):
     jobs = await asyncio.to_thread(body.jobs, served, settings_of(request))
     answers = await _all(request, served, jobs)
     vectors = [vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers]
-    data = [{"object": "embedding", "index": i, "embedding": encoded(v, body.encoding_format)} for i, v in enumerate(vectors)]
+    data = [
+        {"object": "embedding", "index": i, "embedding": encoded(v, body.encoding_format)}
+        for i, v in enumerate(vectors)
+    ]
     count = sum(len(job.prompt) for job in jobs)
-    return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": {"prompt_tokens": count, "total_tokens": count}})
+    return JSONResponse(
+        {"object": "list", "data": data, "model": body.model, "usage": {"prompt_tokens": count, "total_tokens": count}}
+    )
 
 
 async def _all(request: Request, served: Served, jobs: list[Job]) -> list[Answer]:
@@ -111,7 +125,12 @@ async def _all(request: Request, served: Served, jobs: list[Job]) -> list[Answer
 def vector(pooled: np.ndarray, dimensions: int | None, normalize: bool) -> np.ndarray:
     """f32 [dimensions]: the first of them, normalized again, as OpenAI shortens its own. ApiError 400 for more than there are."""
     if dimensions is not None and dimensions > len(pooled):
-        raise ApiError(400, f"dimensions is {dimensions}; this model's embeddings have {len(pooled)}", "dimensions", "invalid_value")
+        raise ApiError(
+            400,
+            f"dimensions is {dimensions}; this model's embeddings have {len(pooled)}",
+            "dimensions",
+            "invalid_value",
+        )
     out = pooled[:dimensions]
     if not np.isfinite(out).all():
         raise ApiError(500, "the model gave hidden states that are not numbers", None, "model_error")

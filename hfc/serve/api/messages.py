@@ -88,10 +88,14 @@ class AnthropicTool(Block):
     input_schema: dict[str, Any]
     strict: bool | None = None
 
-
     def function(self) -> dict[str, Any]:
         """As OpenAI's."""
-        return {"name": self.name, "description": self.description or "", "parameters": self.input_schema, "strict": bool(self.strict)}
+        return {
+            "name": self.name,
+            "description": self.description or "",
+            "parameters": self.input_schema,
+            "strict": bool(self.strict),
+        }
 
 
 class Choice(Strict):
@@ -153,7 +157,14 @@ class CountRequest(Strict):
                 if any(isinstance(part, Media) for part in block.content or ()):
                     raise ApiError(400, "this model reads text only", where, "unsupported_content")
                 result = _text(block.content or "")
-                out.append({"role": "tool", "content": result, "tool_call_id": block.tool_use_id, "name": calls.pop(block.tool_use_id)})
+                out.append(
+                    {
+                        "role": "tool",
+                        "content": result,
+                        "tool_call_id": block.tool_use_id,
+                        "name": calls.pop(block.tool_use_id),
+                    }
+                )
             calls = _unanswered(calls, where)
             if any(isinstance(b, Media) for b in blocks):
                 raise ApiError(400, "this model reads text only", where, "unsupported_content")
@@ -179,7 +190,11 @@ class MessagesRequest(CountRequest):
 
     def fields(self) -> SamplingFields:
         return SamplingFields(
-            temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, stop=self.stop_sequences, truncation=self.truncation
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            stop=self.stop_sequences,
+            truncation=self.truncation,
         )
 
 
@@ -215,7 +230,15 @@ async def messages(request: Request, body: MessagesRequest):
     output.close()
     reason = stop_reason(answer.finish, output.message)
     content = _blocks(output.message)
-    return JSONResponse({**head, "content": content, "stop_reason": reason, "stop_sequence": answer.finish.stop, "usage": usage(sequence)})
+    return JSONResponse(
+        {
+            **head,
+            "content": content,
+            "stop_reason": reason,
+            "stop_sequence": answer.finish.stop,
+            "usage": usage(sequence),
+        }
+    )
 
 
 @ROUTE.post("/v1/messages/count_tokens", response_model=Count, responses=ERRORS)
@@ -263,14 +286,26 @@ STARTS = {
     "content": {"type": "text", "text": ""},
     "reasoning": {"type": "thinking", "thinking": "", "signature": ""},
 }
-FIELDS = {"content": ("text_delta", "text"), "reasoning": ("thinking_delta", "thinking"), "arguments": ("input_json_delta", "partial_json")}
+FIELDS = {
+    "content": ("text_delta", "text"),
+    "reasoning": ("thinking_delta", "thinking"),
+    "arguments": ("input_json_delta", "partial_json"),
+}
 
 
-async def _events(request: Request, served: Served, sequence: Sequence, output: Output, head: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _events(
+    request: Request, served: Served, sequence: Sequence, output: Output, head: dict[str, Any]
+) -> AsyncIterator[bytes]:
     def event(type: str, **data: Any) -> bytes:
         return sse({"type": type, **data}, type)
 
-    start = {**head, "content": [], "stop_reason": None, "stop_sequence": None, "usage": {**usage(sequence), "output_tokens": 0}}
+    start = {
+        **head,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {**usage(sequence), "output_tokens": 0},
+    }
     yield event("message_start", message=start)
     block, kind = -1, None
     try:
@@ -313,7 +348,9 @@ def _assistant(blocks: list[Any]) -> dict[str, Any]:
         out["reasoning_content"] = "\n".join(thoughts)
     uses = [b for b in blocks if isinstance(b, ToolUse)]
     if uses:
-        out["tool_calls"] = [{"id": b.id, "type": "function", "function": {"name": b.name, "arguments": b.input}} for b in uses]
+        out["tool_calls"] = [
+            {"id": b.id, "type": "function", "function": {"name": b.name, "arguments": b.input}} for b in uses
+        ]
     return out
 
 

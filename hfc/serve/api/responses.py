@@ -140,7 +140,10 @@ class ResponsesRequest(Strict):
             wanted = {"type": "json_schema", "schema": format.schema_}
         elif format is not None and format.type == "json_object":
             wanted = {"type": "json_schema", "schema": {"type": "object"}}
-        tools = [{"type": "function", "function": t.model_dump(exclude={"type"}, exclude_none=True)} for t in self.tools or ()]
+        tools = [
+            {"type": "function", "function": t.model_dump(exclude={"type"}, exclude_none=True)}
+            for t in self.tools or ()
+        ]
         choice = self.tool_choice.name if isinstance(self.tool_choice, NamedFunction) else self.tool_choice or "auto"
         return Ask(
             self._messages(),
@@ -171,7 +174,9 @@ class ResponsesRequest(Strict):
                 if item.call_id not in calls:
                     raise ApiError(400, f"call_id {item.call_id!r} answers no call before", f"{where}.call_id")
                 name = calls.pop(item.call_id)
-                out.append({"role": "tool", "content": _text(item.output, where), "tool_call_id": item.call_id, "name": name})
+                out.append(
+                    {"role": "tool", "content": _text(item.output, where), "tool_call_id": item.call_id, "name": name}
+                )
             elif isinstance(item, MessageItem):
                 if calls and item.role != "assistant":
                     raise ApiError(400, f"the calls {', '.join(calls)} have no output", where, "missing_tool_result")
@@ -194,7 +199,9 @@ class ResponseObject(BaseModel):
     usage: dict[str, Any] | None
 
 
-@ROUTE.post("/v1/responses", responses={**documented(408, 429, 500, 503), 200: {"model": ResponseObject, "content": STREAM}})
+@ROUTE.post(
+    "/v1/responses", responses={**documented(408, 429, 500, 503), 200: {"model": ResponseObject, "content": STREAM}}
+)
 async def responses(request: Request, body: ResponsesRequest):
     served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
@@ -212,7 +219,9 @@ async def responses(request: Request, body: ResponsesRequest):
 
 def _head(body: ResponsesRequest) -> dict[str, Any]:
     """A response before its output, with the request's settings as OpenAI repeats them."""
-    choice = body.tool_choice.model_dump() if isinstance(body.tool_choice, NamedFunction) else body.tool_choice or "auto"
+    choice = (
+        body.tool_choice.model_dump() if isinstance(body.tool_choice, NamedFunction) else body.tool_choice or "auto"
+    )
     text = body.text.model_dump(by_alias=True, exclude_none=True) if body.text else {}
     return {
         "id": new_id("resp_"), "object": "response", "created_at": time.time(), "status": "in_progress", "model": body.model,
@@ -240,7 +249,9 @@ def _finished(head: dict[str, Any], items: Items, reason: str, sequence: Sequenc
     }  # fmt: skip
 
 
-async def _events(request: Request, served: Served, sequence: Sequence, output: Output, head: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _events(
+    request: Request, served: Served, sequence: Sequence, output: Output, head: dict[str, Any]
+) -> AsyncIterator[bytes]:
     number, items = 0, Items()
 
     def event(data: dict[str, Any]) -> bytes:
@@ -269,7 +280,9 @@ async def _events(request: Request, served: Served, sequence: Sequence, output: 
 def _arguments(item: CallItem, where: str) -> dict[str, Any]:
     value = loads_object(item.arguments)
     if value is None:
-        raise ApiError(400, f"the arguments of {item.name} are not a JSON object", f"{where}.arguments", "invalid_value")
+        raise ApiError(
+            400, f"the arguments of {item.name} are not a JSON object", f"{where}.arguments", "invalid_value"
+        )
     return value
 
 
