@@ -1,0 +1,44 @@
+"""No dependency may be a release with a published flaw, and the lock file of a release keeps to pyproject.toml."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+
+PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+
+# package -> the first release without the flaw, the flaw
+WITHOUT_FLAWS = {
+    "jinja2": ("3.1.6", "CVE-2025-27516: |attr reaches past the sandbox that renders chat templates"),
+    "sentencepiece": ("0.2.1", "CVE-2026-1260: a vocabulary file writes beyond its memory"),
+    "idna": ("3.7", "CVE-2024-3651: a long name takes quadratic time"),
+    "pyyaml": ("5.4", "CVE-2020-14343: loading runs code"),
+    "requests": ("2.32.4", "CVE-2024-47081: .netrc credentials go to another host"),
+    "tqdm": ("4.66.3", "CVE-2024-34062: arguments of the command line are evaluated"),
+    "urllib3": ("2.6.3", "CVE-2026-21441: a redirect's body is inflated without limit"),
+    "h11": ("0.16", "CVE-2025-43859: chunked bodies are parsed leniently, requests can be smuggled"),
+    "starlette": ("0.49.1", "CVE-2025-62727: a Range header takes quadratic time"),
+    "pydantic": ("2.4", "CVE-2024-3772: an e-mail address takes quadratic time"),
+}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
+
+
+def _minima() -> dict[str, str]:
+    """Package -> the lowest version that pyproject.toml admits."""
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    rows = [*project["dependencies"], *(r for rows in project["optional-dependencies"].values() for r in rows)]
+    found = (re.match(r"([\w.-]+)(?:\[.*\])?\s*[>=]=\s*([\d.]+)", row) for row in rows)
+    return {match[1].lower(): match[2] for match in found if match}
+
+
+@pytest.mark.parametrize("package", WITHOUT_FLAWS)
+def test_the_lowest_version_admitted_has_no_published_flaw(package):
+    fixed, flaw = WITHOUT_FLAWS[package]
+    lowest = _minima().get(package)
+    assert lowest, f"{package} has no lower bound in pyproject.toml, {fixed} is the first without {flaw}"
+    assert _numbers(lowest) >= _numbers(fixed), f"{package}>={lowest} admits {flaw}; {fixed} does not"
