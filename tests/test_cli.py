@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
+from letters import TEMPLATE, letters_folder
 
 from hfc.cli import debug_first, main
 from hfc.cli.bench import lengths
 from hfc.cli.table import table
 from hfc.ir.text import parse_graph
-from hfc.runtime.tokenizer_library import byte_level_alphabet
 
 DATA = Path(__file__).parent / "data"
 GREEDY = ("--temperature", "0")
@@ -23,19 +21,7 @@ GREEDY = ("--temperature", "0")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """The small Llama with a tokenizer of one token a visible character, and <end> to stop at."""
-    target = tmp_path_factory.mktemp("models") / "llama"
-    target.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(DATA / "models" / "llama" / name, target)
-    letters = {byte: c for c, byte in byte_level_alphabet().items()}
-    vocab = {"<begin>": 0, "<end>": 1} | {letters[byte]: i + 2 for i, byte in enumerate([10, *range(32, 127)])}
-    library = tokenizers.Tokenizer(models.BPE(vocab, []))
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    library.decoder = decoders.ByteLevel()
-    library.add_special_tokens(["<begin>", "<end>"])
-    library.save(str(target / "tokenizer.json"))
-    return target
+    return letters_folder(tmp_path_factory.mktemp("models") / "llama")
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +84,7 @@ def test_chat_needs_a_template_and_uses_it(hfc, folder, tmp_path):
     code, out, err = hfc("run", folder, "hello")
     assert (code, out) == (2, "") and "no chat template" in err and "--raw" in err
     chat = shutil.copytree(folder, tmp_path / "chat")
-    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
-    (chat / "chat_template.jinja").write_text(template)
+    (chat / "chat_template.jinja").write_text(TEMPLATE)
     raw = hfc("run", chat, "--raw", "system: S\nuser: hello\nassistant:", *GREEDY, "-n", 8)
     assert hfc("run", chat, "hello", "--system", "S", *GREEDY, "-n", 8)[1] == raw[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -116,6 +117,9 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character must not end an answer
+            stream.reconfigure(errors="replace")
     app(args=debug_first(list(sys.argv[1:] if arguments is None else arguments)), prog_name="hfc")
 
 

@@ -13,6 +13,7 @@ from hfc.cli.open_model import Choice, open_model
 from hfc.cli.parameters import Context, Device, Draft, KvFormat, ModelName, Threads, Weights
 from hfc.runtime.chat import chat_template
 from hfc.runtime.generate import Generation, Request, Statistics
+from hfc.runtime.guard import Guard
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.drafts import AUTO
 from hfc.runtime.vocabulary import Vocabulary
@@ -28,6 +29,9 @@ def command(
     ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the prompt as it stands, without the chat template.")
+    ] = False,
+    special: Annotated[
+        bool, typer.Option("--special", help="Read control tokens that the prompt spells (<|im_start|>) as tokens.")
     ] = False,
     system: Annotated[str | None, typer.Option(help="The system message of the chat.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = DEFAULT.temperature,
@@ -58,7 +62,7 @@ def command(
         raise HfcError("--system has no meaning with --raw", hint="put the text in front of the prompt")
     opened = open_model(model, Choice(device, threads, ctx, kv, weights, draft=draft), with_vocabulary=True)
     vocabulary = opened.vocabulary
-    tokens = encode_raw(vocabulary, prompt) if raw else encode_chat(vocabulary, prompt, system)
+    tokens = encode_raw(vocabulary, prompt, special) if raw else encode_chat(vocabulary, prompt, system, special)
     request = Request(tuple(tokens), sampling, max_tokens, tuple(stop or ()))
     generation = Generation(opened.model, vocabulary.tokenizer, request, opened.speculation)
     interrupted = stream(generation)
@@ -68,21 +72,26 @@ def command(
 
 
 def read_prompt() -> str:
-    """All of standard input, less its last line end."""
+    """All of standard input, less its last line end; lines may end as Windows ends them."""
     if sys.stdin.isatty():
         raise HfcError("no prompt", hint='give one: hfc run MODEL "What is gravity?", or pipe it in')
-    return sys.stdin.read().removesuffix("\n")
+    return sys.stdin.read().replace("\r\n", "\n").removesuffix("\n")
 
 
-def encode_raw(vocabulary: Vocabulary, prompt: str) -> list[int]:
-    return vocabulary.tokenizer.encode(prompt)
+def encode_raw(vocabulary: Vocabulary, prompt: str, special: bool = False) -> list[int]:
+    return vocabulary.tokenizer.encode(prompt, parse_special=special)
 
 
-def encode_chat(vocabulary: Vocabulary, prompt: str, system: str | None) -> list[int]:
+def encode_chat(vocabulary: Vocabulary, prompt: str, system: str | None, special: bool = False) -> list[int]:
+    """special: what the user typed may hold control tokens; else only the template's own text does."""
     template = chat_template(vocabulary.template, vocabulary.tokenizer)
     messages = [{"role": "system", "content": system}] if system is not None else []
-    text = template.render([*messages, {"role": "user", "content": prompt}])
-    return vocabulary.tokenizer.encode(text, parse_special=True, frame=False)
+    messages += [{"role": "user", "content": prompt}]
+    if special:
+        return vocabulary.tokenizer.encode(template.render(messages), parse_special=True, frame=False)
+    guard = Guard(vocabulary.tokenizer)
+    marked, mark = guard.mark(messages)
+    return guard.encode(template.render(marked), mark)
 
 
 def stream(generation: Generation) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,11 +26,10 @@ Message = Mapping[str, Any]  # {"role": "user", "content": "..."}
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A parsed template with the texts of the begin and end tokens, which templates may print."""
+    """A parsed template. named: texts of tokens by the name that templates print them by ("bos_token", "pad_token")."""
 
     template: jinja2.Template
-    bos: str = ""
-    eos: str = ""
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def render(
         self,
@@ -44,14 +43,12 @@ class ChatTemplate:
             return self.template.render(
                 messages=list(messages),
                 add_generation_prompt=add_generation_prompt,
-                bos_token=self.bos,
-                eos_token=self.eos,
                 tools=tools,
-                documents=None,
-                **variables,
+                **{**self.named, "documents": None, **variables},
             )
         # A template runs as Python: what its expressions raise on messages that it does not expect comes through.
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
+                RecursionError) as error:  # fmt: skip
             raise HfcError(
                 f"the checkpoint's chat template refuses these messages: {error}",
                 hint="change the messages (some templates take no system message), or use --raw to skip the template",
@@ -71,7 +68,8 @@ def chat_template(source: str | None, tokenizer: Tokenizer) -> ChatTemplate:
         raise HfcError(
             f"the checkpoint's chat template is not valid Jinja: line {error.lineno}: {error.message}"
         ) from error
-    return ChatTemplate(template, tokenizer.token_text(tokenizer.bos), tokenizer.token_text(tokenizer.eos))
+    ends = {"bos_token": tokenizer.token_text(tokenizer.bos), "eos_token": tokenizer.token_text(tokenizer.eos)}
+    return ChatTemplate(template, {**tokenizer.named, **ends})
 
 
 def template_of_folder(folder: Path) -> str | None:

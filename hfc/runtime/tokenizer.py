@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hfc.base.diagnostics import HfcError
 
-# Tokens that end an answer in one chat format or another. Converters often name only one of them as "eos", so each that
-# the vocabulary has as a special token stops generation. Source: the models' own chat templates.
-END_OF_TURN = (
-    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>",
-    "<|return|>", "<EOT>", "<turn|>",
-)  # fmt: skip
+# Tokens that end an answer in one chat format or another. Converters often name only one of them as "eos", and often type
+# them as ordinary text: a token with such a text is a control token whatever the file calls it, and stops generation.
+# Source: the models' own chat templates; llama.cpp's vocabulary goes by the same texts.
+END_OF_TURN = frozenset({
+    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|end_of_text|>", "<end_of_turn>", "<|end|>",
+    "<|return|>", "<|call|>", "<|calls|>", "<|flush|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<end_of_utterance>", "<turn|>",
+    "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>",
+})  # fmt: skip
+# These are words of HTML or of other formats too: they end a text only where the file types them as control tokens.
+END_IF_CONTROL = frozenset({"</s>", "<eos>"})
 
 
 class Core(Protocol):
@@ -31,7 +35,8 @@ class Core(Protocol):
 class Tokenizer:
     """A vocabulary of `vocab` tokens.
 
-    special: control tokens, id to text.  stop_ids: tokens that end a text.
+    special: control tokens, id to text.  stop_ids: tokens that end a text.  named: what chat templates may print, by the
+    name that they use ("pad_token").
     strip_space: the library puts a space before the first word, so a whole decoded text loses it again.
     """
 
@@ -44,16 +49,18 @@ class Tokenizer:
     add_eos: bool = False
     stop_ids: frozenset[int] = frozenset()
     strip_space: bool = False
+    named: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self, text: str, parse_special: bool = False, frame: bool = True) -> list[int]:
         """Token ids of a text.
 
         parse_special: "<|im_end|>" in the text is that token (rendered chat templates); else it is spelled out as
-        text (what a user typed).  frame: add the begin and end tokens that the vocabulary asks for.
+        text (what a user typed).  frame: add the begin and end tokens that the vocabulary asks for; one that the text
+        begins with itself is not put before it again.
         """
         _check_text(text)
         ids = self.core.encode(text, parse_special)
-        if frame and self.add_bos and self.bos is not None:
+        if frame and self.add_bos and self.bos is not None and ids[:1] != [self.bos]:
             ids = [self.bos, *ids]
         if frame and self.add_eos and self.eos is not None:
             ids = [*ids, self.eos]
@@ -100,7 +107,10 @@ class Detokenizer:
 
 def stop_ids_of(special: Mapping[int, str], *named: int | None) -> frozenset[int]:
     """The ids that end a text: those that the checkpoint names, and known end-of-turn tokens."""
-    return frozenset(i for i in named if i is not None) | {i for i, text in special.items() if text in END_OF_TURN}
+    ends = END_OF_TURN | END_IF_CONTROL
+    if {"<|return|>", "<|call|>"} <= set(special.values()):
+        ends -= {"<|end|>"}  # Harmony: it ends a message, and the next message of the same turn follows
+    return frozenset(i for i in named if i is not None) | {i for i, text in special.items() if text in ends}
 
 
 def _check_text(text: str) -> None:

@@ -12,12 +12,14 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.runtime.pretokenizers import PreTokenizer, pre_tokenizer
 from hfc.runtime.sentencepiece_proto import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, model_proto
-from hfc.runtime.tokenizer import Tokenizer, stop_ids_of
+from hfc.runtime.tokenizer import END_OF_TURN, Tokenizer, stop_ids_of
 from hfc.runtime.tokenizer_library import SPACE, HuggingFaceCore, SentencePieceCore
 
 KEY = "tokenizer.ggml."
 # A newer file may name more ends than "eos": end of turn, end of message.
 _STOP_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+# Of the specification -> what chat templates call them.
+_NAMES = {"unknown": "unk_token", "padding": "pad_token", "seperator": "sep_token", "separator": "sep_token"}
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
@@ -30,7 +32,8 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     if kind not in _KINDS:
         raise unknown("GGUF tokenizer model", kind, _KINDS)
     tokens = _strings(metadata, "tokens")
-    types = _numbers(metadata, "token_type", len(tokens), NORMAL)
+    found = _numbers(metadata, "token_type", len(tokens), NORMAL)
+    types = [CONTROL if text in END_OF_TURN else t for text, t in zip(tokens, found)]
     special = {i: tokens[i] for i, t in enumerate(types) if t in (CONTROL, UNKNOWN)}
     return _KINDS[kind](metadata, tokens, types, special)
 
@@ -85,7 +88,17 @@ def _finish(metadata, core, vocab: int, special: dict[int, str], add_bos: bool, 
         add_eos=bool(metadata.get(KEY + "add_eos_token", False)),
         stop_ids=stop_ids_of(special, *ids),
         strip_space=strip_space,
+        named=_named(metadata, vocab),
     )
+
+
+def _named(metadata: Mapping[str, Any], vocab: int) -> dict[str, str]:
+    """{"pad_token": "<pad>"} for every token that the file names by its id."""
+    tokens = metadata[KEY + "tokens"]
+    keys = [key for key in metadata if key.startswith(KEY) and key.endswith("_token_id")]
+    names = {key: key.removeprefix(KEY).removesuffix("_token_id") for key in keys}
+    ids = {name: _token_id(metadata, name + "_token_id", vocab) for name in names.values()}
+    return {_NAMES.get(name, f"{name}_token"): tokens[i] for name, i in ids.items() if i is not None}
 
 
 def _pre_tokenizer(rule: PreTokenizer) -> pre_tokenizers.PreTokenizer:
@@ -94,16 +107,18 @@ def _pre_tokenizer(rule: PreTokenizer) -> pre_tokenizers.PreTokenizer:
 
 
 def _merges(metadata: Mapping[str, Any], vocab: Mapping[str, int]) -> list[tuple[str, str]]:
-    """`"left right"` strings as pairs. Each side and the two together must be tokens: the library would panic."""
-    pairs = []
-    for text in _strings(metadata, "merges"):
+    """`"left right"` strings as pairs. A merge of or into what is no token is left out: the library panics over it, and
+    llama.cpp spells out what it joins. A file without any merge that fits has those of another vocabulary."""
+    texts, pairs = _strings(metadata, "merges"), []
+    for text in texts:
         left, _, right = text.partition(" ")
-        if left not in vocab or right not in vocab or left + right not in vocab:
-            raise HfcError(
-                f"the GGUF file's {KEY}merges has {text!r}, which does not join two of its tokens into a third",
-                hint="the file is damaged or was converted wrongly; fetch it again",
-            )
-        pairs.append((left, right))
+        if left in vocab and right in vocab and left + right in vocab:
+            pairs.append((left, right))
+    if texts and not pairs:
+        raise HfcError(
+            f"the GGUF file's {KEY}merges has {texts[0]!r}, which does not join two of its tokens into a third, nor do the others",
+            hint="the file is damaged or was converted wrongly; fetch it again",
+        )
     return pairs
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import models
+from tokenizers import AddedToken, models
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats.checkpoint.mapped import read_json
-from hfc.runtime.tokenizer import Tokenizer, stop_ids_of
+from hfc.runtime.tokenizer import END_OF_TURN, Tokenizer, stop_ids_of
 from hfc.runtime.tokenizer_library import HuggingFaceCore
 
 
@@ -27,6 +27,7 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
     decoder = str(library.decoder)  # the library shows it as "ByteLevel(...)" or "Sequence(decoders=[...])"
     names = json_beside(folder / "tokenizer_config.json")
     special = {i: t.content for i, t in library.get_added_tokens_decoder().items() if t.special}
+    named = _template_names(folder, names)
     first, last = _framing(library)
     bos, eos = (_named_id(library, names, key) for key in ("bos_token", "eos_token"))
     bos, eos = (first if bos is None else bos), (last if eos is None else eos)
@@ -36,10 +37,12 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
         special=special,
         bos=bos,
         eos=eos,
-        add_bos=_flag(names, "add_bos_token", first is not None),
-        add_eos=_flag(names, "add_eos_token", last is not None),
+        # The file's own template decides: transformers too drops add_bos_token and add_eos_token beside a tokenizer.json.
+        add_bos=first is not None,
+        add_eos=last is not None,
         stop_ids=stop_ids_of(special, eos, *_config_stop_ids(folder)),
         strip_space=any(name in decoder for name in ("Metaspace(", "Strip(")),
+        named=named,
     )
 
 
@@ -62,6 +65,11 @@ def _library(path: Path) -> tokenizers.Tokenizer:
         ) from error
     if not isinstance(library.model, (models.BPE, models.Unigram)):
         raise HfcError(f"{path} holds a {type(library.model).__name__} tokenizer; BPE and Unigram are supported")
+    # What somebody trained or calibrated with is no property of the vocabulary: prompts are never cut or padded.
+    library.no_truncation()
+    library.no_padding()
+    ends = [t for t in library.get_added_tokens_decoder().values() if t.content in END_OF_TURN and not t.special]
+    library.add_special_tokens([AddedToken(t.content, normalized=False, special=True) for t in ends])
     return library
 
 
@@ -80,8 +88,12 @@ def _named_id(library: tokenizers.Tokenizer, names: Mapping[str, Any], key: str)
     return library.token_to_id(name) if isinstance(name, str) else None
 
 
-def _flag(names: Mapping[str, Any], key: str, default: bool) -> bool:
-    return default if names.get(key) is None else bool(names[key])
+def _template_names(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """Every token that a template may print by name: "pad_token", "image_token" and what else the files call *_token."""
+    extra = config.get("extra_special_tokens")
+    places = [json_beside(folder / "special_tokens_map.json"), config, extra if isinstance(extra, dict) else {}]
+    named = {key: token_name(value) for place in places for key, value in place.items() if key.endswith("_token")}
+    return {key: text for key, text in named.items() if isinstance(text, str)}
 
 
 def _config_stop_ids(folder: Path) -> list[int]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from hfc.runtime.chat import ChatTemplate, chat_template
+from hfc.runtime.guard import Guard
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.engine import Closed, Engine, QueueFull
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import GrammarCompiler
-from hfc.serve.guard import Guard
 from hfc.serve.job import Job
 from hfc.serve.metrics import Metrics
 from hfc.serve.sequence import Sequence

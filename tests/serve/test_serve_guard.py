@@ -6,9 +6,9 @@ from serve_fakes import EOS, TOKENIZER, FakeModel, make_engine, make_served
 from test_serve_api import rendered
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
+from hfc.runtime.guard import MARKS, Guard
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.tokenizer_library import HuggingFaceCore
-from hfc.serve.guard import MARKS, Guard
 from hfc.serve.prompt import chat_prompt
 
 GUARD = Guard(TOKENIZER)
