@@ -1,5 +1,24 @@
-"""`python -m hfc` is `hfc`."""
+"""`hfc` and `python -m hfc`: Ctrl-C is one line from the first import to the end of the process."""
 
-from hfc.cli import main
+import importlib
+import signal
+import sys
 
-main()
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        importlib.import_module("hfc.cli").main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # what the interpreter does at its end cannot be interrupted halfway
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from letters import TEMPLATE, letters_folder
 
-from hfc.cli import debug_first, main
+from hfc.cli import main, take_debug
 from hfc.cli.bench import lengths
 from hfc.cli.table import table
 from hfc.ir.text import parse_graph
@@ -244,7 +244,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(hfc):
     for arguments in (["--debug", "run", "nope", "hi"], ["run", "nope", "hi", "--debug"]):
         code, _, err = hfc(*arguments)
         assert code == 2 and "Traceback" in err and "unknown model 'nope'" in err
-    assert debug_first(["run", "m", "--", "--debug"]) == ["run", "m", "--", "--debug"]
+    assert take_debug(["run", "m", "--", "--debug"]) == (False, ["run", "m", "--", "--debug"])
 
 
 def test_an_unknown_option_is_a_usage_error(hfc):

@@ -94,6 +94,22 @@ def test_imports_stand_at_the_top(path):
     assert not inside, f"{path.relative_to(ROOT)}: imports inside functions at lines {inside}"
 
 
+def test_modules_are_imported_by_name_in_few_places():
+    """Where a command is called, and where the modules of a package are discovered."""
+    allowed = {
+        "__main__.py",
+        "cli/__init__.py",
+        "cli/open_model.py",  # --device interpret: the compiler's side
+        "serve/app.py",
+        "isa/tables.py",
+        "backend/kernels/__init__.py",
+        "ir/ops/__init__.py",
+        "formats/__init__.py",
+    }
+    found = {str(p.relative_to(PACKAGE)) for p in MODULES if "importlib.import_module(" in p.read_text()}
+    assert found <= allowed
+
+
 def test_the_backend_knows_only_the_settings_of_the_passes():
     for path in (PACKAGE / "backend").rglob("*.py"):
         names = {name for _, name in imports_of(ast.parse(path.read_text())) if name.startswith("hfc.passes")}

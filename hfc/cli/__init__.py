@@ -1,87 +1,61 @@
-"""The `hfc` command: a table of commands, imported when they are called, and the place where errors become messages."""
+"""The `hfc` command: words to a command's function, and the place where errors become messages."""
 
 from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import Annotated
-
-import typer
-from typer.core import TyperGroup
 
 from hfc import __version__
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
+from hfc.cli.commands import COMMANDS, overview
 
-# A command's module may import any layer. Only the module of the command that runs is imported, so that `hfc run` of a
-# bundle loads no compiler and starts at once.
-COMMANDS = (
-    "run",
-    "serve",
-    "stop",
-    "ps",
-    "compile",
-    "bench",
-    "selftest",
-    "eval",
-    "quantize",
-    "imatrix",
-    "inspect",
-    "logits",
-    "fit",
-    "explain",
-    "matrix",
-    "opt",
-    "pull",
-    "models",
-    "doctor",
-)
-
-EXTRAS = {"serve": "serve"}  # command -> the extra that its packages come with
-
-USER_ERROR, DEVICE_ERROR, INTERRUPTED = 2, 3, 130
+USER_ERROR, DEVICE_ERROR, BROKEN_PIPE, INTERRUPTED = 2, 3, 1, 130
 
 
-class Commands(TyperGroup):
-    """The command group over the modules `hfc.cli.<name>`, each with a function `command`."""
-
-    def list_commands(self, ctx) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx, name: str):
-        if name not in COMMANDS:
-            raise unknown("command", name, COMMANDS)
-        app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
-        app.command(name)(_module_of(name).command)
-        return typer.main.get_command(app)
-
-    def invoke(self, ctx):
-        """Every error that a user can act on ends here: one message, exit code 2, or 3 for a lost device."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            raise  # `hfc ... | head`: the library ends the program quietly
-        except (HfcError, OSError, MemoryError) as error:
-            if ctx.params.get("debug"):
-                traceback.print_exc()
-            print(message_of(error), file=sys.stderr)
-            sys.exit(DEVICE_ERROR if isinstance(error, DeviceLost) else USER_ERROR)
-
-
-def _module_of(name: str):
-    """A command's module; a package of an extra that is not installed is an error that says how to get it."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character must not end an answer
+            stream.reconfigure(errors="replace")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug, words = take_debug(words)
     try:
-        return importlib.import_module(f"hfc.cli.{name}")
-    except ModuleNotFoundError as error:
-        if name not in EXTRAS or str(error.name).startswith("hfc"):
-            raise
-        raise HfcError(
-            f"hfc {name} needs the Python package {error.name}", hint=f"pip install 'hfc[{EXTRAS[name]}]'"
-        ) from error
+        dispatch(words)
+    except BrokenPipeError:  # `hfc ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # nothing is left that could fail at the end
+        sys.exit(BROKEN_PIPE)
+    except (HfcError, OSError, MemoryError) as error:
+        if is_debug:
+            sys.excepthook(*sys.exc_info())
+        print(message_of(error), file=sys.stderr)
+        sys.exit(DEVICE_ERROR if isinstance(error, DeviceLost) else USER_ERROR)
+    sys.exit(0)
+
+
+def dispatch(words: list[str]) -> None:
+    """The command that the words name, with the values that they give. Its modules are imported here and nowhere else."""
+    name, rest = (words[0], words[1:]) if words else ("help", [])
+    if name == "help" and rest:
+        name, rest = rest[0], ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(overview(), end="")
+        return
+    if name == "--version":
+        print(f"hfc {__version__}")
+        return
+    if name not in COMMANDS:
+        raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
+    usage = importlib.import_module(f"hfc.cli.usage.{name}").USAGE
+    parsing = importlib.import_module("hfc.cli.usage.parse")
+    try:
+        values = parsing.parse(name, usage, rest)
+    except parsing.HelpWanted:
+        print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
+        return
+    importlib.import_module(f"hfc.cli.{name}").command(**values)
 
 
 def message_of(error: HfcError | OSError | MemoryError) -> str:
@@ -92,40 +66,7 @@ def message_of(error: HfcError | OSError | MemoryError) -> str:
     return str(error)
 
 
-app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
-
-
-def print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"hfc {__version__}")
-        raise typer.Exit()
-
-
-@app.callback()
-def options(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error. Works after the command too.")
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Compile language models into fused kernels for AMD GPUs and CPUs, and run them."""
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character must not end an answer
-            stream.reconfigure(errors="replace")
-    app(args=debug_first(list(sys.argv[1:] if arguments is None else arguments)), prog_name="hfc")
-
-
-def debug_first(arguments: list[str]) -> list[str]:
-    """Move a `--debug` that stands after the command to the front, where the group reads it."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    if "--debug" not in arguments[:end]:
-        return arguments
-    return ["--debug", *(a for i, a in enumerate(arguments) if a != "--debug" or i > end)]
+def take_debug(words: list[str]) -> tuple[bool, list[str]]:
+    """Whether --debug stands anywhere before a `--`, and the words without it."""
+    end = words.index("--") if "--" in words else len(words)
+    return "--debug" in words[:end], [w for i, w in enumerate(words) if w != "--debug" or i > end]

@@ -7,9 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
@@ -17,46 +14,35 @@ from hfc.cli.bandwidth import copy_bandwidth_gb_s, read_bandwidth_gb_s
 from hfc.cli.drafted import Drafted, Synthetic, measure_genres, measure_synthetic
 from hfc.cli.measure import Measurement, measure
 from hfc.cli.open_model import Choice, OpenModel, open_model
-from hfc.cli.parameters import Context, Device, Draft, Format, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
 from hfc.cli.workload import check_workload, workloads
 from hfc.runtime.generate import Model
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
 from hfc.runtime.speculate.drafts import AUTO, OFF
-from hfc.step import JOURNAL_ROWS
 
 USUAL_CONTEXT = 4096  # what a model is compiled for when nothing is asked
 
 
 def command(
-    model: ModelName,
-    prompts: Annotated[str, typer.Option("-p", help="Lengths of prompts to prefill, with commas between.")] = "128,512",
-    decode: Annotated[str, typer.Option("-n", help="How many tokens to decode.")] = "64",
-    depth: Annotated[str, typer.Option("-d", help="Tokens that the context holds before decoding.")] = "0",
-    batch: Annotated[str, typer.Option("-b", help="Sequences that decode together.")] = "1",
-    threads: Threads = None,
-    repetitions: Annotated[int, typer.Option("-r", min=1, help="Repetitions, after one that does not count.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
-    ctx: Context = None,
-    kv: KvFormat = None,
-    device: Device = "host",
-    weights: Weights = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Draw the weights: MODEL may be a config.json. GPUs only.")
-    ] = False,
-    format: Format = None,
-    draft: Draft = OFF,
-    draft_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each text that --draft is measured on.")] = 200,
-    draft_acceptance: Annotated[
-        float | None,
-        typer.Option(
-            help="Measure blocks of which so many tokens count, whatever the weights say. [default: real texts]"
-        ),
-    ] = None,
-    draft_rows: Annotated[
-        str, typer.Option(help="Rows of the blocks of --draft-acceptance, with commas between.")
-    ] = str(JOURNAL_ROWS),
+    model: str,
+    prompts: str,
+    decode: str,
+    depth: str,
+    batch: str,
+    threads: int | None,
+    repetitions: int,
+    as_json: bool,
+    ctx: int | None,
+    kv: str | None,
+    device: str,
+    weights: str | None,
+    random_weights: bool,
+    format: str | None,
+    draft: str,
+    draft_tokens: int,
+    draft_acceptance: float | None,
+    draft_rows: str,
 ) -> None:
     """Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b. With --draft also
     speculative against plain decoding, on prompts of several genres."""

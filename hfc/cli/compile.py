@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 
 from hfc.base.progress import spinner
 from hfc.cli.open_model import resolve
-from hfc.cli.parameters import Context, Draft, Format, KvFormat, Slots, Weights
 from hfc.compiler import compile_model
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
@@ -21,30 +18,19 @@ from hfc.step import JOURNAL_ROWS, Step
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A .hfm, a Hugging Face folder, a .gguf file, a config.json, or a name of `hfc models`.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
-    arch: Annotated[str, typer.Option(help="Architectures, with commas between, or all.")] = "host",
-    weights: Weights = None,
-    kv: KvFormat = None,
-    ctx: Context = None,
-    slots: Slots = None,
-    format: Format = None,
-    draft: Draft = AUTO,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="Most tokens of one step. [default: 512]")] = None,
-    tap: Annotated[
-        list[str] | None,
-        typer.Option(help="A value that the plan gives out beside the logits: last_hidden (embeddings), hidden[3]."),
-    ] = None,
-    print_after_all: Annotated[
-        bool, typer.Option("--print-after-all", help="Print the graph after each pass.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when it works.")] = False,
+    model: str,
+    output: Path,
+    arch: str,
+    weights: str | None,
+    kv: str | None,
+    ctx: int | None,
+    slots: int | None,
+    format: str | None,
+    draft: str,
+    max_rows: int | None,
+    tap: list[str] | None,
+    print_after_all: bool,
+    quiet: bool,
 ) -> None:
     """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""
     source = resolve(model)

@@ -23,7 +23,7 @@ from hfc.target.arch import ARCHS
 
 PACKAGES = (
     "numpy", "lark", "jinja2", "networkx", "safetensors", "gguf", "ml-dtypes", "tokenizers", "sentencepiece", "rich",
-    "typer", "ziglang", "huggingface-hub", "cuda-bindings", "rocm-bindings-hip",
+    "ziglang", "huggingface-hub", "cuda-bindings", "rocm-bindings-hip",
 )  # fmt: skip
 # What the host kernels choose by, as Linux names it.
 CPU_FEATURES = ("f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "asimddp", "i8mm", "bf16")

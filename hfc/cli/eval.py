@@ -6,15 +6,12 @@ import hashlib
 import json
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Annotated
 
 import numpy as np
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.open_model import Choice, OpenModel, open_model
-from hfc.cli.parameters import Device, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
 from hfc.quality import DEFAULT_CHUNK, chunks, evaluate
 from hfc.runtime.tokenizer import Tokenizer
@@ -24,29 +21,19 @@ MARGIN = 4  # characters a token at least, for what need not be read of a long t
 
 
 def command(
-    model: ModelName,
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="REF", help="Reference: another model or format, or logits that --save wrote (.npy)."),
-    ] = None,
-    against_device: Annotated[
-        str | None, typer.Option(help="Device of the reference. interpret computes it in float32. [default: --device]")
-    ] = None,
-    against_kv: Annotated[str | None, typer.Option(help="KV format of the reference. [default: --kv]")] = None,
-    text: Annotated[
-        Path | None, typer.Option(help="The text, UTF-8. [default: Python's manual, from its library]")
-    ] = None,
-    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of the text.")] = 4096,
-    chunk: Annotated[
-        int | None,
-        typer.Option(min=2, help=f"Tokens of each separate piece of text. [default: {DEFAULT_CHUNK} or the context]"),
-    ] = None,
-    save: Annotated[Path | None, typer.Option(help="Write the logits, a .npy for --against.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    kv: KvFormat = None,
-    threads: Threads = None,
-    device: Device = "host",
-    weights: Weights = None,
+    model: str,
+    against: str | None,
+    against_device: str | None,
+    against_kv: str | None,
+    text: Path | None,
+    tokens: int,
+    chunk: int | None,
+    save: Path | None,
+    as_json: bool,
+    kv: str | None,
+    threads: int | None,
+    device: str,
+    weights: str | None,
 ) -> None:
     """Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees."""
     context = chunk if chunk and chunk > UNASKED_CONTEXT else None

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated
-
-import typer
 
 from hfc.base.diagnostics import unknown
 from hfc.cli.open_model import Choice, open_bundle, resolve
-from hfc.cli.parameters import Context, KvFormat, ModelName, Weights
 from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
 from hfc.runtime.launcher import grid_size
@@ -17,14 +13,12 @@ from hfc.step import DECODE_ROWS, Step
 
 
 def command(
-    model: ModelName,
-    arch: Annotated[
-        str | None, typer.Option(help="Only this architecture; for a model, the one to compile for. [default: host]")
-    ] = None,
-    launches: Annotated[bool, typer.Option("--launches", help="List every launch with the ops that it runs.")] = False,
-    weights: Weights = None,
-    kv: KvFormat = None,
-    ctx: Context = None,
+    model: str,
+    arch: str | None,
+    launches: bool,
+    weights: str | None,
+    kv: str | None,
+    ctx: int | None,
 ) -> None:
     """List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first."""
     source = resolve(model)

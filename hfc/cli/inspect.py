@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated
-
-import typer
 
 from hfc.cli.open_model import resolve
 from hfc.cli.table import table
@@ -15,10 +12,8 @@ from hfc.formats.checkpoint.container import method_of, report_of
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(metavar="FILE", help="A .gguf, .safetensors, a folder, or a name of `hfc models`.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: str,
+    as_json: bool,
 ) -> None:
     """Print every tensor with its format, bits per weight, and the quality report if there is one."""
     with open_checkpoint(resolve(model).path) as checkpoint:

@@ -5,28 +5,25 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.open_model import Choice, open_model
-from hfc.cli.parameters import Context, Device, KvFormat, ModelName, Threads, Weights
 from hfc.quality import logits_of, rows_at_a_time
 from hfc.runtime.generate import Model, check_prompt
 
 
 def command(
-    model: ModelName,
-    tokens: Annotated[Path, typer.Option(help="Token ids, an .npy file with integers [T].")],
-    out: Annotated[Path, typer.Option(help="Where to write the logits, an .npy file, float32 [T, vocab].")],
-    step: Annotated[bool, typer.Option("--step", help="Feed one token at a time, as decoding does.")] = False,
-    ctx: Context = None,
-    kv: KvFormat = None,
-    threads: Threads = None,
-    device: Device = "host",
-    weights: Weights = None,
+    model: str,
+    tokens: Path,
+    out: Path,
+    step: bool,
+    ctx: int | None,
+    kv: str | None,
+    threads: int | None,
+    device: str,
+    weights: str | None,
 ) -> None:
     """Write the logits that follow each of the given tokens."""
     ids = read_tokens(tokens)

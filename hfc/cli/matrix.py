@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
@@ -17,31 +14,21 @@ from hfc.matrix.page import as_html, as_json, as_markdown
 from hfc.matrix.results import read_results
 from hfc.target.arch import ARCHS, Arch, find_arch
 
-RESULTS = Path("docs/matrix-results")
 FAILED = 1
 
 
 def command(
-    arch: Annotated[str, typer.Option(help="GPU architectures, with commas between, or all.")] = "all",
-    model: Annotated[
-        str | None, typer.Option(help="Models, with commas between, or all. [default: one for each model file]")
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="Weight formats, with commas between. [default: all]")] = None,
-    kv: Annotated[str | None, typer.Option(help="KV formats, with commas between. [default: all]")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Few layers, and one format in turn for each model and architecture.")
-    ] = False,
-    in_turn: Annotated[
-        bool,
-        typer.Option(
-            "--in-turn", help="Every weight format once on every architecture, models and KV formats in turn."
-        ),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Every cell as JSON.")] = False,
-    md: Annotated[bool, typer.Option("--md", help="A page of Markdown.")] = False,
-    html: Annotated[bool, typer.Option("--html", help="A page of HTML.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead of printing.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of recorded emulator and card results.")] = RESULTS,
+    arch: str,
+    model: str | None,
+    weights: str | None,
+    kv: str | None,
+    quick: bool,
+    in_turn: bool,
+    json: bool,
+    md: bool,
+    html: bool,
+    output: Path | None,
+    results: Path,
 ) -> None:
     """Compile model x architecture x weight format x KV format. Exit code 1 if a cell failed. Needs no GPU."""
     if json + md + html > 1:
@@ -60,9 +47,9 @@ def command(
     if output:
         output.write_text(text)
     else:
-        typer.echo(text, nl=False)
+        print(text, end="")
     if any(cell.status == "failed" for cell in cells):
-        raise typer.Exit(FAILED)
+        raise SystemExit(FAILED)
 
 
 def words(text: str | None) -> list[str]:

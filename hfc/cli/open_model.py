@@ -9,8 +9,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar, spinner
 from hfc.plan import Bundle, Plan, load_bundle
@@ -101,7 +99,7 @@ def _compile(source: Source, choice: Choice) -> Bundle:
         command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
         code = subprocess.run(command, check=False).returncode
         if code:
-            raise typer.Exit(code)  # the child has said why
+            raise SystemExit(code)  # the child has said why
         return load_bundle(out)
 
 

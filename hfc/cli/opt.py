@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.open_model import resolve
-from hfc.cli.parameters import Context, KvFormat, Weights
 from hfc.compiler import open_source, settings_for
 from hfc.ir.graph import Graph
 from hfc.ir.text import parse_graph, print_graph
@@ -21,20 +18,14 @@ GRAPH_SUFFIX = ".ir"
 
 
 def command(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model, or a graph as text (.ir, or - for standard input).")
-    ],
-    passes: Annotated[str | None, typer.Option(help="Names with commas between, or none. [default: all]")] = None,
-    arch: Annotated[str, typer.Option(help="The architecture that the passes ask about.")] = "host",
-    weights: Weights = None,
-    kv: KvFormat = None,
-    ctx: Context = None,
-    print_after_all: Annotated[
-        bool, typer.Option("--print-after-all", help="Print the graph after each pass.")
-    ] = False,
-    list_passes: Annotated[
-        bool, typer.Option("--list", help="List the passes with their reasons; MODEL may be anything.")
-    ] = False,
+    model: str,
+    passes: str | None,
+    arch: str,
+    weights: str | None,
+    kv: str | None,
+    ctx: int | None,
+    print_after_all: bool,
+    list_passes: bool,
 ) -> None:
     """Print a model's graph as text, after all passes or the chosen ones."""
     if list_passes:
@@ -61,7 +52,7 @@ def read_model(model: str, weights: str | None, arch: str, kv: str | None, ctx: 
 
 
 def read_text(path: str, arch: str, kv: str | None, ctx: int | None) -> tuple[Graph, Settings]:
-    text = typer.get_text_stream("stdin").read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     k_format, v_format, edges = parse_kv(kv)
     context = ctx or 128
     settings = Settings(find_arch(arch), context, 1, context, context, k_format, v_format, kv_edges=edges)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.calibration import Calibration, prepare
 from hfc.cli.eval import digest, measure, read_tokens
-from hfc.cli.imatrix import DEFAULT_TOKENS
 from hfc.cli.open_model import Choice, open_model, resolve
 from hfc.cli.table import table
 from hfc.formats import weight_format
@@ -23,43 +19,18 @@ from hfc.quantize.writer import add_report
 
 
 def command(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SRC", help="A Hugging Face folder, .safetensors, .gguf, or a name of `hfc models`."),
-    ],
-    format: Annotated[str, typer.Option(help="Format of the matrices, e.g. hfc4, mq4g256v2, q8_0.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder to write. [default: SRC-FORMAT here]")
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(help="PATTERN=FORMAT for tensors whose names match; FORMAT may be source. Repeatable."),
-    ] = None,
-    imatrix: Annotated[
-        Path | None, typer.Option(help="An importance matrix, of `hfc imatrix` or llama.cpp's (.gguf, .dat).")
-    ] = None,
-    awq: Annotated[
-        bool, typer.Option("--awq", help="Scale inputs that carry much, and what makes them the other way.")
-    ] = False,
-    gptq: Annotated[
-        bool, typer.Option("--gptq", help="Let every column make up for the rounding of those before it.")
-    ] = False,
-    text: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", "-f", help="The text for --gptq, and for --awq without --imatrix. [default: Python's manual]"
-        ),
-    ] = None,
-    tokens: Annotated[
-        int, typer.Option("--tokens", "-n", min=2, help="Use the first N tokens of that text.")
-    ] = DEFAULT_TOKENS,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what every tensor becomes, and write nothing.")
-    ] = False,
-    evaluate: Annotated[
-        int | None, typer.Option("--eval", min=2, metavar="N", help="Measure on N tokens, keep the report.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing when it works.")] = False,
+    source: str,
+    format: str,
+    output: Path | None,
+    keep: list[str] | None,
+    imatrix: Path | None,
+    awq: bool,
+    gptq: bool,
+    text: Path | None,
+    tokens: int,
+    dry_run: bool,
+    evaluate: int | None,
+    quiet: bool,
 ) -> None:
     """Quantize a model. Embeddings, the head, routers and small gates keep 8 bits; norms and convolutions stay as they are."""
     weight_format(format)

@@ -3,60 +3,49 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
-
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import INTERRUPTED
 from hfc.cli.open_model import Choice, open_model
-from hfc.cli.parameters import Context, Device, Draft, KvFormat, ModelName, Threads, Weights
+from hfc.cli.sampling import chosen_sampling
 from hfc.runtime.chat import chat_template
 from hfc.runtime.generate import Generation, Request, Statistics
 from hfc.runtime.guard import Guard
 from hfc.runtime.sampler import Sampling
-from hfc.runtime.speculate.drafts import AUTO
 from hfc.runtime.vocabulary import Vocabulary
-
-DEFAULT = Sampling()
 
 
 def command(
-    model: ModelName,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", help="What to say; without it the prompt is read from standard input."),
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Continue the prompt as it stands, without the chat template.")
-    ] = False,
-    special: Annotated[
-        bool, typer.Option("--special", help="Read control tokens that the prompt spells (<|im_start|>) as tokens.")
-    ] = False,
-    system: Annotated[str | None, typer.Option(help="The system message of the chat.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = DEFAULT.temperature,
-    top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0: all.")] = DEFAULT.top_k,
-    top_p: Annotated[
-        float, typer.Option(help="Choose among the likeliest tokens with this total; 1: all.")
-    ] = DEFAULT.top_p,
-    min_p: Annotated[
-        float, typer.Option(help="Drop tokens less likely than this share of the likeliest; 0: none.")
-    ] = DEFAULT.min_p,
-    repeat_penalty: Annotated[float, typer.Option(help="Above 1, tokens of the last 64 become less likely.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text. [default: a fresh one]")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", "-n", min=1, help="Stop after so many tokens.")
-    ] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be given more than once.")] = None,
-    ctx: Context = None,
-    kv: KvFormat = None,
-    threads: Threads = None,
-    device: Device = "host",
-    draft: Draft = AUTO,
-    weights: Weights = None,
+    model: str,
+    prompt: str | None,
+    raw: bool,
+    special: bool,
+    system: str | None,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    repeat_penalty: float | None,
+    seed: int | None,
+    max_tokens: int | None,
+    stop: list[str] | None,
+    ctx: int | None,
+    kv: str | None,
+    threads: int | None,
+    device: str,
+    draft: str,
+    weights: str | None,
 ) -> None:
     """Answer a prompt. The text goes to standard output, a summary to standard error."""
-    sampling = Sampling(temperature, top_k, top_p, min_p, repeat_penalty, seed=seed)
+    sampling = chosen_sampling(
+        Sampling(),
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        seed=seed,
+    )
     prompt = read_prompt() if prompt is None else prompt
     if raw and system is not None:
         raise HfcError("--system has no meaning with --raw", hint="put the text in front of the prompt")
@@ -68,7 +57,7 @@ def command(
     interrupted = stream(generation)
     print(summary(generation.statistics), file=sys.stderr)
     if interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise SystemExit(INTERRUPTED)
 
 
 def read_prompt() -> str:

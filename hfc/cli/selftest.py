@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
-from typing import Annotated
-
-import typer
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
 from hfc.cli.open_model import Choice, open_bundle, resolve
-from hfc.cli.parameters import Context, Device, Format, KvFormat, ModelName, Threads, Weights
 from hfc.cli.table import table
 from hfc.compiler import OWN_HEAD, Source, open_source
 from hfc.emulated import EmulatedLauncher
@@ -31,23 +27,16 @@ SLOTS, CONTEXT = 4, 256  # of a model that is compiled for the test
 
 
 def command(
-    model: ModelName,
-    device: Device = "host",
-    emulate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ARCH", help="Run the machine code of an AMD arch in the ISA emulator instead of on a device."
-        ),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every launch, not only the first of each kernel.")] = False,
-    weights: Weights = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Draw the weights, as it is done where MODEL has none.")
-    ] = False,
-    format: Format = None,
-    kv: KvFormat = None,
-    ctx: Context = None,
-    threads: Threads = None,
+    model: str,
+    device: str,
+    emulate: str | None,
+    every: bool,
+    weights: str | None,
+    random_weights: bool,
+    format: str | None,
+    kv: str | None,
+    ctx: int | None,
+    threads: int | None,
 ) -> None:
     """Compare each kernel with the interpreter, on random inputs. Exit code 1 if one differs. Paste the table into reports."""
     source = resolve(model)
@@ -64,7 +53,7 @@ def command(
     print(f"{bundle.model['name']} on {name} ({plan.arch}), {'random' if drawn else 'its own'} weights")
     print(show(checks))
     if not all(check.ok for check in checks):
-        raise typer.Exit(1)
+        raise SystemExit(1)
 
 
 def open_launcher(bundle: Bundle, device: str, threads: int | None) -> tuple[str, Plan, Launcher]:

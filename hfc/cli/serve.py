@@ -12,17 +12,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
 
-import typer
 import uvicorn
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.parameters import Context, Device, Draft, KvFormat, Threads, Weights
-from hfc.cli.serve_source import USUAL_SLOTS, ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
+from hfc.cli.sampling import chosen_sampling
+from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
 from hfc.runtime.executor import split_device
 from hfc.runtime.sampler import Sampling
-from hfc.runtime.speculate.drafts import AUTO, check_draft
+from hfc.runtime.speculate.drafts import check_draft
 from hfc.serve.app import make_app
 from hfc.serve.engine import LAST_HIDDEN
 from hfc.serve.errors import ApiError
@@ -32,84 +30,45 @@ from hfc.serve.record import Record, log_path, recorded, running
 from hfc.serve.security import is_loopback
 from hfc.serve.served import Settings
 
-HOST, PORT = "127.0.0.1", 11435
 BACKLOG = 2048  # uvicorn's own
 # what the thread that runs steps waits for the interpreter at most; with Python's 0.005 it is most of a short step
 SWITCH_S = 0.001
-DEFAULT = Sampling()
 _POLL_S = 0.1
 
 
 def command(
-    model: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[MODEL]...", help="Bundles, Hugging Face folders, .gguf files, or names of `hfc models`."
-        ),
-    ] = None,
-    models: Annotated[Path | None, typer.Option(help="A folder: every model in it is served too.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need an API key.")] = HOST,
-    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="0: any that is free.")] = PORT,
-    daemon: Annotated[
-        bool, typer.Option("--daemon", "-d", help="Run in the background; see `hfc ps` and `hfc stop`.")
-    ] = False,
-    slots: Annotated[
-        int | None, typer.Option(min=1, help=f"Sequences that run at a time. [default: {USUAL_SLOTS}]")
-    ] = None,
-    ctx: Context = None,
-    kv: KvFormat = None,
-    device: Device = "host",
-    threads: Threads = None,
-    weights: Weights = None,
-    random_weights: Annotated[
-        bool,
-        typer.Option(
-            "--random-weights",
-            help="Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json.",
-        ),
-    ] = False,
-    draft: Draft = AUTO,
-    name: Annotated[
-        str | None, typer.Option(help="What clients call the model, if it is the only one. [default: MODEL's name]")
-    ] = None,
-    memory_mb: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Memory for all models together, in MB; the least recently used makes room. [default: most of the device's]",
-        ),
-    ] = None,
-    idle_unload_s: Annotated[
-        float | None,
-        typer.Option(
-            "--idle-unload", min=0.1, help="Seconds after which an unused model is unloaded. [default: never]"
-        ),
-    ] = None,
-    cache_mb: Annotated[int, typer.Option(min=0, help="Host memory of a model's prefix cache, in MB; 0: none.")] = 1024,
-    device_cache_mb: Annotated[
-        int | None,
-        typer.Option(min=0, help="GPUs: memory of the device that a model's prefix cache may take. [default: a 16th]"),
-    ] = None,
-    queue: Annotated[int, typer.Option(min=0, help="Sequences that may wait for a slot; more get 429.")] = 64,
-    prefill_rows: Annotated[int, typer.Option(min=1, help="Prompt tokens of a step in which others decode.")] = 128,
-    api_key: Annotated[
-        list[str] | None, typer.Option(help="A key that clients may use; may be given more than once.")
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="Keys, one a line.")] = None,
-    cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may call the server, or *.")] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Private key, PEM.")] = None,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Seconds that a request may take, waiting included.")
-    ] = 600,
-    drain_s: Annotated[
-        float, typer.Option("--drain", min=0, help="Seconds that running requests get after SIGTERM.")
-    ] = 30,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest body of a request, in MB.")] = 16,
-    temperature: Annotated[float, typer.Option(help="Of requests that name none.")] = DEFAULT.temperature,
-    top_k: Annotated[int, typer.Option(help="Of requests that name none.")] = DEFAULT.top_k,
-    top_p: Annotated[float, typer.Option(help="Of requests that name none.")] = DEFAULT.top_p,
-    min_p: Annotated[float, typer.Option(help="Of requests that name none.")] = DEFAULT.min_p,
+    model: list[str] | None,
+    models: Path | None,
+    host: str,
+    port: int,
+    daemon: bool,
+    slots: int | None,
+    ctx: int | None,
+    kv: str | None,
+    device: str,
+    threads: int | None,
+    weights: str | None,
+    random_weights: bool,
+    draft: str,
+    name: str | None,
+    memory_mb: int | None,
+    idle_unload_s: float | None,
+    cache_mb: int,
+    device_cache_mb: int | None,
+    queue: int,
+    prefill_rows: int,
+    api_key: list[str] | None,
+    api_key_file: Path | None,
+    cors: list[str] | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    timeout_s: float,
+    drain_s: float,
+    max_body_mb: int,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
 ) -> None:
     """Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.
 
@@ -127,7 +86,7 @@ def command(
         return
     listener = _bound(host, port)  # before minutes of loading; it refuses connections until it listens
     port = listener.getsockname()[1]
-    default = Sampling(temperature, top_k, top_p, min_p)
+    default = chosen_sampling(Sampling(), temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
     choice = ServeChoice(
         device,
@@ -246,6 +205,6 @@ def _detach(host: str, port: int, has_tls: bool) -> None:
     while not any(r.pid == child.pid for r in running()):
         if (code := child.poll()) is not None:
             print(log.read_text(errors="replace"), file=sys.stderr, end="")
-            raise typer.Exit(code or 1)
+            raise SystemExit(code or 1)
         time.sleep(_POLL_S)
     print(f"http{'s' if has_tls else ''}://{host}:{port}, process {child.pid}, log {log}")

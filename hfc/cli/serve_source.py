@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from hfc.base.diagnostics import HfcError
 from hfc.cli.open_model import Choice, OpenModel, check_weights, load_opened, open_bundle, resolve
 from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
@@ -77,7 +75,7 @@ class ModelOnDisk:
         check_weights(self.source, choice)
         try:
             bundle = open_bundle(self.source, choice)
-        except typer.Exit as error:  # of the child that compiles
+        except SystemExit as error:  # of the child that compiles
             raise HfcError(f"{self.source.path} does not compile; the server's log says why") from error
         plan = plan_for(bundle, arch_of_device(choice.device))
         nbytes = need_of(plan).total - RESERVE + self.choice.device_cache_bytes

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from hfc.base.diagnostics import HfcError
 from hfc.serve.record import find, stop
 
 
 def command(
-    port: Annotated[int | None, typer.Argument(help="The server's port; not needed while only one runs.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for requests that run.")] = 60,
+    port: int | None,
+    timeout_s: float,
 ) -> None:
     """Let a server finish what it runs, and end it."""
     record = find(port)

@@ -1,0 +1,66 @@
+"""The table of commands: `hfc --help` is printed from it, and imports nothing else."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """The command `name`: `hfc.cli.usage.<name>` says what it takes, `hfc.cli.<name>` does it."""
+
+    name: str
+    summary: str
+
+
+# title -> its commands. A command's modules are imported when it is called: `hfc run` of a bundle loads no compiler.
+GROUPS: dict[str, tuple[Command, ...]] = {
+    "Use a model": (
+        Command("run", "Answer a prompt"),
+        Command("serve", "Serve models to OpenAI clients"),
+        Command("stop", "End a server"),
+        Command("ps", "List the servers that run"),
+    ),
+    "Get a model": (
+        Command("pull", "Fetch a model by name"),
+        Command("models", "List the models that have a name"),
+        Command("inspect", "Print what a checkpoint holds"),
+    ),
+    "Make a model": (
+        Command("compile", "Compile a model into a bundle"),
+        Command("quantize", "Convert a model to another weight format"),
+        Command("imatrix", "Measure which inputs of the weights matter"),
+    ),
+    "Measure": (
+        Command("fit", "Print what a model needs on a card"),
+        Command("bench", "Measure tokens a second"),
+        Command("eval", "Measure quality: perplexity, KL divergence"),
+        Command("logits", "Write the logits of given tokens"),
+        Command("selftest", "Compare every kernel with the interpreter"),
+        Command("matrix", "Compile every model for every architecture and format"),
+    ),
+    "Look inside": (
+        Command("explain", "List kernels, registers, LDS, launches"),
+        Command("opt", "Print a model's graph after passes"),
+        Command("doctor", "Say what is on this machine, for bug reports"),
+    ),
+}
+COMMANDS = {command.name: command for group in GROUPS.values() for command in group}
+
+HEAD = """Usage: hfc [OPTIONS] COMMAND [ARGUMENTS]
+
+  Compile language models into fused kernels for AMD GPUs and CPUs, and run them.
+"""
+TAIL = """Options:
+  --debug      Show the traceback of an error. Works after the command too.
+  --version    Print the version and exit.
+  -h, --help   Show this text, or that of a command: hfc COMMAND --help
+"""
+
+
+def overview() -> str:
+    """The text of `hfc --help`."""
+    width = max(map(len, COMMANDS))
+    parts = [HEAD]
+    for title, group in GROUPS.items():
+        parts.append(f"{title}:\n" + "".join(f"  {c.name:{width}}  {c.summary}\n" for c in group))
+    return "\n".join([*parts, TAIL])

@@ -1,0 +1,28 @@
+"""What `hfc compile` takes."""
+
+from pathlib import Path
+
+from hfc.cli.usage.declare import flag, option, usage
+from hfc.cli.usage.shared import CONTEXT, FORMAT, KV, QUIET, SLOTS, WEIGHTS, draft, model
+
+USAGE = usage(
+    "Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU.",
+    model("A .hfm, a Hugging Face folder, a .gguf file, a config.json, or a name of `hfc models`."),
+    option("--output -o", Path, "The bundle to write.", metavar="FILE", required=True),
+    option("--arch", str, "Architectures, with commas between, or all.", "host"),
+    WEIGHTS,
+    KV,
+    CONTEXT,
+    SLOTS,
+    FORMAT,
+    draft("auto"),
+    option("--max-rows", int, "Most tokens of one step. [default: 512]", least=1),
+    option(
+        "--tap",
+        str,
+        "A value that the plan gives out beside the logits: last_hidden (embeddings), hidden[3].",
+        many=True,
+    ),
+    flag("--print-after-all", "Print the graph after each pass."),
+    QUIET,
+)

@@ -1,0 +1,85 @@
+"""A command's arguments and options as data, from which parsing and help follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A word without a flag. many: it takes all words that are left; its value is then a list."""
+
+    name: str
+    help: str
+    metavar: str = ""
+    kind: Callable[[str], Any] = str
+    required: bool = True
+    many: bool = False
+
+    @property
+    def default(self) -> None:
+        return None
+
+    @property
+    def label(self) -> str:
+        text = self.metavar or self.name.upper()
+        return (text if self.required else f"[{text}]") + "..." * self.many
+
+
+@dataclass(frozen=True)
+class Option:
+    """flags: how it is written, the name of its parameter first.  kind: what makes a value of a word, or raises ValueError.
+
+    many: it may be given more than once, and its value is a list, or None.  least, most: of a number.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    kind: Callable[[str], Any] = str
+    default: Any = None
+    name: str = ""
+    metavar: str = ""
+    many: bool = False
+    required: bool = False
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def parameter(self) -> str:
+        return self.name or self.flags[0].lstrip("-").replace("-", "_")
+
+    @property
+    def is_flag(self) -> bool:
+        return self.kind is bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a command takes. help: its first paragraph is the text above the lists."""
+
+    help: str
+    parameters: tuple[Argument | Option, ...] = ()
+
+    @property
+    def arguments(self) -> list[Argument]:
+        return [p for p in self.parameters if isinstance(p, Argument)]
+
+    @property
+    def options(self) -> list[Option]:
+        return [p for p in self.parameters if isinstance(p, Option)]
+
+
+def usage(help: str, *parameters: Argument | Option) -> Usage:
+    return Usage(help, parameters)
+
+
+def option(flags: str, kind: Callable[[str], Any], help: str, default: Any = None, **more: Any) -> Option:
+    """`option("--port -p", int, "0: any that is free.", 11435, least=0, most=65535)`."""
+    return Option(tuple(flags.split()), help, kind, default, **more)
+
+
+def flag(flags: str, help: str, **more: Any) -> Option:
+    """An option without a value: True where it stands."""
+    return Option(tuple(flags.split()), help, bool, False, **more)

@@ -1,0 +1,14 @@
+"""What `hfc explain` takes."""
+
+from hfc.cli.usage.declare import flag, option, usage
+from hfc.cli.usage.shared import CONTEXT, KV, MODEL, WEIGHTS
+
+USAGE = usage(
+    "List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first.",
+    MODEL,
+    option("--arch", str, "Only this architecture; for a model, the one to compile for. [default: host]"),
+    flag("--launches", "List every launch with the ops that it runs."),
+    WEIGHTS,
+    KV,
+    CONTEXT,
+)

@@ -1,0 +1,66 @@
+"""What `hfc serve` takes."""
+
+from pathlib import Path
+
+from hfc.cli.usage.declare import flag, option, usage
+from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, THREADS, WEIGHTS, draft, model, random_weights
+
+USAGE = usage(
+    "Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.\n\n"
+    "A single model is loaded at once; several are when they are asked for.",
+    model("Bundles, Hugging Face folders, .gguf files, or names of `hfc models`.", required=False, many=True),
+    option("--models", Path, "A folder: every model in it is served too.", metavar="FOLDER"),
+    option("--host", str, "Address to listen on; others than loopback need an API key.", "127.0.0.1"),
+    option("--port -p", int, "0: any that is free.", 11435, least=0, most=65535),
+    flag("--daemon -d", "Run in the background; see `hfc ps` and `hfc stop`."),
+    option("--slots", int, "Sequences that run at a time. [default: 4]", least=1),
+    CONTEXT,
+    KV,
+    DEVICE,
+    THREADS,
+    WEIGHTS,
+    random_weights("Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json."),
+    draft("auto"),
+    option("--name", str, "What clients call the model, if it is the only one. [default: MODEL's name]"),
+    option(
+        "--memory-mb",
+        int,
+        "Memory for all models together, in MB; the least recently used makes room. [default: most of the device's]",
+        least=1,
+    ),
+    option(
+        "--idle-unload",
+        float,
+        "Seconds after which an unused model is unloaded. [default: never]",
+        name="idle_unload_s",
+        least=0.1,
+    ),
+    option("--cache-mb", int, "Host memory of a model's prefix cache, in MB; 0: none.", 1024, least=0),
+    option(
+        "--device-cache-mb",
+        int,
+        "GPUs: memory of the device that a model's prefix cache may take. [default: a 16th]",
+        least=0,
+    ),
+    option("--queue", int, "Sequences that may wait for a slot; more get 429.", 64, least=0),
+    option("--prefill-rows", int, "Prompt tokens of a step in which others decode.", 128, least=1),
+    option("--api-key", str, "A key that clients may use; may be given more than once.", metavar="KEY", many=True),
+    option("--api-key-file", Path, "Keys, one a line.", metavar="FILE"),
+    option("--cors", str, "An origin whose pages may call the server, or *.", metavar="ORIGIN", many=True),
+    option("--tls-cert", Path, "Certificate chain, PEM.", metavar="FILE"),
+    option("--tls-key", Path, "Private key, PEM.", metavar="FILE"),
+    option(
+        "--timeout",
+        float,
+        "Seconds that a request may take, waiting included.",
+        600.0,
+        name="timeout_s",
+        least=0.1,
+    ),
+    option("--drain", float, "Seconds that running requests get after SIGTERM.", 30.0, name="drain_s", least=0),
+    option("--max-body-mb", int, "Largest body of a request, in MB.", 16, least=1),
+    option("--temperature --temp", float, "Of requests that name none. [default: 0.7]"),
+    option("--top-k", int, "Of requests that name none. [default: 40]"),
+    option("--top-p", float, "Of requests that name none. [default: 0.95]"),
+    option("--min-p", float, "Of requests that name none. [default: 0.05]"),
+)

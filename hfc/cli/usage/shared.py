@@ -1,0 +1,54 @@
+"""Arguments and options that several commands share, with their help texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfc.cli.usage.declare import Argument, Option, flag, option
+from hfc.cli.usage.kinds import tokens
+
+MODEL = Argument("model", "A .hfp bundle, a Hugging Face folder, a .gguf file, or a name of `hfc models`.")
+CONTEXT = option(
+    "--ctx -c --ctx-size", tokens, "Tokens of context: 4096, 32k. [default: the model's, at most 4096]", metavar="N"
+)
+KV = option(
+    "--kv",
+    str,
+    "Format of the KV cache: f16, f32, q8, q4; for keys also fwht4, 3, 2 and asym4, 3, 2 (values then q8). @1+2: the first "
+    "layer and the last two in q8. [default: f16]",
+    metavar="K[/V][@FIRST+LAST]",
+)
+THREADS = option("--threads -t", int, "Threads of the host device. [default: all cores]", least=1)
+DEVICE = option(
+    "--device",
+    str,
+    "host (compiled C), hip or cuda (a GPU; hip:1 is the second), interpret (numpy, slow, exact), or null (computes "
+    "nothing; null:ARCH for another plan).",
+    "host",
+)
+WEIGHTS = option(
+    "--weights", str, "Where the checkpoint is, if not where the bundle or MODEL says.", metavar="CHECKPOINT"
+)
+FORMAT = option("--format", str, "Format of the matrices, where MODEL is a config without weights. [default: bf16]")
+SLOTS = option("--slots", int, "Sequences that run at a time. [default: 1]", least=1)
+QUIET = flag("--quiet -q", "Print nothing when it works.")
+JSON = flag("--json", "Print JSON.", name="as_json")
+
+
+def draft(default: str) -> Option:
+    return option(
+        "--draft",
+        str,
+        "Speculative decoding, which changes no token: auto (the draft that belongs to MODEL, and prompt lookup), ngram "
+        "(prompt lookup alone), mtp (the head in MODEL's own checkpoint), the folder or file of a draft, off.",
+        default,
+    )
+
+
+def random_weights(help: str) -> Option:
+    return flag("--random-weights", help)
+
+
+def model(help: str, **more: Any) -> Argument:
+    """MODEL where it may be other things than usual."""
+    return Argument("model", help, **more)

@@ -1,0 +1,163 @@
+"""Commands, their options and their help: one table, read the same way by everything, and quick to print."""
+
+import importlib
+import inspect
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hfc.base.diagnostics import HfcError
+from hfc.cli import main
+from hfc.cli.commands import COMMANDS, overview
+from hfc.cli.usage.declare import Argument, flag, option, usage
+from hfc.cli.usage.help import help_text
+from hfc.cli.usage.parse import HelpWanted, parse
+
+ROOT = Path(__file__).parent.parent
+USAGE = usage(
+    "Does something.",
+    Argument("model", "Which."),
+    Argument("prompt", "What.", required=False),
+    option("--ctx -c --ctx-size", int, "Tokens.", 4096, least=1, most=9999),
+    option("-n --max-tokens", int, "How many.", name="count"),
+    option("--temperature", float, "Heat."),
+    option("--stop", str, "Where.", many=True),
+    option("--out -o", Path, "File.", required=True),
+    flag("--raw", "As it stands."),
+    flag("--quiet -q", "Nothing."),
+    flag("--daemon -d", "Behind."),
+)
+
+
+def values(*words: str) -> dict:
+    return parse("do", USAGE, [*words, "-o", "x"])
+
+
+def test_words_become_values():
+    found = values("m", "--ctx=5", "hello", "--stop", "a", "--stop=b", "-n3", "--temperature", "-1", "-dq")
+    assert found == {
+        "model": "m", "prompt": "hello", "ctx": 5, "count": 3, "temperature": -1.0, "stop": ["a", "b"], "out": Path("x"),
+        "raw": False, "quiet": True, "daemon": True,
+    }  # fmt: skip
+    assert values("m", "-c", "7")["ctx"] == values("m", "--ctx-size", "7")["ctx"] == 7
+    assert values("m")["ctx"] == 4096 and values("m")["stop"] is None and values("-")["model"] == "-"
+    assert parse("do", USAGE, ["-o", "x", "--", "--raw", "-5"]) | {"model": "--raw", "prompt": "-5"} == parse(
+        "do", USAGE, ["-o", "x", "--", "--raw", "-5"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["m", "--out", "x", "--rwa"], "did you mean '--raw'?"),
+        (["m", "--out", "x", "-z"], "unknown option '-z'"),
+        (["m"], "--out is missing"),
+        (["--out", "x"], "MODEL is missing"),
+        (["m", "p", "q", "--out", "x"], "one word too many: 'q'"),
+        (["m", "--out"], "--out: a value is missing"),
+        (["m", "-o", "x", "--ctx", "many"], "--ctx many: expected a whole number"),
+        (["m", "-o", "x", "--ctx", "0"], "expected at least 1"),
+        (["m", "-o", "x", "--ctx", "10000"], "expected at most 9999"),
+        (["m", "-o", "x", "--temperature", "hot"], "--temperature hot: expected a number"),
+        (["m", "-o", "x", "--raw=yes"], "takes no value"),
+    ],
+)
+def test_mistakes_say_what_was_expected(words, message):
+    with pytest.raises(HfcError) as caught:
+        parse("do", USAGE, words)
+    assert message in str(caught.value)
+
+
+def test_help_is_wanted_wherever_it_stands():
+    for words in (["-h"], ["m", "--help"], ["--raw", "-h", "--nonsense"]):
+        with pytest.raises(HelpWanted):
+            parse("do", USAGE, words)
+    assert parse("do", USAGE, ["-o", "-h", "m"])["out"] == Path("-h")
+
+
+def test_help_names_every_option_and_default():
+    text = help_text("do", USAGE)
+    assert text.startswith("Usage: hfc do [OPTIONS] MODEL [PROMPT]\n")
+    for part in ("-c, --ctx, --ctx-size N", "[default: 4096]", "-o, --out OUT", "[required]", "-h, --help"):
+        assert part in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_function_takes_what_its_usage_declares(name):
+    declared = importlib.import_module(f"hfc.cli.usage.{name}").USAGE
+    taken = inspect.signature(importlib.import_module(f"hfc.cli.{name}").command).parameters
+    assert [getattr(p, "parameter", None) or p.name for p in declared.parameters] == list(taken)
+    flags = [f for o in declared.options for f in o.flags]
+    assert len(flags) == len(set(flags)) and not {"-h", "--help", "--debug"} & set(flags)
+    assert all(p.help.endswith((".", "]")) for p in declared.parameters)
+
+
+def test_every_module_of_a_command_is_in_the_table():
+    modules = {p.stem for p in (ROOT / "hfc/cli/usage").glob("*.py")} - {
+        "__init__", "declare", "parse", "help", "kinds", "shared",
+    }  # fmt: skip
+    assert modules == set(COMMANDS)
+
+
+def test_the_overview_lists_every_command_once(capsys):
+    for words in ([], ["-h"], ["--help"], ["help"]):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 0 and capsys.readouterr().out == overview()
+    for command in COMMANDS.values():
+        assert overview().count(f"  {command.name} ") == 1 and not command.summary.endswith(".")
+
+
+def loaded_by(*words: str) -> set[str]:
+    code = f"import sys\nfrom hfc.cli import main\ntry: main({list(words)!r})\nexcept SystemExit: print('MODULES', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("MODULES")[2].split())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["help", "serve"], ["ps"], ["compile", "-h"]])
+def test_help_loads_nothing_that_takes_time(words):
+    loaded = loaded_by(*words)
+    assert "hfc.cli.commands" in loaded
+    assert not loaded & {"numpy", "rich", "jinja2", "fastapi", "uvicorn", "tokenizers", "lark", "networkx", "asyncio"}
+
+
+def test_ctrl_c_while_modules_load_is_one_line():
+    """The import of a command's module is made to wait; the signal reaches it there."""
+    code = (
+        "import sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'hfc.cli.run':\n"
+        "            print('now', flush=True); time.sleep(60)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "sys.argv = ['hfc', 'run', 'm', 'hi']\n"
+        "import runpy; runpy.run_module('hfc', run_name='__main__')\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "now\n"
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=30)[1] == "interrupted\n" and child.returncode == 130
+
+
+def test_output_that_nobody_reads_is_no_error():
+    child = subprocess.Popen(
+        [sys.executable, "-m", "hfc", "run", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    child.stdout.close()
+    assert child.stderr.read() == "" and child.wait(timeout=30) in (0, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("words", "most_s"), [(["--help"], 0.1), (["run", "--help"], 0.15), (["ps"], 0.15)])
+def test_help_is_quick(words, most_s):
+    """CPU seconds, the median of five."""
+    code = "import resource, subprocess, sys\nsubprocess.run([sys.executable, '-m', 'hfc', *sys.argv[1:]], stdout=subprocess.DEVNULL)\nu = resource.getrusage(resource.RUSAGE_CHILDREN)\nprint(u.ru_utime + u.ru_stime)"
+    runs = [
+        float(subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True).stdout)
+        for _ in range(5)
+    ]
+    assert sorted(runs)[2] < most_s, runs
