@@ -15,20 +15,20 @@ from types import FrameType
 
 import uvicorn
 
-from hfc.base.diagnostics import HfcError
+from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.cli.sampling import chosen_sampling
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
 from hfc.runtime.executor import split_device
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.drafts import check_draft
 from hfc.serve.app import make_app
-from hfc.serve.engine import LAST_HIDDEN
 from hfc.serve.errors import ApiError
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
 from hfc.serve.record import Record, log_path, recorded, running
 from hfc.serve.security import is_loopback
 from hfc.serve.served import Settings
+from hfc.serve.stepper import LAST_HIDDEN
 
 BACKLOG = 2048  # uvicorn's own
 # what the thread that runs steps waits for the interpreter at most; with Python's 0.005 it is most of a short step
@@ -119,14 +119,24 @@ def command(
         signal.signal(signal.SIGTERM, _leave)  # uvicorn drains first and raises the signal again at its end
         sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on http{'s' if tls_cert else ''}://{host}:{port}", flush=True)
+        server = Draining(config)
+        served.on_failure = server.fail
         try:
-            Draining(config).run([listener])
+            server.run([listener])
         finally:
             served.close()
+    if server.has_failed:
+        raise DeviceLost("an engine has failed and cannot start again in this process; the log says why")
 
 
 class Draining(uvicorn.Server):
-    """The first signal lets requests finish, the second of any kind ends them."""
+    """The first signal lets requests finish, the second of any kind ends them. has_failed: it ends because an engine has."""
+
+    has_failed = False
+
+    def fail(self) -> None:
+        """Let what was asked see its error, then end."""
+        self.has_failed = self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit

@@ -85,7 +85,8 @@ def check(finish: Finish) -> None:
     if finish.reason == "timeout":
         raise ApiError(408, "the request took longer than the server allows", None, "timeout")
     if finish.reason == "error":
-        raise ApiError(500, finish.message or "the model failed", None, "model_error")
+        code = "model_error" if finish.status >= 500 else "invalid_value"
+        raise ApiError(finish.status, finish.message or "the model failed", None, code)
     if finish.reason == "cancelled":
         raise ApiError(503, finish.message or "cancelled", None, "cancelled", {"Retry-After": "5"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hfc.runtime.executor import Loaded
 from hfc.runtime.generate import RunsCycles, SamplesItself
 from hfc.runtime.speculate.accept import RowSampler, row_samplers
 from hfc.runtime.speculate.costs import STEP
-from hfc.runtime.speculate.speculator import Speculation
+from hfc.runtime.speculate.speculator import Block, Speculation
 from hfc.serve.scheduler import Limits, Work
 from hfc.serve.sequence import Phase, Sequence
 from hfc.step import DECODE_ROWS, Segment, Step
@@ -20,7 +21,9 @@ from hfc.step import DECODE_ROWS, Segment, Step
 class Drafting:
     """Used by the engine's thread only. Without `speculation` every step is plain."""
 
-    def __init__(self, speculation: Speculation | None, model: Loaded, limits: Limits):
+    def __init__(self, speculation: Speculation | None, model: Loaded, limits: Limits, own: Callable):
+        """own: runs what concerns one sequence alone; None comes back when that failed and the sequence has ended."""
+        self._own = own
         self._speculation, self._model, self._limits = speculation, model, limits
         self._has_own = speculation is not None and speculation.has_own
         self._rows = min(limits.max_rows, limits.max_outputs)
@@ -55,13 +58,17 @@ class Drafting:
         rows, tokens, parts = len(work), float(len(work)), []
         for part in work:
             sequence = part.sequence
-            block = sequence.speculator.propose(
-                self._room(sequence, self._rows - rows), rows - 1, tokens - 1, self._can_guess(sequence)
-            )
+            block = self._own(sequence, self._propose, sequence, self._rows - rows, rows - 1, tokens - 1)
+            if block is None:
+                continue
             parts.append(replace(part, rows=1 + len(block.drafts), outputs=1 + len(block.drafts), block=block))
             rows += len(block.drafts)
             tokens += sequence.speculator.choice.tokens - 1
         return sorted(parts, key=lambda part: not part.block.is_guessed)
+
+    def _propose(self, sequence: Sequence, rows: int, others: int, others_tokens: float) -> Block:
+        room, can_guess = self._room(sequence, rows), self._can_guess(sequence)
+        return sequence.speculator.propose(room, others, others_tokens, can_guess)
 
     def run(self, step: Step, work: list[Work]) -> tuple[Step, list[int] | None, np.ndarray | None]:
         """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
@@ -84,7 +91,7 @@ class Drafting:
 
     def settle(self, work: list[Work], brought: Items[int], seconds: float) -> None:
         """A step is over. brought: tokens of each part, if all of them decoded."""
-        if not self._speculation or len(brought) < len(work):
+        if not self._speculation or len(brought) < len(work) or not all(brought):
             return
         own = next((part.sequence.speculator.choice.offer for part in work if part.block.is_guessed), None)
         results = [

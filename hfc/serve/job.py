@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
 from hfc.sampling import TokenLimits
 
@@ -60,6 +61,21 @@ class Job:
         return self.prompt_logprobs or self.pool == "mean"
 
 
+def check_job(job: Job, vocab: int, context: int) -> None:
+    """HfcError for what an engine of this size cannot run: whoever made the job, no id or length reaches a step unchecked."""
+    if not 0 < len(job.prompt) <= context:
+        raise HfcError(f"a prompt has {len(job.prompt)} tokens; it must have 1 to {context}")
+    for name, ids in (("prompt", job.prompt), ("stop_ids", job.stop_ids)):
+        if ids and not (0 <= min(ids) and max(ids) < vocab):
+            raise HfcError(f"{name}: {min(ids)} to {max(ids)} are not ids of a vocabulary of {vocab} tokens")
+    if job.max_tokens is not None and job.max_tokens < 0:
+        raise HfcError(f"max_tokens is {job.max_tokens}; it must be 0 or more")
+    if job.logprobs is not None and not 0 <= job.logprobs <= vocab:
+        raise HfcError(f"logprobs is {job.logprobs}; it must be 0 to {vocab}")
+    if job.pool not in (None, "last", "mean"):
+        raise HfcError(f"pool is {job.pool!r}; it must be last or mean")
+
+
 @dataclass(frozen=True, slots=True)
 class Logprob:
     """Natural log of a token's probability at temperature 1; top: (token, log probability), best first."""
@@ -94,11 +110,12 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """reason: "stop" | "length" | "timeout" | "cancelled" | "error".  stop: the stop text that was found.  message: of errors."""
+    """reason: "stop" | "length" | "timeout" | "cancelled" | "error".  stop: the stop text that was found.  message, status: of errors."""
 
     reason: str
     stop: str | None = None
     message: str = ""
+    status: int = 500
 
 
 @dataclass

@@ -29,6 +29,8 @@ COUNTERS = {
     "steps": "Steps of the model",
     "step_rows": "Rows of all steps",
     "step_seconds": "Time in steps, sampling included",
+    "failed_sequences": "Answers that ended with an error of their own",
+    "engine_restarts": "Times the engine began again after a step that failed",
     "loads": "How often the model was loaded",
     "draft_cycles": "Verifying steps of sequences: their tokens are these and the accepted drafts",
     "drafted_tokens": "Drafts that were checked",
@@ -144,6 +146,12 @@ class Metrics:
     def finished(self, seconds: float) -> None:
         self.times["request_seconds"].observe(seconds)
         self._mean_s = 0.9 * self._mean_s + 0.1 * seconds
+
+    def failed(self) -> None:
+        self.counts["failed_sequences"] += 1
+
+    def restarted(self) -> None:
+        self.counts["engine_restarts"] += 1
 
     def mean_request_s(self) -> float:
         """A running mean, to tell a refused client when to come back."""

@@ -76,10 +76,13 @@ class Models:
         meters: Meters | None = None,
         limit_bytes: int | None = None,
         idle_s: float | None = None,
+        on_failure: Callable[[], None] = lambda: None,
     ):
+        """on_failure: called once an engine has ended for good: its device is lost, or it fails whenever it starts again."""
         self.entries = [Entry(s.name, None, s, created=s.created) for s in served] + [Entry(s.name, s) for s in sources]
         self.meters = meters or (self.loaded[0].metrics.meters if self.loaded else Meters())
         self._limit, self._idle_s = limit_bytes, idle_s
+        self.on_failure = on_failure
         self._by_name = {name: e for e in self.entries for name in (e.name, *(e.served.aliases if e.served else ()))}
         if len({e.name for e in self.entries}) < len(self.entries):
             raise HfcError("two models have the same name", hint="rename one of the files")
@@ -127,6 +130,8 @@ class Models:
         """Runs as long as the server."""
         while True:
             await asyncio.sleep(min(POLL_S, self._idle_s or POLL_S))
+            if any(served.engine.failure for served in self.loaded):
+                self.on_failure()
             await self.unload_idle()
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ from hfc.serve.job import Guide
 from hfc.serve.served import Served, Settings
 
 SEED_LIMIT = 1 << 63
+DIGITS = 10  # of a token id
+FORBIDS = -100  # the bias that forbids a token, as OpenAI documents it
 Text = Annotated[str, Field(min_length=1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Stops = Text | Annotated[list[Text], Field(max_length=16)]
@@ -64,7 +66,12 @@ class SamplingFields(Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     def stop_ids(self, served: Served) -> frozenset[int]:
-        return (frozenset() if self.ignore_eos else served.tokenizer.stop_ids) | frozenset(self.stop_token_ids or ())
+        """ApiError 400 for ids that the vocabulary does not have."""
+        vocab = served.engine.model.vocab
+        if beyond := [i for i in self.stop_token_ids or () if i >= vocab]:
+            text = f"stop_token_ids: {beyond[0]} is not in the vocabulary of {vocab} tokens"
+            raise ApiError(400, text, "stop_token_ids", "invalid_value")
+        return (frozenset() if self.ignore_eos else served.stop_ids) | frozenset(self.stop_token_ids or ())
 
     def sampling(self, served: Served, choice: int = 0) -> Sampling:
         """What is given over the model's defaults. Each of several choices has the next seed.
@@ -100,22 +107,23 @@ class SamplingFields(Strict):
     def _biases(self, vocab: int) -> dict[int, float]:
         biases = {}
         for key, value in (self.logit_bias or {}).items():
-            if not (key.isascii() and key.isdigit()) or int(key) >= vocab:
-                raise ApiError(
-                    400, f"logit_bias: {key!r} is not a token id below {vocab}", "logit_bias", "invalid_value"
-                )
+            if not (key.isascii() and key.isdigit() and len(key) <= DIGITS) or int(key) >= vocab:
+                text = f"logit_bias: {key[:40]!r} is not a token id below {vocab}"
+                raise ApiError(400, text, "logit_bias", "invalid_value")
             biases[int(key)] = value
+        if len(biases) == vocab and all(value <= FORBIDS for value in biases.values()):
+            raise ApiError(400, "logit_bias forbids every token", "logit_bias", "invalid_value")
         return biases
 
 
 class Bias:
-    """Adds to logits; -100 forbids a token, as OpenAI documents it."""
+    """Adds to logits; FORBIDS forbids a token."""
 
     def __init__(self, biases: dict[int, float]):
         self._tokens = np.fromiter(biases, np.int64)
-        self._values = np.array([-np.inf if v <= -100 else v for v in biases.values()], np.float32)
-        self._forbidden = [token for token, v in biases.items() if v <= -100]
-        self._added = {token: v for token, v in biases.items() if v > -100}
+        self._values = np.array([-np.inf if v <= FORBIDS else v for v in biases.values()], np.float32)
+        self._forbidden = [token for token, v in biases.items() if v <= FORBIDS]
+        self._added = {token: v for token, v in biases.items() if v > FORBIDS}
         self.suits_device = len(self._added) <= BIASED
 
     def limit(self, logits: np.ndarray) -> np.ndarray:

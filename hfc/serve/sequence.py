@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import logging
 import time
 from collections import deque
 
@@ -18,7 +19,12 @@ from hfc.sampling import TokenLimits
 from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Usage
 from hfc.serve.stream import Stream
 
+LOG = logging.getLogger("hfc.serve")
 _NUMBERS = itertools.count()
+
+
+class NothingAllowed(HfcError):
+    """What a request allows leaves no token to choose."""
 
 
 class Phase(enum.Enum):
@@ -52,7 +58,7 @@ class Sequence:
             job.logprobs is not None or job.prompt_logprobs or not all(g.suits_device for g in job.guides)
         )
         self.limits: TokenLimits | None = None  # of the next token, where a device chooses it
-        self.is_cancelled = False
+        self.is_cancelled = self.is_damaged = False  # damaged: its own work failed, its state is of no use
         self.submitted_s = time.monotonic()
         self.last_token_s = 0.0
         self._hidden_sum, self._hidden_rows = np.zeros(()), 0
@@ -65,6 +71,8 @@ class Sequence:
             self.limits = TokenLimits(vocab)
             for guide in self.job.guides:
                 guide.restrict(self.limits)
+            if self.limits.mask is not None and not self.limits.mask.any():
+                raise _nothing_allowed()
 
     @property
     def history(self) -> np.ndarray:
@@ -81,6 +89,8 @@ class Sequence:
         limited = logits
         for guide in self.job.guides:
             limited = guide.limit(limited)
+        if limited is not logits and limited.max() == -np.inf and np.isfinite(logits).any():
+            raise _nothing_allowed()
         token = self.sampler.choose(limited)
         return token, None if self.job.logprobs is None else logprob_of(logits, token, self.job.logprobs)
 
@@ -120,12 +130,31 @@ class Sequence:
     def finish(self, reason: str, stop: str | None = None, message: str = "") -> bool:
         """Send the text that was held back and the end; always True."""
         if self.phase is not Phase.DONE:
-            self.phase = Phase.DONE
             rest = "" if self._gate.is_closed else self._gate.push(self._text.close()) + self._gate.close()
             if rest:
                 self.stream.put(Piece(rest, None))
             self.stream.put(Finish(reason, stop or self._gate.found, message))
+            self.phase = Phase.DONE
         return True
+
+    def abort(self, finish: Finish) -> None:
+        """End without what was held back: nothing of this sequence's own is asked any more."""
+        self.is_damaged = True
+        if self.phase is not Phase.DONE:
+            self.phase = Phase.DONE
+            self.stream.put(finish)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error of this sequence's own. The client sees our own words, and of others' errors the type alone."""
+        if isinstance(error, HfcError):
+            self.abort(Finish("error", message=error.message, status=400 if isinstance(error, NothingAllowed) else 500))
+            return
+        LOG.error("a sequence failed", exc_info=error)
+        self.abort(Finish("error", message=f"the server failed at this answer ({type(error).__name__})"))
+
+
+def _nothing_allowed() -> NothingAllowed:
+    return NothingAllowed("logit_bias, min_tokens and the grammar of this request together leave no token to choose")
 
 
 def logprob_of(logits: np.ndarray, token: int, top: int) -> Logprob:
@@ -135,7 +164,7 @@ def logprob_of(logits: np.ndarray, token: int, top: int) -> Logprob:
     if not np.isfinite(total):
         raise HfcError("the model gave logits that are not numbers", hint="the weights may be damaged")
     best: tuple[tuple[int, float], ...] = ()
-    if top:
+    if top := min(top, len(logits)):
         ids = np.argpartition(logits, len(logits) - top)[len(logits) - top :]
         ids = ids[np.lexsort((ids, -logits[ids]))]
         best = tuple((int(i), float(logits[i]) - total) for i in ids)

@@ -39,6 +39,11 @@ class Served:
     def tokenizer(self) -> Tokenizer:
         return self.vocabulary.tokenizer
 
+    @functools.cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer. A checkpoint may name some that its model cannot give."""
+        return frozenset(i for i in self.tokenizer.stop_ids if 0 <= i < self.engine.model.vocab)
+
     @property
     def metrics(self) -> Metrics:
         return self.engine.metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -96,7 +97,7 @@ def wake(streams: Iterable[Stream]) -> None:
     for stream in streams:
         by_loop.setdefault(stream.loop, []).append(stream)
     for loop, some in by_loop.items():
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # a loop that was closed has no readers
             loop.call_soon_threadsafe(_wake_here, some)
 
 

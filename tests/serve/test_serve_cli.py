@@ -80,11 +80,15 @@ def post(url, body):
 
 
 @contextlib.contextmanager
-def serving(model, cache):
+def serving(model, cache, program=("-m", "hfc"), options=()):
     """A server in the foreground and where it listens; killed if the test leaves it running."""
-    words = ("serve", model, "--port", 0, "--ctx", 4096, "--slots", 1, "--threads", 1, "--draft", "off")
+    words = ("serve", model, "--port", 0, "--ctx", 4096, "--slots", 1, "--threads", 1, "--draft", "off", *options)
     with subprocess.Popen(
-        command(*words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(cache)
+        [sys.executable, *program, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(cache),
     ) as process:
         try:
             lines = []
@@ -155,6 +159,26 @@ def test_a_second_signal_ends_at_once(model, cache):
             process.send_signal(signal.SIGTERM)
             process.wait(25)  # --drain is 30
             assert time.monotonic() - began < 25 and process.returncode == 0
+
+
+LOSES_ITS_DEVICE = """
+import sys
+from hfc.base.diagnostics import DeviceLost
+from hfc.cli import main
+from hfc.runtime.host import HostModel
+def lost(self, step): raise DeviceLost("the card fell off")
+HostModel.forward = lost
+main(sys.argv[1:])
+"""
+
+
+def test_a_lost_device_is_told_and_ends_the_process_with_3(model, cache):
+    with serving(model, cache, ("-c", LOSES_ITS_DEVICE)) as (process, url):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(f"{url}/v1/completions", completion(4))
+        assert "the card fell off" in json.loads(refused.value.read())["error"]["message"]
+        assert process.wait(30) == 3
+        assert not list((cache / "serve").glob("*.json")), "no record is left"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program to make a certificate")

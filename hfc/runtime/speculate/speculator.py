@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class Speculation:
         self._started = 0
         self.rows = min(rows, MOST_ROWS)
         self.governor = governor or Governor()
+        self._untouched = copy.deepcopy(self.governor)
 
     def start(self, prompt: Sequence[int]) -> Speculator:
         """For a sequence that begins with these tokens."""
@@ -53,6 +55,10 @@ class Speculation:
         return Speculator(
             self, [make(prompt) for make in self._drafters], self._offer if is_asked else None, self._mask
         )
+
+    def fresh(self) -> Speculation:
+        """The same drafters with nothing remembered of how they did."""
+        return Speculation(self._drafters, self.rows, copy.deepcopy(self._untouched), self._own)
 
     @property
     def has_own(self) -> bool:

@@ -14,13 +14,13 @@ from starlette.responses import JSONResponse
 
 from hfc.runtime.sampler import Sampling
 from hfc.serve.answer import Answer, whole
-from hfc.serve.engine import LAST_HIDDEN
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Job
 from hfc.serve.models import borrow
 from hfc.serve.parameters import Strict, Text, TokenId, Truncation, check_prompt
 from hfc.serve.prompt import encode
 from hfc.serve.served import Served, Settings, settings_of
+from hfc.serve.stepper import LAST_HIDDEN
 
 ROUTE = APIRouter(tags=["embeddings"])
 MOST_INPUTS = 2048  # OpenAI's limit

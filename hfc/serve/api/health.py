@@ -1,4 +1,4 @@
-"""`/health`: the process answers.  `/ready`: it can take work.  `/metrics`: Prometheus."""
+"""`/health`: the process and its engines live.  `/ready`: it can take work.  `/metrics`: Prometheus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ ROUTE = APIRouter(tags=["operation"])
 
 
 class Health(BaseModel):
-    status: Literal["ok"]
+    """failed: an engine has ended for good, and the process is about to.  restarts: how often engines began again after a step that
+    failed; reasons: what was wrong the last time."""
+
+    status: Literal["ok", "restarting", "failed"]
+    restarts: int
+    reasons: list[str]
 
 
 class Ready(BaseModel):
@@ -27,9 +32,17 @@ class Ready(BaseModel):
     models: dict[str, dict[str, float]]
 
 
-@ROUTE.get("/health", response_model=Health)
-async def health():
-    return {"status": "ok"}
+@ROUTE.get("/health", response_model=Health, responses={503: {"model": Health, "description": "an engine failed"}})
+async def health(request: Request):
+    engines = {served.name: served.engine for served in models_of(request).loaded}
+    failed = any(e.failure for e in engines.values())
+    status = "failed" if failed else "restarting" if any(e.is_restarting for e in engines.values()) else "ok"
+    body = {
+        "status": status,
+        "restarts": sum(e.restarts for e in engines.values()),
+        "reasons": [f"{name}: {e.failure or e.last_error}" for name, e in engines.items() if e.failure or e.last_error],
+    }
+    return JSONResponse(body, 200 if status == "ok" else 503)
 
 
 @ROUTE.get("/ready", response_model=Ready, responses={503: {"model": Ready, "description": "not ready"}})
@@ -40,6 +53,8 @@ async def ready(request: Request):
         engine = served.engine
         if engine.failure:
             reasons.append(f"{served.name}: {engine.failure}")
+        elif engine.is_restarting:
+            reasons.append(f"{served.name}: {engine.last_error}; the engine starts again")
         elif engine.stalled_s() > stall_s:
             reasons.append(f"{served.name}: a step has been running for {engine.stalled_s():.0f} s")
         gauges[served.name] = engine.gauges()

@@ -1,0 +1,248 @@
+"""Steps of a model for many sequences: who runs, what a step brings each of them, and what is kept of their state.
+
+What goes wrong in one sequence's own work (its guides, sampler, text, drafter) ends that sequence. Whatever else goes wrong comes
+out of `advance`: the state that sequences share may then be damaged, and the engine starts again with another Stepper.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from hfc.base.diagnostics import DeviceLost
+from hfc.runtime.executor import Loaded
+from hfc.runtime.generate import SamplesItself
+from hfc.runtime.speculate.speculator import Speculation
+from hfc.serve.drafting import Drafting, flushed
+from hfc.serve.job import Logprob
+from hfc.serve.lanes import Lanes
+from hfc.serve.metrics import Metrics
+from hfc.serve.prefix import PrefixCache
+from hfc.serve.scheduler import Limits, Scheduler, Work, make_step
+from hfc.serve.sequence import Phase, Sequence
+from hfc.serve.stream import Stream
+from hfc.step import DECODE_ROWS, Segment
+
+LAST_HIDDEN = "last_hidden"  # the tap that embeddings read
+
+
+class Stepper:
+    """Used by the engine's thread only. ring: wakes the readers of some streams."""
+
+    def __init__(
+        self, model: Loaded, limits: Limits, metrics: Metrics, cache: PrefixCache, snapshot_every: int,
+        speculation: Speculation | None, ring: Callable[[Iterable[Stream]], None],
+    ):  # fmt: skip
+        self.model, self.limits, self.metrics, self.cache = model, limits, metrics, cache
+        self.scheduler = Scheduler(limits)
+        self.lanes = Lanes(limits.slots, cache)
+        self.steps = 0  # that ended well
+        self._on_device = isinstance(model, SamplesItself)  # who chooses; asking a protocol takes microseconds
+        self._drafting = Drafting(speculation, model, limits, self._own)
+        self._snapshot_every = snapshot_every
+        self._ring = ring
+
+    def drop(self) -> None:
+        """End what was cancelled or is too late."""
+        now, ended = time.monotonic(), []
+        for sequence in [*self.scheduler.waiting, *self.scheduler.running]:
+            if sequence.is_cancelled:
+                self._own(sequence, sequence.finish, "cancelled")
+            elif sequence.job.deadline_s is not None and now > sequence.job.deadline_s:
+                self._own(sequence, sequence.finish, "timeout")
+            if sequence.phase is Phase.DONE:
+                ended.append(sequence.stream)
+                self._release(sequence)
+        self._ring(ended)
+
+    def admit(self) -> None:
+        """Give free slots to those that wait."""
+        while (sequence := self.scheduler.admissible()) is not None:
+            slot, position = self.lanes.place(sequence, {s.slot for s in self.scheduler.running})
+            sequence.usage.cached = position
+            sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
+            self.scheduler.admit(sequence, slot, position)
+            self.metrics.admitted(position, len(sequence.prompt))
+            self._own(sequence, self._drafting.begin, sequence)
+            if sequence.phase is Phase.DONE:
+                self._release(sequence)
+                self._ring([sequence.stream])
+
+    def advance(self) -> bool:
+        """A step for each group of the work; False when nobody can go on."""
+        work = self.scheduler.plan()
+        for group in self._groups(work):
+            try:
+                self._step(group)
+            finally:
+                self._ring(w.sequence.stream for w in group if w.outputs or w.sequence.phase is Phase.DONE)
+        return bool(work)
+
+    def _groups(self, work: list[Work]) -> list[list[Work]]:
+        """What shares a step. A GPU adds in one order for at most DECODE_ROWS rows that decode and in another for prompts: apart,
+        neither depends on its neighbours. So are tokens that it chooses and those that are chosen here."""
+        if not self._on_device:
+            return [work] if work else []
+        groups = []
+        for needs_logits in (True, False):
+            mine = [w for w in work if w.sequence.needs_logits == needs_logits]
+            decoding = [w for w in mine if w.sequence.phase is Phase.DECODE]
+            groups += [decoding[at : at + DECODE_ROWS] for at in range(0, len(decoding), DECODE_ROWS)]
+            groups.append([w for w in mine if w.sequence.phase is not Phase.DECODE])
+        return [group for group in groups if group]
+
+    def _step(self, work: list[Work]) -> None:
+        began = time.monotonic()
+        work = self._drafting.extend([part for part in work if self._limit(part)])
+        if not work:
+            return
+        step, chosen, logits = self._drafting.run(make_step(work), work)
+        row, brought = 0, []
+        for part, segment in zip(work, step.segments):
+            rows = slice(row, row := row + part.outputs)
+            tokens, mine = chosen and chosen[rows], logits if logits is None else logits[rows]
+            if part.sequence.phase is Phase.DECODE:
+                drafts = step.tokens[segment.row + 1 : segment.row + segment.rows].tolist()
+                brought.append(self._decoded(part, drafts, tokens, mine))
+            else:
+                self._prefilled(part, segment, tokens, mine)
+        seconds = time.monotonic() - began
+        self._drafting.settle(work, brought, seconds)
+        self.metrics.stepped(seconds, len(step.tokens))
+        self.steps += 1
+
+    def _limit(self, part: Work) -> bool:
+        """Say what a device may choose; False where that fails, which ends the sequence."""
+        sequence = part.sequence
+        if self._on_device and part.outputs and not sequence.needs_logits:
+            self._own(sequence, sequence.limit, self.model.vocab)
+            if sequence.phase is Phase.DONE:
+                self._release(sequence)
+                return False
+        return True
+
+    def _decoded(self, part: Work, drafts: list[int], chosen: list[int] | None, logits: np.ndarray | None) -> int:
+        """Take what a step brought a sequence that decodes: how many tokens, 0 if it failed."""
+        sequence, before = part.sequence, part.sequence.position
+        count = self._own(sequence, self._accept, part, drafts, chosen, logits) or 0
+        if drafts and count:
+            self.metrics.drafted(len(drafts), count - 1)
+        if sequence.phase is Phase.DONE:
+            self._release(sequence)
+        else:
+            self._keep_now_and_then(sequence, before)
+        return count
+
+    def _prefilled(self, part: Work, segment: Segment, chosen: list[int] | None, logits: np.ndarray | None) -> None:
+        """The state of a prompt has advanced: keep it where another prompt may branch off, and take the first token behind it."""
+        sequence = part.sequence
+        before, sequence.position = sequence.position, sequence.position + part.rows
+        self.metrics.prefilled(part.rows)
+        self._own(sequence, self._drafting.read, sequence, sequence.prompt[before : sequence.position])
+        is_end = sequence.position == len(sequence.prompt)
+        if is_end or (sequence.marks and sequence.position == sequence.marks[0]):
+            self._keep(sequence)
+        else:
+            self._keep_now_and_then(sequence, before)
+        if sequence.job.pool:
+            count = segment.rows if sequence.job.pool == "mean" else int(is_end)
+            if count:  # all rows for a mean, else the prompt's last
+                hidden = self.model.tap(LAST_HIDDEN, segment.row + segment.rows - count, count)
+                self._own(sequence, sequence.put_hidden, hidden)
+        elif part.outputs:
+            self._own(sequence, self._choose, part, chosen and chosen[-1], logits)
+        if sequence.phase is Phase.DONE:
+            self._release(sequence)
+
+    # --- one sequence's own work ---
+
+    def _own(self, sequence: Sequence, work: Callable, *arguments):
+        """The one place that catches everything: what one request makes its own work raise, a panic of a native library too, ends its
+        sequence and no other. Nothing that sequences share is touched inside."""
+        if sequence.phase is Phase.DONE:
+            return None
+        try:
+            return work(*arguments)
+        except DeviceLost:
+            raise
+        except BaseException as error:
+            self.metrics.failed()
+            sequence.fail(error)
+
+    def _accept(self, part: Work, drafts: list[int], chosen: list[int] | None, logits: np.ndarray | None) -> int:
+        """Take the tokens of a sequence that decodes, as far as its drafts were right: how many they are. See speculate/accept."""
+        sequence, before, count = part.sequence, part.sequence.position, 0
+        for draft in (*drafts, None):
+            token, logprob = self._chosen(
+                sequence, chosen and chosen[count], logits if logits is None else logits[count]
+            )
+            count += 1
+            sequence.position, sequence.waiting = before + count, count if drafts else 0
+            self._drafting.read(sequence, (token,))
+            self._drafting.count(sequence, len(drafts), count)
+            self._take(sequence, token, logprob)
+            if token != draft or sequence.phase is Phase.DONE:
+                break
+        return count
+
+    def _choose(self, part: Work, chosen: int | None, logits: np.ndarray | None) -> None:
+        """The first token behind a prompt, chosen by the device or from f32 logits [outputs, vocab]."""
+        sequence = part.sequence
+        if sequence.job.prompt_logprobs:
+            sequence.put_prompt_logprobs(logits, sequence.position - part.rows)
+            if sequence.position < len(sequence.prompt):
+                return
+        if sequence.job.max_tokens == 0:
+            sequence.finish("length")
+            return
+        token, logprob = self._chosen(sequence, chosen, logits if logits is None else logits[-1])
+        self._drafting.read(sequence, (token,))
+        self._take(sequence, token, logprob)
+
+    def _chosen(self, sequence: Sequence, chosen: int | None, logits: np.ndarray | None) -> tuple[int, Logprob | None]:
+        """The next token, as the device chose it or from f32 logits [vocab]; HfcError for logits that are not numbers."""
+        return sequence.choose(logits) if chosen is None else (sequence.sampler.accept(chosen), None)
+
+    def _take(self, sequence: Sequence, token: int, logprob: Logprob | None) -> None:
+        now = time.monotonic()
+        if sequence.phase is Phase.PREFILL:
+            sequence.phase = Phase.DECODE
+            sequence.usage.timings["first_token_s"] = now - sequence.submitted_s
+            self.metrics.first_token(now - sequence.submitted_s)
+        else:
+            self.metrics.next_token(now - sequence.last_token_s)
+        sequence.last_token_s = now
+        sequence.take(token, logprob, self.limits.context)
+
+    # --- what sequences share ---
+
+    def _keep_now_and_then(self, sequence: Sequence, before: int) -> None:
+        """Recurrent state has no way back: keep some of it on the way. before: the position before the step."""
+        if self.cache.is_recurrent and sequence.position // self._snapshot_every > before // self._snapshot_every:
+            self._keep(sequence)
+
+    def _keep(self, sequence: Sequence) -> None:
+        """Into the cache with a slot's state, which stands exactly behind `history`."""
+        if sequence.job.pool or sequence.is_damaged:  # a text that is embedded has no next turn
+            return
+        self._commit(sequence)
+        self.cache.store(sequence.history, sequence.slot)
+
+    def _commit(self, sequence: Sequence) -> None:
+        """Apply what waits in the slot's journal: a slot that is read or left holds its state as a whole."""
+        if sequence.waiting and self.cache.is_recurrent:
+            self.model.forward(flushed(sequence))
+        sequence.waiting = 0
+
+    def _release(self, sequence: Sequence) -> None:
+        """Free the slot; what it holds stays there and in the cache for the next turn."""
+        if sequence.slot is not None:
+            if sequence.position and not sequence.is_damaged:
+                self._commit(sequence)
+                self._keep(sequence)
+            self.lanes.leave(sequence.slot, np.empty(0, np.int32) if sequence.is_damaged else sequence.history)
+            sequence.usage.timings["total_s"] = time.monotonic() - sequence.submitted_s
+            self.metrics.finished(time.monotonic() - sequence.submitted_s)
+        self.scheduler.remove(sequence)
