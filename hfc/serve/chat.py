@@ -36,7 +36,8 @@ class Ask:
 
     tool_choice: "auto" | "none" | "required" | the name of a tool.  response_format: {"type": "json_schema", "schema": ...},
     {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
-    it to the template.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns."""
+    it to the template.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns.
+    param: what the client calls the messages."""
 
     messages: Sequence[dict[str, Any]]
     fields: SamplingFields
@@ -50,6 +51,7 @@ class Ask:
     effort: str | None = None
     thinking_budget: int | None = None
     truncates: bool = False
+    param: str = "messages"
     template_variables: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,7 +82,7 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
     prompt = (
         fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
     )
-    check_prompt(served, prompt.tokens, "messages")
+    check_prompt(served, prompt.tokens, ask.param)
     jobs = [
         Job(
             prompt.tokens,

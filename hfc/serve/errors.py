@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -20,13 +21,24 @@ TYPES = {
 }  # fmt: skip
 
 
+CONTEXT_EXCEEDED = "context_length_exceeded"
+
+
 class ApiError(Exception):
-    """An answer with a status of 400 or more. param: the field that is wrong."""
+    """An answer with a status of 400 or more. param: the field that is wrong.  sizes: tokens of a prompt that is too long, and
+    the most that fit."""
 
     def __init__(
-        self, status: int, message: str, param: str | None = None, code: str | None = None, headers: dict | None = None
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict | None = None,
+        sizes: tuple[int, int] | None = None,
     ):
         super().__init__(message)
+        self.sizes = sizes
         self.status, self.message, self.param, self.code, self.headers = status, message, param, code, headers or {}
 
 
@@ -62,10 +74,10 @@ class AnthropicErrorObject(BaseModel):
 def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
     kind = TYPES.get(error.status, "server_error")
     if path.startswith("/v1/messages"):
-        return {
-            "type": "error",
-            "error": {"type": "api_error" if kind == "server_error" else kind, "message": error.message},
-        }
+        message = error.message
+        if error.sizes:  # Anthropic's own words: its clients look for them, and then compact
+            message = f"prompt is too long: {error.sizes[0]} tokens > {error.sizes[1]} maximum"
+        return {"type": "error", "error": {"type": "api_error" if kind == "server_error" else kind, "message": message}}
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
 
@@ -104,15 +116,50 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def _explain(error: RequestValidationError) -> ApiError:
-    """The first problem, or an unknown parameter if there is one, with the name of the field."""
-    problems = error.errors()
-    unknown = [p for p in problems if p["type"] == "extra_forbidden"]
-    problem = (unknown or problems)[0]
-    param = ".".join(str(part) for part in problem["loc"] if part != "body") or None
-    if problem["type"] == "extra_forbidden":
-        return ApiError(400, f"unknown parameter: {param!r}", param, "unknown_parameter")
-    if problem["type"] == "json_invalid":
+    """The first problem, with the name of the field as the client wrote it. Where several kinds of value are possible, the problems
+    of the one that came nearest count."""
+    placed = [(problem, *_place(problem, error.body)) for problem in error.errors()]
+    deepest = max(depth for _, _, depth in placed)
+    problem, param, _ = first = next(p for p in placed if p[2] == deepest)
+    kind = problem["type"]
+    if kind.startswith("union_tag"):
+        known, name = problem["ctx"].get("expected_tags"), str(problem["ctx"]["discriminator"]).strip("'")
+        text = f"should have a {name}" if known is None else f"{name} should be one of {known}"
+        return ApiError(400, f"{param or 'the body'}: {text}", param, "invalid_value")
+    if kind == "refused":
+        context = problem["ctx"]
+        return ApiError(400, f"{param}: {context['reason']}", param, context["code"])
+    if kind == "json_invalid":
         return ApiError(400, "the body is not valid JSON", None, "invalid_json")
-    missing = problem["type"] == "missing"
-    text = f"missing parameter: {param!r}" if missing and param else f"{param or 'the body'}: {problem['msg']}"
-    return ApiError(400, text, param, "missing_parameter" if missing else "invalid_value")
+    if kind == "missing" and param:
+        return ApiError(400, f"missing parameter: {param!r}", param, "missing_parameter")
+    same = [p for p in placed if p[1:] == first[1:]]
+    wanted = list(dict.fromkeys(_wanted(p[0]) for p in same))
+    text = f"{param or 'the body'} should be {', or '.join(wanted)}" if all(wanted) else f"{param}: {problem['msg']}"
+    return ApiError(400, text, param, "invalid_value")
+
+
+def _place(problem: Mapping[str, Any], body: Any) -> tuple[str | None, int]:
+    """The path of a problem as far as it is one in the body, and its length; what else a location holds are names of our types."""
+    path: list[str] = []
+    parts = [part for part in problem["loc"] if part != "body"]
+    if problem["type"] == "refused":
+        parts.append(problem["ctx"]["place"])
+    for i, part in enumerate(parts):
+        is_inside = (isinstance(body, dict) and part in body) or (
+            isinstance(body, list) and isinstance(part, int) and part < len(body)
+        )
+        if is_inside:
+            body = body[part]
+            path.append(str(part))
+        elif i == len(parts) - 1 and problem["type"] == "missing":
+            path.append(str(part))
+    return ".".join(path) or None, len(path)
+
+
+def _wanted(problem: Mapping[str, Any]) -> str:
+    """What pydantic says that a value should be, in words of JSON; "" for other problems."""
+    if problem["type"].startswith(("model_", "dict_")):
+        return "an object"
+    _, said, wanted = problem["msg"].partition("should be ")
+    return wanted if said else ""

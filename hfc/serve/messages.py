@@ -5,77 +5,72 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError
-from hfc.serve.parameters import Strict
+from hfc.serve.parameters import Text
+from hfc.serve.tolerance import Tolerant, listed
 
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[a-zA-Z0-9_.:/-]+$")]
 
 
-class TextPart(Strict):
-    type: Literal["text"]
+class TextPart(Tolerant, dialect=CHAT, noun="part"):
+    type: Literal["text"] = "text"
     text: str
 
 
-class RefusalPart(Strict):
+class RefusalPart(Tolerant, dialect=CHAT, noun="part"):
     type: Literal["refusal"]
     refusal: str
 
 
-class MediaPart(BaseModel):
-    """Known, so that the refusal can say why."""
-
-    model_config = ConfigDict(extra="allow")
-    type: Literal["image_url", "input_audio", "file", "video_url"]
+Parts = listed(CHAT, "part", {"text": TextPart, "refusal": RefusalPart}, usual="text")
+Content = str | Parts
 
 
-Part = Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]
-Content = str | Annotated[list[Part], Field(min_length=1)]
-
-
-class FunctionCall(Strict):
+class FunctionCall(Tolerant, dialect=CHAT, noun="function"):
     """arguments: a JSON object as text."""
 
     name: Name
-    arguments: str
+    arguments: str = ""
 
 
-class ToolCall(Strict):
-    id: Annotated[str, Field(min_length=1)]
+class ToolCall(Tolerant, dialect=CHAT, noun="call"):
+    id: Text
     type: Literal["function"] = "function"
     function: FunctionCall
     index: int | None = None
 
 
-class SystemMessage(Strict):
+class SystemMessage(Tolerant, dialect=CHAT, noun="message"):
     role: Literal["system", "developer"]
     content: Content
     name: str | None = None
 
 
-class UserMessage(Strict):
+class UserMessage(Tolerant, dialect=CHAT, noun="message"):
     role: Literal["user"]
     content: Content
     name: str | None = None
 
 
-class AssistantMessage(Strict):
+class AssistantMessage(Tolerant, dialect=CHAT, noun="message"):
+    """reasoning: vLLM's and OpenRouter's name of reasoning_content."""
+
     role: Literal["assistant"]
     content: Content | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
-    audio: None = None
-    function_call: None = None
-    annotations: list[Any] | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
-class ToolMessage(Strict):
+class ToolMessage(Tolerant, dialect=CHAT, noun="message"):
     role: Literal["tool"]
     content: Content
-    tool_call_id: Annotated[str, Field(min_length=1)]
+    tool_call_id: Text
     name: str | None = None
 
 
@@ -100,7 +95,7 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
             out.append(
                 {
                     "role": "tool",
-                    "content": text_of(message.content, where),
+                    "content": text_of(message.content),
                     "tool_call_id": message.tool_call_id,
                     "name": name,
                 }
@@ -118,7 +113,7 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
                 raise ApiError(400, "two tool calls have the same id", f"{where}.tool_calls")
         else:
             role = "system" if message.role == "developer" else message.role
-            out.append({"role": role, "content": text_of(message.content, where)})
+            out.append({"role": role, "content": text_of(message.content)})
     if open_calls:
         raise ApiError(
             400,
@@ -132,32 +127,27 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
 def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
     if message.content is None and not message.tool_calls and message.refusal is None:
         raise ApiError(400, "an assistant message needs content or tool_calls", f"{where}.content")
-    content = message.refusal or "" if message.content is None else text_of(message.content, where)
+    content = message.refusal or "" if message.content is None else text_of(message.content)
     out: dict[str, Any] = {"role": "assistant", "content": content}
-    if message.reasoning_content is not None:
-        out["reasoning_content"] = message.reasoning_content
+    reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
+    if reasoning is not None:
+        out["reasoning_content"] = reasoning
     if message.tool_calls:
         out["tool_calls"] = [
             {
-                "id": c.id,
+                "id": call.id,
                 "type": "function",
-                "function": {"name": c.function.name, "arguments": _arguments(c, f"{where}.tool_calls.{i}")},
+                "function": {"name": call.function.name, "arguments": arguments_of(call.function.arguments)},
             }
-            for i, c in enumerate(message.tool_calls)
+            for call in message.tool_calls
         ]
     return out
 
 
-def _arguments(call: ToolCall, where: str) -> dict[str, Any]:
-    value = loads_object(call.function.arguments or "{}")
-    if value is None:
-        raise ApiError(
-            400,
-            f"the arguments of {call.function.name} are not a JSON object",
-            f"{where}.function.arguments",
-            "invalid_value",
-        )
-    return value
+def arguments_of(text: str) -> dict[str, Any] | str:
+    """A call's arguments; the text itself where max_tokens has cut it: no later request shall fail for that."""
+    value = loads_object(text or "{}")
+    return text if value is None else value
 
 
 def loads_object(text: str) -> dict[str, Any] | None:
@@ -169,15 +159,8 @@ def loads_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def text_of(content: Content, where: str) -> str:
-    """Text parts joined; media are refused."""
+def text_of(content: Content) -> str:
+    """Text parts joined."""
     if isinstance(content, str):
         return content
-    texts = []
-    for i, part in enumerate(content):
-        if isinstance(part, MediaPart):
-            raise ApiError(
-                400, f"this model reads text only, not {part.type}", f"{where}.content.{i}", "unsupported_content"
-            )
-        texts.append(part.refusal if isinstance(part, RefusalPart) else part.text)
-    return "".join(texts)
+    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in content)

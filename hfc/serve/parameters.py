@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
 from hfc.sampling import BIASED, TokenLimits
-from hfc.serve.errors import ApiError
+from hfc.serve.errors import CONTEXT_EXCEEDED, ApiError
 from hfc.serve.job import Guide
 from hfc.serve.served import Served, Settings
+from hfc.serve.tolerance import Tolerant
 
 SEED_LIMIT = 1 << 63
 DIGITS = 10  # of a token id
@@ -23,34 +24,33 @@ FORBIDS = -100  # the bias that forbids a token, as OpenAI documents it
 Text = Annotated[str, Field(min_length=1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Stops = Text | Annotated[list[Text], Field(max_length=16)]
+Count = Annotated[int, Field(ge=1, le=1 << 30)]
+MaxTokens = Count | Literal[-1]  # -1: no limit but the context
 
 
 Truncation = Literal["auto", "disabled"]  # "auto": a prompt that is too long loses its oldest part; else it is refused
 
 
-class Strict(BaseModel):
-    """A request object: a field that is not declared is refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
-
-
-class StreamOptions(Strict):
+class StreamOptions(Tolerant):
     """include_usage: a last chunk with the usage of the whole request."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = Field(None, description="Accepted; hfc adds no padding.")
 
 
-class SamplingFields(Strict):
-    """OpenAI's fields, and those that hfc, llama.cpp and vLLM have beyond them."""
+class SamplingFields(Tolerant):
+    """OpenAI's fields, and those that hfc, llama.cpp and vLLM have beyond them. repetition_penalty is vLLM's name of repeat_penalty.
+
+    top_k, max_tokens: -1 is no limit, as llama.cpp has it."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     min_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
@@ -77,21 +77,32 @@ class SamplingFields(Strict):
         """What is given over the model's defaults. Each of several choices has the next seed.
 
         Penalties look at the whole answer, as OpenAI's do; with repeat_penalty at the latest 64 tokens, the prompt's too."""
-        fields = ("temperature", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty")
+        fields = ("temperature", "min_p", "frequency_penalty", "presence_penalty")
         given: dict[str, Any] = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+        if self.top_k is not None:
+            given["top_k"] = max(self.top_k, 0)
+        if self._repetition is not None:
+            given["repeat_penalty"] = self._repetition
         if self.top_p is not None:
             given["top_p"] = max(self.top_p, 1e-9)  # 0 asks for the likeliest token alone
         if self.seed is not None:
             given["seed"] = (self.seed + choice) % SEED_LIMIT
-        if not self.penalizes_prompt():
-            given["repeat_window"] = served.engine.limits.context
+        context = served.engine.limits.context
+        if self.repeat_last_n is not None:
+            given["repeat_window"] = context if self.repeat_last_n < 0 else min(self.repeat_last_n, context)
+        elif not self.penalizes_prompt():
+            given["repeat_window"] = context
         try:
             return Sampling(**{**_fields_of(served.default), **given})
         except HfcError as error:
             raise ApiError(400, error.message) from error
 
     def penalizes_prompt(self) -> bool:
-        return self.repeat_penalty is not None and self.repeat_penalty != 1
+        return self._repetition not in (None, 1)
+
+    @property
+    def _repetition(self) -> float | None:
+        return self.repetition_penalty if self.repeat_penalty is None else self.repeat_penalty
 
     def guides(self, served: Served) -> tuple[Guide, ...]:
         guides: list[Guide] = []
@@ -178,4 +189,4 @@ def check_prompt(served: Served, prompt: Sequence[int], param: str) -> None:
         raise ApiError(400, f"token {max(prompt)} is not in the vocabulary of {vocab} tokens", param, "invalid_value")
     if len(prompt) > context:
         text = f"this model's maximum context length is {context} tokens; the prompt has {len(prompt)}"
-        raise ApiError(400, text, param, "context_length_exceeded")
+        raise ApiError(400, text, param, CONTEXT_EXCEEDED, sizes=(len(prompt), context))

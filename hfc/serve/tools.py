@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError
 from hfc.serve.messages import Name
 from hfc.serve.output import ToolParser
-from hfc.serve.parameters import Strict
+from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.toolparse import CLOSE, OPEN, BareJson, JsonCall, Schemas, TaggedCalls, XmlCall
 
 EMPTY = {"type": "object", "properties": {}}
+MOST_TOOLS = 512
 
 
-class Function(Strict):
+class Function(Tolerant, dialect=CHAT, noun="function"):
     """parameters: a JSON schema; left out, the function takes none.  strict: arguments follow it, whoever decides to call."""
 
     name: Name
@@ -26,21 +28,21 @@ class Function(Strict):
     strict: bool | None = None
 
 
-class Tool(Strict):
+class Tool(Tolerant, dialect=CHAT, noun="tool"):
     type: Literal["function"]
     function: Function
 
 
-class FunctionName(Strict):
+class FunctionName(Tolerant, dialect=CHAT, noun="choice"):
     name: Name
 
 
-class NamedChoice(Strict):
+class NamedChoice(Tolerant, dialect=CHAT, noun="choice"):
     type: Literal["function"]
     function: FunctionName
 
 
-Tools = Annotated[list[Tool], Field(min_length=1, max_length=128)]
+Tools = Annotated[listed(CHAT, "tool", {"function": Tool}), Field(max_length=MOST_TOOLS)]
 ToolChoice = Literal["none", "auto", "required"] | NamedChoice
 
 

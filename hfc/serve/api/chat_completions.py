@@ -14,15 +14,17 @@ from starlette.responses import JSONResponse
 from hfc import __version__
 from hfc.serve.answer import DONE, KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
 from hfc.serve.chat import Ask, Plan, feed, joined, new_id, plan_chat
+from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Finish, Piece
 from hfc.serve.logprobs import chat_logprob
-from hfc.serve.messages import Messages, Name, template_messages
+from hfc.serve.messages import Messages, template_messages
 from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Output
-from hfc.serve.parameters import SamplingFields, StreamOptions, Strict, Text
+from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, Text
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
+from hfc.serve.tolerance import Tolerant
 from hfc.serve.tools import NamedChoice, ToolChoice, Tools
 from hfc.serve.usage import openai_usage
 
@@ -30,34 +32,37 @@ ROUTE = APIRouter(tags=["chat"])
 MOST_CHOICES = 16
 
 
-class JsonSchema(Strict):
-    name: Name
+class JsonSchema(Tolerant, dialect=CHAT, noun="response_format"):
+    name: str | None = None
     description: str | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
 
 
-class TextFormat(Strict):
+class TextFormat(Tolerant, dialect=CHAT, noun="response_format"):
     type: Literal["text"]
 
 
-class JsonObjectFormat(Strict):
+class JsonObjectFormat(Tolerant, dialect=CHAT, noun="response_format"):
+    """schema: llama.cpp's, of the object."""
+
     type: Literal["json_object"]
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class JsonSchemaFormat(Strict):
+class JsonSchemaFormat(Tolerant, dialect=CHAT, noun="response_format"):
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
 
-class RegexFormat(Strict):
+class RegexFormat(Tolerant, dialect=CHAT, noun="response_format"):
     """Beyond OpenAI: the answer matches a regular expression."""
 
     type: Literal["regex"]
     pattern: Text
 
 
-class LarkFormat(Strict):
+class LarkFormat(Tolerant, dialect=CHAT, noun="response_format"):
     """Beyond OpenAI: the answer follows a Lark grammar (llguidance's dialect) with a rule `start`."""
 
     type: Literal["lark"]
@@ -72,19 +77,19 @@ ResponseFormat = Annotated[
 def format_of(format: ResponseFormat | None) -> dict[str, Any] | None:
     """As Ask wants it."""
     if isinstance(format, JsonObjectFormat):
-        return {"type": "json_schema", "schema": {"type": "object"}}
+        return {"type": "json_schema", "schema": format.schema_ or {"type": "object"}}
     if isinstance(format, JsonSchemaFormat):
         return {"type": "json_schema", "schema": format.json_schema.schema_ or {"type": "object"}}
     return None if format is None or isinstance(format, TextFormat) else format.model_dump()
 
 
-class ChatRequest(SamplingFields):
+class ChatRequest(SamplingFields, dialect=CHAT):
     """OpenAI's request. Beyond it: thinking_budget, chat_template_kwargs and the sampling fields."""
 
     model: str
     messages: Messages
-    max_tokens: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -97,22 +102,14 @@ class ChatRequest(SamplingFields):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    modalities: list[Literal["text"]] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    metadata: dict[str, str] | None = None
-    store: Literal[False] | None = None
-    service_tier: Literal["auto", "default"] | None = None
 
     def ask(self) -> Ask:
         """ApiError 400 where fields contradict each other."""
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
+        most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        if self.max_tokens not in (None, most):
             raise ApiError(400, "give max_completion_tokens or max_tokens, not both", "max_tokens", "invalid_value")
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ApiError(400, "top_logprobs needs logprobs: true", "top_logprobs", "invalid_value")
-        if self.stream_options is not None and not self.stream:
-            raise ApiError(400, "stream_options needs stream: true", "stream_options", "invalid_value")
         reserved = {
             "messages",
             "tools",
@@ -138,7 +135,7 @@ class ChatRequest(SamplingFields):
             self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else self.tool_choice or "auto",
             self.parallel_tool_calls is not False,
             format_of(self.response_format),
-            max_tokens=self.max_completion_tokens or self.max_tokens,
+            max_tokens=None if most == -1 else most,
             choices=self.n or 1,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             effort=self.reasoning_effort,

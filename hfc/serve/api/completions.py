@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from hfc import __version__
 from hfc.serve.answer import DONE, KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
 from hfc.serve.chat import new_id
+from hfc.serve.dialects import COMPLETIONS
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Event, Finish, Job, Logprob, Piece, PromptPart
 from hfc.serve.logprobs import completion_logprobs
@@ -36,20 +37,19 @@ FIM = (  # before the text, before the suffix, before what the model writes
 Ids = Annotated[list[TokenId], Field(min_length=1)]
 
 
-class CompletionRequest(SamplingFields):
+class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
     """OpenAI's request. prompt: a text, texts, token ids, or lists of token ids."""
 
     model: str
     prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | Annotated[list[Ids], Field(min_length=1)]
     suffix: str | None = None
-    max_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    max_tokens: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = None
     best_of: Annotated[int, Field(ge=1, le=16)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
 
     def prompts(self, served: Served) -> list[tuple[int, ...]]:
         given = self.prompt
@@ -58,7 +58,7 @@ class CompletionRequest(SamplingFields):
         prompts = [tuple(self._encode(served, p) if isinstance(p, str) else p) for p in given]
         if self.truncation == "auto":
             context, begin = served.engine.limits.context, served.tokenizer.bos
-            prompts = [tuple(fit_tokens(p, context, self.max_tokens or USUAL_TOKENS, begin)) for p in prompts]
+            prompts = [tuple(fit_tokens(p, context, max(self.max_tokens or USUAL_TOKENS, 1), begin)) for p in prompts]
         for prompt in prompts:
             check_prompt(served, prompt, "prompt")
         return prompts
@@ -74,8 +74,6 @@ class CompletionRequest(SamplingFields):
 
     def jobs(self, served: Served, settings: Settings) -> list[Job]:
         """n jobs for each prompt. ApiError 400 where fields contradict each other."""
-        if self.stream_options is not None and not self.stream:
-            raise ApiError(400, "stream_options needs stream: true", "stream_options", "invalid_value")
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ApiError(400, "best_of other than n is not supported", "best_of", "unsupported_parameter")
         if self.truncation == "auto" and self.suffix is not None:
@@ -94,7 +92,7 @@ class CompletionRequest(SamplingFields):
             Job(
                 prompt,
                 self.sampling(served, choice),
-                USUAL_TOKENS if self.max_tokens is None else self.max_tokens,
+                {None: USUAL_TOKENS, -1: None}.get(self.max_tokens, self.max_tokens),
                 self.stop_texts(),
                 self.stop_ids(served),
                 self.logprobs,

@@ -14,13 +14,15 @@ from starlette.responses import JSONResponse
 
 from hfc.runtime.sampler import Sampling
 from hfc.serve.answer import Answer, whole
+from hfc.serve.dialects import EMBEDDINGS
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Job
 from hfc.serve.models import borrow
-from hfc.serve.parameters import Strict, Text, TokenId, Truncation, check_prompt
+from hfc.serve.parameters import Text, TokenId, Truncation, check_prompt
 from hfc.serve.prompt import encode
 from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.stepper import LAST_HIDDEN
+from hfc.serve.tolerance import Tolerant
 
 ROUTE = APIRouter(tags=["embeddings"])
 MOST_INPUTS = 2048  # OpenAI's limit
@@ -30,26 +32,20 @@ RETRY_S = 0.05
 Ids = Annotated[list[TokenId], Field(min_length=1)]
 
 
-class EmbeddingsRequest(Strict):
-    """OpenAI's request. input: a text, texts, token ids, or lists of token ids.
+class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
+    """OpenAI's request. input: a text, token ids, or a list of both.
 
     Beyond it: pooling, "last" (the last token's state) or "mean" (of all tokens), else what the checkpoint says, else last;
     normalize: whether vectors have length 1; truncation: "auto" cuts the end of what is longer than the context."""
 
     model: str
-    input: (
-        Text
-        | Ids
-        | Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)]
-        | Annotated[list[Ids], Field(min_length=1, max_length=MOST_INPUTS)]
-    )
+    input: Text | Ids | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     pooling: Literal["last", "mean"] | None = None
     normalize: bool | None = None
     truncation: Truncation | None = None
     timeout: Annotated[float, Field(gt=0, le=86400)] | None = None
-    user: str | None = None
 
     def jobs(self, served: Served, settings: Settings) -> list[Job]:
         """ApiError 400 for what cannot run."""

@@ -5,188 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from hfc.serve.answer import KEEP_ALIVE, STREAM, sse, sse_error, sse_response, whole
-from hfc.serve.chat import Ask, feed, new_id, plan_chat, stream_deltas
-from hfc.serve.errors import ApiError, documented
+from hfc.serve.answer import KEEP_ALIVE, STREAM, sse, sse_response, whole
+from hfc.serve.chat import feed, new_id, plan_chat, stream_deltas
+from hfc.serve.errors import ApiError, documented, error_object
 from hfc.serve.items import Items
-from hfc.serve.messages import Name, loads_object
 from hfc.serve.models import borrow
 from hfc.serve.output import Output
-from hfc.serve.parameters import SamplingFields, Strict, Text, Truncation
+from hfc.serve.response_input import NamedFunction, ResponsesRequest
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 
 ROUTE = APIRouter(tags=["responses"])
-
-
-class TextPart(Strict):
-    type: Literal["input_text", "output_text", "text"]
-    text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
-
-
-class MediaPart(BaseModel):
-    """Known, so that the refusal can say why."""
-
-    type: Literal["input_image", "input_file", "input_audio"]
-
-
-Parts = Annotated[list[Annotated[TextPart | MediaPart, Field(discriminator="type")]], Field(min_length=1)]
-
-
-class MessageItem(Strict):
-    type: Literal["message"] = "message"
-    role: Literal["user", "assistant", "system", "developer"]
-    content: str | Parts
-    id: str | None = None
-    status: str | None = None
-    phase: str | None = None
-
-
-class CallItem(Strict):
-    type: Literal["function_call"]
-    call_id: Text
-    name: Name
-    arguments: str
-    id: str | None = None
-    status: str | None = None
-
-
-class ResultItem(Strict):
-    type: Literal["function_call_output"]
-    call_id: Text
-    output: str | Parts
-    id: str | None = None
-    status: str | None = None
-
-
-class ReasoningItem(BaseModel):
-    """A thought of an earlier answer; not shown again, as templates drop it too."""
-
-    type: Literal["reasoning"]
-
-
-class FunctionTool(Strict):
-    type: Literal["function"]
-    name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class NamedFunction(Strict):
-    type: Literal["function"]
-    name: Name
-
-
-class TextFormat(Strict):
-    type: Literal["text", "json_object"]
-
-
-class SchemaFormat(Strict):
-    type: Literal["json_schema"]
-    name: Name
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
-    description: str | None = None
-    strict: bool | None = None
-
-
-class TextConfig(Strict):
-    format: Annotated[TextFormat | SchemaFormat, Field(discriminator="type")] | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
-
-
-class Reasoning(Strict):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
-
-
-class ResponsesRequest(Strict):
-    """OpenAI's request; what needs stored responses is refused."""
-
-    model: str
-    input: str | Annotated[list[MessageItem | CallItem | ResultItem | ReasoningItem], Field(min_length=1)]
-    instructions: str | None = None
-    max_output_tokens: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    stream: bool | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
-    parallel_tool_calls: bool | None = None
-    text: TextConfig | None = None
-    reasoning: Reasoning | None = None
-    include: list[str] | None = None
-    metadata: dict[str, str] | None = None
-    store: bool | None = Field(None, description="Accepted; nothing is stored.")
-    truncation: Truncation | None = None
-    background: Literal[False] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    service_tier: Literal["auto", "default"] | None = None
-
-    def ask(self) -> Ask:
-        format = self.text.format if self.text else None
-        wanted = None
-        if isinstance(format, SchemaFormat):
-            wanted = {"type": "json_schema", "schema": format.schema_}
-        elif format is not None and format.type == "json_object":
-            wanted = {"type": "json_schema", "schema": {"type": "object"}}
-        tools = [
-            {"type": "function", "function": t.model_dump(exclude={"type"}, exclude_none=True)}
-            for t in self.tools or ()
-        ]
-        choice = self.tool_choice.name if isinstance(self.tool_choice, NamedFunction) else self.tool_choice or "auto"
-        return Ask(
-            self._messages(),
-            SamplingFields(temperature=self.temperature, top_p=self.top_p),
-            tools,
-            choice,
-            self.parallel_tool_calls is not False,
-            wanted,
-            self.max_output_tokens,
-            effort=self.reasoning.effort if self.reasoning else None,
-            truncates=self.truncation == "auto",
-        )
-
-    def _messages(self) -> list[dict[str, Any]]:
-        """Items to messages: neighbouring calls belong to one. ApiError 400 for a history that cannot have happened."""
-        items = [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-        out: list[dict[str, Any]] = [{"role": "system", "content": self.instructions}] if self.instructions else []
-        calls: dict[str, str] = {}
-        for i, item in enumerate(items):
-            where = f"input.{i}"
-            if isinstance(item, CallItem):
-                if not out or out[-1]["role"] != "assistant":
-                    out.append({"role": "assistant", "content": ""})
-                call = {"name": item.name, "arguments": _arguments(item, where)}
-                out[-1].setdefault("tool_calls", []).append({"id": item.call_id, "type": "function", "function": call})
-                calls[item.call_id] = item.name
-            elif isinstance(item, ResultItem):
-                if item.call_id not in calls:
-                    raise ApiError(400, f"call_id {item.call_id!r} answers no call before", f"{where}.call_id")
-                name = calls.pop(item.call_id)
-                out.append(
-                    {"role": "tool", "content": _text(item.output, where), "tool_call_id": item.call_id, "name": name}
-                )
-            elif isinstance(item, MessageItem):
-                if calls and item.role != "assistant":
-                    raise ApiError(400, f"the calls {', '.join(calls)} have no output", where, "missing_tool_result")
-                role = "system" if item.role == "developer" else item.role
-                out.append({"role": role, "content": _text(item.content, where)})
-        if calls:
-            raise ApiError(400, f"the calls {', '.join(calls)} have no output", "input", "missing_tool_result")
-        if not out:
-            raise ApiError(400, "the input has no messages", "input", "invalid_value")
-        return out
 
 
 class ResponseObject(BaseModel):
@@ -273,22 +108,8 @@ async def _events(
                     yield event(data)
                 response = _finished(head, items, finish.reason, sequence)
                 yield event({"type": f"response.{response['status']}", "response": response})
-    except ApiError as error:
-        yield sse_error(error, request.url.path)
-
-
-def _arguments(item: CallItem, where: str) -> dict[str, Any]:
-    value = loads_object(item.arguments)
-    if value is None:
-        raise ApiError(
-            400, f"the arguments of {item.name} are not a JSON object", f"{where}.arguments", "invalid_value"
-        )
-    return value
-
-
-def _text(content: str | list[TextPart | MediaPart], where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if any(isinstance(part, MediaPart) for part in content):
-        raise ApiError(400, "this model reads text only", where, "unsupported_content")
-    return "".join(part.text for part in content)
+    except ApiError as error:  # OpenAI's clients look at the first of these events, Codex at the second
+        told = error_object(error, request.url.path)["error"]
+        yield event({"type": "error", **{k: told[k] for k in ("code", "message", "param")}, "error": told})
+        failed = {"code": told["code"] or told["type"], "message": told["message"]}
+        yield event({"type": "response.failed", "response": {**head, "status": "failed", "error": failed}})

@@ -10,13 +10,14 @@ from pydantic import BaseModel, Field
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.messages import Messages, template_messages
 from hfc.serve.models import borrow
-from hfc.serve.parameters import Strict, TokenId
+from hfc.serve.parameters import TokenId
 from hfc.serve.prompt import chat_prompt, encode
+from hfc.serve.tolerance import Tolerant
 
 ROUTE = APIRouter(tags=["tokens"])
 
 
-class TokenizeRequest(Strict):
+class TokenizeRequest(Tolerant):
     """Either a text (prompt) or messages, which the chat template renders first."""
 
     model: str
@@ -32,7 +33,7 @@ class Tokens(BaseModel):
     max_model_len: int
 
 
-class DetokenizeRequest(Strict):
+class DetokenizeRequest(Tolerant):
     model: str
     tokens: Annotated[list[TokenId], Field(max_length=1 << 20)]
     keep_special: bool = True

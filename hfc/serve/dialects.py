@@ -1,0 +1,102 @@
+"""What each dialect can ask for and hfc cannot do, by name, and what its clients always send to no effect."""
+
+from __future__ import annotations
+
+from hfc.serve.tolerance import Dialect, Refused
+
+_NO_SAMPLER = "hfc has no such sampler; it has temperature, top_k, top_p, min_p and penalties"
+_TEXT_ONLY = "this model reads text only"
+_FORMATS = "ask for structured output with response_format (json_schema, regex, lark) or grammar"
+
+SAMPLERS = {  # fields of other servers that would choose other tokens
+    "mirostat": (0,), "mirostat_mode": (0,), "dry_multiplier": (0,), "xtc_probability": (0,), "typical_p": (1,), "typical": (1,),
+    "tfs_z": (1,), "top_a": (0,), "top_n_sigma": (-1, 0), "dynatemp_range": (0,), "smoothing_factor": (0,),
+    "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,), "samplers": (), "adaptive_target": (-1,),
+}  # fmt: skip
+
+_EVERY = {  # of every dialect
+    **{f"request.{name}": Refused(_NO_SAMPLER, neutral) for name, neutral in SAMPLERS.items()},
+    **{
+        f"request.{name}": Refused(_FORMATS)
+        for name in ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs")
+    },
+    "request.use_beam_search": Refused("hfc samples; it has no beam search"),
+    "request.length_penalty": Refused("hfc samples; it has no beam search", (1,)),
+    "request.bad_words": Refused("forbid tokens with logit_bias"),
+    "request.allowed_token_ids": Refused("restrict an answer with response_format or grammar"),
+    "request.lora": Refused("hfc loads no adapters"),
+    "request.prompt_embeds": Refused("a prompt is text or token ids"),
+}
+
+_USUAL = frozenset(
+    f"request.{name}"
+    for name in (
+        "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+        "cache_prompt", "stream_options", "verbosity", "id_slot", "slot_id",
+    )
+)  # fmt: skip
+
+CHAT = Dialect(
+    "/v1/chat/completions",
+    refused={
+        **_EVERY,
+        "request.functions": Refused("functions is OpenAI's old name: send tools"),
+        "request.function_call": Refused("function_call is OpenAI's old name: send tool_choice", ("none", "auto")),
+        "request.audio": Refused("this model writes text only"),
+        "request.modalities": Refused("this model writes text only", (["text"],)),
+        "request.web_search_options": Refused("hfc searches no web; give the model a tool that does"),
+        "request.chat_template": Refused("the checkpoint's own template is used"),
+        "request.documents": Refused("put documents into messages"),
+        "request.echo": Refused("an answer of a chat has no echo; /v1/completions has"),
+        "request.best_of": Refused("best_of other than 1 is not supported", (1,)),
+        "message.function_call": Refused("function_call is OpenAI's old name: send tool_calls"),
+        "message.audio": Refused(_TEXT_ONLY),
+    },
+    silent=_USUAL
+    | {"part.cache_control", "message.cache_control", "message.annotations", "tool.cache_control", "message.reasoning_details"}
+    | {"message.provider_specific_fields", "message.parsed", "function.parsed_arguments", "call.provider_specific_fields"},
+    kinds={"part": dict.fromkeys(("image_url", "input_audio", "file", "video_url", "image", "audio"), _TEXT_ONLY)},
+)  # fmt: skip
+
+COMPLETIONS = Dialect("/v1/completions", refused=_EVERY, silent=_USUAL)
+
+RESPONSES = Dialect(
+    "/v1/responses",
+    refused={
+        **_EVERY,
+        "request.previous_response_id": Refused("nothing is stored here: send the whole input"),
+        "request.conversation": Refused("nothing is stored here: send the whole input"),
+        "request.prompt": Refused("no prompts are stored here: send instructions and input"),
+        "request.background": Refused("nothing is stored here, so no answer can be fetched later"),
+        "request.top_logprobs": Refused("log probabilities are in /v1/chat/completions", (0,)),
+    },
+    silent=_USUAL | {"request.include", "request.client_metadata"},
+    kinds={
+        "item": {
+            "item_reference": "nothing is stored here: send the item itself",
+            "compaction": "an encrypted summary cannot be read here: send messages",
+        },
+        "part": dict.fromkeys(("input_image", "input_file", "input_audio"), _TEXT_ONLY),
+    },
+)
+
+MESSAGES = Dialect(
+    "/v1/messages",
+    refused={
+        **_EVERY,
+        "request.mcp_servers": Refused("hfc calls no MCP servers; give the model their tools"),
+        "request.container": Refused("hfc has no containers"),
+    },
+    silent=_USUAL | {"block.cache_control", "tool.cache_control", "block.citations", "tool.eager_input_streaming"},
+    kinds={
+        "block": {
+            **dict.fromkeys(("image", "document"), _TEXT_ONLY),
+            "search_result": "send what was found as text",
+            "container_upload": "hfc has no containers",
+        }
+    },
+)
+
+EMBEDDINGS = Dialect(
+    "/v1/embeddings", refused={"request.prompt_embeds": _EVERY["request.prompt_embeds"]}, silent=_USUAL
+)

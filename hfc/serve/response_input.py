@@ -1,0 +1,172 @@
+"""A request of `/v1/responses` as an Ask: items to messages, in the order that templates know."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hfc.serve.chat import Ask
+from hfc.serve.dialects import RESPONSES
+from hfc.serve.errors import ApiError
+from hfc.serve.messages import Name, arguments_of
+from hfc.serve.parameters import Count, SamplingFields, Text
+from hfc.serve.tolerance import Tolerant, listed
+from hfc.serve.tools import MOST_TOOLS
+
+
+class TextPart(Tolerant, dialect=RESPONSES, noun="part"):
+    text: str
+
+
+class RefusalPart(Tolerant, dialect=RESPONSES, noun="part"):
+    refusal: str
+
+
+PARTS = {**dict.fromkeys(("input_text", "output_text", "text"), TextPart), "refusal": RefusalPart}
+Parts = listed(RESPONSES, "part", PARTS)
+
+
+class MessageItem(Tolerant, dialect=RESPONSES, noun="item"):
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | Parts
+
+
+class CallItem(Tolerant, dialect=RESPONSES, noun="item"):
+    type: Literal["function_call"]
+    call_id: Text
+    name: Name
+    arguments: str = ""
+
+
+class ResultItem(Tolerant, dialect=RESPONSES, noun="item"):
+    type: Literal["function_call_output"]
+    call_id: Text
+    output: str | Parts
+
+
+class ReasoningItem(Tolerant, dialect=RESPONSES, noun="reasoning"):
+    """A thought of an earlier answer; not shown again, as templates drop it too."""
+
+    type: Literal["reasoning"]
+
+
+ITEMS = {
+    "message": MessageItem,
+    "function_call": CallItem,
+    "function_call_output": ResultItem,
+    "reasoning": ReasoningItem,
+}
+
+
+class FunctionTool(Tolerant, dialect=RESPONSES, noun="tool"):
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedFunction(Tolerant, dialect=RESPONSES, noun="choice"):
+    type: Literal["function"]
+    name: Name
+
+
+class TextFormat(Tolerant, dialect=RESPONSES, noun="format"):
+    type: Literal["text", "json_object"]
+
+
+class SchemaFormat(Tolerant, dialect=RESPONSES, noun="format"):
+    type: Literal["json_schema"]
+    name: str | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextConfig(Tolerant, dialect=RESPONSES, noun="text"):
+    format: Annotated[TextFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    verbosity: str | None = None
+
+
+class Reasoning(Tolerant, dialect=RESPONSES, noun="reasoning"):
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+
+
+class ResponsesRequest(SamplingFields, dialect=RESPONSES):
+    """OpenAI's request, and hfc's sampling fields; what needs stored responses is refused."""
+
+    model: str
+    input: str | Annotated[listed(RESPONSES, "item", ITEMS, usual="message"), Field(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: Count | None = None
+    stream: bool | None = None
+    tools: Annotated[listed(RESPONSES, "tool", {"function": FunctionTool}), Field(max_length=MOST_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextConfig | None = None
+    reasoning: Reasoning | None = None
+    metadata: dict[str, Any] | None = None
+
+    def ask(self) -> Ask:
+        format = self.text.format if self.text else None
+        wanted = None
+        if isinstance(format, SchemaFormat):
+            wanted = {"type": "json_schema", "schema": format.schema_}
+        elif format is not None and format.type == "json_object":
+            wanted = {"type": "json_schema", "schema": {"type": "object"}}
+        tools = [
+            {"type": "function", "function": t.model_dump(exclude={"type"}, exclude_none=True)}
+            for t in self.tools or ()
+        ]
+        choice = self.tool_choice.name if isinstance(self.tool_choice, NamedFunction) else self.tool_choice or "auto"
+        return Ask(
+            self._messages(),
+            self,
+            tools,
+            choice,
+            self.parallel_tool_calls is not False,
+            wanted,
+            self.max_output_tokens,
+            effort=self.reasoning.effort if self.reasoning else None,
+            truncates=self.truncation == "auto",
+            param="input",
+        )
+
+    def _messages(self) -> list[dict[str, Any]]:
+        """Neighbouring calls belong to one message, and what stands between a call and its output follows the output.
+        ApiError 400 for a history that cannot have happened."""
+        items = [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
+        out: list[dict[str, Any]] = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        calls: dict[str, str] = {}
+        late: list[dict[str, Any]] = []
+        for i, item in enumerate(items):
+            where = f"input.{i}"
+            if isinstance(item, CallItem):
+                if not out or out[-1]["role"] != "assistant":
+                    out.append({"role": "assistant", "content": ""})
+                call = {"name": item.name, "arguments": arguments_of(item.arguments)}
+                out[-1].setdefault("tool_calls", []).append({"id": item.call_id, "type": "function", "function": call})
+                calls[item.call_id] = item.name
+            elif isinstance(item, ResultItem):
+                if item.call_id not in calls:
+                    raise ApiError(400, f"call_id {item.call_id!r} answers no call before", f"{where}.call_id")
+                name = calls.pop(item.call_id)
+                out.append({"role": "tool", "content": _text(item.output), "tool_call_id": item.call_id, "name": name})
+                if not calls:
+                    out, late = [*out, *late], []
+            elif isinstance(item, MessageItem):
+                role = "system" if item.role == "developer" else item.role
+                (late if calls else out).append({"role": role, "content": _text(item.content)})
+        if calls:
+            raise ApiError(400, f"the calls {', '.join(calls)} have no output", "input", "missing_tool_result")
+        if not out:
+            raise ApiError(400, "the input has no messages", "input", "invalid_value")
+        return out
+
+
+def _text(content: str | list[TextPart | RefusalPart]) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in content)

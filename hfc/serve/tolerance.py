@@ -1,0 +1,140 @@
+"""Request objects of any dialect: what would change the answer is honoured or refused by name, all else is ignored and logged once.
+
+A dialect's table (dialects.py) names what hfc cannot do; a field that neither the class nor the table knows has no effect."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Union
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+_LOG = logging.getLogger("hfc.serve")
+_MOST_LINES = 500  # clients choose these names
+_OTHER = "any other"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why hfc cannot do what a field asks for. neutral: values that ask for what happens anyway, as nothing at all does."""
+
+    reason: str
+    neutral: tuple[Any, ...] = ()
+
+    def is_asked(self, value: Any) -> bool:
+        return not any(
+            value == other and isinstance(value, bool) == isinstance(other, bool)
+            for other in (None, False, "", [], {}, *self.neutral)
+        )
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """refused: "noun.field" -> why.  silent: "noun.field" that clients always send, not worth a line in the log.
+
+    kinds: noun -> type -> why an object of this type is refused where a list may hold several; unknown types are left out."""
+
+    name: str
+    refused: Mapping[str, Refused] = field(default_factory=dict)
+    silent: Container[str] = frozenset()
+    kinds: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+class _Once:
+    """Lines of the log that need no repetition."""
+
+    def __init__(self):
+        self._said: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, line: str) -> None:
+        with self._lock:
+            if line in self._said or len(self._said) >= _MOST_LINES:
+                return
+            self._said.add(line)
+        _LOG.warning("%s", line)
+
+
+log_once = _Once()
+
+
+class Tolerant(BaseModel):
+    """A request object. class X(Tolerant, dialect=..., noun=...) says where it stands in the tables; null is as good as absent."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, protected_namespaces=())
+    dialect: ClassVar[Dialect] = Dialect("hfc")
+    noun: ClassVar[str] = "request"
+
+    def __init_subclass__(cls, dialect: Dialect | None = None, noun: str | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.dialect, cls.noun = dialect or cls.dialect, noun or cls.noun
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tolerate(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        known = {name: f for key, f in cls.model_fields.items() for name in (key, f.alias or key)}
+        kept = {}
+        for name, value in data.items():
+            if name not in known:
+                _ignore(cls.dialect, cls.noun, name, value)
+            elif value is not None or known[name].is_required():
+                kept[name] = value
+        return kept
+
+
+def _ignore(dialect: Dialect, noun: str, name: str, value: Any) -> None:
+    """PydanticCustomError for a field that would change the answer."""
+    place = f"{noun}.{name}"
+    if place in dialect.refused:
+        if (refused := dialect.refused[place]).is_asked(value):
+            raise _refusal(refused.reason, name, "unsupported_parameter")
+    elif value is not None and place not in dialect.silent:
+        log_once(f"{dialect.name}: {name[:80]!r} of a {noun} has no effect here and is ignored")
+
+
+class Other(BaseModel):
+    """An object of a type that hfc does not know."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def listed(
+    dialect: Dialect, noun: str, classes: Mapping[str, type], key: str = "type", usual: str | None = None
+) -> Any:
+    """The type of a list of objects told apart by `key`: those of `classes` stay, others are refused or left out, as the table says.
+
+    usual: of an object that does not name its type."""
+
+    def tag_of(item: Any) -> str | None:
+        kind = item.get(key, usual) if isinstance(item, dict) else getattr(item, key, usual)
+        if not isinstance(kind, str):
+            return None
+        return kind if kind in classes else _OTHER
+
+    def without_others(items: list[Any]) -> list[Any]:
+        kept = []
+        for i, item in enumerate(items):
+            if not isinstance(item, Other):
+                kept.append(item)
+                continue
+            kind = (item.model_extra or {})[key]
+            if (reason := dialect.kinds.get(noun, {}).get(kind)) is not None:
+                raise _refusal(reason, i, "unsupported_content")
+            log_once(f"{dialect.name}: a {noun} of type {kind[:80]!r} has no effect here and is left out")
+        return kept
+
+    members = [Annotated[cls, Tag(name)] for name, cls in (*classes.items(), (_OTHER, Other))]
+    discriminator = Discriminator(
+        tag_of, custom_error_type="untyped", custom_error_message=f"Input should be an object with a {key}"
+    )
+    return Annotated[list[Annotated[Union[tuple(members)], discriminator]], AfterValidator(without_others)]
+
+
+def _refusal(reason: str, place: str | int, code: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{reason}", {"reason": reason, "place": place, "code": code})

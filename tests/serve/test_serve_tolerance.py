@@ -1,0 +1,168 @@
+"""What would change the answer is honoured or refused by name; all else is accepted, ignored and logged once."""
+
+import logging
+
+import pytest
+from serve_fakes import FakeModel
+from test_serve_api import app_of, call
+
+PATHS = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 2},
+    "/v1/completions": {"prompt": "x", "max_tokens": 2},
+    "/v1/responses": {"input": "x", "max_output_tokens": 2},
+    "/v1/messages": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 2},
+    "/v1/embeddings": {"input": "x"},
+}
+
+
+@pytest.fixture(scope="module")
+def app():
+    with app_of(FakeModel(context=2048)) as (app, _):
+        yield app
+
+
+def post(app, path, **fields):
+    return call(app, "POST", path, json={"model": "fake", **PATHS[path], **fields})
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_unknown_field_is_ignored_and_logged_once(app, path, caplog):
+    caplog.set_level(logging.WARNING, "hfc.serve")
+    for _ in range(2):
+        assert post(app, path, **{f"colour_of_{path}": "red"}).status_code == 200
+    assert [r.message for r in caplog.records if "colour_of" in r.message] == [
+        f"{path}: 'colour_of_{path}' of a request has no effect here and is ignored"
+    ]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_clients_always_send_is_not_logged(app, path, caplog):
+    caplog.set_level(logging.WARNING, "hfc.serve")
+    assert post(app, path, user="u", metadata={"a": 1}, service_tier="flex", safety_identifier="s").status_code == 200
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("path", list(PATHS)[:4])
+def test_samplers_of_other_servers_are_refused_unless_they_ask_for_nothing(app, path):
+    for name, neutral in (("mirostat", 0), ("xtc_probability", 0.0), ("typical_p", 1), ("top_n_sigma", -1)):
+        assert post(app, path, **{name: neutral}).status_code == 200
+        refused = post(app, path, **{name: 0.5})
+        assert refused.status_code == 400 and f"{name}: hfc has no such sampler" in refused.json()["error"]["message"]
+
+
+NULLS = {
+    "/v1/responses": ("previous_response_id", "conversation", "prompt", "background", "instructions", "tools"),
+    "/v1/messages": ("container", "mcp_servers", "system", "tools", "thinking"),
+    "/v1/chat/completions": ("functions", "function_call", "audio", "web_search_options", "tools", "stop"),
+}
+
+
+@pytest.mark.parametrize("path", NULLS)
+def test_null_is_as_good_as_absent(app, path):
+    assert post(app, path, **dict.fromkeys(NULLS[path])).status_code == 200
+
+
+SAME = {  # fields of real clients beside which the answer must stay as it is
+    "/v1/chat/completions": [
+        {"top_logprobs": 0, "logprobs": False},
+        {"stream_options": {"include_usage": True}},
+        {"prediction": {"type": "content", "content": "x"}, "verbosity": "low", "prompt_cache_retention": "24h"},
+        {"store": True, "parallel_tool_calls": True, "modalities": ["text"], "max_completion_tokens": 2},
+        {"tools": [{"type": "web_search"}, {"type": "custom", "custom": {"name": "x"}}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "scope": "global"}}]}]},
+    ],
+    "/v1/responses": [
+        {"stream_options": {"include_obfuscation": False}, "client_metadata": {"a": "b"}, "include": ["reasoning.encrypted_content"]},
+        {"tools": [{"type": "web_search"}, {"type": "namespace", "name": "n", "tools": []}], "top_logprobs": 0, "prompt_cache_key": "k"},
+        {"input": [{"type": "message", "id": "m", "role": "user", "content": [{"type": "input_text", "text": "x"}]}]},
+        {"reasoning": {"summary": "auto", "generate_summary": None}, "text": {"verbosity": "medium"}, "context_management": [{"type": "compaction"}]},
+    ],
+    "/v1/messages": [
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}, "thread": None, "betas": ["b"]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "citations": [], "cache_control": {"type": "ephemeral", "scope": "global"}}]}]},
+        {"output_config": {"effort": None}, "inference_geo": "eu", "speed": "fast", "thinking": {"type": "adaptive"}},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "fields"), [(p, f) for p, some in SAME.items() for f in some])
+def test_fields_without_effect_leave_the_answer_as_it_is(app, path, fields):
+    def text(response):
+        assert response.status_code == 200, response.text
+        body = response.json()
+        return body.get("choices") or [
+            {k: v for k, v in part.items() if k != "id"} for part in body.get("output") or body["content"]
+        ]
+
+    assert text(post(app, path, **fields)) == text(post(app, path))
+
+
+def test_histories_that_the_sdks_send_back(app):
+    """What a client got from hfc or another server and keeps: more fields, empty lists, other names."""
+    function = {"name": "f", "arguments": '{"a": 1}', "parsed_arguments": {"a": 1}}
+    answer = {
+        "role": "assistant", "content": None, "refusal": None, "annotations": [], "audio": None, "parsed": None, "reasoning": "hm",
+        "reasoning_details": [{"type": "reasoning.text", "text": "hm"}], "provider_specific_fields": {"x": 1}, "function_call": None,
+        "tool_calls": [{"id": "c", "type": "function", "function": function}],
+    }  # fmt: skip
+    messages = [
+        {"role": "user", "content": "x"},
+        answer,
+        {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "y"}], "is_error": False},
+        {"role": "assistant", "content": "z", "tool_calls": []},
+        {"role": "user", "content": "x"},
+    ]
+    assert post(app, "/v1/chat/completions", messages=messages).status_code == 200
+    blocks = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "redacted_thinking", "data": "zzz"},
+        {"type": "text", "text": "y", "citations": None}, {"type": "tool_use", "id": "t", "name": "f", "input": {}, "caller": {"type": "direct"}},
+    ]  # fmt: skip
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "r"}], "is_error": False}
+    turns = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": blocks},
+        {"role": "system", "content": "a reminder"},
+        {"role": "user", "content": [result, {"type": "text", "text": "and now?"}]},
+    ]
+    assert post(app, "/v1/messages", messages=turns).status_code == 200
+    items = [
+        {"role": "user", "content": "x"},
+        {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": None},
+        {"type": "function_call", "id": "f", "call_id": "c", "name": "f", "arguments": "{}", "status": "completed"},
+        {"role": "developer", "content": "a reminder"},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "r"}]},
+        {"type": "web_search_call", "id": "w", "status": "completed"},
+    ]
+    assert post(app, "/v1/responses", input=items).status_code == 200
+
+
+REFUSED = [
+    ("/v1/responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
+    ("/v1/responses", {"input": [{"type": "item_reference", "id": "m"}]}, "input.0"),
+    ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0"),
+    ("/v1/responses", {"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
+    ("/v1/chat/completions", {"functions": [{"name": "f"}]}, "functions"),
+    ("/v1/chat/completions", {"guided_json": {"type": "object"}}, "guided_json"),
+    ("/v1/chat/completions", {"modalities": ["text", "audio"]}, "modalities"),
+    ("/v1/messages", {"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
+    ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages.0.content.0"),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "name"), REFUSED)
+def test_what_would_change_the_answer_is_refused_by_name(app, path, fields, name):
+    response = post(app, path, **fields)
+    error = response.json()["error"]
+    assert response.status_code == 400 and name in (error.get("param") or error["message"])
+
+
+def test_a_prompt_that_is_too_long_is_said_in_the_dialect_s_own_words(app):
+    long = "word " * 1000
+    turns = [{"role": "user", "content": long}]
+    chat = post(app, "/v1/chat/completions", messages=turns).json()["error"]
+    assert chat["code"] == "context_length_exceeded" and chat["param"] == "messages"
+    responses = post(app, "/v1/responses", input=long).json()["error"]
+    assert responses["code"] == "context_length_exceeded" and responses["param"] == "input"
+    assert post(app, "/v1/messages", messages=turns).json()["error"] == {
+        "type": "invalid_request_error", "message": "prompt is too long: 5016 tokens > 2048 maximum",
+    }  # fmt: skip
