@@ -20,6 +20,7 @@ from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
 from hfc.frontend.model import Model, find_draft, find_model, has_draft, load_model, model_type_of
+from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
@@ -268,7 +269,9 @@ def _content(opened: Source) -> tuple[str, ...]:
     config = json.dumps(
         {k: v for k, v in opened.config.items() if not k.startswith("tokenizer.")}, sort_keys=True, default=str
     )
-    return opened.model.path.read_text(), config, inventory, opened.default_format, str(opened.path.resolve())
+    weights = WeightTable(opened.model.syntax, opened.settings, opened.kind, opened.checkpoint, opened.default_format)
+    untied = " ".join(weights.own_aliases())  # the one choice that the values of tensors decide
+    return opened.model.path.read_text(), config, inventory, untied, opened.default_format, str(opened.path.resolve())
 
 
 @cache

@@ -20,6 +20,7 @@ SCALING = {
     "original_max_position_embeddings": 8192,
     "rope_type": "llama3",
 }
+LLAMA3 = (("kind", "llama3"), *((name, SCALING[name]) for name in SCALING if name != "rope_type"))
 
 
 def settings(block: str, config: dict, source: str = "hf", checkpoint=None) -> dict:
@@ -123,13 +124,13 @@ def test_text_config_is_entered_and_keys_beside_it_stand_in():
 @pytest.mark.parametrize(
     "change, expected",
     [
-        ({}, {"theta": 10000, "scaling": "default", "head": 16, "tied": False}),
+        ({}, {"theta": 10000, "scaled": None, "head": 16, "tied": False}),
         (
             {"rope_theta": 5e5, "rope_scaling": SCALING},
-            {"theta": 5e5, "scaling": "llama3", "factor": 8.0, "original": 8192},
+            {"theta": 5e5, "scaled": LLAMA3},
         ),
-        ({"rope_parameters": {"rope_theta": 1e5, **SCALING}}, {"theta": 1e5, "scaling": "llama3", "high": 4.0}),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, {"scaling": "linear", "factor": 2.0, "low": None}),
+        ({"rope_parameters": {"rope_theta": 1e5, **SCALING}}, {"theta": 1e5, "scaled": LLAMA3}),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, {"scaled": (("kind", "linear"), ("factor", 2.0))}),
         ({"head_dim": 32, "num_key_value_heads": None}, {"head": 32, "kv_heads": 4}),
         ({"rope_interleaved": False, "transformers.js_config": {"dtype": {"a": 1}}}, {"theta": 10000}),  # SmolLM2
     ],
@@ -144,7 +145,7 @@ def test_llama_configs_of_several_years(change, expected):
     [
         ({"hidden_act": "gelu"}, 'hidden_act is "gelu"'),
         ({"mlp_bias": True}, "mlp_bias is true"),
-        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, 'scaling is "dynamic"'),
+        ({"rope_scaling": {"type": "dynamo", "factor": 2.0}}, "unknown RoPE scaling 'dynamo'"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "'quantization_config.quant_method'"),
         ({"sliding_window": 4096}, "'sliding_window'"),
     ],
@@ -175,5 +176,6 @@ def test_gemma_multimodal_config_with_little_in_it():
         262208,
         1024,
     )
-    assert (found["theta"], found["local_theta"], found["factor"], found["scale"]) == (1000000, 10000, 8.0, 1 / 16)
+    assert (found["theta"], found["local_theta"], found["scale"]) == (1000000, 10000, 1 / 16)
+    assert found["scaled"] == (("kind", "linear"), ("factor", 8.0))
     assert [i for i, kind in enumerate(found["kind"]) if kind == "full_attention"] == [5, 11, 17, 23, 29]

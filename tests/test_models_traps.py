@@ -37,8 +37,8 @@ def error_of(fixture: str, model: Model | None = None) -> float:
 CASES = {
     "half_split_rope_llama": ("llama", "llama", '"self_attn.q_proj.weight"  ', 'half_split("self_attn.q_proj.weight", heads)'),
     "half_split_rope_qwen3_5": ("qwen3_5_text", "qwen3_5_text", '"self_attn.k_proj.weight"  ', 'half_split("self_attn.k_proj.weight", kv_heads)'),
-    "rope_turns_only_the_rotary_part": ("qwen3_5_text", "qwen3_5_text", "rope_table(rotary, theta)", "rope_table(head, theta)"),
-    "llama3_rope_scaling": ("llama", "llama", "rope_table(head, theta, frequency_divisors, scaling, factor = factor, low_freq_factor = low,\n                        high_freq_factor = high, original_max_position_embeddings = original)", "rope_table(head, theta)"),
+    "rope_turns_only_the_rotary_part": ("qwen3_5_text", "qwen3_5_text", "rope_table(rotary, theta, null, scaled)", "rope_table(head, theta)"),
+    "llama3_rope_scaling": ("llama", "llama", "rope_table(head, theta, frequency_divisors, scaled)", "rope_table(head, theta)"),
     "gguf_rope_freqs": ("llama/model.gguf", "llama", '"rope_freqs.weight" or null', "null\n  weights ignore | \"rope_freqs.weight\"\n  weights"),
     "gguf_llama_interleaves_q_and_k": ("llama/model.gguf", "llama", 'half_split("attn_q.weight", heads)', '"attn_q.weight"'),
     "one_plus_w_norm": ("qwen3_5_text", "qwen3_5_text", '"input_layernorm.weight" + 1', '"input_layernorm.weight"'),
@@ -59,7 +59,7 @@ CASES = {
     "gemma_window": ("gemma3_text", "gemma3_text", "window = span", "window = 0"),
     "gemma_local_theta": ("gemma3_text", "gemma3_text", "rope_table(head, local_theta)", "rope_table(head, theta)"),
     "gemma_query_scalar": ("gemma3_text", "gemma3_text", "(query_pre_attn_scalar or 256) ** -0.5", "(query_pre_attn_scalar * 0 + head) ** -0.5"),
-    "gemma_linear_rope_scaling": ("gemma3_text", "gemma3_text", "rope_table(head, theta, null, scaling, factor = factor)", "rope_table(head, theta)"),
+    "gemma_linear_rope_scaling": ("gemma3_text", "gemma3_text", "rope_table(head, theta, null, scaled)", "rope_table(head, theta)"),
 }  # fmt: skip
 
 

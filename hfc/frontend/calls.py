@@ -121,15 +121,22 @@ class Operations:
     ) -> Value:
         """cos | sin of position * theta ** (-2j / rotary) / divisors[j], f32 [C, rotary]; see formats.checkpoint.rope.
 
-        divisors: null, a number, or a weight (llama.cpp's rope_freqs).  kind, scaling: as in config.json's
-        rope_parameters; a null parameter counts as not given."""
+        divisors: null, a number, or a weight (llama.cpp's rope_freqs).  kind: what `rope_scaling` found, null, or a kind with its
+        parameters beside it, named as in config.json's rope_parameters; a null parameter counts as not given."""
+        if kind is None or isinstance(kind, tuple):
+            record = {"kind": "default", **dict(kind or ())}
+            kind, scaling = record.pop("kind"), {**record, **scaling}
         is_number = isinstance(theta, (int, float)) and theta > 0
         if type(rotary) is not int or rotary < 2 or rotary % 2 or not is_number:
             found = f"{_shown(rotary)} and {_shown(theta)}"
             raise HfcError(f"rope_table takes an even size and a number above 0, found {found}", span)
         if not isinstance(kind, str) or kind not in PARAMETERS:
             raise unknown("RoPE scaling", kind, PARAMETERS, span)
-        given = {n: _plain("rope_table", n, value, span) for n, value in scaling.items() if value is not None}
+        given = {
+            n: v if isinstance(v, tuple) else _plain("rope_table", n, v, span)
+            for n, v in scaling.items()
+            if v is not None
+        }
         for name in given:
             if name not in PARAMETERS[kind]:
                 raise unknown(f"parameter of {kind} RoPE", name, PARAMETERS[kind], span)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
-from hfc.frontend import syntax
+from hfc.frontend import positions, syntax
 from hfc.frontend.evaluate import Absent, Scope, names_in, show
+from hfc.frontend.harmless import is_harmless, matches, prefixes
 
-# Keys that say nothing about the mathematics of any model, so that no model file needs to name them.
-BOOKKEEPING = (
-    "architectures", "model_type", "transformers_version", "_name_or_path", "auto_map", "dtype", "torch_dtype",
-    "*_token_id", "*_token_index", "use_cache", "initializer_range", "vision_config", "language_model_only",
-)  # fmt: skip
-GGUF_BOOKKEEPING = ("general.*", "tokenizer.*", "GGUF.*", "split.*", "quantize.*")
 REQUIRED_SETTINGS = ("layers", "vocab", "context")  # what compiler and runtime ask of every model
 MAX_LAYERS = 1024  # far above any model: a damaged config must not run for ever
 MAX_SIZE = (1 << 31) - 1
@@ -44,7 +38,8 @@ def settings_of(
     if source == "hf":
         keys = text_config(config)
     else:
-        keys = {k.removeprefix(arch + "."): v for k, v in config.items() if not _matches(k, GGUF_BOOKKEEPING)}
+        # Other namespaces are others' business: the tokenizer's, the file's, its maker's own.
+        keys = {k.removeprefix(arch + "."): config[k] for k in config if k.startswith(arch + ".")}
     _check_keys(block, keys, source)
     scope = _ConfigScope(keys, source, checkpoint, config)
     for setting in block.settings:
@@ -80,19 +75,22 @@ def _token_ids(config: Mapping[str, Any], keys: Mapping[str, Any], source: str) 
 
 
 def _check_keys(block: syntax.Config, keys: Mapping[str, Any], source: str) -> None:
-    """Every key must be used, asserted or ignored by the block. A null value counts as absent."""
-    used = names_in([s.value for s in block.settings]) + names_in(block.requires)
-    ignored = block.ignored + (BOOKKEEPING if source == "hf" else ())
+    """Every key must be used, asserted or ignored by the block, or be harmless. A null value counts as absent."""
+    expressions = [*(s.value for s in block.settings), *block.requires]
+    used = names_in(expressions)
+    if positions.FUNCTION in used:
+        used = [*used, *positions.KEYS[source]]
     for key in _leaves(keys):
         related = any(key == u or key.startswith(u + ".") or u.startswith(key + ".") for u in used)
-        if not related and not any(_matches(prefix, ignored) for prefix in _prefixes(key)):
-            near = difflib.get_close_matches(key, used, n=1)
-            hint = "use it, require its value, or add it to `ignore` if it is harmless"
-            raise HfcError(
-                f"{FILE_NAMES[source]} has the key {key!r}, which the model file does not mention",
-                block.span,
-                f"is {near[0]!r} meant to be {key!r}?" if near else hint,
-            )
+        if related or any(matches(p, block.ignored) for p in prefixes(key)) or is_harmless(key, keys):
+            continue
+        near = difflib.get_close_matches(key, used, n=1)
+        hint = "is it another variant of the model? A harmless key belongs into `ignore`, one that counts into a setting or `require`"
+        raise HfcError(
+            f"{FILE_NAMES[source]} has the key {key!r}, which the model file does not mention",
+            block.span,
+            f"is {near[0]!r} meant to be {key!r}?" if near else hint,
+        )
 
 
 def _leaves(keys: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -101,15 +99,6 @@ def _leaves(keys: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
             yield from _leaves(value, f"{prefix}{key}.")
         elif value is not None:
             yield prefix + key
-
-
-def _prefixes(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
-
-
-def _matches(key: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 class _ConfigScope(Scope):
@@ -152,6 +141,7 @@ class _ConfigScope(Scope):
         value: Any = self._keys
         if self._source == "gguf":
             value = self._keys.get(node.name, self._config.get(node.name))
+            value = _same_in_all_layers(value, self._keys.get("block_count"))
         else:
             for part in node.name.split("."):
                 value = value.get(part) if isinstance(value, Mapping) else None
@@ -162,9 +152,25 @@ class _ConfigScope(Scope):
         return value
 
     def call(self, node: syntax.Call) -> Any:
-        if isinstance(node.function, syntax.Name) and node.function.name == "shape":
+        function = node.function.name if isinstance(node.function, syntax.Name) else ""
+        if function == "shape":
             return self._tensor_shape(node)
+        if function == positions.FUNCTION and len(node.arguments) <= 1:
+            layers = self.evaluate(node.arguments[0]) if node.arguments else None
+            return positions.rope_scaling(self._keys, self._source, layers, node.span)
+        if function == "scaled_context" and len(node.arguments) == 2:
+            return positions.scaled_context(*map(self.evaluate, node.arguments))
         return super().call(node)
+
+    def index(self, node: syntax.Index) -> Any:
+        """A per-layer list is asked for its element: it need not be the same in all layers."""
+        listed = self._keys.get(node.value.name) if isinstance(node.value, syntax.Name) else None
+        if self._source != "gguf" or not isinstance(listed, (list, tuple)) or len(node.items) != 1:
+            return super().index(node)
+        at = self.evaluate(node.items[0])
+        if type(at) is not int or not 0 <= at < len(listed):
+            raise HfcError(f"index {show(at)} is outside of a list of {len(listed)}", node.span)
+        return listed[at]
 
     def _tensor_shape(self, node: syntax.Call) -> list[int]:
         name = self.evaluate(node.arguments[0]) if len(node.arguments) == 1 else None
@@ -179,3 +185,10 @@ class _ConfigScope(Scope):
         if isinstance(value, list) and setting.index is None:
             return tuple(value)
         return value
+
+
+def _same_in_all_layers(value: Any, layers: Any) -> Any:
+    """A GGUF may give one number for each layer where one for all would do."""
+    if isinstance(value, (list, tuple)) and len(value) > 1 and len(value) == layers and len(set(value)) == 1:
+        return value[0]
+    return value

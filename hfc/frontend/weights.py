@@ -32,6 +32,7 @@ class _Tensors:
     def __init__(self, inventory: Inventory):
         self.names = frozenset(inventory.names())
         self.info = inventory.info
+        self.equal = getattr(inventory, "equal", lambda first, second: True)  # a list of names has no values to differ
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -60,6 +61,7 @@ class WeightTable:
                     self._add(name, table, row)
         self._found: dict[tuple[str, int | None], Weight | None] = {}
         self._by_content: dict[tuple, Weight] = {}
+        self._copies: set[str] = set()  # tensors that repeat the one that they are tied to
 
     def _add(self, name: str, table: syntax.Weights, row: syntax.Row) -> None:
         others = self._rows.setdefault(name, [])
@@ -86,7 +88,7 @@ class WeightTable:
         """Every tensor of the checkpoint must have been read, or be ignored by the model file."""
         if self._tensors is None:
             return
-        read = {tensor for weight in self._by_content.values() for tensor in weight.recipe.tensors()}
+        read = self._copies.union(*(weight.recipe.tensors() for weight in self._by_content.values()))
         ignored = self._ignored()
         unread = sorted(t for t in self._tensors.names - read if not any(fnmatchcase(t, p) for p in ignored))
         if unread:
@@ -114,7 +116,8 @@ class WeightTable:
         if row.alias and sizes.evaluate(row.alias_if):
             if row.alias not in self._rows:
                 raise unknown("weight", row.alias, self._rows, row.span)
-            return self.resolve(row.alias, layer, row.span)
+            if not self._overrules(name, table, row):
+                return self.resolve(row.alias, layer, row.span)
         shape = tuple(_size(sizes, node) for node in row.shape)
         if not row.columns[self._source]:
             hint = "write it, or null where there is none"
@@ -126,6 +129,36 @@ class WeightTable:
         format = self._format(row, piece, shape)
         weight = Weight(name if layer is None else f"layers.{layer}.{name}", format, shape, piece.recipe, row.span)
         return self._by_content.setdefault((piece.recipe, format, shape), weight)
+
+    def own_aliases(self) -> tuple[str, ...]:
+        """Weights of the whole model that say `= other if condition`, where the checkpoint holds values of their own."""
+        rows = [(name, *row) for name, found in self._rows.items() for row in found if row[0].index is None]
+        sizes = SettingScope(self._settings, {})
+        tied = [row for row in rows if row[2].alias and sizes.evaluate(row[2].alias_if)]
+        return tuple(name for name, table, row in tied if self._overrules(name, table, row))
+
+    def _overrules(self, name: str, table: syntax.Weights, row: syntax.Row) -> bool:
+        """Has the checkpoint a tensor for a tied weight, with other values? Then it is not tied, as in transformers."""
+        if self._tensors is None or table.index is not None or row.alias not in self._rows:
+            return False
+        _, other = self._row(row.alias, None, row.span)
+        own, tied = (self._tensor_of(n, r) for n, r in ((name, row), (row.alias, other)))
+        if own is None or tied is None or own == tied:
+            return False
+        if not self._tensors.equal(own, tied):
+            return True
+        self._copies.add(own)
+        return False
+
+    def _tensor_of(self, name: str, row: syntax.Row) -> str | None:
+        """The one tensor that a weight of the whole model is made of; None if the checkpoint lacks it."""
+        scope = RecipeScope(self._settings, {}, self._source, self._tensors)
+        try:
+            piece = scope.evaluate(row.columns[self._source][row.names.index(name)])
+        except Absent:
+            return None
+        tensors = piece.recipe.tensors() if isinstance(piece, Piece) else []
+        return tensors[0] if len(tensors) == 1 else None
 
     def _evaluate(self, scope: RecipeScope, name: str, shape: tuple[int, ...], row: syntax.Row) -> Piece | None:
         """The weight's expression, checked against the declared shape.

@@ -84,6 +84,15 @@ class Checkpoint:
         format, raw = self.loaded(name)
         return weight_format(format).unpack(raw).reshape(self.info(name).shape)
 
+    def equal(self, first: str, second: str) -> bool:
+        """Do two tensors hold the same values?"""
+        a, b = self.info(first), self.info(second)
+        if a.shape != b.shape:
+            return False
+        if (a.format, a.packed) == (b.format, b.packed):
+            return np.array_equal(self.raw(first), self.raw(second))
+        return np.array_equal(self.f32(first), self.f32(second))
+
     def loaded(self, name: str) -> tuple[str, np.ndarray]:
         """The format that the tensor has in memory, and its bytes in it: those of `raw` but for formats of files only."""
         info = self.info(name)

@@ -36,6 +36,14 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "mscale_all_dim": None,
         "truncate": True,
     },
+    "dynamic": {"factor": REQUIRED, "original_max_position_embeddings": REQUIRED},
+    "longrope": {
+        "short_factor": REQUIRED,
+        "long_factor": REQUIRED,
+        "original_max_position_embeddings": REQUIRED,
+        "factor": None,
+        "attention_factor": None,
+    },
 }
 
 
@@ -54,7 +62,8 @@ def rope_table(
     """
     if rotary <= 0 or rotary % 2 or theta <= 0:
         raise HfcError(f"rope_table: rotary={rotary}, theta={theta}: rotary must be even and both positive")
-    frequencies, attention_factor = FREQUENCIES[_known_kind(kind)](rotary, theta, _parameters(kind, scaling))
+    given = _parameters(_known_kind(kind), scaling)
+    frequencies, attention_factor = FREQUENCIES[kind](rotary, theta, {**given, "context": context})
     if divisors is not None:
         divisors = np.asarray(divisors, np.float32)
         if divisors.shape not in ((), (rotary // 2,)):
@@ -149,9 +158,36 @@ def _yarn_attention_factor(given: dict[str, Any]) -> float:
     return grown(1)
 
 
+def _dynamic(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """A larger base for a context beyond the old one: that of the whole context from the start, so that cached keys stay true."""
+    grown = given["factor"] * max(1.0, given["context"] / given["original_max_position_embeddings"]) - (
+        given["factor"] - 1
+    )
+    return _plain(rotary, theta * grown ** (rotary / (rotary - 2))), 1.0
+
+
+def _longrope(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """A divisor for each pair: the short ones where the context is no longer than the old one, else the long ones."""
+    old_context, is_long = (
+        given["original_max_position_embeddings"],
+        given["context"] > given["original_max_position_embeddings"],
+    )
+    divisors = np.asarray(given["long_factor" if is_long else "short_factor"], np.float32)
+    if divisors.shape != (rotary // 2,):
+        raise HfcError(f"longrope RoPE has {divisors.size} factors, {rotary // 2} are expected")
+    exponents = np.arange(0, rotary, 2, dtype=np.float32) / np.float32(rotary)
+    factor, attention_factor = given["factor"], given["attention_factor"]
+    if attention_factor is None:
+        grows = factor is not None and factor > 1
+        attention_factor = math.sqrt(1 + math.log(factor) / math.log(old_context)) if grows else 1.0
+    return np.float32(1) / (divisors * _power(theta, exponents)), attention_factor
+
+
 FREQUENCIES: dict[str, Callable[[int, float, dict[str, Any]], tuple[np.ndarray, float]]] = {
     "default": _default,
     "linear": _linear,
     "llama3": _llama3,
     "yarn": _yarn,
+    "dynamic": _dynamic,
+    "longrope": _longrope,
 }

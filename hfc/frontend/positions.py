@@ -1,0 +1,89 @@
+"""What config.json or GGUF metadata says about scaled positions -> one record that `rope_table` takes.
+
+config.json has `rope_parameters` (transformers 5; one for each kind of layer where layers differ) or `rope_scaling` (before).
+GGUF has keys below `rope.scaling.`. The record is pairs of names and values, "kind" first, with the names of rope_parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hfc.base.diagnostics import HfcError, Span, unknown
+from hfc.formats.checkpoint.rope import PARAMETERS, REQUIRED
+from hfc.frontend.harmless import is_harmless
+
+FUNCTION = "rope_scaling"  # its name in model files
+KEYS = {"hf": ("rope_parameters", "rope_scaling"), "gguf": ("rope.scaling", "rope.scale_linear")}
+ORIGINAL = "original_max_position_embeddings"
+
+Record = tuple[tuple[str, Any], ...]
+
+_KINDS = {"mrope": "default", "none": "default", "su": "longrope"}  # names of earlier versions
+_ELSEWHERE = ("type", "rope_type", "rope_theta", "theta", "partial_rotary_factor")
+_GGUF_NAMES = {
+    "original_context_length": ORIGINAL, "yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow",
+}  # fmt: skip
+_GGUF_FACTORS = ("attn_factor", "yarn_ext_factor", "yarn_attn_factor")  # llama.cpp multiplies with them
+_NOT_REFUSED = (ORIGINAL, "finetuned")  # transformers writes it for every kind
+
+
+def rope_scaling(keys: Mapping[str, Any], source: str, layers: str | None, span: Span) -> Record | None:
+    """The record, None where positions are not scaled. layers: which entry of `rope_parameters` ("full_attention")."""
+    found = _of_gguf(keys) if source == "gguf" else _of_config(keys, layers)
+    kind = found.get("rope_type") or found.get("type") or "default"
+    kind = _KINDS.get(kind, kind) if isinstance(kind, str) else kind
+    if not isinstance(kind, str) or kind not in PARAMETERS:
+        raise unknown("RoPE scaling", kind, PARAMETERS, span)
+    if kind == "default":
+        return None
+    wanted = PARAMETERS[kind]
+    given = {
+        name: _frozen(kind, name, value, span) for name, value in found.items() if name in wanted and value is not None
+    }
+    for name, value in found.items():
+        left_out = name in wanted or name in _ELSEWHERE or name in _NOT_REFUSED or value is None
+        if not left_out and not is_harmless(name, found):
+            raise unknown(f"parameter of {kind} RoPE", name, wanted, span)
+    if ORIGINAL in wanted:  # as transformers: a model that does not say was trained for all of its positions
+        given.setdefault(ORIGINAL, keys.get("context_length" if source == "gguf" else "max_position_embeddings"))
+    missing = [name for name, default in wanted.items() if default is REQUIRED and given.get(name) is None]
+    if missing:
+        raise HfcError(f"{kind} RoPE needs {', '.join(missing)}", span)
+    return (("kind", kind), *((name, given[name]) for name in wanted if name in given))
+
+
+def scaled_context(context: int, record: Record | None) -> int:
+    """The longest context: YaRN's configs often still name that of before."""
+    given = dict(record or ())
+    if given.get("kind") != "yarn":
+        return context
+    return max(context, int(given["factor"] * given[ORIGINAL]))
+
+
+def _of_config(keys: Mapping[str, Any], layers: str | None) -> dict[str, Any]:
+    parameters = keys.get("rope_parameters")
+    if isinstance(parameters, Mapping) and layers is not None and layers in parameters:
+        parameters = parameters[layers]
+    found = parameters if isinstance(parameters, Mapping) else keys.get("rope_scaling")
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _of_gguf(keys: Mapping[str, Any]) -> dict[str, Any]:
+    start = KEYS["gguf"][0] + "."
+    found = {k.removeprefix(start): v for k, v in keys.items() if k.startswith(start)}
+    found = {_GGUF_NAMES.get(name, name): value for name, value in found.items()}
+    found = {k: v for k, v in found.items() if not (k in _GGUF_FACTORS and v == 1)}
+    if "factor" not in found and keys.get("rope.scale_linear"):
+        found["factor"] = keys["rope.scale_linear"]
+    if found.get("factor") and "type" not in found:
+        found["type"] = "linear"  # as llama.cpp
+    return found
+
+
+def _frozen(kind: str, name: str, value: Any, span: Span) -> Any:
+    """A number or a tuple of numbers."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    if not items or not all(isinstance(item, (int, float)) for item in items):
+        raise HfcError(f"{name} of {kind} RoPE must be a number or a list of numbers, found {value!r}", span)
+    return tuple(items) if isinstance(value, (list, tuple)) else value
