@@ -1,5 +1,7 @@
 """Host attention against numpy: short and long contexts, windows, formats of the cache, chunks, batches."""
 
+import platform
+
 import numpy as np
 import pytest
 from host_kernels import CONTEXT, Kernel, pointer, segments_of
@@ -19,8 +21,8 @@ def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True
     ]
     extra = {
         "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal, "first": 0,
-        "q": f"x0[((size_t)row * {heads} + g) * {size} + j]", "walsh": 0, "k": args[1], "v": args[2], "k_format": kv_format(form),
-        "v_format": kv_format(form), "store": f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
+        "q": f"x0[((size_t)row * {heads} + g) * {size} + j]", "walsh": 0, "k": args[1], "v": args[2], "k_format": kv_format(form).sized(size),
+        "v_format": kv_format(form).sized(size), "store": f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
     }  # fmt: skip
     return Bound("attend", "attend_test", args, "T", extra)
 
@@ -48,10 +50,12 @@ def reference(q, k, v, segments, window, softcap, causal=True):
 class Case:
     """A kernel, caches of SLOTS lanes filled up to `filled` tokens (NaN behind), and queries."""
 
-    def __init__(self, filled, heads=6, kv_heads=2, size=64, window=0, softcap=0.0, form="f32", causal=True):
+    def __init__(
+        self, filled, heads=6, kv_heads=2, size=64, window=0, softcap=0.0, form="f32", causal=True, cpu="native"
+    ):
         rng = np.random.default_rng(3)
         self.form, self.window, self.softcap, self.heads, self.size, self.causal = (
-            kv_format(form),
+            kv_format(form).sized(size),
             window,
             softcap,
             heads,
@@ -61,7 +65,7 @@ class Case:
         self.k, self.v = rng.standard_normal((2, SLOTS, kv_heads, CONTEXT, size), np.float32)
         self.k[:, :, filled:], self.v[:, :, filled:] = np.nan, np.nan
         self.raw = {"s1_k": self.form.pack(self.k), "s2_v": self.form.pack(self.v)}
-        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form, causal))
+        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form, causal), cpu)
         self.rng = rng
 
     def queries(self, rows):
@@ -75,8 +79,8 @@ class Case:
     def expected(self, q, segments):
         return reference(
             q,
-            self.form.unpack(self.raw["s1_k"]),
-            self.form.unpack(self.raw["s2_v"]),
+            self.form.stored(self.raw["s1_k"]),  # codes of turned keys as they lie: the queries here are not turned
+            self.form.stored(self.raw["s2_v"]),
             segments,
             self.window,
             self.softcap,
@@ -87,7 +91,18 @@ class Case:
 @pytest.mark.parametrize("context", [1, 2, 127, 513, 4097])
 @pytest.mark.parametrize("form", ["f32", "f16", "q8", "q4"])
 def test_decode(context, form):
-    case = Case(context, form=form)
+    check_decode(Case(context, form=form), context)
+
+
+@pytest.mark.parametrize("cpu", ["native", "x86_64"])
+@pytest.mark.parametrize("form", ["q8", "q4", "asym2", "asym3", "asym4", "fwht3"])
+def test_rows_of_every_layout_with_and_without_wide_registers(form, cpu):
+    if cpu != "native" and platform.machine() != "x86_64":
+        pytest.skip("the other CPU's instructions do not run on this machine")
+    check_decode(Case(129, size=96, form=form, cpu=cpu), 129)
+
+
+def check_decode(case, context):
     segments = segments_of((1, context - 1))
     q = case.queries(1)
     y = case.run(q, segments)

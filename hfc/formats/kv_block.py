@@ -30,7 +30,8 @@ class KvBlocks:
     """Blocks of `block` elements in a BlockFormat; every block of a row is a group.
 
     unit: element numbers (C, of j) of one store.  put: C statements that write unit j of the block at `block`, from x0, x1, …
-    and s0, s1, … (the stats).  eight: the run of its rows."""
+    and s0, s1, … (the stats).  eight: the run of its rows.
+    sixteen: f32x16 in C, of elements part … part + 15 of the block at `block`, for CPUs; bit for bit the loader's."""
 
     name: str
     form: BlockFormat
@@ -38,13 +39,19 @@ class KvBlocks:
     stats: tuple[KvStat, ...]
     put: str
     eight: KvRun
+    sixteen: str
     scalar: str = ""
     turns: bool = False
     walsh: int = 0
     default_v: str = ""
+    code_levels = ()
 
     def __repr__(self) -> str:
         return f"<KV format {self.name}>"
+
+    @property
+    def blocks(self) -> BlockFormat:
+        return self.form
 
     def sized(self, head: int) -> KvBlocks:
         """The format for heads of this size."""
@@ -124,6 +131,7 @@ class KvTurned:
     mixes: bool = False  # Walsh-Hadamard instead of Givens
     scalar: str = ""
     default_v: str = "q8"
+    blocks = None
 
     def __repr__(self) -> str:
         return f"<KV format {self.name}>"
@@ -159,6 +167,11 @@ class KvTurned:
         """All levels, f32 [2**bits], rising."""
         half = np.array(LEVELS[self.bits]) * np.sqrt(128 / head)
         return np.concatenate([-half[::-1], half]).astype(np.float32)
+
+    @property
+    def code_levels(self) -> tuple[float, ...]:
+        """What a code stands for, times the row's norm: f32 numbers, for heads of the known size."""
+        return tuple(map(float, self.levels(self.head)))
 
     def turn(self, x: np.ndarray, back: bool = False) -> np.ndarray:
         """The rotation of the last axis, or its inverse."""

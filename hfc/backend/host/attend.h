@@ -14,11 +14,61 @@ HFC_INLINE int hfc_segment_end(const int32_t* step, int row) {
   return s.position + s.rows;
 }
 
+// 16 codes of `bits` (2, 3 or 4) each: 8 of them fill `bits` bytes. Both words are loads of 4 bytes within the 16 codes:
+// loads of 3 bytes become SSE4a's extrq on AMD, which made asym3 ten times slower.
+HFC_INLINE u32x16 hfc_codes16(const uint8_t* from, const int bits) {
+  uint32_t a, b;
+  memcpy(&a, from, 4);
+  memcpy(&b, from + 2 * bits - 4, 4);
+  b >>= 32 - 8 * bits;
+  const u32x16 words = {a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b};
+  const u32x16 place = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
+  return words >> place * (uint32_t)bits & ((1u << bits) - 1);
+}
+// levels[code]; the table has room for 16.
+HFC_INLINE f32x16 hfc_levels16(u32x16 code, const float* levels, const int count) {
+#ifdef __AVX512F__
+  return __builtin_ia32_permvarsf512(hfc_load_f32(levels), (i32x16)code);
+#elif defined(__AVX2__)
+  f32x16 x;
+  HFC_UNROLL for (int half = 0; half < 2; half++) {
+    f32x8 low, high, found;
+    i32x8 place;
+    memcpy(&low, levels, sizeof low);
+    memcpy(&high, levels + 8, sizeof high);
+    memcpy(&place, (const char*)&code + 32 * half, sizeof place);
+    found = __builtin_ia32_permvarsf256(low, place);
+    if (count > 8) found = place > 7 ? __builtin_ia32_permvarsf256(high, place) : found;
+    memcpy((char*)&x + 32 * half, &found, sizeof found);
+  }
+  return x;
+#else
+  f32x16 x = levels[0];
+  HFC_UNROLL for (int i = 1; i < count; i++) x = code == (uint32_t)i ? (f32x16)levels[i] : x;
+  return x;
+#endif
+}
+
+// hfc_exp of 16 lanes: the same operations.
 HFC_INLINE f32x16 hfc_exp16(f32x16 x) {
-  float v[16];
-  hfc_store_f32(v, x);
-  HFC_UNROLL for (int i = 0; i < 16; i++) v[i] = hfc_exp(v[i]);
-  return hfc_load_f32(v);
+  const f32x16 low = -87.4f, high = 88.73f;
+  const f32x16 clamped = x < low ? low : x > high ? high : x;
+  const f32x16 shifted = clamped * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
+  const f32x16 r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  f32x16 e = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  e = e * r + 8.3334519073e-3f;
+  e = e * r + 4.1665795894e-2f;
+  e = e * r + 1.6666665459e-1f;
+  e = e * r + 5.0000001201e-1f;
+  e = e * (r * r) + r + 1.0f;
+  u32x16 bits, power;
+  memcpy(&bits, &e, sizeof e);
+  memcpy(&power, &shifted, sizeof e);
+  bits += power << 23;
+  memcpy(&e, &bits, sizeof e);
+  e = x < -87.3f ? (f32x16)0.0f : e;
+  e = x > 88.722835f ? (f32x16)__builtin_inff() : e;
+  return x != x ? x : e;
 }
 
 // Transpose by halves: rows d apart exchange the lanes that are d apart.
@@ -47,6 +97,13 @@ HFC_INLINE void hfc_transpose16(const float* rows, int row_stride, int count, fl
   HFC_EXCHANGE(8, HFC_L8, HFC_H8)
   HFC_UNROLL for (int i = 0; i < 16; i++) hfc_store_f32(out + i * stride, r[i]);
 }
+
+// Vectors of 16 that one pass of scores or values keeps for each of 4 queries: what fits the machine's registers.
+#ifdef __AVX512F__
+#define HFC_ATTEND_COLUMNS 4
+#else
+#define HFC_ATTEND_COLUMNS 1
+#endif
 
 // s[r][16 c + lane] = q[r] . k[16 c + lane] for `rows` queries and `columns` (both constants) vectors of 16 keys
 HFC_INLINE void hfc_scores(const float* q, int q_stride, const float* kt, int size, const int rows, const int columns,

@@ -13,11 +13,15 @@
 #define HFC_ALIGN64(bytes) (((size_t)(bytes) + 63) / 64 * 64)
 
 typedef float f32x16 __attribute__((ext_vector_type(16)));
+typedef float f32x8 __attribute__((ext_vector_type(8)));
+typedef int32_t i32x8 __attribute__((ext_vector_type(8)));
 typedef int32_t i32x16 __attribute__((ext_vector_type(16)));
 typedef uint32_t u32x16 __attribute__((ext_vector_type(16)));
 typedef int16_t i16x32 __attribute__((ext_vector_type(32)));
 typedef uint16_t u16x16 __attribute__((ext_vector_type(16)));
 typedef uint8_t u8x64 __attribute__((ext_vector_type(64)));
+typedef uint8_t u8x16 __attribute__((ext_vector_type(16)));
+typedef int8_t i8x16 __attribute__((ext_vector_type(16)));
 typedef _Float16 f16x16 __attribute__((ext_vector_type(16)));
 
 // Unaligned loads and stores; the compiler splits them where registers are narrower.
@@ -28,6 +32,11 @@ HFC_LOADER(f16x16, hfc_load_f16)
 HFC_LOADER(i32x16, hfc_load_i32)
 HFC_LOADER(u32x16, hfc_load_u32)
 HFC_LOADER(u16x16, hfc_load_u16)
+HFC_LOADER(u8x16, hfc_load_u8)
+HFC_LOADER(i8x16, hfc_load_i8)
+HFC_LOADER(uint32_t, hfc_load_u32_at)
+HFC_LOADER(uint16_t, hfc_load_u16_at)
+HFC_INLINE float hfc_load_half(const void* p) { return hfc_f16_to_f32(hfc_load_u16_at(p)); }
 HFC_INLINE void hfc_store_f32(void* p, f32x16 v) { memcpy(p, &v, sizeof v); }
 
 // One rounding where the machine has fused multiply-add, two elsewhere; the same for every row count.

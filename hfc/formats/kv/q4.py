@@ -21,5 +21,6 @@ FORMAT = KvBlocks(
     unit=("j", "j + 16"),
     stats=(KvStat("max", "{x}", "r"), KvStat("max", "-({x})", "r")),
     put=PUT,
+    sixteen="hfc_fma(__builtin_convertvector(hfc_load_u8(block + 4) >> part / 4 & 15, f32x16), hfc_load_half(block), hfc_load_half(block + 2))",
     eight=NIBBLES,
 )

@@ -19,5 +19,6 @@ FORMAT = KvBlocks(
     unit=("j",),
     stats=(KvStat("max", "__builtin_fabsf({x})", "r"),),
     put=PUT,
+    sixteen="__builtin_convertvector(hfc_load_i8(block + 2 + part), f32x16) * hfc_load_half(block)",
     eight=SIGNED_BYTES,
 )
