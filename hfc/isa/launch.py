@@ -97,26 +97,71 @@ def launch_kernel(
     label: str = "code object",
 ) -> Result:
     """As run_kernel, on Regions of an arena, which are used in place: a kernel may touch those and nothing else."""
+    return load_kernel(data, name, label).launch(grid, block, arguments, shared, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A kernel whose code object is in memory and decoded."""
+
+    program: Program
+    kernel: Kernel
+
+    @property
+    def arch(self) -> str:
+        return self.program.target.arch
+
+    def launch(
+        self,
+        grid,
+        block,
+        arguments: Sequence[Any],
+        shared: int = 0,
+        options: Options = DEFAULT,
+        memory: Sequence[Region] = (),
+    ) -> Result:
+        """memory: what the kernel may touch besides its arguments, for pointers that are given as numbers."""
+        run = _Run(self.program, self.kernel, _triple(grid), _triple(block), list(arguments), shared, options, memory)
+        return run.go()
+
+
+def load_kernel(data: bytes, name: str, label: str = "code object") -> Loaded:
     code_object = load_code_object(data, label)
     if name not in code_object.kernels:
         raise unknown("kernel", name, code_object.kernels)
-    kernel = code_object.kernels[name]
-    program = load_program(code_object, target_of(code_object.arch, kernel))
-    run = _Run(program, kernel, _triple(grid), _triple(block), list(arguments), shared, options)
-    return run.go()
+    return _loaded(code_object, code_object.kernels[name])
+
+
+def load_kernels(data: bytes, label: str = "code object") -> dict[str, Loaded]:
+    """Every kernel of a code object, by name."""
+    code_object = load_code_object(data, label)
+    return {name: _loaded(code_object, kernel) for name, kernel in code_object.kernels.items()}
+
+
+def _loaded(code_object: CodeObject, kernel: Kernel) -> Loaded:
+    return Loaded(load_program(code_object, target_of(code_object.arch, kernel)), kernel)
 
 
 def check_code_object(data: bytes, label: str = "code object") -> dict[str, str]:
     """Instructions of any kernel that could not be emulated -> why. Nothing runs."""
-    code_object: CodeObject = load_code_object(data, label)
     found: dict[str, str] = {}
-    for kernel in code_object.kernels.values():
-        found |= load_program(code_object, target_of(code_object.arch, kernel)).refused()
+    for loaded in load_kernels(data, label).values():
+        found |= loaded.program.refused()
     return found
 
 
 class _Run:
-    def __init__(self, program: Program, kernel: Kernel, grid, block, arguments: list, shared: int, options: Options):
+    def __init__(
+        self,
+        program: Program,
+        kernel: Kernel,
+        grid,
+        block,
+        arguments: list,
+        shared: int,
+        options: Options,
+        memory: Sequence[Region],
+    ):
         self.program, self.kernel, self.grid, self.block, self.options = program, kernel, grid, block, options
         self.target = program.target
         self.threads = block[0] * block[1] * block[2]
@@ -125,7 +170,7 @@ class _Run:
             raise HfcError(f"{kernel.name}: {self.threads} work-items in a thread block, compiled for at most {most}")
         self.lds_bytes = kernel.lds_bytes if not shared else dynamic_lds_start(kernel) + shared
         self.scratch_bytes = kernel.scratch_bytes + (UNKNOWN_STACK_BYTES if kernel.dynamic_stack else 0)
-        self.regions = _unique([a for a in arguments if isinstance(a, Region)])
+        self.regions = _unique([*(a for a in arguments if isinstance(a, Region)), *memory])
         self.own = argument_arena(kernel)
         fill_arguments(self.own, kernel, program.base, grid, block, arguments, shared)
 

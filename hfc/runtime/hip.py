@@ -47,10 +47,9 @@ class HipDriver:
     def __init__(self, index: int):
         self._index = index
         self.make_current()
-        found = hip.hipDeviceProp_t()
-        _check("hipGetDeviceProperties", hip.hipGetDeviceProperties(found, index))
-        arch = found.gcnArchName.split(b":")[0].decode()  # "gfx90a:sramecc+:xnack-" -> "gfx90a"
-        name = found.name.decode() or arch
+        found = _check("hipGetDeviceProperties", hip.hipGetDeviceProperties(index))
+        arch = found.gcnArchName.split(":")[0]  # "gfx90a:sramecc+:xnack-" -> "gfx90a"
+        name = found.name or arch
         self.info = DeviceInfo(index, name, arch, found.multiProcessorCount, found.totalGlobalMem)
 
     def make_current(self) -> None:
