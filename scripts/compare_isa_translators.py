@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hfc.isa.disassemble import Line
 from hfc.isa.errors import Unsupported
+from hfc.isa.line import Line
 from hfc.isa.machine import KIND, Machine, Wave, core
 from hfc.isa.program import Program, load_code_object
 from hfc.isa.target import target_of

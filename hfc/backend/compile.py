@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hfc.backend.gates import UNIVERSAL, Broken, Contract, broken
 from hfc.backend.toolchain import Toolchain, flags, toolchain
+from hfc.base.assembly import keep_assembly
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
@@ -69,6 +70,8 @@ def compile_job(job: Job) -> CodeObject:
     if found:
         raise _refusal(job, found, tools)
     data = cached(key, ".hsaco", lambda: tools.code_object(assembly, job.name, job.arch)).read_bytes()
+    if job.arch.kind == "amd":
+        keep_assembly(data, assembly)  # the emulator decodes by it
     return CodeObject(job.name, job.arch.name, data, text, resources)
 
 

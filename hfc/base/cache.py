@@ -56,6 +56,12 @@ def cached(key: str, suffix: str, make: Callable[[], bytes]) -> Path:
     return path
 
 
+def find_cached(key: str, suffix: str) -> Path | None:
+    """The path of an entry that is there and whole."""
+    path = cache_folder() / key[:2] / (key + suffix)
+    return path if _is_whole(path) else None
+
+
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 

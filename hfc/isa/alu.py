@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import re
 
-from hfc.isa.disassemble import Line, split_operands
 from hfc.isa.errors import Unsupported
+from hfc.isa.line import Line, split_operands
 from hfc.isa.machine import (
     HIGH_HALF,
     KIND,

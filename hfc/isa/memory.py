@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from hfc.isa.disassemble import Line
 from hfc.isa.errors import Unsupported
+from hfc.isa.line import Line
 from hfc.isa.machine import KIND, Inst
 from hfc.isa.operands import code
 from hfc.isa.target import Target

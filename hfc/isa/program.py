@@ -11,8 +11,9 @@ from functools import lru_cache
 from hfc.isa.alu import lower_alu
 from hfc.isa.code_object import CodeObject
 from hfc.isa.control import lower_control
-from hfc.isa.disassemble import Line, disassemble
+from hfc.isa.disassemble import disassemble
 from hfc.isa.errors import KernelFault, Unsupported
+from hfc.isa.line import Line
 from hfc.isa.machine import Inst
 from hfc.isa.memory import lower_lds, lower_vector_memory
 from hfc.isa.special import lower_convert8, lower_lanes, lower_matrix

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from hfc.isa.alu import SDWA
-from hfc.isa.disassemble import Line
 from hfc.isa.errors import Unsupported
+from hfc.isa.line import Line
 from hfc.isa.machine import KIND, Inst
 from hfc.isa.operands import bit_list, code, row_count
 from hfc.isa.target import Target

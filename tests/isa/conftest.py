@@ -1,7 +1,16 @@
-"""Fixtures of the emulator's tests. They need llvm-objdump (Debian: llvm-19) and the extra `isa`."""
+"""Fixtures of the emulator's tests. They need the extra `isa`, and no disassembler beside the pip packages."""
 
 import pytest
 from harness import ARCHS, Gpu, compile_hip
+
+from hfc.isa import disassemble
+
+
+@pytest.fixture(autouse=True)
+def no_disassembler_from_elsewhere(monkeypatch):
+    """What is installed beside Python must not decide whether a test passes."""
+    monkeypatch.setattr(disassemble, "PLACES", ())
+    disassemble.objdump.cache_clear()
 
 
 @pytest.fixture(params=ARCHS)

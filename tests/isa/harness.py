@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hfc.backend.toolchain import toolchain
+from hfc.base.assembly import keep_assembly
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.isa import run_kernel
@@ -23,8 +24,11 @@ def compile_hip(name: str, arch_name: str, *replaced: tuple[str, str]) -> bytes:
     for old, new in replaced:
         assert old in source, f"{name}.hip has no {old!r}"
         source = source.replace(old, new)
-    make = lambda: tools.code_object(tools.assembly(source, name, arch), name, arch)  # noqa: E731
-    return cached(key_of("isa test", tools.version, arch_name, repr(arch), source), ".hsaco", make).read_bytes()
+    key = key_of("isa test", tools.version, arch_name, repr(arch), source)
+    assembly = cached(key, ".s", lambda: tools.assembly(source, name, arch)).read_bytes()
+    data = cached(key, ".hsaco", lambda: tools.code_object(assembly, name, arch)).read_bytes()
+    keep_assembly(data, assembly)
+    return data
 
 
 @dataclass
