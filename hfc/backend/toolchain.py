@@ -32,6 +32,8 @@ AMD_FLAGS = (
     "-mcode-object-version=5",
     "-fuse-cuid=none",
 )
+# An installed CUDA toolkit would raise the PTX version above the one that target_features ask for, and with it the driver that
+# a bundle needs: clang is kept from looking. Contraction pragmas mean what they mean on AMD; clang ignores them for CUDA.
 NVIDIA_FLAGS = (
     "-O3",
     "-x",
@@ -40,6 +42,8 @@ NVIDIA_FLAGS = (
     "-nocudainc",
     "-nocudalib",
     "-Wno-unknown-cuda-version",
+    "--cuda-path=/nonexistent",
+    "-ffp-contract=fast-honor-pragmas",
     "-fuse-cuid=none",
 )
 NO_COMPILER = "install the pip package `ziglang`, or point HFC_CLANG at a clang >= 17 with the AMDGPU back end"

@@ -26,7 +26,7 @@ ENTRY_POINTS = {  # what the launch tape calls -> its name in the library
     "launch_graph": "cuGraphLaunch",
 }
 HINTS = {
-    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "the NVIDIA driver is older than the bundle's PTX: update it (CUDA 12.9 or later)",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "the NVIDIA driver is older than the bundle's PTX: update it (CUDA 12.0 or later)",
     "CUDA_ERROR_OUT_OF_MEMORY": "another program may hold the memory; `hfc fit` says what the model needs",
 }
 
