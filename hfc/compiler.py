@@ -16,16 +16,17 @@ from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
+from hfc.bundles import read_bundle
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
-from hfc.frontend.model import Model, find_draft, find_model, has_draft, load_model, model_type_of
+from hfc.frontend.model import Model, builtin_folder, find_draft, find_model, has_draft, load_model, model_type_of
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
 from hfc.passes.settings import Settings, parse_kv
-from hfc.plan import Bundle, Plan, read_bundle
+from hfc.plan import Bundle, Plan
 from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
 
@@ -169,7 +170,7 @@ def compile_model(
     opened = open_source(source, weights, default_format, draft)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
     chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows) for name in names]
-    make = lambda: _compile(opened, chosen, print_after).pack()  # noqa: E731
+    make = lambda: _compile(opened, chosen, kv, print_after).pack()  # noqa: E731
     data = make() if print_after else cached(_key(opened, chosen), ".hfp", make).read_bytes()
     return read_bundle(data, "cached bundle")
 
@@ -209,7 +210,7 @@ def _outputs(opened: Source, slots: int, rows: int) -> int:
     return min(max(MAX_OUTPUTS, min(slots * block, MAX_DRAFT_ROWS)), rows)
 
 
-def _compile(opened: Source, chosen: list[Settings], print_after: After | None) -> Bundle:
+def _compile(opened: Source, chosen: list[Settings], kv: str | None, print_after: After | None) -> Bundle:
     pair = opened.pair(chosen[0].taps) if opened.draft else None
     graph = pair.target if pair else opened.graph(chosen[0].taps)
     plans: dict[str, Plan] = {}
@@ -224,6 +225,7 @@ def _compile(opened: Source, chosen: list[Settings], print_after: After | None) 
         "kind": opened.kind,
         "weights": str(opened.path.resolve()),
         "context": opened.context_limit,
+        "options": _options(opened, chosen[0], kv),
     }
     if opened.draft:
         model["draft"] = {
@@ -232,6 +234,25 @@ def _compile(opened: Source, chosen: list[Settings], print_after: After | None) 
             "weights": str(opened.draft.path.resolve()),
         }
     return Bundle(model, plans, files)
+
+
+def _options(opened: Source, settings: Settings, kv: str | None) -> dict[str, Any] | None:
+    """What `hfc compile` must be told to make this bundle again; None where it needs a description that hfc does not ship."""
+    if opened.model.path.resolve().parent != builtin_folder().resolve():
+        return None
+    draft = opened.draft
+    guesses = "off" if not settings.journal_rows else "ngram" if draft is None else str(draft.path.resolve())
+    if draft and draft.path == opened.path:
+        guesses = OWN_HEAD
+    return {
+        "ctx": settings.context,
+        "slots": settings.slots,
+        "max_rows": settings.max_rows,
+        "kv": kv,
+        "format": opened.default_format,
+        "draft": guesses,
+        "taps": list(settings.taps),
+    }
 
 
 def _emit(

@@ -9,32 +9,32 @@ import hashlib
 import io
 import json
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hfc.base.diagnostics import HfcError
+from hfc.base.whole_file import write_whole
 from hfc.formats import weight_format
 from hfc.formats.recipe import Recipe
 from hfc.step import JOURNAL_ROWS
 
 DRAFT_PREFIX = "draft_"  # of the names of a draft's programs
-BUNDLE_VERSION = 2  # 2: six words a segment in the step buffer
+BUNDLE_VERSION = 3  # 2: six words a segment in the step buffer; 3: bytes of every buffer, contracts
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Scratch at `offset` bytes of the arena: `row_bytes` for each row; rows is "T" or "R"."""
+    """`nbytes` of scratch at `offset` bytes of the arena, `row_bytes` for each row; rows is "T" or "R"."""
 
     name: str
     dtype: str
     row_bytes: int
     rows: str
     offset: int
+    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,7 @@ class Plan:
     taps: dict[str, str] = field(default_factory=dict)
     draft: Draft | None = None
     journal_rows: int = 0  # rows of a slot that recurrent states can keep uncommitted
+    cpu: tuple[str, ...] = ()  # host: instruction sets that the library needs
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)
@@ -186,11 +187,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Bundle:
-    """model: name, source (hf | gguf), weights path, config facts (eos ids, …).  files: name -> content."""
+    """model: name, source (hf | gguf), weights path, config facts (eos ids, …).  files: name -> content.
+
+    trusted: its user vouches for the code in it, wherever it was made."""
 
     model: dict[str, Any]
     plans: dict[str, Plan]
     files: dict[str, bytes]
+    trusted: bool = False
 
     def digest(self, file: str) -> str:
         """The hash of one of its files, as the manifest keeps it."""
@@ -201,98 +205,19 @@ class Bundle:
         manifest = {
             "version": BUNDLE_VERSION,
             "model": self.model,
-            "plans": {arch: _to_json(plan) for arch, plan in self.plans.items()},
+            "plans": {arch: asdict(plan) for arch, plan in self.plans.items()},
             "files": {name: self.digest(name) for name in self.files},
         }
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr("manifest.json", json.dumps(manifest))
+            archive.writestr(MANIFEST, json.dumps(manifest))
             for name, data in self.files.items():
                 archive.writestr(name, data)
         return out.getvalue()
 
     def save(self, path: str | Path) -> None:
         """Write the bundle whole or not at all: an older file stays when the disk is full."""
-        path = Path(path)
-        temporary = None
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            with os.fdopen(handle, "wb") as out:
-                out.write(self.pack())
-            os.replace(temporary, path)
-        except OSError as error:
-            raise HfcError(
-                f"{path}: cannot write the bundle: {error.strerror}; what stood there before is unchanged"
-            ) from error
-        finally:
-            if temporary and os.path.exists(temporary):
-                os.unlink(temporary)
-
-
-def load_bundle(path: str | Path) -> Bundle:
-    """Read and check a bundle file. Raises HfcError."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise HfcError(f"{path}: cannot read the bundle: {error.strerror}") from error
-    return read_bundle(data, str(path))
-
-
-def read_bundle(data: bytes, name: str) -> Bundle:
-    """Check version and the hash of every file. `name` is for messages."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            manifest = json.loads(archive.read("manifest.json"))
-            version = manifest.get("version") if isinstance(manifest, dict) else None
-            if version != BUNDLE_VERSION:
-                raise HfcError(
-                    f"{name}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint="compile it again"
-                )
-            files = {file: archive.read(file) for file in manifest["files"]}
-            plans = {arch: _plan(record) for arch, record in manifest["plans"].items()}
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
-        raise HfcError(f"{name}: not a bundle, or a damaged one ({error})", hint="compile it again") from error
-    for file, content in files.items():
-        found = hashlib.sha256(content).hexdigest()
-        if found != manifest["files"][file]:
-            raise HfcError(
-                f"{name}: {file} has hash {found[:12]}, the manifest says {manifest['files'][file][:12]}",
-                hint="compile it again",
-            )
-    return Bundle(manifest["model"], plans, files)
-
-
-def _to_json(plan: Plan) -> dict:
-    data = asdict(plan)
-    for kind in ("weights", "consts"):
-        for record, ref in zip(data[kind], getattr(plan, kind)):
-            record["recipe"] = ref.recipe.to_json()
-    return data
-
-
-def _plan(data: dict) -> Plan:
-    def recipes(cls, records):
-        return tuple(cls(**{**r, "recipe": Recipe.from_json(r["recipe"]), "shape": tuple(r["shape"])}) for r in records)
-
-    def launch(record) -> Launch:
-        product = Product(**record["product"]) if record.get("product") else None
-        return Launch(
-            **{**record, "pointers": tuple(record["pointers"]), "grid": tuple(record["grid"]), "product": product}
-        )
-
-    launches = {name: tuple(map(launch, records)) for name, records in data["programs"].items()}
-    return Plan(
-        **{
-            **data,
-            "buffers": tuple(Buffer(**r) for r in data["buffers"]),
-            "weights": recipes(WeightRef, data["weights"]),
-            "consts": recipes(ConstRef, data["consts"]),
-            "states": tuple(StateRef(**{**r, "shape": tuple(r["shape"])}) for r in data["states"]),
-            "kernels": tuple(Kernel(**r) for r in data["kernels"]),
-            "programs": launches,
-            "draft": Draft(**data["draft"]) if data.get("draft") else None,
-        }
-    )
+        write_whole(Path(path), self.pack(), "the bundle")
 
 
 def pointer_table(plan: Plan) -> list[str]:

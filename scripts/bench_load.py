@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from hfc.plan import load_bundle
+from hfc.bundles import load_bundle
 from hfc.runtime.executor import load
 
 

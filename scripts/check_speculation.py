@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hfc.plan import Plan, load_bundle
+from hfc.bundles import load_bundle
+from hfc.plan import Plan
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Generation, Model, Request, Statistics
 from hfc.runtime.sampler import Sampling

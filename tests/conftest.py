@@ -1,11 +1,17 @@
 """Things that several test files need: the small real model and its vocabulary."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from hfc.base.cache import cache_folder
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.runtime.registry import REGISTRY, find_local, pull
+
+# Tests with a cache of their own compile with the zig that all share: what it builds for itself takes seconds.
+os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
+os.environ.setdefault("ZIG_LOCAL_CACHE_DIR", str(cache_folder() / "zig"))
 
 
 @pytest.fixture(scope="session")

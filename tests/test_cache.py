@@ -45,13 +45,13 @@ def test_unwritable_folder_is_a_user_error(folder, monkeypatch):
 
 def test_another_process_never_sees_half_an_entry(monkeypatch):
     """At whatever moment it looks: no entry, or a whole one. (Half of one would be called damaged.)"""
-    seen, write = [], cache._write_whole
+    seen, write = [], cache._write
 
     def looked_at(path, data):
         write(path, data)
         entry = path.with_name(path.name.removesuffix(".sha256"))
         seen.append((entry.exists(), cache._is_whole(entry)))
 
-    monkeypatch.setattr(cache, "_write_whole", looked_at)
+    monkeypatch.setattr(cache, "_write", looked_at)
     cached("12" * 16, ".so", lambda: b"content")
     assert seen == [(False, False), (True, True)]

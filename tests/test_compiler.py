@@ -8,8 +8,8 @@ import pytest
 from small_models import CONFIGS
 
 from hfc.base.diagnostics import HfcError
+from hfc.bundles import load_bundle
 from hfc.compiler import compile_model, open_source, settings_for
-from hfc.plan import load_bundle
 from hfc.runtime.executor import load
 from hfc.step import Segment, Step
 from hfc.target.arch import ARCHS, find_arch

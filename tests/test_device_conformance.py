@@ -13,8 +13,9 @@ from fake_driver import FakeDriver
 from model_reference import MODELS
 
 from hfc.base.diagnostics import HfcError
+from hfc.bundles import load_bundle
 from hfc.compiler import compile_model
-from hfc.plan import Bundle, load_bundle
+from hfc.plan import Bundle
 from hfc.runtime import executor
 from hfc.runtime.executor import arch_of_device, load
 from hfc.runtime.generate import prefill

@@ -12,12 +12,12 @@ from model_reference import MODELS, SHARED
 from safetensors.numpy import load_file, save_file
 
 from hfc.base.diagnostics import HfcError
+from hfc.bundles import load_bundle
 from hfc.cli import main
 from hfc.compiler import compile_model, open_source
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.ir.verify import verify
 from hfc.oracle import InterpretedModel
-from hfc.plan import load_bundle
 from hfc.runtime.executor import load
 from hfc.runtime.registry import REGISTRY, Entry, cached_path
 from hfc.runtime.source import find_source

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hfc"
 LEAF = {"base", "step", "sampling"}
-FACTS = {"plan", "formats", "target", "ir"}
+FACTS = {"plan", "bundles", "formats", "target", "ir"}
 # layer: what it may import besides itself
 LAYERS = {
     "base": set(),
@@ -21,14 +21,15 @@ LAYERS = {
     "target": LEAF,
     "ir": LEAF | {"formats"},
     "plan": LEAF | {"formats"},
+    "bundles": LEAF | {"plan", "formats", "target"},
     "frontend": LEAF | {"ir", "formats"},
     "passes": LEAF | {"ir", "target", "formats"},
     "backend": LEAF | FACTS | {"passes"},
-    "runtime": LEAF | {"plan", "formats", "target"},
-    "serve": LEAF | {"runtime", "plan", "formats", "target"},
+    "runtime": LEAF | {"bundles", "plan", "formats", "target"},
+    "serve": LEAF | {"runtime", "bundles", "plan", "formats", "target"},
     "compiler": LEAF | FACTS | {"frontend", "passes", "backend"},
     "isa": {"base"},
-    "emulated": LEAF | {"isa", "plan", "runtime", "formats", "target"},
+    "emulated": LEAF | {"isa", "bundles", "plan", "runtime", "formats", "target"},
     "oracle": LEAF | {"compiler", "ir", "formats"},
     "quantize": LEAF | {"formats"},
     "calibrate": LEAF | {"compiler", "frontend", "ir", "formats", "quantize"},

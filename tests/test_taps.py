@@ -6,9 +6,9 @@ from fake_driver import FakeDriver
 from model_reference import MODELS, interpreter, relative_error
 
 from hfc.base.diagnostics import HfcError
+from hfc.bundles import read_bundle
 from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedModel
-from hfc.plan import read_bundle
 from hfc.runtime import executor
 from hfc.runtime.executor import load
 from hfc.runtime.upload import CheckpointWeights

@@ -239,7 +239,7 @@ def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) 
     )
     nbytes = {v: _row_bytes(v) * limit[v.type.shape[0]] for v in values}
     offsets, arena = place(intervals(part.graph, nbytes))
-    made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.shape[0], offsets[v]) for v in values)
+    made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.shape[0], offsets[v], nbytes[v]) for v in values)
     return made, arena
 
 
@@ -249,8 +249,9 @@ def _draft_buffers(part: _Part, rows: int, arena: int) -> tuple[tuple[Buffer, ..
     buffers, own = _buffers(part, {"T": rows}, outputs)
     end = max(arena, own)
     for value in outputs:
-        buffers = (*buffers, Buffer(value.name, value.type.dtype, _row_bytes(value), "T", end))
-        end += -(-rows * _row_bytes(value) // ALIGNMENT) * ALIGNMENT
+        nbytes = rows * _row_bytes(value)
+        buffers = (*buffers, Buffer(value.name, value.type.dtype, _row_bytes(value), "T", end, nbytes))
+        end += -(-nbytes // ALIGNMENT) * ALIGNMENT
     return buffers, end
 
 

@@ -16,6 +16,7 @@ from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
 from hfc.backend.sample import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
+from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, Kernel, Launch, Plan, Product, pointer_table
 from hfc.step import SEGMENT_WORDS
@@ -112,6 +113,7 @@ def tape_source(plan: Plan) -> str:
         products=products,
         max_rows=plan.max_rows,
         segment_words=SEGMENT_WORDS,
+        contract=contract(plan),
     )
 
 
@@ -139,7 +141,7 @@ def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...
             if nbytes > needed.get(scratch.name, (scratch, 0))[1]:
                 needed[scratch.name] = scratch, nbytes
     for name, (scratch, nbytes) in needed.items():
-        buffer = Buffer(name, scratch.dtype, scratch.row_bytes, "T", emitted.arena_bytes)
+        buffer = Buffer(name, scratch.dtype, scratch.row_bytes, "T", emitted.arena_bytes, nbytes)
         arena = emitted.arena_bytes + -(-nbytes // ALIGNMENT) * ALIGNMENT
         emitted = replace(emitted, buffers=(*emitted.buffers, buffer), arena_bytes=arena)
     return emitted

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from hfc.base.cache import cached, key_of
+from hfc.base.cache import cached, compiler_environment, key_of, record_made
 from hfc.base.diagnostics import HfcError
+from hfc.base.whole_file import keep_source
 
 FLAGS = (
     "-O3", "-shared", "-fPIC", "-w", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=on", "-fno-sanitize=all", "-g0", "-s",
@@ -41,7 +42,9 @@ def machine() -> str:
 def _library(source: str, options: Sequence[str], what: str) -> Path:
     native = machine() if "-mcpu=native" in options else ""
     key = key_of(source, " ".join((*FLAGS, *options)), native, version("ziglang"))
-    return cached(key, ".so", lambda: _compile(source, options, what))
+    path = cached(key, ".so", lambda: _compile(source, options, what))
+    record_made(path.read_bytes())
+    return path
 
 
 def _compile(source: str, options: Sequence[str], what: str) -> bytes:
@@ -50,10 +53,10 @@ def _compile(source: str, options: Sequence[str], what: str) -> bytes:
         path, out = Path(folder, "library.c"), Path(folder, "library.so")
         path.write_text(source)
         command = [sys.executable, "-m", "ziglang", "cc", *options, *FLAGS, "-o", str(out), str(path), "-lpthread"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=compiler_environment())
         if done.returncode:
-            kept = Path(tempfile.gettempdir(), "hfc-failed.c")
-            kept.write_text(source)
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:400])
-            raise HfcError(f"the C compiler failed for {what}: {first}", hint=f"the source is in {kept}")
+            raise HfcError(
+                f"the C compiler failed for {what}: {first}", hint=f"the source is in {keep_source(source, '.c')}"
+            )
         return out.read_bytes()

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from hfc.base.cache import compiler_environment
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.whole_file import keep_source
 from hfc.target.arch import Arch
 
 OLDEST_CLANG = 17
@@ -150,7 +152,7 @@ def _version(command: list[str], shown: str) -> str:
 
 def _output(command: list[str]) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=compiler_environment()).stdout
     except OSError as error:
         raise HfcError(f"cannot run {command[0]}: {error.strerror}", hint=NO_COMPILER) from error
 
@@ -158,14 +160,13 @@ def _output(command: list[str]) -> str:
 def _run(command: list[str]) -> str | None:
     """The messages of a failed command, None if it succeeded."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=compiler_environment())
     except OSError as error:
         raise HfcError(f"cannot run {command[0]}: {error.strerror}", hint=NO_COMPILER) from error
     return None if done.returncode == 0 else (done.stderr or f"exit code {done.returncode}")
 
 
 def _compile_error(message: str, source: str, name: str, arch: Arch) -> HfcError:
-    kept = Path(tempfile.gettempdir()) / f"hfc-{name[:80]}-{arch.name}.hip"
-    kept.write_text(source)
+    kept = keep_source(source, f"-{name[:80]}-{arch.name}.hip")
     lines = "\n".join(message.strip().splitlines()[:12])
     return HfcError(f"kernel {name} does not compile for {arch.name}\n{lines}", hint=f"the source is in {kept}")

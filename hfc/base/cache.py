@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.whole_file import write_whole
 
 
 def cache_folder() -> Path:
@@ -43,16 +43,9 @@ def cached(key: str, suffix: str, make: Callable[[], bytes]) -> Path:
     if path.exists():
         print(f"hfc: cache entry {path} is damaged; building it again", file=sys.stderr)
     data = make()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # The sidecar first: another process that looks between the two finds no entry rather than a damaged one.
-        _write_whole(_sidecar(path), hashlib.sha256(data).hexdigest().encode())
-        _write_whole(path, data)
-    except OSError as error:
-        raise HfcError(
-            f"cannot write the cache entry {path}: {error.strerror or error}",
-            hint="free some space, or point HFC_CACHE at a folder that can be written",
-        ) from error
+    # The sidecar first: another process that looks between the two finds no entry rather than a damaged one.
+    _write(_sidecar(path), hashlib.sha256(data).hexdigest().encode())
+    _write(path, data)
     return path
 
 
@@ -60,6 +53,35 @@ def find_cached(key: str, suffix: str) -> Path | None:
     """The path of an entry that is there and whole."""
     path = cache_folder() / key[:2] / (key + suffix)
     return path if _is_whole(path) else None
+
+
+def kept(data: bytes, suffix: str) -> Path:
+    """The path of an entry with this content, for what must be a file. It is found by the hash of all its bytes: no other
+    content can take its place, whatever a file of someone else says about itself."""
+    digest = hashlib.sha256(data).hexdigest()
+    path = cache_folder() / "content" / digest[:2] / (digest + suffix)
+    if not path.is_file() or path.read_bytes() != data:
+        _write(path, data)
+    return path
+
+
+def record_made(data: bytes) -> None:
+    """Take down that this machine made this code itself: `made_here` finds it by its content."""
+    path = _record(data)
+    if not path.exists():
+        _write(path, b"")
+
+
+def made_here(data: bytes) -> bool:
+    """Whether these bytes are code that this cache's own compiler wrote."""
+    return _record(data).exists()
+
+
+def compiler_environment() -> dict[str, str]:
+    """The environment of a child that runs zig: what it keeps lies in our cache, so that a home which cannot be written does
+    no harm. A choice of the user's own stays."""
+    folder = str(cache_folder() / "zig")
+    return {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder, **os.environ}
 
 
 def _sidecar(path: Path) -> Path:
@@ -73,14 +95,18 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, and a full disk leaves the old one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+def _record(data: bytes) -> Path:
+    digest = hashlib.sha256(data).hexdigest()
+    return cache_folder() / "made" / digest[:2] / digest
+
+
+def _write(path: Path, data: bytes) -> None:
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o755)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data, "the cache entry", executable=True)
+    except (HfcError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, HfcError) else error
+        raise HfcError(
+            f"cannot write the cache entry {path}: {getattr(cause, 'strerror', None) or cause}",
+            hint="free some space, or point HFC_CACHE at a folder that can be written",
+        ) from error

@@ -37,6 +37,7 @@ def command(
     kv: str | None,
     device: str,
     weights: str | None,
+    trust: bool,
     random_weights: bool,
     format: str | None,
     draft: str,
@@ -54,7 +55,7 @@ def command(
     context = ctx or (needed if needed > USUAL_CONTEXT and Path(model).suffix != ".hfp" else None)
     opened = open_model(
         model,
-        Choice(device, threads, context, kv, weights, slots, format, random_weights, draft=draft),
+        Choice(device, threads, context, kv, weights, slots, format, random_weights, draft=draft, trust=trust),
         draft != OFF and draft_acceptance is None,
     )
     for test in tests:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
+from hfc.cli.logits import saved_logits
 from hfc.cli.open_model import Choice, OpenModel, open_model
 from hfc.cli.table import table
 from hfc.quality import DEFAULT_CHUNK, chunks, evaluate
@@ -34,13 +37,14 @@ def command(
     threads: int | None,
     device: str,
     weights: str | None,
+    trust: bool,
 ) -> None:
     """Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees."""
     context = chunk if chunk and chunk > UNASKED_CONTEXT else None
-    opened = open_model(model, Choice(device, threads, context, kv, weights), with_vocabulary=True)
+    opened = open_model(model, Choice(device, threads, context, kv, weights, trust=trust), with_vocabulary=True)
     chunk = chunk or min(DEFAULT_CHUNK, opened.model.context)
     pieces = chunks(read_tokens(opened, text, tokens), chunk)
-    other = Choice(against_device or device, threads, context, against_kv or kv, weights)
+    other = Choice(against_device or device, threads, context, against_kv or kv, weights, trust=trust)
     reference = open_reference(model, against, other, device, kv)
     _check_context(opened, reference, chunk)
     if isinstance(reference, OpenModel) and reference.model.vocab != opened.model.vocab:
@@ -96,11 +100,9 @@ def open_reference(
     if against is None and (choice.device, choice.kv) == (device, kv):
         return None
     if choice.device == "interpret":
-        choice = Choice(
-            choice.device, choice.threads, choice.context, None, choice.weights if against is None else None
-        )
+        choice = replace(choice, kv=None, weights=choice.weights if against is None else None)
     elif against is not None:
-        choice = Choice(choice.device, choice.threads, choice.context, choice.kv)
+        choice = replace(choice, weights=None)
     return open_model(against or model, choice)
 
 
@@ -115,8 +117,7 @@ def measure(
             hint="save them with the same --text, --tokens and --chunk",
         )
     other = reference.model if isinstance(reference, OpenModel) else reference
-    keep = np.lib.format.open_memmap(save, "w+", np.float32, shape) if save else None
-    with progress_bar("evaluating", "tokens") as update:
+    with saved_logits(save, shape) if save else nullcontext() as keep, progress_bar("evaluating", "tokens") as update:
         return evaluate(opened.model, pieces, other, update, keep)
 
 

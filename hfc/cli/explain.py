@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first."""
     source = resolve(model)
-    bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "host", None, ctx, kv, weights))
+    bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
     plans = chosen_plans(bundle, arch)
     print(f"{bundle.model['name']} from {bundle.model['weights']}")
     for plan in plans:

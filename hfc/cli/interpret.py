@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
+from hfc.bundles import load_bundle
 from hfc.cli.open_model import Choice, OpenModel
 from hfc.compiler import DEFAULT_CONTEXT, open_source
 from hfc.oracle import InterpretedModel
-from hfc.plan import load_bundle
 from hfc.runtime.source import Source
 from hfc.runtime.vocabulary import load_vocabulary
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.whole_file import whole_file
 from hfc.cli.open_model import Choice, open_model
 from hfc.quality import logits_of, rows_at_a_time
 from hfc.runtime.generate import Model, check_prompt
@@ -24,10 +26,11 @@ def command(
     threads: int | None,
     device: str,
     weights: str | None,
+    trust: bool,
 ) -> None:
     """Write the logits that follow each of the given tokens."""
     ids = read_tokens(tokens)
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights))
+    opened = open_model(model, Choice(device, threads, ctx, kv, weights, trust=trust))
     check_prompt(opened.model, tuple(ids.tolist()))
     write_logits(opened.model, ids, out, 1 if step else None)
     print(f"{out}: float32 [{len(ids)}, {opened.model.vocab}]")
@@ -48,16 +51,21 @@ def read_tokens(path: Path) -> np.ndarray:
 def write_logits(model: Model, tokens: np.ndarray, path: Path, rows: int | None = None) -> None:
     """Run all tokens, `rows` at a time (None: as many as it can); write float32 [T, vocab] whole or not at all."""
     rows, start = rows or rows_at_a_time(model), 0
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        # A memory map: the logits of a long text with a large vocabulary are larger than the model.
-        logits = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(tokens), model.vocab))
+    with saved_logits(path, (len(tokens), model.vocab)) as logits:
         for found in logits_of(model, np.asarray(tokens, np.int32), rows):
             logits[start : start + len(found)] = found
             start += len(found)
+
+
+@contextmanager
+def saved_logits(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+    """float32 of this shape to be filled; the .npy file is there, whole, when the block ends.
+
+    A memory map: the logits of a long text with a large vocabulary are larger than the model. Its pages are taken from the disk
+    before they are written: a full disk is an error then, and not the end of the process."""
+    with whole_file(path, "the logits") as temporary:
+        logits = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        with open(temporary, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+        yield logits
         logits.flush()
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

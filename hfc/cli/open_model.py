@@ -6,34 +6,21 @@ import importlib
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar, spinner
-from hfc.plan import Bundle, Plan, load_bundle
+from hfc.bundles import load_bundle
+from hfc.cli.choice import Choice
+from hfc.cli.remake import remade_choice, runs_here
+from hfc.plan import Bundle, Plan
 from hfc.runtime.executor import arch_of_device, load, split_device
 from hfc.runtime.generate import Model
 from hfc.runtime.source import Source, find_source
 from hfc.runtime.speculate.drafts import check_draft, speculation_for
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the options say about a model; None leaves a choice to the compiler."""
-
-    device: str = "host"
-    threads: int | None = None
-    context: int | None = None
-    kv: str | None = None
-    weights: str | None = None
-    slots: int | None = None
-    format: str | None = None
-    random_weights: bool = False
-    taps: tuple[str, ...] = ()
-    draft: str = "off"
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,9 @@ def open_bundle(source: Source, choice: Choice) -> Bundle:
         return _compile(source, choice)
     bundle = load_bundle(source.path)
     _refuse_changes(source, bundle, choice)
-    return bundle
+    bundle = replace(bundle, trusted=choice.trust)
+    reason = runs_here(bundle, choice)
+    return _compile(*remade_choice(source.path, bundle, choice, reason)) if reason else bundle
 
 
 def _compile(source: Source, choice: Choice) -> Bundle:
@@ -93,6 +82,7 @@ def _compile(source: Source, choice: Choice) -> Bundle:
             "--slots": choice.slots,
             "--format": choice.format,
             "--draft": choice.draft,
+            "--max-rows": choice.max_rows,
         }
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         words += [w for tap in choice.taps for w in ("--tap", tap)]

@@ -35,6 +35,7 @@ def command(
     device: str,
     draft: str,
     weights: str | None,
+    trust: bool,
 ) -> None:
     """Answer a prompt. The text goes to standard output, a summary to standard error."""
     sampling = chosen_sampling(
@@ -49,7 +50,9 @@ def command(
     prompt = read_prompt() if prompt is None else prompt
     if raw and system is not None:
         raise HfcError("--system has no meaning with --raw", hint="put the text in front of the prompt")
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights, draft=draft), with_vocabulary=True)
+    opened = open_model(
+        model, Choice(device, threads, ctx, kv, weights, draft=draft, trust=trust), with_vocabulary=True
+    )
     vocabulary = opened.vocabulary
     tokens = encode_raw(vocabulary, prompt, special) if raw else encode_chat(vocabulary, prompt, system, special)
     request = Request(tuple(tokens), sampling, max_tokens, tuple(stop or ()))

@@ -32,6 +32,7 @@ def command(
     emulate: str | None,
     every: bool,
     weights: str | None,
+    trust: bool,
     random_weights: bool,
     format: str | None,
     kv: str | None,
@@ -42,7 +43,8 @@ def command(
     source = resolve(model)
     context = ctx or (None if source.kind == "bundle" else CONTEXT)
     bundle = open_bundle(
-        source, Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format)
+        source,
+        Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format, trust=trust),
     )
     name, plan, launcher = open_emulator(bundle, emulate) if emulate else open_launcher(bundle, device, threads)
     path = weights or bundle.model["weights"]

@@ -48,6 +48,7 @@ def command(
     device: str,
     threads: int | None,
     weights: str | None,
+    trust: bool,
     random_weights: bool,
     draft: str,
     name: str | None,
@@ -102,6 +103,7 @@ def command(
         default,
         draft,
         random_weights,
+        trust,
     )
     meters = Meters()
     sources = _sources(model or [], models, choice, meters, name)

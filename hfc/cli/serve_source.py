@@ -43,6 +43,7 @@ class ServeChoice:
     sampling: Sampling
     draft: str = "auto"
     random_weights: bool = False
+    trust: bool = False
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
@@ -58,6 +59,7 @@ class ServeChoice:
             random_weights=drawn,
             taps=self.taps,
             draft=self.draft,
+            trust=self.trust,
         )
 
 

@@ -28,6 +28,10 @@ class Recipe:
     args: tuple["Recipe", ...] = ()
     params: tuple[tuple[str, Any], ...] = ()
 
+    def __post_init__(self) -> None:
+        """Lists, as JSON has them, become tuples."""
+        object.__setattr__(self, "params", tuple((name, _freeze(value)) for name, value in self.params))
+
     def __str__(self) -> str:
         if self.op == "tensor":
             return repr(dict(self.params)["name"])
@@ -44,14 +48,6 @@ class Recipe:
         if self.op == "tensor":
             return tensor(owner + dict(self.params)["name"])
         return Recipe(self.op, tuple(arg.of(owner) for arg in self.args), self.params)
-
-    def to_json(self) -> list:
-        return [self.op, [a.to_json() for a in self.args], [list(p) for p in self.params]]
-
-    @classmethod
-    def from_json(cls, data: list) -> "Recipe":
-        op, args, params = data
-        return cls(op, tuple(cls.from_json(a) for a in args), tuple((k, _freeze(v)) for k, v in params))
 
 
 def _freeze(value: Any) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from hfc.base.cache import cached, key_of
+from hfc.base.cache import cached, compiler_environment, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.isa.corrections import CORRECTIONS, clamped
 from hfc.isa.ctype import Untranslatable
@@ -193,6 +193,7 @@ def build(name: str, source: str) -> Path:
                 [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-mcpu=native", "-o", str(library), str(text), "-lm"],
                 capture_output=True,
                 text=True,
+                env=compiler_environment(),
             )
             if done.returncode:
                 raise HfcError(

@@ -14,13 +14,14 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.whole_file import write_whole
 from hfc.formats import READABLE, weight_format
 from hfc.formats.checkpoint import Checkpoint, TensorInfo
 from hfc.formats.checkpoint.container import GGUF, SOURCE
 from hfc.formats.rotation import rotate, rotate_back
 from hfc.quantize.policy import Choice, choose
 from hfc.quantize.treatment import UNTREATED, Treatment, Treatments
-from hfc.quantize.writer import Planned, Writer, layout
+from hfc.quantize.writer import Planned, Writer, layout, partial_of
 
 PIECE = 1 << 22  # elements that a thread takes at a time: 16 MB of f32 and some temporaries
 FLUSH_BYTES = 1 << 28
@@ -112,20 +113,26 @@ def quantize(
 
     first: packs some tensors itself, whole, before the others.  key: what treatments and packing were made of: a run with another
     starts anew."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     if any(Path(file.path).resolve() == path.resolve() for file in checkpoint.files):
         raise HfcError(f"{path}: the source cannot be its own target", hint="give another folder with -o")
-    writer = Writer(path, made.header, made.size, _identity(checkpoint) + key)
     try:
-        if first:
-            first(_putter(made, writer))
-        _convert_all(checkpoint, made, writer, update, packers or {}, treatments or {})
-    except BaseException:
-        writer.close()
-        raise
-    _copy_companions(checkpoint, folder)
-    writer.finish()
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = Writer(path, made.header, made.size, _identity(checkpoint) + key)
+        try:
+            if first:
+                first(_putter(made, writer))
+            _convert_all(checkpoint, made, writer, update, packers or {}, treatments or {})
+        except BaseException:
+            writer.close()
+            raise
+        _copy_companions(checkpoint, folder)
+        writer.finish()
+    except OSError as error:
+        raise HfcError(
+            f"{error.filename or path}: cannot write the model: {error.strerror or error}",
+            hint=f"what is done so far lies in {partial_of(path)}; with more space the same command goes on from there",
+        ) from error
     return path
 
 
@@ -229,9 +236,9 @@ def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
     """config.json and the tokenizer of a Hugging Face model; a GGUF's are in the header."""
     if checkpoint.kind != "hf":
         return
-    (folder / "config.json").write_text(json.dumps(dict(checkpoint.config), indent=2) + "\n")
-    for name, text in checkpoint.texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    texts = {"config.json": json.dumps(dict(checkpoint.config), indent=2) + "\n", **checkpoint.texts}
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode(), "a file of the model")
     for file in checkpoint.tokenizer_files:
         if file.resolve() != (folder / file.name).resolve():
             shutil.copyfile(file, folder / file.name)

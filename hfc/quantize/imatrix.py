@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.whole_file import whole_file
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.formats.checkpoint.gguf import MAX_NAME, Reader
 from hfc.formats.checkpoint.mapped import MappedFile
@@ -136,7 +137,7 @@ def write_imatrix(path: Path, imatrix: Imatrix) -> None:
         rows.append(_text(name) + struct.pack("<IQQIQ", 2, *values.shape[::-1], F32, at))
         at += -(-values.nbytes // ALIGNMENT) * ALIGNMENT
     head = b"GGUF" + struct.pack("<IQQ", 3, len(rows), len(keys)) + b"".join(keys) + b"".join(rows)
-    with path.open("wb") as file:
+    with whole_file(path, "the imatrix") as temporary, temporary.open("wb") as file:
         file.write(head.ljust(-(-len(head) // ALIGNMENT) * ALIGNMENT, b"\0"))
         for values in tensors.values():
             file.write(values.tobytes().ljust(-(-values.nbytes // ALIGNMENT) * ALIGNMENT, b"\0"))

@@ -61,21 +61,32 @@ def layout(tensors: Sequence[Planned], metadata: Mapping[str, str]) -> tuple[byt
     return length.to_bytes(8, "little") + text.ljust(length), found, start + at
 
 
+NEVER_A_LINK = getattr(
+    os, "O_NOFOLLOW", 0
+)  # the names are known before: a link that lies there must not be written through
+
+
+def partial_of(path: Path) -> Path:
+    """Where the unfinished file lies."""
+    return path.with_name(f".{path.name}.partial")
+
+
 class Writer:
     """The unfinished file. `key` says what is being made: only an equal one is gone on with."""
 
     def __init__(self, path: Path, header: bytes, size: int, key: str):
         self.path, self._size = path, size
-        self._partial = path.with_name(f".{path.name}.partial")
+        self._partial = partial_of(path)
         self._journal_path = path.with_name(f".{path.name}.journal")
         self._key = hashlib.sha256(header + key.encode()).hexdigest()
         self.done = self._finished_pieces()
-        self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | NEVER_A_LINK, 0o666)
         if not self.done:
             os.ftruncate(self._file, 0)
         os.ftruncate(self._file, size)
         os.pwrite(self._file, header, 0)
-        self._journal = self._journal_path.open("a" if self.done else "w")
+        flags = os.O_WRONLY | os.O_CREAT | NEVER_A_LINK | (os.O_APPEND if self.done else os.O_TRUNC)
+        self._journal = os.fdopen(os.open(self._journal_path, flags, 0o666), "w")
         if not self.done:
             self._journal.write(self._key + "\n")
 

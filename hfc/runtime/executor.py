@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.bundles import load_bundle
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
-from hfc.plan import Bundle, Plan, load_bundle
+from hfc.plan import Bundle, Plan
 from hfc.runtime import cuda, hip
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 
-from hfc.base.cache import cached
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.fit import check_fit
+from hfc.runtime.host_code import open_code
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.rocblas import open_rocblas
 from hfc.runtime.sampler import Sampler
@@ -257,13 +255,8 @@ def _aligned(nbytes: int) -> int:
 
 
 def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
-    """The tape for this machine's CPU, unpacked into the cache for the loader."""
-    name = f"{plan.library}-{platform.machine()}.so"
-    if name not in bundle.files:
-        raise HfcError(f"the bundle has no launch tape for a {platform.machine()} host")
-    data = bundle.files[name]
-    digest = bundle.digest(name)
-    library = ctypes.CDLL(str(Path(cached(f"bundle-{digest[:32]}", ".so", lambda: data))))
+    """The tape for this machine's CPU, see open_code."""
+    library = open_code(bundle, plan)
     library.hfc_gpu_create.restype = ctypes.c_void_p
     library.hfc_gpu_create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
     library.hfc_gpu_step.argtypes = [

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
 
 import numpy as np
 
-from hfc.base.cache import cached
 from hfc.base.diagnostics import HfcError
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import Bundle, Plan, pointer_table
+from hfc.runtime.host_code import open_code
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.memory import address, allocate
 from hfc.runtime.weights import Progress, load_const, load_weights
@@ -118,10 +117,8 @@ def launch_ranges(plan: Plan) -> dict[str, tuple[int, int]]:
 
 
 def open_library(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
-    """The library must be a file for the loader: it is unpacked into the cache under its hash."""
-    data = bundle.files[plan.library]
-    digest = Path(plan.library).stem
-    library = ctypes.CDLL(str(cached(f"bundle-{digest}", ".so", lambda: data)))
+    """The plan's kernels and tape, see open_code."""
+    library = open_code(bundle, plan)
     library.hfc_create.restype = ctypes.c_void_p
     library.hfc_create.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
     library.hfc_step.argtypes = [ctypes.c_void_p, ctypes.c_void_p]

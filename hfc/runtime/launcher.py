@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from hfc.base.diagnostics import DeviceLost, HfcError
+from hfc.bundles.grid import grid_value
 from hfc.plan import Bundle, Launch, Plan, pointer_table
 from hfc.runtime.driver import Driver
 from hfc.runtime.host import launch_ranges, open_library
@@ -117,10 +118,9 @@ class GpuLauncher:
 
 
 def grid_size(expression: str, step: Step) -> int:
-    """The value of a plan's grid expression: C integers in T, R, G and C (see hfc.backend.geometry.shape)."""
-    code = compile(expression.replace("/", "//"), "grid", "eval")
+    """The value of a plan's grid expression for a step."""
     counts = {"T": len(step.tokens), "R": len(step.output_rows), "G": len(step.segments), "C": step.reach}
-    return int(eval(code, {"__builtins__": {}}, counts))
+    return grid_value(expression, counts)
 
 
 def _check_guard(launch: Launch, pointer: str, guard: np.ndarray) -> None:

@@ -6,10 +6,18 @@ import mmap
 
 import numpy as np
 
+from hfc.base.diagnostics import HfcError
+
 
 def allocate(nbytes: int) -> np.ndarray:
     """uint8 [nbytes], page-aligned and zero. Pages become resident when they are first written."""
-    memory = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError, MemoryError):
+        raise HfcError(
+            f"this machine cannot give {nbytes / 1e9:,.1f} GB of memory",
+            hint="compile with a smaller --ctx, fewer slots or a smaller KV format",
+        ) from None
     if hasattr(mmap, "MADV_HUGEPAGE") and nbytes >= 1 << 21:
         memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)[:nbytes]

@@ -66,7 +66,8 @@ def load_weight(ref: WeightRef, checkpoint: Checkpoint, context: int, tiles: "Ti
 
 
 def load_const(ref: ConstRef, checkpoint: Checkpoint, context: int) -> np.ndarray:
-    return evaluate(ref.recipe, checkpoint, context).raw
+    shape = tuple(context if size == "C" else size for size in ref.shape)
+    return evaluate(ref.recipe, checkpoint, context).with_shape(shape, ref.name).raw
 
 
 def _convert(data: WeightData, ref: WeightRef, checkpoint: Checkpoint) -> WeightData:

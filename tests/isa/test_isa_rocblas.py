@@ -15,13 +15,14 @@ from hfc.backend import gpu
 from hfc.backend.emit import emit
 from hfc.backend.geometry import library
 from hfc.backend.library import build_for_cpu
+from hfc.bundles import read_bundle
 from hfc.cli.explain import list_kernels
 from hfc.ir.graph import TensorType
 from hfc.isa import launch_kernel
 from hfc.isa.arena import Region
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
-from hfc.plan import Bundle, read_bundle
+from hfc.plan import Bundle
 from hfc.runtime import rocblas
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.random_weights import RandomWeights

@@ -35,12 +35,15 @@ def library_source(
     max_rows: int,
     context: int,
     planes: int = PLANES,
+    contract: str = "",
 ) -> str:
-    """One file that needs only the C library. launches: (kernel name, index of each pointer in the table given to hfc_create)."""
+    """One file that needs only the C library. launches: (kernel name, index of each pointer in the table given to hfc_create).
+
+    contract: of the plan that it is for."""
     bounds = list(bounds)
     headers = "\n".join(_without_includes((HERE / name).read_text()) for name in HEADERS)
     kernels = "\n".join(host_source(bound, context, planes) for bound in bounds)
-    tape = render("host/tape.c.j2", launches=launches, names=[bound.name for bound in bounds])
+    tape = render("host/tape.c.j2", launches=launches, names=[bound.name for bound in bounds], contract=contract)
     system = (
         "#define _GNU_SOURCE\n#include <stdatomic.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n"
     )
@@ -54,9 +57,10 @@ def build_host_library(
     context: int,
     cpu: str = "native",
     planes: int = PLANES,
+    contract: str = "",
 ) -> Path:
     """The cached shared library. cpu: "native", or a name that clang knows (x86_64_v3)."""
-    source = library_source(bounds, launches, max_rows, context, planes)
+    source = library_source(bounds, launches, max_rows, context, planes, contract)
     return build_for_cpu(source, cpu)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from hfc.backend.emit import Call, Emitted, make_plan
 from hfc.backend.host.build import build_host_library
 from hfc.backend.library import machine
+from hfc.base.cpu import instruction_sets
+from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
 
@@ -24,10 +27,13 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
     launches = tuple(launch for program in programs.values() for launch in program)
     table = {p: i for i, p in enumerate(dict.fromkeys(p for launch in launches for p in launch.pointers))}
     tape = [(launch.kernel, [table[p] for p in launch.pointers]) for launch in launches]
-    library = build_host_library(emitted.kernels.values(), tape, settings.max_rows, settings.context).read_bytes()
-    name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
     kernels = tuple(Kernel(symbol, None) for symbol in emitted.kernels)
-    return make_plan(emitted, settings, kernels, programs, name), {name: library}
+    plan = make_plan(emitted, settings, kernels, programs)
+    library = build_host_library(
+        emitted.kernels.values(), tape, settings.max_rows, settings.context, contract=contract(plan)
+    ).read_bytes()
+    name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
+    return replace(plan, library=name, cpu=instruction_sets()), {name: library}
 
 
 def _launches(calls: tuple[Call, ...]) -> tuple[Launch, ...]:

@@ -1,7 +1,7 @@
 """What `hfc bench` takes."""
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, FORMAT, KV, MODEL, THREADS, WEIGHTS, draft, random_weights
+from hfc.cli.usage.shared import CONTEXT, DEVICE, FORMAT, KV, MODEL, THREADS, TRUST, WEIGHTS, draft, random_weights
 
 USAGE = usage(
     "Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b. With --draft also "
@@ -20,6 +20,7 @@ USAGE = usage(
     KV,
     DEVICE,
     WEIGHTS,
+    TRUST,
     random_weights("Draw the weights: MODEL may be a config.json. GPUs only."),
     FORMAT,
     draft("off"),

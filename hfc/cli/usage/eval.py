@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import option, usage
-from hfc.cli.usage.shared import DEVICE, JSON, KV, MODEL, THREADS, WEIGHTS
+from hfc.cli.usage.shared import DEVICE, JSON, KV, MODEL, THREADS, TRUST, WEIGHTS
 
 USAGE = usage(
     "Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees.",
@@ -20,4 +20,5 @@ USAGE = usage(
     THREADS,
     DEVICE,
     WEIGHTS,
+    TRUST,
 )

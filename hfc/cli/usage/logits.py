@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, MODEL, THREADS, WEIGHTS
+from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, MODEL, THREADS, TRUST, WEIGHTS
 
 USAGE = usage(
     "Write the logits that follow each of the given tokens.",
@@ -18,4 +18,5 @@ USAGE = usage(
     THREADS,
     DEVICE,
     WEIGHTS,
+    TRUST,
 )

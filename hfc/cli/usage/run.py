@@ -1,7 +1,7 @@
 """What `hfc run` takes."""
 
 from hfc.cli.usage.declare import Argument, flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, MODEL, THREADS, WEIGHTS, draft
+from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, MODEL, THREADS, TRUST, WEIGHTS, draft
 
 USAGE = usage(
     "Answer a prompt. The text goes to standard output, a summary to standard error.",
@@ -24,4 +24,5 @@ USAGE = usage(
     DEVICE,
     draft("auto"),
     WEIGHTS,
+    TRUST,
 )

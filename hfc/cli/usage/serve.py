@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, THREADS, WEIGHTS, draft, model, random_weights
+from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, THREADS, TRUST, WEIGHTS, draft, model, random_weights
 
 USAGE = usage(
     "Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.\n\n"
@@ -19,6 +19,7 @@ USAGE = usage(
     DEVICE,
     THREADS,
     WEIGHTS,
+    TRUST,
     random_weights("Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json."),
     draft("auto"),
     option("--name", str, "What clients call the model, if it is the only one. [default: MODEL's name]"),

@@ -31,6 +31,7 @@ WEIGHTS = option(
 )
 FORMAT = option("--format", str, "Format of the matrices, where MODEL is a config without weights. [default: bf16]")
 SLOTS = option("--slots", int, "Sequences that run at a time. [default: 1]", least=1)
+TRUST = flag("--trust", "Run the code in a bundle that was made on another machine: it can do whatever you can.")
 QUIET = flag("--quiet -q", "Print nothing when it works.")
 JSON = flag("--json", "Print JSON.", name="as_json")
 

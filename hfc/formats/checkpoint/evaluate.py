@@ -45,7 +45,10 @@ def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData
     args = [evaluate(arg, checkpoint, context) for arg in recipe.args]
     if recipe.op == "rope_table":
         divisors = {"divisors": args[0].f32()} if args else {}
-        return _from_f32(rope_table(context, **params, **divisors))
+        try:
+            return _from_f32(rope_table(context, **params, **divisors))
+        except (ArithmeticError, ValueError) as error:
+            raise HfcError(f"{str(recipe)[:100]}: these parameters make no table: {error}") from None
     if recipe.op == "repeat":
         return _from_f32(repeated(**params))
     if recipe.op not in OPERATIONS:

@@ -46,6 +46,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
 }
 
+LISTS = ("short_factor", "long_factor")  # parameters that are a number for each frequency
+
 
 def rope_table(
     context: int,
@@ -82,12 +84,21 @@ def _known_kind(kind: str) -> str:
     return kind
 
 
+def _is_right(name: str, value: Any) -> bool:
+    if name not in LISTS:
+        return isinstance(value, (int, float))
+    return isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value)
+
+
 def _parameters(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of `kind`: those given, else the defaults."""
     found = dict(PARAMETERS[kind])
     for name, value in given.items():
         if name not in found:
             raise unknown(f"parameter of {kind} RoPE", name, found)
+        if value is not None and not _is_right(name, value):
+            wanted = "numbers are" if name in LISTS else "a number is"
+            raise HfcError(f"{kind} RoPE: {name} is {str(value)[:40]!r}; {wanted} expected")
         if value is not None:
             found[name] = value
     missing = [name for name, value in found.items() if value is REQUIRED]

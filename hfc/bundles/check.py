@@ -1,0 +1,278 @@
+"""A plan's numbers against each other: every offset, length, pointer, grid and shape, before memory is made or code loaded."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn
+
+from hfc.base.diagnostics import HfcError
+from hfc.bundles.contract import pointer_sizes
+from hfc.bundles.grid import grid_value
+from hfc.bundles.recipes import check_recipe
+from hfc.formats import FORMATS, KV_FORMATS, weight_format
+from hfc.plan import DRAFT_PREFIX, Buffer, ConstRef, Draft, Kernel, Launch, Plan, Product, StateRef, WeightRef
+from hfc.step import DECODE_ROWS, JOURNAL_ROWS
+from hfc.target.arch import Arch, find_arch
+
+MOST_BYTES = 1 << 46  # of one piece of memory
+MOST_NUMBERS = 1 << 31  # of a table that is computed at load
+MOST_TOKENS = 1 << 30  # positions and token ids are i32
+MOST_ROWS = 1 << 20
+LARGEST_BLOCK = 1024  # threads
+ALIGNMENT = 16  # bytes; the widest access of a kernel
+HOST_PROGRAMS = {"step"}
+GPU_PROGRAMS = {"decode", "prefill", "sample"}
+LIBRARY_PROGRAM = "prefill_rocblas"
+LAYOUTS = ("rows", "tile16")
+KINDS = ("step", "row", "segment", "context")  # what a launch's bytes and operations are counted by
+
+
+def check_plan(plan: Plan, where: str, files: Iterable[str] | None = None) -> None:
+    """HfcError that names the first thing which cannot be. `where`: of the plan, for messages.  files: names in its bundle."""
+    arch = find_arch(plan.arch)
+    _scalars(plan, where)
+    for what, things in (
+        ("buffer", plan.buffers),
+        ("weight", plan.weights),
+        ("table", plan.consts),
+        ("state", plan.states),
+    ):
+        _unique(f"{where}: {what}s", [thing.name for thing in things])
+    for buffer in plan.buffers:
+        _buffer(buffer, plan, where)
+    for ref in plan.weights:
+        _weight(ref, f"{where}: weight {ref.name}")
+    for ref in plan.consts:
+        _const(ref, plan, f"{where}: table {ref.name[:60]}")
+    for state in plan.states:
+        _state(state, plan, f"{where}: state {state.name}")
+    _outputs(plan, where)
+    _kernels(plan, arch, where, files)
+    sizes = pointer_sizes(plan)
+    total = sum(sizes.values()) + plan.arena_bytes
+    _within(f"{where}: bytes of all memory", total, 1, MOST_BYTES)
+    _programs(plan, arch, where)
+    kernels = {kernel.symbol: kernel for kernel in plan.kernels}
+    for name, launches in plan.programs.items():
+        for i, launch in enumerate(launches):
+            _launch(launch, plan, arch, kernels, sizes, f"{where}: launch {i} of {name}")
+
+
+def _refuse(where: str, found: object, expected: str) -> NoReturn:
+    raise HfcError(f"{where} is {str(found)[:80]}; {expected} is expected", hint="compile it again")
+
+
+def _within(where: str, found: int, least: int, most: int) -> None:
+    if not least <= found <= most:
+        _refuse(where, found, f"{least} to {most}")
+
+
+def _equal(where: str, found: object, expected: object) -> None:
+    if found != expected:
+        _refuse(where, found, str(expected)[:80])
+
+
+def _one_of(where: str, found: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if found not in known:
+        _refuse(where, repr(found), " or ".join(map(repr, known[:12])) or "nothing")
+
+
+def _unique(where: str, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            _refuse(f"{where}: the name {name[:60]!r}", "there twice", "each name once")
+        seen.add(name)
+
+
+def _scalars(plan: Plan, where: str) -> None:
+    _within(f"{where}: context", plan.context, 1, MOST_TOKENS)
+    _within(f"{where}: slots", plan.slots, 1, MOST_ROWS)
+    _within(f"{where}: max_rows", plan.max_rows, 1, MOST_ROWS)
+    _within(f"{where}: max_outputs", plan.max_outputs, 1, plan.max_rows)
+    _within(f"{where}: vocab", plan.vocab, 1, MOST_TOKENS)
+    _within(f"{where}: arena_bytes", plan.arena_bytes, 0, MOST_BYTES)
+    _within(f"{where}: journal_rows", plan.journal_rows, 0, JOURNAL_ROWS)
+
+
+def _buffer(buffer: Buffer, plan: Plan, where: str) -> None:
+    where = f"{where}: buffer {buffer.name}"
+    _one_of(f"{where}: rows", buffer.rows, ("T", "R"))
+    _within(f"{where}: row_bytes", buffer.row_bytes, 1, MOST_BYTES)
+    _within(f"{where}: nbytes", buffer.nbytes, buffer.row_bytes, MOST_BYTES)
+    _within(f"{where}: offset", buffer.offset, 0, max(0, plan.arena_bytes - buffer.nbytes))
+    _equal(f"{where}: what its offset {buffer.offset} leaves of {ALIGNMENT} bytes", buffer.offset % ALIGNMENT, 0)
+
+
+def _shape(where: str, shape: Sequence[int | str], least: int) -> None:
+    _within(f"{where}: axes", len(shape), least, 8)
+    elements = 1
+    for size in shape:
+        _within(f"{where}: shape {list(shape)}: an axis", size if isinstance(size, int) else -1, 1, MOST_BYTES)
+        elements *= size
+    _within(f"{where}: elements", elements, 1, MOST_BYTES)
+
+
+def _weight(ref: WeightRef, where: str) -> None:
+    _one_of(f"{where}: layout", ref.layout, LAYOUTS)
+    _shape(where, ref.shape, 2 if ref.layout == "tile16" else 0)
+    _one_of(f"{where}: format", ref.format, FORMATS)
+    weight_format(ref.format).row_bytes(ref.shape[-1] if ref.shape else 1)
+    check_recipe(ref.recipe, where)
+
+
+def _const(ref: ConstRef, plan: Plan, where: str) -> None:
+    shape = tuple(plan.context if size == "C" else size for size in ref.shape)
+    _shape(where, shape, 1)
+    _within(f"{where}: numbers", math.prod(shape), 1, MOST_NUMBERS)
+    check_recipe(ref.recipe, where, shape)
+
+
+def _state(state: StateRef, plan: Plan, where: str) -> None:
+    _equal(f"{where}: the planes that have a format", sorted(state.formats), sorted(state.planes))
+    for plane, nbytes in state.planes.items():
+        _within(f"{where}: bytes of plane {plane!r}", nbytes, 0, MOST_BYTES)
+    sizes = [size for size in state.shape[1:] if size != "C"]
+    _shape(where, sizes, 0)
+    if "k" in state.planes:
+        _equal(f"{where}: planes", sorted(state.planes), ["k", "v"])
+        _equal(f"{where}: axes", len(state.shape), 4)
+        heads, head = sizes[0], sizes[-1]
+        for plane, name in state.formats.items():
+            _one_of(f"{where}: format of {plane}", name, KV_FORMATS)
+            _equal(
+                f"{where}: bytes of {plane}",
+                state.planes[plane],
+                heads * plan.context * KV_FORMATS[name].row_bytes(head),
+            )
+        return
+    _one_of(f"{where}: planes", ",".join(sorted(state.planes)), ("", ",journal"))
+    size = 4
+    for n in sizes:
+        size *= n
+    _equal(f"{where}: bytes", state.planes[""], size)
+    if "journal" in state.planes:
+        _equal(
+            f"{where}: rest of its journal by {plan.journal_rows} rows",
+            state.planes["journal"] % (4 * max(1, plan.journal_rows)),
+            0,
+        )
+
+
+def _outputs(plan: Plan, where: str) -> None:
+    """What is read back by the host: logits, taps and the draft's guesses."""
+    buffers = {buffer.name: buffer for buffer in plan.buffers}
+
+    def holds(what: str, name: str, row_bytes: int | None, rows: int) -> None:
+        if name not in buffers:
+            _refuse(f"{where}: {what}", repr(name), "the name of a buffer")
+        buffer = buffers[name]
+        if row_bytes is not None:
+            _equal(f"{where}: row_bytes of the {what} {name}", buffer.row_bytes, row_bytes)
+        _equal(f"{where}: bytes over of a row of {name}", buffer.row_bytes % 4, 0)
+        _within(f"{where}: bytes of the {what} {name}", buffer.nbytes, buffer.row_bytes * rows, MOST_BYTES)
+
+    holds("logits", plan.logits, 4 * plan.vocab, plan.max_outputs)
+    for tap, name in plan.taps.items():
+        holds(f"tap {tap}", name, None, plan.max_rows)
+    if plan.draft:
+        _draft(plan.draft, plan, where, holds)
+
+
+def _draft(draft: Draft, plan: Plan, where: str, holds: Callable[[str, str, int | None, int], None]) -> None:
+    _within(f"{where}: draft: block", draft.block, 1, JOURNAL_ROWS)
+    _within(f"{where}: draft: rows", draft.rows, 1, plan.max_rows)
+    if draft.mask_token is not None:
+        _within(f"{where}: draft: mask_token", draft.mask_token, 0, plan.vocab - 1)
+    holds("draft's logits", draft.logits, 4 * plan.vocab, draft.rows)
+    holds("draft's tokens", draft.tokens, 4, draft.rows)
+    for program, count in draft.observing.items():
+        _one_of(f"{where}: draft: a program that observes", program, plan.programs)
+        _within(f"{where}: draft: observing launches of {program}", count, 0, len(plan.programs[program]))
+
+
+def _kernels(plan: Plan, arch: Arch, where: str, files: Iterable[str] | None) -> None:
+    _unique(f"{where}: kernels", [kernel.symbol for kernel in plan.kernels])
+    if files is None:
+        return
+    names = set(files)
+    for kernel in plan.kernels:
+        if arch.kind == "host":
+            _equal(f"{where}: kernel {kernel.symbol}: file", kernel.file, None)
+        elif kernel.file not in names:
+            _refuse(f"{where}: kernel {kernel.symbol}: file", kernel.file, "a file of the bundle")
+    tapes = [name for name in names if plan.library and name.startswith(f"{plan.library}-")]
+    if plan.library is None or not (plan.library in names if arch.kind == "host" else tapes):
+        _refuse(f"{where}: library", plan.library, "a file of the bundle")
+
+
+def _programs(plan: Plan, arch: Arch, where: str) -> None:
+    required = HOST_PROGRAMS if arch.kind == "host" else GPU_PROGRAMS
+    allowed = set(required) if arch.kind == "host" else {*required, LIBRARY_PROGRAM}
+    if plan.draft:
+        drafting = {DRAFT_PREFIX + name for name in required - {"sample"}}
+        required = required | drafting | ({"adopt"} if arch.kind != "host" else set())
+        allowed |= required
+    if not required <= set(plan.programs) <= allowed:
+        _refuse(f"{where}: programs", ", ".join(plan.programs), ", ".join(sorted(required)))
+
+
+def _launch(
+    launch: Launch, plan: Plan, arch: Arch, kernels: Mapping[str, Kernel], sizes: Mapping[str, int], where: str
+) -> None:
+    for pointer in launch.pointers:
+        if pointer not in sizes:
+            _refuse(f"{where}: pointer", repr(pointer), "a buffer, weight, table or state of the plan")
+    for what, counts in (("bytes", launch.bytes), ("flops", launch.flops)):
+        _equal(f"{where}: kinds of {what}", sorted(counts), sorted(KINDS))
+        for kind, count in counts.items():
+            _within(f"{where}: {what} a {kind}", count, 0, 1 << 60)
+    _equal(f"{where}: axes of its grid", len(launch.grid), 3)
+    for expression, counts in itertools.product(launch.grid, _extremes(plan)):
+        try:
+            grid_value(expression, counts)
+        except HfcError as error:
+            raise HfcError(f"{where}: {error.message}", hint="compile it again") from None
+    if launch.product:
+        _product(launch.product, launch, plan, sizes, where)
+        return
+    if launch.kernel not in kernels:
+        _refuse(f"{where}: kernel", repr(launch.kernel), "a kernel of the plan")
+    _within(f"{where}: lds_bytes", launch.lds_bytes, 0, arch.lds_bytes)
+    if arch.kind == "host":
+        _equal(f"{where}: block", launch.block, 0)
+    else:
+        _within(f"{where}: block", launch.block, 1, LARGEST_BLOCK)
+
+
+def _extremes(plan: Plan) -> list[dict[str, int]]:
+    """Counts of the smallest and the largest steps."""
+    reach = [1, 128, 4 * plan.context + 128]
+    rows = sorted({1, min(DECODE_ROWS, plan.max_rows), plan.max_rows})
+    return [
+        {"T": t, "R": r, "G": g, "C": c}
+        for t in rows
+        for r in {0, min(t, plan.max_outputs)}
+        for g in {1, t}
+        for c in reach
+    ]
+
+
+def _product(product: Product, launch: Launch, plan: Plan, sizes: Mapping[str, int], where: str) -> None:
+    _equal(f"{where}: kernel", launch.kernel, "rocblas_gemm_ex")
+    _equal(f"{where}: pointers", len(launch.pointers), 3)
+    _one_of(f"{where}: dtype", product.dtype, ("f16", "bf16"))
+    for name, least in (("rows", 1), ("n", 1), ("k", 1), ("input_at", 0), ("output_at", 0)):
+        _within(f"{where}: {name}", getattr(product, name), least, MOST_TOKENS)
+    _within(f"{where}: input_stride", product.input_stride, product.k, MOST_TOKENS)
+    _within(f"{where}: output_stride", product.output_stride, product.n, MOST_TOKENS)
+    last = -(-plan.max_rows // product.rows) * product.rows - 1
+    weight, inputs, outputs = (sizes[pointer] for pointer in launch.pointers)
+    _within(f"{where}: bytes that it reads of its weight", 2 * product.n * product.k, 1, weight)
+    read = 2 * (last * product.input_stride + product.input_at + product.k)
+    _within(f"{where}: bytes up to the end of its inputs", read, 1, inputs)
+    written = 4 * (last * product.output_stride + product.output_at + product.n)
+    _within(f"{where}: bytes up to the end of its outputs", written, 1, outputs)

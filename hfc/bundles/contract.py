@@ -1,0 +1,60 @@
+"""What compiled code takes for granted of its plan: the sizes behind every pointer, and the numbers that became constants.
+
+The compiler writes the contract's hash into the host library or launch tape; a plan with another one is not run by that code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+
+from hfc.formats import weight_format
+from hfc.formats.tile import tile_layout
+from hfc.plan import Plan, WeightRef, pointer_table
+from hfc.sampling import sampling_words
+from hfc.step import step_words
+
+
+def contract(plan: Plan) -> str:
+    """A hash over everything that could make the plan's code read or write beside its memory. Names do not count: plans of
+    equal sizes share their code."""
+    sizes, table = pointer_sizes(plan), pointer_table(plan)
+    number = {pointer: i for i, pointer in enumerate(table)}
+    offsets = {f"buffer:{b.name}": b.offset for b in plan.buffers}
+    launches = [
+        [name, launch.kernel, [number[p] for p in launch.pointers], launch.grid, launch.block, launch.lds_bytes,
+         launch.product and asdict(launch.product)]
+        for name, program in plan.programs.items()
+        for launch in program
+    ]  # fmt: skip
+    facts = [
+        plan.arch,
+        [plan.context, plan.slots, plan.max_rows, plan.max_outputs, plan.vocab, plan.arena_bytes, plan.journal_rows],
+        [[sizes[p], offsets.get(p)] for p in table],
+        launches,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def pointer_sizes(plan: Plan) -> dict[str, int]:
+    """Pointer -> bytes behind it on the device, of every buffer, weight, table and state of the plan, and of the step's input."""
+    sizes = {
+        "io:step": 4 * step_words(plan.max_rows),
+        "io:parameters": 4 * sampling_words(plan.max_outputs, plan.vocab),
+        "io:tokens": 4 * (plan.max_outputs + plan.max_rows),
+    }
+    sizes |= {f"buffer:{b.name}": b.nbytes for b in plan.buffers}
+    sizes |= {f"weight:{w.name}": weight_bytes(w) for w in plan.weights}
+    sizes |= {f"const:{c.name}": 4 * math.prod(plan.context if n == "C" else n for n in c.shape) for c in plan.consts}
+    for state in plan.states:
+        for plane, nbytes in state.planes.items():
+            sizes[f"state:{state.name}" + (f".{plane}" if plane else "")] = nbytes * plan.slots
+    return sizes
+
+
+def weight_bytes(ref: WeightRef) -> int:
+    form = weight_format(ref.format)
+    if ref.layout == "tile16":
+        return tile_layout(form).nbytes(ref.shape)
+    return math.prod(ref.shape[:-1]) * form.row_bytes(ref.shape[-1])

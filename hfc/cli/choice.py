@@ -1,0 +1,25 @@
+"""What the options of a command say about a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the options say about a model; None leaves a choice to the compiler.
+
+    trust: the code of a bundle that was made elsewhere may run."""
+
+    device: str = "host"
+    threads: int | None = None
+    context: int | None = None
+    kv: str | None = None
+    weights: str | None = None
+    slots: int | None = None
+    format: str | None = None
+    random_weights: bool = False
+    taps: tuple[str, ...] = ()
+    draft: str = "off"
+    max_rows: int | None = None
+    trust: bool = False
