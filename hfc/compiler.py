@@ -14,11 +14,12 @@ from typing import Any
 from hfc.backend import gpu
 from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
-from hfc.base.cache import cached, key_of
+from hfc.base.cache import cached, key_of, record_made
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import read_bundle
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
+from hfc.formats.checkpoint.mapped import read_json
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
 from hfc.frontend.model import Model, builtin_folder, find_draft, find_model, has_draft, load_model, model_type_of
 from hfc.frontend.weights import WeightTable
@@ -139,10 +140,7 @@ def _open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None
     """A folder or file with tensors, or a config alone."""
     config = path if path.suffix == ".json" else path / "config.json"
     if path.suffix == ".json" or (config.exists() and not any(path.glob("*.safetensors*"))):
-        try:
-            return json.loads(config.read_text()), "hf", None, path
-        except (OSError, ValueError) as error:
-            raise HfcError(f"{config}: cannot be read as JSON: {error}") from error
+        return read_json(config), "hf", None, path
     checkpoint = open_checkpoint(path)
     return checkpoint.config, checkpoint.kind, checkpoint, path
 
@@ -172,7 +170,11 @@ def compile_model(
     chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows) for name in names]
     make = lambda: _compile(opened, chosen, kv, print_after).pack()  # noqa: E731
     data = make() if print_after else cached(_key(opened, chosen), ".hfp", make).read_bytes()
-    return read_bundle(data, "cached bundle")
+    bundle = read_bundle(data, "cached bundle")
+    for name in bundle.files:
+        if name.endswith(".so"):  # the bundle may come from the cache, and its host code was made when it was
+            record_made(bundle.files[name])
+    return bundle
 
 
 def settings_for(

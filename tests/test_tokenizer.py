@@ -225,7 +225,7 @@ BAD = {
     "no model": ("tokenizer.ggml.model", None, "no tokenizer"),
     "pre": ("tokenizer.ggml.pre", "smolm", "did you mean 'smollm'"),
     "tokens": ("tokenizer.ggml.tokens", None, "tokenizer.ggml.tokens is missing"),
-    "tokens of numbers": ("tokenizer.ggml.tokens", [1, 2], "not a list of strings"),
+    "tokens of numbers": ("tokenizer.ggml.tokens", [1, 2], "Expected `str`, got `int`"),
     "text": ("tokenizer.ggml.tokens", ["a", "\udcff"], "not UTF-8"),
     "types": ("tokenizer.ggml.token_type", [1, 1], "token_type has 2 entries; tokenizer.ggml.tokens has 49152"),
     "merge": ("tokenizer.ggml.merges", ["Ġ thequick"], "'Ġ thequick', which does not join"),

@@ -40,7 +40,7 @@ def contents(checkpoint: Checkpoint) -> dict:
         "bits_per_weight": 8 * nbytes / max(1, weights),
         "method": method_of(checkpoint.metadata),
         "formats": formats,
-        "report": report_of(checkpoint.metadata),
+        "report": report_of(checkpoint.metadata, str(checkpoint.path)),
         "tensors": tensors,
     }
 

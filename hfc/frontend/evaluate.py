@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, Span
+from hfc.base.numbers import bounded_operator, plus, power
 from hfc.frontend import syntax
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
-    "%": operator.mod, "**": operator.pow,
+    "+": plus, "-": bounded_operator(operator.sub), "*": bounded_operator(operator.mul), "/": bounded_operator(operator.truediv),
+    "//": bounded_operator(operator.floordiv), "%": bounded_operator(operator.mod), "**": power,
 }  # fmt: skip
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -109,8 +110,8 @@ class Scope:
     def _arithmetic(self, function: Callable[..., Any], values: list, span: Span) -> Any:
         try:
             return function(*values)
-        except (TypeError, ValueError, ArithmeticError) as error:
-            shown = ", ".join(map(show, values))
+        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+            shown = ", ".join(show(value)[:80] for value in values)
             raise HfcError(f"cannot compute this from {shown}: {error}", span) from None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import lark
 
 from hfc.base.diagnostics import HfcError, Span
+from hfc.base.nesting import DEEPEST, too_deep
 from hfc.frontend import syntax
 
 GRAMMAR = resources.files("hfc.frontend").joinpath("hfm.lark").read_text(encoding="utf-8")
@@ -19,6 +20,7 @@ WORDS = {  # terminal -> what a person calls it
     "LPAR": "'('", "RPAR": "')'", "LSQB": "'['", "RSQB": "']'", "EQUAL": "'='", "COMMA": "','", "COLON": "':'",
     "VBAR": "'|'",
 }  # fmt: skip
+LONGEST_NUMBER = 300  # characters
 VALUE_STARTS = {"NAME", "NUMBER", "STRING", "CONSTANT", "LPAR", "LSQB", "MINUS", "NOT"}
 OPERATORS = {"PLUS", "MINUS", "TIMES", "POWER", "COMPARE", "IN", "AND", "OR", "IF", "NOT"}
 
@@ -29,6 +31,12 @@ def parse(text: str, file: str) -> syntax.ModelSyntax:
         tree = PARSER.parse(text)
     except lark.exceptions.UnexpectedInput as error:
         raise _syntax_error(error, text, file) from None
+    deep = too_deep(tree)
+    if deep is not None:
+        line = getattr(getattr(deep, "meta", deep), "line", 1)
+        raise HfcError(
+            f"this is nested more than {DEEPEST} levels deep", Span(file, line, 1, 1, text.splitlines()[line - 1])
+        )
     return _ToSyntax(text, file).transform(tree)
 
 
@@ -236,6 +244,8 @@ class _ToSyntax(lark.Transformer):
 
     def number(self, span: Span, children: list) -> syntax.Literal:
         text = str(children[0])
+        if len(text) > LONGEST_NUMBER:
+            raise HfcError(f"a number of {len(text)} characters; at most {LONGEST_NUMBER} are expected", span)
         return syntax.Literal(int(text) if text.isdigit() else float(text), span)
 
     def text(self, span: Span, children: list) -> syntax.Literal:

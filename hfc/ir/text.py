@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
+from lark.exceptions import VisitError
 
 from hfc.base.diagnostics import HfcError, Span, unknown
+from hfc.base.nesting import DEEPEST, too_deep
 from hfc.formats.recipe import Recipe
 from hfc.ir.graph import Graph, Op, TensorType, Value, region
 from hfc.ir.ops import OPS
@@ -70,6 +72,8 @@ def parse_graph(text: str, file: str = "<ir>") -> Graph:
         source = text.splitlines()[line - 1] if text.strip() else ""
         span = Span(file, line, max(error.column, 1), 1, source)
         raise HfcError("this is not IR text: a different word or sign is expected here", span) from error
+    if too_deep(tree) is not None:
+        raise HfcError(f"{file}: this is nested more than {DEEPEST} levels deep")
     return _Reader(text, file).graph(tree)
 
 
@@ -122,7 +126,11 @@ class _Reader:
         return [self.use(t) for t in tree.children]
 
     def attrs(self, tree) -> dict[str, Any]:
-        return dict(_Attributes().transform(tree).children) if tree else {}
+        try:
+            return dict(_Attributes().transform(tree).children) if tree else {}
+        except VisitError as error:
+            span = Span(self.file, tree.meta.line, tree.meta.column, 1, self.lines[tree.meta.line - 1])
+            raise HfcError(f"an attribute that cannot be read: {error.orig_exc}", span) from None
 
     def span(self, token: Token) -> Span:
         return Span(self.file, token.line, token.column, len(token), self.lines[token.line - 1])

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from hfc.base.cache import cached, key_of
+from hfc.base.cache import cached, compiler_environment, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.isa.code_object import CodeObject
 from hfc.isa.line import Line, line_of
@@ -142,7 +142,9 @@ def _assemble(assembly: bytes) -> bytes:
         path = Path(folder) / "kernel.s"
         path.write_bytes(assembly)
         done = subprocess.run(
-            [*command, "-show-encoding", "-filetype", "asm", "-o", "-", str(path)], capture_output=True
+            [*command, "-show-encoding", "-filetype", "asm", "-o", "-", str(path)],
+            capture_output=True,
+            env=compiler_environment(),
         )
     if done.returncode:
         raise HfcError(

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.typed import typed
 from hfc.base.whole_file import whole_file
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.formats.checkpoint.gguf import MAX_NAME, Reader
@@ -88,10 +89,11 @@ def _read_gguf(path: Path) -> Imatrix:
                 )
             entries[name] = Entry(sums, counts.reshape(-1))
         config = checkpoint.config
-        datasets = tuple(map(str, config.get("imatrix.datasets", ())))
-        return Imatrix(
-            entries, datasets, int(config.get("imatrix.chunk_count", 0)), int(config.get("imatrix.chunk_size", 0))
+        kinds = {"datasets": list[str], "chunk_count": int, "chunk_size": int}
+        datasets, *counts = (
+            typed(config.get(f"imatrix.{key}", kind()), kind, f"{path}: imatrix.{key}") for key, kind in kinds.items()
         )
+        return Imatrix(entries, tuple(datasets), *counts)
 
 
 def _read_dat(reader: Reader) -> Imatrix:

@@ -16,8 +16,10 @@ from typing import Any, ClassVar
 import jinja2
 import jinja2.ext
 import jinja2.sandbox
+import msgspec
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.typed import typed
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.tokenizer_json import json_beside
 
@@ -72,20 +74,31 @@ def chat_template(source: str | None, tokenizer: Tokenizer) -> ChatTemplate:
     return ChatTemplate(template, {**tokenizer.named, **ends})
 
 
+class _Named(msgspec.Struct):
+    """One of several templates of a tokenizer_config.json."""
+
+    name: str
+    template: str
+
+
 def template_of_folder(folder: Path) -> str | None:
     """chat_template.jinja, else the entry of tokenizer_config.json (a text, or a list with one named "default")."""
     path = folder / "chat_template.jinja"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
-    found = json_beside(folder / "tokenizer_config.json").get("chat_template")
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HfcError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    path = folder / "tokenizer_config.json"
+    found = typed(json_beside(path).get("chat_template"), str | list[_Named] | None, f"{path}: chat_template")
     if isinstance(found, list):
-        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
-        return named.get("default")
+        return next((entry.template for entry in found if entry.name == "default"), None)
     return found
 
 
 def template_of_gguf(metadata: Mapping[str, Any]) -> str | None:
-    return metadata.get("tokenizer.chat_template")
+    key = "tokenizer.chat_template"
+    return typed(metadata.get(key), str | None, f"the GGUF file's {key}")
 
 
 class _Generation(jinja2.ext.Extension):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.typed import typed
 from hfc.runtime.pretokenizers import PreTokenizer, pre_tokenizer
 from hfc.runtime.sentencepiece_proto import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, model_proto
 from hfc.runtime.tokenizer import END_OF_TURN, Tokenizer, stop_ids_of
-from hfc.runtime.tokenizer_library import SPACE, HuggingFaceCore, SentencePieceCore
+from hfc.runtime.tokenizer_library import SPACE, HuggingFaceCore, SentencePieceCore, native_calls
 
 KEY = "tokenizer.ggml."
 # A newer file may name more ends than "eos": end of turn, end of message.
@@ -24,7 +26,7 @@ _NAMES = {"unknown": "unk_token", "padding": "pad_token", "seperator": "sep_toke
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that a GGUF file describes. Arrays may be lists or numpy arrays."""
-    kind = metadata.get(KEY + "model")
+    kind = _typed(metadata, "model", str | None)
     if kind is None:
         raise HfcError(
             f"the GGUF file has no tokenizer: key {KEY}model is missing", hint="use a file with a vocabulary"
@@ -33,6 +35,10 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
         raise unknown("GGUF tokenizer model", kind, _KINDS)
     tokens = _strings(metadata, "tokens")
     found = _numbers(metadata, "token_type", len(tokens), NORMAL)
+    if not all(0 <= number < 256 for number in found):
+        raise HfcError(
+            f"the GGUF file's {KEY}token_type has numbers that are no types of tokens", hint="the file is damaged"
+        )
     types = [CONTROL if text in END_OF_TURN else t for text, t in zip(tokens, found)]
     special = {i: tokens[i] for i, t in enumerate(types) if t in (CONTROL, UNKNOWN)}
     return _KINDS[kind](metadata, tokens, types, special)
@@ -41,16 +47,18 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
 def _byte_level_bpe(
     metadata: Mapping[str, Any], tokens: list[str], types: Sequence[int], special: dict[int, str]
 ) -> Tokenizer:
-    rule = pre_tokenizer(metadata.get(KEY + "pre", "default"))
+    rule = pre_tokenizer(_typed(metadata, "pre", str | None) or "default")
     vocab = {text: i for i, text in enumerate(tokens)}
-    library = tokenizers.Tokenizer(models.BPE(vocab, _merges(metadata, vocab), ignore_merges=rule.whole_words))
-    library.pre_tokenizer = _pre_tokenizer(rule)
-    library.decoder = decoders.ByteLevel()
-    if rule.nfc:
-        library.normalizer = normalizers.NFC()
-    library.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special.values() if t])
+    merges = _merges(metadata, vocab)
     found_anywhere = [tokens[i] for i, t in enumerate(types) if t == USER_DEFINED and tokens[i]]
-    library.add_tokens([AddedToken(t, normalized=False, special=False) for t in found_anywhere])
+    with native_calls("the GGUF file's vocabulary is not valid"):
+        library = tokenizers.Tokenizer(models.BPE(vocab, merges, ignore_merges=rule.whole_words))
+        library.pre_tokenizer = _pre_tokenizer(rule)
+        library.decoder = decoders.ByteLevel()
+        if rule.nfc:
+            library.normalizer = normalizers.NFC()
+        library.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special.values() if t])
+        library.add_tokens([AddedToken(t, normalized=False, special=False) for t in found_anywhere])
     return _finish(metadata, HuggingFaceCore(library, byte_level=True), len(tokens), special, rule.add_bos, False)
 
 
@@ -58,12 +66,14 @@ def _sentencepiece_bpe(
     metadata: Mapping[str, Any], tokens: list[str], types: Sequence[int], special: dict[int, str]
 ) -> Tokenizer:
     scores = _numbers(metadata, "scores", len(tokens), 0.0)
+    if not all(abs(score) < 3e38 for score in scores):
+        raise HfcError(f"the GGUF file's {KEY}scores has numbers that are no scores", hint="the file is damaged")
     # sentencepiece wants exactly one unknown piece; files mark none (Gemma) or every padding token (Phi 3) as such.
     types = [UNUSED if t == UNKNOWN else t for t in types]
     types[_token_id(metadata, "unknown_token_id", len(tokens)) or 0] = UNKNOWN
     # llama.cpp's converter spells the spaces of user-defined tokens as spaces; sentencepiece wants its own mark.
     pieces = [t.replace(" ", SPACE) if k == USER_DEFINED else t for t, k in zip(tokens, types)]
-    add_space = bool(metadata.get(KEY + "add_space_prefix", True))
+    add_space = _flag(metadata, "add_space_prefix", True)
     library = sentencepiece.SentencePieceProcessor()
     try:
         library.LoadFromSerializedProto(model_proto(pieces, scores, types, add_space))
@@ -84,8 +94,8 @@ def _finish(metadata, core, vocab: int, special: dict[int, str], add_bos: bool, 
         special=special,
         bos=_token_id(metadata, "bos_token_id", vocab),
         eos=ids[0],
-        add_bos=bool(metadata.get(KEY + "add_bos_token", add_bos)),
-        add_eos=bool(metadata.get(KEY + "add_eos_token", False)),
+        add_bos=_flag(metadata, "add_bos_token", add_bos),
+        add_eos=_flag(metadata, "add_eos_token", False),
         stop_ids=stop_ids_of(special, *ids),
         strip_space=strip_space,
         named=_named(metadata, vocab),
@@ -123,10 +133,9 @@ def _merges(metadata: Mapping[str, Any], vocab: Mapping[str, int]) -> list[tuple
 
 
 def _strings(metadata: Mapping[str, Any], name: str) -> list[str]:
-    values = metadata.get(KEY + name)
-    if values is None or isinstance(values, str) or not all(isinstance(v, str) for v in values):
-        found = "is missing" if values is None else "is not a list of strings"
-        raise HfcError(f"the GGUF file's {KEY}{name} {found}", hint="use a file with a complete vocabulary")
+    values = _typed(metadata, name, list[str] | None)
+    if values is None:
+        raise HfcError(f"the GGUF file's {KEY}{name} is missing", hint="use a file with a complete vocabulary")
     try:
         "".join(values).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -135,18 +144,28 @@ def _strings(metadata: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _numbers(metadata: Mapping[str, Any], name: str, count: int, default: float) -> Sequence:
-    values = metadata.get(KEY + name)
+    values = _typed(metadata, name, list[type(default)] | None)
     if values is None:
         return [default] * count
     if len(values) != count:
         raise HfcError(f"the GGUF file's {KEY}{name} has {len(values)} entries; {KEY}tokens has {count}")
-    return [*map(type(default), values)]
+    return values
 
 
 def _token_id(metadata: Mapping[str, Any], name: str, vocab: int) -> int | None:
-    value = metadata.get(KEY + name)
-    if value is None:
-        return None
-    if not 0 <= int(value) < vocab:
+    value = _typed(metadata, name, int | None)
+    if value is not None and not 0 <= value < vocab:
         raise HfcError(f"the GGUF file's {KEY}{name} is {value}, outside the vocabulary of {vocab} tokens")
-    return int(value)
+    return value
+
+
+def _flag(metadata: Mapping[str, Any], name: str, default: bool) -> bool:
+    found = _typed(metadata, name, bool | None)
+    return default if found is None else found
+
+
+def _typed(metadata: Mapping[str, Any], name: str, kind: Any) -> Any:
+    """A key's value, arrays as lists. HfcError where it is of another type."""
+    value = metadata.get(KEY + name)
+    plain = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    return typed(plain, kind, f"the GGUF file's {KEY}{name}")

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tokenizers
 from tokenizers import AddedToken, models
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.typed import token_id, typed
 from hfc.formats.checkpoint.mapped import read_json
 from hfc.runtime.tokenizer import END_OF_TURN, Tokenizer, stop_ids_of
-from hfc.runtime.tokenizer_library import HuggingFaceCore
+from hfc.runtime.tokenizer_library import HuggingFaceCore, native_calls
 
 
 def tokenizer_from_folder(folder: Path) -> Tokenizer:
@@ -26,6 +28,8 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
     library = _library(path)
     decoder = str(library.decoder)  # the library shows it as "ByteLevel(...)" or "Sequence(decoders=[...])"
     names = json_beside(folder / "tokenizer_config.json")
+    for key in ("bos_token", "eos_token"):
+        typed(names.get(key), str | _Named | bool | None, f"{folder / 'tokenizer_config.json'}: {key}")
     special = {i: t.content for i, t in library.get_added_tokens_decoder().items() if t.special}
     named = _template_names(folder, names)
     first, last = _framing(library)
@@ -46,6 +50,12 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
     )
 
 
+class _Named(msgspec.Struct):
+    """A token of tokenizer_config.json that is written with its properties."""
+
+    content: str
+
+
 def json_beside(path: Path) -> dict[str, Any]:
     """The JSON object of a file that a checkpoint may lack; {} without it."""
     return read_json(path) if path.is_file() else {}
@@ -57,12 +67,8 @@ def token_name(value: Any) -> str | None:
 
 
 def _library(path: Path) -> tokenizers.Tokenizer:
-    try:
+    with native_calls(f"{path} is not a tokenizer that can be read"):
         library = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust library raises nothing narrower
-        raise HfcError(
-            f"{path} is not a tokenizer that can be read: {error}", hint="fetch the checkpoint again"
-        ) from error
     if not isinstance(library.model, (models.BPE, models.Unigram)):
         raise HfcError(f"{path} holds a {type(library.model).__name__} tokenizer; BPE and Unigram are supported")
     # What somebody trained or calibrated with is no property of the vocabulary: prompts are never cut or padded.
@@ -75,8 +81,9 @@ def _library(path: Path) -> tokenizers.Tokenizer:
 
 def _framing(library: tokenizers.Tokenizer) -> tuple[int | None, int | None]:
     """The tokens that the file's own template puts before and after a text: seen by encoding a word both ways."""
-    plain = library.encode("a", add_special_tokens=False).ids
-    framed = library.encode("a", add_special_tokens=True).ids
+    with native_calls("the tokenizer cannot encode a text"):
+        plain = library.encode("a", add_special_tokens=False).ids
+        framed = library.encode("a", add_special_tokens=True).ids
     extra = len(framed) - len(plain)
     first = framed[0] if extra and framed[: len(plain)] != plain else None
     last = framed[-1] if extra and framed[-len(plain) :] != plain else None
@@ -99,9 +106,12 @@ def _template_names(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
 def _config_stop_ids(folder: Path) -> list[int]:
     """eos_token_id of generation_config.json and config.json (or its text_config): one id or a list."""
     config = json_beside(folder / "config.json")
-    places = [json_beside(folder / "generation_config.json"), config, config.get("text_config") or {}]
+    inner = typed(config.get("text_config"), dict[str, Any] | None, f"{folder / 'config.json'}: text_config")
+    generation = json_beside(folder / "generation_config.json")
     ids: list[int] = []
-    for place in places:
-        value = place.get("eos_token_id")
-        ids += value if isinstance(value, list) else [] if value is None else [value]
+    for name, place in (("generation_config.json", generation), ("config.json", config), ("config.json", inner or {})):
+        where = f"{folder / name}: eos_token_id"
+        found = typed(place.get("eos_token_id"), int | list[int] | None, where)
+        values = found if isinstance(found, list) else [] if found is None else [found]
+        ids += [token_id(value, where) for value in values]
     return ids

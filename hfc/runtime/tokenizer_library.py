@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import sentencepiece
 import tokenizers
 
+from hfc.base.diagnostics import HfcError
+
 SPACE = "\u2581"  # sentencepiece writes a space as this character
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+@contextmanager
+def native_calls(what: str) -> Iterator[None]:
+    """Calls into the library `tokenizers`: whatever it raises is an HfcError.
+
+    It raises plain Exceptions, and where Rust panics a PanicException, which is no Exception and has no name to import."""
+    try:
+        yield
+    except HfcError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = str(error)[:200]
+        raise HfcError(
+            f"{what}: {reason}", hint="the tokenizer's file is damaged; fetch the checkpoint again"
+        ) from error
 
 
 def byte_level_alphabet() -> dict[str, int]:
@@ -50,7 +71,8 @@ class HuggingFaceCore:
 
     def encode(self, text: str, parse_special: bool) -> list[int]:
         self._library.encode_special_tokens = not parse_special
-        return self._library.encode(text, add_special_tokens=False).ids
+        with native_calls("the tokenizer cannot encode this text"):
+            return self._library.encode(text, add_special_tokens=False).ids
 
     def bytes_of(self, token: int) -> bytes:
         known = self._added.get(token)

@@ -12,7 +12,6 @@ Tensors begin at multiples of 256 bytes; what lies between is named hfc.padding.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -73,6 +72,6 @@ def method_of(metadata: Mapping[str, str]) -> str:
     return str(source.get("method", ""))
 
 
-def report_of(metadata: Mapping[str, str]) -> dict[str, Any]:
+def report_of(metadata: Mapping[str, str], where: str = "the file") -> dict[str, Any]:
     """What was measured when the container was made; empty if nothing was."""
-    return json.loads(metadata[REPORT]) if REPORT in metadata else {}
+    return parse_json(metadata[REPORT].encode(), f"{where} ({REPORT})") if REPORT in metadata else {}
