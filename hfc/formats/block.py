@@ -198,12 +198,10 @@ class BlockFormat:
         head = f"{qualifier} float hfc_{self.name}_at(const uint8_t* block, int i) {{"
         if not self.quantized:
             return f"{head}\n  (void)i;\n  return {self._c_field(self.fields[0])};\n}}\n"
-        lines = [f"  const float {f.name} = {self._c_field(f)};" for f in self.fields if self._is_number(f)]
+        lines = [f"  {line}" for line in self.c_fields()]
         for name in self.codes:
-            number = f"({self.c_code(name)})" + (f" + ({self.codes[name].zero})" if self.codes[name].zero else "")
-            cast = f"hfc_bits_to_f32((uint32_t)({number}) << 23)" if self.codes[name].power else f"(float)({number})"
-            kind, cast = ("int", number) if name == "q" and self.table else ("float", cast)
-            lines.append(f"  const {kind} {name} = {cast};")
+            kind, number = ("int", self.c_number(name)) if name == "q" and self.table else ("float", self.c_float(name))
+            lines.append(f"  const {kind} {name} = {number};")
         number = "q"
         if self.table:
             lines.insert(0, f"  const signed char table[{len(self.table)}] = {{ {', '.join(map(str, self.table))} }};")
@@ -216,7 +214,22 @@ class BlockFormat:
         at = self.offsets[f.name]
         return scalar.to_f32.format(scalar.c_load(f"(block + {at})" if at else "block"))
 
+    def c_fields(self) -> list[str]:
+        """C declarations of the fields that scale and min use by name, out of `block`."""
+        return [f"const float {f.name} = {self._c_field(f)};" for f in self.fields if self._is_number(f)]
+
+    def c_number(self, name: str) -> str:
+        """C: the integer that a code of element `i` stands for."""
+        zero = self.codes[name].zero
+        return f"({self.c_code(name)})" + (f" + ({zero})" if zero else "")
+
+    def c_float(self, name: str) -> str:
+        """C: the number of a code as a float."""
+        number = self.c_number(name)
+        return f"hfc_bits_to_f32((uint32_t)({number}) << 23)" if self.codes[name].power else f"(float)({number})"
+
     def c_code(self, name: str) -> str:
+        """C: the unsigned code of element `i` of `block`."""
         planes = []
         for plane in self.codes[name].planes:
             byte = f"block[{self.offsets[plane.field]} + {plane.byte}]"

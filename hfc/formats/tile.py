@@ -101,7 +101,7 @@ def tile_layout(form: BlockFormat) -> TileLayout:
     if not form.quantized:
         return TileLayout(form.fields[0].dtype)
     stored = {f.name for f in form.fields if f.dtype == "f16"}
-    twice = _scaled_twice(form) is not None
+    twice = scaled_twice(form) is not None
     used = set(re.findall(r"[a-z_]\w*", f"{form.scale} {form.min}")) - {"i"}
     selects = "i <" in form.scale  # one of the stored numbers, by place
     halves = used <= stored and (selects or (form.scale in stored and (not form.min or form.min in stored)))
@@ -118,7 +118,7 @@ def tile_layout(form: BlockFormat) -> TileLayout:
     )
 
 
-def _scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
+def scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
     """([d, dmin], [sc, m]) where scale = d * sc and min = -(dmin * m), d and dmin f16 fields; dmin and m only with a min."""
     scale = re.fullmatch(r"(\w+) \* (\w+)", form.scale)
     low = re.fullmatch(r"-\((\w+) \* (\w+)\)", form.min) if form.min else None
@@ -162,7 +162,7 @@ def _put_header(layout: TileLayout, form: BlockFormat, part: np.ndarray, place: 
     """Blocks [rows, row_bytes] -> place, uint8 [tiles, spans, header_bytes]."""
     groups = layout.span * PANEL // layout.group
     if layout.scale_bytes == 1:
-        names, numbers = _scaled_twice(form), form.constants(part)
+        names, numbers = scaled_twice(form), form.constants(part)
         fields = [(numbers[name], np.float16, 1) for name in names[0]]
         fields += [(numbers[name], np.int8, groups) for name in names[1]]
     else:

@@ -13,6 +13,7 @@ from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.host_code import open_code
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.memory import address, allocate
+from hfc.runtime.pack import TilePacker
 from hfc.runtime.weights import Progress, load_const, load_weights
 from hfc.step import Step, step_words
 
@@ -32,9 +33,9 @@ class HostModel:
         self.vocab, self.context, self.slots = plan.vocab, plan.context, plan.slots
         self.max_rows, self.max_outputs = plan.max_rows, plan.max_outputs
         self.threads = threads or len(os.sched_getaffinity(0))
+        self._library, self._ranges = open_library(bundle, plan), launch_ranges(plan)
         self._memory = self._allocate(checkpoint, progress)
         self._step = np.zeros(step_words(plan.max_rows), np.int32)
-        self._library, self._ranges = open_library(bundle, plan), launch_ranges(plan)
         table = pointer_table(plan)
         addresses = (ctypes.c_void_p * len(table))(*(self._address(p) for p in table))
         self._tape = self._library.hfc_create(self.threads, addresses, len(table))
@@ -99,8 +100,9 @@ class HostModel:
                 memory[f"state:{state.name}" + (f".{plane}" if plane else "")] = allocate(nbytes * plan.slots)
         for const in plan.consts:
             memory[f"const:{const.name}"] = load_const(const, checkpoint, plan.context)
-        for name, raw in load_weights(plan, checkpoint, progress).items():
-            memory[f"weight:{name}"] = raw
+        with TilePacker(self._library, self.threads) as pack:
+            for name, raw in load_weights(plan, checkpoint, progress, pack).items():
+                memory[f"weight:{name}"] = raw
         return memory
 
     def _address(self, pointer: str) -> int:

@@ -19,13 +19,20 @@ TILE_ALIGNMENT = 256
 RELEASE_EVERY = 64 << 20  # bytes of weights, after which the file's pages are given back: a model is not resident twice
 
 Progress = Callable[[int, int], None]  # done, total (weights)
+Packer = Callable[[str, np.ndarray, tuple[int, ...], "np.ndarray | None"], np.ndarray]  # format, rows, shape, where to
 
 
-def load_weights(plan: Plan, checkpoint: Checkpoint, progress: Progress | None = None) -> dict[str, np.ndarray]:
+def numpy_packer(format_name: str, raw: np.ndarray, shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
+    return pack_tiles(weight_format(format_name), raw, shape, out)
+
+
+def load_weights(
+    plan: Plan, checkpoint: Checkpoint, progress: Progress | None = None, pack: Packer = numpy_packer
+) -> dict[str, np.ndarray]:
     """name -> uint8 in the layout of the reference. Rows that need no change stay views of the mapped file."""
     loaded, tiles, read = {}, TileArena(plan), 0
     for done, ref in enumerate(plan.weights):
-        loaded[ref.name] = load_weight(ref, checkpoint, plan.context, tiles)
+        loaded[ref.name] = load_weight(ref, checkpoint, plan.context, tiles, pack)
         read += loaded[ref.name].nbytes
         if read > RELEASE_EVERY:
             checkpoint.release()
@@ -56,12 +63,18 @@ def _padded(size: int) -> int:
     return -(-size // TILE_ALIGNMENT) * TILE_ALIGNMENT
 
 
-def load_weight(ref: WeightRef, checkpoint: Checkpoint, context: int, tiles: "TileArena | None" = None) -> np.ndarray:
+def load_weight(
+    ref: WeightRef,
+    checkpoint: Checkpoint,
+    context: int,
+    tiles: TileArena | None = None,
+    pack: Packer = numpy_packer,
+) -> np.ndarray:
     data = evaluate(ref.recipe, checkpoint, context).with_shape(ref.shape, ref.name)
     if data.format != ref.format:
         data = _convert(data, ref, checkpoint)
     if ref.layout == "tile16":
-        return pack_tiles(weight_format(ref.format), data.raw, ref.shape, tiles and tiles.take(ref.name))
+        return pack(ref.format, data.raw, ref.shape, tiles and tiles.take(ref.name))
     return data.raw
 
 

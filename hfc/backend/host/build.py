@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hfc.backend.host.pack import pack_source
 from hfc.backend.library import build_for_cpu
 from hfc.backend.render import environment, render
 from hfc.backend.spec import Bound
 from hfc.formats import weight_format
 from hfc.formats.tile import tile_layout
 
-HEADERS = ("math.h", "hfc.h", "tile.h", "rotate.h", "attend.h", "delta.h")
+HEADERS = ("math.h", "hfc.h", "tile.h", "rotate.h", "attend.h", "delta.h", "pack.h")
 PLANES = 2  # bytes of an activation in integer dots: 2 keeps 15 bits, 1 is what other engines do
 HERE = Path(__file__).parent
 
@@ -36,18 +37,23 @@ def library_source(
     context: int,
     planes: int = PLANES,
     contract: str = "",
+    packed: Iterable[str] = (),
 ) -> str:
     """One file that needs only the C library. launches: (kernel name, index of each pointer in the table given to hfc_create).
 
-    contract: of the plan that it is for."""
+    contract: of the plan that it is for.  packed: weight formats whose packers it exports, see host/pack.py."""
     bounds = list(bounds)
-    headers = "\n".join(_without_includes((HERE / name).read_text()) for name in HEADERS)
     kernels = "\n".join(host_source(bound, context, planes) for bound in bounds)
     tape = render("host/tape.c.j2", launches=launches, names=[bound.name for bound in bounds], contract=contract)
-    system = (
-        "#define _GNU_SOURCE\n#include <stdatomic.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <string.h>\n"
-    )
-    return f"{system}#define MAX_ROWS {max_rows}\n{headers}\n{kernels}\n{tape}"
+    return "\n".join((header_source(max_rows), kernels, *map(pack_source, packed), tape))
+
+
+def header_source(max_rows: int) -> str:
+    """What every file starts with: the C library's headers and ours."""
+    system = ("stdatomic.h", "stddef.h", "stdint.h", "string.h")
+    includes = "".join(f"#include <{name}>\n" for name in system)
+    headers = "\n".join(_without_includes((HERE / name).read_text()) for name in HEADERS)
+    return f"#define _GNU_SOURCE\n{includes}#define MAX_ROWS {max_rows}\n{headers}"
 
 
 def build_host_library(
@@ -58,9 +64,10 @@ def build_host_library(
     cpu: str = "native",
     planes: int = PLANES,
     contract: str = "",
+    packed: Iterable[str] = (),
 ) -> Path:
     """The cached shared library. cpu: "native", or a name that clang knows (x86_64_v3)."""
-    source = library_source(bounds, launches, max_rows, context, planes, contract)
+    source = library_source(bounds, launches, max_rows, context, planes, contract, packed)
     return build_for_cpu(source, cpu)
 
 

@@ -29,8 +29,9 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
     tape = [(launch.kernel, [table[p] for p in launch.pointers]) for launch in launches]
     kernels = tuple(Kernel(symbol, None) for symbol in emitted.kernels)
     plan = make_plan(emitted, settings, kernels, programs)
+    packed = sorted({ref.format for ref in emitted.weights if ref.layout == MATRIX_LAYOUT})
     library = build_host_library(
-        emitted.kernels.values(), tape, settings.max_rows, settings.context, contract=contract(plan)
+        emitted.kernels.values(), tape, settings.max_rows, settings.context, contract=contract(plan), packed=packed
     ).read_bytes()
     name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
     return replace(plan, library=name, cpu=instruction_sets()), {name: library}
