@@ -19,11 +19,12 @@ from hfc.serve.job import Finish, Guide, Job, Piece
 from hfc.serve.logprobs import token_bytes
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import SamplingFields, check_prompt
-from hfc.serve.prompt import Prompt, chat_prompt
-from hfc.serve.reasoning import BUDGETS, opens_reasoning
+from hfc.serve.prompt import Prompt, chat_prompt, single_token
+from hfc.serve.reasoning import BUDGETS
+from hfc.serve.reasoning import CLOSE as CLOSE_THOUGHT
 from hfc.serve.sequence import Sequence as Generated
 from hfc.serve.served import Served, Settings
-from hfc.serve.thinking import new_thought, thinking_budget
+from hfc.serve.thinking import new_thought, shown_tags, thinking_budget
 from hfc.serve.toolparse import CLOSE, OPEN
 from hfc.serve.tools import explained, forced_grammar, free_grammar, parser_of, schemas_of, strict_of, style_of
 from hfc.serve.truncate import fit_messages
@@ -37,7 +38,7 @@ class Ask:
     tool_choice: "auto" | "none" | "required" | the name of a tool.  response_format: {"type": "json_schema", "schema": ...},
     {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
     it to the template.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns.
-    param: what the client calls the messages."""
+    param: what the client calls the messages.  continues: a last message of the assistant's is gone on with."""
 
     messages: Sequence[dict[str, Any]]
     fields: SamplingFields
@@ -52,7 +53,14 @@ class Ask:
     thinking_budget: int | None = None
     truncates: bool = False
     param: str = "messages"
+    continues: bool = True
     template_variables: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> Mapping[str, Any] | None:
+        """The assistant's message that the answer goes on with."""
+        last = self.messages[-1] if self.messages else {}
+        return last if self.continues and last.get("role") == "assistant" and not last.get("tool_calls") else None
 
 
 @dataclass(frozen=True)
@@ -67,22 +75,26 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
     """ApiError 400 for what cannot run. Takes as long as encoding a prompt does: not for an event loop."""
     schemas = schemas_of(ask.tools)
     check_choice(ask, schemas)
-    shown = [] if ask.tool_choice == "none" else [_shown(tool) for tool in ask.tools]
+    tools = [] if ask.tool_choice == "none" else [_without_strict(tool) for tool in ask.tools]
+    begun = ask.begun
     style = style_of(served.vocabulary.template)
     variables = dict(ask.template_variables)
     if ask.effort is not None:
         variables.setdefault("enable_thinking", ask.effort != "none")
 
     def prompt_of(messages: Sequence[Mapping[str, Any]]) -> Prompt:
+        if begun is not None:
+            messages = messages[:-1]
         if style == "none":
-            return chat_prompt(served, explained(messages, shown), **variables)
-        return chat_prompt(served, messages, shown, **variables)
+            return chat_prompt(served, explained(messages, tools), begun=begun, **variables)
+        return chat_prompt(served, messages, tools, begun, **variables)
 
     context = served.engine.limits.context
     prompt = (
         fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
     )
     check_prompt(served, prompt.tokens, ask.param)
+    shown = shown_tags(served)
     jobs = [
         Job(
             prompt.tokens,
@@ -91,15 +103,17 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
             ask.fields.stop_texts(),
             ask.fields.stop_ids(served),
             ask.logprobs,
-            guides=(*ask.fields.guides(served), *_guides(served, ask, style, schemas, prompt.opens)),
+            guides=(*ask.fields.guides(served), *_guides(served, ask, style, schemas, prompt)),
             marks=prompt.marks,
             deadline_s=ask.fields.deadline_s(settings),
             penalize_prompt=ask.fields.penalizes_prompt(),
+            shown=shown,
         )
         for choice in range(ask.choices)
     ]
-    is_open = opens_reasoning(prompt.opens)
-    return Plan(jobs, lambda: Output(is_open, parser_of(style, schemas) if shown else None))
+    thought, close_id = new_thought(served, prompt), single_token(served, CLOSE_THOUGHT)
+    may_open = not prompt.is_begun
+    return Plan(jobs, lambda: Output(thought.is_open, parser_of(style, schemas) if tools else None, may_open, close_id))
 
 
 def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:
@@ -116,7 +130,7 @@ def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:
         raise ApiError(400, "a forced tool call has no response_format", "response_format", "invalid_value")
 
 
-def _guides(served: Served, ask: Ask, style: str, schemas: Mapping[str, Any], opening: str) -> list[Guide]:
+def _guides(served: Served, ask: Ask, style: str, schemas: Mapping[str, Any], prompt: Prompt) -> list[Guide]:
     """Fresh ones for each choice: they have state."""
     guides: list[Guide] = []
     tokenizer, vocab, grammars = served.tokenizer, served.engine.model.vocab, served.grammars
@@ -137,15 +151,15 @@ def _guides(served: Served, ask: Ask, style: str, schemas: Mapping[str, Any], op
     elif ask.tool_choice == "auto" and (strict := strict_of(ask.tools)):
         matcher = grammars.lark(free_grammar(style, schemas, strict, _opening(served)), "tools")
     if budget is not None:
-        guides.append(thinking_budget(served, budget, opening, "" if matcher else "\n\n"))
+        guides.append(thinking_budget(served, budget, prompt, "" if matcher else "\n\n"))
     if matcher is not None:
-        guides.append(Grammar(matcher, tokenizer, vocab, new_thought(served, opening)))
+        guides.append(Grammar(matcher, tokenizer, vocab, new_thought(served, prompt)))
     if ask.tools and ask.tool_choice == "auto" and not ask.parallel_tool_calls and style != "json":
         guides.append(EndsAfter(CLOSE, tokenizer))
     return guides
 
 
-def _shown(tool: Mapping[str, Any]) -> dict[str, Any]:
+def _without_strict(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {**tool, "function": {k: v for k, v in tool["function"].items() if k != "strict"}}
 
 
@@ -178,7 +192,7 @@ def feed(output: Output, pieces: Sequence[Piece], sequence: Generated) -> list[D
     deltas = []
     for piece in pieces:
         was_reasoning = output.is_reasoning
-        deltas += output.push(piece.text)
+        deltas += output.push(piece.text, piece.token)
         sequence.usage.reasoning += piece.token is not None and (was_reasoning or output.is_reasoning)
     return deltas
 

@@ -76,13 +76,17 @@ class Grammar:
         self._thought = thought
 
     def limit(self, logits: np.ndarray) -> np.ndarray:
-        if self._thought.is_open:
-            return logits
+        if self._thought.is_open:  # an answer that ended here would escape the grammar
+            out = logits.copy()
+            out[self._stops] = -np.inf
+            return out
         allowed = np.unpackbits(self._allowed().view(np.uint8), bitorder="little")[: len(logits)].astype(bool)
         return np.where(allowed, logits, np.float32(-np.inf))
 
     def restrict(self, limits: TokenLimits) -> None:
-        if not self._thought.is_open:
+        if self._thought.is_open:
+            limits.forbid(self._stops)
+        else:
             limits.allow_only(self._allowed().copy())
 
     def _allowed(self) -> np.ndarray:

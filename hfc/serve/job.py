@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,7 +39,7 @@ class Job:
     logprobs: how many alternatives to report for each token, None for no log probabilities at all.  prompt_logprobs: also
     for the prompt's tokens.  marks: positions of the prompt at which another prompt is likely to branch off.  deadline_s:
     on time.monotonic()'s clock.  penalize_prompt: penalties look at the prompt's tokens too.  pool: "last" or "mean" asks
-    for the prompt's hidden states as one vector instead of an answer.
+    for the prompt's hidden states as one vector instead of an answer.  shown: control tokens that stand in the text.
     """
 
     prompt: tuple[int, ...]
@@ -53,6 +54,7 @@ class Job:
     deadline_s: float | None = None
     penalize_prompt: bool = False
     keep_special: bool = False
+    shown: Mapping[int, str] = field(default_factory=dict)
     pool: str | None = None
 
     @property

@@ -60,16 +60,25 @@ class Message:
 class Output:
     """One answer. `message` is what came so far."""
 
-    def __init__(self, reasoning_is_open: bool, tools: ToolParser | None = None):
-        self._split = ReasoningSplit(reasoning_is_open)
-        self._tools = tools
+    def __init__(
+        self,
+        reasoning_is_open: bool,
+        tools: ToolParser | None = None,
+        may_open: bool = True,
+        close_id: int | None = None,
+    ):
+        """may_open, close_id: as of a Thought."""
+        self._split = ReasoningSplit(reasoning_is_open, may_open, close_id is not None)
+        self._tools, self._close_id = tools, close_id
         self.message = Message()
 
     @property
     def is_reasoning(self) -> bool:
         return self._split.is_open
 
-    def push(self, text: str) -> list[Delta]:
+    def push(self, text: str, token: int | None = None) -> list[Delta]:
+        if token is not None and token == self._close_id:
+            self._split.close_token()
         return self._deltas(*self._split.push(text))
 
     def close(self) -> list[Delta]:

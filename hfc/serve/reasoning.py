@@ -16,13 +16,20 @@ EFFORTS = ("none", *BUDGETS, "high", "xhigh")
 
 
 class ReasoningSplit:
-    """Text to (reasoning, content). is_open: the prompt has begun the thought already."""
+    """Text to (reasoning, content). is_open: the prompt has begun the thought already.  may_open: the text may begin with one.
 
-    def __init__(self, is_open: bool):
+    by_token: the closing tag is a token, so that only what stands behind `close_token` is one; spelled out it is text."""
+
+    def __init__(self, is_open: bool, may_open: bool = True, by_token: bool = False):
         self.is_open = is_open
-        self._may_open = not is_open
+        self._may_open = may_open and not is_open
+        self._sees_tags = not by_token
         self._held = ""
         self._trim = is_open  # line ends after a tag belong to neither side
+
+    def close_token(self) -> None:
+        """The closing tag's token was chosen; its text comes with the next push or later."""
+        self._sees_tags = True
 
     def push(self, text: str) -> tuple[str, str]:
         self._held += text
@@ -37,14 +44,15 @@ class ReasoningSplit:
                 self._may_open = False
         if not self.is_open:
             return "", self._content()
-        thought, tag, after = self._held.partition(CLOSE)
+        thought, tag, after = self._held.partition(CLOSE) if self._sees_tags else (self._held, "", "")
         if tag:
             self.is_open, self._held = False, after
             thought = self._trimmed(thought)
             self._trim = True
             return thought.rstrip("\n"), self._content()
         # Hold back what may become the tag, and line ends, which are dropped before it.
-        keep = next((n for n in range(len(CLOSE) - 1, 0, -1) if thought.endswith(CLOSE[:n])), 0)
+        tags = range(len(CLOSE) - 1, 0, -1) if self._sees_tags else ()
+        keep = next((n for n in tags if thought.endswith(CLOSE[:n])), 0)
         whole = thought[: len(thought) - keep]
         shown = whole.rstrip("\n")
         self._held = thought[len(shown) :]
@@ -72,10 +80,13 @@ def opens_reasoning(opening: str) -> bool:
 
 
 class Thought:
-    """Whether a thought is open, token by token. may_open: the answer may still begin with the tag."""
+    """Whether a thought is open, token by token. may_open: the answer may still begin with the tag.
 
-    def __init__(self, is_open: bool, may_open: bool = False, open_id: int | None = None):
+    close_id: the token that ends it; None where the vocabulary spells the tag out."""
+
+    def __init__(self, is_open: bool, may_open: bool = False, open_id: int | None = None, close_id: int | None = None):
         self.is_open, self.may_open, self.open_id = is_open, may_open and not is_open, open_id
+        self._close_id = close_id
         self._tail = b""
 
     def push(self, token: int, data: bytes) -> bool:
@@ -88,7 +99,7 @@ class Thought:
         if not self.is_open:
             return False
         self._tail = (self._tail + data)[-64:]
-        self.is_open = CLOSE.encode() not in self._tail
+        self.is_open = CLOSE.encode() not in self._tail if self._close_id is None else token != self._close_id
         return True
 
 

@@ -132,6 +132,7 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
             effort=self.reasoning.effort if self.reasoning else None,
             truncates=self.truncation == "auto",
             param="input",
+            continues=False,
         )
 
     def _messages(self) -> list[dict[str, Any]]:

@@ -116,7 +116,10 @@ class Sequence:
         is_complete = [guide.accept(token) for guide in self.job.guides]
         if token in self.job.stop_ids:
             return self.finish("stop")
-        text = self._gate.push(self._text.push(token))
+        text = self._text.push(token)
+        if not self.job.keep_special:
+            text += self.job.shown.get(token, "")
+        text = self._gate.push(text)
         self.stream.put(Piece(text, token, logprob))
         if self._gate.is_closed:
             return self.finish("stop", self._gate.found)

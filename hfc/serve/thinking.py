@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from hfc.serve.prompt import encode, single_token
+from hfc.serve import toolparse
+from hfc.serve.prompt import Prompt, encode, single_token
 from hfc.serve.reasoning import CLOSE, OPEN, ThinkingBudget, Thought, opens_reasoning
 from hfc.serve.served import Served
 
-
-def new_thought(served: Served, opening: str) -> Thought:
-    """The thought of an answer that begins behind `opening`. Templates that know the tag may leave opening it to the model."""
-    may_open = OPEN in (served.vocabulary.template or "") and CLOSE not in opening
-    return Thought(opens_reasoning(opening), may_open, single_token(served, OPEN) if may_open else None)
+TAGS = frozenset((OPEN, CLOSE, toolparse.OPEN, toolparse.CLOSE))
 
 
-def thinking_budget(served: Served, budget: int, opening: str, behind: str = "\n\n") -> ThinkingBudget:
+def new_thought(served: Served, prompt: Prompt) -> Thought:
+    """The thought of an answer behind a prompt. Templates that know the tag may leave opening it to the model."""
+    may_open = OPEN in (served.vocabulary.template or "") and CLOSE not in prompt.opens and not prompt.is_begun
+    open_id = single_token(served, OPEN) if may_open else None
+    return Thought(opens_reasoning(prompt.opens), may_open, open_id, single_token(served, CLOSE))
+
+
+def shown_tags(served: Served) -> dict[int, str]:
+    """Control tokens that an answer's text shows, as they structure it."""
+    return {i: text for i, text in served.tokenizer.special.items() if text in TAGS}
+
+
+def thinking_budget(served: Served, budget: int, prompt: Prompt, behind: str = "\n\n") -> ThinkingBudget:
     """behind: what follows the closing tag; nothing where a grammar says what does."""
     end = encode(served, CLOSE + behind, parse_special=True)
-    return ThinkingBudget(budget, new_thought(served, opening), served.tokenizer, end)
+    return ThinkingBudget(budget, new_thought(served, prompt), served.tokenizer, end)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError
+from hfc.serve.history import with_calls_as_text
 from hfc.serve.messages import Name
 from hfc.serve.output import ToolParser
 from hfc.serve.tolerance import Tolerant, listed
@@ -140,20 +141,9 @@ def _xml_rules(i: int, name: str, schema: Mapping[str, Any]) -> list[str]:
     return [f"call_{i}: {head} {' '.join(parts)} {tail}", *rules]
 
 
-def explained(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def explained(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Messages for a template that knows no tools: definitions in the system message, calls and results as text."""
-    out: list[dict[str, Any]] = []
-    for message in messages:
-        if message["role"] == "tool":
-            out.append({"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"})
-            continue
-        content = message["content"]
-        for call in message.get("tool_calls", ()):
-            body = json.dumps(
-                {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}, ensure_ascii=False
-            )
-            content += ("\n" if content else "") + f"{OPEN}\n{body}\n{CLOSE}"
-        out.append({"role": message["role"], "content": content})
+    out = with_calls_as_text(messages)
     if not tools:
         return out
     lines = "\n".join(json.dumps(t, ensure_ascii=False) for t in tools)

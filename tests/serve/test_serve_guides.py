@@ -5,15 +5,19 @@ import asyncio
 import httpx
 import numpy as np
 import pytest
-from serve_fakes import EOS, TOKENIZER, VOCAB, Bytes, FakeModel, make_engine, make_served
+from serve_fakes import EOS, GREEDY, TOKENIZER, VOCAB, Bytes, FakeModel, Says, make_engine, make_served
+from test_serve_api import call
 
 from hfc.runtime.tokenizer import Tokenizer
+from hfc.runtime.vocabulary import Vocabulary
+from hfc.sampling import TokenLimits
 from hfc.serve.app import make_app
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import Grammar, GrammarCompiler
 from hfc.serve.models import Models
+from hfc.serve.output import Output
 from hfc.serve.reasoning import ReasoningSplit, Thought
-from hfc.serve.served import Settings
+from hfc.serve.served import Served, Settings
 from hfc.serve.tools import forced_grammar, free_grammar
 
 THINKING = "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}<think>\n{% if enable_thinking is false %}</think>\n{% endif %}{% endif %}"
@@ -76,6 +80,52 @@ def test_a_grammar_waits_for_the_end_of_the_thought():
     message = answer["choices"][0]["message"]
     assert len(message["reasoning_content"]) == 5 and message["content"].isdigit() and len(message["content"]) == 4
     assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_an_answer_does_not_end_in_a_thought_before_its_grammar():
+    grammar = Grammar(COMPILER.regex("[0-9]{4}", "x"), TOKENIZER, VOCAB, Thought(True))
+    logits = np.zeros(VOCAB, np.float32)
+    assert grammar.limit(logits)[EOS] == -np.inf and np.isfinite(grammar.limit(logits)[:EOS]).all()
+    limits = TokenLimits(VOCAB)
+    grammar.restrict(limits)
+    assert not limits.mask[EOS >> 5] >> (EOS & 31) & 1 and limits.mask[0] == 0xFFFFFFFF
+
+
+CLOSE_ID = 257
+WITH_TAGS = Tokenizer(
+    Bytes(), VOCAB, {EOS: "<eos>", CLOSE_ID: "</think>"}, eos=EOS, stop_ids=frozenset({EOS})
+)  # the tag is a control token, which texts do not show by themselves
+
+
+def test_a_thought_ends_by_its_token_and_not_by_its_spelling():
+    thought = Thought(True, close_id=CLOSE_ID)
+    for byte in b"so </think> is a tag":
+        assert thought.push(byte, bytes([byte])) and thought.is_open
+    assert thought.push(CLOSE_ID, b"</think>") and not thought.is_open
+    output = Output(True, close_id=CLOSE_ID)
+    for token in [*b"so </think> is\n", CLOSE_ID, *b"\n\nyes </think>"]:
+        output.push("</think>" if token == CLOSE_ID else chr(token), token)
+    output.close()
+    assert (output.message.reasoning, output.message.content) == ("so </think> is", "yes </think>")
+
+
+def test_tags_that_are_control_tokens_structure_the_answer():
+    class Thinks(Says):
+        def _row(self, slot, position, token):
+            logits = super()._row(slot, position, token)
+            chosen = int(logits.argmax())
+            return np.roll(logits, CLOSE_ID - chosen) if chosen == ord("|") else logits
+
+    template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>assistant:{% endif %}"
+    )
+    engine = make_engine(Thinks("hm|yes", context=512))
+    served = Served("fake", Vocabulary(WITH_TAGS, template), engine, GREEDY)
+    app = make_app(Models([served]), Settings())
+    body = {"model": "fake", "messages": [{"role": "user", "content": "x"}]}
+    message = call(app, "POST", "/v1/chat/completions", json=body).json()["choices"][0]["message"]
+    engine.close()
+    assert (message["reasoning_content"], message["content"]) == ("hm", "yes")
 
 
 COMPILER = GrammarCompiler(TOKENIZER, VOCAB)

@@ -44,7 +44,7 @@ def test_the_oldest_turns_go_where_the_client_says_so(app, path):
     messages = [*history(12), LAST]
     body = {"model": "fake", **PATHS[path](messages)}
     refused = call(app, "POST", path, json=body)
-    assert refused.status_code == 400 and f"context length is {CONTEXT}" in refused.text
+    assert refused.status_code == 400 and str(CONTEXT) in refused.text
     assert call(app, "POST", path, json={**body, "truncation": "disabled"}).status_code == 400
     answer = call(app, "POST", path, json={**body, "truncation": "auto"})
     assert answer.status_code == 200, answer.text

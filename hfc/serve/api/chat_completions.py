@@ -18,7 +18,7 @@ from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Finish, Piece
 from hfc.serve.logprobs import chat_logprob
-from hfc.serve.messages import Messages, template_messages
+from hfc.serve.messages import AssistantMessage, Messages, template_messages
 from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, Text
@@ -101,6 +101,8 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
     response_format: ResponseFormat | None = None
 
     def ask(self) -> Ask:
@@ -117,7 +119,7 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             "add_generation_prompt",
             "bos_token",
             "eos_token",
-            "begin",
+            "begun",
             "self",
             "served",
         }
@@ -142,7 +144,18 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             thinking_budget=self.thinking_budget,
             truncates=self.truncation == "auto",
             template_variables=self.chat_template_kwargs or {},
+            continues=self._continues(),
         )
+
+    def _continues(self) -> bool:
+        """As llama.cpp, an assistant's last message is gone on with; continue_final_message and add_generation_prompt are vLLM's.
+        ApiError 400 for a message that cannot be."""
+        is_last = isinstance(self.messages[-1], AssistantMessage)
+        if self.continue_final_message and not is_last:
+            raise ApiError(400, "the last message is not the assistant's", "continue_final_message", "invalid_value")
+        if self.add_generation_prompt is False and not is_last:
+            raise ApiError(400, "a chat's answer is the assistant's", "add_generation_prompt", "unsupported_parameter")
+        return self.continue_final_message is not False
 
 
 class ChatChoice(BaseModel):
