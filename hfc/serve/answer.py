@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,7 @@ def sse_error(error: ApiError, path: str) -> bytes:
     return sse(error_object(error, path), "error" if path.startswith("/v1/messages") else None)
 
 
-def sse_response(chunks: AsyncIterator[bytes]) -> StreamingResponse:
-    return StreamingResponse(
-        chunks, media_type="text/event-stream", headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    )
+def sse_response(chunks: AsyncIterator[bytes], headers: Mapping[str, str] = {}) -> StreamingResponse:
+    """headers: beside those of every stream."""
+    usual = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(chunks, media_type="text/event-stream", headers={**usual, **headers})

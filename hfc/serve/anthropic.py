@@ -100,7 +100,7 @@ class OutputConfig(Tolerant, dialect=MESSAGES, noun="output_config"):
 class CountRequest(SamplingFields, dialect=MESSAGES):
     """What of a request makes its prompt. output_format: the older name of output_config.format."""
 
-    model: str
+    model: str | None = None
     messages: Annotated[list[Turn], Field(min_length=1)]
     system: str | listed(MESSAGES, "block", {"text": TextBlock}) | None = None
     tools: (
@@ -127,7 +127,9 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
             [{"type": "function", "function": t.function()} for t in self.tools or ()],
             {"any": "required", "tool": choice.name or ""}.get(choice.type, choice.type),
             not choice.disable_parallel_tool_use,
-            {"type": "json_schema", "schema": format.schema_} if format else None,
+            {"type": "json_schema", "schema": format.schema_, "param": "output_config.format.schema"}
+            if format
+            else None,
             max_tokens=self.max_tokens,
             effort=self._effort(),
             thinking_budget=self.thinking.budget_tokens if self.thinking else None,

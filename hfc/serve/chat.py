@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from hfc.runtime.tokenizer import Tokenizer
-from hfc.sampling import TokenLimits
 from hfc.serve.answer import check, merged
 from hfc.serve.errors import ApiError
-from hfc.serve.grammar import Grammar
-from hfc.serve.job import Finish, Guide, Job, Piece
-from hfc.serve.logprobs import token_bytes
+from hfc.serve.guides import Wanted, guides_of, rules_of
+from hfc.serve.job import Finish, Job, Piece
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import SamplingFields, check_prompt
 from hfc.serve.prompt import Prompt, chat_prompt, single_token
@@ -24,9 +18,8 @@ from hfc.serve.reasoning import BUDGETS
 from hfc.serve.reasoning import CLOSE as CLOSE_THOUGHT
 from hfc.serve.sequence import Sequence as Generated
 from hfc.serve.served import Served, Settings
-from hfc.serve.thinking import new_thought, shown_tags, thinking_budget
-from hfc.serve.toolparse import CLOSE, OPEN
-from hfc.serve.tools import explained, forced_grammar, free_grammar, parser_of, schemas_of, strict_of, style_of
+from hfc.serve.thinking import new_thought, shown_tags
+from hfc.serve.tools import explained, parser_of, schemas_of, style_of
 from hfc.serve.truncate import fit_messages
 
 
@@ -35,7 +28,8 @@ class Ask:
     """What all chat dialects say. messages: as templates want them.  tools: plain dicts, as OpenAI's; a function's "strict" is
     for hfc, not for the template.
 
-    tool_choice: "auto" | "none" | "required" | the name of a tool.  response_format: {"type": "json_schema", "schema": ...},
+    tool_choice: "auto" | "none" | "required" | the name of a tool.  response_format: {"type": "json_schema", "schema": ...,
+    "strict": whether nothing of it may go unenforced, "param": what the client calls it},
     {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
     it to the template.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns.
     param: what the client calls the messages.  continues: a last message of the assistant's is gone on with."""
@@ -65,10 +59,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class Plan:
-    """jobs: one for each choice; `new_output` makes the parser of one."""
+    """jobs: one for each choice; `new_output` makes the parser of one.  headers: of the response."""
 
     jobs: list[Job]
     new_output: Callable[[], Output]
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
@@ -94,16 +89,22 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
         fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
     )
     check_prompt(served, prompt.tokens, ask.param)
-    shown = shown_tags(served)
+    shown, stops = shown_tags(served), ask.fields.stop_ids(served)
+    format = ask.response_format
+    if format is None and ask.fields.grammar is not None:
+        format = {"type": "gbnf", "grammar": ask.fields.grammar}
+    wanted = Wanted(ask.tools, ask.tool_choice, ask.parallel_tool_calls, format, style)
+    rules = rules_of(served, wanted)
+    budget = ask.thinking_budget if ask.thinking_budget is not None else BUDGETS.get(ask.effort or "")
     jobs = [
         Job(
             prompt.tokens,
             ask.fields.sampling(served, choice),
             ask.max_tokens,
             ask.fields.stop_texts(),
-            ask.fields.stop_ids(served),
+            stops,
             ask.logprobs,
-            guides=(*ask.fields.guides(served), *_guides(served, ask, style, schemas, prompt)),
+            guides=(*ask.fields.guides(served), *guides_of(served, wanted, rules, prompt, budget)),
             marks=prompt.marks,
             deadline_s=ask.fields.deadline_s(settings),
             penalize_prompt=ask.fields.penalizes_prompt(),
@@ -113,7 +114,8 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
     ]
     thought, close_id = new_thought(served, prompt), single_token(served, CLOSE_THOUGHT)
     may_open = not prompt.is_begun
-    return Plan(jobs, lambda: Output(thought.is_open, parser_of(style, schemas) if tools else None, may_open, close_id))
+    parser = lambda: parser_of(style, schemas) if tools else None  # noqa: E731
+    return Plan(jobs, lambda: Output(thought.is_open, parser(), may_open, close_id), rules.headers())
 
 
 def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:
@@ -130,61 +132,8 @@ def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:
         raise ApiError(400, "a forced tool call has no response_format", "response_format", "invalid_value")
 
 
-def _guides(served: Served, ask: Ask, style: str, schemas: Mapping[str, Any], prompt: Prompt) -> list[Guide]:
-    """Fresh ones for each choice: they have state."""
-    guides: list[Guide] = []
-    tokenizer, vocab, grammars = served.tokenizer, served.engine.model.vocab, served.grammars
-    budget = ask.thinking_budget if ask.thinking_budget is not None else BUDGETS.get(ask.effort or "")
-    matcher = None
-    if ask.tool_choice not in ("auto", "none"):
-        wanted = schemas if ask.tool_choice == "required" else {ask.tool_choice: schemas[ask.tool_choice]}
-        several = ask.parallel_tool_calls and ask.tool_choice == "required"
-        matcher = grammars.lark(forced_grammar(style, wanted, several), "tools")
-    elif ask.response_format is not None:
-        kind = ask.response_format["type"]
-        if kind == "json_schema":
-            matcher = grammars.json_schema(ask.response_format["schema"], "response_format")
-        elif kind == "regex":
-            matcher = grammars.regex(ask.response_format["pattern"], "response_format")
-        else:
-            matcher = grammars.lark(ask.response_format["grammar"], "response_format")
-    elif ask.tool_choice == "auto" and (strict := strict_of(ask.tools)):
-        matcher = grammars.lark(free_grammar(style, schemas, strict, _opening(served)), "tools")
-    if budget is not None:
-        guides.append(thinking_budget(served, budget, prompt, "" if matcher else "\n\n"))
-    if matcher is not None:
-        guides.append(Grammar(matcher, tokenizer, vocab, new_thought(served, prompt)))
-    if ask.tools and ask.tool_choice == "auto" and not ask.parallel_tool_calls and style != "json":
-        guides.append(EndsAfter(CLOSE, tokenizer))
-    return guides
-
-
 def _without_strict(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {**tool, "function": {k: v for k, v in tool["function"].items() if k != "strict"}}
-
-
-def _opening(served: Served) -> str:
-    """The tag before a call as a grammar names it."""
-    return OPEN if OPEN in served.tokenizer.special.values() else json.dumps(OPEN)
-
-
-class EndsAfter:
-    """The answer is complete with a text."""
-
-    suits_device = True
-
-    def __init__(self, text: str, tokenizer: Tokenizer):
-        self._text, self._tokenizer, self._tail = text.encode(), tokenizer, b""
-
-    def limit(self, logits: np.ndarray) -> np.ndarray:
-        return logits
-
-    def restrict(self, limits: TokenLimits) -> None:
-        """Any token may come next."""
-
-    def accept(self, token: int) -> bool:
-        self._tail = (self._tail + token_bytes(self._tokenizer, token))[-256:]
-        return self._text in self._tail
 
 
 def feed(output: Output, pieces: Sequence[Piece], sequence: Generated) -> list[Delta]:

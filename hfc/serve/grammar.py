@@ -10,6 +10,7 @@ from typing import Any
 import llguidance
 import llguidance.numpy
 import numpy as np
+from llguidance.gbnf_to_lark import any_to_lark
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.tokenizer import Tokenizer
@@ -47,6 +48,10 @@ class GrammarCompiler:
     def lark(self, grammar: str, param: str) -> llguidance.LLMatcher:
         return self._matcher(lambda: llguidance.LLMatcher.grammar_from_lark(grammar), param)
 
+    def gbnf(self, grammar: str, param: str) -> llguidance.LLMatcher:
+        """llama.cpp's grammars; Lark is taken as it is."""
+        return self._matcher(lambda: llguidance.LLMatcher.grammar_from_lark(_lark_of(grammar)), param)
+
     def _matcher(self, make, param: str) -> llguidance.LLMatcher:
         """ApiError 400 for what does not compile."""
         try:
@@ -62,6 +67,14 @@ class GrammarCompiler:
                 400, f"the grammar does not compile: {_first_line(matcher.get_error())}", param, "invalid_grammar"
             )
         return matcher
+
+
+def _lark_of(grammar: str) -> str:
+    """ValueError for a grammar that is neither GBNF nor Lark."""
+    try:
+        return any_to_lark(grammar)
+    except Exception as error:  # the converter has no narrower class for an unknown rule
+        raise ValueError(str(error)) from error
 
 
 class Grammar:

@@ -14,7 +14,10 @@ from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
 from hfc.sampling import BIASED, TokenLimits
 from hfc.serve.errors import CONTEXT_EXCEEDED, ApiError
+from hfc.serve.grammar import Grammar
 from hfc.serve.job import Guide
+from hfc.serve.prompt import encode
+from hfc.serve.reasoning import Thought
 from hfc.serve.served import Served, Settings
 from hfc.serve.tolerance import Tolerant
 
@@ -24,6 +27,8 @@ FORBIDS = -100  # the bias that forbids a token, as OpenAI documents it
 Text = Annotated[str, Field(min_length=1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Stops = Text | Annotated[list[Text], Field(max_length=16)]
+BiasValue = Annotated[float, Field(ge=-100, le=100)]
+BiasPair = Annotated[tuple[int | str, float | Literal[False]], Field(strict=False)]
 Count = Annotated[int, Field(ge=1, le=1 << 30)]
 MaxTokens = Count | Literal[-1]  # -1: no limit but the context
 
@@ -52,7 +57,8 @@ class SamplingFields(Tolerant):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[str, BiasValue] | list[BiasPair] | None = None
+    grammar: Text | None = Field(None, description="GBNF, as llama.cpp writes it, or Lark.")
     min_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
     stop: Stops | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
@@ -85,7 +91,7 @@ class SamplingFields(Tolerant):
             given["repeat_penalty"] = self._repetition
         if self.top_p is not None:
             given["top_p"] = max(self.top_p, 1e-9)  # 0 asks for the likeliest token alone
-        if self.seed is not None:
+        if self.seed not in (None, -1):
             given["seed"] = (self.seed + choice) % SEED_LIMIT
         context = served.engine.limits.context
         if self.repeat_last_n is not None:
@@ -107,7 +113,7 @@ class SamplingFields(Tolerant):
     def guides(self, served: Served) -> tuple[Guide, ...]:
         guides: list[Guide] = []
         if self.logit_bias:
-            guides.append(Bias(self._biases(served.engine.model.vocab)))
+            guides.append(Bias(self._biases(served)))
         if self.min_tokens:
             guides.append(AtLeast(self.min_tokens, self.stop_ids(served)))
         return tuple(guides)
@@ -115,16 +121,28 @@ class SamplingFields(Tolerant):
     def deadline_s(self, settings: Settings) -> float:
         return time.monotonic() + min(self.timeout or math.inf, settings.timeout_s)
 
-    def _biases(self, vocab: int) -> dict[int, float]:
-        biases = {}
-        for key, value in (self.logit_bias or {}).items():
-            if not (key.isascii() and key.isdigit() and len(key) <= DIGITS) or int(key) >= vocab:
-                text = f"logit_bias: {key[:40]!r} is not a token id below {vocab}"
-                raise ApiError(400, text, "logit_bias", "invalid_value")
-            biases[int(key)] = value
-        if len(biases) == vocab and all(value <= FORBIDS for value in biases.values()):
-            raise ApiError(400, "logit_bias forbids every token", "logit_bias", "invalid_value")
+    def _biases(self, served: Served) -> dict[int, float]:
+        """By token; llama.cpp's pairs may name texts, whose tokens are meant, and false for never."""
+        if isinstance(self.logit_bias, dict):
+            return {self._token(key, served): value for key, value in self.logit_bias.items()}
+        biases: dict[int, float] = {}
+        for key, value in self.logit_bias or ():
+            tokens = encode(served, key) if isinstance(key, str) else [self._token(str(key), served)]
+            biases |= dict.fromkeys(tokens, -100.0 if value is False else value)
         return biases
+
+    def _token(self, key: str, served: Served) -> int:
+        vocab = served.engine.model.vocab
+        if not (key.isascii() and key.isdigit()) or int(key) >= vocab:
+            raise ApiError(400, f"logit_bias: {key!r} is not a token id below {vocab}", "logit_bias", "invalid_value")
+        return int(key)
+
+    def text_grammar(self, served: Served) -> tuple[Guide, ...]:
+        """The grammar of an answer that has no thought before it."""
+        if self.grammar is None:
+            return ()
+        matcher = served.grammars.gbnf(self.grammar, "grammar")
+        return (Grammar(matcher, served.tokenizer, served.engine.model.vocab, Thought(False)),)
 
 
 class Bias:

@@ -97,7 +97,7 @@ class Reasoning(Tolerant, dialect=RESPONSES, noun="reasoning"):
 class ResponsesRequest(SamplingFields, dialect=RESPONSES):
     """OpenAI's request, and hfc's sampling fields; what needs stored responses is refused."""
 
-    model: str
+    model: str | None = None
     input: str | Annotated[listed(RESPONSES, "item", ITEMS, usual="message"), Field(min_length=1)]
     instructions: str | None = None
     max_output_tokens: Count | None = None
@@ -113,7 +113,12 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
         format = self.text.format if self.text else None
         wanted = None
         if isinstance(format, SchemaFormat):
-            wanted = {"type": "json_schema", "schema": format.schema_}
+            wanted = {
+                "type": "json_schema",
+                "schema": format.schema_,
+                "strict": format.strict,
+                "param": "text.format.schema",
+            }
         elif format is not None and format.type == "json_object":
             wanted = {"type": "json_schema", "schema": {"type": "object"}}
         tools = [

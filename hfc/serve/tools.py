@@ -10,13 +10,14 @@ from pydantic import Field
 
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError
+from hfc.serve.grammar import JSON_OPTIONS
 from hfc.serve.history import with_calls_as_text
 from hfc.serve.messages import Name
 from hfc.serve.output import ToolParser
 from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.toolparse import CLOSE, OPEN, BareJson, JsonCall, Schemas, TaggedCalls, XmlCall
 
-EMPTY = {"type": "object", "properties": {}}
+EMPTY = {"type": "object", "properties": {}, "additionalProperties": False}
 MOST_TOOLS = 512
 
 
@@ -65,11 +66,6 @@ def schemas_of(tools: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return schemas
 
 
-def strict_of(tools: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """Tools whose arguments must follow their schemas even where the model decides whether to call."""
-    return frozenset(t["function"]["name"] for t in tools if t["function"].get("strict"))
-
-
 def parser_of(style: str, schemas: Schemas) -> ToolParser:
     if style == "json":
         return BareJson(schemas)
@@ -109,7 +105,7 @@ def _call_rules(style: str, schemas: Schemas, strict: Container[str] | None = No
         head, tail = f'{{"name": {json.dumps(name)}, "{key}": ', "}"
         if style != "json":
             head, tail = f"\n{head}", f"{tail}\n{CLOSE}"
-        rules += [f"call_{i}: {json.dumps(head)} args_{i} {json.dumps(tail)}", f"args_{i}: %json {json.dumps(schema)}"]
+        rules += [f"call_{i}: {json.dumps(head)} args_{i} {json.dumps(tail)}", f"args_{i}: {_json_rule(schema)}"]
     return rules
 
 
@@ -134,11 +130,26 @@ def _xml_rules(i: int, name: str, schema: Mapping[str, Any]) -> list[str]:
             rules.append(f"{rule}: " + " | ".join(json.dumps(v) for v in kind["enum"]))
             part = f"{head} {rule} {json.dumps(tail)}"
         else:
-            rules.append(f"{rule}: %json {json.dumps(kind)}")
+            rules.append(f"{rule}: {_json_rule(_with_definitions(kind, schema))}")
             part = f"{head} {rule} {json.dumps(tail)}"
         parts.append(part if parameter in required else f"({part})?")
     head, tail = json.dumps(f"\n<function={name}>\n"), json.dumps(f"</function>\n{CLOSE}")
     return [f"call_{i}: {head} {' '.join(parts)} {tail}", *rules]
+
+
+def _json_rule(schema: Any) -> str:
+    """What Lark's rule of a value is; no arguments at all are written in one way."""
+    if isinstance(schema, Mapping) and schema.get("type") == "object" and not schema.get("properties"):
+        if schema.get("additionalProperties") is False and not schema.get("patternProperties"):
+            return '"{}"'
+    options = {"x-guidance": JSON_OPTIONS} if isinstance(schema, Mapping) else {}
+    return f"%json {json.dumps({**schema, **options} if options else schema)}"
+
+
+def _with_definitions(kind: Any, schema: Mapping[str, Any]) -> Any:
+    """A part of a schema with what its references name."""
+    named = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    return {**named, **kind} if named and "$ref" in json.dumps(kind) else kind
 
 
 def explained(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

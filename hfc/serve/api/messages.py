@@ -47,9 +47,9 @@ async def messages(request: Request, body: MessagesRequest):
     served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
     (sequence,) = served.start(plan.jobs)
-    head = {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": body.model}
+    head = {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": body.model or served.name}
     if body.stream:
-        return sse_response(_events(request, served, sequence, plan.new_output(), head))
+        return sse_response(_events(request, served, sequence, plan.new_output(), head), plan.headers)
     (answer,) = await whole(request, served, [sequence])
     output = plan.new_output()
     feed(output, answer.pieces, sequence)
@@ -63,7 +63,8 @@ async def messages(request: Request, body: MessagesRequest):
             "stop_reason": reason,
             "stop_sequence": answer.finish.stop,
             "usage": usage(sequence),
-        }
+        },
+        headers=plan.headers,
     )
 
 

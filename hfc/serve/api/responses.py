@@ -41,25 +41,25 @@ async def responses(request: Request, body: ResponsesRequest):
     served = await borrow(request, body.model)
     plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
     (sequence,) = served.start(plan.jobs)
-    head = _head(body)
+    head = _head(body, served.name)
     if body.stream:
-        return sse_response(_events(request, served, sequence, plan.new_output(), head))
+        return sse_response(_events(request, served, sequence, plan.new_output(), head), plan.headers)
     (answer,) = await whole(request, served, [sequence])
     output, items = plan.new_output(), Items()
     for delta in [*feed(output, answer.pieces, sequence), *output.close()]:
         items.push(delta)
     items.close(is_whole=answer.finish.reason != "length")
-    return JSONResponse(_finished(head, items, answer.finish.reason, sequence))
+    return JSONResponse(_finished(head, items, answer.finish.reason, sequence), headers=plan.headers)
 
 
-def _head(body: ResponsesRequest) -> dict[str, Any]:
+def _head(body: ResponsesRequest, name: str) -> dict[str, Any]:
     """A response before its output, with the request's settings as OpenAI repeats them."""
     choice = (
         body.tool_choice.model_dump() if isinstance(body.tool_choice, NamedFunction) else body.tool_choice or "auto"
     )
     text = body.text.model_dump(by_alias=True, exclude_none=True) if body.text else {}
     return {
-        "id": new_id("resp_"), "object": "response", "created_at": time.time(), "status": "in_progress", "model": body.model,
+        "id": new_id("resp_"), "object": "response", "created_at": time.time(), "status": "in_progress", "model": body.model or name,
         "error": None, "incomplete_details": None, "instructions": body.instructions, "metadata": body.metadata or {},
         "output": [], "parallel_tool_calls": body.parallel_tool_calls is not False, "temperature": body.temperature,
         "tool_choice": choice, "tools": [{"strict": None, "parameters": None, **t.model_dump(exclude_none=True)} for t in body.tools or ()],
