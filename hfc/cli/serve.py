@@ -107,7 +107,14 @@ def command(
     )
     meters = Meters()
     sources = _sources(model or [], models, choice, meters, name)
-    served = Models((), sources, meters, memory_mb << 20 if memory_mb else memory_of(device), idle_unload_s)
+    served = Models(
+        (),
+        sources,
+        meters,
+        memory_mb << 20 if memory_mb else memory_of(device),
+        idle_unload_s,
+        find=lambda name: sources_of([name], None, choice, meters)[0],
+    )
     if len(sources) == 1:
         _load_first(served, sources[0].name)
     settings = Settings(keys, tuple(cors or ()), timeout_s, max_body_bytes=max_body_mb << 20)

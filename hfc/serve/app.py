@@ -16,6 +16,7 @@ from hfc import __version__
 from hfc.serve import api
 from hfc.serve.errors import install_handlers
 from hfc.serve.models import Models
+from hfc.serve.paths import ShortPaths
 from hfc.serve.security import Guarded
 from hfc.serve.served import Settings
 
@@ -40,6 +41,7 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
     app.openapi = lambda: document
     paths = frozenset(document["paths"]) | {"/openapi.json"}
     app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=paths)
+    app.add_middleware(ShortPaths, paths=paths)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -100,3 +100,32 @@ MESSAGES = Dialect(
 EMBEDDINGS = Dialect(
     "/v1/embeddings", refused={"request.prompt_embeds": _EVERY["request.prompt_embeds"]}, silent=_USUAL
 )
+
+LLAMA = Dialect(
+    "llama-server",
+    refused={
+        **_EVERY,
+        "request.post_sampling_probs": Refused("probabilities are the model's own; leave it out"),
+        "prompt.multimodal_data": Refused(_TEXT_ONLY),
+    },
+    silent=_USUAL | {"request.timings_per_token", "request.t_max_predict_ms", "request.n_keep", "request.samplers"},
+)
+
+OLLAMA = Dialect(
+    "Ollama's API",
+    refused={
+        "request.context": Refused("send the conversation to /api/chat"),
+        "request.template": Refused("the checkpoint's own template is used"),
+        "request.images": Refused(_TEXT_ONLY),
+        "message.images": Refused(_TEXT_ONLY),
+        **{f"options.{name}": Refused(_NO_SAMPLER, neutral) for name, neutral in SAMPLERS.items()},
+    },
+    silent=frozenset(
+        f"options.{name}"
+        for name in (
+            "num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "use_mmap", "use_mlock", "num_thread", "numa", "low_vram",
+            "mirostat_eta", "mirostat_tau", "penalize_newline", "draft_num_predict",
+        )
+    )
+    | {"request.shift", "request.insecure", "request.verbose", "message.tool_call_id", "tool.items"},
+)  # fmt: skip

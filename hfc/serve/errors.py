@@ -71,8 +71,16 @@ class AnthropicErrorObject(BaseModel):
     error: AnthropicErrorBody
 
 
+class OllamaError(BaseModel):
+    """Ollama's."""
+
+    error: str
+
+
 def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
     kind = TYPES.get(error.status, "server_error")
+    if path.startswith("/api/"):
+        return {"error": error.message}
     if path.startswith("/v1/messages"):
         message = error.message
         if error.sizes:  # Anthropic's own words: its clients look for them, and then compact

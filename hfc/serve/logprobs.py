@@ -17,6 +17,15 @@ def chat_logprob(tokenizer: Tokenizer, logprob: Logprob) -> dict[str, Any]:
     }
 
 
+def native_logprob(tokenizer: Tokenizer, logprob: Logprob) -> dict[str, Any]:
+    """As llama-server tells it."""
+    return {
+        "id": logprob.token,
+        **_entry(tokenizer, logprob.token, logprob.logprob),
+        "top_logprobs": [{"id": token, **_entry(tokenizer, token, value)} for token, value in logprob.top],
+    }
+
+
 def completion_logprobs(
     tokenizer: Tokenizer, logprobs: list[Logprob | None], tokens: list[int], offset: int = 0
 ) -> dict[str, Any]:

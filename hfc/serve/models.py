@@ -41,7 +41,8 @@ class Source(Protocol):
 
 @dataclass(eq=False)
 class Entry:
-    """A model. users: requests that use it now.  is_leaving: it will be unloaded as soon as there are none."""
+    """A model. users: requests that use it now.  is_leaving: it will be unloaded as soon as there are none.  keep_s: how long
+    clients want it to stay unused, negative for ever; None: as the server was told."""
 
     name: str
     source: Source | None
@@ -52,6 +53,7 @@ class Entry:
     is_loading: bool = False
     is_leaving: bool = False
     error: str | None = None
+    keep_s: float | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -67,7 +69,7 @@ class Entry:
 
 class Models:
     """served: models that stay loaded.  sources: models that come and go; limit_bytes: of all that are loaded, None for no
-    limit; idle_s: how long one may be unused. Everything but loading runs in the event loop."""
+    limit; idle_s: how long one may be unused.  find: a registry name's source. Everything but loading runs in the event loop."""
 
     def __init__(
         self,
@@ -77,11 +79,12 @@ class Models:
         limit_bytes: int | None = None,
         idle_s: float | None = None,
         on_failure: Callable[[], None] = lambda: None,
+        find: Callable[[str], Source] | None = None,
     ):
         """on_failure: called once an engine has ended for good: its device is lost, or it fails whenever it starts again."""
         self.entries = [Entry(s.name, None, s, created=s.created) for s in served] + [Entry(s.name, s) for s in sources]
         self.meters = meters or (self.loaded[0].metrics.meters if self.loaded else Meters())
-        self._limit, self._idle_s = limit_bytes, idle_s
+        self._limit, self._idle_s, self._find = limit_bytes, idle_s, find
         self.on_failure = on_failure
         self._by_name = {name: e for e in self.entries for name in (e.name, *(e.served.aliases if e.served else ()))}
         if len({e.name for e in self.entries}) < len(self.entries):
@@ -93,14 +96,31 @@ class Models:
     def loaded(self) -> list[Served]:
         return [e.served for e in self.entries if e.served is not None]
 
-    def entry(self, name: str) -> Entry:
-        """ApiError 404 for a name that is not served."""
+    def entry(self, name: str | None) -> Entry:
+        """The only model needs no name, and every name may end with Ollama's tag ":latest". ApiError 404 for others."""
+        if name is None:
+            if len(self.entries) == 1:
+                return self.entries[0]
+            raise ApiError(400, "missing parameter: 'model', as several are served", "model", "missing_parameter")
+        if name not in self._by_name:
+            name = name.removesuffix(":latest")
         if name not in self._by_name:
             known = ", ".join(e.name for e in self.entries)
             raise ApiError(404, f"the model {name!r} is not served here; known: {known}", "model", "model_not_found")
         return self._by_name[name]
 
-    async def take(self, name: str) -> Entry:
+    def knows(self, name: str) -> bool:
+        return name in self._by_name or name.removesuffix(":latest") in self._by_name
+
+    def add(self, name: str) -> None:
+        """Serve a model of the registry too. ApiError 400 where models cannot be added."""
+        if self._find is None:
+            raise ApiError(400, "this server's models were chosen when it was started", "model", "unsupported")
+        entry = Entry(name, self._find(name))
+        self.entries.append(entry)
+        self._by_name[name] = entry
+
+    async def take(self, name: str | None) -> Entry:
         """The model, loaded, and kept so until it is given back. ApiError 404, 503."""
         entry = self.entry(name)
         while entry.served is None or entry.is_leaving:
@@ -118,13 +138,23 @@ class Models:
         self.give_back(await self.take(name))
 
     async def unload_idle(self) -> None:
-        """Unload what nobody has used for idle_s."""
-        if self._idle_s is None:
+        """Unload what nobody has used for as long as it stays."""
+        if not any(map(self._is_over, self.entries)):
             return
         async with self._changing:
             for entry in self.entries:
-                if entry.source and entry.is_idle and time.monotonic() - entry.used_s > self._idle_s:
+                if self._is_over(entry):
+                    entry.keep_s = None
                     await self._unload(entry)
+
+    def expires_s(self, entry: Entry) -> float | None:
+        """When an unused model goes, on the monotonic clock; None for never."""
+        keep_s = self._idle_s if entry.keep_s is None else entry.keep_s
+        return None if keep_s is None or keep_s < 0 else entry.used_s + keep_s
+
+    def _is_over(self, entry: Entry) -> bool:
+        end = self.expires_s(entry)
+        return bool(entry.source and entry.is_idle and end is not None and time.monotonic() > end)
 
     async def watch(self) -> None:
         """Runs as long as the server."""
@@ -199,10 +229,14 @@ def models_of(request: Request) -> Models:
     return request.app.state.models
 
 
-async def borrow(request: Request, name: str) -> Served:
-    """The model that a request names, loaded until the whole answer is sent. ApiError 404, 503."""
+async def borrow(request: Request, name: str | None, keep_s: float | None = None) -> Served:
+    """The model that a request names, loaded until the whole answer is sent. ApiError 404, 503.
+
+    keep_s: how long it stays when nobody uses it, negative for ever; None as the server was told."""
     models = models_of(request)
     entry = await models.take(name)
+    if keep_s is not None:
+        entry.keep_s = keep_s
     request.scope[LEASES].append((models, entry))
     return entry.served
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from hfc.serve.sequence import Sequence
@@ -33,3 +34,40 @@ def openai_usage(sequences: list[Sequence]) -> dict[str, Any]:
             "reason": "; ".join(reasons),
         }
     return found
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where the time of an answer went: in the queue, with its prompt, with its tokens."""
+
+    queued_s: float
+    prompt_s: float
+    answer_s: float
+
+
+def spans_of(sequence: Sequence) -> Spans:
+    """Of an answer that is finished, or of what there is of it."""
+    known = sequence.usage.timings
+    queued_s = known.get("queue_s", 0.0)
+    first_s = known.get("first_token_s", queued_s)
+    return Spans(queued_s, first_s - queued_s, max(0.0, sequence.last_token_s - sequence.submitted_s - first_s))
+
+
+def timings(sequence: Sequence) -> dict[str, float]:
+    """As llama-server tells them."""
+    usage, spans = sequence.usage, spans_of(sequence)
+    computed = usage.prompt - usage.cached
+    return {
+        "cache_n": usage.cached,
+        **_speed("prompt", computed, spans.prompt_s),
+        **_speed("predicted", usage.completion, spans.answer_s),
+    }
+
+
+def _speed(name: str, count: int, seconds: float) -> dict[str, float]:
+    return {
+        f"{name}_n": count,
+        f"{name}_ms": round(seconds * 1e3, 3),
+        f"{name}_per_token_ms": round(seconds * 1e3 / count, 3) if count else 0.0,
+        f"{name}_per_second": round(count / seconds, 3) if seconds else 0.0,
+    }

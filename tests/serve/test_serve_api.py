@@ -141,7 +141,8 @@ def test_tokens_and_back(app):
     tokens = call(app, "POST", "/tokenize", json={"model": "fake", "prompt": "abc é"}).json()
     assert tokens == {"tokens": list("abc é".encode()), "count": 6, "max_model_len": 512}
     assert call(app, "POST", "/detokenize", json={"model": "fake", "tokens": tokens["tokens"]}).json() == {
-        "prompt": "abc é"
+        "prompt": "abc é",
+        "content": "abc é",
     }
     chat = call(app, "POST", "/tokenize", json={"model": "fake", "messages": HELLO["messages"]}).json()
     assert chat["tokens"] == rendered(PROMPT)

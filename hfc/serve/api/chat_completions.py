@@ -26,7 +26,7 @@ from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 from hfc.serve.tolerance import Tolerant
 from hfc.serve.tools import NamedChoice, ToolChoice, Tools
-from hfc.serve.usage import openai_usage
+from hfc.serve.usage import openai_usage, timings
 
 ROUTE = APIRouter(tags=["chat"])
 MOST_CHOICES = 16
@@ -79,14 +79,21 @@ def format_of(format: ResponseFormat | None) -> dict[str, Any] | None:
     if isinstance(format, JsonObjectFormat):
         return {"type": "json_schema", "schema": format.schema_ or {"type": "object"}}
     if isinstance(format, JsonSchemaFormat):
-        return {"type": "json_schema", "schema": format.json_schema.schema_ or {"type": "object"}}
+        given = format.json_schema
+        param = "response_format.json_schema.schema"
+        return {
+            "type": "json_schema",
+            "schema": given.schema_ or {"type": "object"},
+            "strict": given.strict,
+            "param": param,
+        }
     return None if format is None or isinstance(format, TextFormat) else format.model_dump()
 
 
 class ChatRequest(SamplingFields, dialect=CHAT):
     """OpenAI's request. Beyond it: thinking_budget, chat_template_kwargs and the sampling fields."""
 
-    model: str
+    model: str | None = None
     messages: Messages
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
@@ -103,6 +110,7 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
+    timings_per_token: bool | None = Field(None, description="llama-server's: tell how long the answer took.")
     response_format: ResponseFormat | None = None
 
     def ask(self) -> Ask:
@@ -186,14 +194,17 @@ async def chat_completions(request: Request, body: ChatRequest):
     head = {
         "id": new_id("chatcmpl-"),
         "created": int(time.time()),
-        "model": body.model,
+        "model": body.model or served.name,
         "system_fingerprint": f"hfc-{__version__}",
     }
     if body.stream:
-        return sse_response(_chunks(request, served, sequences, plan, head, body))
+        return sse_response(_chunks(request, served, sequences, plan, head, body), plan.headers)
     answers = await whole(request, served, sequences)
     choices = [_choice(served, i, answer, plan.new_output(), body) for i, answer in enumerate(answers)]
-    return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": openai_usage(sequences)})
+    done = {**head, "object": "chat.completion", "choices": choices, "usage": openai_usage(sequences)}
+    if body.timings_per_token:
+        done["timings"] = timings(sequences[0])
+    return JSONResponse(done, headers=plan.headers)
 
 
 def _choice(served: Served, index: int, answer: Answer, output: Output, body: ChatRequest) -> dict[str, Any]:
@@ -234,11 +245,14 @@ async def _chunks(
     common = {**head, "object": "chat.completion.chunk", **({"usage": None} if wants_usage else {})}
 
     def chunk(
-        index: int, delta: dict[str, Any], finish: str | None = None, logprobs: dict[str, Any] | None = None
+        index: int,
+        delta: dict[str, Any],
+        finish: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+        **more: Any,
     ) -> bytes:
-        return sse(
-            {**common, "choices": [{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]}
-        )
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return sse({**common, "choices": [choice], **more})
 
     for index in range(len(sequences)):
         yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
@@ -264,7 +278,8 @@ async def _chunks(
                 yield chunk(index, delta_object(delta), None, logprobs)
                 logprobs = None
             if finish is not None:
-                yield chunk(index, {}, finish_reason(finish, output))
+                more = {"timings": timings(sequences[index])} if body.timings_per_token else {}
+                yield chunk(index, {}, finish_reason(finish, output), **more)
     except ApiError as error:
         yield sse_error(error, request.url.path)
         return

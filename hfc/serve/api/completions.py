@@ -16,11 +16,12 @@ from hfc.serve.answer import DONE, KEEP_ALIVE, STREAM, Answer, check, merged, ss
 from hfc.serve.chat import new_id
 from hfc.serve.dialects import COMPLETIONS
 from hfc.serve.errors import ApiError, documented
+from hfc.serve.infill import fill_in
 from hfc.serve.job import Event, Finish, Job, Logprob, Piece, PromptPart
 from hfc.serve.logprobs import completion_logprobs
 from hfc.serve.models import borrow
 from hfc.serve.parameters import SamplingFields, StreamOptions, TokenId, check_prompt
-from hfc.serve.prompt import encode, single_token
+from hfc.serve.prompt import encode
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.truncate import fit_tokens
@@ -29,10 +30,6 @@ from hfc.serve.usage import openai_usage
 ROUTE = APIRouter(tags=["completions"])
 USUAL_TOKENS = 16  # OpenAI's default
 MOST_SEQUENCES = 64
-FIM = (  # before the text, before the suffix, before what the model writes
-    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen, CodeGemma
-    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder
-)
 
 Ids = Annotated[list[TokenId], Field(min_length=1)]
 
@@ -40,7 +37,7 @@ Ids = Annotated[list[TokenId], Field(min_length=1)]
 class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
     """OpenAI's request. prompt: a text, texts, token ids, or lists of token ids."""
 
-    model: str
+    model: str | None = None
     prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | Annotated[list[Ids], Field(min_length=1)]
     suffix: str | None = None
     max_tokens: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
@@ -66,11 +63,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
     def _encode(self, served: Served, text: str) -> list[int]:
         if self.suffix is None:
             return encode(served, text, frame=True)
-        for tags in FIM:  # not all tokenizers call them special
-            before, after, middle = (single_token(served, tag) for tag in tags)
-            if before is not None and after is not None and middle is not None and len({before, after, middle}) == 3:
-                return [before, *encode(served, text), after, *encode(served, self.suffix), middle]
-        raise ApiError(400, f"{served.name} has no tokens to fill in the middle", "suffix", "unsupported_parameter")
+        return fill_in(served, text, self.suffix, param="suffix")
 
     def jobs(self, served: Served, settings: Settings) -> list[Job]:
         """n jobs for each prompt. ApiError 400 where fields contradict each other."""
@@ -97,7 +90,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
                 self.stop_ids(served),
                 self.logprobs,
                 prompt_logprobs=bool(self.echo) and self.logprobs is not None,
-                guides=self.guides(served),
+                guides=(*self.guides(served), *self.text_grammar(served)),
                 marks=(len(prompt) - 1,),
                 deadline_s=self.deadline_s(settings),
                 penalize_prompt=self.penalizes_prompt(),
@@ -131,7 +124,7 @@ async def completions(request: Request, body: CompletionRequest):
     served = await borrow(request, body.model)
     sequences = served.start(await asyncio.to_thread(body.jobs, served, settings_of(request)))
     head = {
-        "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()), "model": body.model,
+        "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()), "model": body.model or served.name,
         "system_fingerprint": f"hfc-{__version__}",
     }  # fmt: skip
     if body.stream:

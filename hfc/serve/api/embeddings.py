@@ -38,7 +38,7 @@ class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
     Beyond it: pooling, "last" (the last token's state) or "mean" (of all tokens), else what the checkpoint says, else last;
     normalize: whether vectors have length 1; truncation: "auto" cuts the end of what is longer than the context."""
 
-    model: str
+    model: str | None = None
     input: Text | Ids | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
@@ -85,11 +85,9 @@ class EmbeddingList(BaseModel):
 )
 async def embeddings(request: Request, body: EmbeddingsRequest):
     served = await borrow(request, body.model)
-    if LAST_HIDDEN not in served.engine.model.plan.taps:
-        text = f"{served.name} was compiled without hidden states; compile it with --tap {LAST_HIDDEN}"
-        raise ApiError(400, text, "model", "unsupported_model")
+    check_hidden(served)
     jobs = await asyncio.to_thread(body.jobs, served, settings_of(request))
-    answers = await _all(request, served, jobs)
+    answers = await answers_of(request, served, jobs)
     vectors = [vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers]
     data = [
         {"object": "embedding", "index": i, "embedding": encoded(v, body.encoding_format)}
@@ -97,11 +95,23 @@ async def embeddings(request: Request, body: EmbeddingsRequest):
     ]
     count = sum(len(job.prompt) for job in jobs)
     return JSONResponse(
-        {"object": "list", "data": data, "model": body.model, "usage": {"prompt_tokens": count, "total_tokens": count}}
+        {
+            "object": "list",
+            "data": data,
+            "model": body.model or served.name,
+            "usage": {"prompt_tokens": count, "total_tokens": count},
+        }
     )
 
 
-async def _all(request: Request, served: Served, jobs: list[Job]) -> list[Answer]:
+def check_hidden(served: Served) -> None:
+    """ApiError 400 for a model that gives no hidden states."""
+    if LAST_HIDDEN not in served.engine.model.plan.taps:
+        text = f"{served.name} was compiled without hidden states; compile it with --tap {LAST_HIDDEN}"
+        raise ApiError(400, text, "model", "unsupported_model")
+
+
+async def answers_of(request: Request, served: Served, jobs: list[Job]) -> list[Answer]:
     """A request of many inputs takes as many places in the queue as there are slots, and comes back for more."""
     answers: list[Answer] = []
     slots = served.engine.limits.slots

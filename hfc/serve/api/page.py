@@ -18,7 +18,7 @@ HEADERS = {
 }
 
 
-@ROUTE.get("/")
+@ROUTE.api_route("/", methods=["GET", "HEAD"])
 async def page():
     return FileResponse(FOLDER / "index.html", headers=HEADERS, media_type="text/html; charset=utf-8")
 

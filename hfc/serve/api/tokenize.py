@@ -18,10 +18,11 @@ ROUTE = APIRouter(tags=["tokens"])
 
 
 class TokenizeRequest(Tolerant):
-    """Either a text (prompt) or messages, which the chat template renders first."""
+    """Either a text (prompt; content is llama-server's name) or messages, which the chat template renders first."""
 
-    model: str
+    model: str | None = None
     prompt: str | None = None
+    content: str | None = None
     messages: Messages | None = None
     add_special_tokens: bool = Field(True, description="Add the begin token that the vocabulary asks for; texts only.")
     parse_special: bool = Field(False, description="Read <|im_end|> in a text as that token.")
@@ -34,18 +35,23 @@ class Tokens(BaseModel):
 
 
 class DetokenizeRequest(Tolerant):
-    model: str
+    model: str | None = None
     tokens: Annotated[list[TokenId], Field(max_length=1 << 20)]
     keep_special: bool = True
 
 
 class Text(BaseModel):
+    """content: llama-server's name of the same."""
+
     prompt: str
+    content: str
 
 
 @ROUTE.post("/tokenize", response_model=Tokens, responses=documented())
 async def tokenize(request: Request, body: TokenizeRequest):
     served = await borrow(request, body.model)
+    if body.prompt is None:
+        body.prompt = body.content
     if (body.prompt is None) == (body.messages is None):
         raise ApiError(400, "give either prompt or messages", "prompt", "invalid_value")
     if body.messages is not None:
@@ -58,4 +64,5 @@ async def tokenize(request: Request, body: TokenizeRequest):
 @ROUTE.post("/detokenize", response_model=Text, responses=documented())
 async def detokenize(request: Request, body: DetokenizeRequest):
     served = await borrow(request, body.model)
-    return {"prompt": served.tokenizer.decode(body.tokens, body.keep_special)}
+    text = served.tokenizer.decode(body.tokens, body.keep_special)
+    return {"prompt": text, "content": text}

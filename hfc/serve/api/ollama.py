@@ -1,0 +1,292 @@
+"""Ollama's API: `/api/chat`, `/api/generate`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version`, `/api/embed`, `/api/pull`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, StreamingResponse
+
+from hfc import __version__
+from hfc.serve.answer import whole
+from hfc.serve.api.embeddings import EmbeddingsRequest, answers_of, check_hidden, vector
+from hfc.serve.chat import Plan, feed, plan_chat, stream_deltas
+from hfc.serve.dialects import OLLAMA
+from hfc.serve.errors import ApiError, OllamaError, documented, error_object
+from hfc.serve.fetch import fetched
+from hfc.serve.infill import NativeRequest, fill_in
+from hfc.serve.job import Job
+from hfc.serve.models import Entry, borrow, models_of
+from hfc.serve.ollama import AskRequest, ChatRequest, GenerateRequest, ModelRequest, at, calls_of, ending, now
+from hfc.serve.output import Delta, Output
+from hfc.serve.parameters import Text, check_prompt
+from hfc.serve.reasoning import OPEN
+from hfc.serve.sequence import Sequence
+from hfc.serve.served import Served, Settings, settings_of
+from hfc.serve.stepper import LAST_HIDDEN
+from hfc.serve.tools import style_of
+
+ROUTE = APIRouter(tags=["ollama"])
+API_VERSION = "0.13.5"  # whose API this is: clients look whether it is new enough
+LINES = {"application/x-ndjson": {"schema": {"type": "string"}}}
+ERRORS = documented(408, 429, 500, 503, model=OllamaError)
+ANSWER = {**ERRORS, 200: {"model": dict[str, Any], "content": LINES}}
+GIB = 1 << 30
+
+
+class EmbedRequest(ModelRequest, dialect=OLLAMA):
+    """truncate: whether the end of what is longer than the context is left out."""
+
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2048)]
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    truncate: bool | None = None
+    options: dict[str, Any] | None = None
+
+
+class OldEmbedRequest(ModelRequest, dialect=OLLAMA):
+    prompt: Text
+
+
+class NameRequest(ModelRequest, dialect=OLLAMA):
+    """name: the older spelling of model."""
+
+    name: str | None = None
+    stream: bool | None = None
+
+    @property
+    def wanted(self) -> str | None:
+        return self.model or self.name
+
+
+class Version(BaseModel):
+    version: str
+    hfc: str
+
+
+@ROUTE.get("/api/version", response_model=Version, responses={401: ERRORS[401]})
+async def version():
+    return {"version": API_VERSION, "hfc": __version__}
+
+
+@ROUTE.get("/api/tags", responses={401: ERRORS[401]})
+async def tags(request: Request) -> dict[str, Any]:
+    return {"models": [described(entry) for entry in models_of(request).entries]}
+
+
+@ROUTE.get("/api/ps", responses={401: ERRORS[401]})
+async def ps(request: Request) -> dict[str, Any]:
+    models = models_of(request)
+    return {"models": [running(entry, models.expires_s(entry)) for entry in models.entries if entry.served]}
+
+
+def described(entry: Entry) -> dict[str, Any]:
+    """A model as lists show it. What is not known of one that is not loaded is empty."""
+    digest = hashlib.sha256(entry.name.encode()).hexdigest()
+    details = {
+        "parent_model": "",
+        "format": "hfc",
+        "family": "",
+        "families": [],
+        "parameter_size": "",
+        "quantization_level": "",
+    }
+    common = {"name": entry.name, "model": entry.name, "size": entry.nbytes, "digest": digest, "details": details}
+    return {**common, "modified_at": at(entry.created)}
+
+
+def running(entry: Entry, expires_s: float | None) -> dict[str, Any]:
+    """expires_s: on the monotonic clock; a model that stays has a date far away, as Ollama's clients want one."""
+    left_s = 100 * 365 * 86400 if expires_s is None else max(0.0, expires_s - time.monotonic())
+    limits = entry.served.engine.limits
+    return {
+        **described(entry),
+        "expires_at": at(time.time() + left_s),
+        "size_vram": entry.nbytes,
+        "context_length": limits.context,
+    }
+
+
+@ROUTE.post("/api/show", responses=ERRORS)
+async def show(request: Request, body: NameRequest) -> dict[str, Any]:
+    served = await borrow(request, body.wanted, body.keep_s())
+    template = served.vocabulary.template or ""
+    plan, default = served.engine.model.plan, served.default
+    able = ["completion"] + (["tools"] if template else []) + (["thinking"] if OPEN in template else [])
+    able += ["embedding"] if LAST_HIDDEN in plan.taps else []
+    options = {name: getattr(default, name) for name in ("temperature", "top_k", "top_p", "min_p")}
+    return {
+        "modelfile": f"FROM {served.name}",
+        "parameters": "\n".join(f"{name} {value}" for name, value in options.items()),
+        "template": template,
+        "details": described(models_of(request).entry(body.wanted))["details"],
+        "model_info": {"general.basename": served.name, "context_length": served.engine.limits.context},
+        "capabilities": able,
+        "modified_at": at(served.created),
+        "tool_style": style_of(template),
+    }
+
+
+@ROUTE.post("/api/chat", responses=ANSWER)
+async def chat(request: Request, body: ChatRequest):
+    return await _answer(request, body, bool(body.messages), _as_message)
+
+
+@ROUTE.post("/api/generate", responses=ANSWER)
+async def generate(request: Request, body: GenerateRequest):
+    return await _answer(request, body, bool(body.prompt or body.suffix), _as_response)
+
+
+async def _answer(request: Request, body: AskRequest, is_asked: bool, shape):
+    """shape: (content, thinking, calls) to the fields of a line. A request that asks nothing loads the model, or unloads it."""
+    began_s = time.monotonic()
+    served = await borrow(request, body.model, body.keep_s())
+    loaded_s = time.monotonic()
+    head = {"model": body.model or served.name}
+    if not is_asked:
+        reason = "unload" if body.keep_s() == 0 else "load"
+        return JSONResponse({**head, "created_at": now(), **shape("", "", []), "done": True, "done_reason": reason})
+    plan = await asyncio.to_thread(_plan, served, body, settings_of(request))
+    (sequence,) = served.start(plan.jobs)
+    if body.stream is not False:
+        lines = _lines(request, served, sequence, plan, head, shape, (began_s, loaded_s))
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=plan.headers)
+    (answer,) = await whole(request, served, [sequence])
+    output = plan.new_output()
+    feed(output, answer.pieces, sequence)
+    output.close()
+    message = output.message
+    told = shape(message.content, message.reasoning, calls_of(message))
+    done = ending(sequence, answer.finish.reason, began_s, loaded_s)
+    return JSONResponse({**head, "created_at": now(), **told, **done}, headers=plan.headers)
+
+
+def _plan(served: Served, body: AskRequest, settings: Settings) -> Plan:
+    """Of a chat, or of a text without a template."""
+    if not isinstance(body, GenerateRequest) or not (body.raw or body.suffix):
+        return plan_chat(served, body.ask(), settings)
+    fields = body.options.fields(truncates=False)
+    native = NativeRequest(
+        prompt=body.prompt, n_predict=body.options.max_tokens, **fields.model_dump(exclude_none=True)
+    )
+    if not body.suffix:
+        return Plan(native.jobs(served, settings), lambda: Output(False, may_open=False))
+    prompt = tuple(fill_in(served, body.prompt, body.suffix, param="suffix"))
+    check_prompt(served, prompt, "prompt")
+    job = Job(
+        prompt,
+        fields.sampling(served),
+        body.options.max_tokens,
+        fields.stop_texts(),
+        fields.stop_ids(served),
+        deadline_s=fields.deadline_s(settings),
+    )
+    return Plan([job], lambda: Output(False, may_open=False))
+
+
+def _as_message(content: str, thinking: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if thinking:
+        message["thinking"] = thinking
+    if calls:
+        message["tool_calls"] = calls
+    return {"message": message}
+
+
+def _as_response(content: str, thinking: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"response": content, **({"thinking": thinking} if thinking else {})}
+
+
+async def _lines(
+    request: Request,
+    served: Served,
+    sequence: Sequence,
+    plan: Plan,
+    head: dict[str, Any],
+    shape,
+    began: tuple[float, float],
+) -> AsyncIterator[bytes]:
+    """Calls come whole, before the last line."""
+    output = plan.new_output()
+    try:
+        async for deltas, finish in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
+            for delta in deltas:
+                if delta.kind in ("content", "reasoning"):
+                    yield line({**head, "created_at": now(), **_told(delta, shape), "done": False})
+            if finish is None:
+                continue
+            if calls := calls_of(output.message):
+                yield line({**head, "created_at": now(), **shape("", "", calls), "done": False})
+            yield line({**head, "created_at": now(), **shape("", "", []), **ending(sequence, finish.reason, *began)})
+    except ApiError as error:
+        yield line(error_object(error, request.url.path))
+
+
+def _told(delta: Delta, shape) -> dict[str, Any]:
+    return shape(delta.text, "", []) if delta.kind == "content" else shape("", delta.text, [])
+
+
+def line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+@ROUTE.post("/api/embed", responses=ERRORS)
+async def embed(request: Request, body: EmbedRequest) -> dict[str, Any]:
+    began_s = time.monotonic()
+    served = await borrow(request, body.model, body.keep_s())
+    loaded_s = time.monotonic()
+    vectors, count = await _vectors(request, served, body.input, body.truncate is not False, body.dimensions)
+    return {
+        "model": body.model or served.name,
+        "embeddings": vectors,
+        "total_duration": round((time.monotonic() - began_s) * 1e9),
+        "load_duration": round((loaded_s - began_s) * 1e9),
+        "prompt_eval_count": count,
+    }
+
+
+@ROUTE.post("/api/embeddings", responses=ERRORS)
+async def old_embed(request: Request, body: OldEmbedRequest) -> dict[str, Any]:
+    """The older form, of one text."""
+    served = await borrow(request, body.model, body.keep_s())
+    vectors, _ = await _vectors(request, served, body.prompt, True, None)
+    return {"embedding": vectors[0]}
+
+
+async def _vectors(
+    request: Request, served: Served, texts: str | list[str], truncates: bool, dimensions: int | None
+) -> tuple[list[list[float]], int]:
+    """Vectors of length 1, and how many tokens the texts have."""
+    check_hidden(served)
+    wanted = EmbeddingsRequest(input=texts, truncation="auto" if truncates else None)
+    jobs = await asyncio.to_thread(wanted.jobs, served, settings_of(request))
+    answers = await answers_of(request, served, jobs)
+    return [vector(a.pooled, dimensions, True).tolist() for a in answers], sum(len(job.prompt) for job in jobs)
+
+
+@ROUTE.post("/api/pull", responses=ANSWER)
+async def pull(request: Request, body: NameRequest):
+    """Fetch a model of the registry, so that it can be asked for."""
+    models = models_of(request)
+    name = body.wanted
+    if name is None:
+        raise ApiError(400, "missing parameter: 'model'", "model", "missing_parameter")
+    progress = fetched(models, name)
+    if body.stream is not False:
+        return StreamingResponse(_progress(progress, request.url.path), media_type="application/x-ndjson")
+    async for _ in progress:
+        pass
+    return JSONResponse({"status": "success"})
+
+
+async def _progress(progress: AsyncIterator[dict[str, Any]], path: str) -> AsyncIterator[bytes]:
+    try:
+        async for told in progress:
+            yield line(told)
+    except ApiError as error:
+        yield line(error_object(error, path))

@@ -1,0 +1,61 @@
+"""Models of the registry fetched while the server runs, with progress as Ollama tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from hfc.base.diagnostics import HfcError
+from hfc.runtime import registry
+from hfc.serve.errors import ApiError
+from hfc.serve.models import Models
+
+POLL_S = 0.25
+
+
+async def fetched(models: Models, name: str) -> AsyncIterator[dict[str, Any]]:
+    """Progress until the model can be asked for. ApiError 404 for a name that the registry does not know, 500 when it cannot be had."""
+    yield {"status": "pulling manifest"}
+    if not models.knows(name):
+        try:
+            entry = registry.find_entry(name)
+        except HfcError as error:
+            raise ApiError(404, f"pull model manifest: {error.message}", "model", "model_not_found") from error
+        async for told in _download(entry):
+            yield told
+        models.add(name)
+    yield {"status": "success"}
+
+
+async def _download(entry: registry.Entry) -> AsyncIterator[dict[str, Any]]:
+    """The file's bytes as they come, then whether its hash is right."""
+    said: list[str] = []
+    work = asyncio.ensure_future(asyncio.to_thread(registry.pull, entry, None, said.append))
+    digest = f"sha256:{entry.sha256}"
+    head = {"status": f"pulling {entry.sha256[:12]}", "digest": digest, "total": entry.size_bytes}
+    try:
+        while not work.done():
+            await asyncio.wait((work,), timeout=POLL_S)
+            come = await asyncio.to_thread(_come, registry.cached_path(entry).parent)
+            yield {**head, "completed": min(come, entry.size_bytes)}
+            for line in said[:]:
+                said.remove(line)
+                yield {"status": line}
+        await work
+    except HfcError as error:
+        raise ApiError(500, error.message, "model", "pull_failed") from error
+    yield {**head, "completed": entry.size_bytes}
+    yield {"status": "verifying sha256 digest"}
+
+
+def _come(folder: Path) -> int:
+    """Bytes that lie in the folder of a download; files may move meanwhile."""
+    sizes = []
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        try:
+            sizes.append(path.stat().st_size if path.is_file() else 0)
+        except FileNotFoundError:
+            continue
+    return max(sizes, default=0)

@@ -1,0 +1,22 @@
+"""llama-server's paths without `/v1`, as the paths that they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+PREFIX = "/v1"
+
+
+class ShortPaths:
+    """ASGI middleware. paths: the app's own, which stay as they are."""
+
+    def __init__(self, app, paths: Iterable[str]):
+        self._app, self._paths = app, frozenset(paths)
+        self._roots = frozenset(p.split("/")[2] for p in self._paths if p.startswith(PREFIX + "/"))
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path not in self._paths and path.split("/")[1:2] and path.split("/")[1] in self._roots:
+                scope = {**scope, "path": PREFIX + path, "raw_path": (PREFIX + path).encode()}
+        await self._app(scope, receive, send)

@@ -1,0 +1,147 @@
+"""llama-server's own paths and fields around the fake model."""
+
+import json
+
+import pytest
+from serve_fakes import TEMPLATE, FakeModel, expected
+from test_serve_api import PROMPT, app_of, call, rendered
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def app():
+    with app_of(FakeModel(context=1024)) as (app, _):
+        yield app
+
+
+def post(app, path, **body):
+    return call(app, "POST", path, json=body)
+
+
+SHORT = {
+    "/chat/completions": {"messages": MESSAGES, "max_tokens": 3},
+    "/responses": {"input": "hello", "max_output_tokens": 3},
+    "/messages": {"messages": MESSAGES, "max_tokens": 3},
+    "/messages/count_tokens": {"messages": MESSAGES},
+    "/embeddings": {"input": "hello"},
+}
+
+
+def same(response):
+    return {k: v for k, v in response.json().items() if k in ("choices", "content", "data", "input_tokens", "object")}
+
+
+@pytest.mark.parametrize("path", SHORT)
+def test_paths_without_v1_and_requests_without_a_model(app, path):
+    short, long = post(app, path, **SHORT[path]), post(app, "/v1" + path, **SHORT[path], model="fake")
+    assert short.status_code == long.status_code == 200 and same(short) == same(long)
+    assert call(app, "GET", "/models").json() == call(app, "GET", "/v1/models").json()
+    assert call(app, "GET", "/models/fake").json()["id"] == "fake" and call(app, "GET", "/nothing").status_code == 404
+
+
+def test_the_page_answers_head(app):
+    assert call(app, "HEAD", "/").status_code == 200
+
+
+def test_completion(app):
+    whole = post(app, "/completion", prompt="hello", n_predict=6, return_tokens=True).json()
+    assert whole["content"] == expected(b"hello", 6) and bytes(whole["tokens"]).decode() == whole["content"]
+    assert (
+        whole["stop"]
+        and whole["stop_type"] == "limit"
+        and whole["tokens_predicted"] == 6
+        and whole["prompt"] == "hello"
+    )
+    timings = whole["timings"]
+    assert (
+        timings["prompt_n"] + timings["cache_n"] == 5 and timings["predicted_n"] == 6 and timings["predicted_ms"] >= 0
+    )
+    assert whole["generation_settings"]["n_predict"] == 6
+    parts = [
+        json.loads(p[6:])
+        for p in post(app, "/completion", prompt="hello", n_predict=6, stream=True).text.split("\n\n")
+        if p
+    ]
+    assert "".join(p["content"] for p in parts) == whole["content"] and [p["stop"] for p in parts] == [False] * 6 + [
+        True
+    ]
+
+
+def test_prompts_of_every_kind(app):
+    text = expected(b"hello", 3)
+    for prompt in ("hello", list(b"hello"), {"prompt_string": "hello"}, [*b"hel", "lo"]):
+        assert post(app, "/completion", prompt=prompt, n_predict=3).json()["content"] == text, prompt
+    several = post(
+        app, "/completions", prompt=["hello", list(b"hello"), {"prompt_string": "hello"}], n_predict=3
+    ).json()
+    assert [one["content"] for one in several] == [text] * 3
+
+
+def test_fields_of_an_answer_and_probabilities(app):
+    few = post(
+        app, "/completion", prompt="hello", n_predict=2, response_fields=["content", "generation_settings/n_predict"]
+    ).json()
+    assert few == {"content": expected(b"hello", 2), "generation_settings/n_predict": 2}
+    (token,) = post(app, "/completion", prompt="hello", n_predict=1, n_probs=3).json()["completion_probabilities"]
+    assert len(token["top_logprobs"]) == 3 and token["id"] == token["top_logprobs"][0]["id"] and token["logprob"] <= 0
+
+
+def test_no_limit_is_minus_one(app):
+    for body in ({"max_tokens": -1}, {"max_completion_tokens": -1}):
+        answer = post(
+            app, "/v1/chat/completions", messages=[{"role": "user", "content": "x" * 950}], top_k=-1, **body
+        ).json()
+        assert answer["choices"][0]["finish_reason"] == "length" and answer["usage"]["total_tokens"] > 1024
+    assert post(app, "/completion", prompt="x" * 1000, n_predict=-1).json()["tokens_predicted"] > 20
+
+
+def test_gbnf(app):
+    grammar = 'root ::= "a" digit+ "!"\ndigit ::= [0-9]'
+    for path, body in (("/v1/chat/completions", {"messages": MESSAGES}), ("/v1/completions", {"prompt": "hello"})):
+        choice = post(app, path, grammar=grammar, max_tokens=8, logit_bias={"33": 1}, **body).json()["choices"][0]
+        text = choice.get("text") or choice["message"]["content"]
+        assert text[0] == "a" and text[1].isdigit(), text
+    assert post(app, "/completion", prompt="hello", n_predict=3, json_schema={"const": "x"}).json()["content"] == '"x"'
+    wrong = post(app, "/v1/chat/completions", messages=MESSAGES, grammar="root ::= (")
+    assert wrong.status_code == 400 and wrong.json()["error"]["param"] == "grammar"
+
+
+def test_biases_as_llama_cpp_writes_them(app):
+    def text(bias):
+        return post(app, "/completion", prompt="hello", n_predict=2, logit_bias=bias).json()["content"]
+
+    assert text([[ord("Q"), 100]]) == text({str(ord("Q")): 100}) == text([["Q", 100]]) == "QQ"
+    first = text([])[0]
+    assert text([[first, False]])[0] != first
+
+
+def test_infill_needs_a_vocabulary_with_gaps(app):
+    response = post(app, "/infill", input_prefix="a", input_suffix="b")
+    assert response.status_code == 400 and "fill in the middle" in response.json()["error"]["message"]
+    for extra in ({}, {"filename": "ok"}, {"filename": 123, "text": "abc"}):
+        assert post(app, "/infill", input_prefix="a", input_suffix="b", input_extra=[extra]).status_code == 400
+
+
+def test_templates_and_properties(app):
+    assert post(app, "/apply-template", messages=MESSAGES).json()["prompt"] == PROMPT.decode()
+    assert (
+        post(app, "/apply-template", messages=MESSAGES, add_generation_prompt=False).json()["prompt"]
+        == "user:hello<eos>"
+    )
+    props = call(app, "GET", "/props").json()
+    assert props["chat_template"] == TEMPLATE and props["default_generation_settings"]["n_ctx"] == 1024
+
+
+def test_timings_where_asked(app):
+    body = {"messages": MESSAGES, "max_tokens": 4}
+    assert "timings" not in post(app, "/v1/chat/completions", **body).json()
+    assert post(app, "/v1/chat/completions", **body, timings_per_token=True).json()["timings"]["predicted_n"] == 4
+    stream = post(app, "/v1/chat/completions", **body, timings_per_token=True, stream=True).text
+    assert sum('"timings"' in line for line in stream.splitlines()) == 1
+
+
+def test_tokens_under_llama_server_s_names(app):
+    tokens = post(app, "/tokenize", content="hello").json()["tokens"]
+    assert tokens == list(b"hello") and post(app, "/detokenize", tokens=tokens).json()["content"] == "hello"
+    assert expected(rendered(PROMPT), 1)
