@@ -33,6 +33,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Measure": (
         Command("fit", "Print what a model needs on a card"),
         Command("bench", "Measure tokens a second"),
+        Command("predict", "Predict tokens a second on a card that is not here"),
         Command("eval", "Measure quality: perplexity, KL divergence"),
         Command("logits", "Write the logits of given tokens"),
         Command("selftest", "Compare every kernel with the interpreter"),

@@ -33,9 +33,10 @@ class Region:
 
 
 class Arena:
-    """Regions of given sizes, all allocated at once: (name, bytes, writable) each."""
+    """Regions of given sizes, all allocated at once: (name, bytes, writable) each.  poison: else they are zero, and take no memory
+    before they are written."""
 
-    def __init__(self, wanted: list[tuple[str, int, bool]]):
+    def __init__(self, wanted: list[tuple[str, int, bool]], poison: bool = True):
         offsets, at = [], GUARD_BYTES
         for _, nbytes, _ in wanted:
             offsets.append(at)
@@ -43,7 +44,8 @@ class Arena:
         self._memory = mmap.mmap(-1, at)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         whole = np.frombuffer(self._memory, np.uint8)
-        whole[:] = POISON
+        if poison:
+            whole[:] = POISON
         self.regions = [
             Region(name, base + offset, whole[offset : offset + nbytes], writable)
             for offset, (name, nbytes, writable) in zip(offsets, wanted)

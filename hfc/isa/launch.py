@@ -24,6 +24,7 @@ from hfc.isa.program import Program, load_code_object, load_program
 from hfc.isa.report import fault
 from hfc.isa.result import Count, Result
 from hfc.isa.target import target_of
+from hfc.isa.trace import Trace
 
 POISON = 0x7FBADBAD  # a NaN as f32 and as f16: what registers and LDS hold before a kernel writes them
 LINE_BYTES = 128
@@ -39,6 +40,7 @@ class Options:
     reverse: waves last to first.  concurrent: all thread blocks are resident at once.
     limit: instructions of one wave before it counts as an endless loop.
     poison: registers and LDS start as NaN patterns.  blocks: run only these, to sample a large grid.
+    trace: write down what is executed (needs profile).
     """
 
     check: bool = True
@@ -50,6 +52,7 @@ class Options:
     poison: bool = True
     strict_wmma: bool = True
     blocks: Sequence[tuple[int, int, int]] | None = None
+    trace: Trace | None = None
 
 
 DEFAULT = Options()
@@ -192,6 +195,8 @@ class _Run:
             result.instructions += sum(state.waves[i].icount for i in range(count))
         result.seconds = time.perf_counter() - started
         result.unaligned = state.machine.unaligned
+        if options.trace:
+            options.trace.used = state.machine.traced
         if options.profile:
             result.counts = self._counts()
         return result
@@ -305,6 +310,8 @@ class _Run:
             line=LINE_BYTES,
             strict_wmma=int(options.strict_wmma),
             limit=options.limit,
+            trace=options.trace.address if options.trace else None,
+            trace_room=len(options.trace.entries) if options.trace else 0,
         ), ranges
 
     def _run_blocks(self, state: _State, blocks: Sequence[tuple[int, int, int]]) -> None:

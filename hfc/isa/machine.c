@@ -45,6 +45,10 @@ int vm_run(VM* m, Wave* w, u64 budget) {
     if (m->profile) I->lanes += __builtin_popcountll(exec_of(m, w));
     I->count++;
     w->icount++;
+    if (m->trace) {
+      m->trace_entry = m->traced;
+      trace_add(m, idx | (u64)w->id << 40);
+    }
     switch (I->kind) {
       case K_ALU: alu(m, w, I->alu); break;
       case K_NOP: break;

@@ -85,7 +85,17 @@ typedef struct {
   u32 check, profile, line, strict_wmma;
   u64 fault_addr, fault_pc, limit, unaligned;
   u32 fault, fault_lane, fault_bytes, wave;
+  u64* trace;                          /* or null: what was executed, see isa/trace.py */
+  u64 traced, trace_room, trace_entry; /* entries written or lost, room for them, the last instruction's */
 } VM;
+
+static inline void trace_add(VM* m, u64 entry) {
+  if (m->traced < m->trace_room) m->trace[m->traced] = entry;
+  m->traced++;
+}
+static inline void trace_lines(VM* m, u64 count) { /* of the last instruction: cache lines, or LDS passes */
+  if (m->trace && m->trace_entry < m->trace_room) m->trace[m->trace_entry] |= count << 24;
+}
 
 static inline u64 exec_of(VM* m, Wave* w) { return m->ws == 64 ? w->s[EXEC] | (u64)w->s[EXEC + 1] << 32 : w->s[EXEC]; }
 static inline void set_mask(VM* m, Wave* w, i32 reg, u64 mask) {

@@ -102,6 +102,8 @@ class Machine(Structure):
         *((n, c_uint32) for n in ("ws", "lds_size", "scratch_stride", "m0", "check", "profile", "line", "strict_wmma")),
         *((n, c_uint64) for n in ("fault_addr", "fault_pc", "limit", "unaligned")),
         *((n, c_uint32) for n in ("fault", "fault_lane", "fault_bytes", "wave")),
+        ("trace", c_void_p),
+        *((n, c_uint64) for n in ("traced", "trace_room", "trace_entry")),
     ]
 
 

@@ -208,6 +208,10 @@ static int vmem(VM* m, Wave* w, Inst* I) {
     }
   }
   I->lines += nl;
+  if (m->trace) {
+    trace_lines(m, nl);
+    for (u32 i = 0; i < nl; i++) trace_add(m, lines[i]);
+  }
   return -1;
 }
 
@@ -315,7 +319,7 @@ static int ds(VM* m, Wave* w, Inst* I) {
     }
   }
   if (m->profile && act) { /* LDS passes: groups of lanes moving at most 128 bytes, each as slow as its busiest bank */
-    u32 per = n <= 4 ? 32 : n <= 8 ? 16 : 8, wpl = n <= 4 ? 1 : n / 4;
+    u32 per = n <= 4 ? 32 : n <= 8 ? 16 : 8, wpl = n <= 4 ? 1 : n / 4, passes = 0;
     for (u32 l0 = 0; l0 < ws; l0 += per) {
       u32 seen[256], cnt[32] = {0}, ns = 0, mx = 0;
       for (u32 l = l0; l < l0 + per && l < ws; l++)
@@ -329,8 +333,10 @@ static int ds(VM* m, Wave* w, Inst* I) {
               if (c > mx) mx = c;
             }
           }
-      I->lines += mx;
+      passes += mx;
     }
+    I->lines += passes;
+    trace_lines(m, passes);
   }
   return -1;
 }
@@ -354,6 +360,10 @@ static int smem(VM* m, Wave* w, Inst* I) {
   /* The compiler may widen scalar loads past the data (only within the aligned block): check the first dword only. */
   if (ok_range(m, a, n < 4 ? n : 4, 0) != 1) return fault(m, F_GLOBAL, a, 0, n);
   I->bytes += n;
+  if (m->trace) {
+    trace_lines(m, 1);
+    trace_add(m, a / m->line);
+  }
   if (n >= 4) {
     u8 t[64];
     memcpy(t, (u8*)a, n);

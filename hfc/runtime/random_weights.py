@@ -35,10 +35,19 @@ class RandomWeights:
         *lead, columns = ref.shape
         if ref.format == "f32":
             return weight_format("f32").pack(self._computed(ref.recipe, ref.shape))
-        form = weight_format(ref.format)
-        row_bytes = form.row_bytes(columns)
-        pattern = self._pattern(form, columns)
-        return np.resize(pattern, math.prod(lead) * row_bytes).reshape(*lead, row_bytes)
+        row_bytes = weight_format(ref.format).row_bytes(columns)
+        made = np.empty(math.prod(lead) * row_bytes, np.uint8)
+        self.fill(ref, made)
+        return made.reshape(*lead, row_bytes)
+
+    def fill(self, ref: WeightRef, made: np.ndarray) -> None:
+        """As `weight`, into u8 [bytes] that are there."""
+        if ref.format == "f32":
+            made[:] = self.weight(ref).reshape(-1).view(np.uint8)
+            return
+        pattern = self._pattern(weight_format(ref.format), ref.shape[-1])
+        for at in range(0, len(made), len(pattern)):
+            made[at : at + len(pattern)] = pattern[: len(made) - at]
 
     def const(self, ref: ConstRef) -> np.ndarray:
         params = dict(ref.recipe.params)

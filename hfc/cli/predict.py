@@ -1,0 +1,110 @@
+"""`hfc predict`: tokens a second on a card that is not here, launch by launch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from hfc.base.diagnostics import HfcError
+from hfc.base.progress import spinner
+from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.table import table
+from hfc.plan import Bundle, Plan
+from hfc.predict.cards import CARDS, described, find_cards
+from hfc.predict.launch import Site
+from hfc.predict.program import Calls, Estimate, Sampler, estimate
+from hfc.predict.report import HEADER, as_objects, as_trace, heading, rows
+from hfc.runtime.executor import plan_for
+from hfc.target.arch import Arch, Card
+from hfc.target.timing import clock_ghz, timing_of
+
+LEAST_CONTEXT = 4096
+
+
+def command(
+    model: str | None,
+    card: str | None,
+    prompt: int,
+    decode: int,
+    context: int,
+    as_json: bool,
+    trace: Path | None,
+    list_cards: bool,
+    units: int | None,
+    ghz: float | None,
+    gb_s: float | None,
+    blocks: int,
+    format: str | None,
+    kv: str | None,
+    weights: str | None,
+) -> None:
+    """Predict a model's speed on one card, or on all cards of an architecture."""
+    if list_cards:
+        print(known_cards())
+        return
+    if not model or not card:
+        raise HfcError("hfc predict needs a model and --card", hint="hfc predict --cards lists the cards")
+    if not prompt and not decode:
+        raise HfcError("-p 0 -n 0: there is nothing to predict")
+    wanted = find_cards(card)
+    arch = wanted[0][0]
+    bundle = _bundle(
+        model, arch, Choice(f"null:{arch.name}", None, None, kv, weights, format=format), prompt, context + decode
+    )
+    plan = plan_for(bundle, arch.name)
+    with spinner(f"running samples of {plan.arch}'s kernels"):
+        calls = list(_calls(bundle, plan, prompt, decode, context, blocks))
+    found = []
+    for known_arch, known in wanted:
+        site = described(known_arch, known, units, ghz, gb_s)
+        found.append((known.name, site, [estimate(step, site) for step in calls]))
+    if trace:
+        trace.write_text(json.dumps(as_trace(found)))
+    _print(found, as_json)
+
+
+def known_cards() -> str:
+    header = ("card", "arch", "CUs", "GB/s", "GHz", "gap us", "decode")
+    return table(header, [_card_row(name, arch, card) for name, (arch, card) in CARDS.items()])
+
+
+def _card_row(name: str, arch: Arch, card: Card) -> tuple:
+    timing = timing_of(arch)
+    kind = "absolute" if timing.absolute else "ranking"
+    ghz = round(clock_ghz(arch, card), 2)
+    return (name, arch.name, card.compute_units, card.bandwidth_gb_s, ghz, timing.launch_us, kind)
+
+
+def _bundle(model: str, arch: Arch, choice: Choice, prompt: int, end: int) -> Bundle:
+    source = resolve(model)
+    if source.kind != "bundle":
+        choice = Choice(**{**choice.__dict__, "context": max(LEAST_CONTEXT, prompt, end)})
+    return open_bundle(source, choice)
+
+
+def _calls(bundle: Bundle, plan: Plan, prompt: int, decode: int, context: int, blocks: int) -> Iterator[Calls]:
+    """The steps that are predicted: a prompt's, of as many rows as the plan takes at a time, and decoding in the middle."""
+    sampler = Sampler(bundle, plan.arch, blocks)
+    if max(prompt, context + decode) > plan.context:
+        raise HfcError(
+            f"{max(prompt, context + decode)} tokens are more than the plan's context of {plan.context}",
+            hint="compile the model with a larger --ctx",
+        )
+    if prompt:
+        tokens = min(prompt, plan.max_rows)
+        yield sampler.calls(tokens, max(tokens, (prompt + tokens) // 2))
+    if decode:
+        yield sampler.calls(1, max(1, context + decode // 2))
+
+
+def _print(found: list[tuple[str, Site, list[Estimate]]], json_wanted: bool) -> None:
+    if json_wanted:
+        print(json.dumps([as_objects(*each) for each in found], indent=1))
+        return
+    for name, site, estimates in found:
+        print(f"{name}: {site.arch.name}, {site.units} units at {site.ghz:.2f} GHz, {site.gb_s:.0f} GB/s")
+        for each in estimates:
+            print(heading(each, site))
+            print(table(HEADER, rows(each)))
+            print()

@@ -1,0 +1,149 @@
+"""Traces of sampled thread blocks -> the cycles of a launch, by replay.c on one unit of a card."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import Array, Structure, c_double, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.isa.arena import Region
+from hfc.isa.tables import build
+from hfc.predict.instructions import Instruction
+from hfc.target.timing import SIMDS, Timing
+
+LINE = 128  # bytes
+RANGES = 16
+GAP_LINES = 32  # between regions
+CODE_LINE, CODE_LATENCY = 128, 200
+LIMIT = 1 << 33
+FAULTS = {1: "it takes too long", 2: "its waves wait for each other for ever", 3: "there is no memory for it"}
+
+
+class Machine(Structure):
+    _fields_ = [
+        *((name, c_uint32) for name in ("simds", "waves", "caches", "cache_lines")),
+        *((name, c_double) for name in ("dram_cycles", "l2_cycles")),
+        *((name + "_latency", c_double) for name in ("l0", "l2", "dram", "lds", "scalar")),
+        ("dispatch_cycles", c_double),
+        *((name, c_uint32) for name in ("code_line_bytes", "code_latency", "request_bytes", "ranges")),
+        ("dram_first", c_uint64 * RANGES),
+        ("dram_end", c_uint64 * RANGES),
+    ]
+
+
+class Range(Structure):
+    _fields_ = [("first", c_uint64), ("end", c_uint64), ("name", c_uint64)]
+
+
+class Stream(Structure):
+    _fields_ = [("entries", c_void_p), ("count", c_uint64)]
+
+
+class Report(Structure):
+    """What one unit did, see replay.c."""
+
+    _fields_ = [
+        (name, c_uint64)
+        for name in (
+            "cycles", "issued", "valu_cycles", "lds_cycles", "request_cycles", "dram_lines", "l2_lines", "l0_hits", "l0_misses",
+            "wait_loads", "wait_lds", "wait_registers", "wait_code", "wait_units",
+        )
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """One sampled thread block: a stream of entries for each wave."""
+
+    waves: tuple[np.ndarray, ...]
+
+    @property
+    def entries(self) -> int:
+        return sum(map(len, self.waves))
+
+
+@cache
+def library() -> ctypes.CDLL:
+    found = ctypes.CDLL(str(build("replay", (Path(__file__).parent / "replay.c").read_text())))
+    found.sizes.restype = c_uint64
+    for number, struct in enumerate((Instruction, Machine, Stream, Report, Range)):
+        assert found.sizes(number) == ctypes.sizeof(struct), f"{struct.__name__} differs from replay.c"
+    found.split.argtypes = [c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p]
+    found.replay.argtypes = [c_void_p] * 3 + [c_uint32] * 4 + [c_uint64, c_void_p]
+    return found
+
+
+class Places:
+    """Names of lines that do not depend on where regions happen to lie."""
+
+    def __init__(self, regions: Sequence[Region]):
+        self.ranges, self._names = (Range * len(regions))(), {}
+        name = 1 << 10
+        for place, region in zip(self.ranges, regions):
+            place.first, place.end, place.name = (
+                region.address // LINE,
+                -(-(region.address + region.nbytes) // LINE),
+                name,
+            )
+            self._names[region.address] = (name, name + place.end - place.first)
+            name += place.end - place.first + GAP_LINES
+
+    def lines_of(self, region: Region) -> tuple[int, int]:
+        """First line and the one behind the last."""
+        return self._names[region.address]
+
+
+def split(table: Array, trace: np.ndarray, waves: int, places: Places) -> Block:
+    """A block's trace -> what each of its waves executed."""
+    counts, ranges = (c_uint64 * waves)(), (places.ranges, len(places.ranges))
+    library().split(table, trace.ctypes.data, len(trace), *ranges, None, counts)
+    streams = [np.empty(count, np.uint64) for count in counts]
+    pointers, filled = (c_void_p * waves)(*(stream.ctypes.data for stream in streams)), (c_uint64 * waves)()
+    library().split(table, trace.ctypes.data, len(trace), *ranges, pointers, filled)
+    return Block(tuple(streams))
+
+
+def machine_of(timing: Timing, waves: int, dram_line_cycles: float, dram: Sequence[tuple[int, int]]) -> Machine:
+    """waves: that a SIMD can hold of this kernel.  dram: lines that are read from memory at first touch; the rest is in L2."""
+    made = Machine(
+        simds=SIMDS,
+        waves=waves,
+        caches=timing.l0_caches,
+        cache_lines=timing.l0_bytes // LINE,
+        dram_cycles=dram_line_cycles,
+        l2_cycles=LINE / timing.l2_bytes_per_cycle,
+        l0_latency=timing.l0_latency,
+        l2_latency=timing.l2_latency,
+        dram_latency=timing.dram_latency,
+        lds_latency=timing.lds_latency,
+        scalar_latency=timing.scalar_latency,
+        dispatch_cycles=timing.dispatch_cycles,
+        code_line_bytes=CODE_LINE,
+        code_latency=CODE_LATENCY,
+        request_bytes=timing.request_bytes,
+        ranges=min(len(dram), RANGES),
+    )
+    for number, (first, end) in enumerate(dram[:RANGES]):
+        made.dram_first[number], made.dram_end[number] = first, end
+    return made
+
+
+def replay(machine: Machine, table: Array, blocks: Sequence[Block], count: int, resident: int, label: str) -> Report:
+    """`count` thread blocks, up to `resident` at once; the sampled ones stand for all in turn."""
+    waves = len(blocks[0].waves)
+    streams = (Stream * (len(blocks) * waves))(
+        *(Stream(wave.ctypes.data, len(wave)) for block in blocks for wave in block.waves)
+    )
+    report = Report()
+    error = library().replay(
+        ctypes.byref(machine), table, streams, len(blocks), waves, count, resident, LIMIT, ctypes.byref(report)
+    )
+    if error:
+        raise HfcError(f"{label}: its time cannot be predicted: {FAULTS[error]}")
+    return report
