@@ -15,6 +15,7 @@ typedef int32_t i32;
 
 enum Unit { VALU, SALU, SCALAR, LOAD, STORE, ATOMIC, LDS, BRANCH, WAIT, BARRIER, INVALIDATE, NONE };
 enum { REGISTERS = 768, IN_FLIGHT = 128, RANGES = 16, L0_LINES = 1024, WAYS = 4, CODE_LINES = 256, MOST_SIMDS = 8, MOST_CACHES = 4 };
+enum { MOST_IN_FLIGHT = 63 }; /* what a wave's counters can hold */
 enum { SALU_LATENCY = 2, BRANCH_CYCLES = 4, BARRIER_CYCLES = 8, START_CYCLES = 30, BACKLOG = 8, STORE_CYCLES = 4 };
 #define NEVER (~0ull)
 
@@ -52,7 +53,7 @@ typedef struct {
   int live, at_barrier;
   u32 block, simd, code_line;
   const u64* entries;
-  u64 count, at, ready, scalar_done, registers[REGISTERS];
+  u64 count, at, ready, code_there, scalar_done, registers[REGISTERS];
   Flight loads, shared;
 } Wave;
 
@@ -151,6 +152,12 @@ static u64 landed(Flight* flight, u64 now, u32 allowed) {
   return flight->end - flight->first > allowed ? flight->done[(flight->end - allowed - 1) % IN_FLIGHT] : now;
 }
 
+/* When a wave may begin another access of this unit. */
+static u64 counted(Wave* w, u32 unit, u64 now) {
+  if (unit == LDS) return landed(&w->shared, now, MOST_IN_FLIGHT - 1);
+  return unit == LOAD || unit == ATOMIC ? landed(&w->loads, now, MOST_IN_FLIGHT - 1) : now;
+}
+
 static void write_registers(Wave* w, const Instruction* i, u64 when) {
   for (u32 n = 0; n < i->writes; n++)
     for (u32 r = i->written[n][0]; r < (u32)i->written[n][0] + i->written[n][1] && r < REGISTERS; r++) w->registers[r] = when;
@@ -163,18 +170,19 @@ static u64 registers_ready(const Wave* w, const Instruction* i, u64 now) {
   return when;
 }
 
-/* When the code of `i` is there; asks for the line behind it too. */
+/* When the code of `i` is there; asks for the line behind it too. A line that was asked for reaches its wave even if another
+ * wave's takes its place meanwhile. */
 static u64 code_ready(State* s, Wave* w, const Instruction* i) {
   const u32 line = i->address / s->machine->code_line_bytes;
-  if (line == w->code_line) return s->now;
+  if (line == w->code_line) return later(w->code_there, s->now);
   for (u32 n = line; n <= line + 1; n++)
     if (s->code_tag[n % CODE_LINES] != n) {
       s->code_tag[n % CODE_LINES] = n;
       s->code_filled[n % CODE_LINES] = s->now + s->machine->code_latency;
     }
-  const u64 when = s->code_filled[line % CODE_LINES];
-  if (when <= s->now) w->code_line = line;
-  return later(when, s->now);
+  w->code_line = line;
+  w->code_there = s->code_filled[line % CODE_LINES];
+  return later(w->code_there, s->now);
 }
 
 static void release(State* s, u32 block) {
@@ -345,6 +353,10 @@ static int step(State* s, Wave* w, Used* used, u32 cache) {
     return 0;
   }
   if (i->unit == WAIT && (when = waited(s, w, i)) > s->now) {
+    w->ready = when;
+    return 0;
+  }
+  if ((when = counted(w, i->unit, s->now)) > s->now) {
     w->ready = when;
     return 0;
   }

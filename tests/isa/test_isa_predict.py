@@ -156,6 +156,20 @@ def test_conflicts_in_lds_and_cache_invalidation_cost_time():
     assert kept.l0_hits == 49 and lost.l0_hits == 0
 
 
+def test_waves_that_take_each_others_lines_of_code_go_on():
+    table = made("v_add_f32_e32 v0, v0, v0", "v_add_f32_e32 v0, v0, v0")
+    table[1].address = 256 * 128  # the same place in the code cache
+    block = Block((np.array([0, 1] * 50, np.uint64), np.array([1, 0] * 50, np.uint64)))
+    report = replay(machine_of(RDNA, 16, 16.0, ()), table, [block], 1, 1, "x")
+    assert report.issued == 200 and report.wait_code >= 100 * 200
+
+
+def test_a_wave_has_no_more_accesses_on_their_way_than_its_counter_holds():
+    table = made("global_load_b32 v0, v1, off", "s_waitcnt vmcnt(0)")
+    lines = [entry for n in range(600) for entry in access(0, 9000 + n)]
+    assert run([*lines, 1], table).cycles > 600 / 63 * RDNA.l2_latency
+
+
 def test_waves_meet_at_barriers():
     table = made("s_barrier", "v_add_f32_e32 v0, v0, v0")
     block = Block((np.array([0, 1], np.uint64), np.array([1] * 500 + [0, 1], np.uint64)))
