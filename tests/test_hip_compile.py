@@ -11,6 +11,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS, knob
 from hfc.matrix.cells import Place, Planner
 from hfc.target.arch import AMD, find_arch
+from hfc.target.twins import TWINS
 
 GOOD = """extern "C" __attribute__((global)) void good(float* x) { x[__builtin_amdgcn_workitem_id_x()] = 1.0f; }
 """
@@ -51,7 +52,15 @@ def test_equal_sources_give_equal_bytes(tmp_path, monkeypatch):
     assert compile_kernel(GOOD, arch, "good").data == first.data
 
 
-@pytest.mark.parametrize("arch", [arch for arch in AMD if arch.twin], ids=lambda arch: arch.name)
+SEVERAL = {row.name for row in TWINS}  # the comparison takes seconds each; the ordinary run makes it for the others
+PAIRS = [
+    pytest.param(arch, id=arch.name, marks=pytest.mark.long if arch.name in SEVERAL else ())
+    for arch in AMD
+    if arch.twin
+]
+
+
+@pytest.mark.parametrize("arch", PAIRS)
 def test_twins_share_assembly_and_get_the_code_object_they_would_have_alone(arch):
     jobs = {}
     Planner(quick=True).plan(Place("Qwen3.5-35B-A3B", arch.name, "q5_k", "q4"), arch, jobs)

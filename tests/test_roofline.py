@@ -22,6 +22,8 @@ def card_of(arch_name, name):
         ("gfx942", "Instinct MI300X", "mfma_f16", 1307.4),
         ("gfx942", "Instinct MI300X", "mfma_i8_k32", 2614.9),
         ("gfx942", "Instinct MI300X", "", 163.4),
+        ("gfx950", "Instinct MI355X", "mfma_f16", 2516.6),
+        ("gfx950", "Instinct MI355X", "mfma_i8_k32", 5033.2),
         ("gfx1010", "RX 5700 XT", "", 9.75),
         ("gfx1030", "RX 6900 XT", "", 23.04),
         ("gfx1030", "RX 6900 XT", "packed_f16", 46.08),

@@ -8,6 +8,10 @@ from hfc.base.diagnostics import unknown
 from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
+from hfc.predict import report
+from hfc.predict.cards import find_cards
+from hfc.predict.launch import Site, site_of
+from hfc.predict.program import Sampler, estimate
 from hfc.runtime.launcher import grid_size
 from hfc.step import DECODE_ROWS, Step
 
@@ -19,15 +23,21 @@ def command(
     weights: str | None,
     kv: str | None,
     ctx: int | None,
+    card: str | None,
 ) -> None:
     """List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first."""
     source = resolve(model)
+    wanted = find_cards(card)[:1] if card else []
+    arch = wanted[0][0].name if wanted else arch
     bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
     plans = chosen_plans(bundle, arch)
     print(f"{bundle.model['name']} from {bundle.model['weights']}")
     for plan in plans:
         print()
         print(list_launches(plan) if launches else list_kernels(plan))
+        for known_arch, known in wanted:
+            print()
+            print(list_times(bundle, plan, known.name, site_of(known_arch, known)))
 
 
 def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
@@ -45,18 +55,24 @@ def list_kernels(plan: Plan) -> str:
     counts = {name: count for program in plan.programs for name, count in launch_counts(plan, program).items()}
     shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
     fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
-    rows = []
+    listed = []
     for kernel in plan.kernels:
         known = fields if kernel.resources.get("occupancy") else ("lds_bytes",)  # PTX has no registers of a machine yet
         resources = [kernel.resources.get(name, "-") if name in known else "-" for name in fields]
         block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
-        rows.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
+        listed.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
     for called in dict.fromkeys(
         launch.kernel for steps in plan.programs.values() for launch in steps if launch.product
     ):
-        rows.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))  # a library's
+        listed.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))  # a library's
     header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {name}" for name in counts))
-    return f"{title(plan)}\n{table(header, rows)}"
+    return f"{title(plan)}\n{table(header, listed)}"
+
+
+def list_times(bundle: Bundle, plan: Plan, name: str, site: Site) -> str:
+    """What each launch of a token in the middle of the context takes on a card, and what bounds it."""
+    found = estimate(Sampler(bundle, plan.arch).calls(1, max(1, plan.context // 2)), site)
+    return f"{name}: {report.heading(found, site)}\n{table(report.HEADER, report.rows(found))}"
 
 
 def launch_counts(plan: Plan, program: str) -> dict[str, Counter[str]]:

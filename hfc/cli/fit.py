@@ -8,6 +8,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli.compile import model_of
 from hfc.cli.open_model import resolve
 from hfc.compiler import open_source, outline, settings_for
+from hfc.predict.cards import find_cards
 from hfc.runtime.fit import need_of, table
 from hfc.runtime.speculate.drafts import check_draft
 from hfc.target.arch import find_arch
@@ -17,7 +18,7 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 def command(
     model: str,
-    vram: str,
+    vram: str | None,
     ctx: int | None,
     slots: int,
     kv: str | None,
@@ -25,10 +26,16 @@ def command(
     arch: str,
     weights: str | None,
     draft: str,
+    card: str | None,
 ) -> None:
     """Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit."""
     check_draft(draft)
     source = open_source(resolve(model).path, weights, format, model_of(draft, None))
+    if card:
+        known_arch, known = find_cards(card)[0]
+        arch, vram = known_arch.name, vram or f"{known.memory_gb}G"
+    if vram is None:
+        raise HfcError("hfc fit needs --vram or --card", hint="--vram 24G, --card 'RX 7900 XTX'")
     memory = size_of(vram)
     settings = settings_for(source, find_arch(arch), kv, ctx, slots=slots)
     need = need_of(outline(source, settings))
@@ -36,7 +43,7 @@ def command(
     if need.total > memory:
         print(f"does not fit {vram}: {need.total - memory:,} bytes too many")
         raise SystemExit(1)
-    print(f"fits {vram}")
+    print(f"fits {vram}" + (f"; how fast it is: hfc predict {model} --card {card!r}" if card else ""))
 
 
 def size_of(text: str) -> int:

@@ -16,6 +16,7 @@ LANE_CARRY = "VCC is this lane's bit, D0 = S0 unless scaled, and a huge S1 is sc
 FMAS = "the printed factor does not undo the scaling of div_scale, which goes up or down; and there is one rounding"
 OVERFLOW = "a quotient that overflows reaches this step as inf - inf; hardware gives infinity"
 EXACT_TURNS = "2 pi x rounds before it is reduced; hardware takes x in turns and drops whole ones, which is exact"
+NEAREST_EVEN = "the manual sets ROUND_MODE to what kernels have it at anyway"
 TOWARD_ZERO = "the manual sets ROUND_MODE; a conversion of its own vectorises"
 
 
@@ -115,6 +116,10 @@ CORRECTIONS: dict[str, Correction] = {
         *(
             Correction(n, "D0.b32 = { f32_to_f16_rtz(S1.f32), f32_to_f16_rtz(S0.f32) }", TOWARD_ZERO)
             for n in ("v_cvt_pkrtz_f16_f32", "v_cvt_pk_rtz_f16_f32", "s_cvt_pk_rtz_f16_f32")
+        ),
+        *(
+            Correction(f"v_cvt_pk_{f}_f32", f"D0.b32 = {{ f32_to_{f}(S1.f32), f32_to_{f}(S0.f32) }}", NEAREST_EVEN)
+            for f in ("f16", "bf16")
         ),
         _frexp("f16", "i16"),
         _frexp("f32", "i32"),

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from hfc.formats import FORMATS
 from hfc.matrix.cells import Cell
 from hfc.matrix.results import Record, verdict
-from hfc.target.roofline import LAUNCH_US, LAUNCH_US_OTHERS
+from hfc.target.roofline import NVIDIA_LAUNCH_US
+from hfc.target.timing import RDNA2, RDNA3
 
 TITLE = "What compiles for what"
 INTRO = (
@@ -24,9 +25,10 @@ LEGEND = (
 )
 PREDICTED = (
     "Tokens a second that no implementation of these plans can exceed: for each launch the longer of bytes / bandwidth and "
-    f"operations / rate, plus the cost of a launch ({LAUNCH_US_OTHERS} µs; {LAUNCH_US['dual_issue']} on RDNA3 and 4, "
-    f"{LAUNCH_US['graphs']} where graphs are captured). Decode is one sequence at full context (4096 tokens), prefill a first prompt of "
-    "512. Kernels do not reach these figures; a blank does not fit into the card's memory."
+    f"operations / rate, plus the gap between launches ({RDNA3.launch_us} µs on RDNA3 and 4, {RDNA2.launch_us} on RDNA2, whose figure is taken "
+    f"for RDNA1, GCN and CDNA, {NVIDIA_LAUNCH_US} where graphs are captured). Decode is one sequence at full context (4096 tokens), prefill a "
+    "first prompt of "
+    "512. Kernels do not reach these figures, `hfc predict` says what they reach; a blank does not fit into the card's memory."
 )
 
 

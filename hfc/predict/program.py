@@ -147,7 +147,7 @@ class Sampler:
             self._blocks,
         )
         sizes = {p: regions[p].nbytes for p in launch.pointers if p.startswith("weight:")}
-        read = min(sum(sizes.values()), sum(launch.bytes[kind] for kind in ("step", "row")) if tokens == 1 else 1 << 62)
+        read = min(sum(sizes.values()), launch.bytes["step"] + launch.bytes["row"] * tokens)
         seen = sum(range(context - tokens + 1, context + 1))  # rows x tokens that they see
         times = {"step": 1, "row": tokens, "segment": 1, "context": seen}
         operations = sum(amount * times[kind] for kind, amount in launch.flops.items())

@@ -6,9 +6,10 @@ compiling, see tests/test_arch_probes.py) and the vendors' data sheets (caches, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hfc.base.diagnostics import unknown
+from hfc.target.twins import TWINS, Twin
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ FEATURES = {
     "mfma_bf16": "the same with bf16 (_1k form)",
     "mfma_i8": "the same with i8, 16 deep",
     "mfma_i8_k32": "the same with i8, 32 deep",
-    "mfma_fp8": "the same with fp8 (fnuz)",
+    "mfma_fp8": "the same with fp8 (fnuz on CDNA3, OCP on CDNA4)",
+    "mfma_f16_k32": "the same with f16, 32 deep",
     # Not instructions.
     "rocblas": "large prefill products of f16 and bf16 weights go to rocBLAS where it is installed",
     # On RDNA1/2 a graph costs more than its launches (-6...18 %), on RDNA3 and CDNA3 it gains nothing.
@@ -99,6 +101,7 @@ _GCN = {"packed_f16"} | _DOT_SIGNED
 _MI100 = _GCN | {"mfma_f16", "mfma_i8"}
 _MI200 = _MI100 | {"packed_f32", "mfma_bf16"}
 _MI300 = (_MI200 - {"mfma_i8"}) | {"mfma_i8_k32", "mfma_fp8", "fp8", "rocblas"}
+_MI350 = _MI300 | {"mfma_f16_k32"}
 _RDNA1 = {"packed_f16"}
 _RDNA2 = _RDNA1 | _DOT_SIGNED
 _RDNA3 = _RDNA1 | _DOT_CHOICE | _WMMA | {"wmma_replicated", "dual_issue"}
@@ -116,6 +119,7 @@ def _amd(
     features: set[str],
     *cards: tuple[str, int, int, int, int],
     twin: str | None = None,
+    lds_bytes: int = 65536,
 ) -> Arch:
     addressable = 512 if vgprs == 512 else 256
     # True16 encodings are newer than the disassemblers of most distributions (LLVM 19), and gain our kernels nothing.
@@ -124,7 +128,7 @@ def _amd(
         name,
         "amd",
         wave,
-        65536,
+        lds_bytes,
         vgprs,
         granule,
         waves,
@@ -138,7 +142,7 @@ def _amd(
     )
 
 
-ALL: tuple[Arch, ...] = (
+_ROWS: tuple[Arch, ...] = (
     # fmt: off
     # name, wave, vgprs, granule, waves, L2 MB, L3 MB, features, cards (name, CUs, GB/s, GB, MHz)
     _amd(
@@ -179,6 +183,19 @@ ALL: tuple[Arch, ...] = (
         ("Instinct MI300X", 304, 5300, 192, 2100),
         ("Instinct MI325X", 304, 6000, 256, 2100),
         ("Instinct MI300A", 228, 5300, 128, 2100),
+    ),
+    _amd(
+        "gfx950",
+        64,
+        512,
+        8,
+        8,
+        32,
+        256,
+        _MI350,
+        ("Instinct MI350X", 256, 8000, 288, 2200),
+        ("Instinct MI355X", 256, 8000, 288, 2400),
+        lds_bytes=163840,
     ),
     _amd(
         "gfx1010",
@@ -317,6 +334,14 @@ ALL: tuple[Arch, ...] = (
     # fmt: on
 )
 
+
+def _as(row: Twin) -> Arch:
+    twin = next(arch for arch in _ROWS if arch.name == row.twin)
+    cards = tuple(Card(*card) for card in row.cards)
+    return replace(twin, name=row.name, l2_mb=row.l2_mb, l3_mb=row.l3_mb, cards=cards, twin=row.twin)
+
+
+ALL: tuple[Arch, ...] = (*_ROWS, *map(_as, TWINS))
 ARCHS: dict[str, Arch] = {arch.name: arch for arch in ALL}
 AMD: tuple[Arch, ...] = tuple(arch for arch in ALL if arch.kind == "amd")
 

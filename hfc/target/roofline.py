@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hfc.target.arch import Arch, Card
+from hfc.target.timing import timing_of
 
 # Operations (a product and its sum are two) per clock of a compute unit, by the feature that does them and, where
 # generations differ, by another feature that tells them apart: first row that applies. Checked against the data sheets'
@@ -25,13 +26,18 @@ RATES: tuple[tuple[str, str | None, int], ...] = (
     ("wmma_i4", "wmma_split", 4096),
     ("wmma_i4", None, 1024),
     ("wmma_fp8", None, 2048),
+    ("mfma_f16", "mfma_f16_k32", 4096),
     ("mfma_f16", "mfma_fp8", 2048),
     ("mfma_f16", None, 1024),
+    ("mfma_bf16", "mfma_f16_k32", 4096),
     ("mfma_bf16", "mfma_fp8", 2048),
     ("mfma_bf16", None, 1024),
     ("mfma_i8", None, 1024),
+    ("mfma_i8_k32", "mfma_f16_k32", 8192),
     ("mfma_i8_k32", None, 4096),
+    ("mfma_fp8", "mfma_f16_k32", 8192),
     ("mfma_fp8", None, 4096),
+    ("mfma_f16_k32", None, 4096),
     ("mma_f16", None, 4096),
     ("mma_bf16", None, 4096),
     ("mma_i8", None, 8192),
@@ -44,11 +50,8 @@ RATES: tuple[tuple[str, str | None, int], ...] = (
 F32_RATE, F32_PAIRED_RATE = 128, 256
 PAIRED = ("dual_issue", "packed_f32")
 
-# Microseconds that a launch costs beyond its work. RDNA1/2: 4.31 for a plain launch (hipfire, docs on graphs). gfx1100:
-# each removed small launch saved 5.6 (hipEngine, MEGAKERNEL.md) to 9 (hipfire, changelog). GCN and CDNA: no figure known,
-# RDNA's is taken. NVIDIA with a captured graph: about 1 a node.
-LAUNCH_US = {"dual_issue": 5.6, "graphs": 1.0}
-LAUNCH_US_OTHERS = 4.31
+# NVIDIA with a captured graph: about 1 a node. AMD's are in timing.py.
+NVIDIA_LAUNCH_US = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ def operations_per_clock(arch: Arch, feature: str = "") -> int:
 
 
 def launch_seconds(arch: Arch) -> float:
-    """What a launch costs beyond its work."""
-    return next((us for feature, us in LAUNCH_US.items() if arch.has(feature)), LAUNCH_US_OTHERS) * 1e-6
+    """What a launch costs beyond its work: the gap before the next."""
+    return (timing_of(arch).launch_us if arch.kind == "amd" else NVIDIA_LAUNCH_US) * 1e-6
 
 
 def least_seconds(launches: Iterable[Work], arch: Arch, card: Card) -> float:

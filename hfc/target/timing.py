@@ -63,8 +63,7 @@ TIMINGS: tuple[tuple[str, Timing], ...] = (
     ("gfx94", replace(GCN, l0_bytes=32768, l2_bytes_per_cycle=64, dram_latency=700, clock_share=0.9)),
     ("gfx90a", replace(GCN, l2_bytes_per_cycle=64, dram_latency=600)),
     ("gfx908", replace(GCN, l2_bytes_per_cycle=64, dram_latency=600)),
-    ("gfx906", GCN),
-    ("gfx9", replace(GCN, dram_latency=800)),
+    ("gfx9", GCN),
 )
 
 

@@ -16,7 +16,7 @@ from hfc.oracle import InterpretedModel
 from hfc.runtime.upload import CheckpointWeights
 from hfc.step import Segment, Step
 
-ARCHS = ("gfx906", "gfx1010", "gfx1030", "gfx1100", "gfx1201", "gfx942")
+ARCHS = ("gfx906", "gfx1010", "gfx1030", "gfx1100", "gfx1201", "gfx942", "gfx950")
 CHECKPOINTS = (
     "llama",
     "qwen3",

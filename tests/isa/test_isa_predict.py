@@ -272,9 +272,9 @@ def test_a_whole_program_is_predicted(name, request):
 def test_the_command_prints_tables_json_and_traces(bundle, tmp_path, capfd):
     bundle.save(tmp_path / "m.hfp")
 
-    def hfc(*words):
+    def hfc(*words, command="predict"):
         with pytest.raises(SystemExit) as end:
-            main(["predict", *map(str, words)])
+            main([command, *map(str, words)])
         return (end.value.code or 0, *capfd.readouterr())
 
     options = (tmp_path / "m.hfp", "-p", 20, "-n", 2, "--blocks", 1)
@@ -299,3 +299,7 @@ def test_the_command_prints_tables_json_and_traces(bundle, tmp_path, capfd):
         code, _, err = hfc(*options, *words)
         assert code == 2 and message in err, err
     assert "RX 9070 XT" in hfc("--cards")[1]
+    code, out, _ = hfc(tmp_path / "m.hfp", "--card", "RX 7900 XT", command="explain")
+    assert code == 0 and "RX 7900 XT: decode of 1 token(s) at context 32" in out
+    code, out, _ = hfc(MODELS / "llama", "--card", "RX 7600", command="fit")
+    assert code == 0 and "fits 8G; how fast it is: hfc predict" in out

@@ -11,4 +11,5 @@ USAGE = usage(
     WEIGHTS,
     KV,
     CONTEXT,
+    option("--card", str, "Also predict the time of each launch on this card: see `hfc predict`.", metavar="CARD"),
 )
