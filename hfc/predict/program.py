@@ -147,9 +147,10 @@ class Sampler:
             self._blocks,
         )
         sizes = {p: regions[p].nbytes for p in launch.pointers if p.startswith("weight:")}
-        read = min(sum(sizes.values()), launch.bytes["step"] + launch.bytes["row"] * tokens)
+        rows = 1 if any("R" in size for size in launch.grid) else tokens
+        read = min(sum(sizes.values()), launch.bytes["step"] + launch.bytes["row"] * rows)
         seen = sum(range(context - tokens + 1, context + 1))  # rows x tokens that they see
-        times = {"step": 1, "row": tokens, "segment": 1, "context": seen}
+        times = {"step": 1, "row": rows, "segment": 1, "context": seen}
         operations = sum(amount * times[kind] for kind, amount in launch.flops.items())
         return Call(launch, 1, found, read, operations)
 
