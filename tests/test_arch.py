@@ -6,7 +6,7 @@ import pytest
 
 from hfc.backend.compile import compile_kernel
 from hfc.base.diagnostics import HfcError
-from hfc.target.arch import ALL, AMD, FEATURES, find_arch
+from hfc.target.arch import ALL, AMD, FEATURES, GENERIC, find_arch, target_for
 
 TYPES = """
 typedef _Float16 half2 __attribute__((ext_vector_type(2)));
@@ -226,6 +226,21 @@ def test_ptx_has_what_the_nvidia_row_claims():
         text = compile_kernel(source, arch, "probe").assembly
         assert re.search(instruction, text) and ".target sm_90" in text, feature
     assert PTX_PROBES.keys() <= arch.features
+
+
+@pytest.mark.parametrize("arch", GENERIC.values(), ids=lambda arch: arch.name)
+def test_a_familys_target_has_the_instructions_of_its_row(arch):
+    layout = next((table for name, table in LAYOUTS.items() if arch.has(name)), REPLICATED)
+    claimed = arch.features - set(LAYOUTS) - set(EITHER)
+    assert {feature for feature, probe in {**PROBES, **layout}.items() if emits(arch, probe)} == claimed
+
+
+def test_a_gpu_without_a_row_gets_its_familys_target():
+    assert [target_for(name) for name in ("gfx1154", "gfx1038", "gfx1016", "gfx1203")] == [
+        "gfx11-generic", "gfx10-3-generic", "gfx10-1-generic", "gfx12-generic",
+    ]  # fmt: skip
+    assert target_for("gfx1100") == "gfx1100" and target_for("gfx1300") == "gfx1300"
+    assert find_arch("gfx11-generic").code_object_version == 6 and "gfx11-generic" not in {arch.name for arch in ALL}
 
 
 def test_find_arch_suggests_the_nearest():

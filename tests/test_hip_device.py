@@ -108,6 +108,21 @@ def test_what_goes_wrong_is_one_message(library, bundle):
 
 
 @pytest.mark.long
+def test_a_card_without_a_row_runs_its_familys_code(library, model, tmp_path):
+    np.save(tmp_path / "tokens.npy", TOKENS)
+    words = ["logits", str(model), "--tokens", str(tmp_path / "tokens.npy"), "--out"]
+    commands = [
+        ["doctor"],
+        [*words, str(tmp_path / "hip.npy"), "--device", "hip"],
+        [*words, str(tmp_path / "host.npy")],
+    ]
+    found = several(library, [("gfx1154:1G", "", words) for words in commands])
+    assert [code for code, _, _ in found] == [0, 0, 0], found
+    assert "gfx1154 in software (gfx1154, which has no row of its own), gfx11-generic" in found[0][1]
+    assert relative_error(np.load(tmp_path / "hip.npy"), np.load(tmp_path / "host.npy")) < 1e-3
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("name, device", [("qwen3_5_moe_text", "hip:1"), ("qwen3_5_text", "hip"), ("llama", "hip")])
 def test_selftest_on_the_device(library, name, device):
     words = ["selftest", str(MODELS / name), "--device", device, "--ctx", "64"]

@@ -22,18 +22,9 @@ from hfc.base.whole_file import keep_source
 from hfc.target.arch import Arch
 
 OLDEST_CLANG = 17
-# Version 5 loads on every ROCm since 5.5; newer clangs default to 6, which needs ROCm 6.3.
 # No compilation-unit id: it would be a hash of the source's path, and equal sources must give equal bytes.
-AMD_FLAGS = (
-    "-O3",
-    "-x",
-    "hip",
-    "--cuda-device-only",
-    "-nogpulib",
-    "-nogpuinc",
-    "-mcode-object-version=5",
-    "-fuse-cuid=none",
-)
+NO_UNIT_ID = "-fuse-cuid=none"
+AMD_FLAGS = ("-O3", "-x", "hip", "--cuda-device-only", "-nogpulib", "-nogpuinc")
 # An installed CUDA toolkit would raise the PTX version above the one that target_features ask for, and with it the driver that
 # a bundle needs: clang is kept from looking. Contraction pragmas mean what they mean on AMD; clang ignores them for CUDA.
 NVIDIA_FLAGS = (
@@ -46,7 +37,7 @@ NVIDIA_FLAGS = (
     "-Wno-unknown-cuda-version",
     "--cuda-path=/nonexistent",
     "-ffp-contract=fast-honor-pragmas",
-    "-fuse-cuid=none",
+    NO_UNIT_ID,
 )
 NO_COMPILER = "install the pip package `ziglang`, or point HFC_CLANG at a clang >= 17 with the AMDGPU back end"
 
@@ -95,7 +86,7 @@ def flags(arch: Arch) -> list[str]:
     if arch.kind == "host":
         raise HfcError("the host target has no GPU code objects", hint="choose a gfx architecture or sm_90")
     common = (
-        [*AMD_FLAGS, f"--offload-arch={arch.name}"]
+        [*AMD_FLAGS, f"-mcode-object-version={arch.code_object_version}", NO_UNIT_ID, f"--offload-arch={arch.name}"]
         if arch.kind == "amd"
         else [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}"]
     )

@@ -19,7 +19,7 @@ from hfc.base.knobs import KNOBS, knob
 from hfc.cli.table import table
 from hfc.runtime.executor import OPENERS
 from hfc.runtime.registry import REGISTRY, find_local
-from hfc.target.arch import ARCHS
+from hfc.target.arch import ARCHS, GENERIC
 
 PACKAGES = (
     "numpy", "lark", "jinja2", "networkx", "safetensors", "gguf", "ml-dtypes", "tokenizers", "sentencepiece", "rich",
@@ -60,7 +60,7 @@ def describe_devices(kind: str) -> str:
         while True:
             found.append(OPENERS[kind](len(found)).info)
     return "; ".join(
-        f"{kind}:{i.index} {i.name}, {i.arch}{'' if i.arch in ARCHS else ' (no row in ARCHS)'}, {i.compute_units} CUs, {i.memory_bytes / 2**30:.1f} GiB"
+        f"{kind}:{i.index} {i.name}, {i.arch}{'' if i.arch in (*ARCHS, *GENERIC) else ' (no row in ARCHS)'}, {i.compute_units} CUs, {i.memory_bytes / 2**30:.1f} GiB"
         for i in found
     )
 

@@ -46,10 +46,12 @@ MACHINES = {
     0x58: "gfx1153",
     0x48: "gfx1200",
     0x4E: "gfx1201",
-    0x52: "gfx9-generic",
-    0x53: "gfx10-1-generic",
-    0x54: "gfx10-3-generic",
-    0x59: "gfx11-generic",
+    0x51: "gfx9-generic",
+    0x52: "gfx10-1-generic",
+    0x53: "gfx10-3-generic",
+    0x54: "gfx11-generic",
+    0x59: "gfx12-generic",
+    0x5F: "gfx9-4-generic",
 }  # EF_AMDGPU_MACH of the ELF header
 USER_SGPRS = (
     ("private_segment_buffer", 4),

@@ -8,6 +8,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.driver import DeviceInfo
+from hfc.target.arch import target_for
 
 try:
     from rocm.bindings import hip
@@ -48,8 +49,9 @@ class HipDriver:
         self._index = index
         self.make_current()
         found = _check("hipGetDeviceProperties", hip.hipGetDeviceProperties(index))
-        arch = found.gcnArchName.split(":")[0]  # "gfx90a:sramecc+:xnack-" -> "gfx90a"
-        name = found.name or arch
+        gpu = found.gcnArchName.split(":")[0]  # "gfx90a:sramecc+:xnack-" -> "gfx90a"
+        arch = target_for(gpu)
+        name = (found.name or gpu) + (f" ({gpu}, which has no row of its own)" if arch != gpu else "")
         self.info = DeviceInfo(index, name, arch, found.multiProcessorCount, found.totalGlobalMem)
 
     def make_current(self) -> None:

@@ -6,10 +6,11 @@ compiling, see tests/test_arch_probes.py) and the vendors' data sheets (caches, 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from hfc.base.diagnostics import unknown
-from hfc.target.twins import TWINS, Twin
+from hfc.target.twins import FAMILIES, TWINS, Twin
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Arch:
     vgprs: vector registers of a SIMD for one lane; granule: allocation step; waves: most waves a SIMD holds.
     addressable_vgprs: most that one wave can use.  l2_mb, l3_mb: caches of the largest card (l3: memory-side cache).
     features: see FEATURES.  target_features: switches of the compiler's back end, e.g. "-real-true16".
+    code_object_version: 5 loads on every ROCm since 5.5; generic targets need 6, which needs ROCm 6.3.
     twin: an arch that the compiler does not tell from this one: equal sources give equal instructions (a test compares them).
     """
 
@@ -50,6 +52,7 @@ class Arch:
     cards: tuple[Card, ...] = ()
     target_features: tuple[str, ...] = ()
     twin: str | None = None
+    code_object_version: int = 5
 
     def has(self, feature: str) -> bool:
         if feature not in FEATURES:
@@ -343,11 +346,23 @@ def _as(row: Twin) -> Arch:
 
 ALL: tuple[Arch, ...] = (*_ROWS, *map(_as, TWINS))
 ARCHS: dict[str, Arch] = {arch.name: arch for arch in ALL}
+# For cards that no row knows. They are no rows of ARCHS: what has a row gets code of its own.
+GENERIC: dict[str, Arch] = {
+    family.target: replace(ARCHS[family.base], name=family.target, twin=None, code_object_version=6)
+    for family in FAMILIES
+}
 AMD: tuple[Arch, ...] = tuple(arch for arch in ALL if arch.kind == "amd")
 
 
 def find_arch(name: str) -> Arch:
-    """The row called `name`. HfcError with the nearest name if there is none."""
-    if name not in ARCHS:
+    """The row called `name`, or the generic target. HfcError with the nearest name if there is none."""
+    if name not in ARCHS and name not in GENERIC:
         raise unknown("architecture", name, ARCHS)
-    return ARCHS[name]
+    return ARCHS.get(name) or GENERIC[name]
+
+
+def target_for(name: str) -> str:
+    """What to compile for where the driver says `name`: its row, else its family's generic target, else the name itself."""
+    if name in ARCHS:
+        return name
+    return next((family.target for family in FAMILIES if re.fullmatch(family.members, name)), name)

@@ -26,3 +26,19 @@ TWINS = (
     Twin("gfx1036", "gfx1030", 1, 0, (("Radeon of Ryzen 7000 and 9000", 2, 83, 16, 2200),)),
     Twin("gfx1153", "gfx1150", 1, 0, (("Radeon 820M", 2, 90, 16, 2800),)),
 )  # fmt: skip
+
+
+class Family(NamedTuple):
+    """GPUs whose code one target of the compiler serves, with the instructions that all of them have. base: the row that it resembles."""
+
+    target: str
+    base: str
+    members: str  # a pattern of names
+
+
+FAMILIES = (
+    Family("gfx10-1-generic", "gfx1010", r"gfx101\d"),
+    Family("gfx10-3-generic", "gfx1030", r"gfx103\d"),
+    Family("gfx11-generic", "gfx1103", r"gfx11\d\d"),
+    Family("gfx12-generic", "gfx1200", r"gfx120\d"),
+)

@@ -19,7 +19,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.isa.arena import Arena, Region
 from hfc.isa.errors import KernelFault
 from hfc.isa.launch import Loaded, load_kernels
-from hfc.target.arch import ARCHS, Card
+from hfc.target.arch import ARCHS, Card, target_for
 
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_CONFIGURATION, NO_DEVICE, INVALID_DEVICE = 1, 2, 9, 100, 101
 INVALID_IMAGE, NO_BINARY, INVALID_HANDLE, NOT_FOUND, NOT_READY = 200, 209, 400, 500, 600
@@ -142,7 +142,7 @@ class Device:
 
     def load(self, image: bytes) -> Module:
         kernels = load_kernels(image)
-        if any(loaded.arch != self.arch for loaded in kernels.values()):
+        if any(loaded.arch not in (self.arch, target_for(self.arch)) for loaded in kernels.values()):
             raise HipError(NO_BINARY)
         return Module(self, kernels)
 
