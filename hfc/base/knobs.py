@@ -37,6 +37,13 @@ KNOBS: dict[str, Knob] = {
     knob.name: knob
     for knob in (
         Knob(
+            "HFC_API_KEY",
+            None,
+            lambda text: "(set)",
+            "keys, with spaces between",
+            "keys that clients of hfc serve may use, beside those of --api-key-file",
+        ),
+        Knob(
             "HFC_CACHE",
             None,
             _path,

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from hfc.base.diagnostics import DeviceLost, HfcError
+from hfc.cli.keys import api_keys, environment, hide_keys, without_keys
 from hfc.cli.sampling import chosen_sampling
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
 from hfc.runtime.executor import split_device
@@ -74,16 +76,17 @@ def command(
     """Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.
 
     A single model is loaded at once; several are when they are asked for."""
-    keys = _keys(api_key, api_key_file)
+    keys = api_keys(api_key, api_key_file)
+    hide_keys(api_key)
     if not is_loopback(host) and not keys:
-        raise HfcError(f"--host {host} lets others in; give them a key with --api-key or --api-key-file")
+        raise HfcError(f"--host {host} lets others in; give them a key", hint="--api-key-file FILE, or HFC_API_KEY")
     if (tls_cert is None) != (tls_key is None):
         raise HfcError("--tls-cert and --tls-key belong together")
     if split_device(device)[0] == "null" or device == "interpret":
         raise HfcError(f"--device {device} cannot serve", hint="use host, hip or cuda")
     check_draft(draft)
     if daemon:
-        _detach(host, port, bool(tls_cert))
+        _detach(host, port, bool(tls_cert), api_key or ())
         return
     listener = _bound(host, port)  # before minutes of loading; it refuses connections until it listens
     port = listener.getsockname()[1]
@@ -186,15 +189,6 @@ def _summary(models: Models) -> str:
     return f"{served.name} ({served.engine.limits.slots} slots of {served.engine.limits.context} tokens)"
 
 
-def _keys(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
-    keys = [*(given or ()), *(file.read_text().split() if file else ())]
-    if file and not keys:
-        raise HfcError(f"{file}: there is no key in it")
-    if any(not key.strip() for key in keys):
-        raise HfcError("an API key is empty")
-    return tuple(keys)
-
-
 def _bound(host: str, port: int) -> socket.socket:
     """A socket at the address; port 0: any that is free. HfcError if another program has it."""
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -209,17 +203,17 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _detach(host: str, port: int, has_tls: bool) -> None:
+def _detach(host: str, port: int, has_tls: bool, keys: Sequence[str]) -> None:
     """Start the same command without -d in a session of its own and wait until it listens."""
     with _bound(host, port) as probe:
         port = probe.getsockname()[1]
     log = log_path(port)
     log.parent.mkdir(parents=True, exist_ok=True)
-    words = [w for w in sys.argv[1:] if w not in ("-d", "--daemon")]
+    words = [w for w in without_keys(sys.argv[1:]) if w not in ("-d", "--daemon")]
     with log.open("wb") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "hfc", *words, "--port", str(port)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            start_new_session=True, env={**os.environ, _LOG_VARIABLE: str(log)},
+            start_new_session=True, env={**environment(keys), _LOG_VARIABLE: str(log)},
         )  # fmt: skip
     while not any(r.pid == child.pid for r in running()):
         if (code := child.poll()) is not None:

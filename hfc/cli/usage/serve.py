@@ -45,8 +45,20 @@ USAGE = usage(
     ),
     option("--queue", int, "Sequences that may wait for a slot; more get 429.", 64, least=0),
     option("--prefill-rows", int, "Prompt tokens of a step in which others decode.", 128, least=1),
-    option("--api-key", str, "A key that clients may use; may be given more than once.", metavar="KEY", many=True),
-    option("--api-key-file", Path, "Keys, one a line.", metavar="FILE"),
+    option(
+        "--api-key",
+        str,
+        "A key that clients may use; may be given more than once. Others on the machine see it while the command starts: "
+        "prefer --api-key-file or the variable HFC_API_KEY.",
+        metavar="KEY",
+        many=True,
+    ),
+    option(
+        "--api-key-file",
+        Path,
+        "Keys that clients may use, one a line; HFC_API_KEY holds some too, with spaces between.",
+        metavar="FILE",
+    ),
     option("--cors", str, "An origin whose pages may call the server, or *.", metavar="ORIGIN", many=True),
     option("--tls-cert", Path, "Certificate chain, PEM.", metavar="FILE"),
     option("--tls-key", Path, "Private key, PEM.", metavar="FILE"),
