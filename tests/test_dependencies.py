@@ -4,10 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+LOCK = PROJECT.with_name("requirements.lock")
+LOCKED_EXTRAS = ("serve", "pull", "hip", "cuda")  # of scripts/lock
 
 # package -> the first release without the flaw, the flaw
 WITHOUT_FLAWS = {
@@ -42,3 +46,35 @@ def test_the_lowest_version_admitted_has_no_published_flaw(package):
     lowest = _minima().get(package)
     assert lowest, f"{package} has no lower bound in pyproject.toml, {fixed} is the first without {flaw}"
     assert _numbers(lowest) >= _numbers(fixed), f"{package}>={lowest} admits {flaw}; {fixed} does not"
+
+
+def _locked() -> dict[str, list[tuple[Version, int]]]:
+    """Package -> its versions (one for each range of Pythons) with how many hashes each has."""
+    found: dict[str, list[tuple[Version, int]]] = {}
+    for entry in re.split(r"\n(?=[a-z0-9])", LOCK.read_text()):
+        match = re.match(r"([a-z0-9._-]+)==([^\s;\\]+)", entry)
+        if match:
+            found.setdefault(match[1], []).append((Version(match[2]), entry.count("--hash=sha256:")))
+    return found
+
+
+def test_the_lock_file_holds_what_pyproject_asks_for():
+    """Where it does not: scripts/lock writes it again."""
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *(row for name in LOCKED_EXTRAS for row in extras[name])]
+    locked = _locked()
+    for requirement in map(Requirement, asked):
+        versions = [version for version, _ in locked.get(requirement.name.lower(), ())]
+        assert versions, f"requirements.lock lacks {requirement.name}: run scripts/lock"
+        assert all(v in requirement.specifier for v in versions), (
+            f"{requirement}: locked is {versions}, run scripts/lock"
+        )
+
+
+def test_every_locked_version_has_hashes_and_no_published_flaw():
+    locked = _locked()
+    assert len(locked) > 30 and all(count for rows in locked.values() for _, count in rows)
+    for package, (fixed, flaw) in WITHOUT_FLAWS.items():
+        for version, _ in locked.get(package, ()):
+            assert version >= Version(fixed), f"{package} {version} has {flaw}"
