@@ -1,6 +1,8 @@
 """hfc quantize, inspect and the container, and rotated weights in whole models: interpreter, passes, host."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -183,6 +185,33 @@ def test_weights_that_are_no_numbers_are_refused(bad, tmp_path):
     with pytest.raises(HfcError, match="'model.layers.1.mlp.up_proj.weight' has NaN or infinity in row 7"):
         converted(source, tmp_path / "out", "hfc4")
     assert not (tmp_path / "out/model.safetensors").exists()
+
+
+def test_a_full_disk_says_what_is_kept_and_is_gone_on_with(llama, tmp_path, monkeypatch):
+    whole = converted(llama, tmp_path / "whole", "mq4g256").read_bytes()
+    written, write = [], os.pwrite
+
+    def full_after_a_while(file, data, offset):
+        if len(written) == 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(offset)
+        return write(file, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", full_after_a_while)
+    message = "(?s)model.safetensors: cannot write the model: No space left.*[.]model.safetensors.partial.*the same command goes on"
+    with open_checkpoint(llama) as checkpoint, pytest.raises(HfcError, match=message):
+        quantize(checkpoint, plan(checkpoint, "mq4g256"), tmp_path / "out")
+    monkeypatch.undo()
+    assert converted(llama, tmp_path / "out", "mq4g256").read_bytes() == whole
+
+
+def test_unfinished_files_are_not_written_through_links(llama, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "out" / ".model.safetensors.partial").symlink_to(tmp_path / "victim")
+    with open_checkpoint(llama) as checkpoint, pytest.raises(HfcError, match="cannot write the model"):
+        quantize(checkpoint, plan(checkpoint, "mq4g256"), tmp_path / "out")
+    assert (tmp_path / "victim").read_text() == "mine"
 
 
 def test_an_interrupted_run_leaves_nothing_and_is_gone_on_with(llama, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from pydoc_data.topics import topics
 
 import numpy as np
 
+from hfc.base.arrays import read_array
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.logits import saved_logits
@@ -93,10 +94,7 @@ def open_reference(
 ) -> OpenModel | np.ndarray | None:
     """Another KV format or device alone means the same model."""
     if against and against.endswith(".npy"):
-        try:
-            return np.load(against, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise HfcError(f"{against}: not an .npy file that can be read: {error}") from error
+        return read_array(Path(against))
     if against is None and (choice.device, choice.kv) == (device, kv):
         return None
     if choice.device == "interpret":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hfc.base.arrays import read_array
 from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import whole_file
 from hfc.cli.open_model import Choice, open_model
@@ -38,13 +39,9 @@ def command(
 
 def read_tokens(path: Path) -> np.ndarray:
     """Token ids i32 [T]."""
-    try:
-        ids = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise HfcError(f"{path}: not an .npy file that can be read: {error}") from error
-    if not isinstance(ids, np.ndarray) or ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-        found = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, np.ndarray) else "an archive"
-        raise HfcError(f"{path}: token ids must be integers [T], found {found}")
+    ids = read_array(path)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise HfcError(f"{path}: token ids must be integers [T], found {ids.dtype} {list(ids.shape)}")
     return ids
 
 

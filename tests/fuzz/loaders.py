@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import random
 import struct
 import zipfile
@@ -23,12 +24,14 @@ from hfqm_files import entry, hfqm
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import read_bundle
 from hfc.cli.inspect import contents, describe
+from hfc.cli.logits import read_tokens
 from hfc.compiler import open_source, settings_for
 from hfc.formats import READABLE
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.formats.checkpoint.mapped import read_json
 from hfc.formats.recipe import apply, tensor
-from hfc.frontend.model import load_model
+from hfc.frontend.build import build_graph
+from hfc.frontend.model import find_model, load_model, model_type_of
 from hfc.ir.text import parse_graph
 from hfc.plan import MANIFEST, Buffer, Bundle, ConstRef, Kernel, Launch, Plan, StateRef, WeightRef
 from hfc.quantize.imatrix import read_imatrix
@@ -38,6 +41,7 @@ from hfc.runtime.vocabulary import load_vocabulary
 from hfc.target.arch import find_arch
 
 CORPUS = Path(__file__).parent / "corpus"
+GGUF = Path(__file__).parent.parent / "data" / "models" / "llama" / "model.gguf"
 MODELS = Path(__file__).parent.parent.parent / "models"
 TEXT = "Grüße, 12 cats! <|im_end|>\n"
 Mutate = Callable[[bytes, random.Random], bytes]
@@ -84,6 +88,13 @@ def read_config(path: Path) -> None:
     opened = open_source(path)
     opened.graph()
     settings_for(opened, find_arch("gfx1100"))
+
+
+def read_gguf_config(path: Path) -> None:
+    """GGUF keys of any type and value, beside the tensors of a good file."""
+    config = read_json(path)
+    with open_checkpoint(GGUF) as checkpoint:
+        build_graph(find_model(model_type_of(config, "gguf")), config, "gguf", checkpoint)
 
 
 def read_vocabulary(path: Path) -> None:
@@ -167,8 +178,23 @@ LOADERS: dict[str, Loader] = {
     "bundle": Loader(
         lambda: {"small.hfp": small_bundle()}, mutated_bundle, lambda path: read_bundle(path.read_bytes(), path.name), "model.hfp"
     ),
+    "npy": Loader(lambda: {"tokens.npy": small_npy()}, mutated_bytes, read_tokens, "tokens.npy"),
+    "gguf_config": Loader(lambda: {"keys.json": gguf_keys()}, mutated_json_text, read_gguf_config, "keys.json"),
     "imatrix": Loader(lambda: corpus("imatrix*"), mutated_bytes, read_imatrix, "imatrix.dat"),
 }  # fmt: skip
+
+
+def small_npy() -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.arange(9, dtype=np.int32))
+    return out.getvalue()
+
+
+def gguf_keys() -> bytes:
+    """The keys of a GGUF but for its tokenizer, as JSON."""
+    with open_checkpoint(GGUF) as checkpoint:
+        plain = {key: getattr(value, "tolist", lambda value=value: value)() for key, value in checkpoint.config.items()}
+    return json.dumps({key: value for key, value in plain.items() if not key.startswith("tokenizer.")}).encode()
 
 
 def small_bundle() -> bytes:
