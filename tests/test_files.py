@@ -15,6 +15,7 @@ from hfc.backend.library import build_for_cpu
 from hfc.base import cache, whole_file
 from hfc.base.diagnostics import HfcError
 from hfc.base.numbers import power
+from hfc.cli.opt import read_text
 from hfc.formats.checkpoint.container import REPORT, report_of
 from hfc.frontend.model import load_model
 from hfc.frontend.parse import parse
@@ -134,6 +135,12 @@ def test_ir_text_nested_deeply_is_a_message():
     text = (CORPUS / "llama.ir").read_text()
     with pytest.raises(HfcError):
         parse_graph(text.replace("=", "=" + "[" * 3000, 1))
+
+
+def test_ir_text_that_is_no_text_is_a_message(tmp_path):
+    (tmp_path / "graph.ir").write_bytes(b"graph \xff")
+    with pytest.raises(HfcError, match="graph.ir: not UTF-8 text: invalid start byte at byte 6"):
+        read_text(str(tmp_path / "graph.ir"), "gfx1100", None, None)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])

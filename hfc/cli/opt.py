@@ -52,7 +52,10 @@ def read_model(model: str, weights: str | None, arch: str, kv: str | None, ctx: 
 
 
 def read_text(path: str, arch: str, kv: str | None, ctx: int | None) -> tuple[Graph, Settings]:
-    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise HfcError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     k_format, v_format, edges = parse_kv(kv)
     context = ctx or 128
     settings = Settings(find_arch(arch), context, 1, context, context, k_format, v_format, kv_edges=edges)

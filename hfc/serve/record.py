@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
 from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import HfcError
 
@@ -71,8 +73,8 @@ def running() -> list[Record]:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                with contextlib.suppress(ValueError, TypeError):
-                    records.append(Record(**json.loads(file.read())))
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):  # a file of another program
+                    records.append(msgspec.json.decode(file.read(), type=Record))
                 continue
             path.unlink(missing_ok=True)
     return records
