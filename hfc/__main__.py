@@ -12,7 +12,8 @@ def main() -> None:
     try:
         importlib.import_module("hfc.cli").main()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if "--quiet" not in sys.argv:  # the compiler that `hfc run` has started: who started it says so
+            print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(

@@ -12,6 +12,7 @@ from hfc.runtime.registry import REGISTRY, find_local, pull
 # Tests with a cache of their own compile with the zig that all share: what it builds for itself takes seconds.
 os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
 os.environ.setdefault("ZIG_LOCAL_CACHE_DIR", str(cache_folder() / "zig"))
+os.environ["HFC_CONFIG"] = "off"  # whatever the user of this machine has set
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_a_commands_function_takes_what_its_usage_declares(name):
 
 def test_every_module_of_a_command_is_in_the_table():
     modules = {p.stem for p in (ROOT / "hfc/cli/usage").glob("*.py")} - {
-        "__init__", "declare", "parse", "help", "kinds", "shared",
+        "__init__", "familiar", "declare", "parse", "help", "kinds", "shared",
     }  # fmt: skip
     assert modules == set(COMMANDS)
 
@@ -141,6 +142,38 @@ def test_ctrl_c_while_modules_load_is_one_line():
     assert child.stdout.readline() == "now\n"
     child.send_signal(signal.SIGINT)
     assert child.communicate(timeout=30)[1] == "interrupted\n" and child.returncode == 130
+
+
+def test_ctrl_c_while_the_compiler_runs_is_one_line_of_both_processes(tmp_path):
+    """The compiler is a process of its own; a terminal's Ctrl-C reaches both."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'hfc.cli.compile':\n"
+        "            import time\n"
+        "            print('now', flush=True); time.sleep(60)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "hfc",
+        "run",
+        str(ROOT / "tests/data/models/llama"),
+        "--raw",
+        "hi",
+        "--device",
+        "host",
+    ]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert child.stdout.readline() == "now\n"
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.communicate(timeout=60)[1] == "interrupted\n" and child.returncode == 130
 
 
 def test_output_that_nobody_reads_is_no_error():

@@ -11,7 +11,7 @@ tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 LOCK = PROJECT.with_name("requirements.lock")
-LOCKED_EXTRAS = ("serve", "pull", "hip", "cuda")  # of scripts/lock
+LOCKED_EXTRAS = ("cuda",)  # of scripts/lock
 
 # package -> the first release without the flaw, the flaw
 WITHOUT_FLAWS = {

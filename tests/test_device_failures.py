@@ -13,7 +13,6 @@ from small_models import CONFIGS
 
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.cli import main
-from hfc.cli.doctor import describe_devices
 from hfc.compiler import compile_model
 from hfc.runtime import cuda, executor, hip
 from hfc.runtime.executor import load
@@ -46,7 +45,7 @@ def use(monkeypatch):
 )
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch, module, name, package):
     monkeypatch.setattr(module, name, None)
-    with pytest.raises(HfcError, match=f"(?s)Python package {package} is not installed.*pip install hfc"):
+    with pytest.raises(HfcError, match=f"(?s)Python package {package} is not installed.*pip install "):
         module.open_device()
 
 
@@ -216,14 +215,3 @@ def test_a_lost_device_is_exit_code_3_and_writes_nothing(use, bundle, capfd, tmp
     out, err = capfd.readouterr()
     assert end.value.code == 3 and out == "" and err.count("error:") == 1 and "Fake 9000" in err
     assert sorted(tmp_path.iterdir()) == before
-
-
-def test_doctor_describes_every_card(use, monkeypatch):
-    def open_card(index=0):
-        if index > 1:
-            raise HfcError("no more")
-        return FakeDriver(("sm_90", "sm_999")[index])
-
-    monkeypatch.setitem(executor.OPENERS, "cuda", open_card)
-    first, second = describe_devices("cuda").split("; ")
-    assert first.startswith("cuda:0 Fake 9000, sm_90, 4 CUs, 4.0 GiB") and "sm_999 (no row in ARCHS)" in second

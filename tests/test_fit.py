@@ -50,6 +50,21 @@ def test_slots_and_formats_scale_the_state():
 
 
 def test_sizes():
-    assert [size_of(t) for t in ("24G", "32k", "1.5g", "100")] == [24 << 30, 32768, 3 << 29, 100]
-    with pytest.raises(HfcError, match="not a size"):
-        size_of("lots")
+    assert [size_of(t) for t in ("24G", "24", "1.5g", "512M", "16GiB")] == [
+        24 << 30,
+        24 << 30,
+        3 << 29,
+        512 << 20,
+        16 << 30,
+    ]
+    for text in ("lots", "24000000000", "8k", "-3", "24T"):
+        with pytest.raises(HfcError, match="expected a size like 24G"):
+            size_of(text)
+
+
+def test_the_largest_context_is_at_most_what_the_model_was_made_for():
+    _, found = need("Qwen3.5-0.8B", 4096)
+    text = table(found, 96 << 30, 262144)
+    assert f"context that fits {found.largest_context(96 << 30):,}" in " ".join(text.split())
+    assert text.splitlines()[-1].split() == ["largest", "context", "262,144", "tokens"]
+    assert "made for" not in table(found, 2 << 30, 262144)

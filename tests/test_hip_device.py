@@ -13,7 +13,7 @@ from hip_double.build import environment, library_folder
 from letters import letters_folder
 from model_reference import MODELS, relative_error
 
-pytest.importorskip("rocm.bindings.hip", reason="rocm-bindings-hip is not installed: pip install hfc[hip]")
+pytest.importorskip("rocm.bindings.hip", reason="rocm-bindings-hip is not installed")
 
 HERE = Path(__file__).parent
 JSON = {"Content-Type": "application/json"}
@@ -82,7 +82,7 @@ def test_doctor_run_logits_and_bench_on_two_cards(library, bundle, tmp_path):
     found = several(library, [("gfx1100:1G,gfx906:2G", "", words) for words in commands])
     assert [code for code, _, _ in found] == [0] * len(commands), found
     outs = [out for _, out, _ in found]
-    assert "hip:0 RX 7900 XTX in software, gfx1100, 96 CUs, 1.0 GiB; hip:1 Instinct MI50 in software, gfx906" in outs[0]
+    assert "hip:0 RX 7900 XTX in software (gfx1100, 1.0 GiB); hip:1 Instinct MI50 in software (gfx906" in outs[0]
     expected = np.load(tmp_path / "host.npy")
     for arch in ("gfx1100", "gfx906"):  # measured 2e-4: the host's activations have 15 bits
         assert relative_error(np.load(tmp_path / f"{arch}.npy"), expected) < 1e-3, arch

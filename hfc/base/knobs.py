@@ -57,6 +57,14 @@ KNOBS: dict[str, Knob] = {
             "the path of a clang >= 17 with the AMDGPU back end",
             "compiles GPU kernels with this clang (and the ld.lld beside it) instead of the ziglang package",
         ),
+        Knob(
+            "HFC_CONFIG",
+            None,
+            str,
+            "the path of a file, or off",
+            "reads settings from this file instead of ~/.config/hfc/hfc.toml; off: from none, ./hfc.toml neither",
+        ),
+        Knob("HFC_DEVICE", None, str, "a --device", "the device where no --device is given"),
         Knob("HFC_JOBS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "how many kernels compile at once"),
         Knob(
             "HFC_ROCBLAS",
@@ -65,7 +73,7 @@ KNOBS: dict[str, Knob] = {
             "the path of a librocblas.so, or off",
             "uses this rocBLAS for large prefill products on archs that ask for it, or none; unset: the installed one",
         ),
-        Knob("HFC_THREADS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "threads of the host device"),
+        Knob("HFC_THREADS", None, _positive, "a number >= 1", "threads of the host device where no --threads is given"),
     )
 }
 

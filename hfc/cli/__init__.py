@@ -7,11 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hfc import __version__
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
-from hfc.cli.commands import COMMANDS, overview
+from hfc.cli.commands import COMMANDS, overview, settings_files
 
+VARIABLES = {"HFC_DEVICE", "HFC_THREADS"}  # that set an option
 USER_ERROR, DEVICE_ERROR, BROKEN_PIPE, INTERRUPTED = 2, 3, 1, 130
 
 
@@ -51,11 +53,21 @@ def dispatch(words: list[str]) -> None:
     usage = importlib.import_module(f"hfc.cli.usage.{name}").USAGE
     parsing = importlib.import_module("hfc.cli.usage.parse")
     try:
-        values = parsing.parse(name, usage, rest)
+        values = parsing.parse(name, usage, rest, settings_of(name, rest))
     except parsing.HelpWanted:
         print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
         return
     importlib.import_module(f"hfc.cli.{name}").command(**values)
+
+
+def settings_of(name: str, words: list[str]) -> dict[str, Any]:
+    """Parameter -> what files and the environment set for a command. Nothing is imported where there is nothing to read."""
+    has_files = any(os.path.isfile(path) for path, _ in settings_files())
+    if name in ("config", "completion") or not (has_files or VARIABLES & os.environ.keys()):
+        return {}
+    settings = importlib.import_module("hfc.cli.settings")
+    os.environ.update({variable: found.value for variable, found in settings.variables().items()})
+    return {parameter: found.value for parameter, found in settings.settings_of(name, words).items()}
 
 
 def message_of(error: HfcError | OSError | MemoryError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 
@@ -42,10 +43,23 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Look inside": (
         Command("explain", "List kernels, registers, LDS, launches"),
         Command("opt", "Print a model's graph after passes"),
+        Command("devices", "List the cards and which one is taken"),
+        Command("config", "Show every setting and where it came from"),
+        Command("completion", "Print a completion script for a shell"),
         Command("doctor", "Say what is on this machine, for bug reports"),
     ),
 }
 COMMANDS = {command.name: command for group in GROUPS.values() for command in group}
+
+
+def settings_files() -> list[tuple[str, str]]:
+    """Where settings may be and how far each is trusted: the user's file, then that of the folder one works in."""
+    chosen = os.environ.get("HFC_CONFIG", "")
+    if chosen == "off":
+        return []
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [(os.path.expanduser(chosen) or os.path.join(home, "hfc", "hfc.toml"), "user"), ("hfc.toml", "project")]
+
 
 HEAD = """Usage: hfc [OPTIONS] COMMAND [ARGUMENTS]
 

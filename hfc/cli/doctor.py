@@ -1,14 +1,13 @@
-"""`hfc doctor`: what hfc finds on this machine, for bug reports."""
+"""`hfc doctor`: what is right and wrong on this machine, each with what mends it, and what a bug report needs."""
 
 from __future__ import annotations
 
-import ctypes.util
 import importlib.metadata
 import os
 import platform
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import asdict
 
 from hfc import __version__
 from hfc.backend.host.plan import cpu_features
@@ -16,53 +15,74 @@ from hfc.backend.toolchain import toolchain
 from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS, knob
+from hfc.cli.checks import FAIL, Check, check_cache, check_environment, check_machine, check_runtime
 from hfc.cli.table import table
-from hfc.runtime.executor import OPENERS
+from hfc.runtime.devices import find_cards
+from hfc.runtime.hip_library import find_hip_library
+from hfc.runtime.kfd import Who, read_machine
 from hfc.runtime.registry import REGISTRY, find_local
-from hfc.target.arch import ARCHS, GENERIC
 
 PACKAGES = (
-    "numpy", "lark", "jinja2", "networkx", "safetensors", "gguf", "ml-dtypes", "tokenizers", "sentencepiece", "rich",
-    "ziglang", "huggingface-hub", "cuda-bindings", "rocm-bindings-hip",
+    "numpy", "lark", "jinja2", "networkx", "tokenizers", "sentencepiece", "rich", "ziglang", "huggingface-hub", "fastapi",
+    "uvicorn", "llguidance", "prometheus-client", "cuda-bindings", "rocm-bindings-hip",
 )  # fmt: skip
 # What the host kernels choose by, as Linux names it.
 CPU_FEATURES = ("f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "asimddp", "i8mm", "bf16")
 
 
 def command() -> None:
-    """Print versions, compilers, devices, knobs and models. Paste it into a bug report."""
-    rows = [
+    checks = all_checks()
+    print(show(checks))
+    print()
+    print(table(("what", "found"), facts()))
+    if any(check.state == FAIL for check in checks):
+        raise SystemExit(1)
+
+
+def all_checks() -> list[Check]:
+    machine = read_machine()
+    return [
+        *check_machine(machine, Who.me()),
+        *check_runtime(machine, find_hip_library(), find_cards()),
+        *check_environment(os.environ),
+        *check_cache(cache_folder(), _toolchain()),
+    ]
+
+
+def show(checks: list[Check]) -> str:
+    """A line for each check, under it what mends it."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.state}  {check.name:{width}}  {check.found}")
+        if check.mend:
+            lines.append(f"      {'':{width}}  -> {check.mend}")
+    return "\n".join(lines)
+
+
+def facts() -> list[tuple[str, str]]:
+    """What a bug report needs."""
+    cores = len(os.sched_getaffinity(0))
+    return [
         ("hfc", __version__),
         ("python", f"{platform.python_version()} at {sys.executable}"),
-        (
-            "system",
-            f"{platform.system()} {platform.release()} {platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        ),
+        ("system", f"{platform.system()} {platform.release()} {platform.machine()}, {cores} cores"),
         (
             "CPU features",
             _try(lambda: " ".join(f for f in CPU_FEATURES if f in cpu_features().split()) or "none of note"),
         ),
-        ("compiler", _try(lambda: toolchain().version.splitlines()[0])),
-        ("cache", f"{cache_folder()} ({_size_mb(cache_folder()):.0f} MB)"),
-        ("libamdhip64", ctypes.util.find_library("amdhip64") or "not found: no AMD device can be used"),
-        *((f"device {kind}", _try(lambda kind=kind: describe_devices(kind))) for kind in OPENERS),
+        *((f"device {card.device}", str(asdict(card.info))) for card in find_cards().cards),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
         *((f"model {e.name}", str(find_local(e) or "not here yet")) for e in REGISTRY.values()),
         *((f"knob {name}", f"{_try(lambda name=name: str(knob(name)))}: {KNOBS[name].effect}") for name in KNOBS),
     ]
-    print(table(("what", "found"), rows))
 
 
-def describe_devices(kind: str) -> str:
-    """Every card that the driver knows. HfcError when there is none."""
-    found = [OPENERS[kind]().info]
-    with suppress(HfcError):  # the first number that the driver does not know
-        while True:
-            found.append(OPENERS[kind](len(found)).info)
-    return "; ".join(
-        f"{kind}:{i.index} {i.name}, {i.arch}{'' if i.arch in (*ARCHS, *GENERIC) else ' (no row in ARCHS)'}, {i.compute_units} CUs, {i.memory_bytes / 2**30:.1f} GiB"
-        for i in found
-    )
+def _toolchain() -> str | HfcError:
+    try:
+        return toolchain().version.splitlines()[0]
+    except HfcError as error:
+        return error
 
 
 def _try(find: Callable[[], str]) -> str:
@@ -78,7 +98,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
-
-
-def _size_mb(folder) -> float:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6

@@ -13,7 +13,9 @@ from hfc.runtime.fit import need_of, table
 from hfc.runtime.speculate.drafts import check_draft
 from hfc.target.arch import find_arch
 
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+GIB = 1 << 30
+UNITS = {"": GIB, "m": 1 << 20, "g": GIB}
+MOST_GIB = 4096  # a larger number without a unit was meant as something else
 
 
 def command(
@@ -39,16 +41,16 @@ def command(
     memory = size_of(vram)
     settings = settings_for(source, find_arch(arch), kv, ctx, slots=slots)
     need = need_of(outline(source, settings))
-    print(table(need, memory))
+    print(table(need, memory, source.context_limit))
     if need.total > memory:
-        print(f"does not fit {vram}: {need.total - memory:,} bytes too many")
+        print(f"does not fit {memory / GIB:g} GiB: {need.total - memory:,} bytes too many")
         raise SystemExit(1)
-    print(f"fits {vram}" + (f"; how fast it is: hfc predict {model} --card {card!r}" if card else ""))
+    print(f"fits {memory / GIB:g} GiB" + (f"; how fast it is: hfc predict {model} --card {card!r}" if card else ""))
 
 
 def size_of(text: str) -> int:
-    """ "24G" -> 25769803776, "32k" -> 32768. Raises HfcError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)i?b?", text.strip().lower())
-    if not match:
-        raise HfcError(f"{text!r} is not a size like 24G or 32k")
+    """ "24G" -> 25769803776; a bare "24" is GiB, as on the box. Raises HfcError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mg]?)i?b?", text.strip().lower())
+    if not match or (not match[2] and float(match[1]) > MOST_GIB):
+        raise HfcError(f"--vram {text}: expected a size like 24G or 16384M", hint="a number alone is GiB")
     return int(float(match[1]) * UNITS[match[2]])

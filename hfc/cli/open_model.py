@@ -13,6 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar, spinner
 from hfc.bundles import load_bundle
 from hfc.cli.choice import Choice
+from hfc.cli.device import announce, device_for
 from hfc.cli.remake import remade_choice, runs_here
 from hfc.plan import Bundle, Plan
 from hfc.runtime.executor import arch_of_device, load, split_device
@@ -37,11 +38,15 @@ def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> Open
     """Find, compile if need be, and load."""
     source = resolve(name)
     check_draft(choice.draft)
+    chosen = device_for(choice.device, [source], choice.weights)
+    choice = replace(choice, device=chosen.device)
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
     check_weights(source, choice)
-    return load_opened(open_bundle(source, choice), choice, with_vocabulary)
+    bundle = open_bundle(source, choice)
+    announce(chosen, bundle.plans.get(arch_of_device(choice.device)) if chosen.text else None)
+    return load_opened(bundle, choice, with_vocabulary)
 
 
 def load_opened(bundle: Bundle, choice: Choice, with_vocabulary: bool = False) -> OpenModel:

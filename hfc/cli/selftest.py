@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
+from hfc.cli.device import announce, device_for
 from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.table import table
 from hfc.compiler import OWN_HEAD, Source, open_source
@@ -41,6 +42,10 @@ def command(
 ) -> None:
     """Compare each kernel with the interpreter, on random inputs. Exit code 1 if one differs. Paste the table into reports."""
     source = resolve(model)
+    if not emulate:
+        chosen = device_for(device, [source], weights)
+        announce(chosen)
+        device = chosen.device
     context = ctx or (None if source.kind == "bundle" else CONTEXT)
     bundle = open_bundle(
         source,

@@ -17,11 +17,12 @@ from types import FrameType
 import uvicorn
 
 from hfc.base.diagnostics import DeviceLost, HfcError
+from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, without_keys
 from hfc.cli.sampling import chosen_sampling
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
-from hfc.runtime.executor import split_device
 from hfc.runtime.sampler import Sampling
+from hfc.runtime.source import Source
 from hfc.runtime.speculate.drafts import check_draft
 from hfc.serve.app import make_app
 from hfc.serve.errors import ApiError
@@ -82,7 +83,7 @@ def command(
         raise HfcError(f"--host {host} lets others in; give them a key", hint="--api-key-file FILE, or HFC_API_KEY")
     if (tls_cert is None) != (tls_key is None):
         raise HfcError("--tls-cert and --tls-key belong together")
-    if split_device(device)[0] == "null" or device == "interpret":
+    if device.partition(":")[0] in ("null", "interpret"):
         raise HfcError(f"--device {device} cannot serve", hint="use host, hip or cuda")
     check_draft(draft)
     if daemon:
@@ -91,6 +92,10 @@ def command(
     listener = _bound(host, port)  # before minutes of loading; it refuses connections until it listens
     port = listener.getsockname()[1]
     default = chosen_sampling(Sampling(), temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    found = sources_of(model or [], models)
+    chosen = device_for(device, [source for _, source in found], weights)
+    announce(chosen)
+    device = chosen.device
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
     choice = ServeChoice(
         device,
@@ -109,14 +114,14 @@ def command(
         trust,
     )
     meters = Meters()
-    sources = _sources(model or [], models, choice, meters, name)
+    sources = _sources(found, choice, meters, name)
     served = Models(
         (),
         sources,
         meters,
         memory_mb << 20 if memory_mb else memory_of(device),
         idle_unload_s,
-        find=lambda name: sources_of([name], None, choice, meters)[0],
+        find=lambda name: ModelOnDisk(*sources_of([name], None)[0], choice, meters),
     )
     if len(sources) == 1:
         _load_first(served, sources[0].name)
@@ -164,11 +169,9 @@ _LOG_VARIABLE = "_HFC_SERVE_LOG"  # set by the parent of a daemon for its child 
 
 
 def _sources(
-    models: list[str], folder: Path | None, choice: ServeChoice, meters: Meters, name: str | None
+    found: list[tuple[str, Source]], choice: ServeChoice, meters: Meters, name: str | None
 ) -> list[ModelOnDisk]:
-    if not models and folder is None:
-        raise HfcError("there is nothing to serve", hint="name a MODEL, or a folder of them with --models")
-    sources = sources_of(models, folder, choice, meters)
+    sources = [ModelOnDisk(found_name, source, choice, meters) for found_name, source in found]
     if len(sources) > 1 and (name or choice.weights):
         raise HfcError(f"{'--name' if name else '--weights'} is for one model, and these are {len(sources)}")
     return [replace(sources[0], name=name)] if name else sources

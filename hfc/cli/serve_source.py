@@ -103,11 +103,12 @@ class ModelOnDisk:
         return Served(self.name, opened.vocabulary, engine, choice.sampling)
 
 
-def sources_of(models: list[str], folder: Path | None, choice: ServeChoice, meters: Meters) -> list[ModelOnDisk]:
-    """The models that are named, then those of a folder. Registry names that are not here are fetched."""
+def sources_of(models: list[str], folder: Path | None) -> list[tuple[str, Source]]:
+    """Names and places of the models that are named, then of those of a folder. Registry names that are not here are fetched."""
+    if not models and folder is None:
+        raise HfcError("there is nothing to serve", hint="name a MODEL, or a folder of them with --models")
     found = [(name_of(model), resolve(model)) for model in models]
-    found += [(name_of(str(path)), resolve(str(path))) for path in models_in(folder)] if folder else []
-    return [ModelOnDisk(name, source, choice, meters) for name, source in found]
+    return found + ([(name_of(str(path)), resolve(str(path))) for path in models_in(folder)] if folder else [])
 
 
 def models_in(folder: Path) -> list[Path]:

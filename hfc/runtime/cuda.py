@@ -33,17 +33,39 @@ HINTS = {
 
 def open_device(index: int = 0) -> "CudaDriver":
     """HfcError when there is no driver or no such device."""
+    count = count_devices()
+    if not 0 <= index < count:
+        raise HfcError(f"device cuda:{index}: the driver knows {count} device(s)")
+    return CudaDriver(index)
+
+
+def list_devices() -> list[DeviceInfo]:
+    """What the driver says of every GPU; none is opened."""
+    return [info_of(index) for index in range(count_devices())]
+
+
+def count_devices() -> int:
     if cu is None:
         raise HfcError("device cuda: the Python package cuda-bindings is not installed", hint="pip install hfc[cuda]")
     try:
         cu.cuInit(0)
-        count = _check("cuDeviceGetCount", cu.cuDeviceGetCount())
+        return _check("cuDeviceGetCount", cu.cuDeviceGetCount())
     except (RuntimeError, HfcError) as error:
         why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
         raise HfcError(f"device cuda: there is no NVIDIA driver or no GPU ({why})") from error
-    if not 0 <= index < count:
-        raise HfcError(f"device cuda:{index}: the driver knows {count} device(s)")
-    return CudaDriver(index)
+
+
+def info_of(index: int) -> DeviceInfo:
+    device = _check("cuDeviceGet", cu.cuDeviceGet(index))
+
+    def attribute(name: str) -> int:
+        which = getattr(cu.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return _check("cuDeviceGetAttribute", cu.cuDeviceGetAttribute(which, device))
+
+    arch = f"sm_{attribute('COMPUTE_CAPABILITY_MAJOR')}{attribute('COMPUTE_CAPABILITY_MINOR')}"
+    name = _check("cuDeviceGetName", cu.cuDeviceGetName(100, device)).split(b"\0")[0].decode()
+    memory = _check("cuDeviceTotalMem", cu.cuDeviceTotalMem(device))
+    return DeviceInfo(index, name, arch, attribute("MULTIPROCESSOR_COUNT"), memory, bool(attribute("INTEGRATED")))
 
 
 class CudaDriver:
@@ -53,16 +75,7 @@ class CudaDriver:
         self._device = _check("cuDeviceGet", cu.cuDeviceGet(index))
         self._context = _check("cuDevicePrimaryCtxRetain", cu.cuDevicePrimaryCtxRetain(self._device))
         self.make_current()
-        attribute = cu.CUdevice_attribute
-        major = self._attribute(attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)
-        minor = self._attribute(attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
-        units = self._attribute(attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
-        name = _check("cuDeviceGetName", cu.cuDeviceGetName(100, self._device)).split(b"\0")[0].decode()
-        memory = _check("cuDeviceTotalMem", cu.cuDeviceTotalMem(self._device))
-        self.info = DeviceInfo(index, name, f"sm_{major}{minor}", units, memory)
-
-    def _attribute(self, which) -> int:
-        return _check("cuDeviceGetAttribute", cu.cuDeviceGetAttribute(which, self._device))
+        self.info = info_of(index)
 
     def make_current(self) -> None:
         _check("cuCtxSetCurrent", cu.cuCtxSetCurrent(self._context))

@@ -20,6 +20,7 @@ class DeviceInfo:
     arch: str
     compute_units: int
     memory_bytes: int
+    is_integrated: bool = False  # an APU's: its memory is the machine's
 
 
 class Driver(Protocol):

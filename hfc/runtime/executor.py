@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.bundles import load_bundle
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.plan import Bundle, Plan
-from hfc.runtime import cuda, hip
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 from hfc.runtime.null import NullModel
@@ -17,7 +17,11 @@ from hfc.runtime.upload import CheckpointWeights
 from hfc.runtime.weights import Progress
 
 DEVICES = ("host", "hip", "cuda", "null")
-OPENERS = {"hip": hip.open_device, "cuda": cuda.open_device}
+# Imported with their vendor's package when a card is opened: that takes longer than all the rest of a start.
+OPENERS = {
+    "hip": lambda index: importlib.import_module("hfc.runtime.hip").open_device(index),
+    "cuda": lambda index: importlib.import_module("hfc.runtime.cuda").open_device(index),
+}
 
 Loaded = HostModel | GpuModel | NullModel
 
@@ -52,7 +56,7 @@ def split_device(device: str) -> tuple[str, str]:
     """ "hip:1" -> ("hip", "1"). Raises HfcError for an unknown device."""
     kind, _, which = device.partition(":")
     if kind not in DEVICES:
-        raise unknown("device", device, DEVICES)
+        raise unknown("device", device, (*DEVICES, "auto"))
     if kind in OPENERS and which and not which.isdigit():
         raise HfcError(f"device {device!r}: the part after the colon is the number of the card")
     return kind, which

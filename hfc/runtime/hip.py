@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.driver import DeviceInfo
+from hfc.runtime.hip_library import find_hip_library
 from hfc.target.arch import target_for
 
 try:
     from rocm.bindings import hip
+    from rocm.bindings.util import paths
 except ImportError:  # an optional vendor package
     hip = None
 
-LIBRARIES = ("libamdhip64.so", "libamdhip64.so.7", "libamdhip64.so.6")
 ENTRY_POINTS = {  # what the launch tape calls -> its name in the library
     "launch": "hipModuleLaunchKernel",
     "copy_in": "hipMemcpyHtoDAsync",
@@ -30,16 +32,55 @@ ENTRY_POINTS = {  # what the launch tape calls -> its name in the library
 
 def open_device(index: int = 0) -> "HipDriver":
     """HfcError when there is no driver or no such device; never a silent step down to the CPU."""
-    if hip is None:
-        raise HfcError("device hip: the Python package rocm-bindings-hip is not installed", hint="pip install hfc[hip]")
-    try:
-        count = _check("hipGetDeviceCount", hip.hipGetDeviceCount())
-    except (RuntimeError, HfcError) as error:
-        why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
-        raise HfcError(f"device hip: there is no HIP runtime or no AMD GPU ({why})") from error
+    count = count_devices()
     if not 0 <= index < count:
         raise HfcError(f"device hip:{index}: the driver knows {count} device(s)")
     return HipDriver(index)
+
+
+def list_devices() -> list[DeviceInfo]:
+    """What the runtime says of every card that it shows."""
+    return [info_of(index) for index in range(count_devices())]
+
+
+def count_devices() -> int:
+    if hip is None:
+        raise HfcError(
+            "device hip: the Python package rocm-bindings-hip is not installed", hint="pip install rocm-bindings-hip"
+        )
+    _show_library()
+    try:
+        return _check("hipGetDeviceCount", hip.hipGetDeviceCount())
+    except (RuntimeError, HfcError) as error:
+        why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
+        raise HfcError(f"device hip: there is no HIP runtime or no AMD GPU ({why})") from error
+
+
+def info_of(index: int) -> DeviceInfo:
+    try:
+        found = _check("hipGetDeviceProperties", hip.hipGetDeviceProperties(index))
+    except RuntimeError as error:  # the call has another name in ROCm 5
+        raise HfcError(
+            f"device hip: the HIP runtime {find_hip_library().path} is older than ROCm 6 ({str(error).splitlines()[0]})",
+            hint="install the HIP runtime of ROCm 6 or newer; `hfc doctor` says how",
+        ) from error
+    gpu = found.gcnArchName.split(":")[0]  # "gfx90a:sramecc+:xnack-" -> "gfx90a"
+    arch = target_for(gpu)
+    name = (found.name or gpu) + (f" ({gpu}, which has no row of its own)" if arch != gpu else "")
+    units, memory = found.multiProcessorCount, found.totalGlobalMem
+    return DeviceInfo(index, name, arch, units, memory, bool(found.integrated))
+
+
+def _show_library() -> None:
+    """Let the bindings open the library that was found: by themselves they look for the unversioned name only."""
+    found, theirs = find_hip_library().path, paths.get_library_path
+    if found is not None and not hasattr(theirs, "hfc"):
+
+        def get_library_path(name: str) -> bytes:
+            return os.fsencode(found) if name == "amdhip64" else theirs(name)
+
+        get_library_path.hfc = True
+        paths.get_library_path = get_library_path
 
 
 class HipDriver:
@@ -48,11 +89,7 @@ class HipDriver:
     def __init__(self, index: int):
         self._index = index
         self.make_current()
-        found = _check("hipGetDeviceProperties", hip.hipGetDeviceProperties(index))
-        gpu = found.gcnArchName.split(":")[0]  # "gfx90a:sramecc+:xnack-" -> "gfx90a"
-        arch = target_for(gpu)
-        name = (found.name or gpu) + (f" ({gpu}, which has no row of its own)" if arch != gpu else "")
-        self.info = DeviceInfo(index, name, arch, found.multiProcessorCount, found.totalGlobalMem)
+        self.info = info_of(index)
 
     def make_current(self) -> None:
         _check("hipSetDevice", hip.hipSetDevice(self._index))
@@ -122,12 +159,9 @@ class HipDriver:
 
 
 def _library() -> ctypes.CDLL:
-    for name in LIBRARIES:
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue
-    raise HfcError(f"device hip: none of {', '.join(LIBRARIES)} can be loaded")
+    path = find_hip_library().path
+    assert path, "a device is open"
+    return ctypes.CDLL(path)
 
 
 def _check(call: str, result):

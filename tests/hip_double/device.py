@@ -99,10 +99,13 @@ class Function:
 class Device:
     """One GPU: an arch, its memory and its default stream."""
 
-    def __init__(self, index: int, arch: str, memory_bytes: int, card: Card, faults: Faults):
+    def __init__(
+        self, index: int, arch: str, memory_bytes: int, card: Card, faults: Faults, is_integrated: bool = False
+    ):
         self.index, self.arch, self.memory_bytes, self.card, self.faults = index, arch, memory_bytes, card, faults
         self.allocations: dict[int, Region] = {}
         self.lost = 0
+        self.is_integrated = is_integrated
         self.default = Stream(self, True)
         self.streams = [self.default]
 
@@ -182,12 +185,12 @@ def configured() -> tuple[list[Device], Faults]:
     """The devices and faults that the environment asks for."""
     faults, devices = Faults(os.environ.get("HIP_DOUBLE_FAULTS", "")), []
     for text in filter(None, os.environ.get("HIP_DOUBLE_DEVICES", "gfx1100:4G").split(",")):
-        match = re.fullmatch(r"(\w+):(\d+)([MG])", text.strip())
+        match = re.fullmatch(r"(\w+):(\d+)([MG])(:igpu)?", text.strip())
         if not match:
-            raise HfcError(f"HIP_DOUBLE_DEVICES: {text!r} is not like gfx1100:24G")
+            raise HfcError(f"HIP_DOUBLE_DEVICES: {text!r} is not like gfx1100:24G or gfx1103:16G:igpu")
         arch, nbytes = match[1], int(match[2]) * UNITS[match[3]]
         card = ARCHS[arch].cards[0] if arch in ARCHS else Card(arch, 8, 100, 8, 2000)
-        devices.append(Device(len(devices), arch, nbytes, card, faults))
+        devices.append(Device(len(devices), arch, nbytes, card, faults, bool(match[4])))
     return devices, faults
 
 

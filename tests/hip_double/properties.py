@@ -84,4 +84,5 @@ def fill(address: int, device: Device) -> None:
     found.sharedMemPerBlock = found.maxSharedMemoryPerMultiProcessor = 65536
     found.warpSize = ARCHS[device.arch].wave if device.arch in ARCHS else 32
     found.maxThreadsPerBlock, found.multiProcessorCount = 1024, card.compute_units
+    found.integrated = device.is_integrated
     found.clockRate, found.pciBusID = 1000 * card.clock_mhz, device.index + 1

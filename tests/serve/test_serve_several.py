@@ -18,7 +18,7 @@ from serve_loopback import listening
 from test_serve_api import call
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.serve_source import ServeChoice, device_cache_of, models_in, name_of, sources_of
+from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, models_in, name_of, sources_of
 from hfc.compiler import compile_model
 from hfc.runtime import executor
 from hfc.runtime.fit import RESERVE
@@ -208,7 +208,7 @@ def test_a_folder_of_real_models_and_the_memory_of_one_that_is_unloaded(tmp_path
     assert [p.name for p in models_in(tmp_path)] == ["llama", "qwen3"]
     choice = ServeChoice("host", 1, 64, None, None, 2, ("last_hidden",), 1 << 20, 0, 8, 4, Sampling())
     meters = Meters()
-    sources = sources_of([], tmp_path, choice, meters)
+    sources = [ModelOnDisk(*found, choice, meters) for found in sources_of([], tmp_path)]
     sizes = [s.prepare().nbytes for s in sources]
     models = Models((), sources, meters, limit_bytes=max(sizes) + 1000)
 
@@ -235,11 +235,11 @@ def test_drawn_weights_need_a_vocabulary_and_a_gpu(tmp_path, monkeypatch):
     choice = ServeChoice(
         "cuda", None, None, None, str(tmp_path), None, (), 1 << 20, 0, 8, 4, Sampling(), random_weights=True
     )
-    (source,) = sources_of([str(bundle)], None, choice, Meters())
+    source = ModelOnDisk(*sources_of([str(bundle)], None)[0], choice, Meters())
     served = source.prepare().load()
     assert served.engine.limits.slots == 3 and served.tokenizer.decode([1, 0, 99]) == "ba"
     served.engine.close()
-    (source,) = sources_of([str(bundle)], None, replace(choice, device="host"), Meters())
+    source = ModelOnDisk(*sources_of([str(bundle)], None)[0], replace(choice, device="host"), Meters())
     with pytest.raises(HfcError, match="--random-weights"):
         source.prepare()
 

@@ -33,6 +33,8 @@ class Option:
     """flags: how it is written, the name of its parameter first.  kind: what makes a value of a word, or raises ValueError.
 
     many: it may be given more than once, and its value is a list, or None.  least, most: of a number.
+    also: names from other programs that are accepted.  settable: which hfc.toml may set it: any ("project"), the user's own
+    ("user"), none ("").  variable: the environment variable that sets it, a row of KNOBS.
     """
 
     flags: tuple[str, ...]
@@ -45,6 +47,14 @@ class Option:
     required: bool = False
     least: float | None = None
     most: float | None = None
+    also: tuple[str, ...] = ()
+    settable: str = ""
+    variable: str = ""
+
+    @property
+    def key(self) -> str:
+        """How hfc.toml calls it: the first long flag without its dashes."""
+        return next((f for f in self.flags if f.startswith("--")), self.flags[0]).lstrip("-")
 
     @property
     def parameter(self) -> str:
@@ -69,6 +79,10 @@ class Usage:
     @property
     def options(self) -> list[Option]:
         return [p for p in self.parameters if isinstance(p, Option)]
+
+
+# A file in the folder where somebody works may come from anybody: it must not choose what runs, what is read or who is let in.
+PROJECT, USER = "project", "user"
 
 
 def usage(help: str, *parameters: Argument | Option) -> Usage:

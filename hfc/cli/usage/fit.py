@@ -7,7 +7,7 @@ from hfc.cli.usage.shared import KV, MODEL, WEIGHTS, draft
 USAGE = usage(
     "Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit.",
     MODEL,
-    option("--vram", str, "Memory of the card: 8G, 24G, 196608M.", metavar="SIZE"),
+    option("--vram", str, "Memory of the card: 24 (GiB), 24G, 16384M.", metavar="SIZE"),
     option("--ctx -c --ctx-size", tokens, "Tokens of context: 4096, 32k.", metavar="N"),
     option("--slots", int, "Sequences at a time.", 1, least=1),
     KV,

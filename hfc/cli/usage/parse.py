@@ -5,11 +5,13 @@ import takes longer than a command's help may."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.cli.usage.declare import Argument, Option, Usage
+from hfc.cli.usage.familiar import FAMILIAR
 
 HELP = ("-h", "--help")
 
@@ -18,14 +20,14 @@ class HelpWanted(Exception):
     """The words ask for the command's help."""
 
 
-def parse(command: str, usage: Usage, words: Sequence[str]) -> dict[str, Any]:
-    """Parameter name -> value, defaults included. Raises HfcError, or HelpWanted."""
-    return with_defaults(command, usage, given_values(command, usage, words))
+def parse(command: str, usage: Usage, words: Sequence[str], settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Parameter name -> value: of the words, else of the settings, else the default. Raises HfcError, or HelpWanted."""
+    return with_defaults(command, usage, (settings or {}) | given_values(command, usage, words))
 
 
 def given_values(command: str, usage: Usage, words: Sequence[str]) -> dict[str, Any]:
     """Only what stands in the words. After `--` everything is an argument."""
-    by_flag = {name: o for o in usage.options for name in o.flags}
+    by_flag = {name: o for o in usage.options for name in (*o.flags, *o.also)}
     given: dict[str, Any] = {}
     free: list[str] = []
     left = list(words)
@@ -40,6 +42,12 @@ def given_values(command: str, usage: Usage, words: Sequence[str]) -> dict[str, 
         flag, value, rest = _split(word, by_flag)
         if flag in HELP:
             raise HelpWanted
+        if flag not in by_flag and flag in FAMILIAR:
+            given |= _familiar(command, usage, flag, value, left)
+            continue
+        if flag.startswith("--no-") and (found := by_flag.get(f"--{flag[5:]}")) and found.is_flag and found.settable:
+            given[found.parameter] = False
+            continue
         if flag not in by_flag:
             raise _no_such(command, flag, by_flag)
         found = by_flag[flag]
@@ -58,7 +66,7 @@ def given_values(command: str, usage: Usage, words: Sequence[str]) -> dict[str, 
             given.setdefault(found.parameter, []).append(converted)
         else:
             given[found.parameter] = converted
-    return given | _arguments(command, usage, free)
+    return given | _arguments(command, usage, free, given)
 
 
 def with_defaults(command: str, usage: Usage, given: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +102,7 @@ def _check_range(found: Option, value: Any, where: str) -> None:
 
 def _split(word: str, by_flag: dict[str, Option]) -> tuple[str, str | None, list[str]]:
     """A word to its flag, the value in it, and the words that stand for what is left: `-n5`, `--ctx=5`, `-dq`."""
-    if word in by_flag or word in HELP:
+    if word in by_flag or word in HELP or word in FAMILIAR:
         return word, None, []
     if word.startswith("--"):
         flag, equals, value = word.partition("=")
@@ -117,9 +125,33 @@ def _no_such(command: str, flag: str, by_flag: dict[str, Option]) -> HfcError:
     )
 
 
-def _arguments(command: str, usage: Usage, free: list[str]) -> dict[str, Any]:
+def _familiar(command: str, usage: Usage, flag: str, value: str | None, left: list[str]) -> dict[str, Any]:
+    """A flag from another program: a note, an argument, or a refusal that says what to do."""
+    row = FAMILIAR[flag]
+    if row.argument and row.argument not in (a.name for a in usage.arguments):
+        raise _no_such(command, flag, {f: o for o in usage.options for f in o.flags})
+    if row.is_refused:
+        raise HfcError(f"hfc {command} has no {flag}", hint=row.instead)
+    values = [] if value is None else [value]
+    while len(values) < row.words and left:
+        values.append(left.pop(0))
+    if len(values) < row.words:
+        raise HfcError(f"{flag}: a value is missing")
+    if flag in ("-fa", "--flash-attn") and left and left[0] in ("on", "off", "auto", "0", "1"):
+        left.pop(0)
+    if not row.argument:
+        print(f"note: {flag}: {row.instead}", file=sys.stderr)
+        return {}
+    found = next(a for a in usage.arguments if a.name == row.argument)
+    return {found.name: [values[0]] if found.many else convert(found, values[0], flag)}
+
+
+def _arguments(command: str, usage: Usage, free: list[str], named: dict[str, Any]) -> dict[str, Any]:
+    """named: those that a flag of another program has given."""
     given: dict[str, Any] = {}
     for found in usage.arguments:
+        if found.name in named:
+            continue
         if found.many:
             if free:
                 given[found.name] = [convert(found, word, found.label) for word in free]

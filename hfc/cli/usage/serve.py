@@ -2,18 +2,25 @@
 
 from pathlib import Path
 
-from hfc.cli.usage.declare import flag, option, usage
+from hfc.cli.usage.declare import PROJECT, USER, flag, option, usage
 from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, THREADS, TRUST, WEIGHTS, draft, model, random_weights
 
 USAGE = usage(
     "Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.\n\n"
     "A single model is loaded at once; several are when they are asked for.",
     model("Bundles, Hugging Face folders, .gguf files, or names of `hfc models`.", required=False, many=True),
-    option("--models", Path, "A folder: every model in it is served too.", metavar="FOLDER"),
-    option("--host", str, "Address to listen on; others than loopback need an API key.", "127.0.0.1"),
-    option("--port -p", int, "0: any that is free.", 11435, least=0, most=65535),
+    option("--models", Path, "A folder: every model in it is served too.", metavar="FOLDER", settable=USER),
+    option("--host", str, "Address to listen on; others than loopback need an API key.", "127.0.0.1", settable=USER),
+    option("--port -p", int, "0: any that is free.", 11435, least=0, most=65535, settable=USER),
     flag("--daemon -d", "Run in the background; see `hfc ps` and `hfc stop`."),
-    option("--slots", int, "Sequences that run at a time. [default: 4]", least=1),
+    option(
+        "--slots",
+        int,
+        "Sequences that run at a time. [default: 4]",
+        least=1,
+        settable=PROJECT,
+        also=("--parallel", "-np"),
+    ),
     CONTEXT,
     KV,
     DEVICE,
@@ -28,6 +35,7 @@ USAGE = usage(
         int,
         "Memory for all models together, in MB; the least recently used makes room. [default: most of the device's]",
         least=1,
+        settable=PROJECT,
     ),
     option(
         "--idle-unload",
@@ -35,16 +43,20 @@ USAGE = usage(
         "Seconds after which an unused model is unloaded. [default: never]",
         name="idle_unload_s",
         least=0.1,
+        settable=PROJECT,
     ),
-    option("--cache-mb", int, "Host memory of a model's prefix cache, in MB; 0: none.", 1024, least=0),
+    option(
+        "--cache-mb", int, "Host memory of a model's prefix cache, in MB; 0: none.", 1024, least=0, settable=PROJECT
+    ),
     option(
         "--device-cache-mb",
         int,
         "GPUs: memory of the device that a model's prefix cache may take. [default: a 16th]",
         least=0,
+        settable=PROJECT,
     ),
-    option("--queue", int, "Sequences that may wait for a slot; more get 429.", 64, least=0),
-    option("--prefill-rows", int, "Prompt tokens of a step in which others decode.", 128, least=1),
+    option("--queue", int, "Sequences that may wait for a slot; more get 429.", 64, least=0, settable=PROJECT),
+    option("--prefill-rows", int, "Prompt tokens of a step in which others decode.", 128, least=1, settable=PROJECT),
     option(
         "--api-key",
         str,
@@ -58,10 +70,13 @@ USAGE = usage(
         Path,
         "Keys that clients may use, one a line; HFC_API_KEY holds some too, with spaces between.",
         metavar="FILE",
+        settable=USER,
     ),
-    option("--cors", str, "An origin whose pages may call the server, or *.", metavar="ORIGIN", many=True),
-    option("--tls-cert", Path, "Certificate chain, PEM.", metavar="FILE"),
-    option("--tls-key", Path, "Private key, PEM.", metavar="FILE"),
+    option(
+        "--cors", str, "An origin whose pages may call the server, or *.", metavar="ORIGIN", many=True, settable=USER
+    ),
+    option("--tls-cert", Path, "Certificate chain, PEM.", metavar="FILE", settable=USER),
+    option("--tls-key", Path, "Private key, PEM.", metavar="FILE", settable=USER),
     option(
         "--timeout",
         float,
@@ -69,11 +84,20 @@ USAGE = usage(
         600.0,
         name="timeout_s",
         least=0.1,
+        settable=PROJECT,
     ),
-    option("--drain", float, "Seconds that running requests get after SIGTERM.", 30.0, name="drain_s", least=0),
-    option("--max-body-mb", int, "Largest body of a request, in MB.", 16, least=1),
-    option("--temperature --temp", float, "Of requests that name none. [default: 0.7]"),
-    option("--top-k", int, "Of requests that name none. [default: 40]"),
-    option("--top-p", float, "Of requests that name none. [default: 0.95]"),
-    option("--min-p", float, "Of requests that name none. [default: 0.05]"),
+    option(
+        "--drain",
+        float,
+        "Seconds that running requests get after SIGTERM.",
+        30.0,
+        name="drain_s",
+        least=0,
+        settable=PROJECT,
+    ),
+    option("--max-body-mb", int, "Largest body of a request, in MB.", 16, least=1, settable=PROJECT),
+    option("--temperature --temp", float, "Of requests that name none. [default: 0.7]", settable=PROJECT),
+    option("--top-k", int, "Of requests that name none. [default: 40]", settable=PROJECT),
+    option("--top-p", float, "Of requests that name none. [default: 0.95]", settable=PROJECT),
+    option("--min-p", float, "Of requests that name none. [default: 0.05]", settable=PROJECT),
 )

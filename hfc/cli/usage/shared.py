@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from hfc.cli.usage.declare import Argument, Option, flag, option
+from hfc.cli.usage.declare import PROJECT, USER, Argument, Option, flag, option
 from hfc.cli.usage.kinds import tokens
 
 MODEL = Argument("model", "A .hfp bundle, a Hugging Face folder, a .gguf file, or a name of `hfc models`.")
 CONTEXT = option(
-    "--ctx -c --ctx-size", tokens, "Tokens of context: 4096, 32k. [default: the model's, at most 4096]", metavar="N"
+    "--ctx -c --ctx-size",
+    tokens,
+    "Tokens of context: 4096, 32k. [default: the model's, at most 4096]",
+    metavar="N",
+    also=("--num-ctx", "--max-model-len"),
+    settable=PROJECT,
 )
 KV = option(
     "--kv",
@@ -17,20 +22,33 @@ KV = option(
     "Format of the KV cache: f16, f32, q8, q4; for keys also fwht4, 3, 2 and asym4, 3, 2 (values then q8). @1+2: the first "
     "layer and the last two in q8. [default: f16]",
     metavar="K[/V][@FIRST+LAST]",
+    settable=PROJECT,
 )
-THREADS = option("--threads -t", int, "Threads of the host device. [default: all cores]", least=1)
+THREADS = option(
+    "--threads -t",
+    int,
+    "Threads of the host device. [default: all cores]",
+    least=1,
+    settable=PROJECT,
+    variable="HFC_THREADS",
+)
 DEVICE = option(
     "--device",
     str,
-    "host (compiled C), hip or cuda (a GPU; hip:1 is the second), interpret (numpy, slow, exact), or null (computes "
-    "nothing; null:ARCH for another plan).",
-    "host",
+    "auto (an AMD card, else an NVIDIA one, else host), hip or cuda (the fastest that holds the model; hip:1 is the second "
+    "that `hfc devices` lists), an arch or a part of a card's name, host (this CPU, compiled C), interpret (numpy, slow, "
+    "exact), or null (computes nothing; null:ARCH for another plan).",
+    "auto",
+    settable=PROJECT,
+    variable="HFC_DEVICE",
 )
 WEIGHTS = option(
     "--weights", str, "Where the checkpoint is, if not where the bundle or MODEL says.", metavar="CHECKPOINT"
 )
 FORMAT = option("--format", str, "Format of the matrices, where MODEL is a config without weights. [default: bf16]")
-SLOTS = option("--slots", int, "Sequences that run at a time. [default: 1]", least=1)
+SLOTS = option(
+    "--slots", int, "Sequences that run at a time. [default: 1]", least=1, also=("--parallel", "-np"), settable=PROJECT
+)
 TRUST = flag("--trust", "Run the code in a bundle that was made on another machine: it can do whatever you can.")
 QUIET = flag("--quiet -q", "Print nothing when it works.")
 JSON = flag("--json", "Print JSON.", name="as_json")
@@ -43,6 +61,8 @@ def draft(default: str) -> Option:
         "Speculative decoding, which changes no token: auto (the draft that belongs to MODEL, and prompt lookup), ngram "
         "(prompt lookup alone), mtp (the head in MODEL's own checkpoint), the folder or file of a draft, off.",
         default,
+        also=("--model-draft", "-md"),
+        settable=USER,
     )
 
 

@@ -1,0 +1,50 @@
+"""--device to the device that is meant, and the line that says which it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hfc.bundles import load_bundle
+from hfc.plan import Plan
+from hfc.runtime.devices import Chosen, choose_device
+from hfc.runtime.fit import RESERVE, need_of
+from hfc.runtime.source import Source
+
+WEIGHTS = (".safetensors", ".gguf", ".bin", ".hfq")
+
+
+def device_for(device: str, sources: list[Source], weights: str | None = None) -> Chosen:
+    """The device for models: it must hold the largest of them."""
+
+    def needed(arch: str) -> int | str:
+        needs = [need(arch) for need in map(_need_of, sources, [weights] * len(sources))]
+        return next((n for n in needs if isinstance(n, str)), max(needs, default=0))
+
+    return choose_device(device, needed)
+
+
+def announce(chosen: Chosen, plan: Plan | None = None) -> None:
+    """One line on standard error: which device, the memory plan, why not the others. Nothing where the user named it."""
+    if not chosen.text:
+        return
+    parts = [f"hfc: {chosen.text}"]
+    if plan is not None:
+        need = need_of(plan)
+        weights, state, scratch = (f"{n / 2**30:.1f}" for n in (need.weights, need.state, need.scratch))
+        parts.append(
+            f"weights {weights} GiB, state {state} GiB for {need.slots} x {need.context} tokens, scratch {scratch}"
+        )
+    print("; ".join([*parts, *chosen.reasons]), file=sys.stderr, flush=True)
+
+
+def _need_of(source: Source, weights: str | None) -> Callable[[str], int | str]:
+    """Bytes by arch: a bundle's plan says them, of others the weights are known."""
+    if source.kind == "bundle":
+        plans = load_bundle(source.path).plans
+        return lambda arch: need_of(plans[arch]).total if arch in plans else f"the bundle has no plan for {arch}"
+    path = Path(weights) if weights else source.path
+    files = [path] if path.is_file() else [p for p in path.glob("*") if p.suffix in WEIGHTS]
+    size = sum(p.stat().st_size for p in files if p.suffix in WEIGHTS) + RESERVE
+    return lambda arch: size

@@ -1,0 +1,68 @@
+"""Flags that people know from llama.cpp, Ollama and vLLM: what hfc does instead, in one line each.
+
+Where a flag cannot change the answer, it is accepted with that line as a note; else the line is the hint of a refusal."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Familiar(NamedTuple):
+    """words: 1 if a value follows.  argument: the value is that argument.  is_refused: it would change what comes out."""
+
+    instead: str
+    words: int = 0
+    argument: str = ""
+    is_refused: bool = False
+
+
+_LAYERS = Familiar("hfc puts the whole model on the device; --device chooses it", 1)
+_FUSED = Familiar("attention is always fused")
+_BATCH = Familiar("a step takes as many tokens as fit", 1)
+_MAPPED = Familiar("the CPU reads weights from the mapped file, a card has its own copy")
+_ONE_CARD = Familiar("a model runs on one card: --device hip:1, see hfc devices", 1, is_refused=True)
+_KV = Familiar("use --kv K/V, e.g. --kv q8/q8", 1, is_refused=True)
+_CHAT = Familiar("use hfc chat MODEL", is_refused=True)
+_GRAMMAR = Familiar("hfc serve takes response_format in a request", 1, is_refused=True)
+_DRAFT = Familiar("the governor chooses how many tokens are drafted, from measured speed", 1)
+_VERBOSE = Familiar("the speed is always on standard error; --debug shows the traceback of an error")
+
+FAMILIAR: dict[str, Familiar] = {
+    "-m": Familiar("", 1, "model"),
+    "--model": Familiar("", 1, "model"),
+    "-hf": Familiar("", 1, "model"),
+    "--hf-repo": Familiar("", 1, "model"),
+    "-p": Familiar("", 1, "prompt"),
+    "--prompt": Familiar("", 1, "prompt"),
+    **dict.fromkeys(("-ngl", "--n-gpu-layers", "--gpu-layers", "--num-gpu"), _LAYERS),
+    **dict.fromkeys(("-fa", "--flash-attn"), _FUSED),
+    **dict.fromkeys(("-b", "--batch-size", "-ub", "--ubatch-size"), _BATCH),
+    **dict.fromkeys(("--mlock", "--no-mmap", "--mmap"), _MAPPED),
+    **dict.fromkeys(
+        ("-sm", "--split-mode", "-ts", "--tensor-split", "-mg", "--main-gpu", "--tensor-parallel-size"), _ONE_CARD
+    ),
+    **dict.fromkeys(("-ctk", "--cache-type-k", "-ctv", "--cache-type-v", "--kv-cache-dtype"), _KV),
+    **dict.fromkeys(("-cnv", "--conversation", "-i", "--interactive"), _CHAT),
+    **dict.fromkeys(("--grammar", "--grammar-file", "--json-schema"), _GRAMMAR),
+    **dict.fromkeys(("--draft-max", "--draft-min", "--draft-n"), _DRAFT),
+    **dict.fromkeys(("-v", "--verbose"), _VERBOSE),
+    "-tb": Familiar("--threads is for prompts too", 1),
+    "--threads-batch": Familiar("--threads is for prompts too", 1),
+    "--jinja": Familiar("chat templates are always Jinja"),
+    "--cont-batching": Familiar("batches are always continuous"),
+    "-cb": Familiar("batches are always continuous"),
+    "--no-warmup": Familiar("nothing is run to warm up"),
+    "--no-display-prompt": Familiar("the prompt is never repeated"),
+    "--no-context-shift": Familiar("a full context ends the answer"),
+    "--context-shift": Familiar("a full context ends the answer; --ctx makes it larger", is_refused=True),
+    "-no-cnv": Familiar("use --raw", is_refused=True),
+    "--mmproj": Familiar("hfc runs text models", 1, is_refused=True),
+    "--image": Familiar("hfc runs text models", 1, is_refused=True),
+    "--lora": Familiar("merge the adapter into the model first", 1, is_refused=True),
+    "--lora-scaled": Familiar("merge the adapter into the model first", 2, is_refused=True),
+    "--list-devices": Familiar("use hfc devices", is_refused=True),
+    "--keepalive": Familiar("use hfc serve --idle-unload SECONDS", 1, is_refused=True),
+    "--gpu-memory-utilization": Familiar("use --memory-mb", 1, is_refused=True),
+    "--rope-freq-base": Familiar("the model's own configuration says it", 1, is_refused=True),
+    "--rope-scaling": Familiar("the model's own configuration says it", 1, is_refused=True),
+}

@@ -1,0 +1,156 @@
+"""The cards of this machine, and which of them a --device means."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hfc.base.diagnostics import HfcError, unknown
+from hfc.runtime.driver import DeviceInfo
+from hfc.runtime.hip_library import find_hip_library
+from hfc.target.arch import ARCHS, GENERIC
+
+AUTO = "auto"
+OTHERS = ("host", "null", "interpret")  # devices that are no cards
+GIB = 1 << 30
+ROWS = {**ARCHS, **GENERIC}
+MATRIX_UNITS = 1.5  # what they are worth beside memory speed, for prompts: a 7900 XTX comes before a MI50
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card as one runtime knows it. kind: "hip" or "cuda"."""
+
+    kind: str
+    info: DeviceInfo
+
+    @property
+    def device(self) -> str:
+        return f"{self.kind}:{self.info.index}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.device} {self.info.name} ({self.info.arch}, {self.info.memory_bytes / GIB:.1f} GiB)"
+
+    @property
+    def speed(self) -> tuple[bool, float]:
+        """What chatting goes by: memory speed, from the arch's best known product and the share of its units, and matrix units."""
+        row = ROWS.get(self.info.arch)
+        if row is None or not row.cards:
+            return not self.info.is_integrated, 0.0
+        product = max(row.cards, key=lambda card: card.compute_units)
+        gb_s = product.bandwidth_gb_s * self.info.compute_units / product.compute_units
+        has_matrix_units = any(re.match("wmma|mfma|mma", feature) for feature in row.features)
+        return not self.info.is_integrated, gb_s * (MATRIX_UNITS if has_matrix_units else 1)
+
+
+@dataclass(frozen=True)
+class Found:
+    """cards: all that a runtime knows.  missing: kind -> why it has none."""
+
+    cards: tuple[Card, ...]
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """device: "hip:0", "host", …  text: which it is; reasons: why not the others. Both for the line that auto prints."""
+
+    device: str
+    text: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+def find_cards() -> Found:
+    """Ask each vendor's runtime, if its library is on this machine; its package is not imported otherwise."""
+    cards, missing = [], {}
+    for kind, lister in LISTERS.items():
+        try:
+            cards += [Card(kind, info) for info in lister()]
+        except HfcError as error:
+            missing[kind] = error.message.removeprefix(f"device {kind}: ")
+    return Found(tuple(cards), missing)
+
+
+def choose_device(device: str, needed: Callable[[str], int | str], found: Callable[[], Found] = find_cards) -> Chosen:
+    """What a --device means here: auto and a kind take the fastest card that holds the model.
+
+    needed: the bytes that a model takes on an arch, or why it cannot run there. HfcError where no card is what was asked for; one that cannot hold the model is taken where the user named it.
+    """
+    kind, _, number = device.partition(":")
+    if kind in OTHERS or (kind in LISTERS and number):
+        return Chosen(device)
+    here = found()
+    wanted = [c for c in here.cards if device == AUTO or _is_meant(device, c)]
+    if not wanted and device in LISTERS:
+        return Chosen(device)  # opening it says why there is none
+    if not wanted and device != AUTO:
+        raise unknown("device", device, [AUTO, *OTHERS, *LISTERS, *(c.device for c in here.cards)])
+    fit, reasons = _fitting(wanted, needed)
+    if fit:
+        best = max(fit, key=lambda card: card.speed)
+        slower = [f"{c.device} is {'integrated' if c.info.is_integrated else 'slower'}" for c in fit if c is not best]
+        return Chosen(best.device, best.label, tuple(reasons + slower))
+    if device != AUTO:  # opening it refuses, with the memory plan
+        best = max(wanted, key=lambda card: card.speed)
+        return Chosen(best.device, best.label, tuple(reasons))
+    return Chosen("host", "host (this CPU)", tuple(reasons + [f"{kind}: {why}" for kind, why in here.missing.items()]))
+
+
+def _fitting(cards: Sequence[Card], needed: Callable[[str], int | str]) -> tuple[list[Card], list[str]]:
+    """The cards that can run the model, and why the others cannot. An integrated one never stands beside others."""
+    fit, reasons = [], []
+    for card in cards:
+        info = card.info
+        needs = needed(info.arch) if info.arch in ROWS else f"hfc has no row for {info.arch}"
+        if isinstance(needs, str):
+            reasons.append(f"{card.device}: {needs}")
+        elif needs > info.memory_bytes:
+            reasons.append(
+                f"{card.device}: the model needs {needs / GIB:.1f} GiB, {info.name} has {info.memory_bytes / GIB:.1f}"
+            )
+        elif info.is_integrated and any(not c.info.is_integrated and c.info.arch in ROWS for c in cards):
+            reasons.append(f"{card.device} is integrated")
+        else:
+            fit.append(card)
+    return fit, reasons
+
+
+def _is_meant(device: str, card: Card) -> bool:
+    """ "hip", "gfx1100", "7900 XTX": a kind, an arch, or a part of a name."""
+    return device == card.kind or device == card.info.arch or device.lower() in card.info.name.lower()
+
+
+def _hip() -> list[DeviceInfo]:
+    library = find_hip_library()
+    if library.path is None:
+        raise HfcError("no HIP runtime (libamdhip64)" + "".join(f"; {text}" for text in library.failed))
+    infos = importlib.import_module("hfc.runtime.hip").list_devices()
+    return visible(infos, os.environ, sys.platform)
+
+
+def _cuda() -> list[DeviceInfo]:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        raise HfcError("no NVIDIA driver") from None
+    return importlib.import_module("hfc.runtime.cuda").list_devices()
+
+
+LISTERS: dict[str, Callable[[], list[DeviceInfo]]] = {"hip": _hip, "cuda": _cuda}
+
+
+def visible(infos: list[DeviceInfo], environment: os._Environ | dict[str, str], platform: str) -> list[DeviceInfo]:
+    """Cards that HIP_VISIBLE_DEVICES leaves. Linux's runtime has left the others out itself; Windows' shows all of them."""
+    text = environment.get("HIP_VISIBLE_DEVICES") or environment.get("ROCR_VISIBLE_DEVICES") or ""
+    numbers = [int(word) for word in text.split(",") if word.strip().isdigit()]
+    if platform != "win32" or not text:
+        return infos
+    if numbers and max(numbers) >= len(infos):  # a runtime that has numbered them anew
+        return infos
+    return [info for info in infos if info.index in numbers]
