@@ -83,7 +83,7 @@ def bench_hfc(model: str, options: argparse.Namespace) -> list[dict]:
     runs += [["-p", "", "-n", options.decode, "-b", batches]] if batches else []
     rows = []
     for run in runs:
-        text = output([sys.executable, "-m", "hfc", "bench", model, *fixed, *run], options.timeout)
+        text = output([sys.executable, "-m", "hfc", "bench", model, "--trust", *fixed, *run], options.timeout)
         rows += json.loads(text) if text else []
     return rows
 

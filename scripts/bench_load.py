@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     path, _, checkpoint = options.model.partition("=")
-    bundle = load_bundle(path)
+    bundle = load_bundle(path, trusted=True)
     files = [Path(checkpoint)] if Path(checkpoint).is_file() else list(Path(checkpoint).glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
     for file in files:

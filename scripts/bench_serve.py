@@ -3,7 +3,7 @@
 
     scripts/bench_serve.py MODEL [-o FILE] [--streams 1,8,16] [-- OPTIONS of hfc serve]    # starts the server, and ends it
     scripts/bench_serve.py --url http://127.0.0.1:11435 --model NAME                        # one that runs
-    scripts/bench_serve.py 9B-16.hfp --turns 0 -- --device cuda --weights FOLDER --random-weights --draft off
+    scripts/bench_serve.py 9B-16.hfp --turns 0 -- --device cuda --trust --weights FOLDER --random-weights --draft off
 
 Streams: rounds of so many equal requests at once, each of --tokens tokens behind a --prompt of its own, for --seconds and at least
 three rounds. Turns: a chat whose first message is --turn-tokens long goes on for --turns turns; the time to the first token of each

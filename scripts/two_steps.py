@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 
+from hfc.bundles import load_bundle
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.step import Segment, Step
 
 bundle, _, checkpoint = sys.argv[1].partition("=")
-model = load(bundle, "cuda", weights=checkpoint or None)
+model = load(load_bundle(bundle, trusted=True), "cuda", weights=checkpoint or None)
 slots, rows = min(2, model.slots), min(37, model.max_rows, model.context - 1)
 half = rows // slots
 ids = np.random.default_rng(0).integers(0, model.vocab, rows).astype(np.int32)

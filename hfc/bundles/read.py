@@ -9,7 +9,7 @@ import re
 import stat
 import struct
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ class _Draft:
     weights: str
 
 
-def load_bundle(path: str | Path) -> Bundle:
-    """Read and check a bundle file. Raises HfcError."""
+def load_bundle(path: str | Path, trusted: bool = False) -> Bundle:
+    """Read and check a bundle file. Raises HfcError. trusted: its code may run wherever it was made."""
     path = Path(path)
     try:
         found = path.stat()
@@ -72,7 +72,7 @@ def load_bundle(path: str | Path) -> Bundle:
         data = path.read_bytes()
     except OSError as error:
         raise HfcError(f"{path}: cannot read the bundle: {error.strerror}") from error
-    return read_bundle(data, str(path))
+    return replace(read_bundle(data, str(path)), trusted=trusted)
 
 
 def read_bundle(data: bytes, name: str) -> Bundle:
