@@ -120,6 +120,22 @@ def counters(url: str) -> dict[str, float]:
     return totals
 
 
+FAULTY = """
+import random, sys, time
+from hfc.cli import main
+from hfc.serve.stepper import Stepper
+mean_s, advance, until = float(sys.argv[1]), Stepper.advance, time.monotonic() + 5
+def failing(self):
+    global until
+    if time.monotonic() > until and self.scheduler.running and self.steps > 5:
+        until = time.monotonic() + random.expovariate(1 / mean_s)
+        raise RuntimeError("a fault that was made")
+    return advance(self)
+Stepper.advance = failing
+main(sys.argv[2:])
+"""
+
+
 @dataclass(frozen=True)
 class Server:
     url: str
@@ -128,13 +144,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(model: str, options: list[str], ready_s: float = 300.0) -> Iterator[Server]:
-    """`hfc serve MODEL OPTIONS` on a free port, until the block ends. RuntimeError with its log if it does not get ready."""
+def served(model: str, options: list[str], ready_s: float = 300.0, fault_s: float = 0.0) -> Iterator[Server]:
+    """`hfc serve MODEL OPTIONS` on a free port, until the block ends. RuntimeError with its log if it does not get ready.
+
+    fault_s: mean seconds between steps of its engine that are made to fail; 0: none."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "hfc", "serve", model, "--port", str(port), "--name", "measured", *options]
+    program = ["-c", FAULTY, str(fault_s)] if fault_s else ["-m", "hfc"]
+    command = [sys.executable, *program, "serve", model, "--port", str(port), "--name", "measured", *options]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:

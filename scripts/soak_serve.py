@@ -5,7 +5,8 @@
     scripts/soak_serve.py --url http://127.0.0.1:11435 --model NAME --pid PID
 
 First every question is asked alone, of a server that has not seen it. Then the clients: greedy answers streamed or whole, read
-slowly, left half way, bad JSON, prompts longer than the context. The exit code is 1 after a lost or crossed stream, an answer that
+slowly, under a grammar, left half way, bad JSON, prompts longer than the context. --faults makes steps of the engine fail, --kill-every
+kills workers. The exit code is 1 after a lost or crossed stream, an answer that
 no such request may get, a slot that stays taken, or resident memory that changes by more than --flat after the warm-up.
 """
 
@@ -18,6 +19,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 import time
@@ -25,7 +27,16 @@ from pathlib import Path
 
 from serve_client import Reply, Server, chat_body, completion_body, counters, get, post, served, text_of
 
-KINDS = {"plain": 30, "stream": 30, "slow": 6, "leave": 20, "bad": 8, "huge": 6}  # how often of a hundred
+KINDS = {
+    "plain": 26,
+    "stream": 26,
+    "slow": 6,
+    "structured": 8,
+    "leave": 20,
+    "bad": 8,
+    "huge": 6,
+}  # how often of a hundred
+FAULT = "ask again"  # what the server says to those whose step was made to fail
 TOPICS = ("rivers", "clouds", "trains", "bread", "music", "stars", "chess", "rain")
 BAD = (
     b'{"model": ',
@@ -42,6 +53,7 @@ class Soak:
         self.server, self.options = server, options
         self.counts: collections.Counter[str] = collections.Counter()
         self.truth: dict[str, str] = {}
+        self.structured: dict[str, str] = {}
         self.resident_mb: list[tuple[float, float]] = []
 
     async def run(self) -> dict:
@@ -51,13 +63,36 @@ class Soak:
             for topic in TOPICS
         ]
         for question in questions:
-            self.truth[question] = await self._answer(question, stream=False)
+            self.truth[question] = await self._alone(question)
+        for question in questions[:8]:
+            self.structured[question] = await self._alone(question, FORMAT)
         began = time.monotonic()
         watch = asyncio.ensure_future(self._watch(began))
+        killing = asyncio.ensure_future(self._kill_workers())
         await asyncio.gather(*(self._client(i, began + self.options.seconds) for i in range(self.options.clients)))
         watch.cancel()
+        killing.cancel()
         left = await self._drained()
         return self._result(questions, time.monotonic() - began, left)
+
+    async def _alone(self, question: str, more: dict | None = None) -> str:
+        """Faults are made all the time: asked until none was met."""
+        for _ in range(20):
+            if (text := await self._answer(question, stream=False, more=more)) is not None:
+                return text
+        raise AssertionError("the server fails whenever it is asked alone")
+
+    async def _kill_workers(self) -> None:
+        """Now and then one of the processes that render and compile, seldom the one that forks them."""
+        rng = random.Random(0)
+        while self.options.kill_every and self.server.pid:
+            await asyncio.sleep(rng.expovariate(1 / self.options.kill_every))
+            nurseries = children_of(self.server.pid)
+            workers = [worker for nursery in nurseries for worker in children_of(nursery)]
+            for pid in rng.sample(nurseries if rng.random() < 0.1 else workers or nurseries, k=min(1, len(nurseries))):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                self.counts["killed a nursery" if pid in nurseries else "killed a worker"] += 1
 
     def _result(self, questions: list[str], seconds: float, left: dict[str, float]) -> dict:
         failed = {name: n for name, n in self.counts.items() if name.startswith("FAILED")}
@@ -131,22 +166,33 @@ class Soak:
     async def _stream(self, rng: random.Random) -> None:
         await self._compare(rng, "stream", stream=True)
 
+    async def _structured(self, rng: random.Random) -> None:
+        await self._compare(rng, "structured", rng.random() < 0.5, more=FORMAT)
+
     async def _slow(self, rng: random.Random) -> None:
         await self._compare(rng, "slow", stream=True, slow_s=rng.uniform(0.05, 0.3))
 
-    async def _compare(self, rng: random.Random, kind: str, stream: bool, slow_s: float = 0.0) -> None:
-        question = rng.choice(list(self.truth))
-        text = await self._answer(question, stream, slow_s, kind)
+    async def _compare(
+        self, rng: random.Random, kind: str, stream: bool, slow_s: float = 0.0, more: dict | None = None
+    ) -> None:
+        truth = self.structured if more else self.truth
+        question = rng.choice(list(truth))
+        text = await self._answer(question, stream, slow_s, kind, more)
         if text is None:
             await asyncio.sleep(rng.uniform(0.1, 1.0))
             return
-        assert text == self.truth[question], f"crossed: {question} {text!r} is not {self.truth[question]!r}"
+        assert text == truth[question], f"crossed: {question} {text!r} is not {truth[question]!r}"
         self.counts["compared"] += 1
 
-    async def _answer(self, question: str, stream: bool, slow_s: float = 0.0, kind: str = "alone") -> str | None:
-        """The text of a greedy answer; None when the queue is full."""
-        body = chat_body(self.server.model, question, self.options.tokens, temperature=0, stream=stream)
+    async def _answer(
+        self, question: str, stream: bool, slow_s: float = 0.0, kind: str = "alone", more: dict | None = None
+    ) -> str | None:
+        """The text of a greedy answer; None when the queue is full, or a fault was made that met it."""
+        body = chat_body(self.server.model, question, self.options.tokens, temperature=0, stream=stream, **(more or {}))
         reply = await post(self.server.url, "/v1/chat/completions", body, slow_s)
+        if self.options.faults and reply.status in (200, 500) and FAULT.encode() in reply.body[-300:]:
+            self.counts[f"{kind} met a fault"] += 1
+            return None
         self._answered(kind, reply, (200,) if kind == "alone" else (200, 429))
         if reply.status == 429:
             return None
@@ -172,6 +218,8 @@ class Soak:
     async def _huge(self, rng: random.Random) -> None:
         words = "word " * rng.choice([self.options.context // 2, self.options.context * 2, self.options.context * 40])
         reply = await post(self.server.url, "/v1/completions", completion_body(self.server.model, words, 2))
+        if self.options.faults and reply.status == 500 and FAULT.encode() in reply.body:
+            return
         self._answered("huge", reply, (200, 400, 429))
         if reply.status == 400:
             assert reply.json()["error"]["code"] == "context_length_exceeded", reply.body[:200]
@@ -179,6 +227,18 @@ class Soak:
     def _answered(self, kind: str, reply: Reply, allowed: tuple[int, ...]) -> None:
         assert reply.status in allowed, f"status {reply.status} {reply.body[:200]!r}"
         self.counts[f"{kind} {reply.status}"] += 1
+
+
+FORMAT = {"response_format": {"type": "regex", "pattern": "[A-Za-z ,]{10,60}"}}
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    try:
+        tasks = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
+        return [int(child) for task in tasks for child in task.read_text().split()]
+    except OSError:
+        return []
 
 
 def main() -> int:
@@ -197,6 +257,12 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=80)
     parser.add_argument("--tokens", type=int, default=24, help="of an answer")
     parser.add_argument("--context", type=int, default=1024, help="of the server, for prompts that do not fit")
+    parser.add_argument(
+        "--faults", type=float, default=0, help="seconds between two steps that are made to fail; 0: none"
+    )
+    parser.add_argument(
+        "--kill-every", type=float, default=0, help="seconds between two workers that are killed; 0: none"
+    )
     parser.add_argument("--flat", type=float, default=0.05, help="share that memory may change by")
     options, serve_options = parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
     if bool(options.served) == bool(options.url):
@@ -205,7 +271,7 @@ def main() -> int:
     opened = (
         contextlib.nullcontext(Server(options.url, options.model, options.pid))
         if options.url
-        else served(options.served, [*usual, *serve_options])
+        else served(options.served, [*usual, *serve_options], fault_s=options.faults)
     )
     with opened as server:
         result = asyncio.run(Soak(server, options).run())

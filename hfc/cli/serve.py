@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -25,7 +26,9 @@ from hfc.runtime.sampler import Sampling
 from hfc.runtime.source import Source
 from hfc.runtime.speculate.drafts import check_draft
 from hfc.serve.app import make_app
+from hfc.serve.connection import bounded
 from hfc.serve.errors import ApiError
+from hfc.serve.limits import ServerLimits
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
 from hfc.serve.record import Record, log_path, recorded, running
@@ -125,9 +128,11 @@ def command(
     )
     if len(sources) == 1:
         _load_first(served, sources[0].name)
-    settings = Settings(keys, tuple(cors or ()), timeout_s, max_body_bytes=max_body_mb << 20)
+    limits = ServerLimits(body_bytes=max_body_mb << 20)
+    settings = Settings(keys, tuple(cors or ()), timeout_s=timeout_s, limits=limits, hosts=frozenset({host.lower()}))
     config = uvicorn.Config(
-        make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75,
+        make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False,
+        timeout_keep_alive=limits.idle_s, http=bounded(limits),
         timeout_graceful_shutdown=round(drain_s), ssl_certfile=tls_cert, ssl_keyfile=tls_key,
     )  # fmt: skip
     log = os.environ.get(_LOG_VARIABLE)
@@ -136,6 +141,8 @@ def command(
         signal.signal(signal.SIGTERM, _leave)  # uvicorn drains first and raises the signal again at its end
         sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on http{'s' if tls_cert else ''}://{host}:{port}", flush=True)
+        gc.collect()
+        gc.freeze()  # what is there now stays: later collections look at requests alone, and are short
         server = Draining(config)
         served.on_failure = server.fail
         try:
@@ -156,13 +163,20 @@ class Draining(uvicorn.Server):
         self.has_failed = self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.force_exit = self.should_exit
         super().handle_exit(sig, frame)
+        _second_signal_kills()
 
 
 def _leave(*_: object) -> None:
     """A server that was asked to end has done what it should."""
+    _second_signal_kills()
     raise SystemExit(0)
+
+
+def _second_signal_kills() -> None:
+    """By the system itself, whatever this process is busy with."""
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, signal.SIG_DFL)
 
 
 _LOG_VARIABLE = "_HFC_SERVE_LOG"  # set by the parent of a daemon for its child alone

@@ -100,7 +100,9 @@ class ModelOnDisk:
             speculation=opened.speculation,
         )
         engine.metrics.watch(engine.gauges)
-        return Served(self.name, opened.vocabulary, engine, choice.sampling)
+        served = Served(self.name, opened.vocabulary, engine, choice.sampling)
+        served.warm()
+        return served
 
 
 def sources_of(models: list[str], folder: Path | None) -> list[tuple[str, Source]]:

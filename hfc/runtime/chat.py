@@ -64,14 +64,22 @@ def chat_template(source: str | None, tokenizer: Tokenizer) -> ChatTemplate:
             "the checkpoint has no chat template",
             hint="use --raw to continue a text as it stands (base models know nothing else)",
         )
+    return ChatTemplate(parse_template(source), named_texts(tokenizer))
+
+
+def parse_template(source: str) -> jinja2.Template:
     try:
-        template = _environment().from_string(source)
+        return _environment().from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise HfcError(
             f"the checkpoint's chat template is not valid Jinja: line {error.lineno}: {error.message}"
         ) from error
+
+
+def named_texts(tokenizer: Tokenizer) -> dict[str, str]:
+    """What a template may print by name."""
     ends = {"bos_token": tokenizer.token_text(tokenizer.bos), "eos_token": tokenizer.token_text(tokenizer.eos)}
-    return ChatTemplate(template, {**tokenizer.named, **ends})
+    return {**tokenizer.named, **ends}
 
 
 class _Named(msgspec.Struct):

@@ -7,11 +7,12 @@ code sees ordinary strings; afterwards the marks tell which stretches of the pro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hfc.runtime.tokenizer import Tokenizer
 
+Encode = Callable[..., list[int]]
 # Noncharacters, which text does not hold, and private ones in case that it does.
 MARKS = [chr(c) for c in (*range(0xFDD0, 0xFDF0), *range(0xE000, 0xF8FF))]
 
@@ -35,9 +36,9 @@ class Guard:
         mark = next(m for m in MARKS if not any(m in s for s in strings))
         return self._marked(value, mark), mark
 
-    def encode(self, text: str, mark: str) -> list[int]:
-        """Token ids of a rendered text with marks."""
-        encode = self._tokenizer.encode
+    def encode(self, text: str, mark: str, encode: Encode | None = None) -> list[int]:
+        """Token ids of a rendered text with marks. encode: instead of the tokenizer's own."""
+        encode = encode or self._tokenizer.encode
         if not mark or mark not in text:
             return encode(text, parse_special=True, frame=False)
         ids: list[int] = []

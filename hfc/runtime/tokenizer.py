@@ -60,9 +60,13 @@ class Tokenizer:
         """
         _check_text(text)
         ids = self.core.encode(text, parse_special)
-        if frame and self.add_bos and self.bos is not None and ids[:1] != [self.bos]:
+        return self.framed(ids) if frame else ids
+
+    def framed(self, ids: list[int]) -> list[int]:
+        """With the begin and end tokens that the vocabulary asks for."""
+        if self.add_bos and self.bos is not None and ids[:1] != [self.bos]:
             ids = [self.bos, *ids]
-        if frame and self.add_eos and self.eos is not None:
+        if self.add_eos and self.eos is not None:
             ids = [*ids, self.eos]
         return ids
 

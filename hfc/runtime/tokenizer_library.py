@@ -58,13 +58,24 @@ def sentencepiece_bytes(piece: str) -> bytes:
     return bytes([int(match[1], 16)]) if match else piece.replace(SPACE, " ").encode("utf-8")
 
 
+_LOCAL_NORMALIZERS = re.compile(
+    r'(Sequence\(normalizers=\[|NFC\(\)|Prepend\(prepend="\u2581"\)|Replace\(pattern=String\(" "\), content="\u2581"\)|[], )])*'
+)
+
+
 class HuggingFaceCore:
-    """`tokenizers.Tokenizer`; `byte_level` says how its pieces spell bytes."""
+    """`tokenizers.Tokenizer`; `byte_level` says how its pieces spell bytes.
+
+    is_local: what becomes of a place in a text depends on its neighbourhood alone, and nothing is left out."""
 
     def __init__(self, library: tokenizers.Tokenizer, byte_level: bool):
         self._library = library
         self._bytes = byte_level_bytes if byte_level else sentencepiece_bytes
         added = {i: t.content for i, t in library.get_added_tokens_decoder().items()}
+        rules = "" if library.normalizer is None else str(library.normalizer)
+        self.is_local = _LOCAL_NORMALIZERS.fullmatch(rules) is not None and not any(
+            t.lstrip or t.rstrip for t in library.get_added_tokens_decoder().values()
+        )
         self._added = {  # and every token that was asked for since
             i: text.encode("utf-8") if byte_level else sentencepiece_bytes(text) for i, text in added.items()
         }
@@ -72,7 +83,8 @@ class HuggingFaceCore:
     def encode(self, text: str, parse_special: bool) -> list[int]:
         self._library.encode_special_tokens = not parse_special
         with native_calls("the tokenizer cannot encode this text"):
-            return self._library.encode(text, add_special_tokens=False).ids
+            # The batch call lets other threads run meanwhile; `encode` holds Python's lock, two seconds for a megabyte.
+            return self._library.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def bytes_of(self, token: int) -> bytes:
         known = self._added.get(token)
@@ -84,6 +96,8 @@ class HuggingFaceCore:
 
 class SentencePieceCore:
     """`sentencepiece.SentencePieceProcessor`, which never finds control tokens in text: they are cut out before."""
+
+    is_local = True  # our own model files normalize nothing
 
     def __init__(self, library: sentencepiece.SentencePieceProcessor, special: Mapping[int, str]):
         self._library = library

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from fastapi import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from hfc.serve.errors import ApiError, error_object
 from hfc.serve.job import Event, Finish, Logprob, Piece, Pooled
+from hfc.serve.planning import disconnected
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served
 
@@ -44,7 +45,7 @@ class Answer:
 async def whole(request: Request, served: Served, sequences: list[Sequence]) -> list[Answer]:
     """All answers, in order. Cancels them when the client disconnects or one fails."""
     work = asyncio.ensure_future(_collect_all(sequences))
-    gone = asyncio.ensure_future(_disconnected(request))
+    gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -91,11 +92,6 @@ def check(finish: Finish) -> None:
         raise ApiError(503, finish.message or "cancelled", None, "cancelled", {"Retry-After": "5"})
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 async def merged(
     served: Served, sequences: list[Sequence], keep_alive_s: float
 ) -> AsyncIterator[tuple[int, list[Event]]]:
@@ -125,6 +121,42 @@ async def merged(
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+
+MANY = 64  # of a list, which are encoded in one go: encoding holds Python's lock
+
+
+def encoded(value: Any) -> bytes:
+    """JSON of an answer of any size, part by part."""
+    return "".join(_parts(value)).encode("utf-8", "surrogatepass")
+
+
+def _parts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield "{"
+        for i, (key, inner) in enumerate(value.items()):
+            yield f"{',' if i else ''}{_encode(key)}:"
+            yield from _parts(inner)
+        yield "}"
+    elif isinstance(value, list) and len(value) > MANY:
+        for at in range(0, len(value), MANY):
+            yield ("," if at else "[") + _encode(value[at : at + MANY])[1:-1]
+        yield "]"
+    elif isinstance(value, list) and any(isinstance(inner, (dict, list)) for inner in value):
+        for i, inner in enumerate(value):
+            yield "," if i else "["
+            yield from _parts(inner)
+        yield "]"
+    else:
+        yield _encode(value)
+
+
+async def large_json(
+    request: Request, make: Callable[[], dict[str, Any]], headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer that may be long (log probabilities of every token), made and encoded beside the event loop."""
+    body = await request.app.state.planners.run(lambda: encoded(make()))
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def sse(data: dict[str, Any], event: str | None = None) -> bytes:

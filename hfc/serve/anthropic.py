@@ -101,7 +101,7 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
     """What of a request makes its prompt. output_format: the older name of output_config.format."""
 
     model: str | None = None
-    messages: Annotated[list[Turn], Field(min_length=1)]
+    messages: Annotated[list[Turn], Field(min_length=1, fail_fast=True)]
     system: str | listed(MESSAGES, "block", {"text": TextBlock}) | None = None
     tools: (
         Annotated[listed(MESSAGES, "tool", {"custom": Tool}, usual="custom"), Field(max_length=MOST_TOOLS)] | None

@@ -17,6 +17,7 @@ from hfc.serve import api
 from hfc.serve.errors import install_handlers
 from hfc.serve.models import Models
 from hfc.serve.paths import ShortPaths
+from hfc.serve.planning import Planners
 from hfc.serve.security import Guarded
 from hfc.serve.served import Settings
 
@@ -34,13 +35,14 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
         title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json", lifespan=watching
     )
     app.state.models, app.state.settings = models, settings
+    app.state.planners = planners = Planners(settings.limits.planning)
     for module in pkgutil.iter_modules(api.__path__):
         app.include_router(importlib.import_module(f"{api.__name__}.{module.name}").ROUTE)
     install_handlers(app)
     document = openapi_document(app)
     app.openapi = lambda: document
     paths = frozenset(document["paths"]) | {"/openapi.json"}
-    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=paths)
+    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=paths, planners=planners)
     app.add_middleware(ShortPaths, paths=paths)
     if settings.cors_origins:
         app.add_middleware(

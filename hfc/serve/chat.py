@@ -77,14 +77,16 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
     if ask.effort is not None:
         variables.setdefault("enable_thinking", ask.effort != "none")
 
+    context = served.engine.limits.context
+    limits = {"most": None if ask.truncates else context, "param": ask.param}
+
     def prompt_of(messages: Sequence[Mapping[str, Any]]) -> Prompt:
         if begun is not None:
             messages = messages[:-1]
         if style == "none":
-            return chat_prompt(served, explained(messages, tools), begun=begun, **variables)
-        return chat_prompt(served, messages, tools, begun, **variables)
+            return chat_prompt(served, explained(messages, tools), None, begun, **limits, variables=variables)
+        return chat_prompt(served, messages, tools, begun, **limits, variables=variables)
 
-    context = served.engine.limits.context
     prompt = (
         fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
     )

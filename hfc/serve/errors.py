@@ -97,7 +97,7 @@ def error_response(error: ApiError, path: str = "") -> Response:
 
 def documented(*statuses: int, model: type[BaseModel] = ErrorObject) -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` of an endpoint: the statuses that every endpoint can give, and these."""
-    every = (400, 401, 404, 413, *statuses)
+    every = (400, 401, 403, 404, 408, 413, 415, 429, 503, *statuses)
     return {status: {"model": model, "description": TYPES.get(status, "error").replace("_", " ")} for status in every}
 
 

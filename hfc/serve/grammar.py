@@ -2,79 +2,167 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import json
 import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import llguidance
 import llguidance.numpy
 import numpy as np
-from llguidance.gbnf_to_lark import any_to_lark
 
-from hfc.base.diagnostics import HfcError
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.sampling import TokenLimits, mask_words
 from hfc.serve.errors import ApiError
+from hfc.serve.job import Unanswerable
+from hfc.serve.limits import ServerLimits
 from hfc.serve.logprobs import token_bytes
 from hfc.serve.reasoning import Thought
+from hfc.serve.workers.child import compiled, first_line, library_of
+from hfc.serve.workers.pool import Failed, TooMany, workers_of
+from hfc.serve.workers.ticket import TICKET, Ticket
 
-# Models of any size like to indent for ever when any white space is allowed.
-JSON_OPTIONS = {"whitespace_pattern": r"[ \n]{0,12}"}
 LONGEST = 1 << 18  # characters of a grammar
+DEEPEST = 200  # objects and lists of a schema in one another
+REMEMBERED = 256  # grammars, those that were refused too
+POLL_S = 0.05
+LIMITS = ServerLimits()
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """matcher: at its beginning, to be copied; None for a grammar that is refused, error says why."""
+
+    matcher: llguidance.LLMatcher | None
+    nbytes: int = 0
+    error: str = ""
 
 
 class GrammarCompiler:
-    """Grammars over one vocabulary. vocab: logits a row, which may be more than the tokenizer has tokens."""
+    """Grammars over one vocabulary, compiled once each: first in a worker, under limits of time, memory and stack, and here only if
+    that went well. vocab: logits a row, which may be more than the tokenizer has tokens."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab: int):
-        self._tokenizer, self._vocab = tokenizer, vocab
+    def __init__(self, tokenizer: Tokenizer, vocab: int, limits: ServerLimits = LIMITS):
+        self._tokenizer, self._vocab, self._pool = tokenizer, vocab, workers_of(limits).grammars
+        self._cache_bytes = limits.grammar_cache_bytes
+        self._known: OrderedDict[str, Compiled] = OrderedDict()
+        self._making: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+
+    def json_schema(self, schema: dict[str, Any], param: str) -> llguidance.LLMatcher:
+        """ApiError 400 for what does not compile, as of all kinds."""
+        if _depth(schema) > DEEPEST:
+            raise _refusal(f"the schema is nested deeper than {DEEPEST}", param)
+        return self._matcher("json_schema", json.dumps(schema), param)
+
+    def regex(self, pattern: str, param: str) -> llguidance.LLMatcher:
+        return self._matcher("regex", pattern, param)
+
+    def lark(self, grammar: str, param: str) -> llguidance.LLMatcher:
+        return self._matcher("lark", grammar, param)
+
+    def warm(self) -> None:
+        """Have the vocabulary ready here and in the workers: it takes a second."""
+        self._library  # noqa: B018
+        with contextlib.suppress(ApiError):
+            self.regex("a", "")
 
     @functools.cached_property
     def _library(self) -> llguidance.LLTokenizer:
-        return llguidance.LLTokenizer(
-            llguidance.TokenizerWrapper(_Vocabulary(self._tokenizer, self._vocab)), n_vocab=self._vocab
-        )
+        self._pool.prepare(self._id, self._vocabulary)
+        return library_of(self._vocabulary)
 
-    def json_schema(self, schema: dict[str, Any], param: str) -> llguidance.LLMatcher:
-        return self._matcher(
-            lambda: llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=JSON_OPTIONS), param
-        )
+    @functools.cached_property
+    def _vocabulary(self) -> dict[str, Any]:
+        tokenizer = self._tokenizer
+        return {
+            "tokens": [token_bytes(tokenizer, i).decode("latin-1") for i in range(self._vocab)],
+            "special": sorted(i for i in tokenizer.special if i < self._vocab),
+            "eos": tokenizer.eos if tokenizer.eos is not None else min(tokenizer.stop_ids, default=0),
+            "bos": tokenizer.bos,
+        }
 
-    def regex(self, pattern: str, param: str) -> llguidance.LLMatcher:
-        return self._matcher(lambda: llguidance.LLMatcher.grammar_from_regex(pattern), param)
+    @functools.cached_property
+    def _id(self) -> str:
+        return hashlib.sha256(json.dumps(self._vocabulary).encode()).hexdigest()
 
-    def lark(self, grammar: str, param: str) -> llguidance.LLMatcher:
-        return self._matcher(lambda: llguidance.LLMatcher.grammar_from_lark(grammar), param)
+    def _matcher(self, kind: str, text: str, param: str) -> llguidance.LLMatcher:
+        if len(text) > LONGEST:
+            raise _refusal(f"the grammar is longer than {LONGEST} characters", param)
+        key = hashlib.sha256(f"{kind}:{text}".encode("utf-8", "surrogatepass")).hexdigest()
+        known = self._recall(key) or self._make(key, kind, text)
+        if known.matcher is None:
+            raise _refusal(f"the grammar does not compile: {known.error}", param)
+        return known.matcher.deep_copy()
 
     def gbnf(self, grammar: str, param: str) -> llguidance.LLMatcher:
         """llama.cpp's grammars; Lark is taken as it is."""
-        return self._matcher(lambda: llguidance.LLMatcher.grammar_from_lark(_lark_of(grammar)), param)
+        return self._matcher("gbnf", grammar, param)
 
-    def _matcher(self, make, param: str) -> llguidance.LLMatcher:
-        """ApiError 400 for what does not compile."""
-        try:
-            grammar = make()
-        except (ValueError, RecursionError) as error:
-            raise ApiError(400, f"the grammar cannot be read: {error}", param, "invalid_grammar") from error
-        if len(str(grammar)) > LONGEST:
-            raise ApiError(400, f"the grammar is longer than {LONGEST} characters", param, "invalid_grammar")
+    def _recall(self, key: str) -> Compiled | None:
         with self._lock:
-            matcher = llguidance.LLMatcher(self._library, grammar)
-        if matcher.is_error():
+            if key in self._known:
+                self._known.move_to_end(key)
+            return self._known.get(key)
+
+    def _make(self, key: str, kind: str, text: str) -> Compiled:
+        """Equal grammars that come at once are compiled once."""
+        ticket = TICKET.get()
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        while not making.acquire(timeout=POLL_S):
+            ticket.check()
+        try:
+            return self._recall(key) or self._remember(key, self._compile(kind, text, ticket))
+        finally:
+            making.release()
+            with self._lock:
+                self._making.pop(key, None)
+
+    def _compile(self, kind: str, text: str, ticket: Ticket) -> Compiled:
+        library = self._library
+        try:
+            answer = self._pool.run({"do": "compile", "vocabulary": self._id, "kind": kind, "text": text}, ticket)
+        except TooMany:
             raise ApiError(
-                400, f"the grammar does not compile: {_first_line(matcher.get_error())}", param, "invalid_grammar"
-            )
-        return matcher
+                429, "too many grammars are being compiled", None, "queue_full", {"Retry-After": "5"}
+            ) from None
+        except Failed as error:
+            return Compiled(None, error=error.message)
+        if "error" in answer:
+            return Compiled(None, error=answer["error"])
+        matcher = compiled(library, kind, text)  # lets other threads run meanwhile
+        if matcher.is_error():
+            return Compiled(None, error=first_line(matcher.get_error()))
+        return Compiled(matcher, answer["bytes"])
+
+    def _remember(self, key: str, made: Compiled) -> Compiled:
+        with self._lock:
+            self._known[key] = made
+            while len(self._known) > 1 and (
+                len(self._known) > REMEMBERED or sum(c.nbytes for c in self._known.values()) > self._cache_bytes
+            ):
+                self._known.popitem(last=False)
+        return made
 
 
-def _lark_of(grammar: str) -> str:
-    """ValueError for a grammar that is neither GBNF nor Lark."""
-    try:
-        return any_to_lark(grammar)
-    except Exception as error:  # the converter has no narrower class for an unknown rule
-        raise ValueError(str(error)) from error
+def _refusal(message: str, param: str) -> ApiError:
+    return ApiError(400, message, param, "invalid_grammar")
+
+
+def _depth(value: Any) -> int:
+    """Of dicts and lists in one another, counted without recursion."""
+    level, depth = [value], 0
+    while level := [v for v in level if isinstance(v, (dict, list))]:
+        depth += 1
+        if depth > DEEPEST:
+            break
+        level = [inner for v in level for inner in (v.values() if isinstance(v, dict) else v)]
+    return depth
 
 
 class Grammar:
@@ -106,7 +194,7 @@ class Grammar:
         """A bit for each token that may come next, u32 [mask_words]."""
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._mask)
         if self._matcher.is_error():
-            raise HfcError(f"the grammar failed: {_first_line(self._matcher.get_error())}")
+            raise Unanswerable(f"the grammar failed: {first_line(self._matcher.get_error())}")
         mask = self._mask.view(np.uint32)[0]
         for token in self._stops:
             _set(mask, token, self._matcher.is_accepting())
@@ -124,21 +212,3 @@ class Grammar:
 def _set(mask: np.ndarray, token: int, allowed: bool) -> None:
     bit = np.uint32(1 << (token & 31))
     mask[token >> 5] = mask[token >> 5] | bit if allowed else mask[token >> 5] & ~bit
-
-
-class _Vocabulary:
-    """What llguidance asks of a tokenizer. Ids without a token are empty and never allowed."""
-
-    def __init__(self, tokenizer: Tokenizer, vocab: int):
-        self._tokenizer = tokenizer
-        self.eos_token_id = tokenizer.eos if tokenizer.eos is not None else min(tokenizer.stop_ids, default=0)
-        self.bos_token_id = tokenizer.bos
-        self.tokens = [token_bytes(tokenizer, i) for i in range(vocab)]
-        self.special_token_ids = sorted(i for i in tokenizer.special if i < vocab)
-
-    def __call__(self, text: bytes) -> list[int]:
-        return self._tokenizer.core.encode(text.decode("utf-8", "replace"), False)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else "no reason given"

@@ -13,6 +13,10 @@ from hfc.runtime.sampler import Sampling
 from hfc.sampling import TokenLimits
 
 
+class Unanswerable(HfcError):
+    """What a request asks for has no answer: its own fault, not the server's."""
+
+
 class Guide(Protocol):
     """Steers one sequence: sees every logits row, or what a device limits its choice to, before the choice and every token
     after it. suits_device: whether `restrict` can say all that `limit` does."""

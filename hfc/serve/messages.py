@@ -75,7 +75,7 @@ class ToolMessage(Tolerant, dialect=CHAT, noun="message"):
 
 
 Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
-Messages = Annotated[list[Message], Field(min_length=1)]
+Messages = Annotated[list[Message], Field(min_length=1, fail_fast=True)]
 
 
 def template_messages(messages: list[Message]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
@@ -19,7 +19,8 @@ from hfc.serve.job import Guide
 from hfc.serve.prompt import encode
 from hfc.serve.reasoning import Thought
 from hfc.serve.served import Served, Settings
-from hfc.serve.tolerance import Tolerant
+from hfc.serve.tolerance import Tolerant, refusal
+from hfc.serve.workers.ticket import TICKET
 
 SEED_LIMIT = 1 << 63
 DIGITS = 10  # of a token id
@@ -27,13 +28,20 @@ FORBIDS = -100  # the bias that forbids a token, as OpenAI documents it
 Text = Annotated[str, Field(min_length=1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Stops = Text | Annotated[list[Text], Field(max_length=16)]
-BiasValue = Annotated[float, Field(ge=-100, le=100)]
 BiasPair = Annotated[tuple[int | str, float | Literal[False]], Field(strict=False)]
 Count = Annotated[int, Field(ge=1, le=1 << 30)]
 MaxTokens = Count | Literal[-1]  # -1: no limit but the context
 
 
 Truncation = Literal["auto", "disabled"]  # "auto": a prompt that is too long loses its oldest part; else it is refused
+
+
+def _first_bad_bias(biases: Any) -> Any:
+    """Checked here and not number by number by pydantic, which would make an error of each."""
+    for key, value in biases.items() if isinstance(biases, dict) else ():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not -100 <= value <= 100:
+            raise refusal("should be a number from -100 to 100", key, "invalid_value")
+    return biases
 
 
 class StreamOptions(Tolerant):
@@ -57,7 +65,7 @@ class SamplingFields(Tolerant):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
-    logit_bias: dict[str, BiasValue] | list[BiasPair] | None = None
+    logit_bias: Annotated[dict[str, float] | list[BiasPair], BeforeValidator(_first_bad_bias)] | None = None
     grammar: Text | None = Field(None, description="GBNF, as llama.cpp writes it, or Lark.")
     min_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
     stop: Stops | None = None
@@ -113,13 +121,18 @@ class SamplingFields(Tolerant):
     def guides(self, served: Served) -> tuple[Guide, ...]:
         guides: list[Guide] = []
         if self.logit_bias:
-            guides.append(Bias(self._biases(served)))
+            biases = self._biases(served)
+            if len(biases) == served.engine.model.vocab and all(value <= FORBIDS for value in biases.values()):
+                raise ApiError(400, "logit_bias forbids every token", "logit_bias", "invalid_value")
+            guides.append(Bias(biases))
         if self.min_tokens:
             guides.append(AtLeast(self.min_tokens, self.stop_ids(served)))
         return tuple(guides)
 
     def deadline_s(self, settings: Settings) -> float:
-        return time.monotonic() + min(self.timeout or math.inf, settings.timeout_s)
+        """That of the whole request, which began before it was planned."""
+        usual = time.monotonic() + min(self.timeout or math.inf, settings.timeout_s)
+        return min(usual, TICKET.get().ends_s)
 
     def _biases(self, served: Served) -> dict[int, float]:
         """By token; llama.cpp's pairs may name texts, whose tokens are meant, and false for never."""
@@ -133,8 +146,9 @@ class SamplingFields(Tolerant):
 
     def _token(self, key: str, served: Served) -> int:
         vocab = served.engine.model.vocab
-        if not (key.isascii() and key.isdigit()) or int(key) >= vocab:
-            raise ApiError(400, f"logit_bias: {key!r} is not a token id below {vocab}", "logit_bias", "invalid_value")
+        if not (key.isascii() and key.isdigit() and len(key) <= DIGITS) or int(key) >= vocab:
+            text = f"logit_bias: {key[:40]!r} is not a token id below {vocab}"
+            raise ApiError(400, text, "logit_bias", "invalid_value")
         return int(key)
 
     def text_grammar(self, served: Served) -> tuple[Guide, ...]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
-from hfc.serve.errors import ApiError
+from hfc.serve.errors import CONTEXT_EXCEEDED, ApiError
 from hfc.serve.history import accepted
 from hfc.serve.reasoning import CLOSE, OPEN, opens_reasoning
 from hfc.serve.served import Served
 from hfc.serve.tolerance import log_once
+from hfc.serve.workers.pool import Failed, TooMany
+from hfc.serve.workers.ticket import TICKET
 
-# A tokenizer library may keep how to treat special tokens as a setting of itself, so one thread encodes at a time.
+# A tokenizer library may keep how to treat special tokens as a setting of itself, so one thread encodes at a time: a piece.
 _ENCODING = threading.Lock()
+PAUSE_S = 0.0005  # between two pieces, in which others take their turn
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,58 @@ class Prompt:
     is_begun: bool = False
 
 
-def encode(served: Served, text: str, parse_special: bool = False, frame: bool = False) -> list[int]:
-    try:
-        with _ENCODING:
-            return served.tokenizer.encode(text, parse_special, frame)
-    except HfcError as error:
-        raise ApiError(400, error.message, None, "invalid_text") from error
+class Encoder:
+    """Texts of one request to tokens, piece by piece. most: tokens that may come of them all, None for any number; ApiError 400 as soon
+    as there are more, and for a text that cannot be so short."""
+
+    def __init__(self, served: Served, most: int | None, param: str | None):
+        self._served, self._most, self._param = served, most, param
+        self._count = 0
+
+    def check_length(self, text: str) -> None:
+        """Before any of it is tokenized."""
+        longest = self._served.pieces.longest
+        if self._most is not None and longest and len(text) > self._most * longest:  # a character has a byte at least
+            raise self._too_long(len(text) // longest)
+
+    def __call__(self, text: str, parse_special: bool = False, frame: bool = False) -> list[int]:
+        tokenizer, ticket = self._served.tokenizer, TICKET.get()
+        ids: list[int] = []
+        pieces = list(self._served.pieces.of(text))
+        try:
+            for i, piece in enumerate(pieces):
+                if i:
+                    time.sleep(PAUSE_S)
+                    ticket.check()
+                with _ENCODING:
+                    ids += tokenizer.encode(piece, parse_special, frame=False)
+                if self._most is not None and self._count + len(ids) > self._most:
+                    # how many there will be: from how many there are so far
+                    raise self._too_long((self._count + len(ids)) * len(pieces) // (i + 1))
+        except HfcError as error:
+            raise ApiError(400, error.message, None, "invalid_text") from error
+        self._count += len(ids)
+        return tokenizer.framed(ids) if frame else ids
+
+    def _too_long(self, tokens: int) -> ApiError:
+        context = self._served.engine.limits.context
+        tokens = max(tokens, context + 1)
+        text = f"this model's maximum context length is {context} tokens; the prompt has at least {tokens}"
+        return ApiError(400, text, self._param, CONTEXT_EXCEEDED, sizes=(tokens, context))
+
+
+def encode(
+    served: Served,
+    text: str,
+    parse_special: bool = False,
+    frame: bool = False,
+    most: int | None = None,
+    param: str = "",
+) -> list[int]:
+    """most: tokens that there may be, in the field `param`; ApiError 400 for more."""
+    encoder = Encoder(served, most, param or None)
+    encoder.check_length(text)
+    return encoder(text, parse_special, frame)
 
 
 def single_token(served: Served, text: str) -> int | None:
@@ -48,33 +99,48 @@ def chat_prompt(
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Any] | None = None,
     begun: Mapping[str, Any] | None = None,
-    **variables: Any,
+    most: int | None = None,
+    param: str = "messages",
+    variables: Mapping[str, Any] = MappingProxyType({}),
 ) -> Prompt:
     """Render and encode; only the template's own text becomes control tokens. begun: the assistant's message that the answer goes on
-    with. What the template refuses is put another way (history.py).
+    with.  most: tokens that the prompt may have; ApiError 400 for one that is longer.  What the template refuses is put another way
+    (history.py).
 
     The history is rendered without the answer's opening too: the next turn shares it, but maybe not the opening (templates
     drop earlier reasoning), so the state there is worth keeping."""
-    template = served.chat()
-    (messages, tools, variables), mark = served.guard.mark((list(messages), tools, variables))
-    options = {"tools": tools or None, **variables}
+    encoder = Encoder(served, most, param)
+    (messages, tools, variables), mark = served.guard.mark((list(messages), tools, dict(variables)))
+    text, opening = _rendered(served, messages, tools, variables, mark)
+    encoder.check_length(text)
+    tokens = served.guard.encode(text, mark, encoder)
+    branch = len(tokens) - len(served.guard.encode(opening, mark, Encoder(served, None, None))) if opening else 0
+    opens = opening.replace(mark, "") if mark else opening
+    parts = begun_parts(begun, opens) if begun else []
+    start = [token for part, is_tag in parts for token in encoder(part, parse_special=is_tag)]
+    begins = "".join(part for part, _ in parts)
+    return Prompt((*tokens, *start), (branch,), opens + begins, is_begun=bool(begins))
+
+
+def _rendered(
+    served: Served, messages: Sequence[Any], tools: Sequence[Any] | None, variables: Mapping[str, Any], mark: str
+) -> tuple[str, str]:
+    """The prompt's text, and how much of it begins the answer."""
+    renderer, ticket = served.renderer, TICKET.get()
     try:
-        taken, text, refusal = accepted(messages, lambda form: template.render(form, **options))
-        history = template.render(taken, add_generation_prompt=False, **options)
+        _, rendered, refusal = accepted(messages, lambda form: renderer(form, tools or None, variables, ticket))
+    except TooMany:
+        raise ApiError(429, "too many requests are being rendered", None, "queue_full", {"Retry-After": "1"}) from None
+    except Failed as error:
+        text = f"the checkpoint's chat template cannot be rendered for these messages: {error.message}"
+        raise ApiError(400, text, "messages", "template_error") from error
     except HfcError as error:
         raise ApiError(400, error.message, "messages", "template_error") from error
     if refusal is not None:
         log_once(
             f"{served.name}: {refusal.message.replace(mark, '')}; their order or form was changed until it took them"
         )
-    opening = text[len(history) :] if text.startswith(history) else ""
-    tokens = _encode_rendered(served, text, mark)
-    branch = len(tokens) - len(_encode_rendered(served, opening, mark)) if opening else 0
-    opens = opening.replace(mark, "") if mark else opening
-    parts = begun_parts(begun, opens) if begun else []
-    start = [token for part, is_tag in parts for token in encode(served, part, parse_special=is_tag)]
-    begins = "".join(part for part, _ in parts)
-    return Prompt((*tokens, *start), (branch,), opens + begins, is_begun=bool(begins))
+    return rendered
 
 
 def begun_parts(message: Mapping[str, Any], opens: str) -> list[tuple[str, bool]]:
@@ -86,11 +152,3 @@ def begun_parts(message: Mapping[str, Any], opens: str) -> list[tuple[str, bool]
     head = [] if opens_reasoning(opens) else [(OPEN, True), ("\n", False)]
     tail = [("\n", False), (CLOSE, True), (f"\n\n{content}", False)] if content else []
     return [*head, (thought, False), *tail]
-
-
-def _encode_rendered(served: Served, text: str, mark: str) -> list[int]:
-    try:
-        with _ENCODING:
-            return served.guard.encode(text, mark)
-    except HfcError as error:
-        raise ApiError(400, error.message, None, "invalid_text") from error

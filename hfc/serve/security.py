@@ -1,26 +1,36 @@
-"""What stands around every endpoint: API keys, the limit of a body, counting, models given back when the answer is sent.
+"""What stands around every endpoint: who may ask, the limits of a body, counting, models given back when the answer is sent.
 
 Plain ASGI, so that streams pass untouched."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import ipaddress
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from hfc.serve.body import Bodies, check_shape, give_memory_back, too_large
 from hfc.serve.errors import ApiError, error_response
 from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
+from hfc.serve.planning import Planners
 from hfc.serve.served import Settings
 
 OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/health", "/ready"})  # without a key
+LARGE_BYTES = 1 << 17  # bodies from here on are looked at by a thread
+HUGE_BYTES = 1 << 20  # after those from here on memory is given back
+GIVE_BACK_S = 1.0
 
 
 class Guarded:
     """ASGI middleware."""
 
-    def __init__(self, app, settings: Settings, meters: Meters, paths: frozenset[str]):
+    def __init__(self, app, settings: Settings, meters: Meters, paths: frozenset[str], planners: Planners):
         self._app, self._settings, self._meters, self._paths = app, settings, meters, paths
+        self._bodies, self._planners = Bodies(settings.limits), planners
+        self._ended = 0  # large requests, since memory was given back
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -34,15 +44,17 @@ class Guarded:
                 self._meters.answered(counted, message["status"])
             await send(message)
 
-        error = self._refuse(scope)
-        if error is not None:
+        try:
+            self._check(scope)
+            body = await self._bodies.read(receive)
+            if body:
+                _check_type(Headers(scope=scope))
+                await self._check_shape(body)
+        except ApiError as error:
             await error_response(error, path)(scope, receive, counting_send)
             return
-        body = await _whole_body(receive, self._settings.max_body_bytes)
-        if body is None:
-            await error_response(self._too_large(), path)(scope, receive, counting_send)
-            return
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        messages, is_large = [{"type": "http.request", "body": body, "more_body": False}], len(body) >= HUGE_BYTES
+        del body  # the request has it from here on
 
         async def replay():
             return messages.pop() if messages else await receive()
@@ -52,29 +64,39 @@ class Guarded:
             await self._app(scope, replay, counting_send)
         finally:
             return_all(scope)
+            if is_large:
+                self._give_back_soon()
 
-    def _refuse(self, scope) -> ApiError | None:
-        headers = Headers(scope=scope)
-        if (
-            self._settings.api_keys
-            and scope["path"] not in OPEN_PATHS
-            and scope["method"] != "OPTIONS"
-            and not self._knows(headers)
-        ):
-            return ApiError(401, "missing or wrong API key", None, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+    def _give_back_soon(self) -> None:
+        """When the connection has let go of the request, too; once for several that end together."""
+        self._ended += 1
+        if self._ended == 1:
+            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._give_back)
+
+    def _give_back(self) -> None:
+        several, self._ended = self._ended > 1, 0
+        self._planners.submit(give_memory_back, is_new=False)
+        if several:
+            self._give_back_soon()
+
+    async def _check_shape(self, body: bytes) -> None:
+        if len(body) < LARGE_BYTES:
+            check_shape(body, self._settings.limits)
+        else:
+            await self._planners.run(check_shape, body, self._settings.limits)
+
+    def _check(self, scope) -> None:
+        """ApiError for a request whose body need not be read."""
+        headers, settings = Headers(scope=scope), self._settings
+        if not settings.api_keys:
+            check_browser(headers, settings)
+        elif scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS" and not self._knows(headers):
+            raise ApiError(401, "missing or wrong API key", None, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")
         if not length.isdecimal():
-            return ApiError(400, "Content-Length is not a number")
-        return self._too_large() if int(length) > self._settings.max_body_bytes else None
-
-    def _too_large(self) -> ApiError:
-        return ApiError(
-            413,
-            f"the body is larger than {self._settings.max_body_bytes} bytes",
-            None,
-            "request_too_large",
-            {"Connection": "close"},
-        )
+            raise ApiError(400, "Content-Length is not a number")
+        if len(length) > 18 or int(length) > settings.limits.body_bytes:
+            raise too_large(settings.limits)
 
     def _knows(self, headers: Headers) -> bool:
         """Compare with every key in constant time, so that neither a prefix nor the key's place shows."""
@@ -86,20 +108,64 @@ class Guarded:
         return any(matches)
 
 
-async def _whole_body(receive, limit: int) -> bytes | None:
-    """The body, None when it is larger than the limit; what came before a disconnect is all that there is."""
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return b"".join(parts)
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            return None
-        if not message.get("more_body"):
-            return b"".join(parts)
+def check_browser(headers: Headers, settings: Settings) -> None:
+    """Without keys the address is all that protects the server, so a browser must not lend it to other sites. ApiError 403 for a Host
+    that is neither this machine's nor the one that the server was told (another name may have been made to point here), and for
+    pages of another origin."""
+    host = headers.get("host")
+    name = None if host is None else host_name(host)
+    if host is not None and (name is None or not (is_loopback(name) or name in settings.hosts)):
+        known = ", ".join(("localhost", *sorted(settings.hosts)))
+        text = f"this server does not answer to the host {host[:100]!r}, only to {known}; an API key lifts that"
+        raise ApiError(403, text, None, "forbidden_host")
+    origin = headers.get("origin")
+    if origin is None:
+        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if is_foreign and headers.get("sec-fetch-mode") != "navigate":
+            raise ApiError(403, "pages of other sites may not use this server", None, "forbidden_origin")
+        return
+    if "*" in settings.cors_origins or origin in settings.cors_origins:
+        return
+    if host is None or urlsplit_host(origin) != host.lower():
+        text = f"pages of {origin[:100]!r} may not use this server; --cors allows an origin"
+        raise ApiError(403, text, None, "forbidden_origin")
 
 
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+def urlsplit_host(origin: str) -> str | None:
+    """ "http://localhost:80" -> "localhost:80"; None for what is no origin of a server ("null")."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    return parts.netloc.lower() if parts.scheme in ("http", "https") else None
+
+
+def host_name(host: str) -> str | None:
+    """The name or address in a Host header, without its port; None if there is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return None
+    return None if parts.username is not None or parts.path else parts.hostname
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a name or an address, as people write it, is this machine itself."""
+    if name.lower().rstrip(".") == "localhost" or name.lower().endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _check_type(headers: Headers) -> None:
+    """A form of another site can send bodies of other types without asking. ApiError 415."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return
+    text = f"the Content-Type is {kind[:100] or 'missing'!r}; bodies are JSON: Content-Type: application/json"
+    raise ApiError(415, text, None, "unsupported_media_type")

@@ -16,15 +16,11 @@ from hfc.runtime.sampler import Sampler
 from hfc.runtime.speculate.speculator import Speculator
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.sampling import TokenLimits
-from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Usage
+from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Unanswerable, Usage
 from hfc.serve.stream import Stream
 
 LOG = logging.getLogger("hfc.serve")
 _NUMBERS = itertools.count()
-
-
-class NothingAllowed(HfcError):
-    """What a request allows leaves no token to choose."""
 
 
 class Phase(enum.Enum):
@@ -150,14 +146,14 @@ class Sequence:
     def fail(self, error: BaseException) -> None:
         """End with an error of this sequence's own. The client sees our own words, and of others' errors the type alone."""
         if isinstance(error, HfcError):
-            self.abort(Finish("error", message=error.message, status=400 if isinstance(error, NothingAllowed) else 500))
+            self.abort(Finish("error", message=error.message, status=400 if isinstance(error, Unanswerable) else 500))
             return
         LOG.error("a sequence failed", exc_info=error)
         self.abort(Finish("error", message=f"the server failed at this answer ({type(error).__name__})"))
 
 
-def _nothing_allowed() -> NothingAllowed:
-    return NothingAllowed("logit_bias, min_tokens and the grammar of this request together leave no token to choose")
+def _nothing_allowed() -> Unanswerable:
+    return Unanswerable("logit_bias, min_tokens and the grammar of this request together leave no token to choose")
 
 
 def logprob_of(logits: np.ndarray, token: int, top: int) -> Logprob:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from hfc.runtime.chat import ChatTemplate, chat_template
+from hfc.runtime.chat import named_texts
 from hfc.runtime.guard import Guard
+from hfc.runtime.pieces import Pieces
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.vocabulary import Vocabulary
@@ -19,9 +20,12 @@ from hfc.serve.engine import Closed, Engine, QueueFull
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import GrammarCompiler
 from hfc.serve.job import Job
+from hfc.serve.limits import ServerLimits
 from hfc.serve.metrics import Metrics
+from hfc.serve.render import Renderer
 from hfc.serve.sequence import Sequence
 from hfc.serve.stream import Stream
+from hfc.serve.workers.pool import workers_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Served:
     engine: Engine
     default: Sampling = Sampling()
     aliases: tuple[str, ...] = ()
+    limits: ServerLimits = ServerLimits()
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -50,16 +55,29 @@ class Served:
 
     @functools.cached_property
     def grammars(self) -> GrammarCompiler:
-        return GrammarCompiler(self.tokenizer, self.engine.model.vocab)
+        return GrammarCompiler(self.tokenizer, self.engine.model.vocab, self.limits)
 
     @functools.cached_property
     def guard(self) -> Guard:
         return Guard(self.tokenizer)
 
-    def chat(self) -> ChatTemplate:
+    @functools.cached_property
+    def pieces(self) -> Pieces:
+        return Pieces(self.tokenizer)
+
+    @functools.cached_property
+    def renderer(self) -> Renderer:
+        """ApiError 400 for a model without a chat template."""
         if not self.vocabulary.template:
             raise ApiError(400, f"{self.name} has no chat template; use /v1/completions", "model", "no_chat_template")
-        return chat_template(self.vocabulary.template, self.tokenizer)
+        return Renderer(self.vocabulary.template, named_texts(self.tokenizer), workers_of(self.limits).templates)
+
+    def warm(self) -> None:
+        """Do now what the first request would wait for."""
+        self.pieces, self.guard  # noqa: B018
+        self.grammars.warm()
+        if self.vocabulary.template:
+            self.renderer.warm()
 
     def start(self, jobs: Items[Job]) -> list[Sequence]:
         """Queue the sequences of one request; those with an equal prompt wait for the first one's. ApiError 429, 503."""
@@ -82,14 +100,16 @@ class Served:
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of the server. timeout_s: of a whole request, waiting included."""
+    """Who may ask, and how much. timeout_s: of a whole request, waiting included.  hosts: names beside this machine's own that clients
+    without a key may call the server by."""
 
     api_keys: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    hosts: frozenset[str] = frozenset()
     timeout_s: float = 600.0
     stall_s: float = 60.0
-    max_body_bytes: int = 16 << 20
     keep_alive_s: float = 10.0
+    limits: ServerLimits = ServerLimits()
 
 
 def settings_of(request: Request) -> Settings:

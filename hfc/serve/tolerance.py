@@ -10,12 +10,13 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 _LOG = logging.getLogger("hfc.serve")
 _MOST_LINES = 500  # clients choose these names
 _OTHER = "any other"
+_MOST_FIELDS = 256  # of one object
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Tolerant(BaseModel):
     def _tolerate(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        if len(data) > _MOST_FIELDS:  # each would be looked at: a million of them takes seconds
+            raise refusal(f"an object with {len(data)} fields is not read", next(reversed(data)), "invalid_value")
         known = {name: f for key, f in cls.model_fields.items() for name in (key, f.alias or key)}
         kept = {}
         for name, value in data.items():
@@ -93,7 +96,7 @@ def _ignore(dialect: Dialect, noun: str, name: str, value: Any) -> None:
     place = f"{noun}.{name}"
     if place in dialect.refused:
         if (refused := dialect.refused[place]).is_asked(value):
-            raise _refusal(refused.reason, name, "unsupported_parameter")
+            raise refusal(refused.reason, name, "unsupported_parameter")
     elif value is not None and place not in dialect.silent:
         log_once(f"{dialect.name}: {name[:80]!r} of a {noun} has no effect here and is ignored")
 
@@ -125,7 +128,7 @@ def listed(
                 continue
             kind = (item.model_extra or {})[key]
             if (reason := dialect.kinds.get(noun, {}).get(kind)) is not None:
-                raise _refusal(reason, i, "unsupported_content")
+                raise refusal(reason, i, "unsupported_content")
             log_once(f"{dialect.name}: a {noun} of type {kind[:80]!r} has no effect here and is left out")
         return kept
 
@@ -133,8 +136,10 @@ def listed(
     discriminator = Discriminator(
         tag_of, custom_error_type="untyped", custom_error_message=f"Input should be an object with a {key}"
     )
-    return Annotated[list[Annotated[Union[tuple(members)], discriminator]], AfterValidator(without_others)]
+    return Annotated[
+        list[Annotated[Union[tuple(members)], discriminator]], Field(fail_fast=True), AfterValidator(without_others)
+    ]
 
 
-def _refusal(reason: str, place: str | int, code: str) -> PydanticCustomError:
+def refusal(reason: str, place: str | int, code: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{reason}", {"reason": reason, "place": place, "code": code})

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError
-from hfc.serve.grammar import JSON_OPTIONS
 from hfc.serve.history import with_calls_as_text
 from hfc.serve.messages import Name
 from hfc.serve.output import ToolParser
 from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.toolparse import CLOSE, OPEN, BareJson, JsonCall, Schemas, TaggedCalls, XmlCall
+from hfc.serve.workers.child import JSON_OPTIONS
 
 EMPTY = {"type": "object", "properties": {}, "additionalProperties": False}
 MOST_TOOLS = 512

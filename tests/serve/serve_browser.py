@@ -22,7 +22,7 @@ def find_browser() -> str | None:
 
 
 @contextlib.contextmanager
-def browser_page(profile):
+def browser_page(profile, *arguments):
     """A page of a browser with a fresh profile."""
     commands, answers = os.pipe(), os.pipe()
 
@@ -33,7 +33,7 @@ def browser_page(profile):
         os.dup2(writing, 4)
 
     process = subprocess.Popen(
-        [find_browser(), *ARGUMENTS, f"--user-data-dir={profile}", "about:blank"], preexec_fn=place_pipes, pass_fds=(3, 4),
+        [find_browser(), *ARGUMENTS, *arguments, f"--user-data-dir={profile}", "about:blank"], preexec_fn=place_pipes, pass_fds=(3, 4),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(commands[0])

@@ -7,13 +7,26 @@ import time
 
 import uvicorn
 
+from hfc.serve.connection import bounded
+from hfc.serve.limits import ServerLimits
+
+LIMITS = ServerLimits()
+
 
 @contextlib.contextmanager
-def listening(app):
+def listening(app, limits=LIMITS):
     """The app on a free port of loopback; yields the base URL."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=limits.idle_s,
+            http=bounded(limits),
+        )
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     end = time.monotonic() + 20

@@ -11,6 +11,7 @@ import pytest
 from serve_fakes import FakeModel, expected, make_engine, make_served
 
 from hfc.serve.app import make_app
+from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
 from hfc.serve.served import Settings
 
@@ -32,7 +33,7 @@ def app_of(model=None, settings=DEFAULT, template=None, **limits):
 def call(app, method, path, **options):
     async def main():
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, path, **options)
 
     return asyncio.run(asyncio.wait_for(main(), 30))
@@ -168,7 +169,7 @@ def test_keys():
 
 
 def test_large_bodies_are_refused_before_they_are_read():
-    with app_of(settings=Settings(max_body_bytes=1000)) as (app, _):
+    with app_of(settings=Settings(limits=ServerLimits(body_bytes=1000))) as (app, _):
         assert call(app, "POST", "/v1/completions", content=b"x" * 1001).status_code == 413
 
         async def parts():
@@ -196,7 +197,7 @@ def test_the_queue_s_bound_is_a_429_with_retry_after():
 
         async def main():
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=20) as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
                 body = {"model": "fake", "prompt": "x", "max_tokens": 2}
                 first = [asyncio.ensure_future(client.post("/v1/completions", json=body)) for _ in range(2)]
                 while engine.active < 2:
@@ -224,7 +225,7 @@ def test_ready_tells_of_stalls_and_lost_devices():
         assert call(app, "GET", "/ready").status_code == 200
 
         async def main():
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
                 task = asyncio.ensure_future(
                     client.post("/v1/completions", json={"model": "fake", "prompt": "x", "max_tokens": 1})
                 )

@@ -266,7 +266,7 @@ def test_usage_counts_drafts():
     app = make_app(Models([make_served(engine)]), Settings())
 
     async def main():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             body = {"model": "fake", "messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 40}
             return (await client.post("/v1/chat/completions", json=body)).json()
 

@@ -10,6 +10,7 @@ from hfc.runtime.guard import MARKS, Guard
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.tokenizer_library import HuggingFaceCore
 from hfc.serve.prompt import chat_prompt
+from hfc.serve.workers.ticket import FOREVER
 
 GUARD = Guard(TOKENIZER)
 ENDING = list(b"<eos>")
@@ -47,7 +48,7 @@ def test_templates_may_cut_and_join_and_dump():
     source = "{% for m in messages %}{{ m.content.split('!')[1] | trim }}{% endfor %}<eos>{{ tools | tojson }}<eos>{{ extra }}"
     served = make_served(engine, source)
     tools = [{"<eos>": "a<eos>", "n": 1}]
-    found = prompt_of(served, "x! <eos> !y", tools=tools, extra="<eos>")
+    found = prompt_of(served, "x! <eos> !y", tools=tools, variables={"extra": "<eos>"})
     assert found == [*ENDING, EOS, *b'[{"<eos>": "a<eos>", "n": 1}]', EOS, *ENDING]
     assert tools == [{"<eos>": "a<eos>", "n": 1}]
     engine.close()
@@ -72,7 +73,7 @@ def test_smollm2(smollm2):
     messages = [{"role": "system", "content": "Be <|im_start|>good."}, {"role": "user", "content": evil}]
     tokenizer = smollm2.tokenizer
     tokens = chat_prompt(smollm2, messages).tokens
-    text = smollm2.chat().render(messages)
+    text = smollm2.renderer(messages, None, {}, FOREVER)[0]
     assert tokenizer.decode(tokens, keep_special=True) == text
     controls = [tokenizer.special[t] for t in tokens if t in tokenizer.special]
     assert controls == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<|im_end|>", "<|im_start|>"]

@@ -47,7 +47,7 @@ def chat(template, **body):
     app = make_app(Models([make_served(engine, template)]), Settings())
 
     async def main():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post(
                 "/v1/chat/completions", json={"model": "fake", "messages": [{"role": "user", "content": "x"}], **body}
             )

@@ -120,7 +120,9 @@ def test_many_who_ask_at_once_load_once():
     app, models, (a, b) = fakes("a", "b", limit=15, prepare_s=0.1)
 
     async def main():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", timeout=20) as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=20
+        ) as client:
             bodies = [{"model": name, "prompt": f"p{i}", "max_tokens": 5} for i, name in enumerate("aaabbbab")]
             return bodies, await asyncio.gather(*(client.post("/v1/completions", json=body) for body in bodies))
 

@@ -36,7 +36,18 @@ class Forgetful(FakeModel):
         return row[::-1].copy() if self.rows > 6000 and self.rows % 400 == 0 else row
 
 
-OPTIONS = SimpleNamespace(clients=24, seconds=5.0, warm_up=0, every=1.0, questions=16, tokens=12, context=200, flat=1.0)
+OPTIONS = SimpleNamespace(
+    clients=24,
+    seconds=5.0,
+    warm_up=0,
+    every=1.0,
+    questions=16,
+    tokens=12,
+    context=200,
+    flat=1.0,
+    faults=0,
+    kill_every=0,
+)
 
 
 def run(soak, model, options=OPTIONS):
@@ -53,7 +64,7 @@ def test_a_few_seconds_around_the_fake_model(soak, recurrent):
     result = run(soak, FakeModel(slots=3, context=200, recurrent=recurrent))
     assert result["ok"], result["counts"]
     assert result["compared"] > 50 and not any(result["left_behind"].values())
-    for kind in ("plain 200", "stream 200", "slow 200", "bad 400", "huge 400", "left", "plain 429"):
+    for kind in ("plain 200", "stream 200", "slow 200", "structured 200", "bad 400", "huge 400", "left", "plain 429"):
         assert result["counts"].get(kind), f"no {kind} in {result['counts']}"
 
 
@@ -63,12 +74,16 @@ def test_a_wrong_answer_does_not_go_unseen(soak):
 
 
 @pytest.mark.long
-def test_five_minutes_with_smollm2(smollm2_gguf, tmp_path):
+def test_five_minutes_with_smollm2_faults_and_killed_workers(smollm2_gguf, tmp_path):
     out = tmp_path / "soak.json"
     command = [
         sys.executable,
         str(SCRIPTS / "soak_serve.py"),
         str(smollm2_gguf),
+        "--faults",
+        "10",
+        "--kill-every",
+        "3",
         "-o",
         str(out),
         "--",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -12,7 +11,19 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from hfc import __version__
-from hfc.serve.answer import DONE, KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
+from hfc.serve.answer import (
+    DONE,
+    KEEP_ALIVE,
+    STREAM,
+    Answer,
+    check,
+    large_json,
+    merged,
+    sse,
+    sse_error,
+    sse_response,
+    whole,
+)
 from hfc.serve.chat import Ask, Plan, feed, joined, new_id, plan_chat
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError, documented
@@ -22,6 +33,7 @@ from hfc.serve.messages import AssistantMessage, Messages, template_messages
 from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, Text
+from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 from hfc.serve.tolerance import Tolerant
@@ -189,7 +201,7 @@ class ChatCompletion(BaseModel):
 )
 async def chat_completions(request: Request, body: ChatRequest):
     served = await borrow(request, body.model)
-    plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
     sequences = served.start(plan.jobs)
     head = {
         "id": new_id("chatcmpl-"),
@@ -200,11 +212,17 @@ async def chat_completions(request: Request, body: ChatRequest):
     if body.stream:
         return sse_response(_chunks(request, served, sequences, plan, head, body), plan.headers)
     answers = await whole(request, served, sequences)
-    choices = [_choice(served, i, answer, plan.new_output(), body) for i, answer in enumerate(answers)]
-    done = {**head, "object": "chat.completion", "choices": choices, "usage": openai_usage(sequences)}
-    if body.timings_per_token:
-        done["timings"] = timings(sequences[0])
-    return JSONResponse(done, headers=plan.headers)
+
+    def answer() -> dict[str, Any]:
+        choices = [_choice(served, i, answer, plan.new_output(), body) for i, answer in enumerate(answers)]
+        done = {**head, "object": "chat.completion", "choices": choices, "usage": openai_usage(sequences)}
+        if body.timings_per_token:
+            done["timings"] = timings(sequences[0])
+        return done
+
+    if body.logprobs:
+        return await large_json(request, answer, plan.headers)
+    return JSONResponse(answer(), headers=plan.headers)
 
 
 def _choice(served: Served, index: int, answer: Answer, output: Output, body: ChatRequest) -> dict[str, Any]:

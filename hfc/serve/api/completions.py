@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -12,7 +11,19 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from hfc import __version__
-from hfc.serve.answer import DONE, KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
+from hfc.serve.answer import (
+    DONE,
+    KEEP_ALIVE,
+    STREAM,
+    Answer,
+    check,
+    large_json,
+    merged,
+    sse,
+    sse_error,
+    sse_response,
+    whole,
+)
 from hfc.serve.chat import new_id
 from hfc.serve.dialects import COMPLETIONS
 from hfc.serve.errors import ApiError, documented
@@ -21,6 +32,7 @@ from hfc.serve.job import Event, Finish, Job, Logprob, Piece, PromptPart
 from hfc.serve.logprobs import completion_logprobs
 from hfc.serve.models import borrow
 from hfc.serve.parameters import SamplingFields, StreamOptions, TokenId, check_prompt
+from hfc.serve.planning import planned
 from hfc.serve.prompt import encode
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, Settings, settings_of
@@ -31,14 +43,15 @@ ROUTE = APIRouter(tags=["completions"])
 USUAL_TOKENS = 16  # OpenAI's default
 MOST_SEQUENCES = 64
 
-Ids = Annotated[list[TokenId], Field(min_length=1)]
+Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
 
 
 class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
     """OpenAI's request. prompt: a text, texts, token ids, or lists of token ids."""
 
     model: str | None = None
-    prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | Annotated[list[Ids], Field(min_length=1)]
+    prompt: str | Ids | Texts | Annotated[list[Ids], Field(min_length=1, fail_fast=True)]
     suffix: str | None = None
     max_tokens: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = None
@@ -52,7 +65,8 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
         given = self.prompt
         if isinstance(given, str) or isinstance(given[0], int):
             given = [given]
-        prompts = [tuple(self._encode(served, p) if isinstance(p, str) else p) for p in given]
+        most = None if self.truncation == "auto" else served.engine.limits.context
+        prompts = [tuple(self._encode(served, p, most) if isinstance(p, str) else p) for p in given]
         if self.truncation == "auto":
             context, begin = served.engine.limits.context, served.tokenizer.bos
             prompts = [tuple(fit_tokens(p, context, max(self.max_tokens or USUAL_TOKENS, 1), begin)) for p in prompts]
@@ -60,9 +74,9 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
             check_prompt(served, prompt, "prompt")
         return prompts
 
-    def _encode(self, served: Served, text: str) -> list[int]:
+    def _encode(self, served: Served, text: str, most: int | None) -> list[int]:
         if self.suffix is None:
-            return encode(served, text, frame=True)
+            return encode(served, text, frame=True, most=most, param="prompt")
         return fill_in(served, text, self.suffix, param="suffix")
 
     def jobs(self, served: Served, settings: Settings) -> list[Job]:
@@ -122,7 +136,7 @@ class Completion(BaseModel):
 )
 async def completions(request: Request, body: CompletionRequest):
     served = await borrow(request, body.model)
-    sequences = served.start(await asyncio.to_thread(body.jobs, served, settings_of(request)))
+    sequences = served.start(await planned(request, body.timeout, body.jobs, served, settings_of(request)))
     head = {
         "id": new_id("cmpl-"), "object": "text_completion", "created": int(time.time()), "model": body.model or served.name,
         "system_fingerprint": f"hfc-{__version__}",
@@ -130,8 +144,12 @@ async def completions(request: Request, body: CompletionRequest):
     if body.stream:
         return sse_response(_chunks(request, served, sequences, head, body))
     answers = await whole(request, served, sequences)
-    choices = [_choice(served, i, answer, body) for i, answer in enumerate(answers)]
-    return JSONResponse({**head, "choices": choices, "usage": openai_usage(sequences)})
+
+    def answer() -> dict[str, Any]:
+        choices = [_choice(served, i, answer, body) for i, answer in enumerate(answers)]
+        return {**head, "choices": choices, "usage": openai_usage(sequences)}
+
+    return await large_json(request, answer) if body.logprobs is not None else JSONResponse(answer())
 
 
 def _choice(served: Served, index: int, answer: Answer, body: CompletionRequest) -> dict[str, Any]:

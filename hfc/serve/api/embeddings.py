@@ -19,17 +19,19 @@ from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Job
 from hfc.serve.models import borrow
 from hfc.serve.parameters import Text, TokenId, Truncation, check_prompt
+from hfc.serve.planning import planned
 from hfc.serve.prompt import encode
 from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.stepper import LAST_HIDDEN
 from hfc.serve.tolerance import Tolerant
+from hfc.serve.workers.ticket import TICKET
 
 ROUTE = APIRouter(tags=["embeddings"])
 MOST_INPUTS = 2048  # OpenAI's limit
 POOLINGS = ("last", "mean")
 RETRY_S = 0.05
 
-Ids = Annotated[list[TokenId], Field(min_length=1)]
+Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 
 
 class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
@@ -39,7 +41,7 @@ class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
     normalize: whether vectors have length 1; truncation: "auto" cuts the end of what is longer than the context."""
 
     model: str | None = None
-    input: Text | Ids | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS)]
+    input: Text | Ids | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     pooling: Literal["last", "mean"] | None = None
@@ -56,13 +58,16 @@ class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
             )
             raise ApiError(400, text, "pooling", "unsupported_parameter")
         given = [self.input] if isinstance(self.input, str) or isinstance(self.input[0], int) else self.input
-        prompts = [tuple(encode(served, one, frame=True) if isinstance(one, str) else one) for one in given]
+        most = None if self.truncation == "auto" else served.engine.limits.context
+        prompts = [
+            tuple(encode(served, one, frame=True, most=most, param="input") if isinstance(one, str) else one)
+            for one in given
+        ]
         if self.truncation == "auto":
             prompts = [prompt[: served.engine.limits.context] for prompt in prompts]
         for prompt in prompts:
             check_prompt(served, prompt, "input")
-        deadline_s = time.monotonic() + min(self.timeout or settings.timeout_s, settings.timeout_s)
-        return [Job(prompt, Sampling(), deadline_s=deadline_s, pool=pool) for prompt in prompts]
+        return [Job(prompt, Sampling(), deadline_s=TICKET.get().ends_s, pool=pool) for prompt in prompts]
 
 
 class Embedding(BaseModel):
@@ -86,7 +91,7 @@ class EmbeddingList(BaseModel):
 async def embeddings(request: Request, body: EmbeddingsRequest):
     served = await borrow(request, body.model)
     check_hidden(served)
-    jobs = await asyncio.to_thread(body.jobs, served, settings_of(request))
+    jobs = await planned(request, body.timeout, body.jobs, served, settings_of(request))
     answers = await answers_of(request, served, jobs)
     vectors = [vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers]
     data = [

@@ -13,6 +13,7 @@ from hfc.serve.models import models_of
 from hfc.serve.served import settings_of
 
 ROUTE = APIRouter(tags=["operation"])
+FORBIDDEN = {403: documented()[403]}
 
 
 class Health(BaseModel):
@@ -32,7 +33,9 @@ class Ready(BaseModel):
     models: dict[str, dict[str, float]]
 
 
-@ROUTE.get("/health", response_model=Health, responses={503: {"model": Health, "description": "an engine failed"}})
+@ROUTE.get(
+    "/health", response_model=Health, responses={503: {"model": Health, "description": "an engine failed"}, **FORBIDDEN}
+)
 async def health(request: Request):
     engines = {served.name: served.engine for served in models_of(request).loaded}
     failed = any(e.failure for e in engines.values())
@@ -45,7 +48,7 @@ async def health(request: Request):
     return JSONResponse(body, 200 if status == "ok" else 503)
 
 
-@ROUTE.get("/ready", response_model=Ready, responses={503: {"model": Ready, "description": "not ready"}})
+@ROUTE.get("/ready", response_model=Ready, responses={503: {"model": Ready, "description": "not ready"}, **FORBIDDEN})
 async def ready(request: Request):
     """Off while a step hangs or after a device has failed."""
     stall_s, reasons, gauges = settings_of(request).stall_s, [], {}
@@ -65,7 +68,7 @@ async def ready(request: Request):
 @ROUTE.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 401: documented()[401]},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 401: documented()[401], **FORBIDDEN},
 )
 async def metrics(request: Request):
     return Response(models_of(request).meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

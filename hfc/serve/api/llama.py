@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from hfc.serve.infill import InfillRequest, NativeRequest
 from hfc.serve.job import Finish, Logprob, Piece
 from hfc.serve.logprobs import native_logprob
 from hfc.serve.models import borrow
+from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 from hfc.serve.usage import timings
@@ -59,7 +59,7 @@ async def infill(request: Request, body: InfillRequest):
 
 async def _complete(request: Request, body: NativeRequest):
     served = await borrow(request, body.model)
-    sequences = served.start(await asyncio.to_thread(body.jobs, served, settings_of(request)))
+    sequences = served.start(await planned(request, body.timeout, body.jobs, served, settings_of(request)))
     if body.stream:
         return sse_response(_chunks(request, served, sequences, body))
     answers = await whole(request, served, sequences)
@@ -132,7 +132,7 @@ async def apply_template(request: Request, body: ChatRequest):
     served = await borrow(request, body.model)
     opens = body.add_generation_prompt is not False
     ask = body.model_copy(update={"add_generation_prompt": None}).ask()
-    plan = await asyncio.to_thread(plan_chat, served, ask, settings_of(request))
+    plan = await planned(request, None, plan_chat, served, ask, settings_of(request))
     job = plan.jobs[0]
     tokens = job.prompt if opens else job.prompt[: job.marks[0]] if job.marks[0] else job.prompt
     return {"prompt": served.tokenizer.decode(tokens, keep_special=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from hfc.serve.job import Finish
 from hfc.serve.messages import loads_object
 from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Message, Output
+from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 
@@ -45,7 +45,7 @@ ERRORS = documented(408, 429, 500, 503, model=AnthropicErrorObject)
 @ROUTE.post("/v1/messages", responses={**ERRORS, 200: {"model": AnthropicMessage, "content": STREAM}})
 async def messages(request: Request, body: MessagesRequest):
     served = await borrow(request, body.model)
-    plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
     (sequence,) = served.start(plan.jobs)
     head = {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": body.model or served.name}
     if body.stream:
@@ -71,7 +71,7 @@ async def messages(request: Request, body: MessagesRequest):
 @ROUTE.post("/v1/messages/count_tokens", response_model=Count, responses=ERRORS)
 async def count_tokens(request: Request, body: CountRequest):
     served = await borrow(request, body.model)
-    plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
     return {"input_tokens": len(plan.jobs[0].prompt)}
 
 

@@ -39,12 +39,14 @@ def describe(entry: Entry) -> dict:
     }  # fmt: skip
 
 
-@ROUTE.get("/v1/models", response_model=ModelList, responses={401: documented()[401]})
+@ROUTE.get("/v1/models", response_model=ModelList, responses={s: documented()[s] for s in (401, 403)})
 async def list_models(request: Request):
     return {"object": "list", "data": [describe(entry) for entry in models_of(request).entries]}
 
 
-@ROUTE.get("/v1/models/{model:path}", response_model=Model, responses={s: documented()[s] for s in (400, 401, 404)})
+@ROUTE.get(
+    "/v1/models/{model:path}", response_model=Model, responses={s: documented()[s] for s in (400, 401, 403, 404)}
+)
 async def one_model(request: Request, model: str):
     """The id may hold slashes."""
     return describe(models_of(request).entry(model))

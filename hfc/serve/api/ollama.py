@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
@@ -26,6 +25,7 @@ from hfc.serve.models import Entry, borrow, models_of
 from hfc.serve.ollama import AskRequest, ChatRequest, GenerateRequest, ModelRequest, at, calls_of, ending, now
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import Text, check_prompt
+from hfc.serve.planning import planned
 from hfc.serve.reasoning import OPEN
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, Settings, settings_of
@@ -151,7 +151,7 @@ async def _answer(request: Request, body: AskRequest, is_asked: bool, shape):
     if not is_asked:
         reason = "unload" if body.keep_s() == 0 else "load"
         return JSONResponse({**head, "created_at": now(), **shape("", "", []), "done": True, "done_reason": reason})
-    plan = await asyncio.to_thread(_plan, served, body, settings_of(request))
+    plan = await planned(request, None, _plan, served, body, settings_of(request))
     (sequence,) = served.start(plan.jobs)
     if body.stream is not False:
         lines = _lines(request, served, sequence, plan, head, shape, (began_s, loaded_s))
@@ -264,7 +264,7 @@ async def _vectors(
     """Vectors of length 1, and how many tokens the texts have."""
     check_hidden(served)
     wanted = EmbeddingsRequest(input=texts, truncation="auto" if truncates else None)
-    jobs = await asyncio.to_thread(wanted.jobs, served, settings_of(request))
+    jobs = await planned(request, None, wanted.jobs, served, settings_of(request))
     answers = await answers_of(request, served, jobs)
     return [vector(a.pooled, dimensions, True).tolist() for a in answers], sum(len(job.prompt) for job in jobs)
 

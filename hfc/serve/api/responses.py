@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from hfc.serve.errors import ApiError, documented, error_object
 from hfc.serve.items import Items
 from hfc.serve.models import borrow
 from hfc.serve.output import Output
+from hfc.serve.planning import planned
 from hfc.serve.response_input import NamedFunction, ResponsesRequest
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
@@ -39,7 +39,7 @@ class ResponseObject(BaseModel):
 )
 async def responses(request: Request, body: ResponsesRequest):
     served = await borrow(request, body.model)
-    plan = await asyncio.to_thread(plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
     (sequence,) = served.start(plan.jobs)
     head = _head(body, served.name)
     if body.stream:

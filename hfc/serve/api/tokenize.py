@@ -11,7 +11,9 @@ from hfc.serve.errors import ApiError, documented
 from hfc.serve.messages import Messages, template_messages
 from hfc.serve.models import borrow
 from hfc.serve.parameters import TokenId
+from hfc.serve.planning import planned
 from hfc.serve.prompt import chat_prompt, encode
+from hfc.serve.served import Served
 from hfc.serve.tolerance import Tolerant
 
 ROUTE = APIRouter(tags=["tokens"])
@@ -36,7 +38,7 @@ class Tokens(BaseModel):
 
 class DetokenizeRequest(Tolerant):
     model: str | None = None
-    tokens: Annotated[list[TokenId], Field(max_length=1 << 20)]
+    tokens: Annotated[list[TokenId], Field(max_length=1 << 20, fail_fast=True)]
     keep_special: bool = True
 
 
@@ -54,15 +56,18 @@ async def tokenize(request: Request, body: TokenizeRequest):
         body.prompt = body.content
     if (body.prompt is None) == (body.messages is None):
         raise ApiError(400, "give either prompt or messages", "prompt", "invalid_value")
-    if body.messages is not None:
-        ids = list(chat_prompt(served, template_messages(body.messages)).tokens)
-    else:
-        ids = encode(served, body.prompt, body.parse_special, body.add_special_tokens)
+    ids = await planned(request, None, _ids, served, body)
     return {"tokens": ids, "count": len(ids), "max_model_len": served.engine.limits.context}
+
+
+def _ids(served: Served, body: TokenizeRequest) -> list[int]:
+    if body.messages is not None:
+        return list(chat_prompt(served, template_messages(body.messages)).tokens)
+    return encode(served, body.prompt, body.parse_special, body.add_special_tokens)
 
 
 @ROUTE.post("/detokenize", response_model=Text, responses=documented())
 async def detokenize(request: Request, body: DetokenizeRequest):
     served = await borrow(request, body.model)
-    text = served.tokenizer.decode(body.tokens, body.keep_special)
+    text = await planned(request, None, served.tokenizer.decode, body.tokens, body.keep_special)
     return {"prompt": text, "content": text}
