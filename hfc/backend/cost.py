@@ -6,6 +6,7 @@ import math
 
 from hfc.formats import KV_FORMATS, weight_format
 from hfc.ir.graph import Op, Value
+from hfc.ir.opdef import OPS
 
 KINDS = ("step", "row", "segment", "context")  # per step, per row, per segment, per row and token of context
 
@@ -23,17 +24,25 @@ def expected(region: Op, sources: dict[Value, Op]) -> tuple[dict[str, int], dict
         elif source.kind == "state":
             _state(value, source, region, moved)
     for op in region.body.ops:
-        _flops(op, flops)
+        count = OPS[op.kind].flops
+        for kind, number in (count(op) if count else {}).items():
+            flops[kind] += number
     return moved, flops
+
+
+def _read_as(value: Value, op: Op) -> str:
+    """How an op reads a value, see opdef.READS."""
+    return next(way for way, operand in zip(OPS[op.kind].reads, op.inputs) if operand is value)
 
 
 def _weight(value: Value, readers: list[Op], moved: dict[str, int]) -> None:
     *rows, columns = value.type.shape
     row_bytes = weight_format(value.type.dtype).row_bytes(columns)
-    if all(op.kind == "gather" for op in readers):
+    ways = [_read_as(value, op) for op in readers]
+    if set(ways) == {"lines"}:
         moved["row"] += row_bytes
-    elif any(op.kind == "expert_linear" for op in readers):
-        top = next(op for op in readers if op.kind == "expert_linear").output.type.shape[1]
+    elif "experts" in ways:
+        top = readers[ways.index("experts")].output.type.shape[1]
         moved["row"] += top * rows[1] * row_bytes
     else:
         moved["step"] += math.prod(rows) * row_bytes
@@ -47,19 +56,7 @@ def _state(value: Value, source: Op, region: Op, moved: dict[str, int]) -> None:
         return
     _slots, heads, _context, head = shape
     token = heads * sum(KV_FORMATS[source.attrs[f]].row_bytes(head) for f in ("k_format", "v_format"))
-    attends = any(op.kind == "attend" for op in region.body.ops)
-    if attends:
+    if "cache" in {_read_as(value, op) for op in region.body.ops if value in op.inputs}:
         moved["context"] += token
     elif value in region.outputs:
         moved["row"] += token
-
-
-def _flops(op: Op, flops: dict[str, int]) -> None:
-    if op.kind == "linear":
-        flops["row"] += 2 * math.prod(op.inputs[1].type.shape)
-    elif op.kind == "expert_linear":
-        flops["row"] += 2 * math.prod(op.output.type.shape[1:]) * op.inputs[1].type.shape[2]
-    elif op.kind == "attend":
-        flops["context"] += 4 * math.prod(op.output.type.shape[1:])
-    elif op.kind == "gated_delta":
-        flops["row"] += 7 * math.prod(op.inputs[5].type.shape[1:])

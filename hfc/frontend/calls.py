@@ -37,14 +37,14 @@ class Operations:
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
             "concat": self._concat, "delay": self._delay,
         }  # fmt: skip
-        self.names = (*self._composed, *(kind for kind in OPS if kind not in (*SOURCES, "kernel")))
+        self.names = (*self._composed, *(kind for kind, op in OPS.items() if kind not in SOURCES and not op.internal))
 
     def call(self, name: str, arguments: list, keywords: Mapping[str, Any], span: Span) -> Any:
         """One result, or the list of results; the new value of a state is recorded and not returned."""
         if name in self._composed:
             return self._call_composed(name, arguments, keywords, span)
         spec = definition(name)
-        operands = _operands(name)
+        operands = spec.operand_names
         bound = _bind(name, (*operands, *spec.attrs), arguments, keywords, span)
         inputs = [self.builder.latest(_tensor(name, n, bound.pop(n), span)) for n in operands if n in bound]
         attrs = {n: _plain(name, n, value, span) for n, value in bound.items()}
@@ -155,12 +155,6 @@ class Operations:
         if source.kind != "weight":
             raise HfcError("rope_table: divisors must be null, a number or a weight", span)
         return source.attrs["recipe"]
-
-
-@functools.cache
-def _operands(kind: str) -> tuple[str, ...]:
-    parameters = inspect.signature(definition(kind).meaning).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
 def _bind(

@@ -9,8 +9,8 @@ name and its outputs are values that its body defines, so inlining a region is j
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hfc.base.diagnostics import Span
@@ -58,6 +58,19 @@ class Op:
     def output(self) -> Value:
         assert len(self.outputs) == 1, f"{self.kind} has {len(self.outputs)} outputs"
         return self.outputs[0]
+
+    def rewired(self, new: "Mapping[Value, Value]") -> "Op":
+        """The op on other values: `new` stands in for its operands and results, inside of a region too."""
+        if not any(v in new for v in (*self.inputs, *self.outputs)):
+            return self
+        if self.body is not None:
+            body = [op.rewired(new) for op in self.body.ops]
+            return region(body, [new.get(v, v) for v in self.outputs], self.attrs)
+        inputs, outputs = (tuple(new.get(v, v) for v in values) for values in (self.inputs, self.outputs))
+        return replace(self, inputs=inputs, outputs=outputs)
+
+    def with_attrs(self, **attrs: Any) -> "Op":
+        return replace(self, attrs={**self.attrs, **attrs})
 
     def __repr__(self) -> str:
         return f"<{', '.join(map(repr, self.outputs))} = {self.kind}>"

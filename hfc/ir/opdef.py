@@ -1,4 +1,16 @@
-"""How an op is defined: its type rule, its numpy meaning and, for elementwise ops, its spelling in C, side by side."""
+"""How an op is defined: everything that any part of hfc asks about an op stands in its `OpDef`, beside its numpy meaning.
+
+A family's module declares an op by its role, and the role says which facts it must give:
+
+    elementwise  one number from the numbers at the same place; c: the C expression
+    view         elements under another index; element: prints one
+    row_local    an element from a few of its row's (or, `neighbours`, of a neighbouring row's); element
+    reduction    an element from a whole vector, the last axis of its first operand; element, with `Elements.reduced`
+    root         what a kernel skeleton (`stem`) computes; flops
+    source       no operands: a weight, a table, a state
+
+A fact that is missing or does not fit the others fails when the op is registered, at import.
+"""
 
 from __future__ import annotations
 
@@ -8,34 +20,90 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.ir.graph import TensorType
+from hfc.ir.element import PrintElement
+from hfc.ir.graph import Op, TensorType
 
 OPS: dict[str, "OpDef"] = {}
+
+ROLES = ("elementwise", "view", "row_local", "reduction", "root", "source")
+# What an operand may be and how it is read: "any" is a value of the step's rows or a vector that broadcasts; "vector" a weight or
+# table of a few elements, f32; "matrix" a weight in its storage format, all of it once a step; "lines" one line of it for each row;
+# "experts" the chosen experts' part of it; "table" a constant; "ids" whole numbers; "state" is carried on; "cache" is only read.
+READS = ("rows", "any", "vector", "matrix", "lines", "experts", "table", "ids", "state", "cache")
+STORED = ("matrix", "lines", "experts")  # a weight is read in its storage format
+
+Flops = Callable[[Op], dict[str, int]]
 
 
 @dataclass(frozen=True)
 class OpDef:
-    """kind, type rule (types, **attrs) -> type or tuple of types, numpy meaning, C spelling with {0}, {1}, {attr}.
+    """kind, type rule (types, **attrs) -> type or tuple of types, numpy meaning.
 
     operands: fewest and most.  attrs: name -> default (inspect.Parameter.empty when required).  wants_step: the meaning takes `step=`.
+    reads: of each operand, see READS.  element: prints one element of a result, see hfc.ir.element; None for roots and sources.
+    selects: it only picks elements, so that every reader may do it again.  neighbours: it reads other rows of its first operand.
+    stem: the skeleton that computes a root.  fold: the recipe op that it is on a weight alone.
+    flops: of an op, by "row" and "context"; elementwise work hides behind memory and is not counted.
     state: (operand, result) for an op that carries a state on: which operand is the state, which result its new value.
     journal: of a recurrent state's type: how many numbers say what a row does to the state (see hfc/step.py, Segment.commit).
+    internal: passes make it; the model language does not have it.
     """
 
     kind: str
+    role: str
     rule: Callable[..., Any]
     operands: tuple[int, int]
     meaning: Callable[..., Any]
     attrs: dict[str, Any]
     wants_step: bool
-    c: str | None
-    state: tuple[int, int] | None
-    journal: Callable[[TensorType], int] | None
     doc: str
+    reads: tuple[str, ...]
+    element: PrintElement | None = None
+    selects: bool = False
+    neighbours: bool = False
+    stem: str | None = None
+    fold: str | None = None
+    flops: Flops | None = None
+    state: tuple[int, int] | None = None
+    journal: Callable[[TensorType], int] | None = None
+    internal: bool = False
+
+    def __post_init__(self) -> None:
+        for fault in self._faults():
+            raise AssertionError(f"op {self.kind}: {fault}")
+
+    def _faults(self) -> list[str]:
+        """What is missing of its facts, or contradicts another."""
+        root, source = self.role == "root", self.role == "source"
+        rules = {
+            f"its role is {self.role!r}, not one of {', '.join(ROLES)}": self.role in ROLES,
+            "its meaning has no docstring": bool(self.doc),
+            f"{len(self.reads)} kinds for {self.operands[1]} operands": source or len(self.reads) == self.operands[1],
+            f"operands are read as {self.reads}, known: {', '.join(READS)}": set(self.reads) <= set(READS),
+            "it says nothing of how an element is printed in C": (self.element is None) == (root or source),
+            "a root needs a stem and flops, others have none": (self.stem is not None and self.flops is not None) == root,
+            "operands and parameters of its meaning have different names": source or _names(self.rule) == _names(self.meaning),
+            "an operand is read as a state, or none, against `state`": source
+            or [at for at, kind in enumerate(self.reads) if kind == "state"] == ([self.state[0]] if self.state else []),
+            "a journal without a state": self.journal is None or self.state is not None,
+        }  # fmt: skip
+        return [fault for fault, holds in rules.items() if not holds]
 
     @property
     def elementwise(self) -> bool:
-        return self.c is not None
+        return self.role == "elementwise"
+
+    @property
+    def is_view(self) -> bool:
+        return self.role == "view"
+
+    @property
+    def reduces(self) -> bool:
+        return self.role == "reduction"
+
+    @property
+    def operand_names(self) -> tuple[str, ...]:
+        return _names(self.meaning)
 
     def complete(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """attrs with the defaults filled in; unknown or missing ones are errors."""
@@ -57,21 +125,75 @@ class OpDef:
         return result if isinstance(result, tuple) else (result,)
 
 
-def op(
+Register = Callable[[Callable[..., Any]], OpDef]
+
+
+def elementwise(
+    rule: Callable[..., Any], *, c: str | Callable[[dict[str, Any]], str], fold: str | None = None
+) -> Register:
+    """c: the C expression with {0}, {1}, {attr}, or a function of the attributes that chooses it."""
+
+    def element(elements, op, value, index, row):
+        template = c if isinstance(c, str) else c(op.attrs)
+        operands = [elements.operand(v, value, index, row) for v in op.inputs]
+        return template.format(*operands, **{name: literal(v) for name, v in op.attrs.items() if v is not None})
+
+    return _register("elementwise", rule, ("any",) * _operands(rule)[1], element=element, fold=fold)
+
+
+def view(rule: Callable[..., Any], *, element: PrintElement) -> Register:
+    return _register("view", rule, ("rows",), element=element, selects=True)
+
+
+def row_local(
     rule: Callable[..., Any],
-    c: str | None = None,
+    *,
+    reads: tuple[str, ...],
+    element: PrintElement,
+    selects: bool = False,
+    neighbours: bool = False,
+) -> Register:
+    return _register("row_local", rule, reads, element=element, selects=selects, neighbours=neighbours)
+
+
+def reduction(rule: Callable[..., Any], *, reads: tuple[str, ...], element: PrintElement) -> Register:
+    return _register("reduction", rule, reads, element=element)
+
+
+def root(
+    rule: Callable[..., Any],
+    *,
+    stem: str,
+    reads: tuple[str, ...],
+    flops: Flops,
     state: tuple[int, int] | None = None,
     journal: Callable[[TensorType], int] | None = None,
-) -> Callable[[Callable], OpDef]:
-    """Register the decorated numpy function as the meaning of the op that bears its name."""
+    internal: bool = False,
+) -> Register:
+    return _register(
+        "root", rule, reads, stem=stem, flops=flops, state=state, journal=journal, internal=internal
+    )  # fmt: skip
 
-    def register(meaning: Callable) -> OpDef:
+
+def source(meaning: Callable[..., Any]) -> OpDef:
+    """The type of a source is given, not inferred; its value comes from the checkpoint or the running batch."""
+
+    def rule(**_attrs):
+        raise HfcError("the type of a source is given, not inferred")
+
+    return _register("source", rule, ())(meaning)
+
+
+def _register(role: str, rule: Callable[..., Any], reads: tuple[str, ...], **facts: Any) -> Register:
+    def register(meaning: Callable[..., Any]) -> OpDef:
         parameters = inspect.signature(meaning).parameters
         attrs = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY and n != "step"}
         kind = meaning.__name__.rstrip("_")
         assert kind not in OPS, f"op {kind} is defined twice"
         doc = (meaning.__doc__ or "").strip()
-        OPS[kind] = OpDef(kind, rule, _operands(rule), meaning, attrs, "step" in parameters, c, state, journal, doc)
+        OPS[kind] = OpDef(
+            kind, role, rule, _operands(rule), meaning, attrs, "step" in parameters, doc, tuple(reads), **facts
+        )
         return OPS[kind]
 
     return register
@@ -81,6 +203,21 @@ def _operands(rule: Callable[..., Any]) -> tuple[int, int]:
     """How few and how many operands a type rule takes."""
     parameters = [p for p in inspect.signature(rule).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     return sum(p.default is p.empty for p in parameters), len(parameters)
+
+
+def _names(function: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+
+
+def none_counted(_op: Op) -> dict[str, int]:
+    """Flops of a root that is bound by memory or by waiting."""
+    return {}
+
+
+def literal(number: Any) -> str:
+    """A C float literal that reads back as the same f32."""
+    return f"{float(number)!r}f"
 
 
 def definition(kind: str) -> OpDef:

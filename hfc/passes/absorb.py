@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
+from hfc.ir.element import row_size
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.opdef import OPS
-from hfc.passes.clone_views import VIEWS
 
 
 class Neighbours:
@@ -18,19 +17,19 @@ class Neighbours:
 
     def absorb_back(self, values: Iterable[Value], group: set[Op], allowed: Callable[[Op], bool]) -> None:
         """Add the producers of `values` that are allowed and read by the group alone, and theirs, until nothing changes."""
-        values = list(values)
-        before = -1
-        while before != len(group):
-            before = len(group)
-            self._sweep(values, group, allowed)
+        values, absorbed, before = list(values), set[Op](), -1
+        while before != len(absorbed):
+            before = len(absorbed)
+            self._sweep(values, group, absorbed, allowed)
 
-    def _sweep(self, values: list[Value], group: set[Op], allowed) -> None:
-        stack = list(values) + [v for op in group for v in op.inputs]
+    def _sweep(self, values: list[Value], group: set[Op], absorbed: set[Op], allowed: Callable[[Op], bool]) -> None:
+        stack = values + [v for op in absorbed for v in op.inputs]
         while stack:
             op = self.producers.get(stack.pop())
-            if op is None or op in group or not allowed(op) or not self.only_reader(op, group):
+            if op is None or op.body or op in group or not allowed(op) or not self.only_reader(op, group):
                 continue
             group.add(op)
+            absorbed.add(op)
             stack.extend(op.inputs)
 
     def only_reader(self, op: Op, group: set[Op]) -> bool:
@@ -65,22 +64,31 @@ class Neighbours:
             value = reader.output
 
 
-def row_size(value: Value) -> int:
-    """Elements of one row."""
-    return math.prod(value.type.shape[1:])
-
-
 def is_elementwise(op: Op) -> bool:
     return op.kind in OPS and OPS[op.kind].elementwise
 
 
+def is_view(op: Op) -> bool:
+    return op.kind in OPS and OPS[op.kind].is_view
+
+
 def is_view_or_elementwise(op: Op) -> bool:
-    return op.kind in VIEWS or is_elementwise(op)
+    return is_view(op) or is_elementwise(op)
+
+
+def reduces(op: Op) -> bool:
+    """It needs a whole vector for each element: a norm, a softmax, a sum."""
+    return op.kind in OPS and OPS[op.kind].reduces
+
+
+def is_product(op: Op) -> bool:
+    """It multiplies rows by a stored matrix."""
+    return op.kind in OPS and OPS[op.kind].stem == "linear" and len(op.inputs) > 1
 
 
 def origin(value: Value, producers: dict[Value, Op]) -> tuple:
     """The value behind views, with the views: equal for the clones of one view."""
     op = producers.get(value)
-    if op is None or op.kind not in VIEWS:
+    if op is None or not is_view(op):
         return (value,)
     return (*origin(op.inputs[0], producers), op.kind, op.outputs.index(value), *sorted(op.attrs.items()))

@@ -24,8 +24,6 @@ def choose_kv(graph: Graph, settings: Settings) -> Graph:
         if op not in caches:
             return op
         k_format, v_format = (EDGE_FORMAT, EDGE_FORMAT) if op in edges else (settings.k_format, settings.v_format)
-        return Op(
-            op.kind, op.inputs, op.outputs, {**op.attrs, "k_format": k_format, "v_format": v_format}, span=op.span
-        )
+        return op.with_attrs(k_format=k_format, v_format=v_format)
 
     return graph.with_ops(map(chosen, graph.ops))

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from hfc.formats.recipe import Recipe
 from hfc.ir.graph import Graph, Op, TensorType, Value
-
-FOLDABLE = {"shift": "add", "scale": "mul", "neg": "neg", "exp": "exp"}  # op -> recipe op
+from hfc.ir.opdef import OPS
 
 
 def fold_constants(graph: Graph, _settings=None) -> Graph:
     weights = {op.output: op for op in graph.ops if op.kind == "weight"}
     replaced: dict[Value, Value] = {}
     ops = []
-    for op in graph.ops:
-        inputs = tuple(replaced.get(v, v) for v in op.inputs)
-        if op.kind in FOLDABLE and inputs[0] in weights:
-            folded = _fold(op, weights[inputs[0]])
+    for op in (op.rewired(replaced) for op in graph.ops):
+        recipe_op = OPS[op.kind].fold
+        if recipe_op and op.inputs[0] in weights:
+            folded = _fold(op, recipe_op, weights[op.inputs[0]])
             weights[folded.output] = folded
             replaced[op.output] = folded.output
             ops.append(folded)
         else:
-            ops.append(Op(op.kind, inputs, op.outputs, op.attrs, op.body, op.span))
+            ops.append(op)
     used = {v for op in ops for v in op.inputs} | graph.live_out()
     return graph.with_ops(op for op in ops if op.kind != "weight" or op.output in used)
 
 
-def _fold(op: Op, weight: Op) -> Op:
+def _fold(op: Op, recipe_op: str, weight: Op) -> Op:
     params = (("c", op.attrs["by"]),) if "by" in op.attrs else ()
-    recipe = Recipe(FOLDABLE[op.kind], (weight.attrs["recipe"],), params)
+    recipe = Recipe(recipe_op, (weight.attrs["recipe"],), params)
     word = "_".join([op.kind, *(str(v) for _, v in params)])
     result = Value(op.output.name, TensorType("f32", op.output.type.shape))
     return Op("weight", (), (result,), {"name": f"{weight.attrs['name']}.{word}", "recipe": recipe}, span=op.span)

@@ -7,7 +7,9 @@ graph reads are one region for all layers.
 from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op
-from hfc.passes.absorb import Neighbours, is_elementwise, is_view_or_elementwise
+from hfc.ir.opdef import OPS
+from hfc.passes.absorb import Neighbours, is_elementwise, is_view
+from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
 
 
@@ -19,32 +21,46 @@ def fuse_attention(graph: Graph, _settings=None) -> Graph:
             continue
         reads = {attend}
         near.absorb_forward(attend.outputs[0], reads, is_elementwise, set())
-        write = near.producers[attend.inputs[1]]
-        writes = {write}
-        near.absorb_back(write.inputs[1:], writes, _before)
-        _absorb_query(near, attend, writes, reads)
+        writes = _with_inputs([near.producers[attend.inputs[1]]], near)
+        query = _query(attend, near)
+        if all(is_view(op) for op in query):
+            reads |= query
+        else:
+            writes |= query
         groups += [("map", list(writes)), ("attend", list(reads))]
-    return regroup(graph, [*groups, ("map", _lone_writes(graph, near))])
+    return regroup(graph, [*groups, ("map", list(_with_inputs(_lone_writes(graph), near)))])
 
 
-def _lone_writes(graph: Graph, near: Neighbours) -> list[Op]:
-    """Writes to caches that this graph does not read (a draft does), with what comes before them: all of them together."""
+def _lone_writes(graph: Graph) -> list[Op]:
+    """Writes to caches that this graph does not read (a draft does): with what comes before them, all of them together."""
     read = {op.inputs[1] for op in graph.ops if op.kind == "attend"}
-    writes = {op for op in graph.ops if op.kind == "kv_append" and op.output not in read}
-    near.absorb_back([v for op in writes for v in op.inputs[1:]], writes, _before)
-    return list(writes)
+    return [op for op in graph.ops if op.kind == "kv_append" and op.output not in read]
 
 
-def _absorb_query(near: Neighbours, attend: Op, writes: set[Op], reads: set[Op]) -> None:
+def _with_inputs(writes: list[Op], near: Neighbours) -> set[Op]:
+    """Writes to caches, and what comes before them."""
+    written = [v for op in writes for v in op.inputs[1:]]
+
+    def grow(banned: set[Op]) -> set[Op]:
+        group = set(writes)
+        near.absorb_back(written, group, lambda op: _before(op) and op not in banned)
+        return group
+
+    return grown(grow, lambda group: stray_reductions(group, [(v, vector_index(v)) for v in written]))
+
+
+def _query(attend: Op, near: Neighbours) -> set[Op]:
     """The query's norm and RoPE join the write; a query that is only a view stays with attention."""
-    query = {attend}
-    near.absorb_back(attend.inputs[:1], query, _before)
-    query.discard(attend)
-    if all(op.kind in ("reshape", "split") for op in query):
-        reads |= query
-    else:
-        writes |= query
+    query = attend.inputs[0]
+
+    def grow(banned: set[Op]) -> set[Op]:
+        group = {attend}
+        near.absorb_back([query], group, lambda op: _before(op) and op not in banned)
+        return group - {attend}
+
+    return grown(grow, lambda group: stray_reductions(group, [(query, vector_index(query))]))
 
 
 def _before(op: Op) -> bool:
-    return is_view_or_elementwise(op) or op.kind in ("rope", "rms_norm", "l2_norm")
+    """Row-local, and of the row alone."""
+    return op.kind in OPS and OPS[op.kind].element is not None and not OPS[op.kind].neighbours

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value, region
-from hfc.passes.absorb import Neighbours, is_elementwise, origin
+from hfc.ir.index import Index, reindex
+from hfc.ir.opdef import OPS
+from hfc.passes.absorb import Neighbours, is_elementwise, is_product, origin, reduces
+from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
-
-LINEAR = ("linear", "expert_linear")
 
 
 def fuse_gate(graph: Graph, _settings=None) -> Graph:
@@ -18,8 +20,8 @@ def fuse_gate(graph: Graph, _settings=None) -> Graph:
         if not is_elementwise(op) or len(op.inputs) != 2:
             continue
         group = {op}
-        near.absorb_back(op.inputs, group, lambda o: is_elementwise(o) or o.kind in LINEAR)
-        linears = [o for o in graph.ops if o in group and o.kind in LINEAR] if len(group) > 2 else []
+        near.absorb_back(op.inputs, group, lambda o: is_elementwise(o) or is_product(o))
+        linears = [o for o in graph.ops if o in group and is_product(o)] if len(group) > 2 else []
         if len(linears) > 1 and not group & taken and _alike(linears, near):
             taken |= group
             groups.append(("linear", list(group)))
@@ -69,18 +71,38 @@ def fuse_norm(graph: Graph, _settings=None) -> Graph:
     for op in graph.ops:
         if op.attrs.get("stem") != "linear":
             continue
-        group = {op}
-        near.absorb_back(
-            _linear_inputs(op), group, lambda o: o.kind in ("rms_norm", "reshape", "split", "pick_rows", "concat")
-        )
-        groups.append(("linear", list(group)))
+        groups.append(("linear", list(_with_inputs(op, near))))
     return regroup(graph, groups)
+
+
+def _with_inputs(linear: Op, near: Neighbours) -> set[Op]:
+    """The region and what of its inputs' making it can do itself."""
+    inputs = _linear_inputs(linear)
+
+    def grow(banned: set[Op]) -> set[Op]:
+        group = {linear}
+        near.absorb_back(inputs, group, lambda o: (reduces(o) or OPS[o.kind].selects) and o not in banned)
+        return group
+
+    def stray(group: set[Op]) -> set[Op]:
+        return stray_reductions(group, [(v, _input_index(linear, v)) for v in inputs])
+
+    return grown(grow, stray)
+
+
+def _input_index(linear: Op, value: Value) -> Index:
+    """Element j of a row's input, or of one of the experts that the row has."""
+    assert linear.body
+    product = next(o for o in linear.body.ops if is_product(o))
+    size, shape = product.inputs[1].type.shape[-1], row_shape(value)
+    assert isinstance(size, int)
+    return vector_index(value) if shape[-1:] == (size,) else reindex(("j",), (size,), shape)
 
 
 def _linear_inputs(region: Op) -> list[Value]:
     """What its linears read, before a rotation inside the region."""
     rotations = {o.output: o.inputs[0] for o in region.body.ops if o.kind == "hadamard"}
-    return [rotations.get(o.inputs[0], o.inputs[0]) for o in region.body.ops if o.kind in LINEAR]
+    return [rotations.get(o.inputs[0], o.inputs[0]) for o in region.body.ops if is_product(o)]
 
 
 def _clone_rotations(graph: Graph) -> Graph:
@@ -95,7 +117,7 @@ def _clone_rotations(graph: Graph) -> Graph:
             assert op.attrs.get("stem") == "linear", f"{op} reads a rotated value"
             copies = [_copy(rotation, op) for rotation in wanted]
             for rotation, copy in zip(wanted, copies):
-                op = _rename_input(op, rotation.output, copy.output)
+                op = op.rewired({rotation.output: copy.output})
             op = region([*copies, *op.body.ops], list(op.outputs), op.attrs)
         ops.append(op)
     return graph.with_ops(ops)
@@ -104,7 +126,7 @@ def _clone_rotations(graph: Graph) -> Graph:
 def _clone_norms(graph: Graph) -> Graph:
     """One copy of a norm for each linear region that reads it, where nothing else does."""
     near = Neighbours(graph)
-    shared = {op.output: op for op in graph.ops if op.kind == "rms_norm" and _only_linears(op.output, near)}
+    shared = {op.output: op for op in graph.ops if reduces(op) and _only_linears(op.output, near)}
     ops = []
     for op in graph.ops:
         if op in shared.values():
@@ -112,7 +134,7 @@ def _clone_norms(graph: Graph) -> Graph:
         for value in [v for v in op.inputs if v in shared]:
             copy = _copy(shared[value], op)
             ops.append(copy)
-            op = _rename_input(op, value, copy.output)
+            op = op.rewired({value: copy.output})
         ops.append(op)
     return graph.with_ops(ops)
 
@@ -125,12 +147,4 @@ def _only_linears(value: Value, near: Neighbours) -> bool:
 
 def _copy(norm: Op, reader: Op) -> Op:
     output = Value(f"{norm.output.name}_{reader.outputs[0].name}", norm.output.type)
-    return Op(norm.kind, norm.inputs, (output,), norm.attrs, span=norm.span)
-
-
-def _rename_input(reader: Op, old: Value, new: Value) -> Op:
-    ops = [
-        Op(o.kind, tuple(new if v is old else v for v in o.inputs), o.outputs, o.attrs, span=o.span)
-        for o in reader.body.ops
-    ]
-    return region(ops, list(reader.outputs), reader.attrs)
+    return norm.rewired({norm.output: output})

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from hfc.ir.graph import SOURCES, Graph, Op
-from hfc.passes.absorb import Neighbours, is_elementwise
-from hfc.passes.clone_views import VIEWS
+from hfc.ir.opdef import OPS
+from hfc.passes.absorb import Neighbours, is_view, reduces
+from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
-
-ALONE = {  # ops with a skeleton of their own
-    "route": "route", "causal_conv": "conv", "argmax": "top", "top_candidates": "top", "select_candidates": "select",
-}  # fmt: skip
-JOINING = (*VIEWS, "weighted_sum", "gather", "concat", "keep_first", "recall")
-NEIGHBOURS = ("previous", "dynamic_conv")  # they read other rows of their first operand
 
 
 def fuse_rows(graph: Graph, _settings=None) -> Graph:
@@ -23,20 +18,34 @@ def fuse_rows(graph: Graph, _settings=None) -> Graph:
         if op.kind in SOURCES or op.body or op in taken:
             continue
         group = {op}
-        if op.kind in ALONE:
-            near.absorb_back(op.inputs, group, lambda o: o.kind in VIEWS)
+        if OPS[op.kind].stem:
+            near.absorb_back(op.inputs, group, is_view)
         else:
-            near.absorb_back(op.inputs, group, lambda o: o not in taken and _joins(o, group))
+            group = _chain(op, near, taken)
         taken |= group
-        groups.append((ALONE.get(op.kind, "map"), list(group)))
+        groups.append((OPS[op.kind].stem or "map", list(group)))
     return regroup(graph, groups)
+
+
+def _chain(last: Op, near: Neighbours, taken: set[Op]) -> set[Op]:
+    def grow(banned: set[Op]) -> set[Op]:
+        group = {last}
+        near.absorb_back(last.inputs, group, lambda o: o not in taken | banned and _joins(o, group))
+        return group
+
+    return grown(grow, lambda group: stray_reductions(group, [(v, vector_index(v)) for v in last.outputs]))
 
 
 def _joins(op: Op, group: set[Op]) -> bool:
     """Ops without a reduction always; one more reduction only if it runs over the same vector, and over the row's own."""
-    if is_elementwise(op) or op.kind in (*JOINING, *NEIGHBOURS):
-        return True
-    if any(o.kind in NEIGHBOURS for o in group):
+    if op.body or OPS[op.kind].element is None:
         return False
-    sizes = {o.output.type.shape[1:] for o in group if o.kind in ("rms_norm", "l2_norm", "softmax")}
-    return op.kind in ("rms_norm", "l2_norm") and sizes <= {op.output.type.shape[1:]}
+    if not reduces(op):
+        return True
+    if any(OPS[o.kind].neighbours for o in group):
+        return False
+    return {_vector(o) for o in group if reduces(o)} <= {_vector(op)}
+
+
+def _vector(op: Op) -> tuple[int | str, ...]:
+    return op.inputs[0].type.shape[1:]

@@ -11,18 +11,17 @@ from hfc.passes.settings import Settings
 
 
 def narrow_outputs(graph: Graph, settings: Settings | None = None) -> Graph:
-    """Taps (outputs that other ops read) keep all rows: what of the chain they need runs a second time, for those."""
-    if settings and settings.is_draft:
+    """Taps (outputs behind the logits) keep all rows: what of the chain they need runs a second time, for those."""
+    logits, *taps = graph.outputs
+    if settings and settings.is_draft or logits.type.shape[0] != "T":
         return graph
     producers, readers = graph.producers(), graph.readers()
-    taps = {v for v in graph.outputs if readers.get(v)}
     narrowed: dict[Value, Value] = {}
     chain: set[Op] = set()
-    for output in graph.outputs:
-        if output.type.shape[0] == "T" and output not in taps:
-            start = _start(output, producers, readers, chain)
-            narrowed[start] = Value(f"{start.name}_out", _rows(start.type))
-    tapped = _tapped(graph, taps, chain)
+    is_read = logits in readers or logits in graph.updates.values() or logits in taps
+    start = logits if is_read else _start(logits, producers, readers, chain)
+    narrowed[start] = Value(f"{start.name}_out", _rows(start.type))
+    tapped = _tapped(graph, set(taps), chain)
     ops = []
     for op in graph.ops:
         if op not in chain or op in tapped:
@@ -32,8 +31,7 @@ def narrow_outputs(graph: Graph, settings: Settings | None = None) -> Graph:
         for value in op.outputs:
             if value in narrowed and op not in chain:
                 ops.append(Op("pick_rows", (value,), (narrowed[value],), span=op.span))
-    outputs = [v if v in taps else narrowed.get(v, v) for v in graph.outputs]
-    return Graph(graph.name, graph.inputs, ops, outputs, dict(graph.updates))
+    return Graph(graph.name, graph.inputs, ops, [narrowed[logits], *taps], dict(graph.updates))
 
 
 def _start(value: Value, producers, readers, chain: set[Op]) -> Value:
@@ -69,6 +67,5 @@ def _rows(type: TensorType) -> TensorType:
 
 
 def _narrow(op: Op, narrowed: dict[Value, Value], ending: str) -> Op:
-    output = Value(op.output.name + ending, _rows(op.output.type))
-    narrowed[op.output] = output
-    return Op(op.kind, tuple(narrowed.get(v, v) for v in op.inputs), (output,), op.attrs, span=op.span)
+    narrowed[op.output] = Value(op.output.name + ending, _rows(op.output.type))
+    return op.rewired(narrowed)

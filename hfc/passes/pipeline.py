@@ -10,6 +10,7 @@ from hfc.ir.graph import Graph
 from hfc.ir.verify import verify
 from hfc.passes.choose_kv import choose_kv
 from hfc.passes.clone_views import clone_views
+from hfc.passes.drop_unused import drop_unused
 from hfc.passes.fold_constants import fold_constants
 from hfc.passes.fuse_attention import fuse_attention
 from hfc.passes.fuse_delta import fuse_delta
@@ -34,6 +35,10 @@ class Pass:
 
 PIPELINE = (
     Pass(choose_kv, "formats are facts of the states; everything after may look at them"),
+    Pass(
+        drop_unused,
+        "before anything counts readers: a result that nothing needs would keep its maker out of every fusion",
+    ),
     Pass(fold_constants, "before any fusion, so that 1 + w is a weight and a norm has just one operand to load"),
     Pass(widen_vectors, "after folding, which makes new vectors; kernels then read every vector as plain f32"),
     Pass(narrow_outputs, "before views are cloned: it must see the head's single chain"),

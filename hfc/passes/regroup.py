@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import networkx as nx
 
 from hfc.ir.graph import SOURCES, Graph, Op, Value, region
+from hfc.ir.opdef import OPS
 
 
 def regroup(graph: Graph, groups: Iterable[tuple[str, list[Op]]]) -> Graph:
@@ -34,8 +35,14 @@ def regroup(graph: Graph, groups: Iterable[tuple[str, list[Op]]]) -> Graph:
 def _region(stem: str, ops: list[Op], readers: dict[Value, list[Op]], outlive: set[Value]) -> Op:
     inside = set(ops)
     flat = [inner for op in ops for inner in (op.body.ops if op.body else [op])]
-    outputs = [v for op in ops for v in op.outputs if v in outlive or any(r not in inside for r in readers.get(v, ()))]
+    outputs = [v for op in ops for v in op.outputs if v in outlive or _leaves(v, op, readers.get(v, []), inside)]
     return region(flat, outputs, {"stem": stem})
+
+
+def _leaves(value: Value, maker: Op, readers: list[Op], inside: set[Op]) -> bool:
+    """Something outside reads it, or nothing does and its skeleton writes all of its root's results."""
+    unread_of_root = not readers and maker.kind in OPS and OPS[maker.kind].stem is not None
+    return unread_of_root or any(r not in inside for r in readers)
 
 
 def dependencies(graph: Graph) -> nx.DiGraph:

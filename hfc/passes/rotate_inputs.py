@@ -5,7 +5,7 @@ from __future__ import annotations
 from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.ir.graph import Graph, Op, TensorType, Value
-from hfc.passes.fuse_linear import LINEAR
+from hfc.passes.absorb import is_product
 
 
 def rotate_inputs(graph: Graph, table_format: str | None = None) -> Graph:
@@ -16,20 +16,13 @@ def rotate_inputs(graph: Graph, table_format: str | None = None) -> Graph:
     rotated: dict[Value, Value] = {}
     ops: list[Op] = []
     for op in graph.ops:
-        if op.kind in LINEAR and weight_format(op.inputs[1].type.dtype).rotated:
+        if is_product(op) and weight_format(op.inputs[1].type.dtype).rotated:
             x = op.inputs[0]
             if x not in rotated:
                 rotated[x] = Value(f"{x.name}_rotated", x.type)
-                ops.append(
-                    Op(
-                        "hadamard",
-                        (x,),
-                        (rotated[x],),
-                        {"group": weight_format(op.inputs[1].type.dtype).block},
-                        span=op.span,
-                    )
-                )
-            op = Op(op.kind, (rotated[x], *op.inputs[1:]), op.outputs, op.attrs, span=op.span)
+                group = weight_format(op.inputs[1].type.dtype).block
+                ops.append(Op("hadamard", (x,), (rotated[x],), {"group": group}, span=op.span))
+            op = op.rewired({x: rotated[x]})
         ops.append(op)
     return graph.with_ops(ops)
 
@@ -44,7 +37,4 @@ def _without_rotated_tables(graph: Graph, table_format: str | None) -> Graph:
             f"an embedding table is stored as {table.type.dtype}, whose rows are rotated", hint="keep it in q8_0"
         )
     new = {v: Value(v.name, TensorType(table_format, v.type.shape)) for v in tables}
-    swap = lambda values: tuple(new.get(v, v) for v in values)  # noqa: E731
-    return graph.with_ops(
-        Op(op.kind, swap(op.inputs), swap(op.outputs), op.attrs, op.body, op.span) for op in graph.ops
-    )
+    return graph.with_ops(op.rewired(new) for op in graph.ops)

@@ -5,19 +5,15 @@ They are thousands of times smaller than the matrices; one loader less in every 
 
 from __future__ import annotations
 
-from hfc.ir.graph import Graph, Op, TensorType, Value
-
-MATRIX_OPERANDS = {"linear": (1,), "expert_linear": (1,), "gather": (0,), "select_candidates": (3, 4)}
+from hfc.ir.graph import Graph, TensorType, Value
+from hfc.ir.opdef import OPS, STORED
 
 
 def widen_vectors(graph: Graph, _settings=None) -> Graph:
-    matrices = {op.inputs[at] for op in graph.ops for at in MATRIX_OPERANDS.get(op.kind, ())}
-    wide: dict[Value, Value] = {}
-    ops = []
-    for op in graph.ops:
-        if op.kind == "weight" and op.output not in matrices:
-            wide[op.output] = Value(op.output.name, TensorType("f32", op.output.type.shape))
-            ops.append(Op(op.kind, (), (wide[op.output],), op.attrs, span=op.span))
-        else:
-            ops.append(Op(op.kind, tuple(wide.get(v, v) for v in op.inputs), op.outputs, op.attrs, op.body, op.span))
-    return graph.with_ops(ops)
+    stored = {v for op in graph.ops for v, way in zip(op.inputs, OPS[op.kind].reads) if way in STORED}
+    wide = {
+        op.output: Value(op.output.name, TensorType("f32", op.output.type.shape))
+        for op in graph.ops
+        if op.kind == "weight" and op.output not in stored
+    }
+    return graph.with_ops(op.rewired(wide) for op in graph.ops)

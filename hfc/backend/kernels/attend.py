@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hfc.backend.body import Printer, row_shape
-from hfc.backend.index import flat, reindex
+from hfc.backend.body import Printer
 from hfc.backend.spec import Bound, KernelSpec
 from hfc.formats import kv_format
+from hfc.ir.element import row_shape
 from hfc.ir.graph import Op
+from hfc.ir.index import flat, reindex
 
 
 def bind(region: Op, printer: Printer) -> Bound:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from hfc.backend.body import Printer, row_shape
-from hfc.backend.index import flat
+from hfc.backend.body import Printer
 from hfc.backend.spec import Bound, KernelSpec, Stat, Task
 from hfc.formats import kv_format
 from hfc.formats.kv_format import KvFormat
+from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
+from hfc.ir.index import flat
 
 
 def bind(region: Op, printer: Printer) -> Bound:

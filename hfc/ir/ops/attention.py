@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from hfc.ir.graph import TensorType
-from hfc.ir.opdef import op, require
+from hfc.ir.element import Elements
+from hfc.ir.graph import Op, TensorType, Value
+from hfc.ir.index import Index, group
+from hfc.ir.opdef import none_counted, require, root, row_local
 
 
 def _rope_type(x: TensorType, table: TensorType) -> TensorType:
@@ -16,7 +20,27 @@ def _rope_type(x: TensorType, table: TensorType) -> TensorType:
     return x
 
 
-@op(_rope_type)
+def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    x, table = op.inputs
+    rotary = table.type.shape[1]
+    half, j = rotary // 2, group(index[-1])
+    position = elements.step_word("positions", row)
+
+    def at(offset: int) -> str:
+        place = f"{j} + {offset}" if offset > 0 else f"{j} - {-offset}" if offset else j
+        return elements.element(x, (*index[:-1], place), row)
+
+    def turn(part: int, offset: int) -> str:
+        return f"{elements.pointer(table)}[(size_t){position} * {rotary} + {j} + {part * half - offset}]"
+
+    low = f"{at(0)} * {turn(0, 0)} - {at(half)} * {turn(1, 0)}"
+    high = f"{at(0)} * {turn(0, half)} + {at(-half)} * {turn(1, half)}"
+    rest = f" : {at(0)}" if rotary < value.type.shape[-1] else ""
+    guard = f"{j} < {rotary} ? {high}{rest}" if rest else high
+    return f"({j} < {half} ? {low} : {guard})"
+
+
+@row_local(_rope_type, reads=("rows", "table"), element=_rope_element)
 def rope(x, table, *, step):
     """Rotate the pairs (i, i + rotary/2) of each head by its position; other dims pass. table: cos | sin, [C, rotary].
 
@@ -36,7 +60,7 @@ def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
     return kv
 
 
-@op(_kv_append_type, state=(0, 0))
+@root(_kv_append_type, stem="map", reads=("state", "rows", "rows"), flops=none_counted, state=(0, 0))
 def kv_append(kv, k, v, *, step):
     """The cache with the step's keys and values written at their positions. kv: KvCache; k, v: [T, kv_heads, head]"""
     return kv.append(k, v, step)
@@ -51,7 +75,12 @@ def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0,
     return q
 
 
-@op(_attend_type)
+@root(
+    _attend_type,
+    stem="attend",
+    reads=("rows", "cache"),
+    flops=lambda op: {"context": 4 * math.prod(op.output.type.shape[1:])},
+)
 def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
     """softmax(q kᵀ · scale) v over positions p - window < s <= p (window 0: all s <= p), grouped query heads.
 

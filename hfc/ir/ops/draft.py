@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hfc.ir.graph import TensorType
-from hfc.ir.opdef import op, require
-
-
-def _concat_type(x: TensorType, y: TensorType) -> TensorType:
-    require(x.shape[:-1] == y.shape[:-1], f"concat: {x} and {y} must agree in all axes but the last")
-    return TensorType("f32", (*x.shape[:-1], x.shape[-1] + y.shape[-1]))
-
-
-@op(_concat_type)
-def concat(x, y):
-    """x, then y along the last axis: [T, ..., A] and [T, ..., B] -> [T, ..., A + B]"""
-    return np.concatenate([x, y], axis=-1)
+from hfc.ir.element import Elements
+from hfc.ir.graph import Op, TensorType, Value
+from hfc.ir.index import Index, group
+from hfc.ir.opdef import none_counted, require, root, row_local
 
 
 def _previous_type(x: TensorType, first: TensorType | None = None) -> TensorType:
@@ -25,7 +16,13 @@ def _previous_type(x: TensorType, first: TensorType | None = None) -> TensorType
     return x
 
 
-@op(_previous_type)
+def _previous_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    before = elements.element(op.inputs[0], index, f"({row} - 1)")
+    first = elements.element(op.inputs[1], index, row) if len(op.inputs) > 1 else "0.0f"
+    return f"(hfc_follows(step, {row}, 1) ? {before} : {first})"
+
+
+@row_local(_previous_type, reads=("rows", "rows"), element=_previous_element, neighbours=True)
 def previous(x, first=None, *, step):
     """The row before in the same segment; the first row of a segment is that row of `first`, or 0."""
     out = np.zeros_like(x) if first is None else first.copy()
@@ -41,7 +38,12 @@ def _keep_first_type(x: TensorType, first: TensorType) -> TensorType:
     return x
 
 
-@op(_keep_first_type)
+def _keep_first_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    x, first = (elements.element(v, index, row) for v in op.inputs)
+    return f"(hfc_follows(step, {row}, 1) ? {x} : {first})"
+
+
+@row_local(_keep_first_type, reads=("rows", "rows"), element=_keep_first_element)
 def keep_first(x, first, *, step):
     """x, but that row of `first` where a segment begins."""
     out = x.copy()
@@ -59,7 +61,14 @@ def _recall_type(state: TensorType) -> TensorType:
     return TensorType("f32", ("T", state.shape[1]))
 
 
-@op(_recall_type)
+def _recall_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    state, size, rows = op.inputs[0], op.inputs[0].type.shape[1], elements.journal_rows
+    kept = elements.pointer(state)
+    waiting = elements.pointer(state, "journal") if rows else kept
+    return f"hfc_recall({kept}, {waiting}, step, {row}, {size}, {rows}, {index[0]})"
+
+
+@row_local(_recall_type, reads=("cache",), element=_recall_element)
 def recall(state, *, step):
     """What the row's slot keeps, without carrying it on: f32 [S, N, 1], as causal_conv of two taps does -> [T, N].
 
@@ -81,7 +90,19 @@ def _dynamic_conv_type(x: TensorType, base: TensorType, dynamic: TensorType) -> 
     return x
 
 
-@op(_dynamic_conv_type)
+def _dynamic_conv_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    x, base, dynamic = op.inputs
+    (j,), size = index, x.type.shape[1] // dynamic.type.shape[2]
+    terms = []
+    for tap in range(base.type.shape[0]):
+        fixed = elements.load(base, (str(tap), j), row)
+        weight = f"({fixed} + {elements.element(dynamic, (str(tap), f'({group(j)} / {size})'), row)})"
+        term = f"{weight} * {elements.element(x, index, f'({row} - {tap})' if tap else row)}"
+        terms.append(f"(hfc_follows(step, {row}, {tap}) ? {term} : 0.0f)" if tap else term)
+    return f"({' + '.join(terms)})"
+
+
+@row_local(_dynamic_conv_type, reads=("rows", "vector", "rows"), element=_dynamic_conv_element, neighbours=True)
 def dynamic_conv(x, base, dynamic, *, step):
     """Causal convolution inside each segment, with weights that the row itself chooses (DFlash 2):
 
@@ -102,7 +123,7 @@ def _argmax_type(x: TensorType) -> TensorType:
     return TensorType("i32", x.shape[:1])
 
 
-@op(_argmax_type)
+@root(_argmax_type, stem="top", reads=("rows",), flops=none_counted)
 def argmax(x):
     """Where each row is largest, the lower place on ties: [T, N] -> i32 [T]"""
     return x.argmax(axis=-1).astype(np.int32)
@@ -113,7 +134,7 @@ def _top_type(x: TensorType, *, top) -> tuple[TensorType, TensorType]:
     return x.with_shape(x.shape[0], top), TensorType("i32", (x.shape[0], top))
 
 
-@op(_top_type)
+@root(_top_type, stem="top", reads=("rows",), flops=none_counted)
 def top_candidates(x, *, top):
     """The `top` largest of each row, falling, and their places; the lower place first on ties: [T, N] -> [T, top] twice"""
     ids = np.argsort(-x, axis=-1, kind="stable")[:, :top].astype(np.int32)
@@ -139,7 +160,7 @@ def _select_type(
     return tokens
 
 
-@op(_select_type)
+@root(_select_type, stem="select", reads=("rows", "ids", "rows", "lines", "lines", "ids"), flops=none_counted)
 def select_candidates(scores, candidates, query, before, after, tokens, *, step):
     """One candidate a row, from left to right, judged with the one chosen before it (DFlash 2):
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hfc.ir.graph import TensorType
-from hfc.ir.opdef import op, require
+from hfc.ir.opdef import elementwise, require
 
 
 def broadcast(kind: str, x: TensorType, y: TensorType) -> TensorType:
@@ -24,85 +24,85 @@ def same(x: TensorType, **_attrs) -> TensorType:
     return TensorType("f32", x.shape)
 
 
-@op(lambda x, y: broadcast("add", x, y), c="({0} + {1})")
+@elementwise(lambda x, y: broadcast("add", x, y), c="({0} + {1})")
 def add(x, y):
     """x + y"""
     return x + y
 
 
-@op(lambda x, y: broadcast("sub", x, y), c="({0} - {1})")
+@elementwise(lambda x, y: broadcast("sub", x, y), c="({0} - {1})")
 def sub(x, y):
     """x - y"""
     return x - y
 
 
-@op(lambda x, y: broadcast("mul", x, y), c="({0} * {1})")
+@elementwise(lambda x, y: broadcast("mul", x, y), c="({0} * {1})")
 def mul(x, y):
     """x · y"""
     return x * y
 
 
-@op(lambda x, y: broadcast("div", x, y), c="({0} / {1})")
+@elementwise(lambda x, y: broadcast("div", x, y), c="({0} / {1})")
 def div(x, y):
     """x / y"""
     return x / y
 
 
-@op(same, c="({0} + {by})")
+@elementwise(same, c="({0} + {by})", fold="add")
 def shift(x, *, by):
     """x + by"""
     return x + np.float32(by)
 
 
-@op(same, c="({0} * {by})")
+@elementwise(same, c="({0} * {by})", fold="mul")
 def scale(x, *, by):
     """x · by"""
     return x * np.float32(by)
 
 
-@op(same, c="(-{0})")
+@elementwise(same, c="(-{0})", fold="neg")
 def neg(x):
     """−x"""
     return -x
 
 
-@op(same, c="hfc_exp({0})")
+@elementwise(same, c="hfc_exp({0})", fold="exp")
 def exp(x):
     """eˣ"""
     return np.exp(x)
 
 
-@op(same, c="hfc_tanh({0})")
+@elementwise(same, c="hfc_tanh({0})")
 def tanh(x):
     """tanh x"""
     return np.tanh(x)
 
 
-@op(same, c="hfc_relu({0})")
+@elementwise(same, c="hfc_relu({0})")
 def relu(x):
     """max(x, 0)"""
     return np.maximum(x, np.float32(0))
 
 
-@op(same, c="hfc_sigmoid({0})")
+@elementwise(same, c="hfc_sigmoid({0})")
 def sigmoid(x):
     """1 / (1 + e⁻ˣ)"""
     return _sigmoid(x)
 
 
-@op(same, c="hfc_silu({0})")
+@elementwise(same, c="hfc_silu({0})")
 def silu(x):
     """x · sigmoid(x)"""
     return x * _sigmoid(x)
 
 
-@op(same, c="hfc_softplus({0})")
+@elementwise(same, c="hfc_softplus({0})")
 def softplus(x):
     """log(1 + eˣ)"""
     return np.logaddexp(np.float32(0), x)
 
 
-@op(same, c="hfc_gelu_tanh({0})")
+@elementwise(same, c="hfc_gelu_tanh({0})")
 def gelu_tanh(x):
     """0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))  (Hendrycks & Gimpel 2016, tanh form)"""
     inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)

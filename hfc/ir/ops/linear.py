@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from hfc.ir.graph import TensorType
-from hfc.ir.opdef import op, require
+from hfc.ir.element import Elements, row_shape
+from hfc.ir.graph import Op, TensorType, Value
+from hfc.ir.index import Index
+from hfc.ir.opdef import none_counted, require, root, row_local
 
 
 def _linear_type(x: TensorType, w: TensorType) -> TensorType:
@@ -17,7 +21,12 @@ def _linear_type(x: TensorType, w: TensorType) -> TensorType:
     return TensorType("f32", (*x.shape[:-1], w.shape[0]))
 
 
-@op(_linear_type)
+@root(
+    _linear_type,
+    stem="linear",
+    reads=("rows", "matrix"),
+    flops=lambda op: {"row": 2 * math.prod(op.inputs[1].type.shape)},
+)
 def linear(x, w):
     """x wᵀ: [..., K] and [N, K] -> [..., N]"""
     return x @ w.T
@@ -31,7 +40,13 @@ def _gather_type(table: TensorType, tokens: TensorType) -> TensorType:
     return TensorType("f32", (*tokens.shape, table.shape[1]))
 
 
-@op(_gather_type)
+def _gather_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    table, tokens = op.inputs
+    axes = len(row_shape(tokens))
+    return elements.load(table, (elements.element(tokens, index[:axes], row), *index[axes:]), row)
+
+
+@row_local(_gather_type, reads=("lines", "ids"), element=_gather_element)
 def gather(table, tokens):
     """Row tokens[t] of the table: [V, H] and i32 [T] -> [T, H]"""
     return table[tokens].astype(np.float32)
@@ -49,7 +64,12 @@ def _expert_type(x: TensorType, w: TensorType, experts: TensorType) -> TensorTyp
     return TensorType("f32", (*experts.shape, w.shape[1]))
 
 
-@op(_expert_type)
+@root(
+    _expert_type,
+    stem="linear",
+    reads=("rows", "experts", "ids"),
+    flops=lambda op: {"row": 2 * math.prod(op.output.type.shape[1:]) * op.inputs[1].type.shape[2]},
+)
 def expert_linear(x, w, experts):
     """Each token through its chosen experts: [T, K] or [T, top, K], w [E, N, K], i32 [T, top] -> [T, top, N]"""
     rows = x[:, None] if x.ndim == 2 else x
@@ -66,7 +86,16 @@ def _weighted_sum_type(x: TensorType, weights: TensorType) -> TensorType:
     return x.with_shape(x.shape[0], *x.shape[2:])
 
 
-@op(_weighted_sum_type)
+def _weighted_sum_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    x, weights = op.inputs
+    terms = [
+        f"{elements.element(weights, (str(k),), row)} * {elements.element(x, (str(k), *index), row)}"
+        for k in range(weights.type.shape[1])
+    ]
+    return f"({' + '.join(terms)})"
+
+
+@row_local(_weighted_sum_type, reads=("rows", "rows"), element=_weighted_sum_element)
 def weighted_sum(x, weights):
     """Σ over top of weights · x, in order: [T, top, N] and [T, top] -> [T, N]"""
     total = np.zeros((x.shape[0], x.shape[2]), np.float32)
@@ -80,7 +109,7 @@ def _route_type(logits: TensorType, *, top, normalize) -> tuple[TensorType, Tens
     return logits.with_shape(logits.shape[0], top), TensorType("i32", (logits.shape[0], top))
 
 
-@op(_route_type)
+@root(_route_type, stem="route", reads=("rows",), flops=none_counted)
 def route(logits, *, top, normalize=True):
     """Softmax over all experts, the `top` largest (the lower id first on ties), renormalised to sum 1."""
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hfc.ir.graph import TensorType
-from hfc.ir.opdef import op, require
+from hfc.ir.opdef import none_counted, require, root
 
 
 def _conv_type(u: TensorType, w: TensorType, window: TensorType) -> tuple[TensorType, TensorType]:
@@ -18,7 +20,14 @@ def _conv_type(u: TensorType, w: TensorType, window: TensorType) -> tuple[Tensor
     return u, window
 
 
-@op(_conv_type, state=(2, 1), journal=lambda window: window.shape[1])  # the row's inputs
+@root(
+    _conv_type,
+    stem="conv",
+    reads=("rows", "vector", "state"),
+    flops=none_counted,
+    state=(2, 1),
+    journal=lambda window: window.shape[1],  # the row's inputs
+)
 def causal_conv(u, w, window, *, step):
     """Depthwise causal convolution: y[t] = Σ_i w[:, i] · u[t - (taps-1) + i]; window keeps the last taps-1 inputs.
 
@@ -48,8 +57,14 @@ def _delta_type(q, k, v, g, beta, memory, *, tiled) -> tuple[TensorType, TensorT
     return v, memory
 
 
-# e^g and beta; q, k and v follow from the window's
-@op(_delta_type, state=(5, 1), journal=lambda memory: 2 * memory.shape[1])
+@root(
+    _delta_type,
+    stem="delta",
+    reads=("rows", "rows", "rows", "rows", "rows", "state"),
+    flops=lambda op: {"row": 7 * math.prod(op.inputs[5].type.shape[1:])},
+    state=(5, 1),
+    journal=lambda memory: 2 * memory.shape[1],  # e^g and beta; q, k and v follow from the window's
+)
 def gated_delta(q, k, v, g, beta, memory, *, tiled=False, step):
     """The gated delta rule (Yang et al. 2024, Gated Delta Networks), one token after the other, per value head:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hfc.formats import rotation
 from hfc.ir.graph import TensorType
-from hfc.ir.opdef import op, require
+from hfc.ir.opdef import none_counted, require, root
 
 
 def _hadamard_type(x: TensorType, *, group=rotation.GROUP) -> TensorType:
@@ -15,7 +15,7 @@ def _hadamard_type(x: TensorType, *, group=rotation.GROUP) -> TensorType:
     return TensorType("f32", x.shape)
 
 
-@op(_hadamard_type)
+@root(_hadamard_type, stem="linear", reads=("rows",), flops=none_counted, internal=True)
 def hadamard(x, *, group=rotation.GROUP):
     """D₂ H D₁ / √group on every `group` elements of the last axis; signs D as in hfc.formats.rotation"""
     return rotation.rotate(x, group)

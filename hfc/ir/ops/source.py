@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from hfc.base.diagnostics import HfcError
-from hfc.ir.opdef import op
+from hfc.ir.opdef import source
 
 
-def _given(**_attrs):
-    raise HfcError("the type of a source is given, not inferred")
-
-
-@op(_given)
+@source
 def weight(*, name, recipe):
     """A weight, made by `recipe` from checkpoint tensors when it is loaded."""
 
 
-@op(_given)
+@source
 def const(*, recipe):
     """A constant table made by `recipe`, e.g. RoPE's cosines."""
 
 
-@op(_given)
+@source
 def state(*, name, k_format="f32", v_format="f32"):
     """State that lives from step to step, one lane a slot. A KV cache has type kv[S, kv_heads, C, head] and two formats."""

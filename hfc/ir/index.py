@@ -30,7 +30,7 @@ def reindex(index: Index, shape: Shape, target: Shape) -> Index:
         taken, index = index[: len(have)], index[len(have) :]
         if have == want:
             result += taken
-        elif len(want) == 1:
+        elif len(want) == 1 and have:
             result.append(flat(taken, have))
         else:
             result += _unflatten(flat(taken, have), want)
@@ -49,16 +49,15 @@ def _unflatten(position: str, shape: Shape) -> list[str]:
 def _blocks(a: Shape, b: Shape) -> list[tuple[Shape, Shape]]:
     """Split both shapes into the smallest runs of axes with equal products."""
     blocks, i, j = [], 0, 0
-    while i < len(a) or j < len(b):
+    while i < len(a) and j < len(b):
         k, m = i + 1, j + 1
-        while math.prod(a[i:k]) != math.prod(b[j:m]) or k > len(a) or m > len(b):
-            if math.prod(a[i:k]) < math.prod(b[j:m]) and k < len(a):
+        while math.prod(a[i:k]) != math.prod(b[j:m]):
+            if math.prod(a[i:k]) < math.prod(b[j:m]):
                 k += 1
-            elif m < len(b):
-                m += 1
             else:
-                k += 1
-                assert k <= len(a), f"{a} and {b} differ in size"
+                m += 1
+            assert k <= len(a) and m <= len(b), f"{a} and {b} differ in size"
         blocks.append((a[i:k], b[j:m]))
         i, j = k, m
-    return blocks
+    assert math.prod(a[i:]) == math.prod(b[j:]) == 1, f"{a} and {b} differ in size"
+    return [*blocks, (a[i:], b[j:])]  # what is left are axes of size 1
