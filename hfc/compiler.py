@@ -21,7 +21,16 @@ from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.formats.checkpoint.mapped import read_json
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
-from hfc.frontend.model import Model, builtin_folder, find_draft, find_model, has_draft, load_model, model_type_of
+from hfc.frontend.model import (
+    Model,
+    builtin_folder,
+    find_draft,
+    find_model,
+    has_draft,
+    load_model,
+    model_type_of,
+    read_model,
+)
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
@@ -38,6 +47,7 @@ MAX_DRAFT_ROWS = 64  # of a step that verifies drafts: more sequences than this 
 OWN_HEAD = "mtp"  # a draft that is part of the target's own checkpoint
 AUTO = "auto"  # the draft that lies where drafts lie, if there is one
 HEAD_TENSORS = ("mtp.*", "*.nextn.*")
+MODEL_FILE, DRAFT_FILE = "model.hfm", "draft.hfm"  # of a bundle: what its graphs were made from
 PACKAGE = Path(__file__).parent
 
 After = Callable[[str, Graph], None]
@@ -235,6 +245,9 @@ def _compile(opened: Source, chosen: list[Settings], kv: str | None, print_after
             "kind": opened.draft.kind,
             "weights": str(opened.draft.path.resolve()),
         }
+    files |= {MODEL_FILE: opened.model.text.encode()}
+    if opened.draft:
+        files[DRAFT_FILE] = opened.draft.model.text.encode()
     return Bundle(model, plans, files)
 
 
@@ -255,6 +268,26 @@ def _options(opened: Source, settings: Settings, kv: str | None) -> dict[str, An
         "draft": guesses,
         "taps": list(settings.taps),
     }
+
+
+def source_of(bundle: Bundle, weights: str | Path | None = None, default_format: str = "bf16") -> Source:
+    """What a bundle was compiled from: the model file that it carries, on the checkpoint that it names, or on `weights`."""
+    config, kind, checkpoint, path = _open_weights(Path(weights or bundle.model["weights"]))
+    opened = Source(_carried(bundle, MODEL_FILE), config, kind, checkpoint, path, default_format)
+    draft = bundle.model.get("draft")
+    if draft is None:
+        return opened
+    model = _carried(bundle, DRAFT_FILE)
+    if draft["weights"] == bundle.model["weights"]:  # a head in the model's own checkpoint
+        return replace(opened, draft=replace(opened, model=model))
+    config, kind, checkpoint, path = _open_weights(Path(draft["weights"]))
+    return replace(opened, draft=Source(model, config, kind, checkpoint, path, default_format))
+
+
+def _carried(bundle: Bundle, name: str) -> Model:
+    if name not in bundle.files:
+        raise HfcError(f"the bundle of {bundle.model['name']} does not carry its model file", hint="compile it again")
+    return read_model(bundle.files[name].decode(), Path(f"{bundle.model['name']}.hfp") / name)
 
 
 def _emit(
@@ -294,7 +327,7 @@ def _content(opened: Source) -> tuple[str, ...]:
     )
     weights = WeightTable(opened.model.syntax, opened.settings, opened.kind, opened.checkpoint, opened.default_format)
     untied = " ".join(weights.own_aliases())  # the one choice that the values of tensors decide
-    return opened.model.path.read_text(), config, inventory, untied, opened.default_format, str(opened.path.resolve())
+    return opened.model.text, config, inventory, untied, opened.default_format, str(opened.path.resolve())
 
 
 @cache

@@ -43,10 +43,10 @@ class InterpretedModel:
         """Nothing to release; here because every model has it."""
 
     def _weight(self, op: Op) -> np.ndarray:
-        recipe = op.attrs["recipe"]
-        if recipe not in self._unpacked:
+        recipe, shape = op.attrs["recipe"], op.output.type.shape  # one tensor may stand for several shapes
+        if (recipe, shape) not in self._unpacked:
             data = evaluate(recipe, self._checkpoint, self.context)
             if op.kind == "weight":
                 data = data.with_shape(op.output.type.shape, op.attrs["name"])
-            self._unpacked[recipe] = np.asarray(data.f32(), np.float32)
-        return self._unpacked[recipe]
+            self._unpacked[recipe, shape] = np.asarray(data.f32(), np.float32)
+        return self._unpacked[recipe, shape]

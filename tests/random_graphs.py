@@ -197,7 +197,7 @@ def is_tame(array: np.ndarray) -> bool:
 def is_clear(scores: np.ndarray, top: int) -> bool:
     """The choice of the largest does not hang on rounding."""
     falling = -np.sort(-scores, axis=-1)[..., : top + 1]
-    return bool((falling[..., :-1] - falling[..., 1:] > 2e-2 * np.abs(scores).max()).all())
+    return bool((falling[..., :-1] - falling[..., 1:] > 5e-3 * np.abs(scores).max()).all())
 
 
 def decided(graph: Graph) -> set[Value]:
@@ -229,8 +229,9 @@ def _unary(kind: str, **attrs):
     MAKERS[kind] = make
 
 
-for _kind in ("neg", "exp", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu_tanh"):
+for _kind in ("neg", "exp", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu_tanh", "gelu"):
     _unary(_kind)
+_unary("clamp", low=lambda m: m.one(None, -0.5), high=lambda m: float(m.one(0.25, 2.0)))
 for _kind in ("shift", "scale"):
     _unary(_kind, by=lambda m: float(m.one(-1.5, 0.25, 1.0, 3.0)))
 
@@ -266,7 +267,7 @@ def _norm(kind: str, has_weight: bool, **attrs) -> None:
         x = m.any()
         if float(np.sqrt(np.mean(np.square(m.env[x]), axis=-1)).min()) < 0.1:
             return
-        m.op(kind, x, *([m.vector(x.type.shape[-1])] if has_weight else []), **attrs)
+        m.op(kind, x, *([m.vector(x.type.shape[-1])] if has_weight and m.chance(0.7) else []), **attrs)
 
     MAKERS[kind] = make
 
@@ -274,6 +275,15 @@ def _norm(kind: str, has_weight: bool, **attrs) -> None:
 _norm("rms_norm", True, eps=1e-5)
 _norm("l2_norm", False, eps=1e-5)
 _norm("softmax", False)
+_norm("sum", False)
+_norm("mean", False)
+
+
+@maker("layer_norm")
+def _layer_norm(m: Maker) -> None:
+    x = m.any(lambda s: s[-1] > 1, 24)
+    if float(np.std(m.env[x], axis=-1).min()) > 0.1:
+        m.op("layer_norm", x, *(m.vector(x.type.shape[-1]) for _ in range(m.one(0, 1, 2))), eps=1e-5)
 
 
 @maker("reshape")

@@ -21,12 +21,12 @@ from hfc.target.arch import find_arch
 
 KINDS = sorted(set(OPS) - set(SOURCES))
 ODD = np.float32([0.0, -0.0, 1e-38, -1e-30, 0.1, -0.3, 0.624, 0.626, -0.7, 1.0, -1.5, 3.0, -9.0, 14.0, -14.0, 20.0, -20.0, 88.5, -87.0, -103.5, 200.0, -1e4, 1e30, np.nan])  # fmt: skip
-ATTRS = {"shift": {"by": -1.5}, "scale": {"by": 3.25}}
+ATTRS = {"shift": {"by": -1.5}, "scale": {"by": 3.25}, "clamp": {"low": -0.5, "high": 2.0}}
 LIMITS = {"rtol": 2e-5, "atol": 1e-7}  # of elementwise C, a few units in the last place; sums of linears: relative L2
 
 
 class AllOps:
-    """One graph with every op, elementwise ones on odd values; every f32 result an output, so that each is a kernel of its own."""
+    """One graph with every op, elementwise ones on odd values; what shows an op's numbers is an output, which nothing joins."""
 
     def __init__(self):
         m = Maker(1, "all_ops")
@@ -34,17 +34,17 @@ class AllOps:
         for kind in (k for k in KINDS if OPS[k].elementwise):
             operands = [self._odd(m, turn) for turn in range(OPS[kind].operands[0])]
             self.odd.append(m.builder.op(kind, *operands, **ATTRS.get(kind, {})))
-        for kind in KINDS:
+        shown = []
+        for kind in (k for k in KINDS if not OPS[k].elementwise):
             for _ in range(20):  # a maker leaves out what would not tell right from wrong
+                before = len(m.values)
                 MAKERS[kind](m)
-                if (
-                    sum(op.kind == kind for op in m.builder.graph.ops) > 1
-                    or OPS[kind].elementwise
-                    or kind == "hadamard"
-                ):
+                shown += m.values[before:][-2:]
+                made = kind == "hadamard" or any(op.kind == kind for op in m.builder.graph.ops)
+                if made and len(m.values) > before:
                     break
         recalled = [op.output for op in m.builder.graph.ops if op.kind == "recall"]  # 0 in the first step, so a dead op
-        outputs = dict.fromkeys([*self.odd, *m.values, *recalled])
+        outputs = dict.fromkeys([*self.odd, *shown, *recalled])
         last = m.fresh(32)
         logits = m.builder.op("linear", last, m.matrix(VOCAB, 32))
         self.graph = rotate_inputs(m.builder.finish(logits, *outputs))

@@ -74,6 +74,20 @@ KNOBS: dict[str, Knob] = {
             "uses this rocBLAS for large prefill products on archs that ask for it, or none; unset: the installed one",
         ),
         Knob("HFC_THREADS", None, _positive, "a number >= 1", "threads of the host device where no --threads is given"),
+        Knob(
+            "HFC_MODEL_FILE",
+            None,
+            _path,
+            "the path of a .hfm file",
+            "describes every model with this file, whatever its config calls it; --model-file sets it for one command",
+        ),
+        Knob(
+            "HFC_MODELS",
+            None,
+            _path,
+            "a folder of .hfm files",
+            "looks for the file of a model's type there before hfc's own",
+        ),
     )
 }
 

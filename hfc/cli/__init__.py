@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hfc import __version__
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_debug, words = take_debug(words)
     try:
-        dispatch(words)
+        dispatch(take_model_file(words))
     except BrokenPipeError:  # `hfc ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # nothing is left that could fail at the end
         sys.exit(BROKEN_PIPE)
@@ -76,6 +77,23 @@ def message_of(error: HfcError | OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
         return "error: out of memory\n  hint: use a smaller --ctx or a smaller model"
     return str(error)
+
+
+def take_model_file(words: list[str]) -> list[str]:
+    """The words without --model-file FILE, which may stand anywhere before a `--`: a knob for this command and its children."""
+    end = words.index("--") if "--" in words else len(words)
+    for at, word in enumerate(words[:end]):
+        if word != "--model-file" and not word.startswith("--model-file="):
+            continue
+        inline = word.startswith("--model-file=")
+        if not inline and at + 1 >= end:
+            raise HfcError("--model-file: a value is missing", hint="--model-file FILE.hfm")
+        path = Path(word.partition("=")[2] if inline else words[at + 1])
+        if path.suffix != ".hfm" or not path.is_file():
+            raise HfcError(f"--model-file {path}: there is no such .hfm file", hint="docs/add-a-model.md writes one")
+        os.environ["HFC_MODEL_FILE"] = str(path.resolve())
+        return words[:at] + words[at + (1 if inline else 2) :]
+    return words
 
 
 def take_debug(words: list[str]) -> tuple[bool, list[str]]:

@@ -66,6 +66,8 @@ HEAD = """Usage: hfc [OPTIONS] COMMAND [ARGUMENTS]
   Compile language models into fused kernels for AMD GPUs and CPUs, and run them.
 """
 TAIL = """Options:
+  --model-file FILE.hfm
+               Describe the model with this file: for a type that hfc does not ship. HFC_MODELS names a folder of such files.
   --debug      Show the traceback of an error. Works after the command too.
   --version    Print the version and exit.
   -h, --help   Show this text, or that of a command: hfc COMMAND --help

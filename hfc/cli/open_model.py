@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.knobs import knob
 from hfc.base.progress import progress_bar, spinner
 from hfc.bundles import load_bundle
 from hfc.cli.choice import Choice
@@ -118,6 +119,11 @@ def _refuse_changes(source: Source, bundle: Bundle, choice: Choice) -> None:
         raise HfcError(
             f"--ctx {choice.context}: {source.path.name} was compiled for a context of {contexts[0]}",
             hint="leave --ctx out, or compile the model again with it",
+        )
+    if knob("HFC_MODEL_FILE"):
+        raise HfcError(
+            f"--model-file: {source.path.name} is compiled already, and carries the model file that it was made from",
+            hint="compile the model again with it",
         )
     if choice.kv is not None:
         raise HfcError(f"--kv {choice.kv}: {source.path.name} is compiled already", hint="give --kv to `hfc compile`")

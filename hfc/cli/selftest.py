@@ -11,7 +11,7 @@ from hfc.base.progress import spinner
 from hfc.cli.device import announce, device_for
 from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.table import table
-from hfc.compiler import OWN_HEAD, Source, open_source
+from hfc.compiler import Source, source_of
 from hfc.emulated import EmulatedLauncher
 from hfc.ir.graph import Graph
 from hfc.passes.pipeline import run_passes
@@ -52,8 +52,7 @@ def command(
         Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format, trust=trust),
     )
     name, plan, launcher = open_emulator(bundle, emulate) if emulate else open_launcher(bundle, device, threads)
-    path = weights or bundle.model["weights"]
-    opened = open_source(path, None, matrix_format(plan), draft_of(bundle))
+    opened = source_of(bundle, weights, matrix_format(plan))
     drawn = random_weights or opened.checkpoint is None
     source_of_weights = RandomWeights(plan.context) if drawn else CheckpointWeights(opened.weights(), plan.context)
     checks = run_checks(plan, *fused_graphs(opened, plan), launcher, source_of_weights, every)
@@ -86,12 +85,6 @@ def open_emulator(bundle: Bundle, arch: str) -> tuple[str, Plan, Launcher]:
 def matrix_format(plan: Plan) -> str:
     """The format that a config without weights was compiled for: the one that most matrices have."""
     return Counter(w.format for w in plan.weights if len(w.shape) > 1).most_common(1)[0][0]
-
-
-def draft_of(bundle: Bundle) -> str | None:
-    """The draft that a bundle was compiled with, as `open_source` takes it."""
-    draft = bundle.model.get("draft")
-    return draft and (OWN_HEAD if draft["weights"] == bundle.model["weights"] else draft["weights"])
 
 
 def fused_graphs(opened: Source, plan: Plan) -> tuple[Graph, Graph | None]:

@@ -101,6 +101,15 @@ def _leaves(keys: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
             yield prefix + key
 
 
+def _entered(value: Any, part: str) -> Any:
+    """What lies under one part of a dotted key: an entry by name, or an element of a list by number."""
+    if isinstance(value, Mapping):
+        return value.get(part)
+    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+        return value[int(part)]
+    return None
+
+
 class _ConfigScope(Scope):
     """Names are the index of a per-layer list, settings made above, then config keys."""
 
@@ -144,7 +153,7 @@ class _ConfigScope(Scope):
             value = _same_in_all_layers(value, self._keys.get("block_count"))
         else:
             for part in node.name.split("."):
-                value = value.get(part) if isinstance(value, Mapping) else None
+                value = _entered(value, part)
         if value is None:
             near = difflib.get_close_matches(node.name, [*_leaves(self._keys), *self.settings], n=1)
             hint = f"did you mean {near[0]!r}?" if near else None

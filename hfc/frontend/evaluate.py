@@ -47,7 +47,7 @@ class Scope:
 
     def unary(self, node: syntax.Unary, value: Any) -> Any:
         if node.operator == "not":
-            return not value
+            return not self.truth(value, node.span)
         return self._arithmetic(operator.neg, [value], node.span)
 
     def binary(self, node: syntax.Binary, left: Any, right: Any) -> Any:
@@ -81,17 +81,24 @@ class Scope:
         return [self.evaluate(item) for item in node.items]
 
     def evaluate_choice(self, node: syntax.Choice) -> Any:
-        return self.evaluate(node.then if self.evaluate(node.condition) else node.otherwise)
+        return self.evaluate(node.then if self._holds(node.condition) else node.otherwise)
+
+    def truth(self, value: Any, span: Span) -> bool:
+        """Does a value count as true where a condition stands?"""
+        return bool(value)
+
+    def _holds(self, node: syntax.Expression) -> bool:
+        return self.truth(self.evaluate(node), node.span)
 
     def evaluate_unary(self, node: syntax.Unary) -> Any:
         return self.unary(node, self.evaluate(node.operand))
 
     def evaluate_binary(self, node: syntax.Binary) -> Any:
         if node.operator == "and":
-            return bool(self.evaluate(node.left) and self.evaluate(node.right))
+            return self._holds(node.left) and self._holds(node.right)
         if node.operator == "or":
             if is_condition(node.left):
-                return bool(self.evaluate(node.left) or self.evaluate(node.right))
+                return self._holds(node.left) or self._holds(node.right)
             left = self._or_null(node.left)
             return self.evaluate(node.right) if left is None else left
         with_null = isinstance(node.right, syntax.Literal) and node.right.value is None
@@ -110,7 +117,10 @@ class Scope:
     def _arithmetic(self, function: Callable[..., Any], values: list, span: Span) -> Any:
         try:
             return function(*values)
-        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        except (TypeError, AttributeError, LookupError):  # Python's own words would speak of its types
+            shown = ", ".join(show(value)[:80] for value in values)
+            raise HfcError(f"cannot compute this from {shown}: they do not go together", span) from None
+        except (ValueError, ArithmeticError) as error:
             shown = ", ".join(show(value)[:80] for value in values)
             raise HfcError(f"cannot compute this from {shown}: {error}", span) from None
 
@@ -142,3 +152,14 @@ def names_in(node: Any) -> list[str]:
     if isinstance(node, (syntax.Literal, Span)) or not dataclasses.is_dataclass(node):
         return []
     return [name for item in vars(node).values() for name in names_in(item)]
+
+
+def strings_in(node: Any) -> list[str]:
+    """All strings that an expression holds."""
+    if isinstance(node, syntax.Literal):
+        return [node.value] if isinstance(node.value, str) else []
+    if isinstance(node, (tuple, list)):
+        return [text for item in node for text in strings_in(item)]
+    if isinstance(node, Span) or not dataclasses.is_dataclass(node):
+        return []
+    return [text for item in vars(node).values() for text in strings_in(item)]

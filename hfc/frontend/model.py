@@ -10,6 +10,7 @@ from typing import Any
 
 import hfc
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.knobs import knob
 from hfc.frontend import syntax
 from hfc.frontend.config import settings_of, text_config
 from hfc.frontend.parse import parse
@@ -22,6 +23,7 @@ class Model:
 
     syntax: syntax.ModelSyntax
     path: Path
+    text: str = ""
 
     @property
     def name(self) -> str:
@@ -54,11 +56,20 @@ def load_model(path: str | Path) -> Model:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HfcError(f"cannot read the model file {path}: {error}") from None
-    return Model(parse(text, _shown(path)), path)
+    return read_model(text, path)
+
+
+def read_model(text: str, path: Path) -> Model:
+    """The model that a text describes; `path` says where it came from, for messages."""
+    return Model(parse(text, _shown(path)), path, text)
 
 
 def find_model(model_type: str, folders: Sequence[str | Path] = ()) -> Model:
-    """The model that describes this HF model_type or GGUF architecture; `folders` come before hfc's own models."""
+    """The model that describes this HF model_type or GGUF architecture.
+
+    The file of --model-file is taken for any; then `folders`, the folder in HFC_MODELS and hfc's own models are searched."""
+    if knob("HFC_MODEL_FILE"):
+        return load_model(knob("HFC_MODEL_FILE"))
     known = _known(folders, drafts=False)
     if model_type not in known:
         if model_type in _known(folders, drafts=True):
@@ -66,8 +77,18 @@ def find_model(model_type: str, folders: Sequence[str | Path] = ()) -> Model:
                 f"{model_type} is a draft: it guesses for another model",
                 hint="give that model, and this one as --draft",
             )
-        raise unknown("model type", model_type, known)
+        raise _unknown_type(model_type, known)
     return known[model_type]
+
+
+def _unknown_type(model_type: str, known: Mapping[str, Model]) -> HfcError:
+    """Another family's name would be a wrong answer, however near: what helps is how to describe this one."""
+    same = [name for name in known if name.lower() == model_type.lower()]
+    advice = f"did you mean {same[0]!r}?" if same else (
+        "describe it in a .hfm file, as docs/add-a-model.md does; --model-file FILE.hfm, or a folder of such files in HFC_MODELS, "
+        "brings it to every command"
+    )  # fmt: skip
+    return HfcError(f"no model file describes the model type {model_type!r}", hint=advice)
 
 
 def find_draft(name: str, folders: Sequence[str | Path] = ()) -> Model:
@@ -85,12 +106,19 @@ def has_draft(name: str) -> bool:
 def _known(folders: Sequence[str | Path], drafts: bool) -> dict[str, Model]:
     """Name -> model, of those that are drafts or of those that are not."""
     known: dict[str, Model] = {}
-    for folder in (*map(Path, folders), builtin_folder()):
+    for folder in (*map(Path, folders), *_own_folder(), builtin_folder()):
         for path in sorted(folder.glob("*.hfm")):
             model = _cached(path, path.stat().st_mtime_ns)
             for name in (model.name, *model.model_types, *model.gguf_architectures) if model.is_draft == drafts else ():
                 known.setdefault(name, model)
     return known
+
+
+def _own_folder() -> tuple[Path, ...]:
+    folder = knob("HFC_MODELS")
+    if folder is not None and not folder.is_dir():
+        raise HfcError(f"HFC_MODELS={folder}: there is no such folder")
+    return (folder,) if folder else ()
 
 
 def model_type_of(config: Mapping[str, Any], source: str) -> str:

@@ -155,11 +155,13 @@ class RecipeScope(SettingScope):
         over, item = node.arguments
         if not (isinstance(over, syntax.Binary) and over.operator == "in" and isinstance(over.left, syntax.Name)):
             raise HfcError('stack needs a variable and a count: stack(e in experts, "experts.{e}.weight")', over.span)
-        pieces = []
+        pieces, scopes = [], (self._names, self._conditions._names)  # sizes in slices are evaluated in the latter
         for element in range(self._whole(over.right)):
-            self._names[over.left.name] = element
+            for names in scopes:
+                names[over.left.name] = element
             pieces.append(self._piece(item))
-        del self._names[over.left.name]
+        for names in scopes:
+            names.pop(over.left.name, None)
         first = pieces[0]
         for piece in pieces:
             if (piece.shape, piece.format) != (first.shape, first.format):

@@ -11,10 +11,12 @@ from hfc.formats.recipe import DRAFT_TENSORS
 from hfc.frontend import syntax
 from hfc.frontend.calls import Handle, Operations
 from hfc.frontend.evaluate import FUNCTIONS, Scope, show
+from hfc.frontend.near import ON_TENSORS, unknown_call
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import TensorType, Value
 
 MAX_CALL_DEPTH = 32
+STATE_HINT = "an op carries it on and reads it: attention(..., kv, ...), causal_conv(u, w, window), recall(state)"
 TARGET = "target."  # before the names of what belongs to the target, in a draft's functions
 
 
@@ -185,15 +187,30 @@ class GraphScope(Scope):
             name = chosen
         function = self._around.model.functions.get(name)
         if function is None and name in FUNCTIONS:
-            return super().call(node)
+            return self._call_on_numbers(name, node)
         if function is None and name not in self._around.operations.names:
             known = [*self._around.model.functions, *FUNCTIONS, *self._around.operations.names]
-            raise unknown("function or op", name, known, node.function.span)
+            raise unknown_call(name, known, node.function.span)
         arguments = [self.evaluate(a) for a in node.arguments]
         keywords = {key: self.evaluate(value) for key, value in node.keywords}
         if function is None:
             return self._around.operations.call(name, arguments, keywords, node.span)
         return self._run_function(function, arguments, keywords, node.span)
+
+    def _call_on_numbers(self, name: str, node: syntax.Call) -> Any:
+        values = [self.evaluate(a) for a in node.arguments]
+        if any(map(_holds_tensor, values)):
+            shown = ", ".join(map(_shown, values))
+            raise HfcError(f"{name} works on numbers, not on tensors: {name}({shown})", node.span, ON_TENSORS.get(name))
+        return self._arithmetic(FUNCTIONS[name], values, node.span)
+
+    def truth(self, value: Any, span: Span) -> bool:
+        if _holds_tensor(value):
+            raise HfcError(
+                f"{_shown(value)} is neither true nor false: conditions are decided when the graph is built, without its numbers",
+                span,
+            )
+        return super().truth(value, span)
 
     def _run_function(self, function: syntax.Function, arguments: list, keywords: dict, span: Span) -> Any:
         bound = dict(zip(function.parameters, arguments), **keywords)
@@ -209,13 +226,22 @@ class GraphScope(Scope):
     def unary(self, node: syntax.Unary, value: Any) -> Any:
         if isinstance(value, Value) and node.operator == "-":
             return self._around.operations.call("neg", [value], {}, node.span)
+        if isinstance(value, Handle) and node.operator == "-":
+            raise HfcError(f"a state has no arithmetic, found -{_shown(value)}", node.span, STATE_HINT)
         return super().unary(node, value)
 
     def binary(self, node: syntax.Binary, left: Any, right: Any) -> Any:
+        if isinstance(left, Handle) or isinstance(right, Handle):
+            found = f"{_shown(left)} {node.operator} {_shown(right)}"
+            raise HfcError(f"a state has no arithmetic, found {found}", node.span, STATE_HINT)
         is_tensor = isinstance(left, Value), isinstance(right, Value)
         if not any(is_tensor) or None in (left, right):
             return super().binary(node, left, right)
         return self._around.operations.arithmetic(node.operator, left, right, node.span)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return isinstance(value, (Value, Handle)) or isinstance(value, (list, tuple)) and any(map(_holds_tensor, value))
 
 
 def _is_name(node: syntax.Expression, name: str) -> bool:
@@ -223,4 +249,8 @@ def _is_name(node: syntax.Expression, name: str) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Handle):
+        return f"the state {value.value.type}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_shown, value)) + "]"
     return str(value.type) if isinstance(value, Value) else show(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +12,7 @@ from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats import READABLE, loaded_format
 from hfc.formats.recipe import Recipe
 from hfc.frontend import syntax
-from hfc.frontend.evaluate import Absent, show
+from hfc.frontend.evaluate import Absent, show, strings_in
 from hfc.frontend.recipes import COMPUTED, HF_PREFIXES, Inventory, Piece, RecipeScope, SettingScope
 
 
@@ -93,11 +94,29 @@ class WeightTable:
         unread = sorted(t for t in self._tensors.names - read if not any(fnmatchcase(t, p) for p in ignored))
         if unread:
             more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+            row = self._row_like(unread[0])
+            if row:
+                raise HfcError(
+                    f"the checkpoint has the tensor {unread[0]!r}{more}, one more of those that this row reads: the config "
+                    "counts fewer layers or experts than the checkpoint has",
+                    row.span,
+                    "are config and tensors of one model? Tensors that are harmless belong into `weights ignore`",
+                )
             raise HfcError(
                 f"the checkpoint has the tensor {unread[0]!r}{more}, which model {self._model.name} does not read",
                 self._model.span,
                 "is it another variant of the model? A harmless tensor belongs into `weights ignore`",
             )
+
+    def _row_like(self, tensor: str) -> syntax.Row | None:
+        """The row that names such a tensor, but for its numbers."""
+        for table in self._model.weights:
+            for row in table.rows:
+                for text in strings_in(row.columns[self._source]):
+                    pattern = re.sub(r"\\\{\w+\\\}", r"\\d+", re.escape(text.removeprefix("/")))
+                    if re.search(rf"(^|\.){pattern}$", tensor):
+                        return row
+        return None
 
     def _ignored(self) -> list[str]:
         scope, patterns = SettingScope(self._settings, {}), []

@@ -6,7 +6,9 @@ from typing import Any
 
 from hfc.base.diagnostics import HfcError, Span
 from hfc.formats.recipe import Recipe
+from hfc.ir.element import is_row_value
 from hfc.ir.graph import Graph, Op, TensorType, Value
+from hfc.ir.opdef import IN_MEMORY, OpDef
 from hfc.ir.ops import definition
 
 
@@ -21,6 +23,7 @@ class GraphBuilder:
         self._beside, self._prefix, self._is_chained = beside, prefix, is_chained
         self._sources: dict[Any, Value] = {}
         self._count = 0
+        self._computed: set[Value] = set()  # what is not a weight, or a weight with arithmetic that its recipe can do
 
     def input(self, name: str, dtype: str, shape: tuple) -> Value:
         value = Value(name, TensorType(dtype, tuple(shape)))
@@ -52,6 +55,7 @@ class GraphBuilder:
     def op(self, kind: str, *inputs: Value, span: Span | None = None, **attrs: Any) -> Value | tuple[Value, ...]:
         """Append an op; returns its result, or the tuple of its results."""
         spec = definition(kind)
+        self._check_in_memory(spec, inputs, span)
         try:
             attrs = spec.complete(attrs)
             types = spec.infer(tuple(v.type for v in inputs), attrs)
@@ -59,9 +63,20 @@ class GraphBuilder:
             raise HfcError(error.message, error.span or span, error.hint) from error
         outputs = tuple(self._value(t) for t in types)
         self.graph.ops.append(Op(kind, tuple(inputs), outputs, attrs, span=span))
+        if not spec.fold or inputs[0] in self._computed or is_row_value(inputs[0]):
+            self._computed.update(outputs)
         if spec.state:
             self._carry(inputs[spec.state[0]], outputs[spec.state[1]], span)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _check_in_memory(self, spec: OpDef, inputs: tuple[Value, ...], span: Span | None) -> None:
+        for way, name, value in zip(spec.reads, spec.operand_names, inputs):
+            if way in IN_MEMORY and value in self._computed:
+                raise HfcError(
+                    f"{spec.kind}: {name} must be a weight or a table, found {value.type} that the graph computes",
+                    span,
+                    "compute it in the weight table: w + 1, w * 2, -w and exp(w) are made when the model is loaded",
+                )
 
     def latest(self, state: Value) -> Value:
         """The state as the ops so far have left it, where it may be carried on again."""

@@ -35,7 +35,7 @@ class Elements(ABC):
     def operand(self, operand: Value, result: Value, index: Index, row: str) -> str:
         """An operand of a broadcasting op: trailing axes align, an axis of size 1 is read at 0."""
         axes = row_shape(operand)
-        trailing = index[len(index) - len(axes) :] if axes else ()
+        trailing = ("0",) * (len(axes) - len(index)) + index[max(0, len(index) - len(axes)) :]
         return self.element(operand, tuple("0" if n == 1 else e for n, e in zip(axes, trailing)), row)
 
     def is_computed(self, value: Value) -> bool:

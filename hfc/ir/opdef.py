@@ -27,10 +27,12 @@ OPS: dict[str, "OpDef"] = {}
 
 ROLES = ("elementwise", "view", "row_local", "reduction", "root", "source")
 # What an operand may be and how it is read: "any" is a value of the step's rows or a vector that broadcasts; "vector" a weight or
-# table of a few elements, f32; "matrix" a weight in its storage format, all of it once a step; "lines" one line of it for each row;
+# table of a few elements, f32, or what is computed from such; "taps" one that lies in memory; "matrix" a weight in its storage format, all of it once a step; "lines" one line of it for each row;
 # "experts" the chosen experts' part of it; "table" a constant; "ids" whole numbers; "state" is carried on; "cache" is only read.
-READS = ("rows", "any", "vector", "matrix", "lines", "experts", "table", "ids", "state", "cache")
+READS = ("rows", "any", "vector", "taps", "matrix", "lines", "experts", "table", "ids", "state", "cache")
 STORED = ("matrix", "lines", "experts")  # a weight is read in its storage format
+IN_MEMORY = (*STORED, "taps", "table")  # kernels address it: it must be a weight or a table, not computed in the graph
+ROWS = ("T", "R")  # the first axis of what a step computes: rows of the step, rows whose logits are wanted
 
 Flops = Callable[[Op], dict[str, int]]
 
@@ -121,8 +123,27 @@ class OpDef:
         if not low <= len(types) <= high:
             expected = low if low == high else f"{low} to {high}"
             raise HfcError(f"{self.kind}: takes {expected} operands, got {len(types)}")
+        for way, name, type in zip(self.reads, self.operand_names, types):
+            self._check_operand(way, name, type)
         result = self.rule(*types, **attrs)
         return result if isinstance(result, tuple) else (result,)
+
+    def _check_operand(self, way: str, name: str, type: TensorType) -> None:
+        has_rows = bool(type.shape) and type.shape[0] in ROWS
+        if way == "rows":
+            require(has_rows, f"{self.kind}: {name} is {type}, which has no rows; it must be [T, ...]")
+        elif way == "ids":
+            require(
+                has_rows and type.dtype == "i32",
+                f"{self.kind}: {name} is {type}; it must be whole numbers, i32 [T, ...]",
+            )
+        elif way == "any":
+            numbers = type.dtype not in ("i32", "kv") and type.shape[:1] != ("S",)
+            require(numbers, f"{self.kind}: {name} is {type}; arithmetic needs numbers in f32 or a weight")
+        elif way in ("state", "cache"):
+            require(type.shape[:1] == ("S",), f"{self.kind}: {name} is {type}, not a state: state NAME = ...")
+        else:
+            require(not has_rows, f"{self.kind}: {name} is {type}; it must be a weight or a table")
 
 
 Register = Callable[[Callable[..., Any]], OpDef]

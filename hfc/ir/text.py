@@ -32,7 +32,7 @@ def print_op(op: Op) -> str:
 
 
 def _op_lines(op: Op, indent: str) -> list[str]:
-    attrs = f" {{{', '.join(f'{k}={_value(v)}' for k, v in op.attrs.items() if k != 'stem')}}}"
+    attrs = f" {{{', '.join(f'{k}={_value(v)}' for k, v in op.attrs.items() if k != 'stem' and v is not None)}}}"
     attrs = "" if attrs == " {}" else attrs
     if op.body is None:
         outputs = ", ".join(_typed(v) for v in op.outputs)
@@ -101,7 +101,9 @@ class _Reader:
         if str(kind) not in OPS:
             raise unknown("op", str(kind), OPS, self.span(kind))
         used = tuple(self.uses(inputs)) if inputs else ()
-        return Op(str(kind), used, tuple(self.define(t) for t in typed), self.attrs(attrs), span=self.span(kind))
+        given = self.attrs(attrs)
+        found = {**{name: None for name, value in OPS[str(kind)].attrs.items() if value is None}, **given}
+        return Op(str(kind), used, tuple(self.define(t) for t in typed), found, span=self.span(kind))
 
     def kernel(self, tree) -> Op:
         stem, outputs, attrs, *body = tree.children

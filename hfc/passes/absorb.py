@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from hfc.ir.element import row_size
+from hfc.ir.element import is_row_value, row_size
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.opdef import OPS
 
@@ -70,6 +70,11 @@ def is_elementwise(op: Op) -> bool:
 
 def is_view(op: Op) -> bool:
     return op.kind in OPS and OPS[op.kind].is_view
+
+
+def is_constant(op: Op) -> bool:
+    """Arithmetic on weights and tables alone: it has no rows, so no memory of a step; whoever reads it computes it."""
+    return is_elementwise(op) and not is_row_value(op.output)
 
 
 def is_view_or_elementwise(op: Op) -> bool:

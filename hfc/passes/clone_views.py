@@ -1,14 +1,14 @@
-"""Every reader gets its own reshape, split and pick_rows: free inside the kernel that reads them, a launch outside."""
+"""Every reader gets its own reshape, split and pick_rows, and arithmetic on weights: free inside the kernel that reads them."""
 
 from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op, Value
-from hfc.passes.absorb import is_view
+from hfc.passes.absorb import is_constant, is_view
 
 
 def clone_views(graph: Graph, _settings=None) -> Graph:
     producers, outlive = graph.producers(), graph.live_out()
-    cloned = {op for op in graph.ops if is_view(op) and not outlive.intersection(op.outputs)}
+    cloned = {op for op in graph.ops if (is_view(op) or is_constant(op)) and not outlive.intersection(op.outputs)}
     ops: list[Op] = []
     for op in graph.ops:
         if op in cloned:

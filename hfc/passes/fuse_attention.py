@@ -16,12 +16,17 @@ from hfc.passes.regroup import regroup
 def fuse_attention(graph: Graph, _settings=None) -> Graph:
     near = Neighbours(graph)
     groups: list[tuple[str, list[Op]]] = []
+    written: set[Op] = set()
     for attend in graph.ops:
         if attend.kind != "attend":
             continue
         reads = {attend}
         near.absorb_forward(attend.outputs[0], reads, is_elementwise, set())
-        writes = _with_inputs([near.producers[attend.inputs[1]]], near)
+        write = near.producers[
+            attend.inputs[1]
+        ]  # none of its own where it reads what another one, or another graph, wrote
+        writes = _with_inputs([write], near) if write.kind == "kv_append" and write not in written else set()
+        written.add(write)
         query = _query(attend, near)
         if all(is_view(op) for op in query):
             reads |= query

@@ -6,7 +6,7 @@ from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value, region
 from hfc.ir.index import Index, reindex
 from hfc.ir.opdef import OPS
-from hfc.passes.absorb import Neighbours, is_elementwise, is_product, origin, reduces
+from hfc.passes.absorb import Neighbours, is_constant, is_elementwise, is_product, origin, reduces
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
 
@@ -81,7 +81,9 @@ def _with_inputs(linear: Op, near: Neighbours) -> set[Op]:
 
     def grow(banned: set[Op]) -> set[Op]:
         group = {linear}
-        near.absorb_back(inputs, group, lambda o: (reduces(o) or OPS[o.kind].selects) and o not in banned)
+        near.absorb_back(
+            inputs, group, lambda o: (reduces(o) or OPS[o.kind].selects or is_constant(o)) and o not in banned
+        )
         return group
 
     def stray(group: set[Op]) -> set[Op]:

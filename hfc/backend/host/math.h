@@ -92,4 +92,25 @@ static inline float hfc_gelu_tanh(float x) {
   return 0.5f * x * (1.0f + hfc_tanh(0.79788456f * (x + 0.044715f * x * x * x)));
 }
 
+static inline float hfc_at_least(float x, float low) { return x < low ? low : x; }  // keeps NaN, as hfc_at_most does
+static inline float hfc_at_most(float x, float high) { return x > high ? high : x; }
+
+// x Phi(x) = 0.5 x erfc(-x / sqrt 2), without cancelling in either tail: erfc(z) = t e^(-z^2) Q(t) for z >= 0 with t = 1 / (1 + 0.4 z).
+// Q was fitted to erfc in double precision, relative error 1.3e-8.
+static inline float hfc_gelu(float x) {
+  const float z = hfc_abs(x) * 0.70710678f, t = 1.0f / (1.0f + 0.4f * z);
+  float q = -0.02602774f;
+  q = q * t + 0.17883367f;
+  q = q * t - 0.45421634f;
+  q = q * t + 0.48872588f;
+  q = q * t - 0.23625388f;
+  q = q * t + 0.24667521f;
+  q = q * t + 0.13828825f;
+  q = q * t + 0.2131149f;
+  q = q * t + 0.22516374f;
+  q = q * t + 0.22569632f;
+  const float tail = 0.5f * x * (t * q * hfc_exp(-z * z));
+  return x < 0.0f ? tail : x - tail;
+}
+
 #endif

@@ -102,7 +102,7 @@ def _dynamic_conv_element(elements: Elements, op: Op, value: Value, index: Index
     return f"({' + '.join(terms)})"
 
 
-@row_local(_dynamic_conv_type, reads=("rows", "vector", "rows"), element=_dynamic_conv_element, neighbours=True)
+@row_local(_dynamic_conv_type, reads=("rows", "taps", "rows"), element=_dynamic_conv_element, neighbours=True)
 def dynamic_conv(x, base, dynamic, *, step):
     """Causal convolution inside each segment, with weights that the row itself chooses (DFlash 2):
 

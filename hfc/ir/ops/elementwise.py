@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from hfc.ir.graph import TensorType
@@ -10,6 +13,12 @@ from hfc.ir.opdef import elementwise, require
 
 def broadcast(kind: str, x: TensorType, y: TensorType) -> TensorType:
     """The result type of a binary op; numpy's rule, where a symbol equals only itself."""
+    ranked = [t for t in (x, y) if t.shape[:1] in (("T",), ("R",))]
+    most = max(len(x.shape), len(y.shape))
+    require(
+        all(len(t.shape) == most for t in ranked),
+        f"{kind}: {x} and {y} do not broadcast: rows stand for themselves; reshape the one with fewer axes",
+    )
     wide, narrow = (x, y) if len(x.shape) >= len(y.shape) else (y, x)
     lead = len(wide.shape) - len(narrow.shape)
     shape = list(wide.shape)
@@ -107,6 +116,32 @@ def gelu_tanh(x):
     """0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))  (Hendrycks & Gimpel 2016, tanh form)"""
     inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
     return np.float32(0.5) * x * (1 + np.tanh(inner))
+
+
+@elementwise(same, c="hfc_gelu({0})")
+def gelu(x):
+    """x · Φ(x) = 0.5·x·erfc(−x / √2)  (Hendrycks & Gimpel 2016)"""
+    return (0.5 * x * _ERFC(x * -(0.5**0.5)).astype(np.float64)).astype(np.float32)
+
+
+def _clamp_type(x: TensorType, *, low=None, high=None) -> TensorType:
+    require(low is not None or high is not None, "clamp: low or high, or both, must be given")
+    require(low is None or high is None or low <= high, f"clamp: low is {low}, high is {high}; low must be the smaller")
+    return TensorType("f32", x.shape)
+
+
+def _clamp_c(attrs: dict[str, Any]) -> str:
+    x = "{0}" if attrs["low"] is None else "hfc_at_least({0}, {low})"
+    return x if attrs["high"] is None else f"hfc_at_most({x}, {{high}})"
+
+
+@elementwise(_clamp_type, c=_clamp_c)
+def clamp(x, *, low=None, high=None):
+    """x, but low where it is below and high where it is above"""
+    return np.clip(x, None if low is None else np.float32(low), None if high is None else np.float32(high))
+
+
+_ERFC = np.frompyfunc(math.erfc, 1, 1)  # numpy has none
 
 
 def _sigmoid(x):

@@ -14,6 +14,7 @@ from hfc.ir.opdef import none_counted, require, root, row_local
 
 def _linear_type(x: TensorType, w: TensorType) -> TensorType:
     require(len(w.shape) == 2, f"linear: w is {w}; it must be [outputs, inputs]")
+    require(len(x.shape) == 2, f"linear: x is {x}; it must be [T, {w.shape[1]}]: flatten(x), or reshape it")
     require(
         x.shape[-1] == w.shape[1],
         f"linear: x is {x}, w is {w}; x.shape[-1] must equal w.shape[1] ({x.shape[-1]} != {w.shape[1]})",

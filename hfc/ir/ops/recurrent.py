@@ -23,7 +23,7 @@ def _conv_type(u: TensorType, w: TensorType, window: TensorType) -> tuple[Tensor
 @root(
     _conv_type,
     stem="conv",
-    reads=("rows", "vector", "state"),
+    reads=("rows", "taps", "state"),
     flops=none_counted,
     state=(2, 1),
     journal=lambda window: window.shape[1],  # the row's inputs

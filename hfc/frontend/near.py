@@ -1,0 +1,49 @@
+"""Names that modelling code uses for what this language calls otherwise: nearness in meaning, where spelling misleads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hfc.base.diagnostics import HfcError, Span, unknown
+
+# What a function of numbers is called when it is meant for tensors.
+ON_TENSORS = {
+    "min": "the smaller of a tensor and a number is clamp(x, high = 7)",
+    "max": "the larger of a tensor and a number is clamp(x, low = 0); relu(x) for 0",
+    "sqrt": "a norm has its root inside: rms_norm, l2_norm, layer_norm",
+    "len": "sizes are settings of the config block",
+}
+MEANT = {
+    "silu(x)": ("swish", "swiglu", "SiLU"),
+    "gelu_tanh(x)": ("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_approximate", "NewGELU"),
+    "gelu(x)": ("gelu_erf", "gelu_python", "GELU"),
+    "x * sigmoid(1.702 * x)": ("quick_gelu", "gelu_quick"),
+    "relu(x) * relu(x)": ("relu2", "squared_relu", "relu_squared"),
+    "layer_norm(x, weight, bias, eps)": ("layernorm", "LayerNorm", "ln"),
+    "rms_norm(x, weight, eps)": ("rmsnorm", "RMSNorm", "rms", "norm"),
+    "l2_norm(x, eps)": ("l2norm", "normalize", "F.normalize"),
+    "linear(x, w)": ("matmul", "mm", "bmm", "dense", "proj", "Linear", "dot", "einsum", "conv1d_1x1"),
+    "reshape(x, [a, b]), flatten(x)": ("view", "unflatten", "unsqueeze", "squeeze", "rearrange"),
+    "split(x, [a, b])": ("chunk", "slice", "narrow", "unbind", "tensor_split"),
+    "concat([x, y])": ("cat", "stack_last", "hstack", "concatenate"),
+    "gather(table, tokens)": ("embedding", "embed_tokens", "lookup", "index_select", "take"),
+    "clamp(x, low, high)": ("clip", "minimum", "maximum", "hardtanh", "relu6"),
+    "route(logits, top, normalize)": ("topk", "top_k", "router", "moe_gate", "select_experts"),
+    "expert_linear(x, w, experts)": ("moe", "grouped_gemm", "experts_linear", "moe_linear"),
+    "attention(q, k, v, kv, scale)": ("sdpa", "scaled_dot_product_attention", "attn", "flash_attention", "self_attn"),
+    "rope(x, rope_table(rotary, theta))": ("rotary", "apply_rotary_pos_emb", "rotary_embedding", "apply_rope"),
+    "causal_conv(u, w, window)": ("conv1d", "short_conv", "causal_conv1d", "depthwise_conv"),
+    "gated_delta(q, k, v, g, beta, memory)": ("delta_rule", "gated_delta_rule", "deltanet", "chunk_gated_delta_rule"),
+    "sum(x), which keeps the axis with size 1": ("reduce_sum", "total"),
+    "mean(x), which keeps the axis with size 1": ("reduce_mean", "average", "avg"),
+    "softmax(x)": ("log_softmax", "soft_max"),
+}
+MEANING = {name: form for form, names in MEANT.items() for name in names}
+
+
+def unknown_call(name: str, known: Iterable[str], span: Span) -> HfcError:
+    """An unknown function: what it is called here, if it is known by another name, else the nearest spelling."""
+    form = MEANING.get(name) or MEANING.get(name.lower())
+    if form:
+        return HfcError(f"unknown function or op {name!r}", span, f"here it is written {form}")
+    return unknown("function or op", name, known, span)

@@ -1,0 +1,48 @@
+"""Accepted means compiled: whatever the interpreter runs, the host and the emulated GPUs run with the same numbers.
+
+    HFC_RANDOM_GRAPHS=0:2000 pytest -m long tests/test_random_graphs.py -n 2
+
+The graphs that once showed a fault stay by their seeds, each beside what was wrong.
+"""
+
+import os
+from collections import Counter
+
+import pytest
+from random_graphs import MAKERS, random_graph
+from random_runs import check_graph
+
+from hfc.ir.graph import SOURCES
+from hfc.ir.opdef import OPS
+
+GPUS = ("gfx1100", "gfx906")
+LONG = range(*map(int, os.environ.get("HFC_RANDOM_GRAPHS", "100:300").split(":")))
+PART = 25  # graphs of one long test
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_host(seed):
+    check_graph(seed, "host")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_emulated(seed):
+    check_graph(seed, GPUS[seed % 2])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", LONG[::PART])
+def test_many(first):
+    faults = []
+    for seed in range(first, min(first + PART, LONG.stop)):
+        try:
+            check_graph(seed, "host", *GPUS)
+        except Exception as error:  # the test's purpose: every graph of the part is tried, and each fault is listed
+            faults.append(f"seed {seed}: {type(error).__name__}: {error}")
+    assert not faults, "\n".join(faults)
+
+
+def test_every_op_is_drawn():
+    assert set(MAKERS) == set(OPS) - set(SOURCES)
+    drawn = Counter(op.kind for seed in range(60) for op in random_graph(seed)[0].ops)
+    assert set(drawn) >= set(OPS) - {"pick_rows"}, "60 graphs leave out some op"
