@@ -79,7 +79,7 @@ PrintElement = Callable[[Elements, Op, Value, Index, str], str]
 
 def row_shape(value: Value) -> tuple[int, ...]:
     """The axes after the rows; all axes of a weight or table."""
-    return tuple(value.type.shape[1:] if is_row_value(value) else value.type.shape)
+    return value.type.sizes(1 if is_row_value(value) else 0)
 
 
 def is_row_value(value: Value) -> bool:
@@ -88,4 +88,4 @@ def is_row_value(value: Value) -> bool:
 
 def row_size(value: Value) -> int:
     """Elements of one row."""
-    return math.prod(value.type.shape[1:])
+    return math.prod(value.type.sizes(1))

@@ -28,6 +28,18 @@ class TensorType:
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
+    def size(self, axis: int) -> int:
+        """An axis whose size is a number; TypeError for a symbol, which a type rule did not expect there."""
+        (size,) = self.sizes(axis, axis + 1 or None)
+        return size
+
+    def sizes(self, start: int = 0, stop: int | None = None) -> tuple[int, ...]:
+        """Some axes whose sizes are numbers."""
+        found = self.shape[start:stop]
+        if not all(isinstance(n, int) for n in found):
+            raise TypeError(f"{self}: a size that is known only at run time stands where a number must be")
+        return tuple(int(n) for n in found)
+
     def with_shape(self, *shape: int | str) -> "TensorType":
         return TensorType(self.dtype, tuple(shape))
 
@@ -53,6 +65,12 @@ class Op:
     attrs: dict[str, Any] = field(default_factory=dict)
     body: "Graph | None" = None
     span: Span | None = None
+
+    @property
+    def inner(self) -> "list[Op]":
+        """The ops of a region."""
+        assert self.body is not None, f"{self} is no region"
+        return self.body.ops
 
     @property
     def output(self) -> Value:

@@ -82,7 +82,7 @@ class Interpreter:
             carried = env[new]
             for s in step.segments:
                 self._after.pop((state, s.slot), None)
-            if waiting and not isinstance(carried, KvCache):
+            if waiting and isinstance(carried, np.ndarray):
                 shorter = [
                     self._carried(graph, state, env, _cut(step, rows))
                     for rows in range(max(s.rows for s in waiting) + 1)
@@ -98,6 +98,7 @@ class Interpreter:
         """A recurrent state after another step than the one that `env` comes from: `step` has fewer of its rows."""
         op = next(op for op in graph.walk() if graph.updates[state] in op.outputs and op.kind != "kernel")
         spec = definition(op.kind)
+        assert spec.state, f"{op} carries no state on"
         return spec.meaning(*(env[v] for v in op.inputs), **op.attrs, step=step)[spec.state[1]]
 
     def trace(self, step: Step, graph: Graph | None = None) -> tuple[list[np.ndarray], dict[Value, object]]:
@@ -109,13 +110,13 @@ class Interpreter:
         for op in graph.walk():
             if op.kind != "kernel" and op.kind not in SOURCES:
                 self._execute(op, env, step)
-        return [env[v] for v in graph.outputs], env
+        return [np.asarray(env[v]) for v in graph.outputs], env
 
     def _replayed(self, value: Value, step: Step) -> object:
         """What a step reads of a source: recurrent states with the rows of before that count."""
         content = self._sources[value]
         replays = [s for s in step.segments if s.replay and (value, s.slot) in self._after]
-        if replays:
+        if replays and isinstance(content, np.ndarray):
             content = content.copy()
             for s in replays:
                 content[s.slot] = self._after[value, s.slot][s.replay]
@@ -129,7 +130,7 @@ class Interpreter:
             env[value] = array
 
     def _empty_state(self, op: Op):
-        shape = tuple(self._sizes.get(n, n) for n in op.output.type.shape)
+        shape = tuple(n if isinstance(n, int) else self._sizes[n] for n in op.output.type.shape)
         if op.output.type.dtype != "kv":
             return np.zeros(shape, np.float32)
         slots, heads, context, head = shape

@@ -89,7 +89,7 @@ class _Reader:
         inputs = [self.define(t) for t in rest if t.data == "typed"]
         ops = [self.op(t) for t in rest if t.data in ("plain", "kernel")]
         (returned,) = (t for t in rest if t.data == "values")
-        updates = dict(tuple(map(self.use, t.children)) for t in rest if t.data == "update")
+        updates = {self.use(state): self.use(new) for state, new in (t.children for t in rest if t.data == "update")}
         return Graph(str(name), inputs, ops, self.uses(returned), updates)
 
     def op(self, tree) -> Op:
@@ -135,7 +135,8 @@ class _Reader:
             raise HfcError(f"an attribute that cannot be read: {error.orig_exc}", span) from None
 
     def span(self, token: Token) -> Span:
-        return Span(self.file, token.line, token.column, len(token), self.lines[token.line - 1])
+        line, column = token.line or 1, token.column or 1
+        return Span(self.file, line, column, len(token), self.lines[line - 1])
 
 
 @v_args(inline=True)
@@ -161,6 +162,6 @@ class _Attributes(Transformer):
         return (str(name), value)
 
     def recipe(self, name, *arguments):
-        arguments = [a for a in arguments if a is not None]
-        args = tuple(a for a in arguments if isinstance(a, Recipe))
-        return Recipe(str(name), args, tuple(a for a in arguments if not isinstance(a, Recipe)))
+        given = [a for a in arguments if a is not None]
+        args = tuple(a for a in given if isinstance(a, Recipe))
+        return Recipe(str(name), args, tuple(a for a in given if not isinstance(a, Recipe)))

@@ -41,14 +41,14 @@ def _check(op: Op, defined: set[Value]) -> None:
 
 def _check_region(op: Op, defined: set[Value]) -> None:
     inside = set(op.inputs)
-    for inner in op.body.ops:
+    for inner in op.inner:
         if inner.kind in SOURCES or inner.kind == "kernel":
             raise _wrong(op, f"contains {inner.kind}; sources and regions stay outside")
         _check(inner, inside)
     for value in op.outputs:
         if value not in inside or value in op.inputs:
             raise _wrong(op, f"exports {value}, which its body does not define")
-    redefined = defined & {v for inner in op.body.ops for v in inner.outputs}
+    redefined = defined & {v for inner in op.inner for v in inner.outputs}
     if redefined:
         raise _wrong(op, f"defines {redefined} a second time")
 

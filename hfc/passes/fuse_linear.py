@@ -94,17 +94,15 @@ def _with_inputs(linear: Op, near: Neighbours) -> set[Op]:
 
 def _input_index(linear: Op, value: Value) -> Index:
     """Element j of a row's input, or of one of the experts that the row has."""
-    assert linear.body
-    product = next(o for o in linear.body.ops if is_product(o))
-    size, shape = product.inputs[1].type.shape[-1], row_shape(value)
-    assert isinstance(size, int)
+    product = next(o for o in linear.inner if is_product(o))
+    size, shape = product.inputs[1].type.size(-1), row_shape(value)
     return vector_index(value) if shape[-1:] == (size,) else reindex(("j",), (size,), shape)
 
 
 def _linear_inputs(region: Op) -> list[Value]:
     """What its linears read, before a rotation inside the region."""
-    rotations = {o.output: o.inputs[0] for o in region.body.ops if o.kind == "hadamard"}
-    return [rotations.get(o.inputs[0], o.inputs[0]) for o in region.body.ops if is_product(o)]
+    rotations = {o.output: o.inputs[0] for o in region.inner if o.kind == "hadamard"}
+    return [rotations.get(o.inputs[0], o.inputs[0]) for o in region.inner if is_product(o)]
 
 
 def _clone_rotations(graph: Graph) -> Graph:
@@ -120,7 +118,7 @@ def _clone_rotations(graph: Graph) -> Graph:
             copies = [_copy(rotation, op) for rotation in wanted]
             for rotation, copy in zip(wanted, copies):
                 op = op.rewired({rotation.output: copy.output})
-            op = region([*copies, *op.body.ops], list(op.outputs), op.attrs)
+            op = region([*copies, *op.inner], list(op.outputs), op.attrs)
         ops.append(op)
     return graph.with_ops(ops)
 

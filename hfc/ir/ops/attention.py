@@ -14,7 +14,7 @@ from hfc.ir.opdef import none_counted, require, root, row_local
 
 def _rope_type(x: TensorType, table: TensorType) -> TensorType:
     require(
-        len(x.shape) == 3 and table.shape[1] <= x.shape[2] and table.shape[1] % 2 == 0,
+        len(x.shape) == 3 and table.size(1) <= x.size(2) and table.size(1) % 2 == 0,
         f"rope: x is {x}, table is {table}; x must be [T, heads, head] with head >= rotary, rotary even",
     )
     return x
@@ -22,7 +22,7 @@ def _rope_type(x: TensorType, table: TensorType) -> TensorType:
 
 def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
     x, table = op.inputs
-    rotary = table.type.shape[1]
+    rotary = table.type.size(1)
     half, j = rotary // 2, group(index[-1])
     position = elements.step_word("positions", row)
 
@@ -35,7 +35,7 @@ def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: s
 
     low = f"{at(0)} * {turn(0, 0)} - {at(half)} * {turn(1, 0)}"
     high = f"{at(0)} * {turn(0, half)} + {at(-half)} * {turn(1, half)}"
-    rest = f" : {at(0)}" if rotary < value.type.shape[-1] else ""
+    rest = f" : {at(0)}" if rotary < value.type.size(-1) else ""
     guard = f"{j} < {rotary} ? {high}{rest}" if rest else high
     return f"({j} < {half} ? {low} : {guard})"
 
@@ -68,7 +68,7 @@ def kv_append(kv, k, v, *, step):
 
 def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0, causal=True, first=0) -> TensorType:
     require(
-        len(q.shape) == 3 and q.shape[2] == kv.shape[3] and q.shape[1] % kv.shape[1] == 0,
+        len(q.shape) == 3 and q.shape[2] == kv.shape[3] and q.size(1) % kv.size(1) == 0,
         f"attend: q is {q}, cache is {kv}; heads must be a multiple of the cache's, head sizes equal",
     )
     require(not (first and window), f"attend: first is {first} and window is {window}; one of them must be 0")
@@ -79,7 +79,7 @@ def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0,
     _attend_type,
     stem="attend",
     reads=("rows", "cache"),
-    flops=lambda op: {"context": 4 * math.prod(op.output.type.shape[1:])},
+    flops=lambda op: {"context": 4 * math.prod(op.output.type.sizes(1))},
 )
 def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
     """softmax(q kᵀ · scale) v over positions p - window < s <= p (window 0: all s <= p), grouped query heads.

@@ -84,7 +84,7 @@ def _dynamic_conv_type(x: TensorType, base: TensorType, dynamic: TensorType) -> 
     fits = (
         len(dynamic.shape) == 3
         and dynamic.shape[:2] == (x.shape[0], base.shape[0])
-        and x.shape[1] % dynamic.shape[2] == 0
+        and x.size(1) % dynamic.size(2) == 0
     )
     require(fits, f"dynamic_conv: x is {x}, dynamic is {dynamic}; it must be [T, {base.shape[0]}, groups]")
     return x
@@ -92,9 +92,9 @@ def _dynamic_conv_type(x: TensorType, base: TensorType, dynamic: TensorType) -> 
 
 def _dynamic_conv_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
     x, base, dynamic = op.inputs
-    (j,), size = index, x.type.shape[1] // dynamic.type.shape[2]
+    (j,), size = index, x.type.size(1) // dynamic.type.size(2)
     terms = []
-    for tap in range(base.type.shape[0]):
+    for tap in range(base.type.size(0)):
         fixed = elements.load(base, (str(tap), j), row)
         weight = f"({fixed} + {elements.element(dynamic, (str(tap), f'({group(j)} / {size})'), row)})"
         term = f"{weight} * {elements.element(x, index, f'({row} - {tap})' if tap else row)}"

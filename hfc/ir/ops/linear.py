@@ -26,7 +26,7 @@ def _linear_type(x: TensorType, w: TensorType) -> TensorType:
     _linear_type,
     stem="linear",
     reads=("rows", "matrix"),
-    flops=lambda op: {"row": 2 * math.prod(op.inputs[1].type.shape)},
+    flops=lambda op: {"row": 2 * math.prod(op.inputs[1].type.sizes())},
 )
 def linear(x, w):
     """x wᵀ: [..., K] and [N, K] -> [..., N]"""
@@ -69,7 +69,7 @@ def _expert_type(x: TensorType, w: TensorType, experts: TensorType) -> TensorTyp
     _expert_type,
     stem="linear",
     reads=("rows", "experts", "ids"),
-    flops=lambda op: {"row": 2 * math.prod(op.output.type.shape[1:]) * op.inputs[1].type.shape[2]},
+    flops=lambda op: {"row": 2 * math.prod(op.output.type.sizes(1)) * op.inputs[1].type.size(2)},
 )
 def expert_linear(x, w, experts):
     """Each token through its chosen experts: [T, K] or [T, top, K], w [E, N, K], i32 [T, top] -> [T, top, N]"""
@@ -91,7 +91,7 @@ def _weighted_sum_element(elements: Elements, op: Op, value: Value, index: Index
     x, weights = op.inputs
     terms = [
         f"{elements.element(weights, (str(k),), row)} * {elements.element(x, (str(k), *index), row)}"
-        for k in range(weights.type.shape[1])
+        for k in range(weights.type.size(1))
     ]
     return f"({' + '.join(terms)})"
 

@@ -11,7 +11,7 @@ from hfc.ir.opdef import none_counted, require, root
 
 
 def _conv_type(u: TensorType, w: TensorType, window: TensorType) -> tuple[TensorType, TensorType]:
-    channels, taps = w.shape
+    channels, taps = w.sizes()
     require(u.shape[-1] == channels, f"causal_conv: u is {u}, w is {w}; u must have {channels} channels")
     require(
         window.shape == ("S", channels, taps - 1),
@@ -26,7 +26,7 @@ def _conv_type(u: TensorType, w: TensorType, window: TensorType) -> tuple[Tensor
     reads=("rows", "taps", "state"),
     flops=none_counted,
     state=(2, 1),
-    journal=lambda window: window.shape[1],  # the row's inputs
+    journal=lambda window: window.size(1),  # the row's inputs
 )
 def causal_conv(u, w, window, *, step):
     """Depthwise causal convolution: y[t] = Σ_i w[:, i] · u[t - (taps-1) + i]; window keeps the last taps-1 inputs.
@@ -61,9 +61,9 @@ def _delta_type(q, k, v, g, beta, memory, *, tiled) -> tuple[TensorType, TensorT
     _delta_type,
     stem="delta",
     reads=("rows", "rows", "rows", "rows", "rows", "state"),
-    flops=lambda op: {"row": 7 * math.prod(op.inputs[5].type.shape[1:])},
+    flops=lambda op: {"row": 7 * math.prod(op.inputs[5].type.sizes(1))},
     state=(5, 1),
-    journal=lambda memory: 2 * memory.shape[1],  # e^g and beta; q, k and v follow from the window's
+    journal=lambda memory: 2 * memory.size(1),  # e^g and beta; q, k and v follow from the window's
 )
 def gated_delta(q, k, v, g, beta, memory, *, tiled=False, step):
     """The gated delta rule (Yang et al. 2024, Gated Delta Networks), one token after the other, per value head:

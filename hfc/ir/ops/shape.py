@@ -67,13 +67,13 @@ def pick_rows(x, *, step):
 
 def _concat_type(x: TensorType, y: TensorType) -> TensorType:
     require(x.shape[:-1] == y.shape[:-1], f"concat: {x} and {y} must agree in all axes but the last")
-    return TensorType("f32", (*x.shape[:-1], x.shape[-1] + y.shape[-1]))
+    return TensorType("f32", (*x.shape[:-1], x.size(-1) + y.size(-1)))
 
 
 def _concat_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
     x, y = op.inputs
     *lead, j = index
-    size = x.type.shape[-1]
+    size = x.type.size(-1)
     other = elements.element(y, (*lead, f"({group(j)} - {size})"), row)
     return f"({group(j)} < {size} ? {elements.element(x, index, row)} : {other})"
 
