@@ -127,7 +127,7 @@ def discover_draft(target: Source) -> str | Path | None:
 def _open_draft(draft: str | Path, target: Source) -> Source:
     if str(draft) == OWN_HEAD:
         return replace(target, model=find_draft(f"{target.model.name}_{OWN_HEAD}"))
-    config, kind, checkpoint, path = _open_weights(Path(draft))
+    config, kind, checkpoint, path = open_weights(Path(draft))
     return Source(find_draft(model_type_of(config, kind)), config, kind, checkpoint, path, target.default_format)
 
 
@@ -138,15 +138,15 @@ def _open_source(source: Path, weights: str | Path | None, default_format: str) 
                 f"{source}: a model description alone has no sizes",
                 hint="add --weights with a checkpoint or a config.json",
             )
-        config, kind, checkpoint, path = _open_weights(Path(weights))
+        config, kind, checkpoint, path = open_weights(Path(weights))
         return Source(load_model(source), config, kind, checkpoint, path, default_format)
-    config, kind, checkpoint, path = _open_weights(Path(weights or source))
+    config, kind, checkpoint, path = open_weights(Path(weights or source))
     return Source(
         find_model(model_type_of(config, kind)), config, kind, checkpoint, path, weight_format(default_format).name
     )
 
 
-def _open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:
+def open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:
     """A folder or file with tensors, or a config alone."""
     config = path if path.suffix == ".json" else path / "config.json"
     if path.suffix == ".json" or (config.exists() and not any(path.glob("*.safetensors*"))):
@@ -272,7 +272,7 @@ def _options(opened: Source, settings: Settings, kv: str | None) -> dict[str, An
 
 def source_of(bundle: Bundle, weights: str | Path | None = None, default_format: str = "bf16") -> Source:
     """What a bundle was compiled from: the model file that it carries, on the checkpoint that it names, or on `weights`."""
-    config, kind, checkpoint, path = _open_weights(Path(weights or bundle.model["weights"]))
+    config, kind, checkpoint, path = open_weights(Path(weights or bundle.model["weights"]))
     opened = Source(_carried(bundle, MODEL_FILE), config, kind, checkpoint, path, default_format)
     draft = bundle.model.get("draft")
     if draft is None:
@@ -280,7 +280,7 @@ def source_of(bundle: Bundle, weights: str | Path | None = None, default_format:
     model = _carried(bundle, DRAFT_FILE)
     if draft["weights"] == bundle.model["weights"]:  # a head in the model's own checkpoint
         return replace(opened, draft=replace(opened, model=model))
-    config, kind, checkpoint, path = _open_weights(Path(draft["weights"]))
+    config, kind, checkpoint, path = open_weights(Path(draft["weights"]))
     return replace(opened, draft=Source(model, config, kind, checkpoint, path, default_format))
 
 

@@ -89,8 +89,9 @@ def test_help_names_every_option_and_default():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_commands_function_takes_what_its_usage_declares(name):
-    declared = importlib.import_module(f"hfc.cli.usage.{name}").USAGE
-    taken = inspect.signature(importlib.import_module(f"hfc.cli.{name}").command).parameters
+    module = name.replace("-", "_")
+    declared = importlib.import_module(f"hfc.cli.usage.{module}").USAGE
+    taken = inspect.signature(importlib.import_module(f"hfc.cli.{module}").command).parameters
     assert [getattr(p, "parameter", None) or p.name for p in declared.parameters] == list(taken)
     flags = [f for o in declared.options for f in o.flags]
     assert len(flags) == len(set(flags)) and not {"-h", "--help", "--debug"} & set(flags)
@@ -101,7 +102,7 @@ def test_every_module_of_a_command_is_in_the_table():
     modules = {p.stem for p in (ROOT / "hfc/cli/usage").glob("*.py")} - {
         "__init__", "familiar", "declare", "parse", "help", "kinds", "shared",
     }  # fmt: skip
-    assert modules == set(COMMANDS)
+    assert modules == {name.replace("-", "_") for name in COMMANDS}
 
 
 def test_the_overview_lists_every_command_once(capsys):

@@ -45,7 +45,7 @@ for name in COMMANDS:
         main([name, "--help"])
     except SystemExit as end:
         assert not end.code, name
-    importlib.import_module(f"hfc.cli.{{name}}")
+    importlib.import_module("hfc.cli." + name.replace("-", "_"))
 print("done")
 """
 

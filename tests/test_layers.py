@@ -105,6 +105,7 @@ def test_modules_are_imported_by_name_in_few_places():
         "cli/settings.py",  # what a command takes, without the command
         "cli/config.py",
         "cli/completion.py",
+        "cli/check_model.py",  # torch and transformers, where they are installed
         "cli/open_model.py",  # --device interpret: the compiler's side
         "runtime/executor.py",  # a vendor's package when a card is opened
         "runtime/devices.py",  # the same, when cards are listed

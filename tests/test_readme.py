@@ -52,7 +52,7 @@ def test_every_command_of_the_pages_parses(page, words, capsys):
     if name.startswith("-") or name == "help":
         return
     assert name in COMMANDS, f"{page}: hfc {' '.join(words)}"
-    usage = importlib.import_module(f"hfc.cli.usage.{name}").USAGE
+    usage = importlib.import_module(f"hfc.cli.usage.{name.replace('-', '_')}").USAGE
     try:
         parse(name, usage, rest)
     except HelpWanted:

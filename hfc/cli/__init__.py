@@ -12,7 +12,7 @@ from typing import Any
 
 from hfc import __version__
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
-from hfc.cli.commands import COMMANDS, overview, settings_files
+from hfc.cli.commands import COMMANDS, module_of, overview, settings_files
 
 VARIABLES = {"HFC_DEVICE", "HFC_THREADS"}  # that set an option
 USER_ERROR, DEVICE_ERROR, BROKEN_PIPE, INTERRUPTED = 2, 3, 1, 130
@@ -51,14 +51,15 @@ def dispatch(words: list[str]) -> None:
         return
     if name not in COMMANDS:
         raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
-    usage = importlib.import_module(f"hfc.cli.usage.{name}").USAGE
+    module = module_of(name)
+    usage = importlib.import_module(f"hfc.cli.usage.{module}").USAGE
     parsing = importlib.import_module("hfc.cli.usage.parse")
     try:
         values = parsing.parse(name, usage, rest, settings_of(name, rest))
     except parsing.HelpWanted:
         print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
         return
-    importlib.import_module(f"hfc.cli.{name}").command(**values)
+    importlib.import_module(f"hfc.cli.{module}").command(**values)
 
 
 def settings_of(name: str, words: list[str]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("compile", "Compile a model into a bundle"),
         Command("quantize", "Convert a model to another weight format"),
         Command("imatrix", "Measure which inputs of the weights matter"),
+        Command("new-model", "Begin a model file for a family that hfc does not ship"),
+        Command("check-model", "Hold a model file against a checkpoint"),
     ),
     "Measure": (
         Command("fit", "Print what a model needs on a card"),
@@ -72,6 +74,11 @@ TAIL = """Options:
   --version    Print the version and exit.
   -h, --help   Show this text, or that of a command: hfc COMMAND --help
 """
+
+
+def module_of(command: str) -> str:
+    """The name of its modules: new-model is done by hfc.cli.new_model."""
+    return command.replace("-", "_")
 
 
 def overview() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from hfc.base.diagnostics import unknown
-from hfc.cli.commands import COMMANDS
+from hfc.cli.commands import COMMANDS, module_of
 from hfc.cli.usage.declare import Option
 
 SCRIPTS = {
@@ -50,7 +50,7 @@ def candidates(words: list[str]) -> list[str]:
         return [name for name in COMMANDS if name.startswith(partial)]
     if before[0] not in COMMANDS:
         return []
-    options: list[Option] = importlib.import_module(f"hfc.cli.usage.{before[0]}").USAGE.options
+    options: list[Option] = importlib.import_module(f"hfc.cli.usage.{module_of(before[0])}").USAGE.options
     pending = next((o for o in options if before[-1] in o.flags and not o.is_flag), None)
     if pending:
         return [value for value in VALUES.get(pending.key, ()) if value.startswith(partial)]

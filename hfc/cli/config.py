@@ -7,7 +7,7 @@ import os
 
 from hfc.base.diagnostics import unknown
 from hfc.base.knobs import KNOBS
-from hfc.cli.commands import COMMANDS, settings_files
+from hfc.cli.commands import COMMANDS, module_of, settings_files
 from hfc.cli.settings import settings_of, variables
 from hfc.cli.table import table
 
@@ -33,7 +33,7 @@ def command(action: str | None, of: str | None) -> None:
 
 def option_rows(command: str) -> list[tuple[str, str, str, str]]:
     """command, setting, value, origin of each option that a file may set."""
-    options = importlib.import_module(f"hfc.cli.usage.{command}").USAGE.options
+    options = importlib.import_module(f"hfc.cli.usage.{module_of(command)}").USAGE.options
     found = settings_of(command)
     rows = []
     for option in filter(lambda o: o.settable, options):

@@ -20,7 +20,7 @@ from typing import Any
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.base.knobs import KNOBS
 from hfc.base.toml import read_toml
-from hfc.cli.commands import COMMANDS, settings_files
+from hfc.cli.commands import COMMANDS, module_of, settings_files
 from hfc.cli.usage.declare import PROJECT, USER, Option
 from hfc.cli.usage.parse import convert
 
@@ -118,7 +118,7 @@ def _key(name: str) -> str:
 
 
 def _usage(command: str):
-    return importlib.import_module(f"hfc.cli.usage.{command}").USAGE
+    return importlib.import_module(f"hfc.cli.usage.{module_of(command)}").USAGE
 
 
 @cache

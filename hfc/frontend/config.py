@@ -35,12 +35,9 @@ def settings_of(
     """
     arch = str(config.get("general.architecture", ""))
     block = _block(model, source, arch)
-    if source == "hf":
-        keys = text_config(config)
-    else:
-        # Other namespaces are others' business: the tokenizer's, the file's, its maker's own.
-        keys = {k.removeprefix(arch + "."): config[k] for k in config if k.startswith(arch + ".")}
-    _check_keys(block, keys, source)
+    keys = _keys(config, source, arch)
+    for problem in _unmentioned(block, keys, source):
+        raise problem
     scope = _ConfigScope(keys, source, checkpoint, config)
     for setting in block.settings:
         for name in setting.names:
@@ -55,6 +52,13 @@ def settings_of(
             found = f"{name} must be a whole number from 1 to {limit}, found {show(value)}"
             raise HfcError(f"{FILE_NAMES[source]} does not fit this model: {found}", block.span)
     return {**_token_ids(config, keys, source), **scope.settings}
+
+
+def _keys(config: Mapping[str, Any], source: str, arch: str) -> dict[str, Any]:
+    if source == "hf":
+        return text_config(config)
+    # Other namespaces are others' business: the tokenizer's, the file's, its maker's own.
+    return {k.removeprefix(arch + "."): config[k] for k in config if k.startswith(arch + ".")}
 
 
 def _block(model: syntax.ModelSyntax, source: str, arch: str) -> syntax.Config:
@@ -74,7 +78,13 @@ def _token_ids(config: Mapping[str, Any], keys: Mapping[str, Any], source: str) 
     return {k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix) and k.endswith("_token_id")}
 
 
-def _check_keys(block: syntax.Config, keys: Mapping[str, Any], source: str) -> None:
+def key_problems(model: syntax.ModelSyntax, config: Mapping[str, Any], source: str) -> Iterable[HfcError]:
+    """Every key that the model file does not mention."""
+    arch = str(config.get("general.architecture", ""))
+    return _unmentioned(_block(model, source, arch), _keys(config, source, arch), source)
+
+
+def _unmentioned(block: syntax.Config, keys: Mapping[str, Any], source: str) -> Iterable[HfcError]:
     """Every key must be used, asserted or ignored by the block, or be harmless. A null value counts as absent."""
     expressions = [*(s.value for s in block.settings), *block.requires]
     used = names_in(expressions)
@@ -86,7 +96,7 @@ def _check_keys(block: syntax.Config, keys: Mapping[str, Any], source: str) -> N
             continue
         near = difflib.get_close_matches(key, used, n=1)
         hint = "is it another variant of the model? A harmless key belongs into `ignore`, one that counts into a setting or `require`"
-        raise HfcError(
+        yield HfcError(
             f"{FILE_NAMES[source]} has the key {key!r}, which the model file does not mention",
             block.span,
             f"is {near[0]!r} meant to be {key!r}?" if near else hint,

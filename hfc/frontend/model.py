@@ -85,8 +85,8 @@ def _unknown_type(model_type: str, known: Mapping[str, Model]) -> HfcError:
     """Another family's name would be a wrong answer, however near: what helps is how to describe this one."""
     same = [name for name in known if name.lower() == model_type.lower()]
     advice = f"did you mean {same[0]!r}?" if same else (
-        "describe it in a .hfm file, as docs/add-a-model.md does; --model-file FILE.hfm, or a folder of such files in HFC_MODELS, "
-        "brings it to every command"
+        "describe it in a .hfm file, as docs/add-a-model.md does; `hfc new-model` begins one, and --model-file FILE.hfm, or a folder "
+        "of such files in HFC_MODELS, brings it to every command"
     )  # fmt: skip
     return HfcError(f"no model file describes the model type {model_type!r}", hint=advice)
 

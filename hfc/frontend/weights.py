@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -74,6 +74,18 @@ class WeightTable:
     @property
     def names(self) -> list[str]:
         return list(self._rows)
+
+    def declared(self) -> Iterator[tuple[str, int | None, syntax.Row]]:
+        """Every weight that the tables declare, with its layer."""
+        for name, found in self._rows.items():
+            for table, row in found:
+                if table.index is None:
+                    yield name, None, row
+                    continue
+                for layer in range(self._settings["layers"]):
+                    scope = SettingScope(self._settings, {table.index: layer})
+                    if table.where is None or scope.evaluate(table.where):
+                        yield name, layer, row
 
     def index_variable(self, name: str) -> str | None:
         """The variable that says which layer's weight `name` means; None for a weight of the whole model."""

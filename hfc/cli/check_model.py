@@ -1,0 +1,101 @@
+"""`hfc check-model`: a model file against a checkpoint, line by line; launches a layer; logits against `transformers`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hfc.base.diagnostics import HfcError
+from hfc.compiler import Source, open_source, settings_for
+from hfc.frontend.config import key_problems
+from hfc.frontend.weights import WeightTable
+from hfc.oracle import InterpretedModel
+from hfc.passes.pipeline import run_passes
+from hfc.step import Step
+from hfc.target.arch import find_arch
+
+LIMIT = 1e-4  # relative L2 of logits in f32, as the tests of shipped models ask for
+ROWS = 12  # tokens of the comparison
+
+
+def command(model: str, weights: str, arch: str) -> None:
+    """Say what is missing where, what fuses, and whether the numbers are those of transformers. Exit code 1 if something is wrong."""
+    source = open_source(model, weights)
+    found = problems(source)
+    for error in found:
+        print(error)
+    if found:
+        print(f"{len(found)} to mend in {model}")
+        raise SystemExit(1)
+    print(f"{model}: config and tensors of {source.path} are described")
+    print(launches(source, arch))
+    if source.checkpoint and not compare(source):
+        raise SystemExit(1)
+
+
+def problems(source: Source) -> list[HfcError]:
+    """Everything that is wrong, not the first alone: keys of the config, tensors, then the graph."""
+    found: list[HfcError] = list(key_problems(source.model.syntax, source.config, source.kind))
+    if found or not (settings := _caught(lambda: source.settings, found)):
+        return found
+    table = WeightTable(source.model.syntax, settings, source.kind, source.checkpoint, source.default_format)
+    for name, layer, row in table.declared():
+        _caught(lambda n=name, at=layer, r=row: table.resolve(n, at, r.span), found)
+    if not found:
+        _caught(source.graph, found)
+    return list({str(error): error for error in found}.values())
+
+
+def _caught(function: Callable, found: list[HfcError]):
+    try:
+        return function()
+    except HfcError as error:
+        found.append(error)
+        return None
+
+
+def launches(source: Source, arch: str) -> str:
+    """Kernel regions by layer, and which ops each of the most common layer holds."""
+    fused = run_passes(source.graph(), settings_for(source, find_arch(arch)))
+    names = {op.output: op.attrs["name"] for op in fused.ops if op.kind in ("weight", "state")}
+    layers: dict[int, list[str]] = {}
+    current = -1
+    for region in (op for op in fused.ops if op.body and fused.outputs[0] not in op.outputs):
+        seen = [re.search(r"\d+", names[v]) for v in region.inputs if v in names and re.search(r"\d+", names[v])]
+        current = max([current, *(int(m[0]) for m in seen if m)])
+        layers.setdefault(current, []).append(region.attrs["stem"])
+    shapes = Counter(tuple(stems) for layer, stems in layers.items() if layer >= 0)
+    lines = [f"{count} layers of {len(stems)} launches: {' '.join(stems)}" for stems, count in shapes.most_common(3)]
+    return "\n".join(lines) or f"{sum(map(len, layers.values()))} launches"
+
+
+def compare(source: Source) -> bool:
+    """Logits of a few tokens in f32 against transformers, where it is installed."""
+    if source.kind != "hf" or not source.path.is_dir():
+        print("not compared: transformers reads a Hugging Face folder")
+        return True
+    if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
+        print("not compared: transformers is not installed here (pip install torch transformers)")
+        return True
+    expected, tokens = _transformers_logits(source.path, int(source.settings["vocab"]))
+    found = InterpretedModel(source, 64).forward(Step.single(tokens))
+    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    verdict = (
+        "equal" if error <= LIMIT else f"DIFFERENT, the limit is {LIMIT}: compare states first (docs/add-a-model.md)"
+    )
+    print(f"logits of {len(tokens)} tokens against transformers: relative L2 {error:.1e}, {verdict}")
+    return error <= LIMIT
+
+
+def _transformers_logits(folder: Path, vocab: int) -> tuple[np.ndarray, np.ndarray]:
+    torch, transformers = (importlib.import_module(name) for name in ("torch", "transformers"))
+    tokens = np.random.default_rng(0).integers(0, vocab, ROWS).astype(np.int32)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(tokens[None].astype(np.int64))).logits[0]
+    return logits.numpy(), tokens
