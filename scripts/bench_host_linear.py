@@ -14,7 +14,8 @@ import time
 import numpy as np
 
 from hfc.backend.host.build import PLANES, build_host_library
-from hfc.backend.spec import Arg, Bound, Part
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.spec import Arg, Bound
 from hfc.formats import weight_format
 from hfc.formats.tile import pack_tiles, tile_layout
 from hfc.ir.graph import TensorType, Value
@@ -31,11 +32,10 @@ def linear(form, n: int, k: int, copies: int) -> tuple[Bound, list]:
         Arg(name, "buffer", ctype, value, "", name == "y2")
         for name, ctype in (("x0", "float"), ("w1", "uint8_t"), ("y2", "float"))
     )
-    extra = {
-        "k": k, "parts": [Part(w, form, n, f"y2[(size_t)row * {n} + n] = y;")], "zipped": False, "store": "",
-        "load": f"x0[(size_t)row * {k} + j]", "stats": (), "top": 0, "experts": None,
-    }  # fmt: skip
-    return Bound("linear", "bench", [x, w, y], "T", extra), [("bench", [0, 2 + copy, 1]) for copy in range(copies)]
+    part = Matrix(w, form, n, f"y2[(size_t)row * {n} + n] = y;")
+    region = LinearRegion(k, (part,), f"x0[(size_t)row * {k} + j]")
+    launches = [("bench", [0, 2 + copy, 1]) for copy in range(copies)]
+    return Bound("linear", "bench", (x, w, y), "T", region), launches
 
 
 def main() -> None:

@@ -3,8 +3,14 @@
 Pointers: x inputs, w weights, y outputs, s states; every argument's value knows its type.
 """
 
-from hfc.backend.adopt import adopt_bound
-from hfc.backend.spec import Arg, Bound, Part, Stat, Task
+from hfc.backend.skeletons.adopt.bind import adopt_bound
+from hfc.backend.skeletons.attend.region import AttendRegion
+from hfc.backend.skeletons.conv.region import ConvRegion
+from hfc.backend.skeletons.delta.region import DeltaRegion
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.skeletons.map.region import MapRegion, Task
+from hfc.backend.skeletons.route.region import RouteRegion
+from hfc.backend.spec import Arg, Bound, Stat
 from hfc.formats import kv_format, weight_format
 from hfc.ir.graph import TensorType, Value
 
@@ -32,24 +38,24 @@ def linear(
         Stat("stat0", k, "sum", f"x0[{row} * {k} + j] * x0[{row} * {k} + j]", f"hfc_rsqrt(r / {float(k)}f + {EPS})"),
     )
     stores = [f"out{i}[(size_t)row * {n} + n] = y;" for i, n in enumerate(sizes)]
-    parts = [Part(w, weight_format(f), n, "" if zipped else s) for w, f, n, s in zip(weights, formats, sizes, stores)]
-    extra = {
-        "k": k,
-        "parts": parts,
-        "zipped": zipped,
-        "store": f"out0[(size_t)row * {sizes[0]} + n] = y0 * hfc_sigmoid(y1);" if zipped else "",
-        "load": f"x0[{row} * {k} + j]" + (" * stat0" if norm else ""),
-        "stats": norms if norm else (),
-        "rotate": 256 if any(part.format.rotated for part in parts) else 0,
-        "top": top,
-        "experts": experts,
-        "expert_count": 5 if top else 0,
-        "token_inputs": top > 0,
-    }
+    parts = [Matrix(w, weight_format(f), n, "" if zipped else s) for w, f, n, s in zip(weights, formats, sizes, stores)]
+    region = LinearRegion(
+        k=k,
+        parts=tuple(parts),
+        zipped=zipped,
+        store=f"out0[(size_t)row * {sizes[0]} + n] = y0 * hfc_sigmoid(y1);" if zipped else "",
+        load=f"x0[{row} * {k} + j]" + (" * stat0" if norm else ""),
+        stats=norms if norm else (),
+        rotate=256 if any(part.format.rotated for part in parts) else 0,
+        top=top,
+        experts=experts,
+        expert_count=5 if top else 0,
+        token_inputs=top > 0,
+    )
     name = "_".join(
         ["linear", *formats, f"k{k}", *(f"n{n}" for n in sizes)] + ["zipped"] * zipped + [f"top{top}"] * (top > 0)
     )
-    return Bound("linear", name, [x, *([experts] if top else []), *weights, *outputs], "T", extra)
+    return Bound("linear", name, (x, *([experts] if top else []), *weights, *outputs), "T", region)
 
 
 def softmax_map(groups: int, size: int) -> Bound:
@@ -66,7 +72,7 @@ def softmax_map(groups: int, size: int) -> Bound:
     args = [arg("x0", "buffer", "T", groups, size)] + [
         arg(f"out{i}", "buffer", "T", groups, size, written=True) for i in (0, 1)
     ]
-    return Bound("map", f"softmax_g{groups}_s{size}", args, "T", {"tasks": tasks, "kv_formats": ()})
+    return Bound("map", f"softmax_g{groups}_s{size}", tuple(args), "T", MapRegion(tuple(tasks)))
 
 
 def attend(
@@ -83,27 +89,27 @@ def attend(
     keys, values = (kv_format(name).sized(size) for name in formats)
     at = f"x0[row * {heads * size} + g * {size} + "
     query = f"hfc_kv_{keys.name}_turn(j, {at}j], {at}(j ^ 1)])" if keys.turns else f"{at}j]"
-    extra = {
-        "heads": heads,
-        "kv_heads": kv_heads,
-        "size": size,
-        "capacity": capacity,
-        "scale": size**-0.5,
-        "window": window,
-        "softcap": softcap,
-        "causal": causal,
-        "first": 0,
-        "q": query,
-        "walsh": keys.walsh,
-        "k": planes[0],
-        "v": planes[1],
-        "k_format": keys,
-        "v_format": values,
-        "store": f"out0[row * {heads * size} + g * {size} + j] = y;",
-    }
+    region = AttendRegion(
+        heads=heads,
+        kv_heads=kv_heads,
+        size=size,
+        capacity=capacity,
+        scale=size**-0.5,
+        window=window,
+        softcap=softcap,
+        causal=causal,
+        first=0,
+        q=query,
+        walsh=keys.walsh,
+        k=planes[0],
+        v=planes[1],
+        k_format=keys,
+        v_format=values,
+        store=f"out0[row * {heads * size} + g * {size} + j] = y;",
+    )
     args = [arg("x0", "buffer", "T", heads, size), *planes, arg("out0", "buffer", "T", heads, size, written=True)]
     name = f"attend_h{heads}_{kv_heads}_d{size}_w{window}_c{int(softcap)}" + "_block" * (not causal)
-    return Bound("attend", name, args, "T", extra)
+    return Bound("attend", name, tuple(args), "T", region)
 
 
 def delta(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool) -> Bound:
@@ -112,47 +118,47 @@ def delta(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool) 
     window = arg("s_window", "state", "S", channels, taps - 1, written=True)
     memory = arg("s_memory", "state", "S", v_heads, dk, dv, written=True)
     conv = arg("w0", "weight", channels, taps)
-    extra = {
-        "k_heads": k_heads,
-        "v_heads": v_heads,
-        "dk": dk,
-        "dv": dv,
-        "taps": taps,
-        "channels": channels,
-        "tiled": tiled,
-        "u": f"x0[row * {channels} + j]",
-        "conv": conv,
-        "activate": "hfc_silu(c)",
-        "eps": 1e-6,
-        "q_scale": dk**-0.5,
-        "decay": f"-hfc_softplus(x1[row * {v_heads} + g])",
-        "beta": f"hfc_sigmoid(x2[row * {v_heads} + g])",
-        "window": window,
-        "memory": memory,
-        "q0": 0,
-        "k0": k_heads * dk,
-        "v0": 2 * k_heads * dk,
-        "stats": (Stat("stat0", dv, "sum", "y[j] * y[j]", f"hfc_rsqrt(r / {float(dv)}f + {EPS})"),),
-        "store": f"out0[row * {v_heads * dv} + g * {dv} + j] = y[j] * stat0;",
-        "journal_rows": 0,
-    }
+    region = DeltaRegion(
+        k_heads=k_heads,
+        v_heads=v_heads,
+        dk=dk,
+        dv=dv,
+        taps=taps,
+        channels=channels,
+        tiled=tiled,
+        u=f"x0[row * {channels} + j]",
+        conv=conv,
+        activate="hfc_silu(c)",
+        eps=1e-6,
+        q_scale=dk**-0.5,
+        decay=f"-hfc_softplus(x1[row * {v_heads} + g])",
+        beta=f"hfc_sigmoid(x2[row * {v_heads} + g])",
+        window=window,
+        memory=memory,
+        q0=0,
+        k0=k_heads * dk,
+        v0=2 * k_heads * dk,
+        stats=(Stat("stat0", dv, "sum", "y[j] * y[j]", f"hfc_rsqrt(r / {float(dv)}f + {EPS})"),),
+        store=f"out0[row * {v_heads * dv} + g * {dv} + j] = y[j] * stat0;",
+        journal=None,
+    )
     args = [arg("x0", "buffer", "T", channels), arg("x1", "buffer", "T", v_heads), arg("x2", "buffer", "T", v_heads)]
     args += [conv, window, memory, arg("out0", "buffer", "T", v_heads, dv, written=True)]
-    return Bound("delta", f"delta_{k_heads}_{v_heads}_{dk}x{dv}_t{taps}" + "_tiled" * tiled, args, "T", extra)
+    return Bound("delta", f"delta_{k_heads}_{v_heads}_{dk}x{dv}_t{taps}" + "_tiled" * tiled, tuple(args), "T", region)
 
 
 def route(experts: int, top: int, normalize: bool) -> Bound:
     weights = arg("out0", "buffer", "T", top, written=True)
     ids = arg("out1", "buffer", "T", top, dtype="i32", written=True)
-    extra = {
-        "experts": experts,
-        "top": top,
-        "normalize": normalize,
-        "logits": f"x0[row * {experts} + j]",
-        "weights": weights,
-        "ids": ids,
-    }
-    return Bound("route", f"route_{top}of{experts}", [arg("x0", "buffer", "T", experts), weights, ids], "T", extra)
+    region = RouteRegion(
+        experts=experts,
+        top=top,
+        normalize=normalize,
+        logits=f"x0[row * {experts} + j]",
+        weights=weights,
+        ids=ids,
+    )
+    return Bound("route", f"route_{top}of{experts}", (arg("x0", "buffer", "T", experts), weights, ids), "T", region)
 
 
 def conv(channels: int, taps: int) -> Bound:
@@ -160,17 +166,18 @@ def conv(channels: int, taps: int) -> Bound:
         arg("w0", "weight", channels, taps),
         arg("s_window", "state", "S", channels, taps - 1, written=True),
     )
-    extra = {
-        "channels": channels,
-        "taps": taps,
-        "u": f"x0[row * {channels} + j]",
-        "conv": weight,
-        "window": window,
-        "store": f"out0[row * {channels} + j] = c;",
-        "journal_rows": 0,
-    }
+    region = ConvRegion(
+        channels=channels,
+        taps=taps,
+        u=f"x0[row * {channels} + j]",
+        conv=weight,
+        window=window,
+        store=f"out0[row * {channels} + j] = c;",
+        journal_rows=0,
+        inputs_journal=None,
+    )
     args = [arg("x0", "buffer", "T", channels), weight, window, arg("out0", "buffer", "T", channels, written=True)]
-    return Bound("conv", f"conv_{channels}_t{taps}", args, "T", extra)
+    return Bound("conv", f"conv_{channels}_t{taps}", tuple(args), "T", region)
 
 
 CASES = (

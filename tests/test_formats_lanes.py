@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import hfc.backend
+from hfc.backend.lanes.loaders import PLAIN, half_loader, lane_loader
 from hfc.formats import FORMATS
-from hfc.formats.lanes import PLAIN, half_loader, lane_loader
 
 CODES_H = Path(hfc.backend.__file__).parent / "device" / "codes.h"
 QUANTIZED = [name for name, form in FORMATS.items() if form.quantized and lane_loader(form)]

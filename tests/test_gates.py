@@ -10,16 +10,19 @@ from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, linear
 from hfc.backend import gates
 from hfc.backend.assembly import accesses, loop_lines
 from hfc.backend.compile import Job, Resources, compile_all, compile_job, read_resources
-from hfc.backend.gates import EXCEPTIONS, INSTRUCTIONS, SKELETONS, Contract, broken, contract_for
-from hfc.backend.geometry import ROWS_CLASSES, geometry
+from hfc.backend.gates import INSTRUCTIONS, Contract, broken, contract_for
 from hfc.backend.gpu import kernel_job
+from hfc.backend.skeleton import ROWS_CLASSES
+from hfc.backend.skeletons import SKELETONS, geometry
+from hfc.backend.template import LITTLE_WORK
 from hfc.base.diagnostics import HfcError
 from hfc.formats import FORMATS
 from hfc.passes.settings import Settings
 from hfc.target.arch import ALL, FEATURES, find_arch
 
 GPUS = [arch for arch in ALL if arch.kind != "host"]
-KERNELS = Path(gates.__file__).parent / "kernels"
+BACKEND = Path(gates.__file__).parent
+TEMPLATES = [made for skeleton in SKELETONS.values() for made in skeleton.templates]
 GOOD = Resources(vgprs=40, agprs=0, sgprs=20, lds_bytes=1024, scratch_bytes=0, spills=0, occupancy=16)
 
 LOOP = """
@@ -73,7 +76,7 @@ def suite(bounds, arch) -> list[Job]:
     ],
 )
 def test_figures_over_the_limit_break_their_gate(change, gate):
-    contract = contract_for("kernels/map.hip.j2", find_arch("gfx1100"))
+    contract = contract_for(LITTLE_WORK, find_arch("gfx1100"))
     assert contract.waves == 8
     assert gates_broken(loop(), contract=contract) == []
     assert gates_broken(loop(), Resources(**{**vars(GOOD), **change}), contract=contract) == [gate]
@@ -120,7 +123,7 @@ def test_ptx_is_read_too(inside, gate):
     ],
 )
 def test_a_promised_instruction_must_be_there(feature, instruction):
-    contract = contract_for("kernels/linear.hip.j2", find_arch("gfx1100"), uses=(feature,))
+    contract = contract_for(LITTLE_WORK, find_arch("gfx1100"), uses=(feature,))
     assert gates_broken(loop(inside=instruction), contract=contract) == []
     assert gates_broken(loop(), contract=contract) == ["promises"]
 
@@ -231,10 +234,13 @@ def test_every_format_keeps_every_gate_at_the_sizes_of_models(size, name, arch):
 
 
 def test_the_tables_are_whole():
-    templates = {path.name.split(".")[0] for path in KERNELS.glob("*.hip.j2")} - {"hooks", "matrix"}  # macros
-    assert templates <= SKELETONS.keys(), "declare the limits of a new template in gates.SKELETONS"
-    assert all(row.reason and row.skeleton in SKELETONS and row.gate in ("lanes", "loads") for row in EXCEPTIONS)
-    assert all(skeleton.why for skeleton in SKELETONS.values())
+    files = {path.relative_to(BACKEND).as_posix() for path in BACKEND.glob("skeletons/**/*.hip.j2")}
+    assert files == {made.file for made in TEMPLATES}, "a template is declared by the skeleton in whose folder it lies"
+    assert all(made.limits.why for made in TEMPLATES)
+    allowed = [row for made in TEMPLATES for row in made.limits.allowances]
+    assert allowed and all(row.reason and row.gate in ("lanes", "loads") for row in allowed)
+    assert all(hasattr(made.params, "__dataclass_fields__") for made in TEMPLATES)
+    assert all(name in made.params.__dataclass_fields__ for made in TEMPLATES for name in made.limits.tunables)
     probed = {
         name
         for name in FEATURES

@@ -6,8 +6,9 @@ import pytest
 from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, linear
 
 from hfc.backend.compile import Job, compile_all
-from hfc.backend.geometry import ROWS_CLASSES, geometry
 from hfc.backend.hip import hip_source
+from hfc.backend.skeleton import ROWS_CLASSES
+from hfc.backend.skeletons import geometry
 from hfc.formats import FORMATS
 from hfc.runtime.launcher import grid_size
 from hfc.step import Step
@@ -65,9 +66,9 @@ def test_a_block_makes_every_output_once(arch):
     """The parts of a linear region take consecutive blocks, enough for all of their outputs."""
     bound = linear(["q8_0", "q8_0", "q8_0"], 64, [17, 1, 64])
     shape = geometry(bound, find_arch(arch), "decode")[-1]
-    made = shape.numbers["waves"] // shape.numbers["split"] * shape.numbers["outputs"]
-    ends = [*shape.numbers["starts"][1:], grid_size(shape.grid[0], Step.single([1]))]
-    for start, end, part in zip(shape.numbers["starts"], ends, bound.extra["parts"]):
+    made = shape.params.waves // shape.params.split * shape.params.outputs
+    ends = [*shape.params.starts[1:], grid_size(shape.grid[0], Step.single([1]))]
+    for start, end, part in zip(shape.params.starts, ends, bound.region.parts):
         assert (end - start - 1) * made < part.n <= (end - start) * made
 
 
@@ -77,13 +78,11 @@ def test_each_number_of_rows_has_its_kernels(rows):
     bound = linear(["q8_0", "q4_k", "q8_0"], 256, [17, 1, 64])
     step = Step.single([1] * rows)
     shapes = [s for s in geometry(bound, find_arch("sm_90"), "decode") if all(grid_size(size, step) for size in s.grid)]
-    assert [s.template.split("/")[1].split(".")[0] for s in shapes] == (
-        ["linear_one"] if rows == 1 else ["few_stage", "linear_few"]
-    )
-    numbers, outputs, found = shapes[-1].numbers, 16 * shapes[-1].numbers["teams"], []
-    for family in numbers["families"]:
-        ends = [*family["firsts"][1:], family["stop"] - family["start"]]
-        for start, end, part in zip(family["firsts"], ends, family["parts"]):
+    assert [s.template.name for s in shapes] == (["skinny_row"] if rows == 1 else ["skinny_stage", "skinny_rows"])
+    params, outputs, found = shapes[-1].params, 16 * shapes[-1].params.teams, []
+    for family in params.families:
+        ends = [*family.firsts[1:], family.stop - family.start]
+        for start, end, part in zip(family.firsts, ends, family.parts):
             assert (end - start - 1) * outputs < part.n <= (end - start) * outputs
             found.append(part)
-    assert len(found) == 3 and numbers["families"][-1]["stop"] == grid_size(shapes[-1].grid[0], step)
+    assert len(found) == 3 and params.families[-1].stop == grid_size(shapes[-1].grid[0], step)

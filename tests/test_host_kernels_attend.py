@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from host_kernels import CONTEXT, Kernel, pointer, segments_of
 
+from hfc.backend.skeletons.attend.region import AttendRegion
 from hfc.backend.spec import Bound
 from hfc.formats import kv_format
 
@@ -19,12 +20,12 @@ def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True
         pointer("s2_v", "state", "uint8_t"),
         pointer("y3", written=True),
     ]
-    extra = {
-        "heads": heads, "kv_heads": kv_heads, "size": size, "scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal, "first": 0,
-        "q": f"x0[((size_t)row * {heads} + g) * {size} + j]", "walsh": 0, "k": args[1], "v": args[2], "k_format": kv_format(form).sized(size),
-        "v_format": kv_format(form).sized(size), "store": f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
-    }  # fmt: skip
-    return Bound("attend", "attend_test", args, "T", extra)
+    region = AttendRegion(
+        heads=heads, kv_heads=kv_heads, size=size, scale=size**-0.5, window=window, softcap=softcap, causal=causal, first=0, capacity=CONTEXT,
+        q=f"x0[((size_t)row * {heads} + g) * {size} + j]", walsh=0, k=args[1], v=args[2], k_format=kv_format(form).sized(size),
+        v_format=kv_format(form).sized(size), store=f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
+    )  # fmt: skip
+    return Bound("attend", "attend_test", tuple(args), "T", region)
 
 
 def reference(q, k, v, segments, window, softcap, causal=True):

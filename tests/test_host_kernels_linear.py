@@ -1,12 +1,14 @@
 """Host linear kernels against numpy: every weight format, odd shapes, rows alone and together, one thread and two."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from host_kernels import Kernel, pointer, segments_of
 
-from hfc.backend.spec import Bound, Part, Stat
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.spec import Bound, Stat
 from hfc.formats import FORMATS, weight_format
 from hfc.formats.tile import pack_tiles
 
@@ -36,14 +38,14 @@ def linear(form_names, ns, k, zipped=False, name="linear_test"):
     for i, (form_name, n) in enumerate(zip(form_names, ns)):
         args.append(pointer(f"w{i}", "weight", "uint8_t", shape=(n, k), dtype=form_name))
         store = "" if zipped else f"y{i}[(size_t)row * {n} + n] = y;"
-        parts.append(Part(args[-1], weight_format(form_name), n, store))
+        parts.append(Matrix(args[-1], weight_format(form_name), n, store))
     outputs = 1 if zipped else len(ns)
     args += [pointer(f"{'out' if zipped else 'y'}{i}", written=True) for i in range(outputs)]
-    extra = {
-        "k": k, "parts": parts, "zipped": zipped, "load": f"x[(size_t)row * {k} + j]", "rotate": 0, "stats": (), "top": 0, "experts": None,
-        "store": f"out0[(size_t)row * {ns[0]} + n] = hfc_silu(y0) * y1;" if zipped else "",
-    }  # fmt: skip
-    return Bound("linear", name, args, "T", extra)
+    region = LinearRegion(
+        k=k, parts=tuple(parts), zipped=zipped, load=f"x[(size_t)row * {k} + j]", rotate=0, stats=(), top=0, experts=None,
+        store=f"out0[(size_t)row * {ns[0]} + n] = hfc_silu(y0) * y1;" if zipped else "",
+    )  # fmt: skip
+    return Bound("linear", name, tuple(args), "T", region)
 
 
 def run(kernel, x, packed, ns, threads=2):
@@ -103,9 +105,9 @@ def test_norm_before_and_residual_after():
     stat = Stat(
         "stat0", k, "sum", f"x[(size_t)row * {k} + j] * x[(size_t)row * {k} + j]", f"hfc_rsqrt(r / {k}.0f + 1e-06f)"
     )
-    bound.args.append(pointer("z"))
-    bound.extra.update(stats=(stat,), load=f"(x[(size_t)row * {k} + j] * stat0)")
-    bound.extra["parts"] = [Part(bound.args[1], form, n, f"y0[(size_t)row * {n} + n] = y + z[(size_t)row * {n} + n];")]
+    part = Matrix(bound.args[1], form, n, f"y0[(size_t)row * {n} + n] = y + z[(size_t)row * {n} + n];")
+    region = replace(bound.region, stats=(stat,), load=f"(x[(size_t)row * {k} + j] * stat0)", parts=(part,))
+    bound = replace(bound, args=(*bound.args, pointer("z")), region=region)
     x = np.random.default_rng(1).standard_normal((4, k), np.float32)
     z = np.random.default_rng(2).standard_normal((4, n), np.float32)
     y = np.zeros((4, n), np.float32)
@@ -135,11 +137,14 @@ def test_experts(shared):
     ids = np.array([rng.permutation(count)[:top] for _ in range(tokens)], np.int32)
     ids[ids == 2] = 4  # one expert stays idle, one is chosen twice by some tokens
     bound = linear(["q8_0"], [n], k)
-    bound.args[1] = pointer("w0", "weight", "uint8_t", shape=(count, n, k), dtype="q8_0")
-    bound.args.append(pointer("ids", ctype="int32_t"))
+    weight, chosen = (
+        pointer("w0", "weight", "uint8_t", shape=(count, n, k), dtype="q8_0"),
+        pointer("ids", ctype="int32_t"),
+    )
     place = f"(size_t)(row / {top}) * {k} + j" if shared else f"(size_t)row * {k} + j"
-    part = Part(bound.args[1], form, n, f"y0[(size_t)row * {n} + n] = y;")
-    bound.extra.update(parts=[part], top=top, experts=bound.args[-1], load=f"x[{place}]")
+    part = Matrix(weight, form, n, f"y0[(size_t)row * {n} + n] = y;")
+    region = replace(bound.region, parts=(part,), top=top, experts=chosen, expert_count=count, load=f"x[{place}]")
+    bound = replace(bound, args=(bound.args[0], weight, *bound.args[2:], chosen), region=region)
     x = rng.standard_normal((tokens, k) if shared else (tokens, top, k), np.float32)
     y = np.full((tokens, top, n), np.nan, np.float32)
     kernel, packed = Kernel(bound), pack_tiles(form, raw, (count, n, k))

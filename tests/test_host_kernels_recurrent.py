@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from host_kernels import Kernel, pointer, segments_of
 
-from hfc.backend.spec import Bound, Stat, Task
+from hfc.backend.skeletons.conv.region import ConvRegion
+from hfc.backend.skeletons.delta.region import DeltaRegion
+from hfc.backend.skeletons.map.region import MapRegion, Task
+from hfc.backend.skeletons.route.region import RouteRegion
+from hfc.backend.spec import Bound, Stat
 from hfc.formats import kv_format, weight_format
 from hfc.ir.ops import OPS
 from hfc.step import Segment, Step
@@ -31,14 +35,14 @@ class DeltaCase:
         names = [("x0", False), ("c1", False), ("x2", False), ("x3", False), ("s4", True), ("s5", True), ("y6", True)]
         args = [pointer(name, written=written) for name, written in names]
         stat = Stat("stat0", dv, "sum", "y[j] * y[j]", f"hfc_rsqrt(r / {dv}.0f + 1e-06f)")
-        extra = {
-            "k_heads": k_heads, "v_heads": vh, "dk": dk, "dv": dv, "taps": taps, "channels": c, "tiled": tiled,
-            "u": f"x0[(size_t)row * {c} + j]", "conv": args[1], "activate": "hfc_silu(c)", "eps": 1e-6, "q_scale": dk**-0.5,
-            "decay": f"x2[(size_t)row * {vh} + g]", "beta": f"hfc_sigmoid(x3[(size_t)row * {vh} + g])", "window": args[4],
-            "memory": args[5], "q0": 0, "k0": k_heads * dk, "v0": 2 * k_heads * dk, "stats": (stat,),
-            "store": f"y6[((size_t)row * {vh} + g) * {dv} + j] = y[j] * stat0;", "journal_rows": 0,
-        }  # fmt: skip
-        self.kernel = Kernel(Bound("delta", "delta_test", args, "T", extra))
+        region = DeltaRegion(
+            k_heads=k_heads, v_heads=vh, dk=dk, dv=dv, taps=taps, channels=c, tiled=tiled,
+            u=f"x0[(size_t)row * {c} + j]", conv=args[1], activate="hfc_silu(c)", eps=1e-6, q_scale=dk**-0.5,
+            decay=f"x2[(size_t)row * {vh} + g]", beta=f"hfc_sigmoid(x3[(size_t)row * {vh} + g])", window=args[4],
+            memory=args[5], q0=0, k0=k_heads * dk, v0=2 * k_heads * dk, stats=(stat,),
+            store=f"y6[((size_t)row * {vh} + g) * {dv} + j] = y[j] * stat0;", journal=None,
+        )  # fmt: skip
+        self.kernel = Kernel(Bound("delta", "delta_test", tuple(args), "T", region))
 
     def inputs(self, rows):
         rng = self.rng
@@ -105,11 +109,11 @@ def test_delta_does_not_depend_on_chunks_neighbours_or_threads():
 def test_conv(taps):
     channels, rng = 100, np.random.default_rng(6)
     args = [pointer("x0"), pointer("c1"), pointer("s2", written=True), pointer("y3", written=True)]
-    extra = {
-        "channels": channels, "taps": taps, "u": f"x0[(size_t)row * {channels} + j]", "conv": args[1], "window": args[2],
-        "store": f"y3[(size_t)row * {channels} + j] = c;", "journal_rows": 0,
-    }  # fmt: skip
-    kernel = Kernel(Bound("conv", "conv_test", args, "T", extra))
+    region = ConvRegion(
+        channels=channels, taps=taps, u=f"x0[(size_t)row * {channels} + j]", conv=args[1], window=args[2],
+        store=f"y3[(size_t)row * {channels} + j] = c;", journal_rows=0, inputs_journal=None,
+    )  # fmt: skip
+    kernel = Kernel(Bound("conv", "conv_test", tuple(args), "T", region))
     segments = segments_of((5, 0), (1, 9), (3, 4))
     u, w = rng.standard_normal((9, channels), np.float32), rng.standard_normal((channels, taps), np.float32)
     window = rng.standard_normal((SLOTS, channels, taps - 1), np.float32)
@@ -130,11 +134,11 @@ def test_conv_rows_that_wait():
         pointer("s3", written=True),
         pointer("y4", written=True),
     ]
-    extra = {
-        "channels": channels, "taps": taps, "u": f"x0[(size_t)row * {channels} + j]", "conv": args[1], "window": args[2],
-        "store": f"y4[(size_t)row * {channels} + j] = c;", "journal_rows": 4, "inputs_journal": args[3],
-    }  # fmt: skip
-    kernel = Kernel(Bound("conv", "conv_waiting", args, "T", extra))
+    region = ConvRegion(
+        channels=channels, taps=taps, u=f"x0[(size_t)row * {channels} + j]", conv=args[1], window=args[2],
+        store=f"y4[(size_t)row * {channels} + j] = c;", journal_rows=4, inputs_journal=args[3],
+    )  # fmt: skip
+    kernel = Kernel(Bound("conv", "conv_waiting", tuple(args), "T", region))
     u, w = rng.standard_normal((4, channels), np.float32), rng.standard_normal((channels, taps), np.float32)
     window = rng.standard_normal((2, channels, taps - 1)).astype(np.float32)
     arrays = {"c1": w, "s2": window.copy(), "s3": np.full((2, 4, channels), np.nan, np.float32)}
@@ -155,18 +159,18 @@ def test_conv_rows_that_wait():
 def test_route(normalize):
     experts, top = 37, 5
     args = [pointer("x0"), pointer("y1", written=True), pointer("y2", ctype="int32_t", written=True)]
-    extra = {
-        "experts": experts,
-        "top": top,
-        "normalize": normalize,
-        "logits": f"x0[(size_t)row * {experts} + j]",
-        "weights": args[1],
-        "ids": args[2],
-    }
+    region = RouteRegion(
+        experts=experts,
+        top=top,
+        normalize=normalize,
+        logits=f"x0[(size_t)row * {experts} + j]",
+        weights=args[1],
+        ids=args[2],
+    )
     logits = np.random.default_rng(7).standard_normal((6, experts), np.float32)
     logits[0] = 0.0  # all tie: the lower id wins
     weights, ids = np.zeros((6, top), np.float32), np.zeros((6, top), np.int32)
-    Kernel(Bound("route", "route_test", args, "T", extra))(
+    Kernel(Bound("route", "route_test", tuple(args), "T", region))(
         {"x0": logits, "y1": weights, "y2": ids}, segments_of((6, 0))
     )
     want, chosen = OPS["route"].meaning(logits, top=top, normalize=normalize)
@@ -188,10 +192,12 @@ def test_map_embeds_normalises_and_writes_the_cache():
         Task(1, hidden, (), f"y1[(size_t)row * {hidden} + j] = {embed};"),
         Task(heads, size, (stat,), f"hfc_kv_f16_put(s2_k + {place}, j, {x} * stat0);"),
     ]
-    extra = {"tasks": tasks, "weight_formats": ("q8_0",), "kv_formats": (cache_form,)}
+    region = MapRegion(tasks=tuple(tasks), tables=(form,), caches=(cache_form,))
     tokens, segments = np.array([3, 10, 0, 5]), segments_of((3, 4), (1, 0), slots=(1, 0))
     y, cache = np.zeros((4, hidden), np.float32), np.zeros((2, heads, context, 2 * size), np.uint8)
-    Kernel(Bound("map", "map_test", args, "T", extra))({"w0": raw, "y1": y, "s2_k": cache}, segments, tokens=tokens)
+    Kernel(Bound("map", "map_test", tuple(args), "T", region))(
+        {"w0": raw, "y1": y, "s2_k": cache}, segments, tokens=tokens
+    )
     want = form.unpack(raw)[tokens]
     np.testing.assert_array_equal(y, want)
     by_head = want.reshape(4, heads, size)

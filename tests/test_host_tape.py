@@ -11,7 +11,8 @@ from test_host_kernels_linear import linear
 
 from hfc.backend.host.build import build_host_library, library_source
 from hfc.backend.library import build_library
-from hfc.backend.spec import Bound, Task
+from hfc.backend.skeletons.map.region import MapRegion, Task
+from hfc.backend.spec import Bound
 
 SIZE = 4096
 
@@ -21,7 +22,7 @@ def counter(source: str, target: str) -> Bound:
     args = [pointer("x0"), pointer("y1", written=True)]
     store = "y1[(size_t)row * 4096 + g * 64 + j] = x0[(size_t)row * 4096 + g * 64 + j] + 1.0f;"
     task = Task(SIZE // 64, 64, (), store)
-    return Bound("map", f"map_{source}_{target}", args, "T", {"tasks": [task], "weight_formats": (), "kv_formats": ()})
+    return Bound("map", f"map_{source}_{target}", tuple(args), "T", MapRegion((task,)))
 
 
 LAUNCHES = 60

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 
 from hfc.backend.body import Printer
 from hfc.backend.cost import expected
-from hfc.backend.kernels import KERNELS
 from hfc.backend.memory import ALIGNMENT, intervals, place
+from hfc.backend.skeletons import SKELETONS
 from hfc.backend.spec import Arg, Bound
 from hfc.base.diagnostics import unknown
 from hfc.formats import KV_FORMATS
@@ -180,9 +180,10 @@ def storage(graph: Graph) -> dict[Value, Op]:
 
 def _bind(region: Op, settings: Settings, sources: dict[Value, Op]) -> Bound:
     stem = region.attrs["stem"]
-    if stem not in KERNELS:
-        raise unknown("kernel stem", stem, KERNELS, region.span)
-    bound = KERNELS[stem].bind(region, Printer(region, settings, sources))
+    bind = SKELETONS[stem].bind if stem in SKELETONS else None
+    if bind is None:
+        raise unknown("kernel stem", stem, [name for name, found in SKELETONS.items() if found.bind], region.span)
+    bound = bind(region, Printer(region, settings, sources))
     digest = hashlib.sha256(repr(_content(bound)).encode()).hexdigest()[:8]
     return replace(bound, name=f"{bound.name}_{digest}")
 
@@ -208,7 +209,7 @@ def _layouts(parts: list[_Part], matrix_layout: str) -> dict[str, tuple[str, ...
     for part in parts:
         for bound in part.bounds:
             for arg in (a for a in bound.args if a.kind == "weight"):
-                matrix = any(p.weight is arg for p in bound.extra.get("parts", ()))
+                matrix = any(a is arg for a in bound.region.matrix_args)
                 found.setdefault(part.sources[arg.value].attrs["name"], set()).add(matrix_layout if matrix else "rows")
     return {name: tuple(sorted(layouts)) for name, layouts in found.items()}
 
@@ -223,7 +224,7 @@ def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str
         return f"buffer:{arg.value.name}"
     op = sources[arg.value]
     if arg.kind == "weight":
-        matrix = any(p.weight is arg for p in bound.extra.get("parts", ()))
+        matrix = any(a is arg for a in bound.region.matrix_args)
         have = layouts[op.attrs["name"]]
         layout = next((x for x in have if (x != "rows") == matrix), have[0])
         return f"weight:{_weight_name(op, layout, layouts)}"

@@ -6,137 +6,18 @@
     loads                  no global load in a loop is narrower than declared
     promises               the instructions that the variant is there for are in the code
 
-`SKELETONS` is what templates declare, `EXCEPTIONS` is everything that may fall short of it, each with its reason.
+A template declares its limits where it stands (hfc/backend/template.py), with everything that may fall short of them and why.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from hfc.backend.assembly import accesses, loop_lines
-from hfc.formats import KV_FORMATS
+from hfc.backend.template import Limits
 from hfc.target.arch import Arch
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """What the variants of one template keep to.
-
-    lanes: fewest lanes that a SIMD must hold (4 waves of 32 are 128), and why.  narrowest: bytes of the narrowest global
-    load in a loop, for rows of a multiple of 32 elements; None: the template moves single elements.  promises: features
-    (INSTRUCTIONS) of every variant.  tunables: numbers of the geometry that can be halved alone.
-    """
-
-    lanes: int
-    why: str
-    narrowest: int | None = None
-    promises: tuple[str, ...] = ()
-    tunables: tuple[str, ...] = ()
-
-
-SKELETONS: dict[str, Skeleton] = {
-    "linear": Skeleton(
-        128, "bound by memory: 128 lanes with 4 outputs each keep about 3 kB in flight, what a SIMD's share of the "
-        "bandwidth brings in one latency", narrowest=2, tunables=("outputs", "vector"),
-    ),
-    "linear_tiled": Skeleton(
-        128, "bound by arithmetic: the 16 sums of a lane are independent, and two blocks of a CU cover each other's "
-        "barriers", narrowest=2, tunables=("tile_rows", "tile_outputs", "depth"),
-    ),
-    "linear_wide": Skeleton(
-        128, "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead", narrowest=2,
-        tunables=("outputs", "tile"),
-    ),
-    "linear_dot": Skeleton(
-        128, "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead", narrowest=1,
-        tunables=("outputs", "together"),
-    ),
-    "dot_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
-    "linear_one": Skeleton(
-        128, "bound by memory: a wave's next turn of 16 outputs is on its way while it multiplies one", narrowest=1,
-    ),
-    "linear_few": Skeleton(
-        128, "bound by memory: a wave's next turn of 16 outputs is on its way while it multiplies one", narrowest=1,
-    ),
-    "few_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
-    "linear_matrix": Skeleton(
-        128, "bound by arithmetic: a wave's products are independent, and a block's loads fly while it multiplies",
-        narrowest=1, tunables=("tile_rows",),
-    ),
-    "expert_sort": Skeleton(256, "counts and writes: only many lanes hide the latency"),
-    "linear_finish": Skeleton(256, "reads and writes: only many lanes hide the latency"),
-    "linear_rotate": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
-    "linear_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
-    "attend_split": Skeleton(
-        128, "bound by memory: a lane fetches the keys and values of four positions before it uses one", tunables=("ahead", "together"),
-    ),
-    "attend_join": Skeleton(128, "reads a few sums a row: eight loads of a lane are under way together"),
-    "attend_tile": Skeleton(
-        128, "bound by arithmetic: two products are under way for each pair of queries and keys, and a block loads while it multiplies",
-        tunables=("lines",),
-    ),
-    "attend_lines": Skeleton(128, "bound by arithmetic: the elements of a lane are independent sums", tunables=("ahead", "keys")),
-    "attend_turn": Skeleton(256, "reads queries and writes them: only many lanes hide the latency"),
-    "delta": Skeleton(128, "the state lies in registers by design; its rows are independent products"),
-    "delta_stage": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
-    "delta_columns": Skeleton(128, "the state lies in registers by design; its rows are independent products"),
-    "delta_finish": Skeleton(256, "reads rows and writes them: only many lanes hide the latency"),
-    "map": Skeleton(256, "little work a lane: only many lanes hide the latency"),
-    "conv": Skeleton(256, "little work a lane: only many lanes hide the latency"),
-    "route": Skeleton(128, "one wave a row"),
-    "top": Skeleton(256, "scans the vocabulary: only many lanes hide the latency"),
-    "select": Skeleton(128, "one wave a segment"),
-    "adopt": Skeleton(256, "copies a word a lane"),
-    "sample": Skeleton(256, "scans the vocabulary: only many lanes hide the latency"),
-}  # fmt: skip
-NEW_SKELETON = Skeleton(128, "what holds for a template without a row of its own")
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """A kernel of `skeleton` may go down to `limit` at `gate` ("lanes", "loads"), on archs and for formats that apply."""
-
-    gate: str
-    skeleton: str
-    limit: int
-    reason: str
-    formats: frozenset[str] | None = None  # None: any
-    arch: Callable[[Arch], bool] = lambda arch: True
-
-
-_BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "hfc4", "hfp4b256", "mfp4b256"})
-_SMALL_BLOCKS = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"})
-_TURNED_KEYS = frozenset(name for name, form in KV_FORMATS.items() if form.default_v)  # values cannot lie in them
-_BIT_STREAMS = frozenset(
-    f"{kind}{bits}g256{version}" for kind in ("hfq", "mq") for bits in (3, 4, 6) for version in ("", "v2")
-)
-
-EXCEPTIONS: tuple[Allowance, ...] = (
-    Allowance(
-        "lanes", "linear_tiled", 64, "two zipped parts of a k-quant need up to 140 of 256 registers; a block of 256 "
-        "threads still puts one wave on each SIMD", arch=lambda arch: arch.vgprs == 256,
-    ),
-    Allowance(
-        "lanes", "map", 192, "a key is held whole while its levels are tried at four sizes: 80 registers on gfx906, 131 on gfx1010; one "
-        "key a row and head is little work beside its projection", _TURNED_KEYS,
-    ),
-    Allowance("loads", "linear", 1, "scales and high bits of a k-quant are bytes", _BYTE_SCALES),
-    Allowance("loads", "linear_tiled", 1, "scales and high bits of a k-quant are bytes", _BYTE_SCALES),
-    Allowance("loads", "linear", 1, "codes of a bit stream begin at any bit: bytes are joined where they can be", _BIT_STREAMS),
-    Allowance("loads", "linear_tiled", 1, "codes of a bit stream begin at any bit: bytes are joined where they can be", _BIT_STREAMS),
-    Allowance("loads", "linear", 1, "elements i and i + 16 share a byte: the compiler cannot join the bytes of 8", _SMALL_BLOCKS),
-    Allowance("loads", "linear_tiled", 1, "elements i and i + 16 share a byte: the compiler cannot join them", _SMALL_BLOCKS),
-    Allowance(
-        "loads", "linear", 1, "PTX joins bytes only where the pointer's alignment is known", arch=lambda arch: arch.kind == "nvidia",
-    ),
-    Allowance(
-        "loads", "linear_tiled", 1, "PTX joins bytes only where the pointer's alignment is known",
-        arch=lambda arch: arch.kind == "nvidia",
-    ),
-)  # fmt: skip
 
 # Feature -> the instruction that proves it, on AMD or in PTX.
 INSTRUCTIONS: dict[str, str] = {
@@ -189,28 +70,21 @@ class Broken:
     limit: str
 
 
-def skeleton_of(template: str) -> tuple[str, Skeleton]:
-    """Name and declarations of a template file ("kernels/linear.hip.j2")."""
-    name = PurePath(template).name.split(".")[0]
-    return name, SKELETONS.get(name, NEW_SKELETON)
-
-
 def contract_for(
-    template: str, arch: Arch, formats: Iterable[str] = (), elements: int = 0, uses: Iterable[str] = ()
+    limits: Limits, arch: Arch, formats: Iterable[str] = (), elements: int = 0, uses: Iterable[str] = ()
 ) -> Contract:
     """formats: of the weights it reads and the KV cache it writes.  elements: of a weight's row.  uses: the features of this variant."""
-    name, skeleton = skeleton_of(template)
     formats = frozenset(formats)
-    lanes = _allowed("lanes", name, skeleton.lanes, arch, formats)
+    lanes = _allowed("lanes", limits, limits.lanes, arch, formats)
     aligned = elements > 0 and elements % 32 == 0
-    narrowest = skeleton.narrowest if aligned and skeleton.narrowest else 0
+    narrowest = limits.narrowest if aligned and limits.narrowest else 0
     if narrowest:
-        narrowest = _allowed("loads", name, narrowest, arch, formats)
-    return Contract(-(-lanes // arch.wave), narrowest, (*skeleton.promises, *uses))
+        narrowest = _allowed("loads", limits, narrowest, arch, formats)
+    return Contract(-(-lanes // arch.wave), narrowest, tuple(uses))
 
 
-def _allowed(gate: str, skeleton: str, limit: int, arch: Arch, formats: frozenset[str]) -> int:
-    rows = [row for row in EXCEPTIONS if (row.gate, row.skeleton) == (gate, skeleton) and row.arch(arch)]
+def _allowed(gate: str, limits: Limits, limit: int, arch: Arch, formats: frozenset[str]) -> int:
+    rows = [row for row in limits.allowances if row.gate == gate and row.arch(arch)]
     return min([limit, *(row.limit for row in rows if row.formats is None or row.formats & formats)])
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from hfc.backend.adopt import adopt_bound, adopt_pointers
 from hfc.backend.compile import Job, compile_all
 from hfc.backend.emit import Call, Emitted, make_plan
-from hfc.backend.gates import contract_for, skeleton_of
-from hfc.backend.geometry import LIBRARY_ROWS, Geometry, LibraryCall, Scratch, by_library, geometry
+from hfc.backend.gates import contract_for
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
 from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
-from hfc.backend.sample import sample_bound, sample_pointers
+from hfc.backend.shape import Geometry, LibraryCall, Scratch
+from hfc.backend.skeletons import by_library, geometry
+from hfc.backend.skeletons.adopt.bind import adopt_bound, adopt_pointers
+from hfc.backend.skeletons.linear.library.geometry import ROWS as LIBRARY_ROWS
+from hfc.backend.skeletons.sample.bind import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
@@ -188,15 +190,14 @@ def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:
         return hip_source(bound, settings.arch, cut, settings.max_rows, settings.context, settings.slots)
 
     def smaller() -> Iterator[tuple[str, str]]:
-        for name in skeleton_of(shape.template)[1].tunables:
-            value = shape.numbers.get(name, 1)
+        for name in shape.template.limits.tunables:
+            value = getattr(shape.params, name)
             if value > 1:
-                cut = replace(shape, numbers={**shape.numbers, name: value // 2})
+                cut = replace(shape, params=replace(shape.params, **{name: value // 2}))
                 yield f"{name} {value // 2} instead of {value}", source(cut)
 
-    weights = [part.format.name for part in bound.extra.get("parts", ())]
-    formats = [*weights, *(form.name for form in bound.extra.get("kv_formats", ()))]
+    region = bound.region
     contract = contract_for(
-        shape.template, settings.arch, formats, bound.extra.get("k", 0) if weights else 0, shape.numbers.get("uses", ())
+        shape.template.limits, settings.arch, region.gated_formats, region.row_elements, shape.promises
     )
     return Job(shape.symbol, source(shape), settings.arch, contract, smaller)

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from hfc.backend.geometry import Geometry, Scratch
-from hfc.backend.render import render
+from dataclasses import fields
+
+from hfc.backend.lanes.kv_runs import run_source
+from hfc.backend.render import render, variables_of
+from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.spec import Arg, Bound
 from hfc.formats import weight_format
-from hfc.formats.kv_run import run_source
 from hfc.target.arch import Arch
 
 HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "operands", "dots", "lines", "rotate")
+# What every template may use, beside the fields of its region and of its own parameters.
+STANDARD = frozenset(
+    {"symbol", "preface", "params", "row_count", "args", "block", "arch", "max_rows", "context", "slots"}
+)
 
 
 def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context: int, slots: int) -> str:
     """The kernel `shape.symbol`: `const int32_t* step`, the pointers of `bound.args` in order, then `shape.scratch`."""
-    return render(
-        shape.template,
-        **{**bound.extra, **shape.numbers},
+    standard = dict(
         symbol=shape.symbol,
         preface=_preface(bound, arch, max_rows) + shape.loaders,
         params=", ".join(["const int32_t* __restrict__ step", *map(_param, bound.args), *map(_scratch, shape.scratch)]),
         row_count=_row_count(bound),
         args=bound.args,
+        block=shape.block,
         arch=arch,
         max_rows=max_rows,
         context=context,
         slots=slots,
     )
+    own = {f.name: getattr(shape.params, f.name) for f in fields(shape.params)}
+    region = {f.name: getattr(bound.region, f.name) for f in fields(bound.region)}
+    path, wanted = shape.template.file, variables_of(shape.template.file)
+    unused = own.keys() - wanted
+    assert not unused, f"{path}: declared and not used: {', '.join(sorted(unused))}"
+    given = {**region, **standard, **own}
+    undeclared = wanted - given.keys()
+    assert not undeclared, f"{path}: used and not declared: {', '.join(sorted(undeclared))}"
+    return render(path, **{name: given[name] for name in wanted})
 
 
 def _param(arg: Arg) -> str:
@@ -41,7 +55,7 @@ def _scratch(scratch: Scratch) -> str:
 
 def _row_count(bound: Bound) -> str:
     count = "hfc_outputs(step)" if bound.rows == "R" else "hfc_rows(step)"
-    return f"{count} * {bound.extra['top']}" if bound.stem == "linear" and bound.extra["top"] else count
+    return f"{count} * {bound.region.rows_per_row}" if bound.region.rows_per_row > 1 else count
 
 
 def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
@@ -53,14 +67,14 @@ def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
 
 
 def _loaders(bound: Bound) -> list[str]:
+    region = bound.region
     weights = {
         a.value.type.dtype: weight_format(a.value.type.dtype) for a in bound.args if a.kind == "weight" and a.value
     }
-    weights |= {part.format.name: part.format for part in bound.extra.get("parts", ())}
-    kv = [bound.extra[key] for key in ("k_format", "v_format") if key in bound.extra]
-    kv = list(dict.fromkeys([*kv, *bound.extra.get("kv_formats", ())]))
+    weights |= {form.name: form for form in region.weight_formats}
+    runs = [run_source(form, region.kv_head_size, "HFC_FUNCTION") for form in region.kv_formats if region.kv_head_size]
     return [
         *(form.loader("HFC_FUNCTION") for form in weights.values()),
-        *(form.loader("HFC_FUNCTION") + form.writer("HFC_FUNCTION") for form in kv),
-        *(run_source(form, bound.extra["size"], "HFC_FUNCTION") for form in kv if bound.stem == "attend"),
+        *(form.loader("HFC_FUNCTION") + form.writer("HFC_FUNCTION") for form in region.kv_formats),
+        *runs,
     ]

@@ -1,8 +1,9 @@
-"""The contract between a kernel region and a skeleton: what `bind` extracts and what a template may use.
+"""The contract between a kernel region and a skeleton: what `bind` extracts of a region, in types.
 
-A stem is one module `backend/kernels/<stem>.py` that exports `KERNEL = KernelSpec(...)`, with two bodies beside it:
-`kernels/<stem>.hip.j2` (GPU) and `host/<stem>.c.j2` (CPU). Both see the same variables. Element expressions are scalar C
-that is valid HIP and C alike; they read pointers declared in `args` and the variables named here:
+A skeleton (hfc/backend/skeletons/<name>/) binds a region to a `Bound`, whose `region` is a frozen dataclass of the skeleton's own.
+Its templates see the fields of that dataclass, those of the template's parameters and what hfc/backend/hip.py names STANDARD, and
+nothing else. Element expressions are scalar C that is valid HIP and C alike; they read pointers declared in `args` and the variables
+named here:
 
     row     row of the step (0..T-1), or of the outputs (0..R-1) where `rows` is "R"
     g, j    group and element within the group: a task's vector is [groups, size]
@@ -13,11 +14,12 @@ Functions that expressions may call are in `device/math.h` and `host/math.h` (hf
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from hfc.ir.graph import Op, Value
+from hfc.formats.block import BlockFormat
+from hfc.formats.kv_format import KvFormat
+from hfc.ir.graph import Value
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Arg:
     name: str
     kind: str
     ctype: str
-    value: Value
+    value: Value | None
     plane: str = ""
     written: bool = False
 
@@ -51,74 +53,57 @@ class Stat:
 
 
 @dataclass(frozen=True)
-class Task:
-    """A row-local vector program: for each row and group g < groups: stats, then `store` for each j < size.
+class Region:
+    """Base of the skeletons' dataclasses. The properties say what the code around all skeletons must know of a region."""
 
-    store: C statement(s) in row, g, j and the stats, e.g. "out[row * 576 + g * 64 + j] = x[...] * stat0;"
-    mixed: C expression of element j of a vector of `mixed_size`, made after `stats`; every `walsh` elements of it are rotated
-    (hfc/formats/rotation.py). What follows reads it as mixed[d].  late: more reductions, which come after it.
-    """
+    @property
+    def matrix_args(self) -> tuple[Arg, ...]:
+        """Weights that the kernels multiply: they lie in the back end's matrix layout, others row by row as stored."""
+        return ()
 
-    groups: int
-    size: int
-    stats: tuple[Stat, ...]
-    store: str
-    mixed: str = ""
-    mixed_size: int = 0
-    walsh: int = 0
-    late: tuple[Stat, ...] = ()
+    @property
+    def weight_formats(self) -> tuple[BlockFormat, ...]:
+        """Formats whose element loaders the kernels call, beside those of the weights among their arguments."""
+        return ()
+
+    @property
+    def kv_formats(self) -> tuple[KvFormat, ...]:
+        """Formats of the KV cache that is read or written."""
+        return ()
+
+    @property
+    def kv_head_size(self) -> int:
+        """Elements of a head where the cache is read in runs of eight (hfc/backend/lanes/kv_runs.py); 0: it is not."""
+        return 0
+
+    @property
+    def rows_per_row(self) -> int:
+        """Rows of the kernel for each row of the step: the experts chosen for it, else 1."""
+        return 1
+
+    @property
+    def row_elements(self) -> int:
+        """Elements of a weight's row, for the gate of narrow loads; 0: no weight is read in a loop."""
+        return 0
+
+    @property
+    def gated_formats(self) -> tuple[str, ...]:
+        """Names of the formats by which allowances of gates go: of weights multiplied and of the cache written."""
+        return ()
+
+
+R = TypeVar("R", bound=Region)
 
 
 @dataclass(frozen=True)
-class Part:
-    """One weight matrix [n, k] of a linear region (or [experts, n, k])."""
+class Bound(Generic[R]):
+    """A region bound to a skeleton.
 
-    weight: Arg
-    format: Any  # hfc.formats.block.BlockFormat
-    n: int
-    store: str  # C statement in row, n and y (this part's result); empty in a zipped region
-
-
-@dataclass
-class Bound:
-    """A region bound to a stem: everything a template may ask for. `extra` holds the stem's own parameters."""
+    stem: the skeleton.  name: symbol; equal content gives an equal name.  args: the kernel's pointers, in order.
+    rows: "T", the rows of the step, or "R", those whose logits are wanted.  region: the skeleton's own dataclass."""
 
     stem: str
-    name: str  # symbol; equal content gives an equal name
-    args: list[Arg]
-    rows: str  # "T" | "R"
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class KernelSpec:
-    """roots: op kinds that make a region this stem's.  bind: region op, its Printer -> Bound.
-
-    Parameters of each stem (`Bound.extra`):
-
-    linear   k, parts: [Part], zipped: bool, store (zipped only: C statement in row, n and y0, y1, … one per part),
-             load (C expression of input element j, in row, j and the stats; g = 0), stats: [Stat] (one group),
-             rotate (elements that are rotated together after loading, hfc/formats/rotation.py; 0: none),
-             top (experts chosen per row, else 0; then `row` is the pair index, token = row / top), experts (Arg or None),
-             expert_count, token_inputs (whether all choices of a token have one input)
-    map      tasks: [Task]; gather: {table: Arg, format} when an expression reads a weight table row through
-             `hfc_<format>_at(block, i)`
-    attend   heads, kv_heads, size (head dim), capacity (tokens that a slot holds), scale, window (0: none), softcap (0: none),
-             causal (False: a row sees its whole segment), first (a row at p sees no s < min(first, p)), q (C expression in row, g=head, j),
-             walsh (elements of q that are rotated together, else 0), k, v: Arg (state planes), k_format, v_format, store (C statement in row, g=head, j and y)
-    delta    k_heads, v_heads, dk, dv, taps, channels, tiled, u (C expression of conv input in row, j=channel), conv: Arg,
-             activate (C expression of the convolution's result c), eps (L2), q_scale, decay, beta (C expressions in row, g=value head),
-             window, memory: Arg (states), offsets q0, k0, v0 of q, k, v in the channels,
-             stats + store (C statement in row, g=value head, j and y_of(j): the head's output vector is `y[j]`),
-             journal_rows (0: none; else journal_slots, inputs_journal: Arg [slots, journal_rows, channels] and gates_journal: Arg
-             [slots, journal_rows, 2, v_heads], decay e^g and beta)
-    route    experts, top, normalize, logits (C expression in row, j), weights, ids: Arg
-    top      size, top, x (C expression in row, j), ids: Arg, values: Arg or None
-    select   top, rank, scores, candidates (C expressions in row, c), query (in row, r), before (in last, r), after (in id, r),
-             tokens (in row), chosen: Arg
-    conv     channels, taps, u, conv, window, store (C statement in row, j=channel and c), journal_rows, inputs_journal
-    """
-
-    stem: str
-    roots: tuple[str, ...]
-    bind: Callable[[Op, Any], Bound]  # the region and its body.Printer
+    name: str
+    args: tuple[Arg, ...]
+    rows: str
+    region: R

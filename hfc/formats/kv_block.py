@@ -12,7 +12,6 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats.block import BlockFormat
-from hfc.formats.kv_run import KvRun, level_run
 from hfc.formats.rotation import rotate, rotate_back
 
 
@@ -30,7 +29,7 @@ class KvBlocks:
     """Blocks of `block` elements in a BlockFormat; every block of a row is a group.
 
     unit: element numbers (C, of j) of one store.  put: C statements that write unit j of the block at `block`, from x0, x1, …
-    and s0, s1, … (the stats).  eight: the run of its rows.
+    and s0, s1, … (the stats).
     sixteen: f32x16 in C, of elements part … part + 15 of the block at `block`, for CPUs; bit for bit the loader's."""
 
     name: str
@@ -38,7 +37,6 @@ class KvBlocks:
     unit: tuple[str, ...]
     stats: tuple[KvStat, ...]
     put: str
-    eight: KvRun
     sixteen: str
     scalar: str = ""
     turns: bool = False
@@ -83,10 +81,6 @@ class KvBlocks:
         head = f"{qualifier} float hfc_kv_{self.name}_at(const uint8_t* row, int d) {{"
         body = f"return hfc_{block.name}_at(row + d / {block.block} * {block.block_bytes}, d % {block.block});"
         return f"{block.loader(qualifier)}{head}\n  {body}\n}}\n"
-
-    def run(self) -> KvRun:
-        """Eight elements, for GPUs."""
-        return self.eight
 
     def writer(self, qualifier: str = "static inline") -> str:
         """C source of `void hfc_kv_<name>_put(uint8_t* row, int group, int j, float x0 …, float s0 …)`."""
@@ -230,7 +224,7 @@ class KvTurned:
     def stats(self) -> tuple[KvStat, ...]:
         """The square of the length; the errors at each of SIZES, of which the last makes the best one's inverse; the norm."""
         unit = "{x} * hfc_rsqrt({s0} > 0.0f ? {s0} : 1.0f)"
-        errors = [f"hfc_kv_{self.name}_error({unit}, {_number(size)}, {_number(1 / size)})" for size in SIZES]
+        errors = [f"hfc_kv_{self.name}_error({unit}, {c_number(size)}, {c_number(1 / size)})" for size in SIZES]
         finishes = ["r"] * (len(SIZES) - 1) + [
             f"hfc_kv_{self.name}_inverse({', '.join(f'{{s{i}}}' for i in range(1, len(SIZES)))}, r)"
         ]
@@ -243,7 +237,7 @@ class KvTurned:
         assert self.head, "the head's size decides the levels: ask sized(head)"
         levels, name = self.levels(self.head), self.name
         angle = angles(self.head // 2)
-        numbers = lambda values: ", ".join(map(_number, values))  # noqa: E731
+        numbers = lambda values: ", ".join(map(c_number, values))  # noqa: E731
         middles = (levels[1:] + levels[:-1]) / 2
         byte, shift = f"d * {self.bits} / 8", f"d * {self.bits} % 8"
         if self.bits == 3:  # a code may lie in two bytes
@@ -259,11 +253,6 @@ class KvTurned:
             f"  return hfc_kv_{name}_level({word} >> {shift} & {2**self.bits - 1}) * norm;\n}}\n"
             f"{self._turn_source(qualifier, numbers, angle)}"
         )
-
-    def run(self) -> KvRun:
-        """Eight elements, for GPUs."""
-        half = self.levels(self.head)[2 ** (self.bits - 1) :]
-        return level_run(self.name, self.bits, [_number(v) for v in half])
 
     def _turn_source(self, qualifier: str, numbers, angle: np.ndarray) -> str:
         if self.mixes:
@@ -295,8 +284,10 @@ class KvTurned:
     def _size_source(self, qualifier: str) -> str:
         """`_error` of an element of a unit vector at a size of the levels, and `_inverse` of the size with the least error, from all sums."""
         name, errors = self.name, [f"e{i}" for i in range(len(SIZES))]
-        choice = ["float least = e0, found = " + _number(1 / SIZES[0]) + ";"]
-        choice += [f"if (e{i} < least) least = e{i}, found = {_number(1 / size)};" for i, size in enumerate(SIZES) if i]
+        choice = ["float least = e0, found = " + c_number(1 / SIZES[0]) + ";"]
+        choice += [
+            f"if (e{i} < least) least = e{i}, found = {c_number(1 / size)};" for i, size in enumerate(SIZES) if i
+        ]
         return (
             f"{qualifier} float hfc_kv_{name}_error(float x, float size, float inverse) {{\n"
             f"  const float e = x - hfc_kv_{name}_level(hfc_kv_{name}_code(x * inverse)) * size;\n  return e * e;\n}}\n"
@@ -304,6 +295,6 @@ class KvTurned:
         )
 
 
-def _number(value: float) -> str:
+def c_number(value: float) -> str:
     """A C float literal that reads back as the same f32."""
     return f"{np.float32(value):.9g}f" if np.float32(value) % 1 else f"{value:.1f}f"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.formats.dtype import SCALARS
-from hfc.formats.kv_run import KvRun, scalar_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +50,6 @@ class KvFormat:
         element = f"((const {scalar.c_element}*)(const void*)row)[d]"
         value = element if scalar.c_element == "float" else scalar.to_f32.format(element)
         return f"{qualifier} float hfc_kv_{self.name}_at(const uint8_t* row, int d) {{\n  return {value};\n}}\n"
-
-    def run(self) -> KvRun:
-        """Eight elements, for GPUs."""
-        return scalar_run(self.scalar)
 
     def writer(self, qualifier: str = "static inline") -> str:
         """C source of `<qualifier> void hfc_kv_<name>_put(uint8_t* row, int d, float x)`."""

@@ -27,6 +27,40 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What was measured to suit cards of a kind, where no fact of the data sheet says it.
+
+    weight_streams: weight rows that a lane reads at a time (H200, 9B, one row: four 33 us, two 39).
+    inputs_in_lds: inputs of a row in LDS at a time (with more, LLVM hoists whole weight rows out of loops on AMD).
+    rows_of_a_block: rows that share one reading of weights as f32.  positions_ahead: keys and values of a lane on their way.
+    predicated_loads: loads under way with a predicate each (on AMD it takes scalar registers, of which there are about 100).
+    rows_in_flight: rows whose loads are on their way through a recurrence (H200, 2,048 rows of 9B: 4 rows 772 us, 8 636, 16 593).
+    resident_blocks: blocks of 256 threads that a compute unit holds.  lanes_per_clock: lanes of a compute unit that issue in a clock.
+    """
+
+    weight_streams: int = 2
+    inputs_in_lds: int = 2048
+    rows_of_a_block: int = 4
+    positions_ahead: int = 4
+    predicated_loads: int = 4
+    rows_in_flight: int = 8
+    resident_blocks: int = 2
+    lanes_per_clock: int = 64
+
+
+NVIDIA_TUNING = Tuning(
+    weight_streams=4,
+    inputs_in_lds=4096,
+    rows_of_a_block=2,
+    positions_ahead=2,
+    predicated_loads=16,
+    rows_in_flight=16,
+    resident_blocks=3,
+    lanes_per_clock=128,
+)
+
+
+@dataclass(frozen=True)
 class Arch:
     """One architecture.
 
@@ -36,6 +70,7 @@ class Arch:
     features: see FEATURES.  target_features: switches of the compiler's back end, e.g. "-real-true16".
     code_object_version: 5 loads on every ROCm since 5.5; generic targets need 6, which needs ROCm 6.3.
     twin: an arch that the compiler does not tell from this one: equal sources give equal instructions (a test compares them).
+    tuning: measured numbers by which geometries differ.
     """
 
     name: str
@@ -53,6 +88,22 @@ class Arch:
     target_features: tuple[str, ...] = ()
     twin: str | None = None
     code_object_version: int = 5
+    tuning: Tuning = Tuning()
+
+    @property
+    def scarce_registers(self) -> bool:
+        """A SIMD has 256 vector registers for each lane (GCN, CDNA 1): two waves hold 128 each."""
+        return self.vgprs == 256
+
+    @property
+    def loads_unaligned(self) -> bool:
+        """The memory unit takes any alignment, so that bytes that a loader names one by one are joined."""
+        return self.kind == "amd"
+
+    @property
+    def paired_compute_units(self) -> bool:
+        """Two compute units share their LDS (a workgroup processor of RDNA): 128 KB for the blocks of both."""
+        return self.kind == "amd" and self.wave == 32
 
     def has(self, feature: str) -> bool:
         if feature not in FEATURES:
@@ -332,6 +383,7 @@ _ROWS: tuple[Arch, ...] = (
         frozenset({"packed_f16", "dot4_i8", "mma_f16", "graphs"}),
         (Card("H100 SXM", 132, 3350, 80, 1980), Card("H200", 132, 4800, 141, 1980)),
         ("+ptx80",),
+        tuning=NVIDIA_TUNING,
     ),
     Arch("host", "host", 1, 0, 0, 1, 0, 0, 0, 0, frozenset()),
     # fmt: on

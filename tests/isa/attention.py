@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from hfc.backend.compile import compile_job
-from hfc.backend.geometry import geometry
 from hfc.backend.gpu import kernel_job
+from hfc.backend.skeletons import geometry
 from hfc.formats import kv_format
 from hfc.ir.interpret import KvCache
 from hfc.ir.ops import definition

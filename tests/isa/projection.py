@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hfc.backend.compile import compile_job
-from hfc.backend.geometry import geometry
 from hfc.backend.gpu import kernel_job
+from hfc.backend.skeletons import geometry
 from hfc.formats import weight_format
 from hfc.formats.rotation import rotate
 from hfc.isa import Options
@@ -115,7 +115,7 @@ class Projection:
         return [made[0] / (1 + np.exp(-made[1]))] if self.zipped else made
 
     def _products(self, x: np.ndarray, i: int, first: int) -> np.ndarray:
-        part = self.bound.extra["parts"][i]
+        part = self.bound.region.parts[i]
         w = part.format.unpack(self.raw[i]).astype(np.float64).reshape(-1, part.n, self.k)
         x = rotate(x) if part.format.rotated else x
         if not self.top:

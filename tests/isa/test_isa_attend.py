@@ -1,15 +1,13 @@
 """L3 of attention: decode and prefill kernels as gfx machine code against the interpreter."""
 
-import sys
-
 import numpy as np
 import pytest
 from attention import Attention, error, step_of
 
 from hfc.backend.compile import compile_job
-from hfc.backend.geometry import geometry
-from hfc.backend.geometry.attend import MATRIX_FEATURES
 from hfc.backend.gpu import kernel_job
+from hfc.backend.skeletons import geometry
+from hfc.backend.skeletons.attend import geometry as attend_geometry
 from hfc.isa import SCHEDULES
 
 ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
@@ -73,7 +71,7 @@ def test_a_row_of_decode_does_not_depend_on_its_company(arch, window):
 @pytest.fixture
 def few(monkeypatch):
     """Decode on matrix units wherever there are any."""
-    monkeypatch.setattr(sys.modules["hfc.backend.geometry.attend"], "FEW_ON", MATRIX_FEATURES)
+    monkeypatch.setattr(attend_geometry, "DECODE_ON", attend_geometry.MATRIX_FEATURES)
 
 
 FEW_ARCHS = ("gfx1100", "gfx1201", "gfx942")
@@ -128,9 +126,9 @@ def test_decode_on_matrix_units_is_for_f16_alone(few, formats):
     """Expanded values of other formats are no f16 numbers: one f16 each would lose what DECODE_BOUND demands."""
     for arch in (*FEW_ARCHS, "sm_90"):
         case = Attention(arch, 40, formats=formats)
-        templates = [shape.template for shape in geometry(case.bound, case.arch, "decode")]
-        assert templates[0] == f"kernels/attend_{'tile' if formats == ('f16', 'f16') else 'split'}.hip.j2"
-        assert templates[1] == "kernels/attend_join.hip.j2"
+        templates = [shape.template.name for shape in geometry(case.bound, case.arch, "decode")]
+        assert templates[0] == f"attend_{'tile' if formats == ('f16', 'f16') else 'split'}"
+        assert templates[1] == "attend_combine"
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

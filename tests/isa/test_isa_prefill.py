@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hip_cases import linear
 
 from hfc.backend.compile import compile_job
-from hfc.backend.geometry import geometry
 from hfc.backend.gpu import kernel_job
+from hfc.backend.skeletons import geometry
 from hfc.formats import FORMATS
 from hfc.formats.recipe import tensor
 from hfc.isa import SCHEDULES, Options, run_kernel
@@ -58,7 +58,7 @@ class Subject:
         self.shapes = geometry(bound, self.arch, rows_class)
         self.code = [compile_job(kernel_job(bound, shape, settings)).data for shape in self.shapes]
         self.weights, self.results = {}, []
-        for part in bound.extra["parts"]:
+        for part in bound.region.parts:
             value = part.weight.value.type
             ref = WeightRef(part.weight.name, tensor(part.weight.name), value.dtype, value.shape, "rows")
             raw = np.ascontiguousarray(RandomWeights(48, seed=len(self.weights)).weight(ref)).view(np.uint8)
@@ -71,7 +71,7 @@ class Subject:
     ) -> list[np.ndarray]:
         """x f32 [rows, k], experts i32 [rows, top] -> f32 [rows or pairs, n] of each output."""
         step = Step.single(np.zeros(len(x), np.int32))
-        pairs = len(x) * max(1, self.bound.extra["top"])
+        pairs = len(x) * self.bound.region.rows_per_row
         arrays = {**self.weights, "x0": _fixed(x), "step": _fixed(step.encode(MAX_ROWS))}
         if experts is not None:
             arrays["x1"] = _fixed(experts)
@@ -91,17 +91,17 @@ class Subject:
     def expected(self, x: np.ndarray, experts: np.ndarray | None = None) -> list[np.ndarray]:
         """The same by numpy in f64, of normed inputs where the region has a norm."""
         x = x.astype(np.float64)
-        if self.bound.extra["stats"]:
+        if self.bound.region.stats:
             x = x / np.sqrt((x * x).mean(axis=1, keepdims=True) + 1e-6)
         parts = []
-        for part in self.bound.extra["parts"]:
+        for part in self.bound.region.parts:
             w = np.asarray(part.format.unpack(self.weights[part.weight.name]), np.float64)
             if experts is None:
                 parts.append(x @ w.T)
             else:
                 rows = np.repeat(x, experts.shape[1], axis=0)
                 parts.append(np.stack([w[e] @ row for e, row in zip(experts.reshape(-1), rows)]))
-        if self.bound.extra["zipped"]:
+        if self.bound.region.zipped:
             return [parts[0] / (1 + np.exp(-parts[1]))]
         return parts
 
@@ -142,7 +142,7 @@ def test_every_weight_family_on_matrix_units(name, arch):
     subject = Subject(linear([name], odd_k(name), [131]), arch)
     if FORMATS[name].quantized and len(subject.shapes) == 1:
         pytest.skip("this format has no loader of whole words: tiles without matrix units take it")
-    assert subject.shapes[-1].numbers["uses"]
+    assert subject.shapes[-1].promises
     assert subject.error(drawn(67, odd_k(name))) <= BOUND
 
 
@@ -161,7 +161,7 @@ def test_two_weights_meet_in_one_tile(formats, arch):
 def test_parts_side_by_side_and_the_large_tile(arch):
     """Three parts of three formats, enough outputs in all for tiles of 128 rows where registers allow."""
     subject = Subject(linear(["q4_k", "f16", "q8_0"], 256, [8200, 5, 129], norm=False), arch)
-    assert subject.shapes[-1].numbers["tile_rows"] == (64 if arch == "gfx908" else 128)
+    assert subject.shapes[-1].params.tile_rows == (64 if arch == "gfx908" else 128)
     assert subject.error(drawn(21, 256)) <= BOUND
 
 
@@ -192,7 +192,7 @@ def test_rows_of_experts(formats, arch):
 @pytest.mark.parametrize("arch", on(("gfx906", "gfx1100", "gfx1201", "gfx942"), ("gfx906", "gfx1100")))
 def test_odd_sizes_of_experts_take_tiles_without_matrix_units(arch):
     subject = Subject(linear(["f16"], 67, [35], top=2), arch)
-    assert subject.shapes[-1].template.endswith("linear_tiled.hip.j2")
+    assert subject.shapes[-1].template.name == "linear_tiled"
     assert subject.error(drawn(45, 67), uneven(45, 2)) <= BOUND
 
 

@@ -13,8 +13,8 @@ from regions import VOCAB, Builder
 
 from hfc.backend import gpu
 from hfc.backend.emit import emit
-from hfc.backend.geometry import library
 from hfc.backend.library import build_for_cpu
+from hfc.backend.skeletons.linear.library import geometry as library
 from hfc.bundles import read_bundle
 from hfc.cli.explain import list_kernels
 from hfc.ir.graph import TensorType

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from regions import VOCAB, Builder, Region
 
-from hfc.backend.geometry import geometry
+from hfc.backend.skeletons import geometry
 from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.formats import FORMATS

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from hfc.backend.host.pack import pack_source
 from hfc.backend.library import build_for_cpu
-from hfc.backend.render import environment, render
+from hfc.backend.render import render, variables_of
+from hfc.backend.skeletons import SKELETONS
 from hfc.backend.spec import Bound
-from hfc.formats import weight_format
-from hfc.formats.tile import tile_layout
 
 HEADERS = ("math.h", "hfc.h", "tile.h", "rotate.h", "attend.h", "delta.h", "pack.h")
 PLANES = 2  # bytes of an activation in integer dots: 2 keeps 15 bits, 1 is what other engines do
 HERE = Path(__file__).parent
 
-environment().filters["tile"] = tile_layout
-environment().filters["weight_format"] = weight_format
-
 
 def host_source(bound: Bound, context: int, planes: int = PLANES) -> str:
     """The C text of one region. context: tokens a slot of a KV cache holds."""
-    variables = {"name": bound.name, "args": bound.args, "rows": bound.rows, **bound.extra}
-    if bound.stem == "linear":
-        variables["planes"] = planes
-    if bound.stem == "attend":
-        variables["context"] = context
-    return render(f"host/{bound.stem}.c.j2", **variables)
+    path = SKELETONS[bound.stem].host
+    assert path, f"{bound.stem}: no kernel for the host"
+    region = {f.name: getattr(bound.region, f.name) for f in fields(bound.region)}
+    standard = dict(name=bound.name, args=bound.args, rows=bound.rows, planes=planes, context=context)
+    given, wanted = {**region, **standard}, variables_of(path)
+    undeclared = wanted - given.keys()
+    assert not undeclared, f"{path}: used and not declared: {', '.join(sorted(undeclared))}"
+    return render(path, **{name: given[name] for name in wanted})
 
 
 def library_source(

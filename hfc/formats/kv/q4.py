@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from hfc.formats.kv_block import KvBlocks, KvStat
-from hfc.formats.kv_run import NIBBLES
 from hfc.formats.quant import q4_1
 
 PUT = """const float low = -s1, d = (s0 - low) / 15.0f, inverse = d > 0.0f ? 1.0f / d : 0.0f;
@@ -22,5 +21,4 @@ FORMAT = KvBlocks(
     stats=(KvStat("max", "{x}", "r"), KvStat("max", "-({x})", "r")),
     put=PUT,
     sixteen="hfc_fma(__builtin_convertvector(hfc_load_u8(block + 4) >> part / 4 & 15, f32x16), hfc_load_half(block), hfc_load_half(block + 2))",
-    eight=NIBBLES,
 )

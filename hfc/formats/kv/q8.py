@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from hfc.formats.kv_block import KvBlocks, KvStat
-from hfc.formats.kv_run import SIGNED_BYTES
 from hfc.formats.quant import q8_0
 
 PUT = """const float d = s0 / 127.0f, inverse = d > 0.0f ? 1.0f / d : 0.0f;
@@ -20,5 +19,4 @@ FORMAT = KvBlocks(
     stats=(KvStat("max", "__builtin_fabsf({x})", "r"),),
     put=PUT,
     sixteen="__builtin_convertvector(hfc_load_i8(block + 2 + part), f32x16) * hfc_load_half(block)",
-    eight=SIGNED_BYTES,
 )

@@ -1,0 +1,71 @@
+"""How a bound region is cut into launches: grid, block, the parameters that a template unrolls by, and memory between launches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfc.backend.spec import Arg, Bound
+from hfc.backend.template import Params, Template
+from hfc.plan import Product
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Memory in which one launch leaves something for the next one of its region; regions share it by name.
+
+    ctype: element as C spells it; dtype: as the plan does.  row_bytes: for each row of a step.  rows: most rows of the steps
+    that use it (None: those of the plan).  written: by this launch.  whole: memory is for a multiple of so many rows.
+    """
+
+    name: str
+    ctype: str
+    dtype: str
+    row_bytes: int
+    rows: int | None = None
+    written: bool = False
+    whole: int = 1
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One launch of a region.
+
+    template: what serves it.  symbol: device function.  grid: C integer expressions in T, R, G (rows, outputs, segments of a step)
+    and C (its longest context, rounded up: Step.reach), which mean the same in Python where / is //.
+    block: threads.  lds_bytes: dynamic LDS to ask for (0: all of it is declared in the kernel).
+    params: the template's own variables, a pure function of the bound region, the arch and the class of rows.
+    promises: features whose instructions must be in the code.
+    loaders: device functions that the template calls, beside those of the formats.
+    scratch: more pointers of the kernel, after those of the region.
+    task: what the launch does for its region, e.g. "stage the inputs of"; empty: the work itself, to which its bytes count.
+    """
+
+    template: Template
+    symbol: str
+    grid: tuple[str, str, str]
+    block: int
+    params: Params
+    lds_bytes: int = 0
+    promises: tuple[str, ...] = ()
+    loaders: str = ""
+    scratch: tuple[Scratch, ...] = ()
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.block <= 1024, f"{self.symbol}: {self.block} threads"
+        assert type(self.params) is self.template.params, f"{self.symbol}: {self.template.file} takes other parameters"
+
+
+@dataclass(frozen=True)
+class LibraryCall:
+    """A launch that is a product by a library. weight: argument of the region; inputs, outputs: its other pointers."""
+
+    product: Product
+    weight: Arg
+    inputs: Scratch
+    outputs: Scratch
+
+
+def one_row_per_block(bound: Bound) -> tuple[str, str, str]:
+    """The grid of kernels that give each row a thread block."""
+    return (bound.rows, "1", "1")

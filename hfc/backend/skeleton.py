@@ -1,0 +1,57 @@
+"""A skeleton: how one kind of region becomes kernels. Each is a folder of hfc/backend/skeletons that exports SKELETON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hfc.backend.body import Printer
+from hfc.backend.shape import Geometry, LibraryCall
+from hfc.backend.spec import Bound, Region
+from hfc.backend.template import Template
+from hfc.ir.graph import Op
+from hfc.target.arch import Arch
+
+RowsClass = Literal["decode", "prefill"]
+ROWS_CLASSES: tuple[RowsClass, ...] = (
+    "decode",
+    "prefill",
+)  # few rows: weights are read once a row; many: once a tile of rows
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to serve a region.
+
+    refuses: why it cannot or should not, in figures; None: it serves the region.  launches: in order."""
+
+    name: str
+    launches: Callable[[Bound, Arch], tuple[Geometry, ...]]
+    refuses: Callable[[Bound, Arch], str | None] = lambda bound, arch: None
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """roots: op kinds that make a region this skeleton's.  region: the class of its bound regions.
+
+    bind: region op and its Printer -> Bound; None: no region of a graph is bound to it (sample, adopt).
+    variants: for each class of rows, the first that does not refuse serves.  templates: every one that its launches use.
+    host: the template of the CPU's kernel, by its path from hfc/backend.  by_library: the launches of a prefill that leaves products
+    to a library; () where its own kernels serve.
+    """
+
+    stem: str
+    roots: tuple[str, ...]
+    region: type[Region]
+    bind: Callable[[Op, Printer], Bound] | None
+    variants: Mapping[RowsClass, tuple[Variant, ...]]
+    templates: tuple[Template, ...]
+    host: str | None = None
+    by_library: Callable[[Bound, Arch], tuple[Geometry | LibraryCall, ...]] = lambda bound, arch: ()
+
+
+def always(launches: Callable[[Bound, Arch], tuple[Geometry, ...]]) -> dict[RowsClass, tuple[Variant, ...]]:
+    """The variants of a skeleton that has one way for all rows."""
+    only = (Variant("only", launches),)
+    return {"decode": only, "prefill": only}

@@ -1,0 +1,17 @@
+"""adopt: a draft's guesses take the place of the placeholders in the step that will verify them; a thread serves one row."""
+
+from hfc.backend.shape import Geometry
+from hfc.backend.skeleton import Skeleton, always
+from hfc.backend.skeletons.adopt.bind import AdoptRegion
+from hfc.backend.spec import Bound
+from hfc.backend.template import Limits, Params, template
+from hfc.target.arch import Arch
+
+ADOPT = template(__file__, "adopt", Limits(256, "copies a word a lane"))
+
+
+def launches(bound: Bound[AdoptRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return (Geometry(ADOPT, bound.name, (f"({bound.rows} + 255) / 256", "1", "1"), 256, Params()),)
+
+
+SKELETON = Skeleton("adopt", (), AdoptRegion, None, always(launches), (ADOPT,))

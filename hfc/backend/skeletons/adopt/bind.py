@@ -1,0 +1,32 @@
+"""The launch between a draft and the step that verifies it: the guesses become the step's tokens without leaving the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfc.backend.skeletons.sample.bind import TOKENS
+from hfc.backend.spec import Arg, Bound, Region
+
+STEP = "io:step"  # the step buffer, as a thing to write
+
+
+@dataclass(frozen=True)
+class AdoptRegion(Region):
+    """outputs: tokens that a step chooses, in front of its own in TOKENS."""
+
+    outputs: int
+
+
+def adopt_bound(max_outputs: int) -> Bound[AdoptRegion]:
+    """The kernel's parameters."""
+    args = (
+        Arg("guesses", "buffer", "int32_t", None),
+        Arg("verified", "io", "int32_t", None, written=True),
+        Arg("tokens", "io", "int32_t", None, written=True),
+    )
+    return Bound("adopt", "adopt", args, "T", AdoptRegion(max_outputs))
+
+
+def adopt_pointers(guesses: str) -> tuple[str, str, str]:
+    """guesses: the draft's buffer of tokens."""
+    return (f"buffer:{guesses}", STEP, TOKENS)

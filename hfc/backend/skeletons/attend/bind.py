@@ -1,0 +1,52 @@
+"""attend: attention over the KV cache, shared by the query heads of a group, and what scales its output."""
+
+from __future__ import annotations
+
+from hfc.backend.body import Printer
+from hfc.backend.skeletons.attend.region import AttendRegion
+from hfc.backend.spec import Bound
+from hfc.formats import kv_format
+from hfc.ir.element import row_shape
+from hfc.ir.graph import Op
+from hfc.ir.index import flat, reindex
+
+
+def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
+    (attend,) = (op for op in region.body.ops if op.kind == "attend")
+    q, cache = attend.inputs
+    _rows, heads, size = q.type.shape
+    state = printer.sources[cache]
+    keys, values = (kv_format(state.attrs[f]).sized(size) for f in ("k_format", "v_format"))
+    query = printer.element(q, ("g", "j"))
+    if keys.turns:
+        query = f"hfc_kv_{keys.name}_turn(j, {query}, {printer.element(q, ('g', '(j ^ 1)'))})"
+    printer.leaves[attend.output] = lambda _index: "y"
+    stores = []
+    for value in region.outputs:
+        shape = row_shape(value)
+        index = reindex(("g", "j"), (heads, size), shape)
+        expression = printer.element(value, index)
+        target = printer.arg(value, written=True)
+        stores.append(
+            f"{target.name}[(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}] = {expression};"
+        )
+    bound = AttendRegion(
+        heads=heads,
+        kv_heads=state.output.type.shape[1],
+        size=size,
+        capacity=printer.settings.context,
+        scale=attend.attrs["scale"],
+        window=attend.attrs["window"],
+        softcap=attend.attrs["softcap"],
+        causal=attend.attrs["causal"],
+        first=attend.attrs["first"],
+        q=query,
+        walsh=keys.walsh,
+        k=printer.arg(cache, plane="k"),
+        v=printer.arg(cache, plane="v"),
+        k_format=keys,
+        v_format=values,
+        store=" ".join(stores),
+    )
+    name = f"attend_{keys.name}_h{heads}_kv{bound.kv_heads}_d{size}"
+    return Bound("attend", name, tuple(printer.args), "T", bound)

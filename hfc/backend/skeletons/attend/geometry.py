@@ -1,0 +1,362 @@
+"""Launches of attention: by splits of the context (decode), by tiles of queries (prefill)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hfc.backend.lanes.kv_runs import RUN, run_of
+from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeletons.attend.region import AttendRegion
+from hfc.backend.spec import Bound
+from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.step import DECODE_ROWS
+from hfc.target.arch import Arch
+
+MOST_SPLITS = 1024  # of a slot
+MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
+LINES = 64  # queries of a block in prefill: rows x heads of a KV head
+WIDEST_HEAD = 256  # elements, on matrix units
+# Features with which decode, too, uses matrix units. ("mma_f16",) turns it on for sm_90, where at 16k positions steps of one row of 9B
+# took 10 % longer and of eight 11 % less (docs/performance.md).
+DECODE_ON: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreParams(Params):
+    """Scores are logarithms to base 2. factor: of the queries.  bottom: below every score, and finite: differences are numbers.
+    group: query heads of a KV head.  key_words, value_words: registers of a run of eight elements."""
+
+    factor: float
+    log2e: float
+    bottom: str
+    group: int
+    key_words: int
+    value_words: int
+
+
+@dataclass(frozen=True)
+class SplitParams(ScoreParams):
+    """vector: elements of a lane; `lanes` of them make a head, `side` of those groups a wave, `waves` a block.
+    ahead: positions of a lane's turn.  together: query heads of a block, heads_padded: as a power of two.  head_blocks: blocks that
+    share the query heads of a KV head.  split: positions between the starts of splits, of which a context has `splits` at most."""
+
+    waves: int
+    vector: int
+    lanes: int
+    side: int
+    ahead: int
+    together: int
+    heads_padded: int
+    head_blocks: int
+    split: int
+    splits: int
+
+
+@dataclass(frozen=True)
+class CombineParams(Params):
+    """groups: of threads that take turns at the splits.  split, splits: as in SplitParams."""
+
+    groups: int
+    split: int
+    splits: int
+
+
+@dataclass(frozen=True)
+class TileParams(ScoreParams):
+    """lines: queries of a block, those of `rows_tile` rows.  padded: elements of a head, in whole products.  planes: of queries (pairs
+    of f16), weight_planes: of softmax weights.  held: queries stay in registers.  early: the next keys are fetched before this turn's
+    values are used.  share: waves of 16 lines.  keys: of a turn.  across: values are operands as they lie.  split, splits: as in
+    SplitParams; 0: the whole context."""
+
+    lines: int
+    rows_tile: int
+    padded: int
+    planes: int
+    held: bool
+    early: bool
+    share: int
+    keys: int
+    across: bool
+    weight_planes: int
+    split: int
+    splits: int
+
+
+@dataclass(frozen=True)
+class LinesParams(ScoreParams):
+    """rows_tile: rows of a block; `lanes` work on each of their queries, with `vector` elements.  exact: keys and values pass
+    through LDS as f32, else as f16; `keys` of them at a time.  ahead: keys whose scores are made together."""
+
+    rows_tile: int
+    lanes: int
+    vector: int
+    exact: bool
+    keys: int
+    ahead: int
+
+
+SPLIT = template(
+    __file__,
+    "attend_split",
+    Limits(
+        128,
+        "bound by memory: a lane fetches the keys and values of four positions before it uses one",
+        tunables=("ahead", "together"),
+    ),
+    SplitParams,
+)
+COMBINE = template(
+    __file__,
+    "attend_combine",
+    Limits(128, "reads a few sums a row: eight loads of a lane are under way together"),
+    CombineParams,
+)
+TILE = template(
+    __file__,
+    "attend_tile",
+    Limits(
+        128,
+        "bound by arithmetic: two products are under way for each pair of queries and keys, and a block loads while it multiplies",
+        tunables=("lines",),
+    ),
+    TileParams,
+)
+PER_LINE = template(
+    __file__,
+    "attend_lines",
+    Limits(128, "bound by arithmetic: the elements of a lane are independent sums", tunables=("ahead", "keys")),
+    LinesParams,
+)
+ROTATE = template(__file__, "rotate_queries", READS_AND_WRITES)
+
+
+def refuses_tiles(bound: Bound[AttendRegion], arch: Arch) -> str | None:
+    """Why prefill cannot use matrix units; None: it can."""
+    region = bound.region
+    if not any(map(arch.has, MATRIX_FEATURES)):
+        return f"{arch.name} has no matrix units for f16"
+    if region.size > WIDEST_HEAD:
+        return f"heads of {region.size} elements, more than {WIDEST_HEAD}"
+    if region.group > LINES // 2:
+        return f"{region.group} query heads share a KV head, more than {LINES // 2}"
+    return "a cache in f32 keeps its precision without matrix units" if region.exact else None
+
+
+def refuses_decode_tiles(bound: Bound[AttendRegion], arch: Arch) -> str | None:
+    """Why decode does not use matrix units, so that the rows of a sequence read its keys and values once: on archs where that pays, and
+    where f16 holds keys and values as they are, so that pairs of f16 for the rest keep the precision of f32."""
+    if not any(map(arch.has, DECODE_ON)):
+        return "off: one row takes longer than by splits on vectors (docs/performance.md)"
+    if not bound.region.plain_f16:
+        return "keys and values are not f16 as they lie"
+    return refuses_tiles(bound, arch)
+
+
+def decode_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return _decode_tile(bound, arch), _combine(bound, arch)
+
+
+def decode_by_splits(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return _split(bound, arch), _combine(bound, arch)
+
+
+def prefill_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return *_rotate(bound), _tile(bound, arch)
+
+
+def prefill_by_lines(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return *_rotate(bound), _lines(bound, arch)
+
+
+def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+    region, threads, size = bound.region, 256, bound.region.size
+    # Keys of levels are chosen by many conditions: each takes a pair of scalar registers in a wave of 64.
+    short = arch.scarce_registers or (region.coded and arch.wave == 64)
+    vector = -(-size // (RUN * arch.wave)) * RUN
+    lanes = _power(-(-size // vector))
+    # Queries and sums are 2 * vector registers a head; what the waves of a block leave in LDS stays below 33 kB.
+    most = max(1, 32 // vector)
+    if arch.scarce_registers and not region.plain_f16:
+        most = min(most, 2)
+    head_blocks = -(-region.group // most)
+    together = -(-region.group // head_blocks)
+    split, splits = _splits(region)
+    params = SplitParams(
+        **_scores(region),
+        waves=threads // arch.wave,
+        vector=vector,
+        lanes=lanes,
+        side=arch.wave // lanes,
+        ahead=2 if short else arch.tuning.positions_ahead,  # the next turn's positions are under way meanwhile
+        together=together,
+        heads_padded=_power(together),
+        head_blocks=head_blocks,
+        split=split,
+        splits=splits,
+    )
+    return Geometry(
+        SPLIT,
+        bound.name + "_split",
+        (str(region.kv_heads * head_blocks), _split_count(region), bound.rows),
+        threads,
+        params,
+        scratch=(_scratch(region, written=True),),
+        task="attend to each split for",
+    )
+
+
+def _combine(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+    threads, (split, splits) = 512, _splits(bound.region)
+    groups = max(1, min(8, threads // -(-bound.region.size // arch.wave) // arch.wave))
+    return Geometry(
+        COMBINE,
+        bound.name + "_join",
+        (str(bound.region.heads), f"{bound.rows} * (C > {split})", "1"),  # nothing to combine, nothing to launch
+        threads,
+        CombineParams(1 << groups.bit_length() - 1, split, splits),
+        scratch=(_scratch(bound.region, written=False),),
+    )
+
+
+def _splits(region: AttendRegion) -> tuple[int, int]:
+    """Splits begin at multiples of so many positions of the context, whatever a step looks like: about 128 kB of f16 each; and the
+    number of splits of a whole context."""
+    least = min(512, max(128, 128 * 256 // _power(region.size)))
+    split = max(1, -(-region.capacity // (least * MOST_SPLITS))) * least
+    return split, -(-region.capacity // split)
+
+
+def _split_count(region: AttendRegion) -> str:
+    """A step's splits end with its longest context, not with the plan's."""
+    split, splits = _splits(region)
+    count = f"((C + {split - 1}) / {split})"
+    return f"({count} < {splits}) * {count} + ({count} >= {splits}) * {splits}"
+
+
+def _scratch(region: AttendRegion, written: bool) -> Scratch:
+    """For each row, head and split: the sum of values, then maximum and weight."""
+    row_bytes = region.heads * _splits(region)[1] * (region.size + 4) * 4
+    return Scratch("attend_splits", "float", "f32", row_bytes, DECODE_ROWS, written)
+
+
+def _scores(region: AttendRegion) -> dict[str, int | float | str]:
+    """The fields of ScoreParams."""
+    log2e = math.log2(math.e)
+    return {
+        "factor": region.scale / region.softcap if region.softcap else region.scale * log2e,
+        "log2e": log2e,
+        "bottom": "-1e30f",
+        "group": region.group,
+        "key_words": run_of(region.k_format, region.size).words,
+        "value_words": run_of(region.v_format, region.size).words,
+    }
+
+
+def _rotate(bound: Bound[AttendRegion]) -> tuple[Geometry, ...]:
+    """The launch that rotates the queries where keys lie rotated by Walsh's functions; else none."""
+    region = bound.region
+    if not region.walsh:
+        return ()
+    grid = (str(region.heads), bound.rows, "1")
+    scratch = _rotated(region, written=True)
+    return (Geometry(ROTATE, bound.name + "_turn", grid, 128, Params(), scratch=scratch, task="rotate the queries of"),)
+
+
+def _rotated(region: AttendRegion, written: bool) -> tuple[Scratch, ...]:
+    if not region.walsh:
+        return ()
+    return (Scratch("turned", "float", "f32", 4 * region.heads * region.size, written=written),)
+
+
+def _tile(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+    params = _tile_params(bound.region, arch, LINES, weight_planes=1, split=0, splits=0)
+    return _tiles(bound, arch, "_tile", params, "1", _rotated(bound.region, written=False))
+
+
+def _decode_tile(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+    """The tiles of prefill, cut by splits of the context; weights, too, are pairs of f16."""
+    # queries and pairs of weights lie in LDS together on some archs
+    most = LINES if arch.has("mma_f16") else LINES // 2
+    split, splits = _splits(bound.region)
+    params = _tile_params(bound.region, arch, most, weight_planes=2, split=split, splits=splits)
+    scratch = (_scratch(bound.region, written=True),)
+    return _tiles(bound, arch, "_few", params, _split_count(bound.region), scratch, task="attend to each split for")
+
+
+def _tile_params(
+    region: AttendRegion, arch: Arch, most_lines: int, weight_planes: int, split: int, splits: int
+) -> TileParams:
+    """Groups of 16 lines, and two waves for each, so that its sums fit their registers."""
+    padded, share = -(-region.size // 16) * 16, 2
+    wide = padded > 128
+    # Queries stay in registers where the operands of a line are few; in LDS there is room for both parts of 32 lines of 256.
+    held = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
+    lines = min(most_lines, LINES // 2 if wide and not held else LINES)
+    return TileParams(
+        **_scores(region),
+        lines=lines,
+        rows_tile=lines // region.group,
+        padded=padded,
+        planes=2,
+        held=held,
+        # Keys of the next turn are fetched before this one's values are used, unless their levels need the registers.
+        early=held and not wide and not (region.coded and arch.has("wmma_f16")),
+        share=share,
+        keys=16 * share * (1 if wide else 2),
+        across=arch.has("mma_f16"),
+        weight_planes=weight_planes,
+        split=split,
+        splits=splits,
+    )
+
+
+def _tiles(
+    bound: Bound[AttendRegion],
+    arch: Arch,
+    suffix: str,
+    params: TileParams,
+    splits: str,
+    scratch: tuple[Scratch, ...],
+    task: str = "",
+) -> Geometry:
+    return Geometry(
+        TILE,
+        bound.name + suffix,
+        (f"{bound.rows} / {params.rows_tile} + G", str(bound.region.kv_heads), splits),
+        params.lines // 16 * params.share * arch.wave,
+        params,
+        promises=tuple(feature for feature in MATRIX_FEATURES if arch.has(feature)),
+        scratch=scratch,
+        task=task,
+    )
+
+
+def _lines(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+    """Without matrix units: a few lanes work on a query, each with up to 32 elements of it, or 16 where registers are few."""
+    region, threads, runs = bound.region, 256, -(-bound.region.size // 8)
+    lanes = _power(-(-runs // (2 if arch.scarce_registers else 4)))
+    vector = -(-runs // lanes) * 8
+    keys = max(4, 32768 // (2 * lanes * vector * (4 if region.exact else 2)))
+    params = LinesParams(
+        **_scores(region),
+        rows_tile=max(1, threads // lanes // region.group),
+        lanes=lanes,
+        vector=vector,
+        exact=region.exact,
+        keys=min(64, 1 << keys.bit_length() - 1),
+        ahead=4,
+    )
+    return Geometry(
+        PER_LINE,
+        bound.name + "_lines",
+        (f"{bound.rows} / {params.rows_tile} + G", str(region.kv_heads), "1"),
+        threads,
+        params,
+        scratch=_rotated(region, written=False),
+    )
+
+
+def _power(count: int) -> int:
+    """The least power of two that is not below `count`."""
+    return 1 << (count - 1).bit_length()

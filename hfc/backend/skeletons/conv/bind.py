@@ -1,0 +1,27 @@
+"""conv: a causal depthwise convolution that stands alone, its window in place."""
+
+from __future__ import annotations
+
+from hfc.backend.body import Printer
+from hfc.backend.skeletons.conv.region import ConvRegion
+from hfc.backend.spec import Bound
+from hfc.ir.graph import Op
+
+
+def bind(region: Op, printer: Printer) -> Bound[ConvRegion]:
+    (conv,) = (op for op in region.body.ops if op.kind == "causal_conv")
+    u, weight, window = conv.inputs
+    channels, taps = weight.type.shape
+    target = printer.arg(conv.outputs[0], written=True)
+    rows = printer.settings.journal_rows
+    made = ConvRegion(
+        channels=channels,
+        taps=taps,
+        u=printer.element(u, ("j",)),
+        conv=printer.arg(weight),
+        window=printer.arg(window, written=True),
+        store=f"{target.name}[(size_t)row * {channels} + j] = c;",
+        journal_rows=rows,
+        inputs_journal=printer.arg(window, written=True, plane="journal") if rows else None,
+    )
+    return Bound("conv", f"conv_c{channels}_t{taps}", tuple(printer.args), "T", made)

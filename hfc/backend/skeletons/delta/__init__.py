@@ -1,0 +1,16 @@
+"""delta: the gated delta rule with its convolution, norms and gate, states in place."""
+
+from hfc.backend.skeleton import Skeleton, Variant
+from hfc.backend.skeletons.delta import geometry
+from hfc.backend.skeletons.delta.bind import bind
+from hfc.backend.skeletons.delta.region import DeltaRegion
+
+SKELETON = Skeleton(
+    "delta",
+    ("gated_delta",),
+    DeltaRegion,
+    bind,
+    {"decode": (Variant("whole", geometry.decode),), "prefill": (Variant("columns", geometry.prefill),)},
+    (geometry.DELTA, geometry.STAGE, geometry.COLUMNS, geometry.FINISH),
+    host="skeletons/delta/host.c.j2",
+)

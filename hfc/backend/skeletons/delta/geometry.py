@@ -1,0 +1,163 @@
+"""Launches of the gated delta rule: short segments by one kernel, long ones with their state's columns in parallel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeletons.delta.region import DeltaRegion
+from hfc.backend.spec import Bound
+from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.base.diagnostics import HfcError
+from hfc.target.arch import Arch
+
+SHORT = 16  # segments of so many rows are one kernel's, of more several launches': what decodes is always the former
+THREADS = 256
+
+
+@dataclass(frozen=True)
+class DeltaParams(Params):
+    """few: rows of the longest segment that this kernel serves.  split: lanes that share a column of the state, `depth` elements each.
+    tokens: rows whose q, k, v and y lie in LDS together, `batch` of whose inputs are loaded together.  turns: of a thread over them."""
+
+    few: int
+    split: int
+    depth: int
+    tokens: int
+    batch: int
+    turns: int
+
+
+@dataclass(frozen=True)
+class StageParams(Params):
+    """few: as in DeltaParams.  waves: of a block.  tile_rows: that a wave takes a head through.  staged_stride: floats of a row."""
+
+    few: int
+    waves: int
+    tile_rows: int
+    staged_stride: int
+
+
+@dataclass(frozen=True)
+class ColumnsParams(Params):
+    """few, split, depth: as in DeltaParams.  tokens: rows in LDS together.  columns: of a block, `column_blocks` make a head.
+    wide: heads begin at multiples of 16 bytes.  staged_stride: floats of a row."""
+
+    few: int
+    split: int
+    depth: int
+    tokens: int
+    columns: int
+    column_blocks: int
+    wide: bool
+    staged_stride: int
+
+
+@dataclass(frozen=True)
+class FinishParams(Params):
+    """few: as in DeltaParams.  waves: of a block.  staged_stride: floats of a row."""
+
+    few: int
+    waves: int
+    staged_stride: int
+
+
+IN_REGISTERS = Limits(128, "the state lies in registers by design; its rows are independent products")
+DELTA = template(__file__, "delta", IN_REGISTERS, DeltaParams)
+STAGE = template(__file__, "delta_stage", READS_AND_WRITES, StageParams)
+COLUMNS = template(__file__, "delta_columns", IN_REGISTERS, ColumnsParams)
+FINISH = template(__file__, "delta_finish", READS_AND_WRITES, FinishParams)
+
+
+def decode(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return (_whole(bound, arch),)
+
+
+def prefill(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
+    whole = _whole(bound, arch)
+    first = replace(whole, task="the short segments of")
+    return first, _stage(bound, arch), _columns(bound, arch, whole.params), _finish(bound, arch)
+
+
+def _whole(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
+    """All of a region in one launch: a block a key head, as its value heads share a window."""
+    region = bound.region
+    # A column of the state is cut over neighbouring lanes so that each holds at most 32 of its elements; where registers are
+    # few also until there are threads for all inputs of a head: 64-wide heads with a journal need 142 of 128 otherwise.
+    split, inputs = 1, 2 * region.dk + region.dv
+    while -(-region.dk // (4 * split)) * 4 > 32 or (
+        arch.scarce_registers and region.dv * split < inputs and 8 * split <= region.dk
+    ):
+        split *= 2
+    block = -(-region.dv * split // arch.wave) * arch.wave
+    if block > 1024 or split > arch.wave:
+        raise HfcError(f"gated_delta: head sizes {region.dk} x {region.dv} do not fit one thread block of 1024 threads")
+    if region.taps > SHORT:
+        raise HfcError(f"gated_delta: a convolution of {region.taps} taps; at most {SHORT}")
+    depth = -(-region.dk // (4 * split)) * 4
+    tokens = max(1, min(16, 32768 // (8 * (split * depth + region.dv))))  # between barriers
+    batch = min(tokens, arch.tuning.predicated_loads)
+    params = DeltaParams(SHORT, split, depth, tokens, batch, turns=-(-inputs // block))
+    return Geometry(DELTA, bound.name, (str(region.k_heads), "G", "1"), block, params)
+
+
+def _stage(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
+    region, tile_rows = bound.region, 8
+    waves, vectors = THREADS // arch.wave, 2 * region.k_heads + region.v_heads
+    grid = f"((T + {tile_rows - 1}) / {tile_rows} * {vectors} + {waves - 1}) / {waves}"
+    return Geometry(
+        STAGE,
+        bound.name + "_stage",
+        (grid, "1", "1"),
+        THREADS,
+        StageParams(SHORT, waves, tile_rows, _staged_stride(region)),
+        scratch=(_staged(region, written=True),),
+        task="convolve q, k and v of",
+    )
+
+
+def _columns(bound: Bound[DeltaRegion], arch: Arch, whole: DeltaParams) -> Geometry:
+    """Blocks of few columns: even one long segment fills a card."""
+    region = bound.region
+    columns = max(32, arch.wave // whole.split)
+    column_blocks = -(-region.dv // columns)
+    params = ColumnsParams(
+        few=SHORT,
+        split=whole.split,
+        depth=whole.depth,
+        tokens=4 if arch.scarce_registers else arch.tuning.rows_in_flight,  # loads on their way cost registers
+        columns=columns,
+        column_blocks=column_blocks,
+        wide=all(start % 4 == 0 for start in (region.q0, region.k0, region.v0, region.dk, region.dv)),
+        staged_stride=_staged_stride(region),
+    )
+    return Geometry(
+        COLUMNS,
+        bound.name + "_columns",
+        (str(region.v_heads * column_blocks), "G", "1"),
+        columns * whole.split,
+        params,
+        scratch=(_staged(region, written=True),),
+        task="carry the state through",
+    )
+
+
+def _finish(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
+    waves = THREADS // arch.wave
+    return Geometry(
+        FINISH,
+        bound.name + "_finish",
+        (f"(T * {bound.region.v_heads} + {waves - 1}) / {waves}", "1", "1"),
+        THREADS,
+        FinishParams(SHORT, waves, _staged_stride(bound.region)),
+        scratch=(_staged(bound.region, written=False),),
+    )
+
+
+def _staged_stride(region: DeltaRegion) -> int:
+    """Floats of a row: q, k and v as the convolution has its channels; scales of q and k by key head, decay and beta by value head."""
+    return -(-(region.channels + 2 * region.k_heads + 2 * region.v_heads) // 4) * 4
+
+
+def _staged(region: DeltaRegion, written: bool) -> Scratch:
+    return Scratch("delta_rows", "float", "f32", 4 * _staged_stride(region), written=written)

@@ -1,0 +1,30 @@
+"""linear: matrix products of weights with rows of inputs."""
+
+from hfc.backend.skeleton import Skeleton
+from hfc.backend.skeletons.linear import experts
+from hfc.backend.skeletons.linear.bind import ROOTS, bind
+from hfc.backend.skeletons.linear.dot import geometry as dot
+from hfc.backend.skeletons.linear.geometry import VARIANTS
+from hfc.backend.skeletons.linear.library import geometry as library
+from hfc.backend.skeletons.linear.mma import geometry as mma
+from hfc.backend.skeletons.linear.region import LinearRegion
+from hfc.backend.skeletons.linear.scalar import geometry as scalar
+from hfc.backend.skeletons.linear.skinny import geometry as skinny
+from hfc.backend.skeletons.linear.tiled import geometry as tiled
+from hfc.backend.skeletons.linear.wide import geometry as wide
+
+TEMPLATES = (
+    *(scalar.SCALAR, wide.WIDE, dot.STAGE, dot.DOT, skinny.STAGE, skinny.ROW, skinny.SEVERAL),
+    *(mma.STAGE, mma.MMA, tiled.ROTATE, tiled.TILED, experts.SORT, library.FINISH),
+)
+
+SKELETON = Skeleton(
+    "linear",
+    ROOTS,
+    LinearRegion,
+    bind,
+    VARIANTS,
+    TEMPLATES,
+    host="skeletons/linear/host.c.j2",
+    by_library=library.by_library,
+)

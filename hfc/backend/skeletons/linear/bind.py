@@ -1,0 +1,91 @@
+"""linear: y = x wᵀ for one or more weights of one input, with what stands before (norm) and after (residual, gate)."""
+
+from __future__ import annotations
+
+from hfc.backend.body import Printer
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.spec import Bound
+from hfc.formats import weight_format
+from hfc.ir.element import row_shape
+from hfc.ir.graph import Op, Value
+from hfc.ir.index import flat, reindex
+
+ROOTS = ("linear", "expert_linear")
+
+
+def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
+    roots = [op for op in region.body.ops if op.kind in ROOTS]
+    first = roots[0]
+    top = first.output.type.shape[1] if first.kind == "expert_linear" else 0
+    x, rotate = _before_rotation(first.inputs[0], printer)
+    load = _load(first, x, printer, top)
+    stats = tuple(printer.stats)
+    reached = {v: _roots_of(v, region, roots) for v in region.outputs}
+    zipped = any(len(r) > 1 for r in reached.values())
+    for i, root in enumerate(roots):
+        printer.leaves[root.output] = lambda _index, name=f"y{i}" if zipped else "y": name
+    parts = []
+    for root in roots:
+        weight = root.inputs[1]
+        mine = [] if zipped else [v for v in region.outputs if reached[v] == {root}]
+        store = " ".join(_store(v, root, printer, top) for v in mine)
+        parts.append(Matrix(printer.arg(weight), weight_format(weight.type.dtype), weight.type.shape[-2], store))
+    store = " ".join(_store(v, first, printer, top) for v in region.outputs) if zipped else ""
+    bound = LinearRegion(
+        k=first.inputs[1].type.shape[-1],
+        parts=tuple(parts),
+        zipped=zipped,
+        store=store,
+        load=load,
+        rotate=rotate,
+        stats=stats,
+        top=top,
+        experts=printer.arg(first.inputs[2]) if top else None,
+        expert_count=first.inputs[1].type.shape[0] if top else 0,
+        token_inputs=bool(top) and len(x.type.shape) == 2,
+    )
+    name = "_".join(
+        [
+            "zip" if zipped else "linear",
+            *dict.fromkeys(p.format.name for p in parts),
+            f"k{bound.k}",
+            f"n{bound.outputs}",
+        ]
+    )
+    return Bound("linear", name, tuple(printer.args), first.output.type.shape[0], bound)
+
+
+def _before_rotation(x: Value, printer: Printer) -> tuple[Value, int]:
+    """The value to load, and the group that is rotated after it is loaded; 0: none."""
+    op = printer.producers.get(x)
+    return (op.inputs[0], op.attrs["group"]) if op and op.kind == "hadamard" else (x, 0)
+
+
+def _load(root: Op, x: Value, printer: Printer, top: int) -> str:
+    """Input element j of `row`; with experts, `row` counts (token, choice) pairs."""
+    if not top:
+        return printer.element(x, reindex(("j",), (root.inputs[1].type.shape[-1],), row_shape(x)))
+    if len(x.type.shape) == 2:
+        return printer.element(x, ("j",), f"(row / {top})")
+    return printer.element(x, (f"row % {top}", "j"), f"(row / {top})")
+
+
+def _store(value: Value, root: Op, printer: Printer, top: int) -> str:
+    """The statement that writes column n of the region's output `value`."""
+    n, shape = root.inputs[1].type.shape[-2], row_shape(value)
+    row, index, here = ("row", ("n",), (n,)) if not top else (f"(row / {top})", (f"row % {top}", "n"), (top, n))
+    expression = printer.element(value, reindex(index, here, shape), row)
+    target = printer.arg(value, written=True)
+    return f"{target.name}[(size_t){row} * {n * max(top, 1)} + {flat(index, here)}] = {expression};"
+
+
+def _roots_of(value: Value, region: Op, roots: list[Op]) -> set[Op]:
+    producers = {v: op for op in region.body.ops for v in op.outputs}
+    found, stack = set(), [value]
+    while stack:
+        op = producers.get(stack.pop())
+        if op in roots:
+            found.add(op)
+        elif op:
+            stack.extend(op.inputs)
+    return found

@@ -1,0 +1,178 @@
+"""Decode by integer dot products: for quantized weights where matrix units do not pay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hfc.backend.lanes.loaders import LINE, RUN, LaneLoader, lane_loader
+from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.skeletons.linear.wide.geometry import split_k
+from hfc.backend.spec import Bound
+from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.target.arch import Arch
+
+THREADS = 256
+ROWS = 16  # of a decode step
+SHARED = 48 * 1024  # bytes of inputs in LDS, at most
+UNIT = 32  # inputs that share a unit
+BYTE = 8  # bits; codes of so many are numbers from -128 on
+
+
+@dataclass(frozen=True)
+class ScaleGroup:
+    """Runs of a lane's call whose weights have one scale and whose inputs have one unit."""
+
+    group: int
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DotLanes:
+    """How lanes read one format, and what the sums of its codes need.
+
+    zero: what a signed byte lacks to the number of its weight.  shifted: the sums of inputs take part."""
+
+    loader: LaneLoader
+    segments: tuple[ScaleGroup, ...]
+    zero: int
+    shifted: bool
+
+
+@dataclass(frozen=True)
+class StageParams(Params):
+    """chunk: inputs that are added up.  staged_stride: floats of a staged row."""
+
+    chunk: int
+    staged_stride: int
+
+
+@dataclass(frozen=True)
+class DotParams(Params):
+    """waves: of a block, of which `split` share K (split-K).  outputs: of a wave.  tile: inputs in LDS at a time, `pad` of them between
+    paddings.  together: rows of a block.  helds: numbers of rows that have a loop of their own.  staged: inputs come as whole numbers.
+    count: matrices of the largest group.  resident: blocks of a compute unit.  lanes_of: by format.  starts: first block of each
+    group.  chunk, staged_stride: as in StageParams."""
+
+    chunk: int
+    staged_stride: int
+    waves: int
+    outputs: int
+    split: int
+    tile: int
+    together: int
+    helds: tuple[int, ...]
+    staged: bool
+    count: int
+    resident: int
+    pad: int
+    lanes_of: Mapping[str, DotLanes]
+    starts: tuple[int, ...]
+    groups: tuple[tuple[Matrix, ...], ...]
+
+
+STAGE = template(__file__, "dot_stage", READS_AND_WRITES, StageParams)
+DOT = template(
+    __file__,
+    "linear_dot",
+    Limits(
+        128,
+        "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead",
+        narrowest=1,
+        tunables=("outputs", "together"),
+    ),
+    DotParams,
+)
+
+
+def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    if not (arch.has("sdot4") or arch.has("sudot4")):
+        return f"{arch.name} has no integer dot product of four signed bytes"
+    plain = [form.name for form in bound.region.weight_formats if not form.quantized]
+    return f"{plain[0]} weights are no whole numbers" if plain else refuses_words(bound.region)
+
+
+def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
+    """The launches of one row, or of several with what makes their inputs whole numbers."""
+    one = _geometry(bound, arch, staged=False)
+    return (one,) if bound.region.top else (_stage(bound), _geometry(bound, arch, staged=True), one)
+
+
+def _lanes(region: LinearRegion) -> dict[str, DotLanes]:
+    made = {}
+    for form in region.weight_formats:
+        loader = lane_loader(form)
+        keys = [(group, offset // UNIT) for group, offset in zip(loader.groups, loader.map.offsets)]
+        groups = tuple(
+            ScaleGroup(key[0], tuple(run for run, k in enumerate(keys) if k == key)) for key in dict.fromkeys(keys)
+        )
+        zero = loader.zero + 128 if loader.bits == BYTE else loader.zero
+        made[form.name] = DotLanes(loader, groups, zero, loader.has_low or zero != 0)
+    return made
+
+
+def _staging(region: LinearRegion) -> StageParams:
+    """What all launches of a region agree on."""
+    chunk = min(RUN * len(group.runs) for lanes in _lanes(region).values() for group in lanes.segments)
+    return StageParams(chunk, region.k // 2 + -(-2 * region.k // chunk // 4) * 4)
+
+
+def _staged(region: LinearRegion, written: bool) -> Scratch:
+    return Scratch("operands", "float", "f32", 4 * _staging(region).staged_stride, rows=ROWS, written=written)
+
+
+def _stage(bound: Bound[LinearRegion]) -> Geometry:
+    return Geometry(
+        STAGE,
+        bound.name + "_numbers",
+        (f"({bound.rows} > 1) * {bound.rows}", str(-(-bound.region.k // (RUN * THREADS))), "1"),
+        THREADS,
+        _staging(bound.region),
+        scratch=(_staged(bound.region, written=True),),
+        task="make whole numbers of the inputs of",
+    )
+
+
+def _geometry(bound: Bound[LinearRegion], arch: Arch, staged: bool) -> Geometry:
+    region, lanes, staging = bound.region, _lanes(bound.region), _staging(bound.region)
+    count, waves = region.together, THREADS // arch.wave
+    outputs, split = max(1, 2 // count), split_k(region, arch)
+    tile = arch.wave * split * LINE.elements
+    row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
+    # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
+    most_rows = 2 if arch.scarce_registers else 4
+    together = min(1 << (SHARED // row_bytes).bit_length() - 1, most_rows) if staged else 1
+    largest = max(region.parts, key=lambda p: p.n)
+    starts, blocks = group_blocks(region, waves // split * outputs)
+    params = DotParams(
+        chunk=staging.chunk,
+        staged_stride=staging.staged_stride,
+        waves=waves,
+        outputs=outputs,
+        split=split,
+        tile=tile,
+        together=together,
+        helds=tuple(held for held in (1, 2, 4) if held <= together and (held > 1 or not staged)),
+        staged=staged,
+        count=count,
+        resident=2,
+        pad=lanes[largest.format.name].loader.map.span,
+        lanes_of=lanes,
+        starts=starts,
+        groups=region.groups,
+    )
+    rows = f"{bound.rows} * {region.top}" if region.top else f"({bound.rows} + {together - 1}) / {together}"
+    wanted = f"{blocks}" if region.top else f"({bound.rows} {'>' if staged else '=='} 1) * {blocks}"
+    return Geometry(
+        DOT,
+        bound.name + ("_rows" if staged else ""),
+        (wanted, rows, "1"),
+        THREADS,
+        params,
+        promises=("dot4_i8",),
+        loaders="\n".join(made.loader.source for made in lanes.values()),
+        scratch=(_staged(region, written=False),) if staged else (),
+        task="several rows of" if staged else "",
+    )

@@ -1,0 +1,339 @@
+"""Decode on matrix units (skinny products): 16 outputs x up to 16 rows a wave, every weight read once a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hfc.backend.lanes.loaders import LINE
+from hfc.backend.lanes.operands import DEPTH, OperandLanes, operand_lanes
+from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.spec import Bound
+from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.target.arch import Arch, Card
+
+ROWS = 16  # of a block: one operand of a product, two where it has 8 columns
+THREADS = 256
+SPAN = 256  # elements of a row of inputs that share a unit
+CAPACITY = 8192  # inputs of a row in LDS at a time: as pairs of f16 32 KiB
+TILE = 16  # outputs of a product
+MOST_MATRICES = 2  # that one block makes
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A matrix unit as linear_few uses it. share: lanes of a line of weights.  columns: of a product.  rate: multiplications of
+    a compute unit and clock.  apart: other instructions run beside it."""
+
+    feature: str
+    share: int
+    columns: int
+    rate: int
+    apart: bool
+
+
+def unit_of(arch: Arch) -> Unit | None:
+    """The rates are those of the vendors' data sheets for f16 with f32 sums; of `mma_f16`, what warp-wide products reach."""
+    if arch.has("mma_f16"):
+        return Unit("mma_f16", 4, 8, 1024, True)
+    if arch.has("mfma_f16"):
+        return Unit("mfma_f16", 4, 16, 1024 if arch.has("mfma_fp8") else 512, True)
+    if arch.has("wmma_f16"):
+        return Unit("wmma_f16", 2, 16, 512, False) if arch.has("wmma_split") else Unit("wmma_f16", 1, 16, 256, False)
+    return None
+
+
+# Instructions a weight, counted in the assembly of q4_k: linear_wide for one row; linear_few without its products.
+WIDE, FEW = 4.5, 3.0
+BITS = 4.5  # of a weight
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Instructions for each weight of one row. need: on matrix units.  free: that go by while the weight comes from memory.
+    wide: without matrix units."""
+
+    need: float
+    free: float
+    wide: float = WIDE
+
+    @property
+    def pays(self) -> bool:
+        return self.need <= max(self.free, self.wide)
+
+
+def budget(arch: Arch, unit: Unit, card: Card) -> Budget:
+    """One row decides, because all rows of a decode step must add in one order (D10): it must be bound by memory still, or by fewer
+    instructions than without matrix units."""
+    lanes = arch.tuning.lanes_per_clock
+    weights = card.bandwidth_gb_s * 8 / BITS
+    free = card.compute_units * card.clock_mhz / 1000 * lanes / weights
+    products = 2 * unit.columns / unit.rate * lanes
+    others = FEW if unit.share > 1 else 2 * FEW  # both halves of the wave unpack the same weights
+    return Budget(max(products, others) if unit.apart else products + others, free)
+
+
+def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    region, unit = bound.region, unit_of(arch)
+    if unit is None:
+        return f"{arch.name} has no matrix units for f16"
+    for card in arch.cards:
+        found = budget(arch, unit, card)
+        if not found.pays:
+            return (
+                f"{card.name}: one row would take {found.need:.1f} instructions a weight on matrix units; {found.free:.1f} go by while "
+                f"the weight comes from memory, and wide loads take {found.wide:.1f}"
+            )
+    if region.together > MOST_MATRICES:
+        return f"one epilogue joins {region.together} matrices, more than {MOST_MATRICES}"
+    if region.k % LINE.elements:
+        return f"K of {region.k} is no multiple of {LINE.elements}"
+    if operand_lanes(region.weight_formats, unit.share) is None:
+        names = ", ".join(form.name for form in region.weight_formats)
+        return f"{names}: no order of K gives every product one scale"
+    return None
+
+
+def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
+    """The launches of one row, or of several with what stages their inputs."""
+    region, unit = bound.region, unit_of(arch)
+    assert unit, arch.name
+    lanes = operand_lanes(region.weight_formats, unit.share)
+    assert lanes, bound.name
+    most = THREADS // arch.wave // (region.together if region.zipped else 1)
+    split = _split(sum(-(-part.n // TILE) for part in region.parts), most, arch)
+    one = _geometry(bound, arch, unit, lanes, split, 0)
+    if region.top:
+        return (one,)
+    several = [_geometry(bound, arch, unit, lanes, split, held) for held in range(1, ROWS // unit.columns + 1)]
+    return _stage(bound, unit, lanes), *several, one
+
+
+def _split(tiles: int, most: int, arch: Arch) -> int:
+    """Waves that share K: the fewest that fill the largest card's compute units, the last time round as well.
+
+    A block of THREADS more than a whole number of rounds has the card to itself: measured on an H200, 1.45 rounds of gate and up took
+    30.8 us, 0.97 rounds 25.9."""
+    slots = arch.cards[-1].compute_units * arch.tuning.resident_blocks
+
+    def use(split: int) -> float:
+        rounds = tiles * split * arch.wave / THREADS / slots
+        return rounds / -(-rounds // 1)
+
+    splits = [split for split in (1, 2, 4, 8) if split <= most]
+    return next((split for split in splits if use(split) > 0.9), max(splits, key=use))
+
+
+@dataclass(frozen=True)
+class StageParams(Params):
+    """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of a product.  span: inputs
+    that share a unit.  sum_group: inputs that are added up for minimums; 0: none are.  run: neighbouring elements that a lane takes.
+    staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats."""
+
+    together: int
+    columns: int
+    span: int
+    sum_group: int
+    run: int
+    staged_sums: int
+    staged_units: int
+    threads: int = THREADS
+
+
+def _staging(region: LinearRegion, unit: Unit, lanes: dict[str, OperandLanes]) -> StageParams:
+    k, sum_group = region.k, _sum_group(lanes)
+    inputs, sums = -(-k // SPAN) * SPAN * ROWS, -(-k // sum_group) * ROWS if sum_group else 0
+    run = next(iter(lanes.values())).map.run
+    return StageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums)
+
+
+def _staged(region: LinearRegion, lanes: dict[str, OperandLanes], written: bool) -> Scratch:
+    k, sum_group = -(-region.k // SPAN) * SPAN, _sum_group(lanes)
+    floats = k + k // SPAN + (k // sum_group if sum_group else 0)
+    return Scratch("operands", "float", "f32", 4 * ROWS * floats, rows=1, written=written)
+
+
+STAGE = template(__file__, "skinny_stage", READS_AND_WRITES, StageParams)
+
+
+def _stage(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes]) -> Geometry:
+    return Geometry(
+        STAGE,
+        bound.name + "_operands",
+        (f"({bound.rows} > 1) * {bound.rows}", str(-(-bound.region.k // (8 * THREADS))), "1"),
+        THREADS,
+        _staging(bound.region, unit, lanes),
+        scratch=(_staged(bound.region, lanes, written=True),),
+        task="stage the inputs of",
+    )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """waves: of a block.  resident: blocks that a compute unit must hold.  ahead: the next turn's weights are read before this one's work."""
+
+    waves: int
+    resident: int
+    ahead: bool
+
+
+def _cut(arch: Arch, sharing: int, blocks: int, held: int) -> Cut:
+    """sharing: waves of the smallest block.  blocks: of THREADS, of the whole region.
+
+    Registers or waves: on an H200, 24 waves that wait for their weights beat 16 that read ahead where there are as many (gate and up
+    25.9 us against 30.8); where there are not, those win (down 17.3 against 18.6). Inputs of several rows need registers on their way:
+    with 16 rows down takes 29 us without reading ahead, 34 with it."""
+    if arch.tuning.resident_blocks < 3:
+        return Cut(THREADS // arch.wave, 2, True)
+    if not held:
+        return Cut(8, 3, False) if blocks > 2 * arch.cards[-1].compute_units else Cut(8, 2, True)
+    return Cut(4, 3, True) if sharing <= 4 else Cut(8, 2, False)
+
+
+@dataclass(frozen=True)
+class Bunch:
+    """Matrices of a family that have one format. parts: their numbers."""
+
+    lanes: OperandLanes
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Matrices that share code, zipped or of one format. start, stop: its blocks.  firsts: first block of each matrix, from start."""
+
+    parts: tuple[Matrix, ...]
+    start: int
+    stop: int
+    firsts: tuple[int, ...]
+    bunches: tuple[Bunch, ...]
+
+
+@dataclass(frozen=True)
+class SkinnyParams(Params):
+    """waves: of a block; `split` of them share the K of 16 outputs (split-K), `teams` make different outputs.
+    turn_elements: of K in one turn of a wave, of `turns`.  own_sums: accumulators of a lane and product that hold a row.
+    resident: blocks of a compute unit.  ahead: the next turn's weights are read before this one's work.
+    span, sum_group: as in StageParams."""
+
+    span: int
+    sum_group: int
+    waves: int
+    split: int
+    teams: int
+    own_sums: int
+    turn_elements: int
+    turns: int
+    families: tuple[Family, ...]
+    resident: int
+    ahead: bool
+
+
+@dataclass(frozen=True)
+class RowParams(SkinnyParams):
+    """tile: inputs in LDS at a time.  columns, run, threads: as in StageParams."""
+
+    tile: int
+    columns: int
+    run: int
+    threads: int = THREADS
+
+
+@dataclass(frozen=True)
+class RowsParams(SkinnyParams):
+    """held: products of columns that a wave makes at a time.  stride: places for rows in staged inputs: the most that the kernel serves.
+    staged_sums, staged_units: as in StageParams."""
+
+    held: int
+    stride: int
+    staged_sums: int
+    staged_units: int
+
+
+IN_FLIGHT = Limits(
+    128, "bound by memory: a wave's next turn of 16 outputs is on its way while it multiplies one", narrowest=1
+)
+ROW = template(__file__, "skinny_row", IN_FLIGHT, RowParams)
+SEVERAL = template(__file__, "skinny_rows", IN_FLIGHT, RowsParams)
+
+
+def _geometry(
+    bound: Bound[LinearRegion], arch: Arch, unit: Unit, lanes: dict[str, OperandLanes], split: int, held: int
+) -> Geometry:
+    """held: products of columns that a wave makes at a time; 0: the kernel of one row."""
+    region, turn = bound.region, next(iter(lanes.values())).turn * unit.share
+    sharing = split * (len(region.parts) if region.zipped else 1)  # waves of the smallest block
+    whole = sum(-(-part.n // TILE) for part in region.parts) * split * arch.wave // THREADS
+    cut = _cut(arch, sharing, whole, held)
+    teams = cut.waves // sharing
+    families, blocks = _families(region, lanes, teams * TILE)
+    staging = _staging(region, unit, lanes)
+    shared = dict(
+        span=SPAN,
+        sum_group=staging.sum_group,
+        waves=cut.waves,
+        split=split,
+        teams=teams,
+        own_sums=unit.columns * TILE // arch.wave // (2 if unit.columns == 8 else 1),
+        turn_elements=turn,
+        turns=-(-region.k // turn),
+        families=families,
+        resident=cut.resident,
+        ahead=cut.ahead,
+    )
+    loaders = "\n".join(dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader))
+    block, promises = cut.waves * arch.wave, (unit.feature,)
+    if not held:
+        tile = max(min(CAPACITY, -(-region.k // SPAN) * SPAN), cut.waves * TILE * unit.columns)
+        params = RowParams(tile=tile, columns=unit.columns, run=staging.run, **shared)
+        wanted, count = ("1", f"{bound.rows} * {region.top}") if region.top else (f"({bound.rows} == 1)", "1")
+        return Geometry(
+            ROW, bound.name, (f"{wanted} * {blocks}", count, "1"), block, params, promises=promises, loaders=loaders
+        )
+    least, most = 2 if held == 1 else (held - 1) * unit.columns + 1, held * unit.columns
+    several = RowsParams(
+        held=held,
+        stride=most,
+        staged_sums=staging.staged_sums,
+        staged_units=staging.staged_units,
+        **shared,
+    )
+    wanted = f"({bound.rows} >= {least}) * ({bound.rows} <= {most})"
+    return Geometry(
+        SEVERAL,
+        f"{bound.name}_rows{most}",
+        (f"{wanted} * {blocks}", "1", "1"),
+        block,
+        several,
+        promises=promises,
+        loaders=loaders,
+        scratch=(_staged(region, lanes, written=False),),
+        task=f"up to {most} rows of",
+    )
+
+
+def _sum_group(lanes: dict[str, OperandLanes]) -> int:
+    """Inputs that are added up once for all blocks' minimums: as many as every format can use; 0 where there are no minimums."""
+    groups = [(lane, group) for lane in lanes.values() if lane.has_low for group in range(lane.group_count)]
+    return (
+        next(size for size in (32, DEPTH) if all(lane.chunks(group, size) for lane, group in groups)) if groups else 0
+    )
+
+
+def _families(region: LinearRegion, lanes: Mapping[str, OperandLanes], outputs: int) -> tuple[tuple[Family, ...], int]:
+    """The families and the number of blocks. outputs: of a matrix in a block."""
+    found: dict[str, list[Matrix]] = {}
+    for part in region.parts:
+        found.setdefault("" if region.zipped else part.format.name, []).append(part)
+    families, at = [], 0
+    for parts in found.values():
+        counts = [-(-part.n // outputs) for part in (parts[:1] if region.zipped else parts)]
+        by_format: dict[str, list[int]] = {}
+        for number, part in enumerate(parts):
+            by_format.setdefault(part.format.name, []).append(number)
+        bunches = tuple(Bunch(lanes[name], tuple(of)) for name, of in by_format.items())
+        firsts = tuple(sum(counts[:i]) for i in range(len(counts)))
+        families.append(Family(tuple(parts), at, at + sum(counts), firsts, bunches))
+        at += sum(counts)
+    return tuple(families), at

@@ -1,0 +1,68 @@
+"""map: row-local vectors, each wave (or block, if groups are wide) one group of one task."""
+
+from dataclasses import dataclass
+
+from hfc.backend.shape import Geometry
+from hfc.backend.skeleton import Skeleton, always
+from hfc.backend.skeletons.map.bind import bind
+from hfc.backend.skeletons.map.region import MapRegion, Task
+from hfc.backend.spec import Bound
+from hfc.backend.template import Allowance, Limits, Params, template
+from hfc.formats import KV_FORMATS
+from hfc.target.arch import Arch
+
+WAVES = 4  # of a block
+WIDE = 1024  # elements of a group that would take a wave too long
+
+
+@dataclass(frozen=True)
+class MapParams(Params):
+    """waves: of a block.  wide: a block makes a group, else a wave.  By task: spans, elements that one unit of threads makes; starts,
+    the first unit; units, how many."""
+
+    waves: int
+    wide: bool
+    spans: tuple[int, ...]
+    starts: tuple[int, ...]
+    units: tuple[int, ...]
+
+
+LEVEL_KEYS = frozenset(name for name, form in KV_FORMATS.items() if form.default_v)  # values cannot lie in them
+MAP = template(
+    __file__,
+    "map",
+    Limits(
+        256,
+        "little work a lane: only many lanes hide the latency",
+        allowances=(
+            Allowance(
+                "lanes",
+                192,
+                "a key is held whole while its levels are tried at four sizes: 80 registers on gfx906, 131 on gfx1010; one key a row "
+                "and head is little work beside its projection",
+                LEVEL_KEYS,
+            ),
+        ),
+    ),
+    MapParams,
+)
+
+
+def launches(bound: Bound[MapRegion], arch: Arch) -> tuple[Geometry, ...]:
+    tasks = bound.region.tasks
+    # A group that is rotated lies in LDS, where a block's waves meet.
+    wide = any((task.stats and task.size > WIDE) or task.mixed for task in tasks)
+    spans = tuple(_span(task, WAVES * arch.wave if wide else arch.wave) for task in tasks)
+    units = tuple(task.groups * -(-task.size // span) for task, span in zip(tasks, spans))
+    starts = tuple(sum(units[:i]) for i in range(len(units)))
+    blocks = sum(units) if wide else -(-sum(units) // WAVES)
+    params = MapParams(WAVES, wide, spans, starts, units)
+    return (Geometry(MAP, bound.name, (str(blocks), bound.rows, "1"), WAVES * arch.wave, params),)
+
+
+def _span(task: Task, threads: int) -> int:
+    """Elements of a group that one unit of threads makes: all when they share a reduction."""
+    return task.size if task.stats or task.mixed else min(task.size, 8 * threads)
+
+
+SKELETON = Skeleton("map", (), MapRegion, bind, always(launches), (MAP,), host="skeletons/map/host.c.j2")

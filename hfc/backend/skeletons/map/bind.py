@@ -1,0 +1,115 @@
+"""map: row-local vectors: embedding, norms, RoPE, the write into the KV cache, sums over experts."""
+
+from __future__ import annotations
+
+import math
+
+from hfc.backend.body import Printer
+from hfc.backend.skeletons.map.region import MapRegion, Task
+from hfc.backend.spec import Bound, Stat
+from hfc.formats import kv_format, weight_format
+from hfc.formats.kv_format import KvFormat
+from hfc.ir.element import row_shape
+from hfc.ir.graph import Op, Value
+from hfc.ir.index import flat
+
+
+def bind(region: Op, printer: Printer) -> Bound[MapRegion]:
+    producers = {v: op for op in region.body.ops for v in op.outputs}
+    tasks, formats, tables = [], [], []
+    for output in region.outputs:
+        op = producers[output]
+        if op.kind == "kv_append":
+            some = _cache_tasks(op, printer)
+            source = printer.sources[op.inputs[0]]
+            formats += [kv_format(source.attrs[f]).sized(source.output.type.shape[3]) for f in ("k_format", "v_format")]
+        else:
+            some = [_task(output, printer)]
+        tasks += some
+    for op in region.body.ops:
+        if op.kind == "gather":
+            tables.append(op.inputs[0].type.dtype)
+    made = MapRegion(
+        tuple(tasks),
+        tuple(weight_format(name) for name in dict.fromkeys(tables) if name != "f32"),
+        tuple({f.name: f for f in formats}.values()),
+    )
+    words = [
+        op.kind for op in region.body.ops if op.kind in ("gather", "rms_norm", "rope", "kv_append", "weighted_sum")
+    ]
+    name = "_".join(["map", *dict.fromkeys(words)])
+    rows = "T" if formats else region.outputs[0].type.shape[0]
+    return Bound("map", name, tuple(printer.args), rows, made)
+
+
+def _task(value: Value, printer: Printer) -> Task:
+    shape = row_shape(value)
+    size = shape[-1] if shape else 1
+    groups = math.prod(shape[:-1])
+    printer.fresh_stats()
+    index = _index(shape)
+    expression = printer.element(value, index)
+    target = printer.arg(value, written=True)
+    place = f"(size_t)row * {groups * size} + {flat(index, shape)}"
+    return Task(groups, size, tuple(printer.stats), f"{target.name}[{place}] = {expression};")
+
+
+def _index(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Axes of a vector program: j runs over the last one, g over all before it."""
+    if len(shape) <= 1:
+        return ("j",) * len(shape)
+    if len(shape) == 2:
+        return ("g", "j")
+    lead = [f"(g / {math.prod(shape[a + 1 : -1])}) % {shape[a]}" for a in range(len(shape) - 1)]
+    return (*lead, "j")
+
+
+def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
+    """Write k and v of each row and head at the row's position of its slot."""
+    state, k, v = append.inputs
+    _slots, heads, _context, head = state.type.shape
+    attrs, settings = printer.sources[state].attrs, printer.settings
+    slot, position = (f"step[{4 + n * settings.max_rows} + row]" for n in (2, 1))
+    tasks = []
+    for plane, value, format in (("k", k, attrs["k_format"]), ("v", v, attrs["v_format"])):
+        printer.fresh_stats()
+        form = kv_format(format).sized(head)
+        blocks = 1 if form.scalar else head // form.group(head)
+        at = "g" if blocks == 1 else f"(g / {blocks})"
+        if form.walsh:
+            mixed = (printer.element(value, (at, "j")), head, form.walsh)
+            printer.stats, stats = [], tuple(printer.stats)
+        make = _elements if form.scalar else _units
+        size, values = make(form, printer, value, at, head, blocks)
+        target = printer.arg(state, written=True, plane=plane)
+        place = f"(((size_t){slot} * {heads} + {at}) * {settings.context} + {position}) * {form.row_bytes(head)}"
+        store = f"hfc_kv_{format}_put({target.name} + {place}, {values});"
+        made = tuple(printer.stats)
+        task = Task(heads, size, stats, store, *mixed, made) if form.walsh else Task(heads * blocks, size, made, store)
+        tasks.append(task)
+    return tasks
+
+
+def _elements(form: KvFormat, printer: Printer, value: Value, at: str, head: int, blocks: int) -> tuple[int, str]:
+    """One store an element: how many, and the arguments of the writer."""
+    return head, f"j, {printer.element(value, (at, 'j'))}"
+
+
+def _units(form, printer: Printer, value: Value, at: str, head: int, blocks: int) -> tuple[int, str]:
+    """The same for formats that pack some elements at a time, after reductions over the group."""
+    size, part = form.group(head), "0" if blocks == 1 else f"g % {blocks}"
+
+    def element(j: str) -> str:
+        d = f"({j})" if blocks == 1 else f"({part} * {size} + {j})"
+        x = f"mixed[{d}]" if form.walsh else printer.element(value, (at, d))
+        return f"hfc_kv_{form.name}_turn({d}, {x}, {printer.element(value, (at, f'({d} ^ 1)'))})" if form.turns else x
+
+    x, names = element("j"), {}
+    for number, stat in enumerate(form.stats):
+        name = f"group{number}"
+        printer.stats.append(
+            Stat(name, size, stat.reduce, stat.element.format(x=x, **names), stat.finish.format(**names))
+        )
+        names[f"s{number}"] = name
+    units = [element(j) for j in form.unit]
+    return size // len(form.unit), ", ".join([part, "j", *units, *names.values()])

@@ -1,0 +1,35 @@
+"""route: the best experts of a row and their weights; a wave serves one row."""
+
+from dataclasses import dataclass
+
+from hfc.backend.shape import Geometry, one_row_per_block
+from hfc.backend.skeleton import Skeleton, always
+from hfc.backend.skeletons.route.bind import bind
+from hfc.backend.skeletons.route.region import RouteRegion
+from hfc.backend.spec import Bound
+from hfc.backend.template import Limits, Params, template
+from hfc.base.diagnostics import HfcError
+from hfc.target.arch import Arch
+
+
+@dataclass(frozen=True)
+class RouteParams(Params):
+    """held: experts of a lane."""
+
+    held: int
+
+
+ROUTE = template(__file__, "route", Limits(128, "one wave a row"), RouteParams)
+
+
+def launches(bound: Bound[RouteRegion], arch: Arch) -> tuple[Geometry, ...]:
+    region = bound.region
+    if region.top > arch.wave:
+        raise HfcError(f"route: the {region.top} best of {region.experts} do not fit a wave of {arch.wave} lanes")
+    params = RouteParams(-(-region.experts // arch.wave))
+    return (Geometry(ROUTE, bound.name, one_row_per_block(bound), arch.wave, params),)
+
+
+SKELETON = Skeleton(
+    "route", ("route",), RouteRegion, bind, always(launches), (ROUTE,), host="skeletons/route/host.c.j2"
+)

@@ -1,0 +1,34 @@
+"""The sample launch that follows every step on a GPU: logits to tokens without leaving the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfc.backend.spec import Arg, Bound, Region
+from hfc.sampling import BIAS_WORDS, HEAD_WORDS, ROW_WORDS
+
+PARAMETERS, TOKENS = "io:parameters", "io:tokens"
+
+
+@dataclass(frozen=True)
+class SampleRegion(Region):
+    """vocab: logits of a row.  row_words, head_words, bias_words: layout of a row's parameters, see hfc/sampling.py."""
+
+    vocab: int
+    row_words: int = ROW_WORDS
+    head_words: int = HEAD_WORDS
+    bias_words: int = BIAS_WORDS
+
+
+def sample_bound(vocab: int) -> Bound[SampleRegion]:
+    """The kernel's parameters; it belongs to no region, so its pointers have no IR values."""
+    args = (
+        Arg("logits", "buffer", "float", None, written=True),
+        Arg("parameters", "io", "int32_t", None),
+        Arg("tokens", "io", "int32_t", None, written=True),
+    )
+    return Bound("sample", f"sample_v{vocab}", args, "R", SampleRegion(vocab))
+
+
+def sample_pointers(logits: str) -> tuple[str, str, str]:
+    return (f"buffer:{logits}", PARAMETERS, TOKENS)

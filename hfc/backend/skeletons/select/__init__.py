@@ -1,0 +1,31 @@
+"""select: one candidate a row; a wave walks through the rows of one segment."""
+
+from dataclasses import dataclass
+
+from hfc.backend.shape import Geometry
+from hfc.backend.skeleton import Skeleton, always
+from hfc.backend.skeletons.select.bind import bind
+from hfc.backend.skeletons.select.region import SelectRegion
+from hfc.backend.spec import Bound
+from hfc.backend.template import Limits, Params, template
+from hfc.target.arch import Arch
+
+
+@dataclass(frozen=True)
+class SelectParams(Params):
+    """held: products of a lane."""
+
+    held: int
+
+
+SELECT = template(__file__, "select", Limits(128, "one wave a segment"), SelectParams)
+
+
+def launches(bound: Bound[SelectRegion], arch: Arch) -> tuple[Geometry, ...]:
+    params = SelectParams(-(-bound.region.rank // arch.wave))
+    return (Geometry(SELECT, bound.name, ("G", "1", "1"), arch.wave, params),)
+
+
+SKELETON = Skeleton(
+    "select", ("select_candidates",), SelectRegion, bind, always(launches), (SELECT,), host="skeletons/select/host.c.j2"
+)

@@ -1,0 +1,18 @@
+"""top: the largest few of each row and where they stand; a thread block serves one row."""
+
+from hfc.backend.shape import Geometry, one_row_per_block
+from hfc.backend.skeleton import Skeleton, always
+from hfc.backend.skeletons.top.bind import ROOTS, bind
+from hfc.backend.skeletons.top.region import TopRegion
+from hfc.backend.spec import Bound
+from hfc.backend.template import Limits, Params, template
+from hfc.target.arch import Arch
+
+TOP = template(__file__, "top", Limits(256, "scans the vocabulary: only many lanes hide the latency"))
+
+
+def launches(bound: Bound[TopRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return (Geometry(TOP, bound.name, one_row_per_block(bound), 512, Params()),)
+
+
+SKELETON = Skeleton("top", ROOTS, TopRegion, bind, always(launches), (TOP,), host="skeletons/top/host.c.j2")

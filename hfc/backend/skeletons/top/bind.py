@@ -1,0 +1,23 @@
+"""top: the largest few of each row and where they stand."""
+
+from __future__ import annotations
+
+from hfc.backend.body import Printer
+from hfc.backend.skeletons.top.region import TopRegion
+from hfc.backend.spec import Bound
+from hfc.ir.graph import Op
+
+ROOTS = ("argmax", "top_candidates")
+
+
+def bind(region: Op, printer: Printer) -> Bound[TopRegion]:
+    (root,) = (op for op in region.body.ops if op.kind in ROOTS)
+    size, top = root.inputs[0].type.shape[-1], root.attrs.get("top", 1)
+    made = TopRegion(
+        size=size,
+        top=top,
+        x=printer.element(root.inputs[0], ("j",)),
+        ids=printer.arg(root.outputs[-1], written=True),
+        values=printer.arg(root.outputs[0], written=True) if len(root.outputs) > 1 else None,
+    )
+    return Bound("top", f"top{top}of{size}", tuple(printer.args), root.outputs[0].type.shape[0], made)

@@ -1,0 +1,18 @@
+"""The largest elements of a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfc.backend.spec import Arg, Region
+
+
+@dataclass(frozen=True)
+class TopRegion(Region):
+    """top: how many of `size`.  x: C expression in row, j.  ids: where they stand.  values: the elements themselves, if wanted."""
+
+    size: int
+    top: int
+    x: str
+    ids: Arg
+    values: Arg | None
