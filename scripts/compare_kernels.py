@@ -11,7 +11,7 @@ of its region's content; recorded are the sources with the digest left out, by a
 
     gfx1100/SmolLM2-135M/q4_k/f16/linear_q4_k_k576_n3072_tiled
 
-compare lists every kernel that differs, the first differences, and whether only white space does. --assembly N compiles N of the
+compare lists every kernel that differs, the first differences, and whether only white space and comments do. --assembly N compiles N of the
 changed kernels on both sides and compares instructions, registers and LDS: what only moved into a function stays equal there.
 """
 
@@ -166,10 +166,15 @@ def compare(old: Recorded, new: Recorded, shown: int, assemblies: int) -> int:
 
 
 def _difference(old: str, new: str) -> str:
-    if "".join(old.split()) == "".join(new.split()):
-        return "only white space"
+    if _bare(old) == _bare(new):
+        return "only white space and comments"
     lines = difflib.unified_diff(_numberless(old), _numberless(new), lineterm="", n=0)
     return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def _bare(source: str) -> str:
+    """Without comments and white space; joined lines of macros are one."""
+    return "".join(re.sub(r"//[^\n]*", "", source).replace("\\\n", "").split())
 
 
 def _numberless(source: str) -> list[str]:

@@ -75,7 +75,7 @@ STEPS = (
 )
 
 ATTENTIONS = (
-    Mutation("context ends one position early", ATTENTION, SPLIT, r"(, last = position);", r"\1 - 1;"),
+    Mutation("context ends one position early", ATTENTION, SPLIT, r"(,\s+last = position);", r"\1 - 1;"),
     Mutation("context goes one position too far", ATTENTION, SPLIT, r"p > stop\) x = ", "p > stop + 1) x = "),
     Mutation("a split forgets its last position", ATTENTION, SPLIT, r"(split \* \d+ \+) (\d+) < last \? .*;", r"\1 \2 - 1 < last ? \1 \2 - 1 : last;"),
     Mutation("a window is one position too wide", WINDOW, SPLIT, r"(position >= \d+ \? position - \d+)", r"\1 - 1"),
@@ -143,19 +143,19 @@ LINEARS = (
     Mutation("a tile is used before it is staged", LLAMA, MATRIX, r"hfc_barrier\(\);(\s+start \+= )", r"\1", MATRIX_UNITS),
     Mutation("both tiles lie in one buffer", LLAMA, MATRIX, r"buffer \^= 1;", ";", MATRIX_UNITS),
     Mutation("the scale of another row", LLAMA, MATRIX, r"\(size_t\)\(row / 1\)", "(size_t)(row ^ 1)", MATRIX_UNITS),
-    Mutation("a tile reads rows beyond the step", LLAMA, MATRIX, r"wanted < count \? wanted : count - 1;", "wanted;", MATRIX_UNITS),
+    Mutation("a tile reads rows beyond the step", LLAMA, MATRIX, r"wanted < count \? wanted\s+: count - 1;", "wanted;", MATRIX_UNITS),
     Mutation("the low half of inputs is dropped", LLAMA, "_stage$", r"low\[i\] = .*;", "low[i] = 0;", MATRIX_UNITS),
 )  # fmt: skip
 
 DOTS = (  # kernels of integer dot products
     Mutation("one scale for all groups of a lane", Q4_K, DECODE, r"(scale0\[o\])\[1\], dot", r"\1[0], dot"),
     Mutation("the minimum of another group", Q4_K, DECODE, r"low0\[o\]\[1\]\)", "low0[o][0])"),
-    Mutation("the unit of the chunk behind", Q4_K, DECODE, r"(pairs\[held_row\] \+ \(from \+ \d+\) / \d+)", r"\1 + 1"),
+    Mutation("the unit of the chunk behind", Q4_K, DECODE, r"(pairs\[held_row\]\s+\+ \(from \+ \d+\) / \d+)", r"\1 + 1"),
     Mutation("minimums are forgotten", Q4_K, DECODE, r"s = __builtin_fmaf\(add\[o\], pair\[0\]\.sum, s\);", ""),
     Mutation("low parts of inputs are dropped", Q4_K, DECODE, r"high\[o\] \* 128 \+ rest\[o\]", "high[o] * 128"),
     Mutation("high and low parts change places", Q4_K, DECODE, r"hfc_dot4\(b, x\.w, ", "hfc_dot4(b, x.y, "),
     Mutation("codes of eight bits are taken as signed", PLAIN, DECODE, r"(codes0\[o\]\[\d\]) \^ 0x80808080u", r"\1"),
-    Mutation("zero points are forgotten", PLAIN, DECODE, r"(add\[o\] = scale0\[o\]\[\d\] \*) \S+;", r"\1 0.0f;"),
+    Mutation("zero points are forgotten", PLAIN, DECODE, r"(add\[o\] =\s+scale0\[o\]\[\d\] \*) \S+;", r"\1 0.0f;"),
     Mutation("a dot product ends one turn early", Q4_K, DECODE, r"(const int stop = .* / 32);", r"\1 - 1;"),
     Mutation("a row's line begins one block late", Q4_K, DECODE, r"(line0\[o\] \+ turn / \d+ \* )(\d+)", r"\1\2 + 2"),
     Mutation("a step's last outputs are not stored", PLAIN, DECODE, r"if \(n < (\d+)\) \{", r"if (n < \1 - 1) {"),
@@ -180,20 +180,20 @@ FEWS = (
     Mutation("operands of rows from swapped lanes", Q4_K, "_rows16$", r"(int hfc_input_row\(\) \{ return hfc_lane\(\) % 16)", r"\1 ^ 1", on=FEW),
     Mutation("sums of rows from the other half of the wave", Q4_K, "_rows16$", r"(int hfc_own_row\(\) \{ return) hfc_lane\(\) / 16", r"\1 (1 - hfc_lane() / 16)", on=FEW),
     Mutation("weights of the other half of the wave", Q4_K, DECODE, r"(int hfc_own\(int l\) \{ return hfc_lane\(\) % 16)", r"\1 ^ hfc_lane() / 16", on=FEW),
-    Mutation("one scale for all groups of an operand", Q4_K, DECODE, r"(scale\[l\])\[1\], dot", r"\1[0], dot", on=FEW),
-    Mutation("the minimum of a row's neighbour", Q4_K, "_rows16$", r"(sums\[.* own_row \+ v)\]", r"\1 ^ 1]", on=FEW),
+    Mutation("one scale for all groups of an operand", Q4_K, DECODE, r"scale\[l\]\[g\], low", "scale[l][0], low", on=FEW),
+    Mutation("the minimum of a row's neighbour", Q4_K, "_rows16$", r"S::ROWS \+ row\], sum", "S::ROWS + (row ^ 1)], sum", on=FEW),
     Mutation("the unit of a row's neighbour", Q4_K, "_rows16$", r"(unit\[h \* HFC_COLUMNS \+ own_row \+ v)\]", r"\1 ^ 1]", on=FEW),
     Mutation("what f16 leaves of inputs is dropped", Q4_K, "_rows16$", r"hfc_multiply_own\(dot\[h\], weights, rest\[h\]\);", ";", on=FEW),
     Mutation("an operand wave forgets its last turn", Q4_K, DECODE, r"(for \(; turn < stop); turn", r"\1 - 4; turn", on=FEW),
-    Mutation("weights are not read ahead", LONG, DECODE, r"if \(next < turns\) \{", "if (next < turns - 8) {", on=FEW),
+    Mutation("weights are not read ahead", LONG, DECODE, r"turn \+ S::SPLIT < turns", "turn + S::SPLIT < turns - 8", on=FEW),
     Mutation("operands used before they are made", Q4_K, "k512_n20$", r"hfc_barrier\(\);(\s+const int stop)", r"\1", on=FEW),
     Mutation("operands replaced while they are used", LONG, DECODE, r"hfc_barrier\(\);  // the tile before is used up", "", on=FEW),
     Mutation("sums written where operands are still read", Q4_K, "k512_n20$", r"hfc_barrier\(\);(\s+float\* joined)", r"\1", on=FEW),
     Mutation("shares of an operand joined before all wrote", Q4_K, DECODE, r"hfc_barrier\(\);(\s+for \(int e = hfc_thread\(\); e < rows \* )", r"\1", on=FEW),
     Mutation(
         "several rows join waves in another order than one", Q4_K, "_rows16$",
-        r"float y = made\[0\];\s+#pragma unroll\s+for \(int s = 1; s < (\d+); s\+\+\) y \+= made\[\(0 \+ s\) \* (\d+)\];",
-        r"float y = made[(\1 - 1) * \2]; for (int s = \1 - 2; s >= 0; s--) y += made[s * \2];", on=FEW,
+        r"float y = partial\[0\];\s+#pragma unroll\s+for \(int s = 1; s < SPLIT; s\+\+\) y \+= partial\[s \* \(16 \* PLACES\)\];",
+        "float y = partial[(SPLIT - 1) * (16 * PLACES)]; for (int s = SPLIT - 2; s >= 0; s--) y += partial[s * (16 * PLACES)];", on=FEW,
     ),
 )  # fmt: skip
 

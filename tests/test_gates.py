@@ -9,7 +9,7 @@ from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, linear
 
 from hfc.backend import gates
 from hfc.backend.assembly import accesses, loop_lines
-from hfc.backend.compile import Job, Resources, compile_all, compile_job, read_resources
+from hfc.backend.compile import KernelJob, Resources, compile_all, compile_job, read_resources
 from hfc.backend.gates import INSTRUCTIONS, Contract, broken, contract_for
 from hfc.backend.gpu import kernel_job
 from hfc.backend.skeleton import ROWS_CLASSES
@@ -60,7 +60,7 @@ def settings(arch) -> Settings:
     return Settings(arch, CONTEXT, SLOTS, MAX_ROWS, MAX_ROWS, "f16", "f16")
 
 
-def suite(bounds, arch) -> list[Job]:
+def suite(bounds, arch) -> list[KernelJob]:
     """Every kernel that the regions need on `arch`, with its contract."""
     shapes = [(bound, shape) for bound in bounds for rows in ROWS_CLASSES for shape in geometry(bound, arch, rows)]
     return list({shape.symbol: kernel_job(bound, shape, settings(arch)) for bound, shape in shapes}.values())
@@ -159,11 +159,11 @@ FLAT = """extern "C" __attribute__((global)) void {name}(float* x, float* y, int
 
 @pytest.mark.parametrize("arch", ["gfx906", "gfx1030", "gfx1100", "gfx1201"])
 def test_compiled_kernels_break_gates(arch):
-    narrow = Job("bytes", BYTES.format(name="bytes"), find_arch(arch), Contract(narrowest=4))
+    narrow = KernelJob("bytes", BYTES.format(name="bytes"), find_arch(arch), Contract(narrowest=4))
     with pytest.raises(HfcError, match=rf"kernel bytes for {arch}: \d+ global_load_u\w+ .*loads of 4 bytes or more"):
         compile_job(narrow)
     with pytest.raises(HfcError, match=rf"kernel flat for {arch}: \d+ flat_load_\w+ .*in a loop.*address space"):
-        compile_job(Job("flat", FLAT.format(name="flat"), find_arch(arch)))
+        compile_job(KernelJob("flat", FLAT.format(name="flat"), find_arch(arch)))
 
 
 def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
@@ -171,7 +171,7 @@ def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
     shape = geometry(bound, arch, "prefill")[-1]
     job = kernel_job(bound, shape, settings(arch))
     used = compile_job(job).resources
-    tight = Job(job.name, job.source, arch, Contract(waves=used.occupancy + 1), job.smaller)
+    tight = KernelJob(job.name, job.source, arch, Contract(waves=used.occupancy + 1), job.smaller)
     with pytest.raises(HfcError) as caught:
         compile_job(tight)
     message = str(caught.value)

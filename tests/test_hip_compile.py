@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hfc.backend import toolchain
-from hfc.backend.compile import Job, compile_all, compile_job, compile_kernel
+from hfc.backend.compile import KernelJob, compile_all, compile_job, compile_kernel
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS, knob
 from hfc.matrix.cells import Place, Planner
@@ -101,7 +101,7 @@ def test_too_much_lds_is_an_error():
 def test_the_first_error_of_many_comes_out():
     arch = find_arch("gfx1100")
     with pytest.raises(HfcError, match="kernel spills"):
-        compile_all([Job("good", GOOD, arch), Job("spills", SPILLS, arch), Job("good", GOOD, arch)])
+        compile_all([KernelJob("good", GOOD, arch), KernelJob("spills", SPILLS, arch), KernelJob("good", GOOD, arch)])
 
 
 def test_the_host_has_no_code_objects():

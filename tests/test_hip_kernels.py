@@ -5,7 +5,7 @@ import re
 import pytest
 from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, linear
 
-from hfc.backend.compile import Job, compile_all
+from hfc.backend.compile import KernelJob, compile_all
 from hfc.backend.hip import hip_source
 from hfc.backend.skeleton import ROWS_CLASSES
 from hfc.backend.skeletons import geometry
@@ -22,7 +22,9 @@ def jobs_for(bounds, arch):
     for bound in bounds:
         for rows_class in ROWS_CLASSES:
             for shape in geometry(bound, arch, rows_class):
-                found[shape.symbol] = Job(shape.symbol, hip_source(bound, arch, shape, MAX_ROWS, CONTEXT, SLOTS), arch)
+                found[shape.symbol] = KernelJob(
+                    shape.symbol, hip_source(bound, arch, shape, MAX_ROWS, CONTEXT, SLOTS), arch
+                )
     return list(found.values())
 
 

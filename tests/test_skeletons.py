@@ -52,6 +52,37 @@ def test_parameters_are_plain_data(skeleton, made):
         assert not [name for name, hint in hints.items() if "Callable" in str(hint) or "Any" in str(hint)]
 
 
+MOST_LINES, MOST_COLUMNS, MOST_NESTED = 150, 120, 3
+FILES = sorted(BACKEND.glob("skeletons/**/*.j2")) + sorted(BACKEND.glob("host/hooks.j2"))
+
+
+def nested(text: str) -> int:
+    """The deepest nesting of Jinja's for and if; a macro begins anew."""
+    deepest, stack = 0, []
+    for word in re.findall(r"(?://%|\{%)-?\s*(\w+)", text):
+        if word in ("for", "if", "macro"):
+            stack.append(word)
+            within = stack[::-1].index("macro") if "macro" in stack else len(stack)
+            deepest = max(deepest, within)
+        elif word in ("endfor", "endif", "endmacro"):
+            stack.pop()
+    assert not stack
+    return deepest
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(BACKEND).as_posix())
+def test_templates_read_as_kernels(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) <= MOST_LINES, "split it by noun, or move what never changes to device/*.h"
+    assert not [f"line {n}: {len(line)}" for n, line in enumerate(lines, 1) if len(line) > MOST_COLUMNS]
+    assert nested(path.read_text()) <= MOST_NESTED, "a macro, or a C++ template in device/*.h"
+
+
+def test_nesting_is_counted_within_macros():
+    assert nested("{% for a in b %}{% if a %}//% for c in d\n//% endfor\n{% endif %}{% endfor %}") == 3
+    assert nested("//% for a in b\n//% macro m()\n//% if a\n//% endif\n//% endmacro\n//% endfor") == 1
+
+
 @pytest.mark.parametrize("arch", GPUS, ids=lambda arch: arch.name)
 def test_the_last_variant_serves_what_the_others_refuse(arch):
     for bound in CASES:
@@ -65,12 +96,12 @@ from dataclasses import dataclass
 
 from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import Skeleton, always
-from hfc.backend.spec import Arg, Bound, Region
+from hfc.backend.spec import Arg, Bound, KernelRegion
 from hfc.backend.template import LITTLE_WORK, Params, Template
 
 
 @dataclass(frozen=True)
-class HalveRegion(Region):
+class HalveRegion(KernelRegion):
     size: int
 
 

@@ -34,7 +34,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class CodeObject:
+class CompiledKernel:
     """name: the kernel's symbol.  data: what the driver loads.  assembly: text for `explain` and the gates."""
 
     name: str
@@ -45,7 +45,7 @@ class CodeObject:
 
 
 @dataclass(frozen=True)
-class Job:
+class KernelJob:
     """One kernel to compile. smaller: (what differs, source) with one number of the geometry halved, to advise with."""
 
     name: str
@@ -55,12 +55,12 @@ class Job:
     smaller: Callable[[], Iterable[tuple[str, str]]] = tuple
 
 
-def compile_kernel(source: str, arch: Arch, name: str = "kernel", contract: Contract = UNIVERSAL) -> CodeObject:
+def compile_kernel(source: str, arch: Arch, name: str = "kernel", contract: Contract = UNIVERSAL) -> CompiledKernel:
     """Compile, or take from the cache. HfcError if it does not compile or breaks a gate (hfc.backend.gates)."""
-    return compile_job(Job(name, source, arch, contract))
+    return compile_job(KernelJob(name, source, arch, contract))
 
 
-def compile_job(job: Job) -> CodeObject:
+def compile_job(job: KernelJob) -> CompiledKernel:
     """The same for a job. The error of a broken gate says which smaller numbers would keep it."""
     tools = toolchain()
     key, assembly = _assembly(job.source, job, tools)
@@ -72,10 +72,10 @@ def compile_job(job: Job) -> CodeObject:
     data = cached(key, ".hsaco", lambda: tools.code_object(assembly, job.name, job.arch)).read_bytes()
     if job.arch.kind == "amd":
         keep_assembly(data, assembly)  # the emulator decodes by it
-    return CodeObject(job.name, job.arch.name, data, text, resources)
+    return CompiledKernel(job.name, job.arch.name, data, text, resources)
 
 
-def _assembly(source: str, job: Job, tools: Toolchain) -> tuple[str, bytes]:
+def _assembly(source: str, job: KernelJob, tools: Toolchain) -> tuple[str, bytes]:
     """The cache key of a source and its assembly. Twins share one but for the name in it."""
     made_for = find_arch(job.arch.twin) if job.arch.twin else job.arch
     key = key_of(source, " ".join(flags(made_for)), tools.version)
@@ -85,7 +85,7 @@ def _assembly(source: str, job: Job, tools: Toolchain) -> tuple[str, bytes]:
     return key_of(key, job.arch.name), text.replace(made_for.name.encode(), job.arch.name.encode())
 
 
-def _refusal(job: Job, found: list[Broken], tools: Toolchain) -> HfcError:
+def _refusal(job: KernelJob, found: list[Broken], tools: Toolchain) -> HfcError:
     """Every broken gate with figure and limit, and the smaller variants that would keep them all."""
     lines = [f"kernel {job.name} for {job.arch.name}: {b.figure}, the limit is {b.limit}" for b in found]
     fits, tried = [], []
@@ -108,7 +108,7 @@ def _refusal(job: Job, found: list[Broken], tools: Toolchain) -> HfcError:
     return HfcError("\n".join(lines), hint=hint)
 
 
-def compile_all(jobs: Iterable[Job]) -> list[CodeObject]:
+def compile_all(jobs: Iterable[KernelJob]) -> list[CompiledKernel]:
     """Compile many kernels, several at once (HFC_JOBS), in the order given. The first error stops the rest."""
     jobs = list(jobs)
     with ThreadPoolExecutor(max_workers=knob("HFC_JOBS")) as pool:

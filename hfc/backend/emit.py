@@ -27,7 +27,7 @@ INPUT = "input"  # the source of the tokens, which lie in the step buffer
 
 
 @dataclass(frozen=True)
-class Call:
+class RegionCall:
     """One region as the back ends see it: what to build, and which memory to hand it."""
 
     bound: Bound
@@ -41,7 +41,7 @@ class Call:
 class Emitted:
     """The device-independent part of a plan. kernels: unique bound regions by name."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[RegionCall, ...]
     kernels: dict[str, Bound]
     buffers: tuple[Buffer, ...]
     weights: tuple[WeightRef, ...]
@@ -52,7 +52,7 @@ class Emitted:
     vocab: int
     taps: dict[str, str]
     draft: Draft | None = None
-    draft_calls: tuple[Call, ...] = ()
+    draft_calls: tuple[RegionCall, ...] = ()
     observing: int = 0  # so many of the last calls only take down what the draft will read
 
     def observed_by(self, launches: dict[str, int]) -> Emitted:
@@ -85,9 +85,9 @@ class _Part:
         regions = [op for op in graph.ops if op.kind == "kernel"]
         return cls(graph, sources, regions, [_bind(op, settings, sources) for op in regions])
 
-    def calls(self, layouts: dict[str, tuple[str, ...]]) -> tuple[Call, ...]:
+    def calls(self, layouts: dict[str, tuple[str, ...]]) -> tuple[RegionCall, ...]:
         return tuple(
-            Call(
+            RegionCall(
                 bound,
                 tuple(_pointer(a, bound, self.sources, layouts) for a in bound.args),
                 print_op(op),

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hfc.backend.assembly import accesses, loop_lines
-from hfc.backend.template import Limits
+from hfc.backend.template import KernelLimits
 from hfc.target.arch import Arch
 
 # Feature -> the instruction that proves it, on AMD or in PTX.
@@ -71,7 +71,7 @@ class Broken:
 
 
 def contract_for(
-    limits: Limits, arch: Arch, formats: Iterable[str] = (), elements: int = 0, uses: Iterable[str] = ()
+    limits: KernelLimits, arch: Arch, formats: Iterable[str] = (), elements: int = 0, uses: Iterable[str] = ()
 ) -> Contract:
     """formats: of the weights it reads and the KV cache it writes.  elements: of a weight's row.  uses: the features of this variant."""
     formats = frozenset(formats)
@@ -83,7 +83,7 @@ def contract_for(
     return Contract(-(-lanes // arch.wave), narrowest, tuple(uses))
 
 
-def _allowed(gate: str, limits: Limits, limit: int, arch: Arch, formats: frozenset[str]) -> int:
+def _allowed(gate: str, limits: KernelLimits, limit: int, arch: Arch, formats: frozenset[str]) -> int:
     rows = [row for row in limits.allowances if row.gate == gate and row.arch(arch)]
     return min([limit, *(row.limit for row in rows if row.formats is None or row.formats & formats)])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
-from hfc.backend.compile import Job, compile_all
-from hfc.backend.emit import Call, Emitted, make_plan
+from hfc.backend.compile import KernelJob, compile_all
+from hfc.backend.emit import Emitted, RegionCall, make_plan
 from hfc.backend.gates import contract_for
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
@@ -34,7 +34,7 @@ STEP_ARGUMENT = -1
 
 def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
     """The plan for one arch, with its code objects and launch tapes by file name."""
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, KernelJob] = {}
     emitted, programs = list_launches(emitted, settings, jobs)
     objects = compile_all(jobs.values())
     arch = settings.arch.name
@@ -47,7 +47,7 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
 
 
 def list_launches(
-    emitted: Emitted, settings: Settings, jobs: dict[str, Job]
+    emitted: Emitted, settings: Settings, jobs: dict[str, KernelJob]
 ) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
     names = _programs(emitted, settings)
@@ -119,16 +119,20 @@ def tape_source(plan: Plan) -> str:
     )
 
 
-def _sample_call(emitted: Emitted) -> Call:
+def _sample_call(emitted: Emitted) -> RegionCall:
     """Reads and writes one row of logits a few times; the cache holds it."""
     bytes = {"step": 0, "row": 0, "segment": 0, "context": 0}
-    return Call(sample_bound(emitted.vocab), sample_pointers(emitted.logits), "sample(logits)", bytes, dict(bytes))
+    return RegionCall(
+        sample_bound(emitted.vocab), sample_pointers(emitted.logits), "sample(logits)", bytes, dict(bytes)
+    )
 
 
-def _adopt_call(emitted: Emitted, max_outputs: int) -> Call:
+def _adopt_call(emitted: Emitted, max_outputs: int) -> RegionCall:
     """A word a row, read and written."""
     bytes = {"step": 0, "row": 0, "segment": 0, "context": 0}
-    return Call(adopt_bound(max_outputs), adopt_pointers(emitted.draft.tokens), "adopt(tokens)", bytes, dict(bytes))
+    return RegionCall(
+        adopt_bound(max_outputs), adopt_pointers(emitted.draft.tokens), "adopt(tokens)", bytes, dict(bytes)
+    )
 
 
 def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...]) -> Emitted:
@@ -149,7 +153,7 @@ def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...
     return emitted
 
 
-def _launches(call: Call, program: str, settings: Settings, jobs: dict[str, Job]) -> Iterator[Launch]:
+def _launches(call: RegionCall, program: str, settings: Settings, jobs: dict[str, KernelJob]) -> Iterator[Launch]:
     """The launches of one region in `program`; kernels not yet in `jobs` are added to it."""
     for shape in _steps(call.bound, program, settings.arch):
         if isinstance(shape, LibraryCall):
@@ -164,7 +168,7 @@ def _launches(call: Call, program: str, settings: Settings, jobs: dict[str, Job]
         yield Launch(shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, text, bytes, flops)
 
 
-def _product(call: Call, step: LibraryCall) -> Launch:
+def _product(call: RegionCall, step: LibraryCall) -> Launch:
     """A product by the library; its bytes and operations count to the launch that ends the region."""
     weight = call.pointers[call.bound.args.index(step.weight)]
     nothing, rows = dict.fromkeys(call.bytes, 0), step.product.rows
@@ -183,7 +187,7 @@ def _product(call: Call, step: LibraryCall) -> Launch:
     )
 
 
-def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:
+def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:
     """The compilation of `bound` cut as `shape`, with the contract of its skeleton."""
 
     def source(cut: Geometry) -> str:
@@ -200,4 +204,4 @@ def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> Job:
     contract = contract_for(
         shape.template.limits, settings.arch, region.gated_formats, region.row_elements, shape.promises
     )
-    return Job(shape.symbol, source(shape), settings.arch, contract, smaller)
+    return KernelJob(shape.symbol, source(shape), settings.arch, contract, smaller)

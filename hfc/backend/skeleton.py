@@ -8,7 +8,7 @@ from typing import Literal
 
 from hfc.backend.body import Printer
 from hfc.backend.shape import Geometry, LibraryCall
-from hfc.backend.spec import Bound, Region
+from hfc.backend.spec import Bound, KernelRegion
 from hfc.backend.template import Template
 from hfc.ir.graph import Op
 from hfc.target.arch import Arch
@@ -24,9 +24,10 @@ ROWS_CLASSES: tuple[RowsClass, ...] = (
 class Variant:
     """One way to serve a region.
 
-    refuses: why it cannot or should not, in figures; None: it serves the region.  launches: in order."""
+    what: how, and what it is for.  launches: in order.  refuses: why it cannot or should not, in figures; None: it serves the region."""
 
     name: str
+    what: str
     launches: Callable[[Bound, Arch], tuple[Geometry, ...]]
     refuses: Callable[[Bound, Arch], str | None] = lambda bound, arch: None
 
@@ -43,7 +44,7 @@ class Skeleton:
 
     stem: str
     roots: tuple[str, ...]
-    region: type[Region]
+    region: type[KernelRegion]
     bind: Callable[[Op, Printer], Bound] | None
     variants: Mapping[RowsClass, tuple[Variant, ...]]
     templates: tuple[Template, ...]
@@ -53,5 +54,5 @@ class Skeleton:
 
 def always(launches: Callable[[Bound, Arch], tuple[Geometry, ...]]) -> dict[RowsClass, tuple[Variant, ...]]:
     """The variants of a skeleton that has one way for all rows."""
-    only = (Variant("only", launches),)
+    only = (Variant("only", "the one way for all rows and architectures", launches),)
     return {"decode": only, "prefill": only}

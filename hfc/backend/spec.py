@@ -53,7 +53,7 @@ class Stat:
 
 
 @dataclass(frozen=True)
-class Region:
+class KernelRegion:
     """Base of the skeletons' dataclasses. The properties say what the code around all skeletons must know of a region."""
 
     @property
@@ -92,7 +92,7 @@ class Region:
         return ()
 
 
-R = TypeVar("R", bound=Region)
+R = TypeVar("R", bound=KernelRegion)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Allowance:
 
 
 @dataclass(frozen=True)
-class Limits:
+class KernelLimits:
     """What the kernels of one template keep to.
 
     lanes: fewest lanes that a SIMD must hold (4 waves of 32 are 128), and why.  narrowest: bytes of the narrowest global
@@ -44,8 +44,8 @@ class Limits:
     allowances: tuple[Allowance, ...] = ()
 
 
-READS_AND_WRITES = Limits(256, "reads rows and writes them: only many lanes hide the latency")
-LITTLE_WORK = Limits(256, "little work a lane: only many lanes hide the latency")
+READS_AND_WRITES = KernelLimits(256, "reads rows and writes them: only many lanes hide the latency")
+LITTLE_WORK = KernelLimits(256, "little work a lane: only many lanes hide the latency")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Template:
     """file: by its path from hfc/backend.  params: class of its parameters."""
 
     file: str
-    limits: Limits
+    limits: KernelLimits
     params: type[Params] = field(default=Params)
 
     @property
@@ -62,6 +62,6 @@ class Template:
         return PurePath(self.file).name.split(".")[0]
 
 
-def template(module_file: str, name: str, limits: Limits, params: type[Params] = Params) -> Template:
+def template(module_file: str, name: str, limits: KernelLimits, params: type[Params] = Params) -> Template:
     """The template `name` beside the module that declares it."""
     return Template((Path(module_file).parent / f"{name}.hip.j2").relative_to(BACKEND).as_posix(), limits, params)

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from hfc.backend import gpu
-from hfc.backend.compile import Job, Resources, compile_job
+from hfc.backend.compile import KernelJob, Resources, compile_job
 from hfc.backend.emit import Emitted, emit, make_plan
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
@@ -71,7 +71,7 @@ class Planner:
         self.quick = quick
         self._emitted: dict[tuple[str, str, str], Emitted | HfcError] = {}
 
-    def plan(self, place: Place, arch: Arch, jobs: dict[str, Job]) -> _Planned:
+    def plan(self, place: Place, arch: Arch, jobs: dict[str, KernelJob]) -> _Planned:
         """The plan of a cell; kernels not yet in `jobs` are added to it. HfcError for what cannot be.
 
         jobs: of this model and arch alone: kernels of one name differ by model in the context and rows that they are made for."""
@@ -177,7 +177,7 @@ def _run_task(places: list[Place], quick: bool, threads: int) -> list[Cell]:
     cells: list[Cell] = []
     for name in dict.fromkeys(place.arch for place in places):
         arch = find_arch(name)
-        jobs: dict[str, Job] = {}
+        jobs: dict[str, KernelJob] = {}
         planned: list[_Planned | Cell] = []
         for place in (p for p in places if p.arch == name):
             try:
@@ -189,10 +189,10 @@ def _run_task(places: list[Place], quick: bool, threads: int) -> list[Cell]:
     return cells
 
 
-def _compile(jobs: dict[str, Job], threads: int) -> dict[str, Resources | HfcError]:
+def _compile(jobs: dict[str, KernelJob], threads: int) -> dict[str, Resources | HfcError]:
     """Every kernel, several at once; one that fails does not stop the others."""
 
-    def attempt(job: Job) -> Resources | HfcError:
+    def attempt(job: KernelJob) -> Resources | HfcError:
         try:
             return compile_job(job).resources
         except HfcError as error:
@@ -202,7 +202,7 @@ def _compile(jobs: dict[str, Job], threads: int) -> dict[str, Resources | HfcErr
         return dict(zip(jobs, pool.map(attempt, jobs.values()), strict=True))
 
 
-def _judge(planned: _Planned, arch: Arch, jobs: dict[str, Job], results: dict, quick: bool) -> Cell:
+def _judge(planned: _Planned, arch: Arch, jobs: dict[str, KernelJob], results: dict, quick: bool) -> Cell:
     errors = [results[name] for name in planned.kernels if isinstance(results[name], HfcError)]
     launches = sum(len(works(planned.plan, p, {}, 1, planned.plan.context)) for p in ("decode", gpu.SAMPLE))
     cell = Cell(planned.place, "compiled", kernels=len(planned.kernels), launches=0 if quick else launches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from hfc.backend.emit import Call, Emitted, make_plan
+from hfc.backend.emit import Emitted, RegionCall, make_plan
 from hfc.backend.host.build import build_host_library
 from hfc.backend.library import machine
 from hfc.base.cpu import instruction_sets
@@ -37,7 +37,7 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
     return replace(plan, library=name, cpu=instruction_sets()), {name: library}
 
 
-def _launches(calls: tuple[Call, ...]) -> tuple[Launch, ...]:
+def _launches(calls: tuple[RegionCall, ...]) -> tuple[Launch, ...]:
     return tuple(Launch(c.bound.name, c.pointers, GRID, 0, 0, c.text, c.bytes, c.flops) for c in calls)
 
 

@@ -44,7 +44,7 @@ MAPS: dict[tuple[int, int], tuple[LaneMap, ...]] = {
 
 
 @dataclass(frozen=True)
-class Product:
+class OperandProduct:
     """One product of a lane's call. group: of its scale.  at: where its 16 elements of K begin, from the call's first; in 16.
     words: of the call's codes (four a word), or of its plain values (two a word)."""
 
@@ -59,7 +59,7 @@ class Batch:
 
     number: int
     groups: tuple[int, ...]
-    products: tuple[Product, ...]
+    products: tuple[OperandProduct, ...]
     first_word: int
     words: int
 
@@ -73,6 +73,11 @@ class OperandLanes:
     share: int
     loader: LaneLoader | None
     turn: int
+
+    @property
+    def symbol(self) -> str:
+        """Of the C++ type that describes the lanes to device/skinny.h."""
+        return f"hfc_{self.form.name}_{self.map.name}_operands"
 
     @property
     def calls(self) -> int:
@@ -106,7 +111,7 @@ class OperandLanes:
         return bool(self.loader and self.loader.has_low)
 
     @cached_property
-    def products(self) -> tuple[Product, ...]:
+    def products(self) -> tuple[OperandProduct, ...]:
         each = DEPTH // self.share  # elements of a lane in one product
         count = each // (4 if self.loader else 2)
         made = []
@@ -114,7 +119,7 @@ class OperandLanes:
             run, inside = divmod(first, self.map.run)
             at = self.map.offsets[run] // DEPTH + inside // each
             group = self.loader.groups[run] if self.loader else 0
-            made.append(Product(group, at, tuple(range(first // each * count, (first // each + 1) * count))))
+            made.append(OperandProduct(group, at, tuple(range(first // each * count, (first // each + 1) * count))))
         return tuple(made)
 
     @cached_property
@@ -165,3 +170,80 @@ def _lanes(form: BlockFormat, share: int, run: int, turn: int) -> OperandLanes |
 def _one_group_each(lanes: OperandLanes) -> bool:
     """Whether the elements of every product, those of all lanes that share it, have one scale."""
     return lanes.form.group % max(lanes.map.run * lanes.share, DEPTH) == 0
+
+
+def operand_source(lanes: OperandLanes, k: int, sum_group: int) -> str:
+    """The C++ type `lanes.symbol`. k: elements of a line of weights.  sum_group: inputs that are added up for minimums, else 0."""
+    loader, batches = lanes.loader, lanes.batches
+    words = "/".join(str(len(product.words)) for product in lanes.products).split("/")
+    assert len(set(words)) == 1 and all(len(b.products) * int(words[0]) == b.words for b in batches), lanes.symbol
+    chunks = [
+        lanes.chunks(group, sum_group) if lanes.has_low and sum_group else () for group in range(lanes.group_count)
+    ]
+    constants = {
+        "ROW_BYTES": lanes.form.row_bytes(k),
+        "WORDS": lanes.words,
+        "PIECES": lanes.pieces,
+        "PIECE_ELEMENTS": lanes.piece_elements,
+        "SPAN": lanes.map.span,
+        "CALLS_OF_SPAN": lanes.map.span // lanes.map.elements,
+        "GROUPS": lanes.group_count,
+        "PRODUCTS": len(lanes.products),
+        "PRODUCT_WORDS": int(words[0]),
+        "BATCH_WORDS": max(b.words for b in batches),
+        "BATCH_GROUPS": max(len(b.groups) for b in batches),
+        "BATCHES": len(batches),
+        "CHUNKS": max(map(len, chunks)),
+        "CODED": int(loader is not None),
+        "HAS_LOW": int(lanes.has_low),
+        "BITS": loader.bits if loader else 8,
+        "ZERO": loader.zero if loader else 0,
+    }
+    tables = {
+        "group_of": [product.group for product in lanes.products],
+        "place_of": [product.at for product in lanes.products],
+        "chunk_of": [place for found in chunks for place in found] or [0],
+    }
+    return "\n".join([
+        f"struct {lanes.symbol} {{",
+        f"  enum {{ {', '.join(f'{name} = {value}' for name, value in constants.items())} }};",
+        *(f"  {_lookup(name, values)}" for name, values in tables.items()),
+        f"  HFC_FUNCTION int base(uint32_t c) {{ return (int)({lanes.map.base}); }}",
+        "  HFC_FUNCTION void read(const uint8_t* line, uint32_t call, uint32_t (&raw)[WORDS]) {",
+        *_read_lines(lanes),
+        "  }",
+        "  template <int BATCH>",
+        "  HFC_FUNCTION void cut(const uint32_t (&raw)[WORDS], uint32_t call, uint32_t (&codes)[BATCH_WORDS], "
+        "float (&scale)[BATCH_GROUPS], float (&low)[BATCH_GROUPS]) {",
+        *_cut_lines(lanes),
+        "  }",
+        "};",
+        "",
+    ])  # fmt: skip
+
+
+def _lookup(name: str, values: list[int]) -> str:
+    """A table as a chain of choices: its index is a constant wherever loops are unrolled, so no memory is read."""
+    chain = "".join(f"i == {i} ? {value} : " for i, value in enumerate(values[:-1]))
+    return f"HFC_FUNCTION constexpr int {name}(int i) {{ return {chain}{values[-1]}; }}"
+
+
+def _read_lines(lanes: OperandLanes) -> list[str]:
+    if lanes.loader:
+        block = f"line + call / {lanes.calls} * {lanes.form.block_bytes}"
+        return [f"    {lanes.loader.symbol}_read({block}, call % {lanes.calls}, raw);"]
+    return [
+        f"    hfc_words<{lanes.run_words}, {lanes.map.run * 2}>(line + (base(call) + {offset}) * 2, raw + {i * lanes.run_words});"
+        for i, offset in enumerate(lanes.map.offsets)
+    ]
+
+
+def _cut_lines(lanes: OperandLanes) -> list[str]:
+    if not lanes.loader:
+        return [f"    for (int i = 0; i < {lanes.words}; i++) codes[i] = hfc_pair_of_{lanes.form.name}(raw[i]);"]
+    low = ", low" if lanes.has_low else ""
+    return [
+        f"    if constexpr (BATCH == {batch.number}) "
+        f"{lanes.loader.symbol}_cut{batch.number or ''}(raw, call % {lanes.calls}, codes, scale{low});"
+        for batch in lanes.batches
+    ]

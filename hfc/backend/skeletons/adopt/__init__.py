@@ -4,10 +4,10 @@ from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.adopt.bind import AdoptRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
-ADOPT = template(__file__, "adopt", Limits(256, "copies a word a lane"))
+ADOPT = template(__file__, "adopt", KernelLimits(256, "copies a word a lane"))
 
 
 def launches(bound: Bound[AdoptRegion], arch: Arch) -> tuple[Geometry, ...]:

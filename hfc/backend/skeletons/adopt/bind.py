@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hfc.backend.skeletons.sample.bind import TOKENS
-from hfc.backend.spec import Arg, Bound, Region
+from hfc.backend.spec import Arg, Bound, KernelRegion
 
 STEP = "io:step"  # the step buffer, as a thing to write
 
 
 @dataclass(frozen=True)
-class AdoptRegion(Region):
+class AdoptRegion(KernelRegion):
     """outputs: tokens that a step chooses, in front of its own in TOKENS."""
 
     outputs: int

@@ -12,12 +12,19 @@ SKELETON = Skeleton(
     bind,
     {
         "decode": (
-            Variant("tiles", geometry.decode_by_tiles, geometry.refuses_decode_tiles),
-            Variant("splits", geometry.decode_by_splits),
+            Variant(
+                "tiles",
+                "tiles of queries on matrix units, cut by splits",
+                geometry.decode_by_tiles,
+                geometry.refuses_decode_tiles,
+            ),
+            Variant(
+                "splits", "split-KV: blocks share the context, lanes the elements of a head", geometry.decode_by_splits
+            ),
         ),
         "prefill": (
-            Variant("tiles", geometry.prefill_by_tiles, geometry.refuses_tiles),
-            Variant("lines", geometry.prefill_by_lines),
+            Variant("tiles", "tiles of queries on matrix units", geometry.prefill_by_tiles, geometry.refuses_tiles),
+            Variant("lines", "a few lanes a query, multiplied as f32", geometry.prefill_by_lines),
         ),
     },
     (geometry.SPLIT, geometry.COMBINE, geometry.TILE, geometry.PER_LINE, geometry.ROTATE),

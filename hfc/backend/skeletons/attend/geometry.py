@@ -9,7 +9,7 @@ from hfc.backend.lanes.kv_runs import RUN, run_of
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.attend.region import AttendRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.step import DECODE_ROWS
 from hfc.target.arch import Arch
 
@@ -99,7 +99,7 @@ class LinesParams(ScoreParams):
 SPLIT = template(
     __file__,
     "attend_split",
-    Limits(
+    KernelLimits(
         128,
         "bound by memory: a lane fetches the keys and values of four positions before it uses one",
         tunables=("ahead", "together"),
@@ -109,13 +109,13 @@ SPLIT = template(
 COMBINE = template(
     __file__,
     "attend_combine",
-    Limits(128, "reads a few sums a row: eight loads of a lane are under way together"),
+    KernelLimits(128, "reads a few sums a row: eight loads of a lane are under way together"),
     CombineParams,
 )
 TILE = template(
     __file__,
     "attend_tile",
-    Limits(
+    KernelLimits(
         128,
         "bound by arithmetic: two products are under way for each pair of queries and keys, and a block loads while it multiplies",
         tunables=("lines",),
@@ -125,7 +125,7 @@ TILE = template(
 PER_LINE = template(
     __file__,
     "attend_lines",
-    Limits(128, "bound by arithmetic: the elements of a lane are independent sums", tunables=("ahead", "keys")),
+    KernelLimits(128, "bound by arithmetic: the elements of a lane are independent sums", tunables=("ahead", "keys")),
     LinesParams,
 )
 ROTATE = template(__file__, "rotate_queries", READS_AND_WRITES)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Region
+from hfc.backend.spec import Arg, KernelRegion
 from hfc.formats.kv_format import KvFormat
 
 
 @dataclass(frozen=True)
-class AttendRegion(Region):
+class AttendRegion(KernelRegion):
     """size: elements of a head.  capacity: tokens that a slot holds.  window, softcap: 0 for none.  causal: else a row sees its whole
     segment.  first: a row at p sees no s < min(first, p).  q: C expression in row, g=head, j.  walsh: elements of q that are rotated
     together; 0: none.  k, v: state planes.  store: C statement in row, g=head, j and y."""

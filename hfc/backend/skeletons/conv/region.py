@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Region
+from hfc.backend.spec import Arg, KernelRegion
 
 
 @dataclass(frozen=True)
-class ConvRegion(Region):
+class ConvRegion(KernelRegion):
     """u: C expression of the input in row, j=channel.  conv: weights.  window: state.  store: C statement in row, j and the result c.
     journal_rows: rows of a slot that wait to be committed, in inputs_journal [slots, rows, channels]; 0 and None: no journal."""
 

@@ -10,7 +10,14 @@ SKELETON = Skeleton(
     ("gated_delta",),
     DeltaRegion,
     bind,
-    {"decode": (Variant("whole", geometry.decode),), "prefill": (Variant("columns", geometry.prefill),)},
+    {
+        "decode": (
+            Variant("whole", "one launch: a block carries a key head through a short segment", geometry.decode),
+        ),
+        "prefill": (
+            Variant("columns", "long segments in four launches, the state's columns in parallel", geometry.prefill),
+        ),
+    },
     (geometry.DELTA, geometry.STAGE, geometry.COLUMNS, geometry.FINISH),
     host="skeletons/delta/host.c.j2",
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.delta.region import DeltaRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.base.diagnostics import HfcError
 from hfc.target.arch import Arch
 
@@ -29,7 +29,7 @@ class DeltaParams(Params):
 
 
 @dataclass(frozen=True)
-class StageParams(Params):
+class DeltaStageParams(Params):
     """few: as in DeltaParams.  waves: of a block.  tile_rows: that a wave takes a head through.  staged_stride: floats of a row."""
 
     few: int
@@ -54,7 +54,7 @@ class ColumnsParams(Params):
 
 
 @dataclass(frozen=True)
-class FinishParams(Params):
+class DeltaFinishParams(Params):
     """few: as in DeltaParams.  waves: of a block.  staged_stride: floats of a row."""
 
     few: int
@@ -62,11 +62,11 @@ class FinishParams(Params):
     staged_stride: int
 
 
-IN_REGISTERS = Limits(128, "the state lies in registers by design; its rows are independent products")
+IN_REGISTERS = KernelLimits(128, "the state lies in registers by design; its rows are independent products")
 DELTA = template(__file__, "delta", IN_REGISTERS, DeltaParams)
-STAGE = template(__file__, "delta_stage", READS_AND_WRITES, StageParams)
+STAGE = template(__file__, "delta_stage", READS_AND_WRITES, DeltaStageParams)
 COLUMNS = template(__file__, "delta_columns", IN_REGISTERS, ColumnsParams)
-FINISH = template(__file__, "delta_finish", READS_AND_WRITES, FinishParams)
+FINISH = template(__file__, "delta_finish", READS_AND_WRITES, DeltaFinishParams)
 
 
 def decode(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
@@ -110,7 +110,7 @@ def _stage(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
         bound.name + "_stage",
         (grid, "1", "1"),
         THREADS,
-        StageParams(SHORT, waves, tile_rows, _staged_stride(region)),
+        DeltaStageParams(SHORT, waves, tile_rows, _staged_stride(region)),
         scratch=(_staged(region, written=True),),
         task="convolve q, k and v of",
     )
@@ -149,7 +149,7 @@ def _finish(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
         bound.name + "_finish",
         (f"(T * {bound.region.v_heads} + {waves - 1}) / {waves}", "1", "1"),
         THREADS,
-        FinishParams(SHORT, waves, _staged_stride(bound.region)),
+        DeltaFinishParams(SHORT, waves, _staged_stride(bound.region)),
         scratch=(_staged(bound.region, written=False),),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Region, Stat
+from hfc.backend.spec import Arg, KernelRegion, Stat
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class DeltaRegion(Region):
+class DeltaRegion(KernelRegion):
     """dk, dv: elements of a key head and a value head.  tiled: value head g reads key head g % k_heads, else g / (v_heads / k_heads).
     u: C expression of the convolution's input in row, j=channel.  conv: its weights.  activate: C expression of its result c.
     eps: of the L2 norms of q and k.  q_scale: of q.  decay, beta: C expressions in row, g=value head.  window, memory: states.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 THREADS = 256
@@ -21,7 +21,9 @@ class SortParams(Params):
     waves: int
 
 
-SORT = template(__file__, "expert_sort", Limits(256, "counts and writes: only many lanes hide the latency"), SortParams)
+SORT = template(
+    __file__, "expert_sort", KernelLimits(256, "counts and writes: only many lanes hide the latency"), SortParams
+)
 
 
 def sort(bound: Bound[LinearRegion], arch: Arch, tile_rows: int) -> tuple[Geometry, ...]:

@@ -14,13 +14,18 @@ from hfc.backend.skeletons.linear.wide import geometry as wide
 
 VARIANTS: Mapping[RowsClass, tuple[Variant, ...]] = {
     "decode": (
-        Variant("skinny", skinny.launches, skinny.refuses),
-        Variant("dot", dot.launches, dot.refuses),
-        Variant("wide", wide.launches, wide.refuses),
-        Variant("scalar", scalar.launches),
+        Variant(
+            "skinny",
+            "16 outputs x 16 rows a wave on matrix units: every weight is read once a step",
+            skinny.launches,
+            skinny.refuses,
+        ),
+        Variant("dot", "integer dot products with inputs of 15 bits", dot.launches, dot.refuses),
+        Variant("wide", "whole words of 32 weights, multiplied as f32", wide.launches, wide.refuses),
+        Variant("scalar", "weights one by one: any size and format", scalar.launches),
     ),
     "prefill": (
-        Variant("mma", mma.launches, mma.refuses),
-        Variant("tiled", tiled.launches),
+        Variant("mma", "tiles on matrix units, inputs staged as pairs of f16", mma.launches, mma.refuses),
+        Variant("tiled", "tiles multiplied as f32: any size and format", tiled.launches),
     ),
 }

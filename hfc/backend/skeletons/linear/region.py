@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Region, Stat
+from hfc.backend.spec import Arg, KernelRegion, Stat
 from hfc.formats.block import BlockFormat
 
 
@@ -21,7 +21,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class LinearRegion(Region):
+class LinearRegion(KernelRegion):
     """y = prologue(x) wᵀ, then an epilogue.
 
     load: the prologue, C expression of input element j, in row, j and the stats; g = 0.  stats: its reductions (one group).

@@ -7,7 +7,7 @@ from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.map.bind import bind
 from hfc.backend.skeletons.map.region import MapRegion, Task
 from hfc.backend.spec import Bound
-from hfc.backend.template import Allowance, Limits, Params, template
+from hfc.backend.template import Allowance, KernelLimits, Params, template
 from hfc.formats import KV_FORMATS
 from hfc.target.arch import Arch
 
@@ -31,7 +31,7 @@ LEVEL_KEYS = frozenset(name for name, form in KV_FORMATS.items() if form.default
 MAP = template(
     __file__,
     "map",
-    Limits(
+    KernelLimits(
         256,
         "little work a lane: only many lanes hide the latency",
         allowances=(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Region, Stat
+from hfc.backend.spec import KernelRegion, Stat
 from hfc.formats.block import BlockFormat
 from hfc.formats.kv_format import KvFormat
 
@@ -29,7 +29,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class MapRegion(Region):
+class MapRegion(KernelRegion):
     """tables: formats of weight tables that expressions read by rows, through hfc_<format>_at(block, i).  caches: KV formats written."""
 
     tasks: tuple[Task, ...]

@@ -7,7 +7,7 @@ from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.route.bind import bind
 from hfc.backend.skeletons.route.region import RouteRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.base.diagnostics import HfcError
 from hfc.target.arch import Arch
 
@@ -19,7 +19,7 @@ class RouteParams(Params):
     held: int
 
 
-ROUTE = template(__file__, "route", Limits(128, "one wave a row"), RouteParams)
+ROUTE = template(__file__, "route", KernelLimits(128, "one wave a row"), RouteParams)
 
 
 def launches(bound: Bound[RouteRegion], arch: Arch) -> tuple[Geometry, ...]:

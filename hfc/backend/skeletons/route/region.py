@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Region
+from hfc.backend.spec import Arg, KernelRegion
 
 
 @dataclass(frozen=True)
-class RouteRegion(Region):
+class RouteRegion(KernelRegion):
     """top: experts chosen of `experts`.  normalize: their weights add up to 1.  logits: C expression in row, j."""
 
     experts: int

@@ -4,10 +4,10 @@ from hfc.backend.shape import Geometry, one_row_per_block
 from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.sample.bind import SampleRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
-SAMPLE = template(__file__, "sample", Limits(256, "scans the vocabulary: only many lanes hide the latency"))
+SAMPLE = template(__file__, "sample", KernelLimits(256, "scans the vocabulary: only many lanes hide the latency"))
 
 
 def launches(bound: Bound[SampleRegion], arch: Arch) -> tuple[Geometry, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Bound, Region
+from hfc.backend.spec import Arg, Bound, KernelRegion
 from hfc.sampling import BIAS_WORDS, HEAD_WORDS, ROW_WORDS
 
 PARAMETERS, TOKENS = "io:parameters", "io:tokens"
 
 
 @dataclass(frozen=True)
-class SampleRegion(Region):
+class SampleRegion(KernelRegion):
     """vocab: logits of a row.  row_words, head_words, bias_words: layout of a row's parameters, see hfc/sampling.py."""
 
     vocab: int

@@ -7,7 +7,7 @@ from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.select.bind import bind
 from hfc.backend.skeletons.select.region import SelectRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 
@@ -18,7 +18,7 @@ class SelectParams(Params):
     held: int
 
 
-SELECT = template(__file__, "select", Limits(128, "one wave a segment"), SelectParams)
+SELECT = template(__file__, "select", KernelLimits(128, "one wave a segment"), SelectParams)
 
 
 def launches(bound: Bound[SelectRegion], arch: Arch) -> tuple[Geometry, ...]:

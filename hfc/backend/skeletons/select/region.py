@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Region
+from hfc.backend.spec import Arg, KernelRegion
 from hfc.formats.block import BlockFormat
 
 
 @dataclass(frozen=True)
-class SelectRegion(Region):
+class SelectRegion(KernelRegion):
     """top: candidates of a row.  rank: products of each pair.  C expressions: scores, candidates (in row, c), query (in row, r),
     before (in last, r), after (in id, r), tokens (in row).
     tables: formats of what before and after read by rows."""

@@ -5,10 +5,10 @@ from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.top.bind import ROOTS, bind
 from hfc.backend.skeletons.top.region import TopRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
-TOP = template(__file__, "top", Limits(256, "scans the vocabulary: only many lanes hide the latency"))
+TOP = template(__file__, "top", KernelLimits(256, "scans the vocabulary: only many lanes hide the latency"))
 
 
 def launches(bound: Bound[TopRegion], arch: Arch) -> tuple[Geometry, ...]:

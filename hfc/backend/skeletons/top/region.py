@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.spec import Arg, Region
+from hfc.backend.spec import Arg, KernelRegion
 
 
 @dataclass(frozen=True)
-class TopRegion(Region):
+class TopRegion(KernelRegion):
     """top: how many of `size`.  x: C expression in row, j.  ids: where they stand.  values: the elements themselves, if wanted."""
 
     size: int

@@ -11,7 +11,7 @@ from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.skeletons.linear.wide.geometry import split_k
 from hfc.backend.spec import Bound
-from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 THREADS = 256
@@ -42,7 +42,7 @@ class DotLanes:
 
 
 @dataclass(frozen=True)
-class StageParams(Params):
+class DotStageParams(Params):
     """chunk: inputs that are added up.  staged_stride: floats of a staged row."""
 
     chunk: int
@@ -54,7 +54,7 @@ class DotParams(Params):
     """waves: of a block, of which `split` share K (split-K).  outputs: of a wave.  tile: inputs in LDS at a time, `pad` of them between
     paddings.  together: rows of a block.  helds: numbers of rows that have a loop of their own.  staged: inputs come as whole numbers.
     count: matrices of the largest group.  resident: blocks of a compute unit.  lanes_of: by format.  starts: first block of each
-    group.  chunk, staged_stride: as in StageParams."""
+    group.  chunk, staged_stride: as in DotStageParams."""
 
     chunk: int
     staged_stride: int
@@ -73,11 +73,11 @@ class DotParams(Params):
     groups: tuple[tuple[Matrix, ...], ...]
 
 
-STAGE = template(__file__, "dot_stage", READS_AND_WRITES, StageParams)
+STAGE = template(__file__, "dot_stage", READS_AND_WRITES, DotStageParams)
 DOT = template(
     __file__,
     "linear_dot",
-    Limits(
+    KernelLimits(
         128,
         "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead",
         narrowest=1,
@@ -113,10 +113,10 @@ def _lanes(region: LinearRegion) -> dict[str, DotLanes]:
     return made
 
 
-def _staging(region: LinearRegion) -> StageParams:
+def _staging(region: LinearRegion) -> DotStageParams:
     """What all launches of a region agree on."""
     chunk = min(RUN * len(group.runs) for lanes in _lanes(region).values() for group in lanes.segments)
-    return StageParams(chunk, region.k // 2 + -(-2 * region.k // chunk // 4) * 4)
+    return DotStageParams(chunk, region.k // 2 + -(-2 * region.k // chunk // 4) * 4)
 
 
 def _staged(region: LinearRegion, written: bool) -> Scratch:

@@ -10,7 +10,7 @@ from hfc.backend.skeletons.linear.groups import group_blocks
 from hfc.backend.skeletons.linear.mma.geometry import EXACT_FORMATS, stage, staged, staged_stride
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.plan import Product
 from hfc.target.arch import Arch
 
@@ -21,7 +21,7 @@ SPAN = 1024  # outputs that a block of the last launch stores
 
 
 @dataclass(frozen=True)
-class FinishParams(Params):
+class LibraryFinishParams(Params):
     """span: outputs of a block, of `total`.  firsts: first output of each weight.  starts: first block of each group.
     staged_stride: elements from one staged row to the next."""
 
@@ -36,8 +36,8 @@ class FinishParams(Params):
 FINISH = template(
     __file__,
     "library_finish",
-    Limits(256, "reads and writes: only many lanes hide the latency"),
-    FinishParams,
+    KernelLimits(256, "reads and writes: only many lanes hide the latency"),
+    LibraryFinishParams,
 )
 
 
@@ -69,7 +69,7 @@ def _finish(bound: Bound[LinearRegion], inputs: Scratch, outputs: Scratch) -> Ge
     region = bound.region
     starts, blocks = group_blocks(region, SPAN)
     firsts = {part.weight.name: sum(p.n for p in region.parts[:i]) for i, part in enumerate(region.parts)}
-    params = FinishParams(SPAN, region.outputs, firsts, staged_stride(region), starts, region.groups)
+    params = LibraryFinishParams(SPAN, region.outputs, firsts, staged_stride(region), starts, region.groups)
     return Geometry(
         FINISH, bound.name + "_finish", (str(blocks), bound.rows, "1"), 256, params, scratch=(inputs, outputs)
     )

@@ -11,7 +11,7 @@ from hfc.backend.skeletons.linear.experts import pairs, row_tiles, sort
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
-from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 EXACT_FORMATS = ("f16", "bf16")  # one f16 holds their values (of bf16 those in its range)
@@ -27,7 +27,7 @@ SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the ne
 
 
 @dataclass(frozen=True)
-class StageParams(Params):
+class MmaStageParams(Params):
     """waves: of a block.  shared_by: rows that have one input.  staged_stride: elements from one staged row to the next.
     half: what the pairs are made of, f16 or bf16."""
 
@@ -51,7 +51,7 @@ class MatrixGroup:
 @dataclass(frozen=True)
 class MmaParams(Params):
     """tile_rows, tile_outputs: of a block; depth: elements of K between barriers.  stride: f16 from one line in LDS to the next.
-    partial: tiles of rows may be far from full.  staged_stride, shared_by: as in StageParams.  buffers: tiles in LDS at a time.
+    partial: tiles of rows may be far from full.  staged_stride, shared_by: as in MmaStageParams.  buffers: tiles in LDS at a time.
     planes: of weights, two where one f16 does not hold them.  down, across: waves of a block.  parts_together: matrices of the largest
     group.  resident: blocks of a compute unit.  lanes_of: loader of each format."""
 
@@ -72,11 +72,11 @@ class MmaParams(Params):
     groups: tuple[MatrixGroup, ...]
 
 
-STAGE = template(__file__, "mma_stage", READS_AND_WRITES, StageParams)
+STAGE = template(__file__, "mma_stage", READS_AND_WRITES, MmaStageParams)
 MMA = template(
     __file__,
     "linear_mma",
-    Limits(
+    KernelLimits(
         128,
         "bound by arithmetic: a wave's products are independent, and a block's loads fly while it multiplies",
         narrowest=1,
@@ -109,7 +109,7 @@ def stage(bound: Bound[LinearRegion], arch: Arch, half: str = "f16") -> Geometry
         bound.name + ("_stage" if half == "f16" else f"_stage_{half}"),
         (rows, "1", "1"),
         THREADS,
-        StageParams(THREADS // arch.wave, shared, staged_stride(region), half),
+        MmaStageParams(THREADS // arch.wave, shared, staged_stride(region), half),
         scratch=(staged(region, written=True),),
         task="stage the inputs of",
     )

@@ -9,7 +9,7 @@ from hfc.backend.skeletons.linear.groups import group_blocks
 from hfc.backend.skeletons.linear.limits import allowances_for_elements
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 WAVES = 4
@@ -29,7 +29,7 @@ class ScalarParams(Params):
 SCALAR = template(
     __file__,
     "linear_scalar",
-    Limits(
+    KernelLimits(
         128,
         "bound by memory: 128 lanes with 4 outputs each keep about 3 kB in flight, what a SIMD's share of the bandwidth brings in one "
         "latency",

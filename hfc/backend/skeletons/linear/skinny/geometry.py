@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hfc.backend.lanes.loaders import LINE
-from hfc.backend.lanes.operands import DEPTH, OperandLanes, operand_lanes
+from hfc.backend.lanes.operands import DEPTH, OperandLanes, operand_lanes, operand_source
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
-from hfc.backend.template import READS_AND_WRITES, Limits, Params, template
+from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.target.arch import Arch, Card
 
 ROWS = 16  # of a block: one operand of a product, two where it has 8 columns
@@ -126,7 +126,7 @@ def _split(tiles: int, most: int, arch: Arch) -> int:
 
 
 @dataclass(frozen=True)
-class StageParams(Params):
+class SkinnyStageParams(Params):
     """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of a product.  span: inputs
     that share a unit.  sum_group: inputs that are added up for minimums; 0: none are.  run: neighbouring elements that a lane takes.
     staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats."""
@@ -141,11 +141,11 @@ class StageParams(Params):
     threads: int = THREADS
 
 
-def _staging(region: LinearRegion, unit: Unit, lanes: dict[str, OperandLanes]) -> StageParams:
+def _staging(region: LinearRegion, unit: Unit, lanes: dict[str, OperandLanes]) -> SkinnyStageParams:
     k, sum_group = region.k, _sum_group(lanes)
     inputs, sums = -(-k // SPAN) * SPAN * ROWS, -(-k // sum_group) * ROWS if sum_group else 0
     run = next(iter(lanes.values())).map.run
-    return StageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums)
+    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums)
 
 
 def _staged(region: LinearRegion, lanes: dict[str, OperandLanes], written: bool) -> Scratch:
@@ -154,7 +154,7 @@ def _staged(region: LinearRegion, lanes: dict[str, OperandLanes], written: bool)
     return Scratch("operands", "float", "f32", 4 * ROWS * floats, rows=1, written=written)
 
 
-STAGE = template(__file__, "skinny_stage", READS_AND_WRITES, StageParams)
+STAGE = template(__file__, "skinny_stage", READS_AND_WRITES, SkinnyStageParams)
 
 
 def _stage(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes]) -> Geometry:
@@ -200,7 +200,7 @@ class Bunch:
 
 
 @dataclass(frozen=True)
-class Family:
+class MatrixFamily:
     """Matrices that share code, zipped or of one format. start, stop: its blocks.  firsts: first block of each matrix, from start."""
 
     parts: tuple[Matrix, ...]
@@ -213,26 +213,25 @@ class Family:
 @dataclass(frozen=True)
 class SkinnyParams(Params):
     """waves: of a block; `split` of them share the K of 16 outputs (split-K), `teams` make different outputs.
-    turn_elements: of K in one turn of a wave, of `turns`.  own_sums: accumulators of a lane and product that hold a row.
+    turn_elements: of K in one turn of a wave, of `turns`.
     resident: blocks of a compute unit.  ahead: the next turn's weights are read before this one's work.
-    span, sum_group: as in StageParams."""
+    span, sum_group: as in SkinnyStageParams."""
 
     span: int
     sum_group: int
     waves: int
     split: int
     teams: int
-    own_sums: int
     turn_elements: int
     turns: int
-    families: tuple[Family, ...]
+    families: tuple[MatrixFamily, ...]
     resident: int
     ahead: bool
 
 
 @dataclass(frozen=True)
 class RowParams(SkinnyParams):
-    """tile: inputs in LDS at a time.  columns, run, threads: as in StageParams."""
+    """tile: inputs in LDS at a time.  columns, run, threads: as in SkinnyStageParams."""
 
     tile: int
     columns: int
@@ -243,7 +242,7 @@ class RowParams(SkinnyParams):
 @dataclass(frozen=True)
 class RowsParams(SkinnyParams):
     """held: products of columns that a wave makes at a time.  stride: places for rows in staged inputs: the most that the kernel serves.
-    staged_sums, staged_units: as in StageParams."""
+    staged_sums, staged_units: as in SkinnyStageParams."""
 
     held: int
     stride: int
@@ -251,7 +250,7 @@ class RowsParams(SkinnyParams):
     staged_units: int
 
 
-IN_FLIGHT = Limits(
+IN_FLIGHT = KernelLimits(
     128, "bound by memory: a wave's next turn of 16 outputs is on its way while it multiplies one", narrowest=1
 )
 ROW = template(__file__, "skinny_row", IN_FLIGHT, RowParams)
@@ -275,14 +274,14 @@ def _geometry(
         waves=cut.waves,
         split=split,
         teams=teams,
-        own_sums=unit.columns * TILE // arch.wave // (2 if unit.columns == 8 else 1),
         turn_elements=turn,
         turns=-(-region.k // turn),
         families=families,
         resident=cut.resident,
         ahead=cut.ahead,
     )
-    loaders = "\n".join(dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader))
+    sources = dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader)
+    loaders = "\n".join([*sources, *(operand_source(lane, region.k, staging.sum_group) for lane in lanes.values())])
     block, promises = cut.waves * arch.wave, (unit.feature,)
     if not held:
         tile = max(min(CAPACITY, -(-region.k // SPAN) * SPAN), cut.waves * TILE * unit.columns)
@@ -321,7 +320,9 @@ def _sum_group(lanes: dict[str, OperandLanes]) -> int:
     )
 
 
-def _families(region: LinearRegion, lanes: Mapping[str, OperandLanes], outputs: int) -> tuple[tuple[Family, ...], int]:
+def _families(
+    region: LinearRegion, lanes: Mapping[str, OperandLanes], outputs: int
+) -> tuple[tuple[MatrixFamily, ...], int]:
     """The families and the number of blocks. outputs: of a matrix in a block."""
     found: dict[str, list[Matrix]] = {}
     for part in region.parts:
@@ -334,6 +335,6 @@ def _families(region: LinearRegion, lanes: Mapping[str, OperandLanes], outputs: 
             by_format.setdefault(part.format.name, []).append(number)
         bunches = tuple(Bunch(lanes[name], tuple(of)) for name, of in by_format.items())
         firsts = tuple(sum(counts[:i]) for i in range(len(counts)))
-        families.append(Family(tuple(parts), at, at + sum(counts), firsts, bunches))
+        families.append(MatrixFamily(tuple(parts), at, at + sum(counts), firsts, bunches))
         at += sum(counts)
     return tuple(families), at

@@ -10,7 +10,7 @@ from hfc.backend.skeletons.linear.groups import group_blocks
 from hfc.backend.skeletons.linear.limits import allowances_for_elements
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound, Stat
-from hfc.backend.template import READS_AND_WRITES, Allowance, Limits, Params, template
+from hfc.backend.template import READS_AND_WRITES, Allowance, KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 THREADS = 256
@@ -42,7 +42,7 @@ ROTATE = template(__file__, "rotate_inputs", READS_AND_WRITES, RotateParams)
 TILED = template(
     __file__,
     "linear_tiled",
-    Limits(
+    KernelLimits(
         128,
         "bound by arithmetic: the 16 sums of a lane are independent, and two blocks of a CU cover each other's barriers",
         narrowest=2,

@@ -10,7 +10,7 @@ from hfc.backend.shape import Geometry
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
-from hfc.backend.template import Limits, Params, template
+from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 THREADS = 256
@@ -38,7 +38,7 @@ class WideParams(Params):
 WIDE = template(
     __file__,
     "linear_wide",
-    Limits(
+    KernelLimits(
         128,
         "bound by memory: every lane fetches whole words of 32 weights and several outputs ahead",
         narrowest=2,

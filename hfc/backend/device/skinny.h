@@ -1,0 +1,175 @@
+// The K loop of skinny products (skeletons/linear/skinny): 16 outputs of a wave times up to 16 rows, weights straight from memory.
+// W: how a lane takes weights of one format, see operand_source in backend/lanes/operands.py. S: sizes of the region and its cut:
+//   K, TURN_ELEMENTS: of K, of one turn of a wave.  SPLIT: waves that share K.  AHEAD: the next turn's weights are read before this
+//   one's work.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up for minimums.  ROWS: places for rows in
+//   staged inputs.  HELD: products of columns that a wave makes at a time.  OWN_SUMS: accumulators of a lane and product that count.
+#if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
+template <class W> using hfc_raw_weights = uint32_t[HFC_OWN][W::PIECES][W::WORDS];
+template <class S> using hfc_accumulators = float[S::HELD][HFC_OWN][S::OWN_SUMS];
+
+// Pieces that reach behind K are left out: the lanes agree on that.
+template <class W, class S> HFC_FUNCTION bool hfc_has_piece(int turn, int piece) {
+  if constexpr (S::K % S::TURN_ELEMENTS == 0) return true;
+  return (turn * W::PIECES + piece) * W::PIECE_ELEMENTS < S::K;
+}
+
+template <class W, class S>
+HFC_FUNCTION void hfc_load_weights(const uint8_t* const (&line)[HFC_OWN], int turn, hfc_raw_weights<W>& raw) {
+#pragma unroll
+  for (int piece = 0; piece < W::PIECES; piece++) {
+    if (!hfc_has_piece<W, S>(turn, piece)) continue;
+    const uint32_t call = (turn * W::PIECES + piece) * HFC_SHARE + hfc_part();
+#pragma unroll
+    for (int l = 0; l < HFC_OWN; l++) W::read(line[l], call, raw[l][piece]);
+  }
+}
+
+// Weights of one product: codes become f16, exactly; where minimums are added, an offset stays in and is taken off the sum.
+template <class W> HFC_FUNCTION void hfc_unpack_weights(const uint32_t (&codes)[W::BATCH_WORDS], int from, hfc_lane_operand& weights) {
+#pragma unroll
+  for (int w = 0; w < W::PRODUCT_WORDS; w++) {
+    const uint32_t code = codes[from + w];
+    if constexpr (!W::CODED) weights.word[w] = code;
+    else if constexpr (W::HAS_LOW) hfc_halves<W::BITS>(code, weights.word[2 * w], weights.word[2 * w + 1]);
+    else hfc_numbers<W::BITS>(code, W::ZERO, weights.word[2 * w], weights.word[2 * w + 1]);
+  }
+}
+
+// The products of one scale group: rest of the inputs first, then their high parts.
+template <class W, class S, int BATCH>
+HFC_FUNCTION void hfc_mma_group(const uint32_t (&codes)[HFC_OWN][W::BATCH_WORDS], int group, const hfc_uint4* inputs, int begin,
+                                const int (&column)[S::HELD], hfc_own_product (&dot)[S::HELD]) {
+  constexpr int batch_products = W::BATCH_WORDS / W::PRODUCT_WORDS, first = BATCH * batch_products;
+#pragma unroll
+  for (int p = first; p < first + batch_products; p++) {
+    if (p >= W::PRODUCTS || W::group_of(p) != group) continue;
+    hfc_lane_operand weights[HFC_OWN], high[S::HELD], rest[S::HELD];
+#pragma unroll
+    for (int h = 0; h < S::HELD; h++) {
+      hfc_inputs(inputs + (begin / 16 + W::place_of(p)) * (4 * S::ROWS), S::ROWS, column[h], high[h], rest[h]);
+    }
+#pragma unroll
+    for (int l = 0; l < HFC_OWN; l++) hfc_unpack_weights<W>(codes[l], (p - first) * W::PRODUCT_WORDS, weights[l]);
+#pragma unroll
+    for (int h = 0; h < S::HELD; h++) hfc_multiply_own(dot[h], weights, rest[h]);
+#pragma unroll
+    for (int h = 0; h < S::HELD; h++) hfc_multiply_own(dot[h], weights, high[h]);
+  }
+}
+
+// A group's scale acts on the sum of its products; its minimum on the sum of the inputs.
+template <class W, class S>
+HFC_FUNCTION void hfc_scale_group(const hfc_own_product (&dot)[S::HELD], int group, int l, float scale, float low, const float* sums,
+                                  int begin, hfc_accumulators<S>& here) {
+  float add = 0.0f;
+  if constexpr (W::HAS_LOW) add = __builtin_fmaf(scale, (float)W::ZERO - hfc_halves_offset<W::BITS>, low);
+#pragma unroll
+  for (int h = 0; h < S::HELD; h++) {
+#pragma unroll
+    for (int v = 0; v < S::OWN_SUMS; v++) {
+      if constexpr (!W::CODED) {
+        here[h][l][v] += dot[h].sum[l][v];
+        continue;
+      }
+      float sum = __builtin_fmaf(scale, dot[h].sum[l][v], here[h][l][v]);
+      if constexpr (W::HAS_LOW) {
+        const int row = h * HFC_COLUMNS + (S::ROWS > 1 ? hfc_own_row() : 0) + v;
+#pragma unroll
+        for (int i = 0; i < W::CHUNKS; i++) {
+          sum = __builtin_fmaf(add, sums[(begin + W::chunk_of(group * W::CHUNKS + i)) / S::SUM_GROUP * S::ROWS + row], sum);
+        }
+      }
+      here[h][l][v] = sum;
+    }
+  }
+}
+
+// Scales and codes of up to BATCH_GROUPS groups at a time, then their products.
+template <class W, class S, int BATCH = 0>
+HFC_FUNCTION void hfc_mma_piece(const hfc_raw_weights<W>& raw, int turn, int piece, const hfc_uint4* inputs, const float* sums,
+                                int begin, const int (&column)[S::HELD], hfc_accumulators<S>& here) {
+  const uint32_t call = (turn * W::PIECES + piece) * HFC_SHARE + hfc_part();
+  uint32_t codes[HFC_OWN][W::BATCH_WORDS];
+  float scale[HFC_OWN][W::BATCH_GROUPS], low[HFC_OWN][W::BATCH_GROUPS] = {};
+#pragma unroll
+  for (int l = 0; l < HFC_OWN; l++) W::template cut<BATCH>(raw[l][piece], call, codes[l], scale[l], low[l]);
+#pragma unroll
+  for (int g = 0; g < W::BATCH_GROUPS; g++) {
+    const int group = BATCH * W::BATCH_GROUPS + g;
+    if (group >= W::GROUPS) continue;
+    hfc_own_product dot[S::HELD] = {};
+    hfc_mma_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
+#pragma unroll
+    for (int l = 0; l < HFC_OWN; l++) hfc_scale_group<W, S>(dot, group, l, scale[l][g], low[l][g], sums, begin, here);
+  }
+  if constexpr (BATCH + 1 < W::BATCHES) hfc_mma_piece<W, S, BATCH + 1>(raw, turn, piece, inputs, sums, begin, column, here);
+}
+
+// This wave's turns from `turn` up to `stop`, with inputs, sums and units from element `first` of K on: main K loop. raw: the first
+// turn's weights, where they are read ahead.
+template <class W, class S>
+HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, const hfc_uint4* inputs, const float* sums,
+                             const float* units, int rows, int first, int stop, int& turn, hfc_accumulators<S>& sum) {
+  constexpr int turns = (S::K + S::TURN_ELEMENTS - 1) / S::TURN_ELEMENTS;
+  const int own_row = S::ROWS > 1 ? hfc_own_row() : 0;
+  int column[S::HELD];  // the row of this lane's operand
+#pragma unroll
+  for (int h = 0; h < S::HELD; h++) {
+    const int r = h * HFC_COLUMNS + hfc_input_row();
+    column[h] = S::ROWS == 1 ? 0 : r < rows ? r : rows - 1;
+  }
+#pragma unroll 1
+  for (; turn < stop; turn += S::SPLIT) {
+    if constexpr (!S::AHEAD) hfc_load_weights<W, S>(line, turn, raw);
+    hfc_raw_weights<W> now;
+#pragma unroll
+    for (int l = 0; l < HFC_OWN; l++) {
+#pragma unroll
+      for (int i = 0; i < W::PIECES * W::WORDS; i++) now[l][i / W::WORDS][i % W::WORDS] = raw[l][i / W::WORDS][i % W::WORDS];
+    }
+    if constexpr (S::AHEAD) {
+      if (turn + S::SPLIT < turns) hfc_load_weights<W, S>(line, turn + S::SPLIT, raw);
+    }
+    hfc_accumulators<S> here = {};
+#pragma unroll
+    for (int piece = 0; piece < W::PIECES; piece++) {
+      if (!hfc_has_piece<W, S>(turn, piece)) continue;
+      const int place = turn * W::PIECES + piece;
+      const uint32_t c = (uint32_t)(place * HFC_SHARE) % W::CALLS_OF_SPAN;
+      const int begin = place * W::PIECE_ELEMENTS / W::SPAN * W::SPAN + W::base(c) - first;
+      hfc_mma_piece<W, S>(now, turn, piece, inputs, sums, begin, column, here);
+    }
+    const float* unit = units + (turn * S::TURN_ELEMENTS - first) / S::UNIT_SPAN * S::ROWS;
+#pragma unroll
+    for (int h = 0; h < S::HELD; h++) {
+#pragma unroll
+      for (int l = 0; l < HFC_OWN; l++) {
+#pragma unroll
+        for (int v = 0; v < S::OWN_SUMS; v++) sum[h][l][v] = __builtin_fmaf(unit[h * HFC_COLUMNS + own_row + v], here[h][l][v], sum[h][l][v]);
+      }
+    }
+  }
+}
+
+// The accumulators of all waves into LDS: joined[waves][16 outputs][PLACES]. Every lane stores what it has: the compiler would move
+// products that only some lanes need to where only those are active.
+template <class S, int PLACES> HFC_FUNCTION void hfc_store_partials(float* joined, int wave, const hfc_accumulators<S>& sum) {
+#pragma unroll
+  for (int l = 0; l < HFC_OWN; l++) {
+#pragma unroll
+    for (int h = 0; h < S::HELD; h++) {
+#pragma unroll
+      for (int v = 0; v < S::OWN_SUMS; v++) {
+        joined[(wave * 16 + hfc_own(l)) * PLACES + h * HFC_COLUMNS + hfc_own_row() + v] = sum[h][l][v];
+      }
+    }
+  }
+}
+// One output: the partial sums of the SPLIT waves that share its K, in the order of the waves.
+template <int SPLIT, int PLACES> HFC_FUNCTION float hfc_reduce_split_k(const float* partial) {
+  float y = partial[0];
+#pragma unroll
+  for (int s = 1; s < SPLIT; s++) y += partial[s * (16 * PLACES)];
+  return y;
+}
+#endif
