@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hfc.base.diagnostics import unknown
+from hfc.backend import gpu
+from hfc.backend.emit import emit
+from hfc.backend.why import explain
+from hfc.base.diagnostics import HfcError, unknown
 from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.selftest import draft_of, fused_graph, matrix_format, settings_of
 from hfc.cli.table import table
+from hfc.compiler import open_source
 from hfc.plan import Bundle, Plan
 from hfc.predict import report
 from hfc.predict.cards import find_cards
@@ -20,17 +25,26 @@ def command(
     model: str,
     arch: str | None,
     launches: bool,
+    kernel: str | None,
+    why: bool,
     weights: str | None,
     kv: str | None,
     ctx: int | None,
     card: str | None,
 ) -> None:
     """List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first."""
+    if (kernel is None) == why:
+        raise HfcError(
+            "--kernel and --why go together", hint="--kernel NAME --why; without both, the kernels are listed"
+        )
     source = resolve(model)
     wanted = find_cards(card)[:1] if card else []
     arch = wanted[0][0].name if wanted else arch
     bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
     plans = chosen_plans(bundle, arch)
+    if kernel is not None:
+        print("\n\n".join(reasons(bundle, plan, kernel, weights) for plan in plans))
+        return
     print(f"{bundle.model['name']} from {bundle.model['weights']}")
     for plan in plans:
         print()
@@ -38,6 +52,19 @@ def command(
         for known_arch, known in wanted:
             print()
             print(list_times(bundle, plan, known.name, site_of(known_arch, known)))
+
+
+def reasons(bundle: Bundle, plan: Plan, kernel: str, weights: str | None) -> str:
+    """What hfc.backend.why says of a kernel. The regions are made again from what the bundle was compiled from."""
+    found = next((k for k in plan.kernels if k.symbol == kernel), None)
+    if found is None:
+        raise unknown(f"kernel of {plan.arch}", kernel, [k.symbol for k in plan.kernels])
+    if plan.arch == "host":
+        raise HfcError("--why: the host has one kernel for each region", hint="--arch gfx1100, or another GPU")
+    opened = open_source(weights or bundle.model["weights"], None, matrix_format(plan), draft_of(bundle))
+    settings = settings_of(plan)
+    emitted = emit(fused_graph(opened, plan), settings, gpu.MATRIX_LAYOUT)
+    return explain(emitted, settings, kernel, found.resources)
 
 
 def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 from hfc.base.diagnostics import HfcError
@@ -89,17 +90,23 @@ def matrix_format(plan: Plan) -> str:
 
 def fused_graphs(opened: Source, plan: Plan) -> tuple[Graph, Graph | None]:
     """The graphs behind the plan, made again: the model's and its draft's."""
-    sizes = (plan.context, plan.slots, plan.max_rows, plan.max_outputs)
     taps = tuple(plan.taps)
     pair = opened.pair(taps) if opened.draft else None
     graph = pair.target if pair else opened.graph(taps)
-    k_format, v_format, edges = kv_of(plan, {op.attrs["name"] for op in pair.draft.ops_of("state")} if pair else set())
-    settings = Settings(find_arch(plan.arch), *sizes, k_format, v_format, taps, plan.journal_rows, kv_edges=edges)
+    settings = settings_of(plan, {op.attrs["name"] for op in pair.draft.ops_of("state")} if pair else set())
     if pair is None:
         return run_passes(graph, settings), None
     return run_passes(graph, settings), run_passes(
         pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0))
     )
+
+
+def settings_of(plan: Plan, drafts: Collection[str] = ()) -> Settings:
+    """What the plan was made for. drafts: names of the draft's states."""
+    sizes = (plan.context, plan.slots, plan.max_rows, plan.max_outputs)
+    k_format, v_format, edges = kv_of(plan, set(drafts))
+    arch, taps = find_arch(plan.arch), tuple(plan.taps)
+    return Settings(arch, *sizes, k_format, v_format, taps, plan.journal_rows, kv_edges=edges)
 
 
 def kv_of(plan: Plan, drafts: set[str]) -> tuple[str, str, tuple[int, int]]:

@@ -8,6 +8,8 @@ USAGE = usage(
     MODEL,
     option("--arch", str, "Only this architecture; for a model, the one to compile for. [default: host]"),
     flag("--launches", "List every launch with the ops that it runs."),
+    option("--kernel", str, "Only this kernel, by its name in the list; with --why.", metavar="NAME"),
+    flag("--why", "Why this kernel serves its region, why not each other variant, and the limits that it keeps to."),
     WEIGHTS,
     KV,
     CONTEXT,

@@ -1,0 +1,102 @@
+"""Why a region is served by the kernels it has: its skeleton, the variant chosen and why not each other one, parameters, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+
+from hfc.backend.emit import Emitted, RegionCall
+from hfc.backend.gates import contract_for
+from hfc.backend.shape import Geometry, LibraryCall
+from hfc.backend.skeleton import ROWS_CLASSES, RowsClass
+from hfc.backend.skeletons import by_library, chosen, geometry, verdicts
+from hfc.base.diagnostics import unknown
+from hfc.passes.settings import Settings
+
+
+@dataclass(frozen=True)
+class ServedKernel:
+    """A kernel, and the first region that it serves."""
+
+    call: RegionCall
+    rows_class: RowsClass
+    shape: Geometry
+
+
+def explain(emitted: Emitted, settings: Settings, symbol: str, resources: Mapping[str, int]) -> str:
+    """The page of one kernel. resources: of the plan, empty if they are not known."""
+    served = {made.shape.symbol: made for made in reversed(list(_served(emitted, settings)))}
+    if symbol not in served:
+        raise unknown("kernel with a region", symbol, served)
+    made = served[symbol]
+    return "\n".join([*_region(made, settings), *_variants(made, settings), *_numbers(made, settings, resources)])
+
+
+def _served(emitted: Emitted, settings: Settings) -> Iterator[ServedKernel]:
+    for call in (*emitted.calls, *emitted.draft_calls):
+        for rows_class in ROWS_CLASSES:
+            for shape in geometry(call.bound, settings.arch, rows_class):
+                yield ServedKernel(call, rows_class, shape)
+        for step in by_library(call.bound, settings.arch):
+            if not isinstance(step, LibraryCall):
+                yield ServedKernel(call, "prefill", step)
+
+
+def _region(made: ServedKernel, settings: Settings) -> list[str]:
+    bound, shape = made.call.bound, made.shape
+    task = f", which does: {shape.task} {bound.name}" if shape.task else ""
+    return [
+        f"{shape.symbol} for {settings.arch.name}: {shape.template.file}{task}",
+        "",
+        f"It serves this region of the {bound.stem} skeleton:",
+        *(f"    {line}" for line in made.call.text.splitlines()),
+        "",
+    ]
+
+
+def _variants(made: ServedKernel, settings: Settings) -> list[str]:
+    """One line a variant, in the order in which they are tried."""
+    bound, arch = made.call.bound, settings.arch
+    taken = chosen(bound, arch, made.rows_class)
+    lines = [f"Variants of {bound.stem} for {made.rows_class}, the first that does not refuse is taken:"]
+    for variant, refusal in verdicts(bound, arch, made.rows_class):
+        if variant is taken:
+            verdict = "taken"
+        else:
+            verdict = f"not: {refusal}" if refusal else "not: it comes after the one that is taken"
+        lines += [f"    {variant.name:8} {variant.what}", f"             {verdict}"]
+    if by_library(bound, arch) and made.rows_class == "prefill":
+        lines.append("    library  products by rocBLAS, instead of these where it is installed")
+    return [*lines, ""]
+
+
+def _numbers(made: ServedKernel, settings: Settings, resources: Mapping[str, int]) -> list[str]:
+    shape, region, arch = made.shape, made.call.bound.region, settings.arch
+    limits = shape.template.limits
+    contract = contract_for(limits, arch, region.gated_formats, region.row_elements, shape.promises)
+    params = [(f.name, getattr(shape.params, f.name)) for f in fields(shape.params)]
+    lines = [
+        f"Grid {' x '.join(shape.grid)} of {shape.block} threads (T rows, R outputs, G segments, C context).",
+        "Parameters: " + ", ".join(f"{name} {value}" for name, value in params if _prints(value)),
+        f"A SIMD must hold {contract.waves} waves of {arch.wave}: {limits.why}.",
+    ]
+    if resources.get("occupancy"):
+        lines.append(
+            f"It holds {resources['occupancy']}: {resources['vgprs']} of {arch.vgprs} vector registers; "
+            f"{resources['lds_bytes']} of {arch.lds_bytes} bytes of LDS, {resources['scratch_bytes']} of scratch."
+        )
+    if contract.narrowest:
+        lines.append(f"Loads in loops have {contract.narrowest} bytes or more.")
+    if contract.promises:
+        lines.append(f"Promised instructions: {', '.join(contract.promises)}.")
+    applying = [
+        a for a in limits.allowances if a.arch(arch) and (a.formats is None or a.formats & set(region.gated_formats))
+    ]
+    return [*lines, *(f"Allowed: {a.gate} down to {a.limit}, because {a.reason}." for a in applying)]
+
+
+def _prints(value: object) -> bool:
+    """Numbers and words; not what describes formats and matrices."""
+    if isinstance(value, tuple):
+        return all(map(_prints, value))
+    return isinstance(value, (bool, int, float, str)) and not is_dataclass(value)
