@@ -18,7 +18,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats.dtype import SCALARS
-from hfc.formats.layout import Code, Field, Run, plane_runs
+from hfc.formats.layout import Code, Factor, Field, Run, plane_runs
 
 CHUNK = 1 << 18  # elements at a time: the temporaries of numpy stay in the L2 cache
 
@@ -37,7 +37,7 @@ class Decomposed:
 class BlockFormat:
     """fields: in byte order, no padding.  codes: per element; "q" is the element's own, others serve scale and min.
 
-    scale, min: C expressions over one-element fields, the numbers of codes and i; constant over `group` elements.
+    scale, min: made of one-element fields and small codes; constant over `group` elements.
     table: 16 values that replace q + zero.  encode: f32 [n, block] -> {field or code name: array}, for `pack`.
     encode_searched: the same with the least squared error; of f32 [n, block] and the errors' importance alike, or None.
     A format without a code "q" is a plain scalar: block = group = 1 and value = its only field.
@@ -49,8 +49,8 @@ class BlockFormat:
     block: int
     fields: tuple[Field, ...]
     codes: Mapping[str, Code] = field(default_factory=dict)
-    scale: str = ""
-    min: str = ""
+    scale: Factor = Factor(("",))
+    min: Factor | None = None
     group: int = 1
     table: tuple[int, ...] = ()
     encode: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
@@ -206,8 +206,8 @@ class BlockFormat:
         if self.table:
             lines.insert(0, f"  const signed char table[{len(self.table)}] = {{ {', '.join(map(str, self.table))} }};")
             number = "(float)table[q]"
-        low = f" + ({self.min})" if self.min else ""
-        return "\n".join([head, *lines, f"  return ({self.scale}) * {number}{low};", "}", ""])
+        low = f" + ({self.min.c})" if self.min else ""
+        return "\n".join([head, *lines, f"  return ({self.scale.c}) * {number}{low};", "}", ""])
 
     def _c_field(self, f: Field) -> str:
         scalar = SCALARS[f.dtype]
@@ -281,11 +281,11 @@ class BlockFormat:
 
     @cached_property
     def _scale_program(self) -> CodeType:
-        return compile(self.scale, f"<scale of {self.name}>", "eval")
+        return compile(self.scale.c, f"<scale of {self.name}>", "eval")
 
     @cached_property
     def _min_program(self) -> CodeType:
-        return compile(self.min, f"<min of {self.name}>", "eval")
+        return compile(self.min.c, f"<min of {self.name}>", "eval")
 
     @cached_property
     def _runs(self) -> dict[str, tuple[tuple[Run, ...], ...]]:

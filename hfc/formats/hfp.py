@@ -16,7 +16,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Code, Field, Plane, code
+from hfc.formats.layout import Code, Field, Plane, code, stored
 from hfc.formats.rows import RowFormat
 
 GROUP, BLOCK = 32, 256
@@ -37,7 +37,7 @@ def hfp_blocks(name: str, rotated: bool = False) -> BlockFormat:
             "q": code("qs", 4, "i / 32 * 16 + i % 16", "i / 16 % 2 * 4"),
             "p": Code((Plane("e", 8, "i / 32"),), power=True),
         },
-        scale="d * p",
+        scale=stored("d", times="p"),
         group=GROUP,
         table=(*HALVES, *(-h for h in HALVES)),
         encode=lambda x: _parts(_encode(x, 0)),

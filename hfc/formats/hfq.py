@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Code, Field, Plane
+from hfc.formats.layout import Code, Factor, Field, Plane
 from hfc.formats.search import best_affine
 
 BLOCK = 256
@@ -22,19 +22,23 @@ HEADER_V2 = (Field("step0", "f16"), Field("zero0", "f16"), Field("step1", "f16")
 
 def hfq(name: str, bits: int, v2: bool = False, rotated: bool = False, block: int = BLOCK) -> BlockFormat:
     """One format of the family."""
-    select = "{0}0 * (i < 128) + {0}1 * (i >= 128)"  # a product with 1 and a sum with 0 are exact
     return BlockFormat(
         name,
         block=block,
         fields=(*(HEADER_V2 if v2 else HEADER), Field("qs", "u8", block * bits // 8)),
         codes={"q": bit_stream(bits)},
-        scale=select.format("step") if v2 else "step",
-        min=select.format("zero") if v2 else "zero",
+        scale=_factor("step", v2),
+        min=_factor("zero", v2),
         group=HALF if v2 else block,
         encode=lambda x: _encode(x, 2**bits - 1, 2 if v2 else 1),
         encode_searched=lambda x, weight: _encode(x, 2**bits - 1, 2 if v2 else 1, True, weight),
         rotated=rotated,
     )
+
+
+def _factor(name: str, v2: bool) -> Factor:
+    """One number of the block, or in version 2 one for each half."""
+    return Factor((f"{name}0", f"{name}1"), elements=BLOCK) if v2 else Factor((name,))
 
 
 def bit_stream(bits: int) -> Code:

@@ -50,6 +50,36 @@ class Code:
     power: bool = False
 
 
+@dataclass(frozen=True)
+class Factor:
+    """A scale or a minimum of a group, as a block holds it: a stored number, times the number of a small code if there is one.
+
+    fields: the number's, or several, one for each equal share of the block's `elements`.  code: the small code.  negated: the number
+    is taken off."""
+
+    fields: tuple[str, ...]
+    code: str = ""
+    negated: bool = False
+    elements: int = 0
+
+    def __post_init__(self) -> None:
+        assert len(self.fields) == 1 or (len(self.fields) == 2 and self.elements and not self.code and not self.negated)
+
+    @property
+    def c(self) -> str:
+        """The expression over fields, codes and i that C and Python share."""
+        if len(self.fields) == 2:  # a product with 1 and a sum with 0 are exact
+            low, high = self.fields
+            return f"{low} * (i < {self.elements // 2}) + {high} * (i >= {self.elements // 2})"
+        product = f"{self.fields[0]} * {self.code}" if self.code else self.fields[0]
+        return f"-({product})" if self.negated else product
+
+
+def stored(field: str, times: str = "", negated: bool = False) -> Factor:
+    """The number `field`, times the small code `times`."""
+    return Factor((field,), times, negated)
+
+
 def code(field: str, bits: int, byte: str, shift: str = "0", zero: int = 0) -> Code:
     """A code that lies in one plane."""
     return Code((Plane(field, bits, byte, shift),), zero)

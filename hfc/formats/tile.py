@@ -16,7 +16,6 @@ A tile of plain floats is [K][16 rows]. N is padded to 16 and K to the span with
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,9 +101,8 @@ def tile_layout(form: BlockFormat) -> TileLayout:
         return TileLayout(form.fields[0].dtype)
     stored = {f.name for f in form.fields if f.dtype == "f16"}
     twice = scaled_twice(form) is not None
-    used = set(re.findall(r"[a-z_]\w*", f"{form.scale} {form.min}")) - {"i"}
-    selects = "i <" in form.scale  # one of the stored numbers, by place
-    halves = used <= stored and (selects or (form.scale in stored and (not form.min or form.min in stored)))
+    factors = [factor for factor in (form.scale, form.min) if factor]
+    halves = all(set(f.fields) <= stored and not f.code and not f.negated for f in factors)
     scale_bytes = 1 if twice else 2 if halves else 4
     bits = sum(plane.bits for plane in form.codes["q"].planes)
     table = tuple(value + 128 for value in form.table)
@@ -120,12 +118,11 @@ def tile_layout(form: BlockFormat) -> TileLayout:
 
 def scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
     """([d, dmin], [sc, m]) where scale = d * sc and min = -(dmin * m), d and dmin f16 fields; dmin and m only with a min."""
-    scale = re.fullmatch(r"(\w+) \* (\w+)", form.scale)
-    low = re.fullmatch(r"-\((\w+) \* (\w+)\)", form.min) if form.min else None
-    if not scale or (form.min and not low) or form.block % PANEL or any(code.power for code in form.codes.values()):
+    factors = [factor for factor in (form.scale, form.min) if factor]
+    coded = all(f.code and not form.codes[f.code].power for f in factors) and (not form.min or form.min.negated)
+    if not coded or form.block % PANEL:
         return None
-    found = [scale, low] if low else [scale]
-    return [m[1] for m in found], [m[2] for m in found]
+    return [f.fields[0] for f in factors], [f.code for f in factors]
 
 
 def pack_tiles(form: BlockFormat, raw: np.ndarray, shape: tuple[int, ...], out: np.ndarray | None = None) -> np.ndarray:

@@ -48,7 +48,7 @@ def _header_fields(form: BlockFormat, layout: TileLayout) -> list[HeaderField]:
         wanted = [("uint16_t", f"hfc_f32_to_f16({name})", 1) for name in outer]
         wanted += [("int8_t", f"(int8_t)({form.c_number(name)})", groups) for name in inner]
     else:
-        values = [form.scale, form.min] if form.min else [form.scale]
+        values = [factor.c for factor in (form.scale, form.min) if factor]
         kind = {2: ("uint16_t", "hfc_f32_to_f16({})"), 4: ("float", "{}")}[layout.scale_bytes]
         wanted = [(kind[0], kind[1].format(value), groups) for value in values]
     fields, offset = [], 0

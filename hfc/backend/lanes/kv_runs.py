@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hfc.formats.block import BlockFormat
 from hfc.formats.kv_block import KvBlocks, KvTurned, c_number
 from hfc.formats.kv_format import KvFormat
+from hfc.formats.layout import stored
 
 RUN = 8  # elements; the first is a multiple of it
 
@@ -68,7 +69,13 @@ def _block_run(form: BlockFormat) -> KvRun | None:
             "const float d = hfc_f16_to_f32((uint16_t)raw[0]);\n  for (int i = 0; i < 2; i++) hfc_floats<8>(raw[1 + i] ^ 0x80808080u, "
             "x + 4 * i);\n  for (int i = 0; i < 8; i++) x[i] = d * (x[i] - 128.0f);",
         )
-    if whole and planes[0].bits == 4 and len(names) == 3 and (planes[0].byte, form.min) == (f"i % {half}", names[1]):
+    if (
+        whole
+        and planes[0].bits == 4
+        and len(names) == 3
+        and planes[0].byte == f"i % {half}"
+        and form.min == stored(names[1])
+    ):
         return KvRun(
             3,
             f"const uint8_t* block = row + j / {block} * {size};\n  hfc_words<1, 4>(block, raw);\n"

@@ -9,7 +9,7 @@ import numpy as np
 
 from hfc.formats.block import BlockFormat
 from hfc.formats.dtype import SCALARS
-from hfc.formats.layout import Plane, index_values
+from hfc.formats.layout import Factor, Plane, index_values
 
 WIDEST = 16  # bytes of one load
 BATCH = 4  # scales that are made together: their small codes fill a word
@@ -56,19 +56,18 @@ def scale_lines(form: BlockFormat, starts: np.ndarray, firsts: list[int]) -> lis
     for group in range(len(firsts)):
         lines.append("  {")
         lines += [f"    const float {name} = all_{name}[{group}] + zero_{name};" for name in names]
-        lines.append(f"    scale[{group}] = {_fused(form.scale, names, group)};")
-        lines += [f"    low[{group}] = {_fused(form.min, names, group)};"] if form.min else []
+        lines.append(f"    scale[{group}] = {_fused(form.scale, group)};")
+        lines += [f"    low[{group}] = {_fused(form.min, group)};"] if form.min else []
         lines.append("  }")
     return lines
 
 
-def _fused(expression: str, names: list[str], group: int) -> str:
+def _fused(factor: Factor, group: int) -> str:
     """The product of a number and a code without the sum before it: d (c + zero) = d c + d zero, rounded once either way."""
-    found = re.fullmatch(r"(-?)\(?(\w+) \* (\w+)\)?", expression)
-    if not found or found[3] not in names:
-        return expression
-    sign, number, name = found.groups()
-    return f"__builtin_fmaf({sign}{number}, all_{name}[{group}], {sign}{number} * zero_{name})"
+    if not factor.code:
+        return factor.c
+    name, number = factor.code, f"-{factor.fields[0]}" if factor.negated else factor.fields[0]
+    return f"__builtin_fmaf({number}, all_{name}[{group}], {number} * zero_{name})"
 
 
 def _small_code_lines(form: BlockFormat, starts: np.ndarray, name: str, firsts: list[int]) -> list[str]:

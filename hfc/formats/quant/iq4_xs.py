@@ -1,7 +1,7 @@
 """iq4_xs: 256 nibbles that index iq4_nl's table; groups of 32 with six-bit scales around 32. 4.25 bits a weight."""
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Code, Field, Plane, code
+from hfc.formats.layout import Code, Field, Plane, code, stored
 from hfc.formats.quant.iq4_nl import TABLE
 
 FORMAT = BlockFormat(
@@ -18,7 +18,7 @@ FORMAT = BlockFormat(
             zero=-32,
         ),
     },
-    scale="d * sc",
+    scale=stored("d", times="sc"),
     group=32,
     table=TABLE,
     gguf_type=23,

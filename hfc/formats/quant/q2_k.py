@@ -1,7 +1,7 @@
 """q2_k: 256 two-bit codes; groups of 16 with four-bit scale and minimum under two f16. 2.625 bits a weight."""
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Field, code
+from hfc.formats.layout import Field, code, stored
 
 FORMAT = BlockFormat(
     "q2_k",
@@ -12,8 +12,8 @@ FORMAT = BlockFormat(
         "sc": code("scales", 4, "i / 16"),
         "m": code("scales", 4, "i / 16", "4"),
     },
-    scale="d * sc",
-    min="-(dmin * m)",
+    scale=stored("d", times="sc"),
+    min=stored("dmin", times="m", negated=True),
     group=16,
     gguf_type=10,
 )

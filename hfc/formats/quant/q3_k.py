@@ -1,7 +1,7 @@
 """q3_k: 256 three-bit codes (two bits and a mask); groups of 16 with six-bit scales. 3.4375 bits a weight."""
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Code, Field, Plane
+from hfc.formats.layout import Code, Field, Plane, stored
 
 FORMAT = BlockFormat(
     "q3_k",
@@ -20,7 +20,7 @@ FORMAT = BlockFormat(
             zero=-32,
         ),
     },
-    scale="d * sc",
+    scale=stored("d", times="sc"),
     group=16,
     gguf_type=11,
 )

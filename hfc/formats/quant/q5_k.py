@@ -1,7 +1,7 @@
 """q5_k: q4_k with a mask of fifth bits. 5.5 bits a weight."""
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Code, Field, Plane
+from hfc.formats.layout import Code, Field, Plane, stored
 from hfc.formats.quant.q4_k import SIX_BIT_SCALES
 
 FORMAT = BlockFormat(
@@ -20,8 +20,8 @@ FORMAT = BlockFormat(
         ),
         **SIX_BIT_SCALES,
     },
-    scale="d * sc",
-    min="-(dmin * m)",
+    scale=stored("d", times="sc"),
+    min=stored("dmin", times="m", negated=True),
     group=32,
     gguf_type=13,
 )

@@ -1,7 +1,7 @@
 """q6_k: 256 six-bit codes around 32 (nibbles and two upper bits); groups of 16 with signed byte scales. 6.5625 bits."""
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Code, Field, Plane, code
+from hfc.formats.layout import Code, Field, Plane, code, stored
 
 FORMAT = BlockFormat(
     "q6_k",
@@ -17,7 +17,7 @@ FORMAT = BlockFormat(
         ),
         "sc": code("scales", 8, "i / 16", zero=-128),
     },
-    scale="d * sc",
+    scale=stored("d", times="sc"),
     group=16,
     gguf_type=14,
 )

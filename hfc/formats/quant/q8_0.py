@@ -3,7 +3,7 @@
 import numpy as np
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.layout import Field, code
+from hfc.formats.layout import Field, code, stored
 from hfc.formats.rounding import round_away, safe_reciprocal
 
 
@@ -18,7 +18,7 @@ FORMAT = BlockFormat(
     block=32,
     fields=(Field("d", "f16"), Field("qs", "i8", 32)),
     codes={"q": code("qs", 8, "i", zero=-128)},
-    scale="d",
+    scale=stored("d"),
     group=32,
     encode=encode,
     gguf_type=8,
