@@ -117,7 +117,7 @@ def launches(bound, arch):
     return (Geometry(HALVE, bound.name, ("T", "1", "1"), 64, HalveParams(0.5{values})),)
 
 
-SKELETON = Skeleton("halve", (), HalveRegion, None, always(launches), (HALVE,))
+SKELETON = Skeleton("halve", (), HalveRegion, None, always(launches), (HALVE,), 0.0)
 BOUND = Bound("halve", "halve", (Arg("y", "buffer", "float", None, written=True),), "T", HalveRegion(64))
 """
 TEXT = """{{ preface }}

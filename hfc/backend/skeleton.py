@@ -38,6 +38,7 @@ class Skeleton:
 
     bind: region op and its Printer -> Bound; None: no region of a graph is bound to it (sample, adopt).
     variants: for each class of rows, the first that does not refuse serves.  templates: every one that its launches use.
+    tolerance: relative L2 that a correct kernel stays below, whatever instructions it chose (hfc selftest).
     host: the template of the CPU's kernel, by its path from hfc/backend.  by_library: the launches of a prefill that leaves products
     to a library; () where its own kernels serve.
     """
@@ -48,6 +49,7 @@ class Skeleton:
     bind: Callable[[Op, Printer], Bound] | None
     variants: Mapping[RowsClass, tuple[Variant, ...]]
     templates: tuple[Template, ...]
+    tolerance: float
     host: str | None = None
     by_library: Callable[[Bound, Arch], tuple[Geometry | LibraryCall, ...]] = lambda bound, arch: ()
 

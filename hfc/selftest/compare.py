@@ -6,24 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.backend.skeletons import SKELETONS
 from hfc.formats import KV_FORMATS
 from hfc.ir.graph import Op, Value
 from hfc.ir.interpret import KvCache
 from hfc.plan import StateRef
 from hfc.selftest.scene import Scene, Stage
 
-# Relative L2 that a correct kernel of a stem stays below, whatever instructions it chose, with why it is not float noise.
-BOUNDS = {
-    "linear": 1e-3,  # activations in 15 bits with a scale a block, or pairs of f16
-    "attend": 2e-3,  # scores or weights of values in f16
-    "delta": 1e-3,  # chunks of products in reduced precision
-    "map": 1e-3,  # keys and values that round the other way
-    "route": 1e-4,
-    "conv": 1e-4,
-    "top": 0.0,  # places: the same or not; values are copied
-    "select": 0.0,  # tokens, too: the sums of random numbers that are compared lie far apart
-    "sample": 0.0,  # tokens: the same or not
-}
+# Relative L2 that a correct kernel of a stem stays below; the skeletons say why.
+BOUNDS = {stem: skeleton.tolerance for stem, skeleton in SKELETONS.items()}
 # One wrong element among thousands hides in a norm: no element may be off by more than this many bounds of the typical size.
 WORST = 10
 

@@ -14,4 +14,5 @@ def launches(bound: Bound[AdoptRegion], arch: Arch) -> tuple[Geometry, ...]:
     return (Geometry(ADOPT, bound.name, (f"({bound.rows} + 255) / 256", "1", "1"), 256, Params()),)
 
 
-SKELETON = Skeleton("adopt", (), AdoptRegion, None, always(launches), (ADOPT,))
+TOLERANCE = 0.0  # tokens are copied
+SKELETON = Skeleton("adopt", (), AdoptRegion, None, always(launches), (ADOPT,), tolerance=TOLERANCE)

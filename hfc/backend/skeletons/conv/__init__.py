@@ -17,6 +17,14 @@ def launches(bound: Bound[ConvRegion], arch: Arch) -> tuple[Geometry, ...]:
     return (Geometry(CONV, bound.name, grid, THREADS, Params()),)
 
 
+TOLERANCE = 1e-4
 SKELETON = Skeleton(
-    "conv", ("causal_conv",), ConvRegion, bind, always(launches), (CONV,), host="skeletons/conv/host.c.j2"
+    "conv",
+    ("causal_conv",),
+    ConvRegion,
+    bind,
+    always(launches),
+    (CONV,),
+    tolerance=TOLERANCE,
+    host="skeletons/conv/host.c.j2",
 )

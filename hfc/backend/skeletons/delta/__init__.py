@@ -19,5 +19,6 @@ SKELETON = Skeleton(
         ),
     },
     (geometry.DELTA, geometry.STAGE, geometry.COLUMNS, geometry.FINISH),
+    tolerance=1e-3,  # chunks of products in reduced precision
     host="skeletons/delta/host.c.j2",
 )

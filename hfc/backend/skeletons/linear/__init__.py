@@ -25,6 +25,7 @@ SKELETON = Skeleton(
     bind,
     VARIANTS,
     TEMPLATES,
+    tolerance=1e-3,  # activations in 15 bits with a scale a block, or pairs of f16
     host="skeletons/linear/host.c.j2",
     by_library=library.by_library,
 )

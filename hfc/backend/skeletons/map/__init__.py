@@ -65,4 +65,7 @@ def _span(task: Task, threads: int) -> int:
     return task.size if task.stats or task.mixed else min(task.size, 8 * threads)
 
 
-SKELETON = Skeleton("map", (), MapRegion, bind, always(launches), (MAP,), host="skeletons/map/host.c.j2")
+TOLERANCE = 1e-3  # keys and values that round the other way
+SKELETON = Skeleton(
+    "map", (), MapRegion, bind, always(launches), (MAP,), tolerance=TOLERANCE, host="skeletons/map/host.c.j2"
+)

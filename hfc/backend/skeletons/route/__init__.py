@@ -30,6 +30,14 @@ def launches(bound: Bound[RouteRegion], arch: Arch) -> tuple[Geometry, ...]:
     return (Geometry(ROUTE, bound.name, one_row_per_block(bound), arch.wave, params),)
 
 
+TOLERANCE = 1e-4
 SKELETON = Skeleton(
-    "route", ("route",), RouteRegion, bind, always(launches), (ROUTE,), host="skeletons/route/host.c.j2"
+    "route",
+    ("route",),
+    RouteRegion,
+    bind,
+    always(launches),
+    (ROUTE,),
+    tolerance=TOLERANCE,
+    host="skeletons/route/host.c.j2",
 )

@@ -15,4 +15,7 @@ def launches(bound: Bound[TopRegion], arch: Arch) -> tuple[Geometry, ...]:
     return (Geometry(TOP, bound.name, one_row_per_block(bound), 512, Params()),)
 
 
-SKELETON = Skeleton("top", ROOTS, TopRegion, bind, always(launches), (TOP,), host="skeletons/top/host.c.j2")
+TOLERANCE = 0.0  # places: the same or not; values are copied
+SKELETON = Skeleton(
+    "top", ROOTS, TopRegion, bind, always(launches), (TOP,), tolerance=TOLERANCE, host="skeletons/top/host.c.j2"
+)
