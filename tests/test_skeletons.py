@@ -78,6 +78,14 @@ def test_templates_read_as_kernels(path):
     assert nested(path.read_text()) <= MOST_NESTED, "a macro, or a C++ template in device/*.h"
 
 
+@pytest.mark.parametrize(
+    "path", [*FILES, *BACKEND.glob("skeletons/**/*.py")], ids=lambda p: p.relative_to(BACKEND).as_posix()
+)
+def test_no_kernel_asks_who_the_hardware_is(path):
+    """Capabilities and measured numbers of target/arch.py, never identities."""
+    assert not re.findall(r"arch\.(?:kind|name) *(?:==|!=|in\b)|vgprs *==", path.read_text())
+
+
 def test_nesting_is_counted_within_macros():
     assert nested("{% for a in b %}{% if a %}//% for c in d\n//% endfor\n{% endif %}{% endfor %}") == 3
     assert nested("//% for a in b\n//% macro m()\n//% if a\n//% endif\n//% endmacro\n//% endfor") == 1

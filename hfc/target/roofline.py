@@ -47,7 +47,7 @@ RATES: tuple[tuple[str, str | None, int], ...] = (
     ("packed_f16", None, 256),
 )
 # Plain f32: 64 lanes a compute unit, twice that where two operations go out together (an SM has 128 lanes).
-F32_RATE, F32_PAIRED_RATE = 128, 256
+F32_LANES, F32_RATE, F32_PAIRED_RATE = 64, 128, 256
 PAIRED = ("dual_issue", "packed_f32")
 
 # NVIDIA with a captured graph: about 1 a node. AMD's are in timing.py.
@@ -79,7 +79,8 @@ def operations_per_clock(arch: Arch, feature: str = "") -> int:
         if name == feature and (generation is None or arch.has(generation)):
             return operations
     assert not feature, f"no rate is known for {feature}"
-    return F32_PAIRED_RATE if arch.kind == "nvidia" or any(arch.has(name) for name in PAIRED) else F32_RATE
+    paired = any(arch.has(name) for name in PAIRED) or arch.tuning.lanes_per_clock > F32_LANES
+    return F32_PAIRED_RATE if paired else F32_RATE
 
 
 def launch_seconds(arch: Arch) -> float:
