@@ -105,7 +105,7 @@ from dataclasses import dataclass
 from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.spec import Arg, Bound, KernelRegion
-from hfc.backend.template import LITTLE_WORK, Params, Template
+from hfc.backend.template import LITTLE_WORK, Params, KernelTemplate
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class HalveParams(Params):
     by: float{more}
 
 
-HALVE = Template("toy/halve.hip.j2", LITTLE_WORK, HalveParams)
+HALVE = KernelTemplate("toy/halve.hip.j2", LITTLE_WORK, HalveParams)
 
 
 def launches(bound, arch):

@@ -38,6 +38,7 @@ INSTRUCTIONS: dict[str, str] = {
     "wmma_i4": r"v_wmma_i32_16x16x16_iu4",
     "wmma_fp8": r"v_wmma_f32_16x16x16_(fp8|bf8)",
     "mfma_f16": r"v_mfma_f32_\d+x\d+x\d+_?f16",
+    "mfma_f16_k32": r"v_mfma_f32_(16x16x32|32x32x16)_?f16",
     "mfma_bf16": r"v_mfma_f32_\d+x\d+x\d+_?bf16",
     "mfma_i8": r"v_mfma_i32_16x16x16_?i8",
     "mfma_i8_k32": r"v_mfma_i32_(16x16x32|32x32x16)_?i8",

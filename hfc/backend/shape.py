@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hfc.backend.spec import Arg, Bound
-from hfc.backend.template import Params, Template
+from hfc.backend.template import KernelTemplate, Params
 from hfc.plan import Product
 
 
@@ -40,7 +40,7 @@ class Geometry:
     task: what the launch does for its region, e.g. "stage the inputs of"; empty: the work itself, to which its bytes count.
     """
 
-    template: Template
+    template: KernelTemplate
     symbol: str
     grid: tuple[str, str, str]
     block: int

@@ -9,7 +9,7 @@ from typing import Literal
 from hfc.backend.body import Printer
 from hfc.backend.shape import Geometry, LibraryCall
 from hfc.backend.spec import Bound, KernelRegion
-from hfc.backend.template import Template
+from hfc.backend.template import KernelTemplate
 from hfc.ir.graph import Op
 from hfc.target.arch import Arch
 
@@ -48,7 +48,7 @@ class Skeleton:
     region: type[KernelRegion]
     bind: Callable[[Op, Printer], Bound] | None
     variants: Mapping[RowsClass, tuple[Variant, ...]]
-    templates: tuple[Template, ...]
+    templates: tuple[KernelTemplate, ...]
     tolerance: float
     host: str | None = None
     by_library: Callable[[Bound, Arch], tuple[Geometry | LibraryCall, ...]] = lambda bound, arch: ()

@@ -49,7 +49,7 @@ LITTLE_WORK = KernelLimits(256, "little work a lane: only many lanes hide the la
 
 
 @dataclass(frozen=True)
-class Template:
+class KernelTemplate:
     """file: by its path from hfc/backend.  params: class of its parameters."""
 
     file: str
@@ -62,6 +62,6 @@ class Template:
         return PurePath(self.file).name.split(".")[0]
 
 
-def template(module_file: str, name: str, limits: KernelLimits, params: type[Params] = Params) -> Template:
+def template(module_file: str, name: str, limits: KernelLimits, params: type[Params] = Params) -> KernelTemplate:
     """The template `name` beside the module that declares it."""
-    return Template((Path(module_file).parent / f"{name}.hip.j2").relative_to(BACKEND).as_posix(), limits, params)
+    return KernelTemplate((Path(module_file).parent / f"{name}.hip.j2").relative_to(BACKEND).as_posix(), limits, params)
