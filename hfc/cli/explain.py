@@ -9,9 +9,9 @@ from hfc.backend.emit import emit
 from hfc.backend.why import explain
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.cli.open_model import Choice, open_bundle, resolve
-from hfc.cli.selftest import draft_of, fused_graph, matrix_format, settings_of
+from hfc.cli.selftest import fused_graph, matrix_format, settings_of
 from hfc.cli.table import table
-from hfc.compiler import open_source
+from hfc.compiler import source_of
 from hfc.plan import Bundle, Plan
 from hfc.predict import report
 from hfc.predict.cards import find_cards
@@ -61,7 +61,7 @@ def reasons(bundle: Bundle, plan: Plan, kernel: str, weights: str | None) -> str
         raise unknown(f"kernel of {plan.arch}", kernel, [k.symbol for k in plan.kernels])
     if plan.arch == "host":
         raise HfcError("--why: the host has one kernel for each region", hint="--arch gfx1100, or another GPU")
-    opened = open_source(weights or bundle.model["weights"], None, matrix_format(plan), draft_of(bundle))
+    opened = source_of(bundle, weights, matrix_format(plan))
     settings = settings_of(plan)
     emitted = emit(fused_graph(opened, plan), settings, gpu.MATRIX_LAYOUT)
     return explain(emitted, settings, kernel, found.resources)
