@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.bundles import read_bundle
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
+from hfc.formats.checkpoint.foreign import refuse_foreign
 from hfc.formats.checkpoint.mapped import read_json
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
 from hfc.frontend.model import (
@@ -149,9 +151,11 @@ def _open_source(source: Path, weights: str | Path | None, default_format: str) 
 def open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:
     """A folder or file with tensors, or a config alone."""
     config = path if path.suffix == ".json" else path / "config.json"
-    if path.suffix == ".json" or (config.exists() and not any(path.glob("*.safetensors*"))):
+    has_weights = path.is_dir() and any(p.suffix == ".gguf" or ".safetensors" in p.suffixes for p in path.iterdir())
+    if path.suffix == ".json" or (config.exists() and not has_weights):
         return read_json(config), "hf", None, path
     checkpoint = open_checkpoint(path)
+    refuse_foreign(path, checkpoint.config)
     return checkpoint.config, checkpoint.kind, checkpoint, path
 
 
@@ -235,7 +239,7 @@ def _compile(opened: Source, chosen: list[Settings], kv: str | None, print_after
     model = {
         "name": graph.name,
         "kind": opened.kind,
-        "weights": str(opened.path.resolve()),
+        "weights": os.path.abspath(opened.path),
         "context": opened.context_limit,
         "options": _options(opened, chosen[0], kv),
     }
@@ -243,7 +247,7 @@ def _compile(opened: Source, chosen: list[Settings], kv: str | None, print_after
         model["draft"] = {
             "name": opened.draft.model.name,
             "kind": opened.draft.kind,
-            "weights": str(opened.draft.path.resolve()),
+            "weights": os.path.abspath(opened.draft.path),
         }
     files |= {MODEL_FILE: opened.model.text.encode()}
     if opened.draft:
@@ -327,7 +331,7 @@ def _content(opened: Source) -> tuple[str, ...]:
     )
     weights = WeightTable(opened.model.syntax, opened.settings, opened.kind, opened.checkpoint, opened.default_format)
     untied = " ".join(weights.own_aliases())  # the one choice that the values of tensors decide
-    return opened.model.text, config, inventory, untied, opened.default_format, str(opened.path.resolve())
+    return opened.model.text, config, inventory, untied, opened.default_format, os.path.abspath(opened.path)
 
 
 @cache

@@ -146,7 +146,6 @@ def test_llama_configs_of_several_years(change, expected):
         ({"hidden_act": "gelu"}, 'hidden_act is "gelu"'),
         ({"mlp_bias": True}, "mlp_bias is true"),
         ({"rope_scaling": {"type": "dynamo", "factor": 2.0}}, "unknown RoPE scaling 'dynamo'"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "'quantization_config.quant_method'"),
         ({"sliding_window": 4096}, "'sliding_window'"),
     ],
 )

@@ -112,16 +112,32 @@ def test_an_expert_that_no_row_reached_counts_as_unknown():
 def test_an_imatrix_of_another_model_is_refused(llama, tmp_path):
     source, entries = open_source(llama), dict(collect(open_source(llama), PIECES).entries)
     assert importances(source, Imatrix(entries), "x.gguf")["model.layers.1.mlp.down_proj.weight"].shape == (1, 512)
-    short = {name: entry for name, entry in entries.items() if name != "blk.1.ffn_up.weight"}
+    other = {name.replace("ffn", "mlp").replace("attn", "mixer"): entry for name, entry in entries.items()}
     narrow = entries | {"blk.1.ffn_up.weight": Entry(np.ones((1, 64), np.float32), np.ones(1, np.float32))}
     deeper = entries | {"blk.9.ffn_up.weight": entries["blk.1.ffn_up.weight"]}
     for wrong, reason in (
-        (short, "nothing of blk.1.ffn_up"),
+        (other, "nothing of blk.0.attn_"),
         (narrow, "64 inputs there and 256 here"),
         (deeper, "blk.9.ffn_up.weight, which the model has not"),
     ):
         with pytest.raises(HfcError, match=f"x.gguf is an imatrix of another model than llama: .*{reason}"):
             importances(source, Imatrix(wrong), "x.gguf")
+
+
+def test_an_imatrix_with_entries_missing_or_fused_is_used(llama):
+    source, entries = open_source(llama), dict(collect(open_source(llama), PIECES).entries)
+    whole = importances(source, Imatrix(entries), "x")
+    tensor = "model.layers.1.mlp.down_proj.weight"
+    partly = importances(source, Imatrix({n: e for n, e in entries.items() if n != "blk.1.ffn_down.weight"}), "x")
+    assert partly.keys() == whole.keys() - {tensor}, "what it lacks is packed plainly"
+    by_sibling = importances(source, Imatrix({n: e for n, e in entries.items() if n != "blk.1.ffn_up.weight"}), "x")
+    fused = {n: e for n, e in entries.items() if not n.startswith(("blk.0.attn_q", "blk.0.attn_k", "blk.0.attn_v"))}
+    fused |= {
+        "blk.0.attn_qkv.weight": entries["blk.0.attn_q.weight"],
+        "blk.2.nextn.eh_proj.weight": entries["blk.0.attn_q.weight"],
+    }
+    for found in (by_sibling, importances(source, Imatrix(fused), "x")):
+        assert found.keys() == whole.keys() and all(np.array_equal(found[n], whole[n]) for n in whole)
 
 
 def test_command(hfc, folder, tmp_path):  # noqa: F811

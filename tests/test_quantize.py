@@ -264,6 +264,19 @@ def test_gguf_becomes_a_container_with_its_vocabulary(hfc, smollm2_gguf, tmp_pat
     assert found["bits_per_weight"] < 7
 
 
+@pytest.mark.parametrize(("format", "huge"), [("f16", 7e4), ("q8_0", 1e7), ("hfc4", 1e9), ("mq4g256v2", 1e9)])
+def test_a_number_that_does_not_fit_names_tensor_and_row(format, huge, tmp_path):
+    source = write_model(tmp_path / "source")
+    with safe_open(source / "model.safetensors", "np") as file:
+        tensors = {name: file.get_tensor(name).copy() for name in file.keys()}
+    tensors["model.layers.1.mlp.up_proj.weight"][7, 3] = huge
+    save_file(tensors, source / "model.safetensors")
+    with pytest.raises(HfcError, match=f"'model.layers.1.mlp.up_proj.weight' has .* in row 7, which {format} cannot"):
+        converted(source, tmp_path / "out", format)
+    assert not (tmp_path / "out/model.safetensors").exists()
+    converted(source, tmp_path / "kept", format, keep=[("*layers.1.mlp.up_proj*", "source")])
+
+
 def test_command(hfc, llama, tmp_path):  # noqa: F811
     code, out, _ = hfc("quantize", llama, "--format", "mq4g256v2", "--dry-run", "--keep", "*q_proj*=q8_0")
     assert code == 0 and "tables and the head" in out and "--keep *q_proj*" in out

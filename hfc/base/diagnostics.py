@@ -47,6 +47,7 @@ class DeviceLost(HfcError):
 def unknown(what: str, name: str, known: Iterable[str], span: Span | None = None) -> HfcError:
     """The error for a name that is not in `known`: suggests the nearest, else lists all."""
     choices = sorted(str(k) for k in known)
-    near = difflib.get_close_matches(str(name), choices, n=1)
+    spelled = {choice.lower(): choice for choice in choices}
+    near = [spelled[found] for found in difflib.get_close_matches(str(name).lower(), spelled, n=1)]
     hint = f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(choices) or "none")
     return HfcError(f"unknown {what} {name!r}", span, hint)

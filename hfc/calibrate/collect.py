@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +13,13 @@ from hfc.calibrate.stream import stream
 from hfc.compiler import Source
 from hfc.ir.graph import Op
 from hfc.quantize.imatrix import Entry, Imatrix
+
+# llama.cpp's names of one tensor for what other files keep apart. Longer names first.
+FUSED = (
+    ("attn_q.", "attn_qkv."), ("attn_k.", "attn_qkv."), ("attn_v.", "attn_qkv."), ("ffn_gate_exps.", "ffn_gate_up_exps."),
+    ("ffn_up_exps.", "ffn_gate_up_exps."), ("ffn_gate.", "ffn_gate_up."), ("ffn_up.", "ffn_gate_up."),
+)  # fmt: skip
+LAYER = re.compile(r"blk\.(\d+)\.")
 
 
 def collect(
@@ -60,26 +68,36 @@ def _of_experts(x: np.ndarray, experts: np.ndarray, count: int) -> Entry:
 def importances(source: Source, imatrix: Imatrix, where: str) -> dict[str, np.ndarray]:
     """Mean squares of the inputs of each tensor of the checkpoint, f32 [1 or experts, K].
 
-    where: the file's name, for the error that says that it belongs to another model."""
+    where: the file's name, for the error that says that it belongs to another model. Published files lack some entries (the head,
+    experts that no text reached) and name others by what llama.cpp fused: a linear takes the entry of one that reads the same value,
+    and one without any has no statistics. A file in which most linears find nothing belongs to another model."""
     found: dict[str, np.ndarray] = {}
     known = linears(source, source.graph())
-    for linear in known:
-        if linear.name not in imatrix.entries:
-            if _may_lack(linear):
-                continue
-            raise _another(where, source, f"it has nothing of {linear.name}")
-        mean = imatrix.entries[linear.name].mean
-        for number, tensor in enumerate(linear.tensors):
-            found[tensor] = _fitting(where, source, linear, mean, number)
-    strange = sorted(imatrix.entries.keys() - {linear.name for linear in known})
-    if strange:
-        raise _another(where, source, f"it has {strange[0]}, which the model has not")
+    entries = [_entry_for(linear, known, imatrix) for linear in known]
+    lacking = [linear.name for linear, entry in zip(known, entries) if entry is None]
+    if len(lacking) > len(known) // 2:
+        raise _another(
+            where, source, f"it has nothing of {lacking[0]}" + f" and {len(lacking) - 1} more" * (len(lacking) > 1)
+        )
+    layers = [int(match[1]) for match in map(LAYER.match, (linear.name for linear in known)) if match]
+    for name in imatrix.entries:
+        match = LAYER.match(name)
+        if match and int(match[1]) > max(layers, default=0) + 1:  # one more may be a head that drafts
+            raise _another(where, source, f"it has {name}, which the model has not")
+    for linear, entry in zip(known, entries):
+        for number, tensor in enumerate(linear.tensors if entry else ()):
+            found[tensor] = _fitting(where, source, linear, entry.mean, number)
     return found
 
 
-def _may_lack(linear: Linear) -> bool:
-    """llama.cpp leaves out the head unless it is asked for it."""
-    return linear.name in ("output.weight", "token_embd.weight")
+def _entry_for(linear: Linear, known: Sequence[Linear], imatrix: Imatrix) -> Entry | None:
+    if linear.name in imatrix.entries:
+        return imatrix.entries[linear.name]
+    siblings = [
+        other.name for other in known if other.op.inputs[0] is linear.op.inputs[0] and other.op.kind == linear.op.kind
+    ]
+    fused = [linear.name.replace(part, whole) for part, whole in FUSED if part in linear.name]
+    return next((imatrix.entries[name] for name in (*fused, *siblings) if name in imatrix.entries), None)
 
 
 def _fitting(where: str, source: Source, linear: Linear, mean: np.ndarray, number: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
@@ -10,6 +11,7 @@ from hfc.cli.calibration import Calibration, prepare
 from hfc.cli.eval import digest, measure, read_tokens
 from hfc.cli.open_model import Choice, open_model, resolve
 from hfc.cli.table import table
+from hfc.compiler import open_source
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.quality import DEFAULT_CHUNK, chunks
@@ -33,8 +35,9 @@ def command(
     quiet: bool,
 ) -> None:
     """Quantize a model. Embeddings, the head, routers and small gates keep 8 bits; norms and convolutions stay as they are."""
-    weight_format(format)
+    format = weight_format(format.lower()).name
     path, wanted = resolve(source).path, Calibration(imatrix, awq, gptq, text, tokens)
+    check_runs(path)
     with open_checkpoint(path) as checkpoint:
         made = plan(checkpoint, format, parse_keep(keep or []))
         if dry_run:
@@ -46,9 +49,13 @@ def command(
         ready = prepare(path, checkpoint, made, wanted)
         made = plan(checkpoint, format, parse_keep(keep or []), treatments=ready.treatments, method=wanted.method)
         with progress_bar("quantizing", "weights") as update:
-            target = quantize(
-                checkpoint, made, folder, update, treatments=ready.treatments, first=ready.first, key=ready.key
-            )
+            try:
+                target = quantize(
+                    checkpoint, made, folder, update, treatments=ready.treatments, first=ready.first, key=ready.key
+                )
+            except KeyboardInterrupt:
+                print(f"{folder}: not finished; the same command goes on from here", file=sys.stderr)
+                raise
     if evaluate:
         report = compare(str(folder), str(path), evaluate)
         add_report(target, report)
@@ -58,6 +65,16 @@ def command(
             print(
                 f"  perplexity {report['perplexity']:.4f}, source {report['perplexity_reference']:.4f}; KL divergence {report['kl_mean']:.3g}"
             )
+
+
+def check_runs(path: Path) -> None:
+    """HfcError where `hfc run` would refuse the model, before hours go into packing it."""
+    source = open_source(path)
+    if source.checkpoint is None:
+        raise HfcError(f"{path}: a config has no weights to quantize", hint="give the folder that holds them too")
+    if not source.model.is_draft:
+        source.graph()
+    source.checkpoint.close()
 
 
 def compare(model: str, reference: str, count: int) -> dict:

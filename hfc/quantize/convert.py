@@ -25,6 +25,7 @@ from hfc.quantize.writer import Planned, Writer, layout, partial_of
 
 PIECE = 1 << 22  # elements that a thread takes at a time: 16 MB of f32 and some temporaries
 FLUSH_BYTES = 1 << 28
+SAFE = 1000  # below it every format holds every number, and every scale of 16 bits, rotated or not
 FILE_NAME = "model.safetensors"
 
 Update = Callable[[int, int], None]
@@ -60,6 +61,8 @@ def plan(
     method: how it is packed, for the file to tell."""
     can_pack = {*packable(), *(packers or ())}
     scaled = {name for name, treatment in (treatments or {}).items() if treatment.changes}
+    if target not in can_pack:
+        raise HfcError(f"hfc cannot quantize to {target}", hint="one of " + ", ".join(packable()))
     choices = {}
     for name in checkpoint.names():
         info = checkpoint.info(name)
@@ -121,7 +124,7 @@ def quantize(
         writer = Writer(path, made.header, made.size, _identity(checkpoint) + key)
         try:
             if first:
-                first(_putter(made, writer))
+                first(_putter(checkpoint, made, writer))
             _convert_all(checkpoint, made, writer, update, packers or {}, treatments or {})
         except BaseException:
             writer.close()
@@ -136,12 +139,13 @@ def quantize(
     return path
 
 
-def _putter(made: Plan, writer: Writer) -> Put:
+def _putter(checkpoint: Checkpoint, made: Plan, writer: Writer) -> Put:
     planned = {t.name: t for t in made.tensors}
 
     def put(name: str, raw: np.ndarray) -> None:
         """raw: uint8 [rows, row_bytes]"""
         tensor = planned[name]
+        _check_range(checkpoint, tensor, None, raw, 0)
         for start, stop in _pieces(tensor):
             writer.write(_piece_name(tensor, start), tensor.offset + start * _row_bytes(tensor), raw[start:stop])
             writer.done.add(_piece_name(tensor, start))
@@ -229,7 +233,28 @@ def _convert(
     form, values = weight_format(tensor.format), treatment.apply(values, start)
     if tensor.format in packers:
         return packers[tensor.format](rotate(values) if form.rotated else values)
-    return treatment.packed(form, values, start, tensor.shape[-2] if len(tensor.shape) > 1 else 1)
+    packed = treatment.packed(form, values, start, tensor.shape[-2] if len(tensor.shape) > 1 else 1)
+    _check_range(checkpoint, tensor, values, packed, start)
+    return packed
+
+
+def _check_range(
+    checkpoint: Checkpoint, tensor: Planned, values: np.ndarray | None, packed: np.ndarray, start: int
+) -> None:
+    """Refuse a number that is too large for the format, or whose block's scale is: it would be stored as infinity.
+
+    values: f32 [rows, K] that were packed, where they are at hand."""
+    if values is not None and np.abs(values).max(initial=0) < SAFE:
+        return
+    with np.errstate(all="ignore"):
+        good = np.isfinite(weight_format(tensor.format).unpack(packed)).all(axis=-1)
+    if not good.all():
+        row = int(np.argmin(good))
+        largest = "a number" if values is None else f"{np.abs(values[row]).max():.6g}"
+        raise HfcError(
+            f"{checkpoint.path}: tensor {tensor.name!r} has {largest} in row {start + row}, which {tensor.format} cannot hold",
+            hint=f"keep it as it is: --keep '{tensor.name}=source', or give it bf16 or f32",
+        )
 
 
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:

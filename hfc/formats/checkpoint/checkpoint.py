@@ -13,6 +13,7 @@ import numpy as np
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.formats import READABLE, RowFormat, weight_format
 from hfc.formats.checkpoint.container import container_tensors, gguf_config
+from hfc.formats.checkpoint.foreign import refuse_adapter
 from hfc.formats.checkpoint.gguf import read_gguf
 from hfc.formats.checkpoint.hfqm import MAGIC, read_hfqm
 from hfc.formats.checkpoint.mapped import MappedFile, read_json
@@ -137,8 +138,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _open_directory(path: Path) -> Checkpoint:
-    ggufs = sorted(path.glob("*.gguf"))
-    if not (path / "config.json").exists() and ggufs:
+    refuse_adapter(path)
+    ggufs = sorted(p for p in path.glob("*.gguf") if not p.name.startswith("mmproj"))
+    if ggufs and not any(path.glob("*.safetensors")):
         firsts = [p for p in ggufs if not (split := SPLIT_NAME.fullmatch(p.name)) or int(split[2]) == 1]
         if len(firsts) != 1:
             names = ", ".join(p.name for p in ggufs)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.formats.checkpoint.foreign import type_error
 from hfc.formats.checkpoint.mapped import MappedFile
 from hfc.formats.checkpoint.stored import GGUF_TYPES, TensorInfo, check_places, checked_info
 
@@ -192,7 +193,7 @@ def read_gguf(file: MappedFile, number: int = 0) -> tuple[dict[str, TensorInfo],
         if name in tensors:
             raise reader.error(f"tensor {name!r} is given twice")
         if kind not in GGUF_TYPES:
-            raise reader.error(f"tensor {name!r} has unknown type {kind}", "a newer GGUF type, or the file is damaged")
+            raise reader.error(*type_error(name, kind))
         if offset % alignment:
             raise reader.error(
                 f"tensor {name!r} starts at offset {offset}, not a multiple of the alignment, {alignment}"
