@@ -7,7 +7,8 @@ import pytest
 
 from hfc.base.cache import cache_folder
 from hfc.formats.checkpoint import open_checkpoint
-from hfc.runtime.registry import REGISTRY, find_local, pull
+from hfc.runtime.pull import pull
+from hfc.runtime.registry import REGISTRY, find_local
 
 # Tests with a cache of their own compile with the zig that all share: what it builds for itself takes seconds.
 os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))

@@ -106,9 +106,10 @@ def test_modules_are_imported_by_name_in_few_places():
         "cli/config.py",
         "cli/completion.py",
         "cli/check_model.py",  # torch and transformers, where they are installed
-        "cli/open_model.py",  # --device interpret: the compiler's side
+        "cli/open_model.py",  # --device interpret: the compiler's side; what talks to the hub
         "runtime/executor.py",  # a vendor's package when a card is opened
         "runtime/devices.py",  # the same, when cards are listed
+        "cli/run.py",  # the chat's packages, where there is no prompt
         "serve/app.py",
         "isa/tables.py",
         "backend/skeletons/__init__.py",

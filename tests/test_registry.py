@@ -14,8 +14,10 @@ import pytest
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime import registry
-from hfc.runtime.hub import HubFile
-from hfc.runtime.registry import REGISTRY, Entry, WheelFile, cached_path, find_entry, find_local, pull
+from hfc.runtime.pull import pull
+from hfc.runtime.reference import HubFile
+from hfc.runtime.registry import REGISTRY, Entry, WheelFile, cached_path, find_entry, find_local
+from hfc.runtime.sampler import Sampling
 from hfc.runtime.source import find_source
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
@@ -95,8 +97,8 @@ def hub_address():
 def pull_from_hub(endpoint: str, entry: Entry, tmp_path: Path) -> subprocess.CompletedProcess:
     """In a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
     code = (
-        "import json, os, sys; from hfc.runtime.registry import *; from hfc.runtime.hub import HubFile\n"
-        "fields = json.loads(sys.argv[1]); hub = HubFile(**fields.pop('hub')); fields.pop('wheel')\n"
+        "import json, os, sys; from hfc.runtime.registry import *; from hfc.runtime.pull import pull; from hfc.runtime.reference import HubFile\n"
+        "fields = json.loads(sys.argv[1]); hub = HubFile(**fields.pop('hub')); fields.pop('wheel'); fields.pop('reference')\n"
         "from hfc.base.diagnostics import HfcError\n"
         "try: print(pull(Entry(**fields, hub=hub), 'hub'))\n"
         "except HfcError as error: print(error)\n"
@@ -176,14 +178,8 @@ def test_hub_errors_are_one_message(hub_address, tmp_path):
     assert "expected 0000000000000000" in done.stdout
 
 
-def test_missing_hub_package_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("hfc.runtime.hub.huggingface_hub", None)
-    with pytest.raises(HfcError, match=r"huggingface-hub is not installed"):
-        pull(ENTRY, "hub")
-
-
 def test_smollm2_in_an_installed_wheel_is_found_without_importing_it(smollm2_gguf):
-    assert registry._sha256(smollm2_gguf) == REGISTRY["smollm2:135m"].sha256
+    assert registry.sha256_of(smollm2_gguf) == REGISTRY["smollm2:135m"].sha256
     before = set(sys.modules)
     if "site-packages" in str(smollm2_gguf):
         assert find_source("smollm2:135m").path == smollm2_gguf
@@ -204,8 +200,8 @@ def test_what_model_may_be(tmp_path, smollm2_gguf):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [("smollm2:135", "did you mean 'smollm2:135m'"), ("./nowhere", "no such file or folder"), ("x.gguf", "no such file"),
-     ("zzz", "known: smollm2:135m")],
+    [("smollm2:135", "did you mean 'smollm2:135m' or "), ("./nowhere", "no such file or folder"), ("x.gguf", "no such file"),
+     ("zzz", "unknown model 'zzz'"), ("zzz", "MODEL is a path, a name of")],
 )  # fmt: skip
 def test_unknown_models_are_explained(model, message):
     with pytest.raises(HfcError) as error:
@@ -219,3 +215,10 @@ def test_a_file_of_another_kind_is_explained(tmp_path):
         find_source(str(tmp_path / "notes.txt"))
     with pytest.raises(HfcError, match="did you mean"):
         find_entry("smollm2:135M")
+
+
+def test_the_registry_is_whole():
+    for entry in REGISTRY.values():
+        assert entry.summary and (entry.reference or (entry.sha256 and entry.size_bytes and entry.hub))
+        assert not entry.draft or REGISTRY[entry.draft].reference.choice == "source", "drafts are not quantized"
+        dataclasses.replace(Sampling(), **entry.sampling)

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 Update = Callable[[int, int], None]  # done, total
 
@@ -20,6 +30,21 @@ def progress_bar(what: str, unit: str) -> Iterator[Update]:
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeElapsedColumn(),
+    ]
+    with _display(columns) as display:
+        task = display.add_task(what, total=None)
+        yield lambda done, total: display.update(task, completed=done, total=total)
+
+
+@contextmanager
+def byte_bar(what: str) -> Iterator[Update]:
+    """A bar of bytes: "fetching org/name ━━━━ 1.2/5.3 GB 45 MB/s 0:01:31". Call what it yields with done, total."""
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
     ]
     with _display(columns) as display:
         task = display.add_task(what, total=None)

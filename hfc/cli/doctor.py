@@ -73,7 +73,7 @@ def facts() -> list[tuple[str, str]]:
         ),
         *((f"device {card.device}", str(asdict(card.info))) for card in find_cards().cards),
         ("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES)),
-        *((f"model {e.name}", str(find_local(e) or "not here yet")) for e in REGISTRY.values()),
+        *((f"model {e.name}", str(path)) for e in REGISTRY.values() if (path := find_local(e))),
         *((f"knob {name}", f"{_try(lambda name=name: str(knob(name)))}: {KNOBS[name].effect}") for name in KNOBS),
     ]
 

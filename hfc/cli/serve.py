@@ -94,7 +94,8 @@ def command(
         return
     listener = _bound(host, port)  # before minutes of loading; it refuses connections until it listens
     port = listener.getsockname()[1]
-    default = chosen_sampling(Sampling(), temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    chosen_sampling(Sampling(), **given)  # what cannot be is refused before a model is loaded
     found = sources_of(model or [], models)
     chosen = device_for(device, [source for _, source in found], weights)
     announce(chosen)
@@ -111,7 +112,7 @@ def command(
         *caches,
         prefill_rows,
         queue,
-        default,
+        given,
         draft,
         random_weights,
         trust,

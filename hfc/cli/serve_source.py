@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.open_model import Choice, OpenModel, check_weights, load_opened, open_bundle, resolve
+from hfc.cli.open_model import Choice, OpenModel, check_weights, load_opened, open_bundle, own_draft, resolve
+from hfc.cli.sampling import chosen_sampling, recommended_sampling
 from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
 from hfc.runtime.fit import RESERVE, need_of
-from hfc.runtime.sampler import Sampling
-from hfc.runtime.source import Source
+from hfc.runtime.source import Source, name_of
 from hfc.serve.engine import Engine
 from hfc.serve.metrics import Meters, Metrics
 from hfc.serve.models import Prepared
@@ -27,7 +28,7 @@ HOST_SHARE = 0.9  # of the machine's memory
 
 @dataclass(frozen=True)
 class ServeChoice:
-    """What the options say about every model. cache_bytes, device_cache_bytes: of a model's prefix cache in either memory."""
+    """What the options say about every model. sampling: what was given, over what each model recommends. cache_bytes, device_cache_bytes: of a model's prefix cache in either memory."""
 
     device: str
     threads: int | None
@@ -40,7 +41,7 @@ class ServeChoice:
     device_cache_bytes: int
     prefill_rows: int
     queue: int
-    sampling: Sampling
+    sampling: Mapping[str, float | None]
     draft: str = "auto"
     random_weights: bool = False
     trust: bool = False
@@ -74,6 +75,7 @@ class ModelOnDisk:
 
     def prepare(self) -> Prepared:
         choice = self.choice.of(self.source)
+        choice = replace(choice, draft=own_draft(self.name, choice.draft))
         check_weights(self.source, choice)
         try:
             bundle = open_bundle(self.source, choice)
@@ -100,7 +102,8 @@ class ModelOnDisk:
             speculation=opened.speculation,
         )
         engine.metrics.watch(engine.gauges)
-        served = Served(self.name, opened.vocabulary, engine, choice.sampling)
+        default = chosen_sampling(recommended_sampling(self.name, opened.vocabulary), **choice.sampling)
+        served = Served(self.name, opened.vocabulary, engine, default)
         served.warm()
         return served
 
@@ -130,16 +133,6 @@ def _is_model(path: Path) -> bool:
     if path.is_dir():
         return (path / "config.json").is_file()
     return path.suffix in SUFFIXES and not LATER_PART.search(path.name)
-
-
-def name_of(model: str) -> str:
-    """ "models/Qwen3.5-9B-Q4_K_M.gguf" -> "Qwen3.5-9B-Q4_K_M"; a registry name stays as it is."""
-    path = Path(model)
-    if not path.exists():
-        return model
-    return (
-        path.resolve().name if path.is_dir() else re.sub(r"\.(hfp|gguf|safetensors|json|hfm|hfq|mq\d)$", "", path.name)
-    )
 
 
 def device_cache_of(device: str, megabytes: int | None) -> int:

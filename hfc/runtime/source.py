@@ -1,14 +1,17 @@
-"""What a user means by MODEL: a bundle, a checkpoint on disk, or a registry name."""
+"""What a user means by MODEL: a bundle, a checkpoint on disk, a registry name, or a repository of the Hugging Face Hub."""
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfc.base.diagnostics import HfcError, unknown
-from hfc.runtime.registry import REGISTRY, find_local, pull
+from hfc.base.diagnostics import HfcError
+from hfc.runtime.library import Record, find_record, records
+from hfc.runtime.reference import Reference, parse_reference
+from hfc.runtime.registry import REGISTRY, Entry, find_local
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,14 @@ class Source:
 
     kind: str
     path: Path
+
+
+class NotHere(HfcError):
+    """A model that must be fetched, or quantized after fetching, before it can be opened."""
+
+    def __init__(self, model: str, entry: Entry | None, reference: Reference | None):
+        super().__init__(f"{model} is not on this machine", hint=f"hfc pull {model}")
+        self.entry, self.reference = entry, reference
 
 
 _KINDS = {
@@ -35,19 +46,64 @@ _KINDS = {
 }
 
 
-def find_source(model: str, report: Callable[[str], None] = lambda line: None) -> Source:
-    """Resolve MODEL; a registry name that is not on this machine is fetched. A path wins over a name."""
+def find_source(model: str) -> Source:
+    """Resolve MODEL on this machine; NotHere for what the registry or the hub has. A path wins over a name."""
     path = Path(model).expanduser()
     if path.is_dir():
         return Source("checkpoint", path.absolute())
+    if path.is_file() and path.name.endswith(".safetensors.index.json"):
+        return Source("checkpoint", path.parent.absolute())
     if path.is_file():
         return Source(_kind_of_file(path), path.absolute())
-    if model in REGISTRY:
-        entry = REGISTRY[model]
-        return Source("checkpoint", (find_local(entry) or pull(entry, report=report)).absolute())
+    entry = REGISTRY.get(model)
+    if entry is not None and entry.reference is None:
+        local = find_local(entry)
+        if local is None:
+            raise NotHere(model, entry, None)
+        return Source("checkpoint", local.absolute())
+    reference = entry.reference if entry else _reference(model, path)
+    if reference is None:
+        raise unknown_model(model, path)
+    record = find_record(reference)
+    if record is None or not is_ready(record):
+        raise NotHere(model, entry, reference)
+    return source_of(record)
+
+
+def source_of(record: Record) -> Source:
+    """A fetched model, what was quantized from it where it was to be."""
+    return Source("checkpoint", record.quantized or Path(record.path))
+
+
+def is_ready(record: Record) -> bool:
+    return record.quantized is None or (record.quantized / "model.safetensors").is_file()
+
+
+def unknown_model(model: str, path: Path) -> HfcError:
+    """The nearest three of what there is, and how a path or a repository is written."""
+    how = "a path, a name of `hfc list --remote`, or a repository of the hub like hf.co/ORG/REPO:Q4_K_M"
+    known = [*REGISTRY, *(record.name for record in records())]
+    near = difflib.get_close_matches(model.lower(), known, n=3, cutoff=0.5)
+    hint = ("did you mean " + " or ".join(map(repr, near)) + f"? MODEL is {how}") if near else f"MODEL is {how}"
     if os.sep in model or path.suffix in _KINDS:
-        raise HfcError(f"{model}: no such file or folder", hint=f"known models: {', '.join(REGISTRY)}")
-    raise unknown("model", model, REGISTRY)
+        return HfcError(f"{model}: no such file or folder", hint=hint)
+    return HfcError(f"unknown model {model!r}", hint=hint)
+
+
+def _reference(model: str, path: Path) -> Reference | None:
+    """A plain ORG/REPO whose ORG is a folder here is a path that was mistyped."""
+    is_path = model.startswith((".", "~", os.sep)) or (len(path.parts) == 2 and Path(path.parts[0]).is_dir())
+    return None if is_path else parse_reference(model)
+
+
+def name_of(model: str) -> str:
+    """ "models/Qwen3.5-9B-Q4_K_M.gguf" -> "Qwen3.5-9B-Q4_K_M"; a registry name stays as it is."""
+    path = Path(model)
+    if not path.exists():
+        return model
+    return (
+        path.absolute().name if path.is_dir() else re.sub(r"\.(hfp|gguf|safetensors|json|hfm|hfq|mq\d)$", "", path.name)
+    )
 
 
 def _kind_of_file(path: Path) -> str:

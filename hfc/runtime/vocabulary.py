@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.runtime.chat import template_of_folder, template_of_gguf
+from hfc.runtime.recommended import sampling_of_folder, sampling_of_gguf
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.tokenizer_gguf import tokenizer_from_gguf
 from hfc.runtime.tokenizer_json import json_beside, tokenizer_from_folder
@@ -19,22 +20,28 @@ from hfc.runtime.tokenizer_json import json_beside, tokenizer_from_folder
 @dataclass(frozen=True)
 class Vocabulary:
     """template: the chat template's text, None when the checkpoint has none.  pooling: how the checkpoint wants its hidden
-    states as one vector ("last", "mean"; "cls" and others that no causal model can give), None if it does not say."""
+    states as one vector ("last", "mean"; "cls" and others that no causal model can give), None if it does not say.
+    sampling: what it recommends, by the names of Sampling."""
 
     tokenizer: Tokenizer
     template: str | None
     pooling: str | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_vocabulary(source: str | Path) -> Vocabulary:
     """Read the tokenizer and template of a checkpoint; weights are not touched, and a folder or a config.json needs none beside it."""
     folder = Path(source).parent if str(source).endswith("config.json") else Path(source)
-    if (folder / "tokenizer.json").is_file() and not any(folder.glob("*.safetensors")):
+    if (folder / "tokenizer.json").is_file() and not any(
+        any(folder.glob(kind)) for kind in ("*.safetensors", "*.gguf")
+    ):
         return _from_folder(folder)
     with open_checkpoint(source) as checkpoint:
         if checkpoint.kind == "gguf":
             config = checkpoint.config
-            return Vocabulary(tokenizer_from_gguf(config), template_of_gguf(config), pooling_of_gguf(config))
+            return Vocabulary(
+                tokenizer_from_gguf(config), template_of_gguf(config), pooling_of_gguf(config), sampling_of_gguf(config)
+            )
         if checkpoint.texts:
             with TemporaryDirectory() as folder:
                 return _from_folder(_laid_out(checkpoint, Path(folder)))
@@ -42,7 +49,9 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
 
 
 def _from_folder(folder: Path) -> Vocabulary:
-    return Vocabulary(tokenizer_from_folder(folder), template_of_folder(folder), pooling_of_folder(folder))
+    return Vocabulary(
+        tokenizer_from_folder(folder), template_of_folder(folder), pooling_of_folder(folder), sampling_of_folder(folder)
+    )
 
 
 def _laid_out(checkpoint: Checkpoint, folder: Path) -> Path:

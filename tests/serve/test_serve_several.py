@@ -18,11 +18,11 @@ from serve_loopback import listening
 from test_serve_api import call
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, models_in, name_of, sources_of
+from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, models_in, sources_of
 from hfc.compiler import compile_model
 from hfc.runtime import executor
 from hfc.runtime.fit import RESERVE
-from hfc.runtime.sampler import Sampling
+from hfc.runtime.source import name_of
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.metrics import Meters, Metrics
@@ -208,7 +208,7 @@ def test_a_folder_of_real_models_and_the_memory_of_one_that_is_unloaded(tmp_path
     (tmp_path / "notes.txt").write_text("no model")
     (tmp_path / "big-00002-of-00002.gguf").write_bytes(b"GGUF")
     assert [p.name for p in models_in(tmp_path)] == ["llama", "qwen3"]
-    choice = ServeChoice("host", 1, 64, None, None, 2, ("last_hidden",), 1 << 20, 0, 8, 4, Sampling())
+    choice = ServeChoice("host", 1, 64, None, None, 2, ("last_hidden",), 1 << 20, 0, 8, 4, {})
     meters = Meters()
     sources = [ModelOnDisk(*found, choice, meters) for found in sources_of([], tmp_path)]
     sizes = [s.prepare().nbytes for s in sources]
@@ -234,9 +234,7 @@ def test_drawn_weights_need_a_vocabulary_and_a_gpu(tmp_path, monkeypatch):
     config.write_bytes((MODELS / "qwen3_5_text" / "config.json").read_bytes())
     tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, [])).save(str(tmp_path / "tokenizer.json"))
     compile_model(config, ["sm_90"], ctx=96, slots=3, default_format="q8_0").save(bundle)
-    choice = ServeChoice(
-        "cuda", None, None, None, str(tmp_path), None, (), 1 << 20, 0, 8, 4, Sampling(), random_weights=True
-    )
+    choice = ServeChoice("cuda", None, None, None, str(tmp_path), None, (), 1 << 20, 0, 8, 4, {}, random_weights=True)
     source = ModelOnDisk(*sources_of([str(bundle)], None)[0], choice, Meters())
     served = source.prepare().load()
     assert served.engine.limits.slots == 3 and served.tokenizer.decode([1, 0, 99]) == "ba"

@@ -1,0 +1,46 @@
+"""`hfc show`: what is known of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hfc.cli.list import size_text
+from hfc.cli.table import table
+from hfc.runtime.library import Record, records
+from hfc.runtime.reference import parse_reference
+from hfc.runtime.registry import REGISTRY, Entry, find_local
+from hfc.runtime.source import is_ready, source_of, unknown_model
+
+
+def command(name: str) -> None:
+    """Print a table of facts."""
+    entry = REGISTRY.get(name)
+    reference = entry.reference if entry else parse_reference(name)
+    record = next((r for r in records() if reference is not None and r.name == str(reference)), None)
+    if entry is None and record is None:
+        raise unknown_model(name, Path(name))
+    print(table(("what", "value"), [*(_of_entry(entry) if entry else ()), *(_of_record(record) if record else ())]))
+
+
+def _of_entry(entry: Entry) -> list[tuple[str, str]]:
+    rows = [("name", entry.name), ("model", entry.summary), ("license", entry.license or "see its repository")]
+    if entry.reference:
+        rows.append(("repository", str(entry.reference)))
+    if entry.hub:
+        rows += [("repository", entry.hub.repository), ("file", entry.file), ("sha256", entry.sha256)]
+        rows += [("size", size_text(entry.size_bytes)), ("path", str(find_local(entry) or "not here yet"))]
+    if entry.parameters:
+        rows.append(("parameters", f"{entry.parameters / 1e9:.2f} billion (text)"))
+    rows.append(("sampling", _pairs(entry.sampling) or "as its generation_config.json says"))
+    return [*rows, ("draft", entry.draft)] if entry.draft else rows
+
+
+def _of_record(record: Record) -> list[tuple[str, str]]:
+    rows = [("repository", record.repository), ("revision", record.revision), ("fetched", size_text(record.size_bytes))]
+    rows += [(Path(path).name, f"{size_text(size)} {digest[:16]}") for path, size, _, digest in record.files]
+    state = "" if is_ready(record) else ", to be quantized first"
+    return [*rows, ("path", f"{source_of(record).path}{state}")]
+
+
+def _pairs(values) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
