@@ -100,7 +100,7 @@ def test_a_commands_function_takes_what_its_usage_declares(name):
 
 def test_every_module_of_a_command_is_in_the_table():
     modules = {p.stem for p in (ROOT / "hfc/cli/usage").glob("*.py")} - {
-        "__init__", "familiar", "declare", "parse", "help", "kinds", "shared",
+        "__init__", "familiar", "declare", "parse", "help", "kinds", "sampling", "shared",
     }  # fmt: skip
     assert modules == {name.replace("-", "_") for name in COMMANDS}
 

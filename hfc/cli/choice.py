@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Choice:
     """What the options say about a model; None leaves a choice to the compiler.
 
-    trust: the code of a bundle that was made elsewhere may run."""
+    trust: the code of a bundle that was made elsewhere may run.  fits_memory: without a context, take the longest that the model was
+    trained for and that the device's memory holds."""
 
     device: str = "host"
     threads: int | None = None
@@ -23,3 +24,4 @@ class Choice:
     draft: str = "off"
     max_rows: int | None = None
     trust: bool = False
+    fits_memory: bool = False

@@ -17,13 +17,17 @@ class Command(NamedTuple):
 GROUPS: dict[str, tuple[Command, ...]] = {
     "Use a model": (
         Command("run", "Answer a prompt"),
+        Command("chat", "Talk with a model at a terminal"),
         Command("serve", "Serve models to OpenAI clients"),
         Command("stop", "End a server"),
         Command("ps", "List the servers that run"),
     ),
     "Get a model": (
-        Command("pull", "Fetch a model by name"),
-        Command("models", "List the models that have a name"),
+        Command("pull", "Fetch a model: a name, or a repository of the hub"),
+        Command("list", "List the models on this machine; --remote: those that have a name"),
+        Command("show", "Say what is known of a model"),
+        Command("rm", "Remove models from this machine"),
+        Command("models", "The same as list --remote"),
         Command("inspect", "Print what a checkpoint holds"),
     ),
     "Make a model": (

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from hfc.base.cache import cached, key_of
 from hfc.base.progress import spinner
+from hfc.cli.context import fitted_context
 from hfc.cli.open_model import resolve
-from hfc.compiler import compile_model
+from hfc.compiler import DEFAULT_CONTEXT, Source, compile_model, open_source, outline, package_digest, settings_for
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
 from hfc.plan import Bundle, Plan
+from hfc.runtime.fit import need_of
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.speculate.drafts import AUTO, NGRAM, OFF, check_draft
 from hfc.step import JOURNAL_ROWS, Step
+from hfc.target.arch import Arch, find_arch
 
 
 def command(
@@ -29,6 +34,7 @@ def command(
     draft: str,
     max_rows: int | None,
     tap: list[str] | None,
+    memory: int | None,
     print_after_all: bool,
     quiet: bool,
 ) -> None:
@@ -38,6 +44,18 @@ def command(
     journal_rows = 0 if draft == OFF else JOURNAL_ROWS
     archs = [name.strip() for name in arch.split(",")]
     with spinner(f"compiling {source.path.name} for {arch}"):
+        if ctx is None and memory is not None:
+            opened = open_source(source.path, weights, format or "bf16", model_of(draft, max_rows))
+            ctx = _fitted(
+                opened,
+                find_arch(archs[0]),
+                memory,
+                kv=kv,
+                max_rows=max_rows,
+                slots=slots or 1,
+                taps=tap or (),
+                journal_rows=journal_rows,
+            )
         after = _print_after if print_after_all else None
         bundle = compile_model(
             str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows,
@@ -46,6 +64,20 @@ def command(
     bundle.save(output)
     if not quiet:
         print(describe(bundle, output))
+
+
+def _fitted(opened: Source, arch: Arch, memory: int, **options: Any) -> int:
+    """The context that fits, kept in the cache: finding it takes a second or two for a large model."""
+    files = [f.path for o in (opened, opened.draft) if o and o.checkpoint for f in o.checkpoint.files]
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    usual = settings_for(opened, arch, ctx=min(DEFAULT_CONTEXT, opened.context_limit), **options)
+    key = key_of(
+        "context", package_digest(), repr(usual), str(memory), repr(stats), repr(sorted(map(str, opened.config)))
+    )
+    need_at = lambda n: need_of(outline(opened, settings_for(opened, arch, ctx=n, **options)))  # noqa: E731
+    return int(
+        cached(key, ".context", lambda: str(fitted_context(opened.context_limit, memory, need_at)).encode()).read_text()
+    )
 
 
 def model_of(draft: str, max_rows: int | None) -> str | None:

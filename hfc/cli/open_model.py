@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,18 +12,21 @@ from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
-from hfc.base.progress import progress_bar, spinner
+from hfc.base.progress import progress_bar
 from hfc.bundles import load_bundle
 from hfc.cli.choice import Choice
 from hfc.cli.device import announce, device_for
 from hfc.cli.remake import remade_choice, runs_here
 from hfc.plan import Bundle, Plan
-from hfc.runtime.executor import arch_of_device, load, split_device
+from hfc.runtime.executor import OPENERS, arch_of_device, load, split_device
 from hfc.runtime.generate import Model
-from hfc.runtime.source import Source, find_source
-from hfc.runtime.speculate.drafts import check_draft, speculation_for
+from hfc.runtime.registry import REGISTRY, find_local
+from hfc.runtime.source import NotHere, Source, find_source
+from hfc.runtime.speculate.drafts import AUTO, check_draft, speculation_for
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
+
+MEMORY_STEP = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> Open
     """Find, compile if need be, and load."""
     source = resolve(name)
     check_draft(choice.draft)
+    choice = replace(choice, draft=own_draft(name, choice.draft))
     chosen = device_for(choice.device, [source], choice.weights)
     choice = replace(choice, device=chosen.device)
     if choice.device == "interpret":
@@ -56,13 +61,30 @@ def load_opened(bundle: Bundle, choice: Choice, with_vocabulary: bool = False) -
     vocabulary = load_vocabulary(choice.weights or bundle.model["weights"]) if with_vocabulary else None
     with progress_bar("loading", "weights") as update:
         model = load(bundle, choice.device, choice.threads, choice.weights, update, choice.random_weights)
+    trained = bundle.model.get("context", 0)
+    if choice.fits_memory and choice.context is None and model.context < trained:
+        print(
+            f"context: {model.context} tokens fit (the model was trained for {trained}; --ctx chooses)", file=sys.stderr
+        )
     return OpenModel(model, model.plan, vocabulary, speculation_for(model.plan, choice.draft))
 
 
+def own_draft(model: str, draft: str) -> str:
+    """The draft that the registry names for MODEL, where it was fetched; else what was asked for."""
+    entry = REGISTRY.get(model)
+    if draft != AUTO or entry is None or not entry.draft:
+        return draft
+    path = find_local(REGISTRY[entry.draft])
+    return str(path) if path else draft
+
+
 def resolve(name: str) -> Source:
-    """The source that MODEL names; a download shows what it does."""
-    with spinner(f"looking for {name}") as say:
-        return find_source(name, report=say)
+    """The source that MODEL names, fetched and quantized first if need be, with a display of that."""
+    try:
+        return find_source(name)
+    except NotHere as missing:
+        # What talks to the hub takes a third of a second to import: only who fetches waits for it.
+        return importlib.import_module("hfc.cli.fetching").get_model(missing)
 
 
 def open_bundle(source: Source, choice: Choice) -> Bundle:
@@ -90,6 +112,8 @@ def _compile(source: Source, choice: Choice) -> Bundle:
             "--draft": choice.draft,
             "--max-rows": choice.max_rows,
         }
+        if choice.fits_memory and choice.context is None and (memory := plan_memory(choice.device)):
+            options["--memory"] = f"{memory >> 20}M"
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         words += [w for tap in choice.taps for w in ("--tap", tap)]
         command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
@@ -97,6 +121,18 @@ def _compile(source: Source, choice: Choice) -> Bundle:
         if code:
             raise SystemExit(code)  # the child has said why
         return load_bundle(out)
+
+
+def plan_memory(device: str) -> int | None:
+    """Bytes that a plan may take: what a card has free, half of the machine's memory for the host; in steps, so that an equal plan is
+    found again. None for devices that compute nothing."""
+    kind, which = split_device(device)
+    if kind in OPENERS:
+        free = OPENERS[kind](int(which or 0)).free_memory()
+        return free // MEMORY_STEP * MEMORY_STEP
+    if kind != "host":
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // MEMORY_STEP * MEMORY_STEP
 
 
 def check_weights(source: Source, choice: Choice) -> None:

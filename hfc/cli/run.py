@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import INTERRUPTED
-from hfc.cli.open_model import Choice, open_model
-from hfc.cli.sampling import chosen_sampling
+from hfc.cli.choice import Choice
+from hfc.cli.open_model import open_model
+from hfc.cli.sampling import chosen_sampling, recommended_sampling, template_variables
 from hfc.runtime.chat import chat_template
 from hfc.runtime.generate import Generation, Request, Statistics
 from hfc.runtime.guard import Guard
@@ -16,74 +21,84 @@ from hfc.runtime.vocabulary import Vocabulary
 
 
 def command(
-    model: str,
-    prompt: str | None,
-    raw: bool,
-    special: bool,
-    system: str | None,
-    temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    repeat_penalty: float | None,
-    seed: int | None,
-    max_tokens: int | None,
-    stop: list[str] | None,
-    ctx: int | None,
-    kv: str | None,
-    threads: int | None,
-    device: str,
-    draft: str,
-    weights: str | None,
-    trust: bool,
-) -> None:
+    model: str, prompt: str | None, file: Path | None, raw: bool, special: bool, system: str | None, temperature: float | None,
+    top_k: int | None, top_p: float | None, min_p: float | None, repeat_penalty: float | None, seed: int | None, max_tokens: int | None,
+    stop: list[str] | None, think: bool | None, variables: list[str] | None, as_json: bool, ctx: int | None, kv: str | None,
+    threads: int | None, device: str, draft: str, weights: str | None, trust: bool,
+) -> None:  # fmt: skip
     """Answer a prompt. The text goes to standard output, a summary to standard error."""
-    sampling = chosen_sampling(
-        Sampling(),
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repeat_penalty=repeat_penalty,
-        seed=seed,
-    )
-    prompt = read_prompt() if prompt is None else prompt
-    if raw and system is not None:
-        raise HfcError("--system has no meaning with --raw", hint="put the text in front of the prompt")
+    given = {
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat_penalty, "seed": seed,
+    }  # fmt: skip
+    chosen_sampling(Sampling(), **given)  # what cannot be is refused before the model is loaded
+    if prompt is None and file is None and not (raw or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
+        # The chat's packages take a third of a second to import.
+        importlib.import_module("hfc.cli.chat").command(
+            model, system, **given, max_tokens=max_tokens, think=think, variables=variables, ctx=ctx, kv=kv, threads=threads,
+            device=device, draft=draft, weights=weights, trust=trust,
+        )  # fmt: skip
+        return
+    prompt = read_prompt(prompt, file)
+    if raw and (system is not None or think is not None or variables):
+        raise HfcError(
+            "--system, --think and --var have no meaning with --raw", hint="put the text in front of the prompt"
+        )
+    values = template_variables(variables, think)
     opened = open_model(
-        model, Choice(device, threads, ctx, kv, weights, draft=draft, trust=trust), with_vocabulary=True
+        model,
+        Choice(device, threads, ctx, kv, weights, draft=draft, trust=trust, fits_memory=True),
+        with_vocabulary=True,
     )
     vocabulary = opened.vocabulary
-    tokens = encode_raw(vocabulary, prompt, special) if raw else encode_chat(vocabulary, prompt, system, special)
+    sampling = chosen_sampling(recommended_sampling(model, vocabulary), **given)
+    tokens = (
+        encode_raw(vocabulary, prompt, special) if raw else encode_chat(vocabulary, prompt, system, special, **values)
+    )
     request = Request(tuple(tokens), sampling, max_tokens, tuple(stop or ()))
     generation = Generation(opened.model, vocabulary.tokenizer, request, opened.speculation)
-    interrupted = stream(generation)
+    interrupted = write_json(generation) if as_json else stream(generation)
     print(summary(generation.statistics), file=sys.stderr)
     if interrupted:
         raise SystemExit(INTERRUPTED)
 
 
-def read_prompt() -> str:
-    """All of standard input, less its last line end; lines may end as Windows ends them."""
-    if sys.stdin.isatty():
+def read_prompt(prompt: str | None = None, file: Path | None = None) -> str:
+    """The prompt as it was given, from a file, or all of standard input, less its last line end; lines may end as Windows ends them."""
+    if prompt is not None and file is not None:
+        raise HfcError("a prompt and --file: one of them is expected")
+    if prompt is None and file is None and sys.stdin.isatty():
         raise HfcError("no prompt", hint='give one: hfc run MODEL "What is gravity?", or pipe it in')
-    return sys.stdin.read().replace("\r\n", "\n").removesuffix("\n")
+    if prompt is None:
+        text = read_text(file) if file else sys.stdin.read()
+        prompt = text.replace("\r\n", "\n").removesuffix("\n")
+    if not prompt.strip():
+        raise HfcError("the prompt is empty", hint="give at least one word")
+    return prompt
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HfcError(f"{path}: not a text in UTF-8 (byte {error.start})") from error
 
 
 def encode_raw(vocabulary: Vocabulary, prompt: str, special: bool = False) -> list[int]:
     return vocabulary.tokenizer.encode(prompt, parse_special=special)
 
 
-def encode_chat(vocabulary: Vocabulary, prompt: str, system: str | None, special: bool = False) -> list[int]:
+def encode_chat(
+    vocabulary: Vocabulary, prompt: str, system: str | None, special: bool = False, **variables: Any
+) -> list[int]:
     """special: what the user typed may hold control tokens; else only the template's own text does."""
     template = chat_template(vocabulary.template, vocabulary.tokenizer)
     messages = [{"role": "system", "content": system}] if system is not None else []
     messages += [{"role": "user", "content": prompt}]
     if special:
-        return vocabulary.tokenizer.encode(template.render(messages), parse_special=True, frame=False)
+        return vocabulary.tokenizer.encode(template.render(messages, **variables), parse_special=True, frame=False)
     guard = Guard(vocabulary.tokenizer)
     marked, mark = guard.mark(messages)
-    return guard.encode(template.render(marked), mark)
+    return guard.encode(template.render(marked, **variables), mark)
 
 
 def stream(generation: Generation) -> bool:
@@ -101,6 +116,24 @@ def stream(generation: Generation) -> bool:
     if not last.endswith("\n"):
         sys.stdout.write("\n")
     sys.stdout.flush()
+    return interrupted
+
+
+def write_json(generation: Generation) -> bool:
+    """The whole answer as one JSON object; True if Ctrl-C ended it."""
+    parts, interrupted = [], False
+    try:
+        parts.extend(generation)
+    except KeyboardInterrupt:
+        interrupted = True
+        generation.statistics.reason = "interrupted"
+        parts.append(generation.rest())
+    s = generation.statistics
+    found = {
+        "text": "".join(parts), "reason": s.reason, "prompt_tokens": s.prompt_tokens, "tokens": s.tokens,
+        "prefill_tok_s": round(s.prefill_tok_s, 1), "decode_tok_s": round(s.decode_tok_s, 1),
+    }  # fmt: skip
+    print(json.dumps(found, ensure_ascii=False))
     return interrupted
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
+from hfc.cli.usage.kinds import size
 from hfc.cli.usage.shared import CONTEXT, FORMAT, KV, QUIET, SLOTS, WEIGHTS, draft, model
 
 USAGE = usage(
@@ -22,6 +23,12 @@ USAGE = usage(
         str,
         "A value that the plan gives out beside the logits: last_hidden (embeddings), hidden[3].",
         many=True,
+    ),
+    option(
+        "--memory",
+        size,
+        "Without --ctx: the longest context with which the plan fits, at most what the model was trained for.",
+        metavar="SIZE",
     ),
     flag("--print-after-all", "Print the graph after each pass."),
     QUIET,

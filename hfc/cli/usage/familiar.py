@@ -27,6 +27,8 @@ _GRAMMAR = Familiar("hfc serve takes response_format in a request", 1, is_refuse
 _DRAFT = Familiar("the governor chooses how many tokens are drafted, from measured speed", 1)
 _VERBOSE = Familiar("the speed is always on standard error; --debug shows the traceback of an error")
 
+_TEXT = Familiar("hfc runs text models", 1, is_refused=True)
+
 FAMILIAR: dict[str, Familiar] = {
     "-m": Familiar("", 1, "model"),
     "--model": Familiar("", 1, "model"),
@@ -56,8 +58,7 @@ FAMILIAR: dict[str, Familiar] = {
     "--no-context-shift": Familiar("a full context ends the answer"),
     "--context-shift": Familiar("a full context ends the answer; --ctx makes it larger", is_refused=True),
     "-no-cnv": Familiar("use --raw", is_refused=True),
-    "--mmproj": Familiar("hfc runs text models", 1, is_refused=True),
-    "--image": Familiar("hfc runs text models", 1, is_refused=True),
+    **dict.fromkeys(("--mmproj", "--image", "--images", "--audio", "--video"), _TEXT),
     "--lora": Familiar("merge the adapter into the model first", 1, is_refused=True),
     "--lora-scaled": Familiar("merge the adapter into the model first", 2, is_refused=True),
     "--list-devices": Familiar("use hfc devices", is_refused=True),

@@ -7,11 +7,14 @@ from typing import Any
 from hfc.cli.usage.declare import PROJECT, USER, Argument, Option, flag, option
 from hfc.cli.usage.kinds import tokens
 
-MODEL = Argument("model", "A .hfp bundle, a Hugging Face folder, a .gguf file, or a name of `hfc models`.")
+MODEL = Argument(
+    "model",
+    "A .hfp bundle, a folder, a .gguf file, a name of `hfc list --remote`, or a repository of the hub: hf.co/ORG/REPO[:QUANT].",
+)
 CONTEXT = option(
     "--ctx -c --ctx-size",
     tokens,
-    "Tokens of context: 4096, 32k. [default: the model's, at most 4096]",
+    "Tokens of context: 4096, 32k. [default of run and chat: the model's, as far as memory holds it; of others at most 4096]",
     metavar="N",
     also=("--num-ctx", "--max-model-len"),
     settable=PROJECT,

@@ -1,0 +1,1 @@
+"""A conversation at a terminal: who answers, what is shown, what is typed."""

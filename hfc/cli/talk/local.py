@@ -1,0 +1,54 @@
+"""Answers of a model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hfc.cli.open_model import OpenModel
+from hfc.cli.talk.piece import Piece
+from hfc.runtime.chat import ChatTemplate, chat_template
+from hfc.runtime.generate import Generation, Request
+from hfc.runtime.guard import Guard
+from hfc.runtime.sampler import Sampling
+from hfc.serve.reasoning import ReasoningSplit, opens_reasoning
+
+
+class Local:
+    """An Answerer over a loaded model. The whole conversation is its prompt every time."""
+
+    def __init__(self, opened: OpenModel, name: str):
+        self.name = name
+        self._opened = opened
+        self._template: ChatTemplate = chat_template(opened.vocabulary.template, opened.vocabulary.tokenizer)
+        self._guard = Guard(opened.vocabulary.tokenizer)
+
+    def answer(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        max_tokens: int | None,
+        variables: Mapping[str, Any],
+    ) -> Iterator[Piece]:
+        marked, mark = self._guard.mark([dict(m) for m in messages])
+        text = self._template.render(marked, **variables)
+        history = self._template.render(marked, add_generation_prompt=False, **variables)
+        request = Request(tuple(self._guard.encode(text, mark)), sampling, max_tokens)
+        generation = Generation(
+            self._opened.model, self._opened.vocabulary.tokenizer, request, self._opened.speculation
+        )
+        split = ReasoningSplit(opens_reasoning(text[len(history) :] if text.startswith(history) else ""))
+        for piece in generation:
+            yield from _pieces(split.push(piece))
+        yield from _pieces(split.close())
+        s = generation.statistics
+        yield Piece("end", f"prompt {s.prompt_tokens} tokens, {s.prefill_tok_s:.1f} tok/s; "
+                    f"answer {len(s.tokens)} tokens, {s.decode_tok_s:.1f} tok/s; {s.reason}")  # fmt: skip
+
+
+def _pieces(found: tuple[str, str]) -> Iterator[Piece]:
+    thought, content = found
+    if thought:
+        yield Piece("thought", thought)
+    if content:
+        yield Piece("text", content)

@@ -1,0 +1,31 @@
+"""What comes of an answer, and who gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hfc.runtime.sampler import Sampling
+
+
+@dataclass(frozen=True)
+class Piece:
+    """kind: "thought" | "text" | "end", whose text is a summary of the answer."""
+
+    kind: str
+    text: str
+
+
+class Answerer(Protocol):
+    name: str
+
+    def answer(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        max_tokens: int | None,
+        variables: Mapping[str, Any],
+    ) -> Iterator[Piece]:
+        """Pieces of the answer as they come. Closing the iterator stops it."""
+        ...
