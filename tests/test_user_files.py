@@ -128,7 +128,7 @@ def test_quantize_refuses_what_run_refuses(hfc, tmp_path):  # noqa: F811
     folder = letters_folder(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     for change, message in (
-        ({"model_type": "lama"}, "did you mean 'llama'"), ({"sliding_window": 64}, "'sliding_window'"),
+        ({"model_type": "lama"}, "model type 'lama'"), ({"sliding_window": 64}, "'sliding_window'"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantized with AWQ"),
     ):  # fmt: skip
         (folder / "config.json").write_text(json.dumps({**config, **change}))
