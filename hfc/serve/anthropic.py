@@ -11,8 +11,10 @@ from hfc.serve.dialects import MESSAGES
 from hfc.serve.errors import ApiError
 from hfc.serve.messages import Name
 from hfc.serve.parameters import Count, SamplingFields, Text
-from hfc.serve.tolerance import Tolerant, listed
+from hfc.serve.tolerance import Tolerant, listed, log_once
 from hfc.serve.tools import MOST_TOOLS
+
+ATTRIBUTIONS = ("x-anthropic-billing-header:",)
 
 
 class TextBlock(Tolerant, dialect=MESSAGES, noun="block"):
@@ -147,8 +149,8 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
     def _messages(self) -> list[dict[str, Any]]:
         """As templates want them. ApiError 400 for results without calls and calls without results."""
         out: list[dict[str, Any]] = []
-        if self.system:
-            out.append({"role": "system", "content": _text(self.system)})
+        if system := without_attribution(_text(self.system or "")):
+            out.append({"role": "system", "content": system})
         calls: dict[str, str] = {}
         late: list[dict[str, Any]] = []  # reminders between calls and their results
         for i, turn in enumerate(self.messages):
@@ -176,6 +178,16 @@ class MessagesRequest(CountRequest, dialect=MESSAGES):
 
     max_tokens: Count
     stream: bool | None = None
+
+
+def without_attribution(system: str) -> str:
+    """A system prompt less what a client tells its provider's accounts: it changes with every request, so that nothing behind it
+    would be found in the prefix cache."""
+    lines = system.split("\n")
+    kept = [line for line in lines if not line.startswith(ATTRIBUTIONS)]
+    if len(kept) < len(lines):
+        log_once("/v1/messages: an attribution line of the system prompt has no effect here and is left out")
+    return "\n".join(kept)
 
 
 def _results(blocks: list[ToolResult], calls: dict[str, str], where: str) -> list[dict[str, Any]]:

@@ -70,7 +70,24 @@ RESPONSES = Dialect(
         "request.background": Refused("nothing is stored here, so no answer can be fetched later"),
         "request.top_logprobs": Refused("log probabilities are in /v1/chat/completions", (0,)),
     },
-    silent=_USUAL | {"request.include", "request.client_metadata"},
+    silent=_USUAL
+    | {
+        "request.include",
+        "request.client_metadata",
+        "item.id",
+        "item.status",
+        "item.phase",
+        "part.type",
+        "part.annotations",
+    }
+    | {
+        "part.logprobs",
+        "reasoning.id",
+        "reasoning.summary",
+        "reasoning.encrypted_content",
+        "reasoning.content",
+        "reasoning.status",
+    },
     kinds={
         "item": {
             "item_reference": "nothing is stored here: send the item itself",
@@ -86,8 +103,14 @@ MESSAGES = Dialect(
         **_EVERY,
         "request.mcp_servers": Refused("hfc calls no MCP servers; give the model their tools"),
         "request.container": Refused("hfc has no containers"),
+        # ignored, the next request would bring its newest message alone
+        "request.thread": Refused(
+            "nothing is stored here: send the whole conversation", code="thread_unsupported_request"
+        ),
     },
-    silent=_USUAL | {"block.cache_control", "tool.cache_control", "block.citations", "tool.eager_input_streaming"},
+    silent=_USUAL
+    | {"block.cache_control", "tool.cache_control", "block.citations", "tool.eager_input_streaming"}
+    | {"block.signature", "request.context_management", "block.caller"},
     kinds={
         "block": {
             **dict.fromkeys(("image", "document"), _TEXT_ONLY),
@@ -127,5 +150,5 @@ OLLAMA = Dialect(
             "mirostat_eta", "mirostat_tau", "penalize_newline", "draft_num_predict",
         )
     )
-    | {"request.shift", "request.insecure", "request.verbose", "message.tool_call_id", "tool.items"},
+    | {"request.shift", "request.insecure", "request.verbose", "message.tool_call_id", "function.index"},
 )  # fmt: skip

@@ -22,6 +22,7 @@ TYPES = {
 
 
 CONTEXT_EXCEEDED = "context_length_exceeded"
+NO_THREADS = "thread_unsupported_request"
 
 
 class ApiError(Exception):
@@ -62,6 +63,7 @@ class AnthropicErrorBody(BaseModel):
 
     type: str
     message: str
+    details: dict[str, Any] | None = None
 
 
 class AnthropicErrorObject(BaseModel):
@@ -85,7 +87,10 @@ def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
         message = error.message
         if error.sizes:  # Anthropic's own words: its clients look for them, and then compact
             message = f"prompt is too long: {error.sizes[0]} tokens > {error.sizes[1]} maximum"
-        return {"type": "error", "error": {"type": "api_error" if kind == "server_error" else kind, "message": message}}
+        told: dict[str, Any] = {"type": "api_error" if kind == "server_error" else kind, "message": message}
+        if error.code == NO_THREADS:  # Anthropic's clients go on without a thread then
+            told["details"] = {"error_code": NO_THREADS, "unsupported": ["thread"]}
+        return {"type": "error", "error": told}
     return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
 
 

@@ -1,4 +1,4 @@
-"""llama-server's paths without `/v1`, as the paths that they mean."""
+"""Requests as other servers take them: paths without `/v1`, bodies that name no content type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ class ShortPaths:
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "http":
-            path = scope["path"]
+            path, headers = scope["path"], scope["headers"]
+            if not any(
+                name == b"content-type" for name, _ in headers
+            ):  # litellm's to Ollama; JSON is all that there is
+                scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
             if path not in self._paths and path.split("/")[1:2] and path.split("/")[1] in self._roots:
                 scope = {**scope, "path": PREFIX + path, "raw_path": (PREFIX + path).encode()}
         await self._app(scope, receive, send)

@@ -21,10 +21,13 @@ _MOST_FIELDS = 256  # of one object
 
 @dataclass(frozen=True)
 class Refused:
-    """Why hfc cannot do what a field asks for. neutral: values that ask for what happens anyway, as nothing at all does."""
+    """Why hfc cannot do what a field asks for. neutral: values that ask for what happens anyway, as nothing at all does.
+
+    code: of the error; clients know some."""
 
     reason: str
     neutral: tuple[Any, ...] = ()
+    code: str = "unsupported_parameter"
 
     def is_asked(self, value: Any) -> bool:
         return not any(
@@ -96,7 +99,7 @@ def _ignore(dialect: Dialect, noun: str, name: str, value: Any) -> None:
     place = f"{noun}.{name}"
     if place in dialect.refused:
         if (refused := dialect.refused[place]).is_asked(value):
-            raise refusal(refused.reason, name, "unsupported_parameter")
+            raise refusal(refused.reason, name, refused.code)
     elif value is not None and place not in dialect.silent:
         log_once(f"{dialect.name}: {name[:80]!r} of a {noun} has no effect here and is ignored")
 

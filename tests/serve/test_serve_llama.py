@@ -145,3 +145,8 @@ def test_tokens_under_llama_server_s_names(app):
     tokens = post(app, "/tokenize", content="hello").json()["tokens"]
     assert tokens == list(b"hello") and post(app, "/detokenize", tokens=tokens).json()["content"] == "hello"
     assert expected(rendered(PROMPT), 1)
+
+
+def test_bodies_that_name_no_content_type_are_json(app):
+    response = call(app, "POST", "/v1/completions", content=b'{"prompt": "hello", "max_tokens": 2}')
+    assert response.status_code == 200 and response.json()["choices"][0]["text"] == expected(b"hello", 2)

@@ -166,3 +166,10 @@ def test_a_prompt_that_is_too_long_is_said_in_the_dialect_s_own_words(app):
     assert post(app, "/v1/messages", messages=turns).json()["error"] == {
         "type": "invalid_request_error", "message": "prompt is too long: 5016 tokens > 2048 maximum",
     }  # fmt: skip
+
+
+def test_a_thread_is_refused_as_anthropic_s_clients_expect_it(app):
+    """They send the whole conversation then; ignored, they would send the newest message alone."""
+    response = post(app, "/v1/messages", thread={"type": "create"})
+    details = response.json()["error"]["details"]
+    assert response.status_code == 400 and details["error_code"] == "thread_unsupported_request"

@@ -1,0 +1,85 @@
+"""The prefix cache under a coding agent: twenty turns in the shape that Claude Code sends, each computes its new tokens only."""
+
+import asyncio
+
+import httpx
+import pytest
+from serve_fakes import GREEDY, TOKENIZER, FakeModel, make_engine
+from serve_script import TEMPLATE
+
+from hfc.runtime.vocabulary import Vocabulary
+from hfc.serve.app import make_app
+from hfc.serve.models import Models
+from hfc.serve.served import Served, Settings
+
+BLOCK = 64  # tokens of a block of the cache
+SYSTEM = "You work on a repository. " * 40
+TOOLS = [
+    {"name": name, "description": f"{name} does this. " * 10, "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
+    for name in ("Read", "Edit", "Bash")
+]  # fmt: skip
+
+
+def request(turns, number):
+    """number: changes the attribution line, as every request of the client does."""
+    line = {"type": "text", "text": f"x-anthropic-billing-header: version=1.{number}; entry=cli"}
+    system = [line, {"type": "text", "text": SYSTEM, "cache_control": {"type": "ephemeral"}}]
+    return {
+        "model": "fake", "max_tokens": 24, "system": system, "messages": turns, "tools": TOOLS, "metadata": {"user_id": str(number)},
+        "thinking": {"type": "adaptive"}, "context_management": {"edits": []}, "output_config": {"effort": "high"},
+    }  # fmt: skip
+
+
+def call_and_result(i):
+    """A turn of the agent's: what it said, its call, and what the tool gave."""
+    call = {"type": "tool_use", "id": f"toolu_{i}", "name": "Read", "input": {"path": f"src/file_{i}.py"}}
+    result = {"type": "tool_result", "tool_use_id": f"toolu_{i}", "content": f"line {i}: x = {i}\n" * 12}
+    reminder = {"type": "text", "text": "<system-reminder>stay brief</system-reminder>"}
+    return [
+        {"role": "assistant", "content": [{"type": "text", "text": f"I read file {i}."}, call]},
+        {"role": "user", "content": [result, reminder]},
+    ]
+
+
+@pytest.mark.parametrize("recurrent", [False, True], ids=["attention", "recurrent"])
+def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent):
+    async def main():
+        engine = make_engine(
+            FakeModel(slots=2, context=16384, max_rows=2048, recurrent=recurrent),
+            cache_bytes=1 << 26,
+            prefill_rows=2048,
+        )
+        app = make_app(Models([Served("fake", Vocabulary(TOKENIZER, TEMPLATE), engine, GREEDY)]), Settings())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+
+            async def ask(turns, number):
+                answer = (await client.post("/v1/messages", json=request(turns, number))).json()
+                usage = answer["usage"]
+                total = usage["input_tokens"] + usage["cache_read_input_tokens"]
+                return usage["input_tokens"], total
+
+            turns = [{"role": "user", "content": [{"type": "text", "text": "Mend the bug in src."}]}]
+            computed, before = await ask(turns, 0)
+            assert computed == before > 1000
+            for i in range(1, 20):
+                turns += call_and_result(i)
+                computed, total = await ask(turns, i)
+                assert computed <= total - before + 2 * BLOCK, (
+                    f"turn {i} computed {computed} of {total} tokens, {total - before} are new"
+                )
+                before = total
+            edited = [
+                *turns[:-1],
+                {"role": "user", "content": [turns[-1]["content"][0], {"type": "text", "text": "Now stop."}]},
+            ]
+            computed, total = await ask(edited, 20)
+            if not recurrent:  # an edit in the middle of a turn lies behind a snapshot of recurrent state
+                assert computed <= 2 * BLOCK
+            computed, _ = await ask(turns, 21)
+            assert computed <= 2 * BLOCK, "the same request again"
+            assert (await client.post("/v1/messages/count_tokens", json=request(turns, 22))).json()[
+                "input_tokens"
+            ] == before
+        engine.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
