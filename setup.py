@@ -17,6 +17,7 @@ setup(
             "**/*.html",
             "**/*.css",
             "**/*.js",
+            "serve/page/vendor/LICENSES.txt",
         ],
         "hfc.models": ["*.hfm"],
     },

@@ -18,7 +18,8 @@ from hfc.serve.models import LEASES, return_all
 from hfc.serve.planning import Planners
 from hfc.serve.served import Settings
 
-OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/health", "/ready"})  # without a key
+PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
+OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
 LARGE_BYTES = 1 << 17  # bodies from here on are looked at by a thread
 HUGE_BYTES = 1 << 20  # after those from here on memory is given back
 GIVE_BACK_S = 1.0

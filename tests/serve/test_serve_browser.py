@@ -50,7 +50,7 @@ def say(page, text):
     page.press_enter()
 
 
-def last(page, selector="article.assistant"):
+def last(page, selector="article.assistant .content"):
     return page.run(f"[...document.querySelectorAll({json.dumps(selector)})].at(-1)?.innerText")
 
 
@@ -66,7 +66,7 @@ def test_a_conversation_streams_and_nothing_leaves_the_server(page):
         assert (
             last(page).strip() == "Hello <b>you</b> & all." and page.run("document.querySelector('article b')") is None
         )
-        assert last(page, "article.user") == "hi"
+        assert last(page, "article.user .content") == "hi"
         assert "tok/s" in page.run("document.getElementById('speed').textContent")
         say(page, "more")
         page.wait_for(
@@ -96,7 +96,7 @@ def test_thoughts_and_calls_are_shown_apart_and_a_call_gets_its_result(page):
         page.wait_for(ENDED)
         assert page.run("document.querySelector('article.assistant details div').textContent").strip() == "hm, what?"
         assert not page.run("document.querySelector('article.assistant details').hidden")
-        assert page.run("document.querySelector('article.assistant > div').innerText") == "Yes."
+        assert last(page).strip() == "Yes."
     with server(page, call, "It is red."):
         page.run(f"document.getElementById('tools').value = {json.dumps(json.dumps(TOOL))}")
         say(page, "call")
@@ -138,8 +138,106 @@ def test_settings_reach_the_server_and_errors_are_shown(page):
         page.wait_for("document.getElementById('model').value === 'fake'")
         page.run("document.getElementById('max_completion_tokens').value = '3'")
         say(page, "hello")
-        page.wait_for("[...document.querySelectorAll('article.assistant')].at(-1).innerText.trim() === 'abc'")
+        page.wait_for("[...document.querySelectorAll('article.assistant .content')].at(-1)?.innerText.trim() === 'abc'")
         page.run("document.getElementById('temperature').value = '9'")
         say(page, "hello")
         page.wait_for("document.querySelectorAll('article.error').length === 2")
         assert "temperature" in last(page, "article.error")
+
+
+MARKDOWN = """# Head
+
+A *word*, `code` and [a link](https://example.org/x).
+
+```python
+print("hi")
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+<img src=x onerror="window.broken = 1"><script>window.broken = 1</script>
+[bad](javascript:window.broken=1) ![alt](https://example.org/p.png)
+"""
+
+
+def test_markdown_is_shown_and_nothing_in_it_runs(page):
+    with server(page, MARKDOWN):
+        say(page, "md")
+        page.wait_for(ENDED)
+        found = page.run(
+            "['h1', 'em', 'p code', 'table td', 'pre code'].map((s) => document.querySelector(`article.assistant ${s}`)?.innerText)"
+        )
+        assert [text.strip() for text in found] == ["Head", "word", "code", "1", 'print("hi")']
+        assert page.run("document.querySelector('article.assistant a').rel") == "noopener noreferrer"
+        assert (
+            page.run("document.querySelectorAll('article img, article script, article a[href^=javascript]').length")
+            == 0
+        )
+        assert page.run("window.broken") is None and "onerror" in last(page)
+        page.run("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+        page.run("document.querySelector('article.assistant pre .copy').click()")
+        page.wait_for("window.copied")
+        assert page.run("window.copied") == 'print("hi")\n'
+        asked = [e["request"]["url"] for method, e in page.events if method == "Network.requestWillBeSent"]
+        assert all(one.startswith(("http://127.0.0.1", "data:")) for one in asked), asked
+
+
+def test_failed_messages_leave_the_history_and_a_missing_key_is_said(page):
+    with server(page, "one", "two", keys=("s3cret",)):
+        page.wait_for("!document.getElementById('notice').hidden")
+        assert "API key" in page.run("document.getElementById('notice').textContent")
+        say(page, "lost")
+        page.wait_for("document.querySelector('article.error')")
+        page.run("k = document.getElementById('key'); k.value = 's3cret'; k.dispatchEvent(new Event('change'))")
+        page.wait_for("document.getElementById('notice').hidden && document.getElementById('model').value === 'fake'")
+        say(page, "kept")
+        page.wait_for(ENDED)
+        assert last(page).strip() == "one", "the failed message is no part of the conversation"
+        stored = page.run("JSON.parse(localStorage.getItem('hfc.chats'))[0].messages")
+        assert [m["content"] for m in stored] == ["kept", "one"]
+
+
+def test_regenerate_edit_and_stored_chats(page):
+    with server(page, "one", "two"):
+        page.run("localStorage.clear()")
+        say(page, "first")
+        page.wait_for(ENDED)
+        assert "tok/s" in page.run("document.querySelector('article.assistant .actions').innerText")
+        say(page, "second")
+        page.wait_for("document.querySelectorAll('article.assistant .actions').length === 2")
+        page.run("[...document.querySelectorAll('article.assistant .actions button')].at(-1).click()")
+        page.wait_for(
+            "document.querySelectorAll('article.assistant .actions').length === 2 && document.getElementById('stop').disabled"
+        )
+        assert last(page).strip() == "two" and page.run("document.querySelectorAll('article').length") == 4
+        page.run("document.querySelectorAll('article.user .actions button')[1].click()")
+        assert page.run("document.getElementById('prompt').value") == "second"
+        assert page.run("document.querySelectorAll('article').length") == 2
+        page.run("document.getElementById('clear').click()")
+        assert page.run("document.querySelectorAll('article').length") == 0
+        page.open(page.run("location.href"))
+        page.wait_for("document.getElementById('chats').options.length === 2")
+        page.run("c = document.getElementById('chats'); c.selectedIndex = 1; c.dispatchEvent(new Event('change'))")
+        assert (
+            last(page, "article.user .content") == "second"
+            and page.run("document.querySelectorAll('article').length") == 4
+        )
+        page.run("document.getElementById('delete').click()")
+        assert page.run("document.getElementById('chats').options.length") == 1
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_follows_its_end_and_fits(page, width):
+    page.send("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 500)
+    try:
+        text = "\n\n".join(f"line {i}" for i in range(50)) + f"\n\n`{'x' * 300}`\n\n```\n{'y' * 300}\n```"
+        with server(page, text):
+            say(page, "long")
+            page.wait_for(ENDED)
+            page.wait_for("innerHeight + scrollY >= document.documentElement.scrollHeight - 2")
+            assert page.run("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out at the side"
+            assert page.run("document.querySelector('header').offsetHeight") < 56, "the header is one line"
+    finally:
+        page.send("Emulation.clearDeviceMetricsOverride")

@@ -1,4 +1,4 @@
-"""The page at `/`: three files that ask nothing of other hosts."""
+"""`/`: a chat page. Static files; the page talks to the other endpoints."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+HTML, STYLE, SCRIPT = (f"text/{kind}; charset=utf-8" for kind in ("html", "css", "javascript"))
+FILES = {  # path -> file and type; security.OPEN_PATHS has them too
+    "/page.css": ("page.css", STYLE),
+    "/page.js": ("page.js", SCRIPT),
+    "/page/markdown.js": ("markdown.js", SCRIPT),
+    "/page/chats.js": ("chats.js", SCRIPT),
+    "/page/marked.js": ("vendor/marked-18.2.1.js", SCRIPT),
+    "/page/purify.js": ("vendor/purify-3.5.0.min.js", SCRIPT),
+}
 
 
-@ROUTE.api_route("/", methods=["GET", "HEAD"])
-async def page():
-    return FileResponse(FOLDER / "index.html", headers=HEADERS, media_type="text/html; charset=utf-8")
+def _file(name: str, kind: str):
+    async def answer():
+        return FileResponse(FOLDER / name, headers=HEADERS, media_type=kind)
+
+    return answer
 
 
-@ROUTE.get("/page.css")
-async def style():
-    return FileResponse(FOLDER / "page.css", headers=HEADERS, media_type="text/css; charset=utf-8")
-
-
-@ROUTE.get("/page.js")
-async def script():
-    return FileResponse(FOLDER / "page.js", headers=HEADERS, media_type="text/javascript; charset=utf-8")
+ROUTE.add_api_route("/", _file("index.html", HTML), methods=["GET", "HEAD"])
+for _path, (_name, _kind) in FILES.items():
+    ROUTE.add_api_route(_path, _file(_name, _kind))

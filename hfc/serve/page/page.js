@@ -1,7 +1,11 @@
-// The chat page: streams /v1/chat/completions, shows thoughts and tool calls apart, and reads the meters from /ready.
+// The chat page: streams /v1/chat/completions, shows thoughts and tool calls apart, keeps chats, and reads the meters from /ready.
+
+import { copyButton, render } from "./page/markdown.js";
+import * as chats from "./page/chats.js";
 
 const at = (id) => document.getElementById(id);
-const history = [];
+const newChat = () => ({ id: crypto.randomUUID?.() ?? String(Date.now() + Math.random()), messages: [] });
+let chat = newChat(); // what the server has answered and what it shall answer; a failed message is not in it
 let running = null; // AbortController of the answer that streams
 
 function headers() {
@@ -9,30 +13,58 @@ function headers() {
   return { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
 }
 
+function notice(text) {
+  at("notice").textContent = text;
+  at("notice").hidden = !text;
+}
+
+// The page follows its end while the reader is there, and stays where they have scrolled to.
+const isAtEnd = () => innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
+const follow = (was) => { if (was) scrollTo(0, document.documentElement.scrollHeight); };
+
+function make(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+function button(text, does) {
+  const made = make("button", "", text);
+  made.type = "button";
+  made.addEventListener("click", does);
+  return made;
+}
+
 function block(role, text = "") {
-  const article = document.createElement("article");
-  article.className = role;
-  article.textContent = text;
+  const was = isAtEnd();
+  const article = make("article", role, text);
   at("chat").append(article);
-  article.scrollIntoView({ block: "end" });
+  follow(was || role === "user");
   return article;
+}
+
+function userBlock(text, index) {
+  const article = block("user");
+  article.append(make("div", "content", text));
+  const actions = make("span", "actions");
+  actions.append(button("Edit", () => edit(index)));
+  article.append(actions);
 }
 
 function answerBlock() {
   const article = block("assistant");
-  const details = document.createElement("details");
-  const summary = document.createElement("summary");
-  const thought = document.createElement("div");
-  const content = document.createElement("div");
-  const calls = document.createElement("div");
-  summary.textContent = "Thought";
-  details.append(summary, thought);
+  const [details, thought, content, calls] = ["details", "div", "div", "div"].map((tag) => make(tag));
+  details.append(make("summary", "", "Thought"), thought);
+  content.className = "content";
   details.hidden = true;
   article.append(details, content, calls);
   const shown = [];
+  let text = "", drawn = 0;
+  const draw = () => { const was = isAtEnd(); drawn = 0; render(content, text); follow(was); };
   return {
-    reasoning(text) { details.hidden = false; thought.textContent += text; },
-    content(text) { content.textContent += text; },
+    reasoning(more) { const was = isAtEnd(); details.hidden = false; thought.textContent += more; follow(was); },
+    content(more) { text += more; drawn ||= requestAnimationFrame(draw); },
     call(delta) {
       const call = (shown[delta.index] ??= { id: "", name: "", arguments: "", pre: calls.appendChild(document.createElement("pre")) });
       call.id ||= delta.id ?? "";
@@ -40,15 +72,27 @@ function answerBlock() {
       call.arguments += delta.function.arguments ?? "";
       call.pre.textContent = `${call.name}(${call.arguments})`;
     },
+    end(speedText, index) {
+      const was = isAtEnd();
+      if (drawn) cancelAnimationFrame(drawn);
+      draw();
+      const actions = make("div", "actions");
+      actions.append(copyButton(() => text));
+      if (index !== null) actions.append(button("Regenerate", () => regenerate(index)));
+      if (speedText) actions.append(make("span", "", speedText));
+      article.append(actions);
+      follow(was);
+    },
+    drop() { article.remove(); },
     calls: shown,
-    get text() { return content.textContent; },
+    get text() { return text; },
   };
 }
 
 function request() {
   const body = { model: at("model").value, messages: [], stream: true, stream_options: { include_usage: true } };
   if (at("system").value) body.messages.push({ role: "system", content: at("system").value });
-  body.messages.push(...history);
+  body.messages.push(...chat.messages);
   for (const id of ["temperature", "top_p", "max_completion_tokens", "seed"]) {
     if (at(id).value !== "") body[id] = Number(at(id).value);
   }
@@ -73,16 +117,16 @@ async function* events(response) {
   }
 }
 
-async function answer() {
+// sent: how many messages the history loses again when the request fails.
+async function answer(sent) {
   running = new AbortController();
   at("send").disabled = true;
   at("stop").disabled = false;
-  const shown = answerBlock();
-  const began = performance.now();
-  let first = null, chunks = 0;
+  const shown = answerBlock(), began = performance.now(), asked = chat;
+  let first = null, chunks = 0, said = "", failed = false;
   try {
     const response = await fetch("v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(request()), signal: running.signal });
-    if (!response.ok) throw new Error((await response.json()).error.message);
+    if (!response.ok) throw new Error(await reason(response));
     for await (const event of events(response)) {
       if (event.error) throw new Error(event.error.message);
       const delta = event.choices[0]?.delta ?? {};
@@ -93,36 +137,98 @@ async function answer() {
         first ??= performance.now();
         chunks += 1;
       }
-      speed(began, first, event.usage ? event.usage.completion_tokens : chunks, event.usage);
+      said = speed(began, first, event.usage ? event.usage.completion_tokens : chunks, event.usage);
     }
   } catch (error) {
-    if (error.name !== "AbortError") block("error", error.message);
+    failed = error.name !== "AbortError";
+    if (failed) block("error", error.message);
   } finally {
-    remember(shown);
+    const index = failed ? null : remember(asked, shown);
+    if (failed && !shown.text) {
+      asked.messages.splice(asked.messages.length - sent, sent);
+      shown.drop();
+    } else shown.end(said, index);
     running = null;
     at("send").disabled = false;
     at("stop").disabled = true;
+    keep();
     meters();
   }
 }
 
-// A call is answered by the user: the page runs no code.
-function remember(shown) {
+async function reason(response) {
+  const text = await response.text();
+  if (response.status === 401) notice("This server needs an API key: enter it under Settings.");
+  try {
+    return JSON.parse(text).error.message;
+  } catch {
+    return text || `the server answered ${response.status}`;
+  }
+}
+
+// A call is answered by the user: the page runs no code. Gives the answer's place in the history.
+function remember(asked, shown) {
   const calls = shown.calls.filter(Boolean);
-  if (!shown.text && !calls.length) return;
+  if (!shown.text && !calls.length) return null;
   const message = { role: "assistant", content: shown.text };
   if (calls.length) {
     message.tool_calls = calls.map((c) => ({ id: c.id, type: "function", function: { name: c.name, arguments: c.arguments } }));
   }
-  history.push(message);
+  return asked.messages.push(message) - 1;
 }
 
 function speed(began, first, tokens, usage) {
-  if (first === null) return;
+  if (first === null) return "";
   const seconds = (performance.now() - first) / 1000;
   const rate = tokens > 1 && seconds > 0 ? ((tokens - 1) / seconds).toFixed(1) : "-";
   const cached = usage ? `, ${usage.prompt_tokens_details.cached_tokens} of ${usage.prompt_tokens} prompt tokens from the cache` : "";
-  at("speed").textContent = `${tokens} tokens, ${rate} tok/s, first after ${Math.round(first - began)} ms${cached}`;
+  return (at("speed").textContent = `${tokens} tokens, ${rate} tok/s, first after ${Math.round(first - began)} ms${cached}`);
+}
+
+function regenerate(index) {
+  if (running) return;
+  chat.messages.length = index;
+  draw();
+  answer(0);
+}
+
+function edit(index) {
+  if (running) return;
+  at("prompt").value = chat.messages[index].content;
+  chat.messages.length = index;
+  draw();
+  at("prompt").focus();
+}
+
+// The whole chat again, from its history.
+function draw() {
+  at("chat").replaceChildren();
+  chat.messages.forEach((message, index) => {
+    if (message.role === "user" || message.role === "tool") userBlock(message.content, index);
+    else {
+      const shown = answerBlock();
+      shown.content(message.content);
+      for (const [i, call] of (message.tool_calls ?? []).entries()) shown.call({ index: i, ...call });
+      shown.end("", index);
+    }
+  });
+}
+
+function keep() {
+  chats.save(chat);
+  list();
+}
+
+function list() {
+  const stored = chats.load();
+  at("chats").replaceChildren(new Option("Chats", ""), ...stored.map((c) => new Option(c.title, c.id, false, c.id === chat.id)));
+}
+
+function show(found) {
+  running?.abort();
+  chat = found;
+  draw();
+  list();
 }
 
 async function meters() {
@@ -143,7 +249,11 @@ async function meters() {
 
 async function models() {
   const response = await fetch("v1/models", { headers: headers() });
-  if (!response.ok) return;
+  if (!response.ok) {
+    await reason(response);
+    return;
+  }
+  notice("");
   at("model").replaceChildren(...(await response.json()).data.map((m) => new Option(m.state === "loaded" ? m.id : `${m.id} (${m.state})`, m.id)));
 }
 
@@ -152,12 +262,12 @@ at("form").addEventListener("submit", (event) => {
   const text = at("prompt").value.trim();
   if (!text || running) return;
   at("prompt").value = "";
-  const open = history.at(-1)?.tool_calls;
+  const open = chat.messages.at(-1)?.tool_calls;
   // After calls, what the user writes is their result.
-  if (open) for (const call of open) history.push({ role: "tool", tool_call_id: call.id, content: text });
-  else history.push({ role: "user", content: text });
-  block("user", text);
-  answer();
+  const sent = open ? open.map((call) => ({ role: "tool", tool_call_id: call.id, content: text })) : [{ role: "user", content: text }];
+  chat.messages.push(...sent);
+  userBlock(text, chat.messages.length - sent.length);
+  answer(sent.length);
 });
 at("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -166,12 +276,17 @@ at("prompt").addEventListener("keydown", (event) => {
   }
 });
 at("stop").addEventListener("click", () => running?.abort());
-at("clear").addEventListener("click", () => {
-  running?.abort();
-  history.length = 0;
-  at("chat").replaceChildren();
+at("clear").addEventListener("click", () => show(newChat()));
+at("delete").addEventListener("click", () => {
+  chats.remove(chat.id);
+  show(newChat());
+});
+at("chats").addEventListener("change", () => {
+  const found = chats.load().find((c) => c.id === at("chats").value);
+  if (found) show(found);
 });
 at("key").addEventListener("change", models);
+list();
 models();
 meters();
 setInterval(meters, 2000);
