@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -58,6 +59,7 @@ def command(
     random_weights: bool,
     draft: str,
     name: str | None,
+    alias: list[str] | None,
     memory_mb: int | None,
     idle_unload_s: float | None,
     cache_mb: int,
@@ -126,11 +128,12 @@ def command(
         memory_mb << 20 if memory_mb else memory_of(device),
         idle_unload_s,
         find=lambda name: ModelOnDisk(*sources_of([name], None)[0], choice, meters),
+        aliases=alias or (),
     )
     if len(sources) == 1:
         _load_first(served, sources[0].name)
     limits = ServerLimits(body_bytes=max_body_mb << 20)
-    settings = Settings(keys, tuple(cors or ()), timeout_s=timeout_s, limits=limits, hosts=frozenset({host.lower()}))
+    settings = Settings(keys, tuple(map(_origin, cors or ())), timeout_s=timeout_s, limits=limits, hosts=frozenset({host.lower()}))
     config = uvicorn.Config(
         make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False,
         timeout_keep_alive=limits.idle_s, http=bounded(limits),
@@ -205,6 +208,16 @@ def _summary(models: Models) -> str:
         return f"{len(models.entries)} models, each loaded when it is asked for,"
     (served,) = models.loaded
     return f"{served.name} ({served.engine.limits.slots} slots of {served.engine.limits.context} tokens)"
+
+
+def _origin(text: str) -> str:
+    """As browsers send it. HfcError for a name alone, which no page's origin is."""
+    if text != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text):
+        raise HfcError(
+            f"--cors {text}: an origin is a scheme, a host and the port if it is not the usual one",
+            hint=f"write http://{text.split('://')[-1].split('/')[0] or 'localhost:3000'}",
+        )
+    return text
 
 
 def _bound(host: str, port: int) -> socket.socket:

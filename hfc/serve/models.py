@@ -80,8 +80,9 @@ class Models:
         idle_s: float | None = None,
         on_failure: Callable[[], None] = lambda: None,
         find: Callable[[str], Source] | None = None,
+        aliases: Iterable[str] = (),
     ):
-        """on_failure: called once an engine has ended for good: its device is lost, or it fails whenever it starts again."""
+        """aliases: other names of the only model.  on_failure: called once an engine has ended for good: its device is lost, or it fails whenever it starts again."""
         self.entries = [Entry(s.name, None, s, created=s.created) for s in served] + [Entry(s.name, s) for s in sources]
         self.meters = meters or (self.loaded[0].metrics.meters if self.loaded else Meters())
         self._limit, self._idle_s, self._find = limit_bytes, idle_s, find
@@ -89,6 +90,10 @@ class Models:
         self._by_name = {name: e for e in self.entries for name in (e.name, *(e.served.aliases if e.served else ()))}
         if len({e.name for e in self.entries}) < len(self.entries):
             raise HfcError("two models have the same name", hint="rename one of the files")
+        if aliases and len(self.entries) != 1:
+            raise HfcError("an alias is another name of the only model", hint="serve one model, or leave --alias out")
+        for alias in aliases:
+            self._by_name[alias] = self.entries[0]
         self._changing = asyncio.Lock()  # one model comes or goes at a time
         self._returned = asyncio.Event()
 

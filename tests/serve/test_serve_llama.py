@@ -3,8 +3,14 @@
 import json
 
 import pytest
-from serve_fakes import TEMPLATE, FakeModel, expected
+from serve_fakes import TEMPLATE, FakeModel, expected, make_engine, make_served
 from test_serve_api import PROMPT, app_of, call, rendered
+
+from hfc.base.diagnostics import HfcError
+from hfc.cli.serve import _origin
+from hfc.serve.app import make_app
+from hfc.serve.models import Models
+from hfc.serve.served import Settings
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -150,3 +156,21 @@ def test_tokens_under_llama_server_s_names(app):
 def test_bodies_that_name_no_content_type_are_json(app):
     response = call(app, "POST", "/v1/completions", content=b'{"prompt": "hello", "max_tokens": 2}')
     assert response.status_code == 200 and response.json()["choices"][0]["text"] == expected(b"hello", 2)
+
+
+def test_aliases_of_the_only_model():
+    served = make_served(make_engine(FakeModel()))
+    app = make_app(Models([served], aliases=("gpt-4o", "claude-haiku")), Settings())
+    answer = post(app, "/v1/completions", model="gpt-4o", prompt="hello", max_tokens=2).json()
+    assert answer["choices"][0]["text"] == expected(b"hello", 2) and answer["model"] == "gpt-4o"
+    assert post(app, "/v1/completions", model="gpt-5", prompt="hello").status_code == 404
+    served.engine.close()
+    with pytest.raises(HfcError, match="only model"):
+        Models(aliases=("gpt-4o",))
+
+
+@pytest.mark.parametrize("origin", ["localhost", "localhost:3000", "example.org/", "http://a/b"])
+def test_origins_that_no_browser_sends_are_refused(origin):
+    with pytest.raises(HfcError, match="--cors"):
+        _origin(origin)
+    assert _origin("http://localhost:3000") == "http://localhost:3000" and _origin("*") == "*"

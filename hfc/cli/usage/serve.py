@@ -30,6 +30,7 @@ USAGE = usage(
     random_weights("Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json."),
     draft("auto"),
     option("--name", str, "What clients call the model, if it is the only one. [default: MODEL's name]"),
+    option("--alias", str, "Another name of the model, if it is the only one; may be given more than once.", many=True),
     option(
         "--memory-mb",
         int,

@@ -1,0 +1,95 @@
+"""Requests in the shape of real clients, as recorded on loopback in 2026; every text is our own. Each must be answered."""
+
+import json
+
+import pytest
+from serve_fakes import Says
+from test_serve_api import app_of, call
+
+SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "additionalProperties": False,
+          "properties": {"path": {"type": "string", "description": "where"}, "limit": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9007199254740991}},
+          "required": ["path"]}  # fmt: skip
+TEXT = {"type": "text", "text": "words", "cache_control": {"type": "ephemeral"}}
+FUNCTION = {"name": "read", "description": "d", "parameters": SCHEMA}
+
+SHAPES = {
+    "codex 0.171": ("/v1/responses", {
+        "model": "fake", "stream": True, "store": False, "tool_choice": "auto", "parallel_tool_calls": True, "reasoning": {"summary": "auto"},
+        "include": ["reasoning.encrypted_content"], "prompt_cache_key": "01a2", "client_metadata": {"session_id": "01a2", "turn_id": "01a3"},
+        "input": [
+            {"type": "message", "id": "msg_1", "role": "developer", "content": [{"type": "input_text", "text": "You are careful."}]},
+            {"type": "message", "id": "msg_2", "role": "developer", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]},
+            {"type": "message", "id": "msg_3", "role": "user", "content": [{"type": "input_text", "text": "<environment/>"}]},
+            {"type": "message", "id": "msg_4", "role": "user", "content": [{"type": "input_text", "text": "write"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}], "encrypted_content": None},
+            {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "exec_command", "arguments": '{"cmd":"ls"}', "status": "completed"},
+            {"type": "function_call_output", "call_id": "c1", "output": "note.txt"},
+        ],
+        "tools": [
+            {"type": "function", "name": "exec_command", "description": "d", "strict": False, "parameters": SCHEMA},
+            {"type": "namespace", "name": "agents", "description": "d", "tools": [{"type": "function", "name": "spawn", "parameters": SCHEMA}]},
+            {"type": "web_search", "external_web_access": False},
+        ],
+    }),
+    "Claude Code 2.1": ("/v1/messages?beta=true", {
+        "model": "fake", "max_tokens": 32000, "stream": True, "metadata": {"user_id": "{}"}, "thinking": {"type": "adaptive"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}, "output_config": {"effort": "high"},
+        "system": [{"type": "text", "text": "x-anthropic-billing-header: v=1"}, TEXT, TEXT],
+        "tools": [{"name": "Read", "description": "d", "input_schema": SCHEMA}, {"name": "Bash", "description": "d", "input_schema": SCHEMA, "eager_input_streaming": True}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "<system-reminder>r</system-reminder>"}, TEXT]},
+            {"role": "system", "content": "Available agents: none"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""}, {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {"path": "x"}, "caller": {"type": "direct"}}]},
+            {"role": "user", "content": [{"tool_use_id": "toolu_1", "type": "tool_result", "content": "text", "is_error": False, "cache_control": {"type": "ephemeral"}}]},
+        ],
+    }),
+    "anthropic-py 2.14, tool runner without its thread": ("/v1/messages?beta=true", {
+        "model": "fake", "max_tokens": 64, "stream": False, "messages": [{"role": "user", "content": "x"}], "output_config": {"format": {"type": "json_schema", "schema": {"const": "a"}}},
+        "tools": [{"name": "read", "description": "d", "input_schema": SCHEMA, "type": "custom"}],
+    }),
+    "openai-py 3.3, a second turn after parse": ("/v1/chat/completions", {
+        "model": "fake", "verbosity": "low", "prediction": {"type": "content", "content": "x"}, "max_completion_tokens": 16,
+        "tools": [{"type": "function", "function": {**FUNCTION, "strict": True, "parameters": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}}}],
+        "messages": [
+            {"role": "user", "content": "x"},
+            {"content": None, "refusal": None, "role": "assistant", "annotations": None, "audio": None, "function_call": None, "parsed": None,
+             "tool_calls": [{"id": "c", "type": "function", "function": {"name": "read", "arguments": "{}", "parsed_arguments": {}}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "y"},
+        ],
+    }),
+    "Vercel ai 6, openai-compatible": ("/v1/chat/completions", {
+        "model": "fake", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 16, "tool_choice": "auto",
+        "response_format": {"type": "json_schema", "json_schema": {"name": "response", "strict": True, "schema": {
+            "$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": False, "required": ["scores"],
+            "properties": {"scores": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "number"}}}}}},
+        "messages": [{"role": "user", "content": "x"}],
+    }),
+    "litellm 1.110 with a cached part": ("/v1/chat/completions", {
+        "model": "fake", "max_tokens": 8, "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "assistant", "content": "y", "reasoning": "hm", "reasoning_details": [], "provider_specific_fields": {}, "tool_calls": []},
+            {"role": "user", "content": "z"}],
+    }),
+    "ollama 0.6 with tools": ("/api/chat", {
+        "model": "fake", "stream": False, "options": {"num_predict": 8, "num_ctx": 8192}, "keep_alive": None, "format": None, "think": None,
+        "messages": [
+            {"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "read", "arguments": {"path": "x"}}}]},
+            {"role": "tool", "content": "y", "tool_name": "read"}],
+        "tools": [{"type": "function", "function": FUNCTION}],
+    }),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def app():
+    with app_of(Says("Done.", context=8192)) as (app, _):
+        yield app
+
+
+@pytest.mark.parametrize("client", SHAPES)
+def test_requests_of_real_clients_are_answered(app, client):
+    path, body = SHAPES[client]
+    response = call(app, "POST", path, json=json.loads(json.dumps(body)))
+    assert response.status_code == 200, response.text
+    assert '"error"' not in response.text.replace('"error":null', ""), response.text[-600:]
