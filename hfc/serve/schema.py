@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from hfc.serve.errors import ApiError
 
@@ -155,7 +156,7 @@ class _Cleaner:
                 self._loosen(place, key)
         elif key == "multipleOf" and not (isinstance(value, (int, float)) and 0 < value < MOST_NUMBER / 100):
             self._loosen(place, key)
-        elif key == "$ref" and not (isinstance(value, str) and value.startswith("#")):
+        elif key == "$ref" and not self._names_something(value):
             self._loosen(place, f"{key} {value}")
         elif key == "enum" and not (isinstance(value, list) and value):
             self._loosen(place, key)
@@ -241,15 +242,29 @@ class _Cleaner:
             sum(len(k[name]) for k in keys) == len(frozenset().union(*(k[name] for k in keys))) for name in shared
         )
 
+    def _names_something(self, reference: Any) -> bool:
+        """Whether a reference stays inside the document and hits something."""
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return False
+        return not reference.startswith("#/") or self._at(reference) is not None
+
+    def _at(self, reference: str) -> Any:
+        """What a JSON pointer names; None for nothing."""
+        target = self._root
+        for part in unquote(reference).removeprefix("#").strip("/").split("/"):
+            part = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+                target = target[int(part)]
+            else:
+                target = target.get(part) if isinstance(target, Mapping) else None
+        return target
+
     def _resolved(self, schema: Any) -> Any:
         """What a reference inside of the document names."""
         for _ in range(8):
             if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
                 return schema
-            target = self._root
-            for part in schema["$ref"].removeprefix("#").strip("/").split("/"):
-                target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-            schema = target
+            schema = self._at(schema["$ref"])
         return schema
 
 

@@ -134,6 +134,16 @@ def test_only_the_assistant_s_message_can_be_gone_on_with():
             assert response.status_code == 400 and response.json()["error"]["param"] == name
 
 
+def test_going_on_and_beginning_exclude_each_other():
+    body = {
+        "messages": [role("user", "x"), role("assistant", "y")],
+        "continue_final_message": True,
+        "add_generation_prompt": True,
+    }
+    with app_of() as (app, _):
+        assert call(app, "POST", CHAT, json={"model": "fake", **body}).status_code == 400
+
+
 def test_results_stay_apart_where_the_template_knows_them():
     template = ONE_SYSTEM
     body = {

@@ -93,6 +93,7 @@ CLEANED = [
     ({"type": "string", "pattern": "(?!a)b"}, {"type": "string"}, ("pattern",)),
     ({"type": "dict"}, {"type": "object"}, ()),
     ({"type": "string", "maxLenght": 3}, {"type": "string"}, ("maxLenght (did you mean maxLength?)",)),
+    ({"$ref": "#/definitions/nothing"}, {}, ("$ref #/definitions/nothing",)),
     ({"oneOf": [{"type": "string"}, {"type": "null"}]}, {"anyOf": [{"type": "string"}, {"type": "null"}]}, ()),
     ({"oneOf": [{"type": "string"}, {"enum": ["a"]}]}, {"anyOf": [{"type": "string"}, {"enum": ["a"]}]}, ("oneOf (as anyOf)",)),
     ({"type": "object", "properties": {"a": {"not": {"const": 1}}}, "required": ["a"]},

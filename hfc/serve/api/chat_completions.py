@@ -173,6 +173,9 @@ class ChatRequest(SamplingFields, dialect=CHAT):
         is_last = isinstance(self.messages[-1], AssistantMessage)
         if self.continue_final_message and not is_last:
             raise ApiError(400, "the last message is not the assistant's", "continue_final_message", "invalid_value")
+        if self.continue_final_message and self.add_generation_prompt:
+            text = "an answer goes on with the last message or begins one, not both"
+            raise ApiError(400, text, "continue_final_message", "invalid_value")
         if self.add_generation_prompt is False and not is_last:
             raise ApiError(400, "a chat's answer is the assistant's", "add_generation_prompt", "unsupported_parameter")
         return self.continue_final_message is not False
