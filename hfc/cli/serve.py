@@ -133,7 +133,9 @@ def command(
     if len(sources) == 1:
         _load_first(served, sources[0].name)
     limits = ServerLimits(body_bytes=max_body_mb << 20)
-    settings = Settings(keys, tuple(map(_origin, cors or ())), timeout_s=timeout_s, limits=limits, hosts=frozenset({host.lower()}))
+    settings = Settings(
+        keys, tuple(map(_origin, cors or ())), timeout_s=timeout_s, limits=limits, hosts=frozenset({host.lower()})
+    )
     config = uvicorn.Config(
         make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False,
         timeout_keep_alive=limits.idle_s, http=bounded(limits),

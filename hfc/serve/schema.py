@@ -42,6 +42,7 @@ UNENFORCED = (
 )  # fmt: skip
 MOST = (1 << 63) - 1025  # the library's integers end here
 MOST_NUMBER = 10**17
+KNOWN = ENFORCED | ANNOTATIONS | frozenset(UNENFORCED)
 DEEPEST = 120
 # what the library's regular expressions lack: look-around, references back, word boundaries, {,n} and control escapes
 _BEYOND_REGEX = re.compile(r"\(\?(?:[=!]|<[=!])|\\[bBGAzZc]|\\[1-9]|\\k<|\{,")
@@ -103,6 +104,10 @@ class _Cleaner:
             raise ApiError(400, f"{'.'.join(place) or 'the schema'} should be an object", None, "invalid_schema")
         if depth > DEEPEST:
             raise ApiError(400, f"the schema is nested more than {DEEPEST} deep", None, "invalid_schema")
+        if place[-2:-1] in (("$defs",), ("definitions",)) and schema and not KNOWN.intersection(schema):
+            return {
+                name: self.schema(inner, (*place, name), depth + 1) for name, inner in schema.items()
+            }  # a group of them
         out: dict[str, Any] = {}
         for key, value in schema.items():
             if key in UNENFORCED:

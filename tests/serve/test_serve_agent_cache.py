@@ -50,7 +50,7 @@ def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent)
             prefill_rows=2048,
         )
         app = make_app(Models([Served("fake", Vocabulary(TOKENIZER, TEMPLATE), engine, GREEDY)]), Settings())
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
 
             async def ask(turns, number):
                 answer = (await client.post("/v1/messages", json=request(turns, number))).json()

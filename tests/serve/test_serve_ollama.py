@@ -176,7 +176,7 @@ def test_keep_alive_loads_and_unloads():
     async def main():
         models = Models(sources=[Source()], meters=Meters())
         transport = httpx.ASGITransport(make_app(models, Settings()))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             loaded = (await client.post("/api/generate", json={"model": "fake", "keep_alive": "10m"})).json()
             assert loaded["done_reason"] == "load" and models.loaded
             await models.unload_idle()

@@ -116,6 +116,19 @@ def test_branches_that_a_value_tells_apart_are_one_of():
     assert found.loosened == () and takes(found.schema, '{"kind":"a"}') and not takes(found.schema, '{"kind":"c"}')
 
 
+def test_groups_of_definitions_keep_their_members():
+    schema = {
+        "$ref": "#/definitions/group/name",
+        "definitions": {"group": {"name": {"type": "string", "format": "path"}}},
+    }
+    found = cleaned(schema)
+    assert (
+        found.loosened == ("definitions.group.name: format path",)
+        and takes(found.schema, '"x"')
+        and not takes(found.schema, "1")
+    )
+
+
 def test_objects_that_composition_shares_stay_open():
     part = {"type": "object", "properties": {"a": {"type": "integer"}}}
     other = {"type": "object", "properties": {"b": {"type": "integer"}}}
