@@ -41,6 +41,7 @@ from hfc.passes.settings import Settings, parse_kv
 from hfc.plan import Bundle, Plan
 from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
+from hfc.target.profiles import EXACT, profile_for
 
 DEFAULT_CONTEXT = 4096  # tokens, or fewer if the model has fewer
 MAX_ROWS = 512
@@ -172,17 +173,21 @@ def compile_model(
     taps: Sequence[str] = (),
     journal_rows: int | None = None,
     draft: str | Path | None = None,
+    profile: str = EXACT,
 ) -> Bundle:
     """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
 
     default_format: of every matrix when `source` is a config without weights.  taps: values besides the logits that
     the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps ("hidden[3]").
     journal_rows: rows of a slot that a step may leave uncommitted; by default JOURNAL_ROWS with a draft, else none.
-    draft: see open_source; the plans then hold its programs too."""
+    draft: see open_source; the plans then hold its programs too.  profile: of precision, see target.profiles;
+    "auto" is fast on GPUs."""
     opened = open_source(source, weights, default_format, draft)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
-    chosen = [settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows) for name in names]
-    make = lambda: _compile(opened, chosen, kv, print_after).pack()  # noqa: E731
+    chosen = [
+        settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows, profile) for name in names
+    ]
+    make = lambda: _compile(opened, chosen, kv, profile, print_after).pack()  # noqa: E731
     data = make() if print_after else cached(_key(opened, chosen), ".hfp", make).read_bytes()
     bundle = read_bundle(data, "cached bundle")
     for name in bundle.files:
@@ -193,7 +198,7 @@ def compile_model(
 
 def settings_for(
     opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1,
-    taps: Sequence[str] = (), journal_rows: int | None = None,
+    taps: Sequence[str] = (), journal_rows: int | None = None, profile: str = EXACT,
 ) -> Settings:  # fmt: skip
     """Every choice resolved. kv: as parse_kv takes it."""
     limit = opened.context_limit
@@ -209,7 +214,10 @@ def settings_for(
         raise HfcError(f"a journal of {journal_rows} rows; it can hold 0 to {JOURNAL_ROWS}")
     rows = min(max_rows or MAX_ROWS, context)
     outputs = _outputs(opened, slots, rows)
-    return Settings(arch, context, slots, rows, outputs, k_format, v_format, tuple(taps), journal_rows, kv_edges=edges)
+    return Settings(
+        arch, context, slots, rows, outputs, k_format, v_format, tuple(taps), journal_rows, kv_edges=edges,
+        profile=profile_for(arch, profile),
+    )  # fmt: skip
 
 
 def _outputs(opened: Source, slots: int, rows: int) -> int:
@@ -226,7 +234,7 @@ def _outputs(opened: Source, slots: int, rows: int) -> int:
     return min(max(MAX_OUTPUTS, min(slots * block, MAX_DRAFT_ROWS)), rows)
 
 
-def _compile(opened: Source, chosen: list[Settings], kv: str | None, print_after: After | None) -> Bundle:
+def _compile(opened: Source, chosen: list[Settings], kv: str | None, profile: str, print_after: After | None) -> Bundle:
     pair = opened.pair(chosen[0].taps) if opened.draft else None
     graph = pair.target if pair else opened.graph(chosen[0].taps)
     plans: dict[str, Plan] = {}
@@ -241,7 +249,7 @@ def _compile(opened: Source, chosen: list[Settings], kv: str | None, print_after
         "kind": opened.kind,
         "weights": os.path.abspath(opened.path),
         "context": opened.context_limit,
-        "options": _options(opened, chosen[0], kv),
+        "options": _options(opened, chosen[0], kv, profile),
     }
     if opened.draft:
         model["draft"] = {
@@ -255,7 +263,7 @@ def _compile(opened: Source, chosen: list[Settings], kv: str | None, print_after
     return Bundle(model, plans, files)
 
 
-def _options(opened: Source, settings: Settings, kv: str | None) -> dict[str, Any] | None:
+def _options(opened: Source, settings: Settings, kv: str | None, profile: str) -> dict[str, Any] | None:
     """What `hfc compile` must be told to make this bundle again; None where it needs a description that hfc does not ship."""
     if opened.model.path.resolve().parent != builtin_folder().resolve():
         return None
@@ -268,6 +276,7 @@ def _options(opened: Source, settings: Settings, kv: str | None) -> dict[str, An
         "slots": settings.slots,
         "max_rows": settings.max_rows,
         "kv": kv,
+        "profile": profile,
         "format": opened.default_format,
         "draft": guesses,
         "taps": list(settings.taps),

@@ -160,6 +160,7 @@ class Plan:
     draft: Draft | None = None
     journal_rows: int = 0  # rows of a slot that recurrent states can keep uncommitted
     cpu: tuple[str, ...] = ()  # host: instruction sets that the library needs
+    profile: str = "exact"  # one of target.profiles.PROFILES
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)

@@ -134,3 +134,16 @@ def test_bad_sources_are_named(tmp_path, config):
         open_source(tmp_path)
     opened = open_source(config("llama"))
     assert settings_for(opened, find_arch("host"), kv="f16/f32").v_format == "f32"
+
+
+def test_precision_profiles(config):
+    """Prompts of a GPU's plan take one product a weight in fast, two or three in exact; a CPU's plan has no choice."""
+    source = config("llama")
+    plans = {p: compile_model(source, ["gfx1100"], ctx=64, profile=p).plans["gfx1100"] for p in ("exact", "fast")}
+    assert {name: plan.profile for name, plan in plans.items()} == {"exact": "exact", "fast": "fast"}
+    assert settings_for(open_source(source), find_arch("host"), profile="auto").profile == "exact"
+    assert settings_for(open_source(source), find_arch("gfx1100"), profile="auto").profile == "fast"
+    with pytest.raises(HfcError, match="host has no such plan"):
+        compile_model(source, ["host"], profile="fast")
+    with pytest.raises(HfcError, match="fsat"):
+        compile_model(source, ["gfx1100"], profile="fsat")

@@ -320,4 +320,5 @@ def make_plan(
         draft=emitted.draft,
         journal_rows=settings.journal_rows,
         taps=emitted.taps,
+        profile=settings.profile,
     )

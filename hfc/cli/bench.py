@@ -35,6 +35,7 @@ def command(
     as_json: bool,
     ctx: int | None,
     kv: str | None,
+    profile: str | None,
     device: str,
     weights: str | None,
     trust: bool,
@@ -55,7 +56,19 @@ def command(
     context = ctx or (needed if needed > USUAL_CONTEXT and Path(model).suffix != ".hfp" else None)
     opened = open_model(
         model,
-        Choice(device, threads, context, kv, weights, slots, format, random_weights, draft=draft, trust=trust),
+        Choice(
+            device,
+            threads,
+            context,
+            kv,
+            weights,
+            slots,
+            format,
+            random_weights,
+            draft=draft,
+            profile=profile,
+            trust=trust,
+        ),
         draft != OFF and draft_acceptance is None,
     )
     for test in tests:

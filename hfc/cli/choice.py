@@ -25,3 +25,4 @@ class Choice:
     max_rows: int | None = None
     trust: bool = False
     fits_memory: bool = False
+    profile: str | None = None

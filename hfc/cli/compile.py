@@ -20,6 +20,7 @@ from hfc.runtime.launcher import grid_size
 from hfc.runtime.speculate.drafts import AUTO, NGRAM, OFF, check_draft
 from hfc.step import JOURNAL_ROWS, Step
 from hfc.target.arch import Arch, find_arch
+from hfc.target.profiles import AUTO_PROFILE
 
 
 def command(
@@ -28,6 +29,7 @@ def command(
     arch: str,
     weights: str | None,
     kv: str | None,
+    profile: str | None,
     ctx: int | None,
     slots: int | None,
     format: str | None,
@@ -59,7 +61,7 @@ def command(
         after = _print_after if print_after_all else None
         bundle = compile_model(
             str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows,
-            model_of(draft, max_rows),
+            model_of(draft, max_rows), profile or AUTO_PROFILE,
         )  # fmt: skip
     bundle.save(output)
     if not quiet:
@@ -92,7 +94,9 @@ def describe(bundle: Bundle, output: Path) -> str:
     for arch, plan in bundle.plans.items():
         launches = ", ".join(f"{_launches(plan, name)} launches a {name}" for name in plan.programs)
         guesses = f", drafts of {plan.draft.name}" if plan.draft else ""
-        lines.append(f"  {arch}: {len(plan.kernels)} kernels; {launches}; context {plan.context}{guesses}")
+        lines.append(
+            f"  {arch}: {len(plan.kernels)} kernels; {launches}; context {plan.context}, {plan.profile}{guesses}"
+        )
     return "\n".join(lines)
 
 

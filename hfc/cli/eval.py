@@ -35,6 +35,7 @@ def command(
     save: Path | None,
     as_json: bool,
     kv: str | None,
+    profile: str | None,
     threads: int | None,
     device: str,
     weights: str | None,
@@ -42,7 +43,9 @@ def command(
 ) -> None:
     """Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees."""
     context = chunk if chunk and chunk > UNASKED_CONTEXT else None
-    opened = open_model(model, Choice(device, threads, context, kv, weights, trust=trust), with_vocabulary=True)
+    opened = open_model(
+        model, Choice(device, threads, context, kv, weights, trust=trust, profile=profile), with_vocabulary=True
+    )
     chunk = chunk or min(DEFAULT_CHUNK, opened.model.context)
     pieces = chunks(read_tokens(opened, text, tokens), chunk)
     other = Choice(against_device or device, threads, context, against_kv or kv, weights, trust=trust)

@@ -24,6 +24,7 @@ def command(
     step: bool,
     ctx: int | None,
     kv: str | None,
+    profile: str | None,
     threads: int | None,
     device: str,
     weights: str | None,
@@ -31,7 +32,7 @@ def command(
 ) -> None:
     """Write the logits that follow each of the given tokens."""
     ids = read_tokens(tokens)
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights, trust=trust))
+    opened = open_model(model, Choice(device, threads, ctx, kv, weights, trust=trust, profile=profile))
     check_prompt(opened.model, tuple(ids.tolist()))
     write_logits(opened.model, ids, out, 1 if step else None)
     print(f"{out}: float32 [{len(ids)}, {opened.model.vocab}]")

@@ -25,6 +25,7 @@ from hfc.runtime.source import NotHere, Source, find_source
 from hfc.runtime.speculate.drafts import AUTO, check_draft, speculation_for
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
+from hfc.target.profiles import AUTO_PROFILE
 
 MEMORY_STEP = 512 << 20
 
@@ -106,6 +107,7 @@ def _compile(source: Source, choice: Choice) -> Bundle:
             "--arch": arch_of_device(choice.device),
             "--weights": choice.weights,
             "--kv": choice.kv,
+            "--profile": choice.profile,
             "--ctx": choice.context,
             "--slots": choice.slots,
             "--format": choice.format,
@@ -155,6 +157,12 @@ def _refuse_changes(source: Source, bundle: Bundle, choice: Choice) -> None:
         raise HfcError(
             f"--ctx {choice.context}: {source.path.name} was compiled for a context of {contexts[0]}",
             hint="leave --ctx out, or compile the model again with it",
+        )
+    profiles = sorted({plan.profile for plan in bundle.plans.values()})
+    if choice.profile not in (None, AUTO_PROFILE) and [choice.profile] != profiles:
+        raise HfcError(
+            f"--profile {choice.profile}: {source.path.name} was compiled in {' and '.join(profiles)}",
+            hint=f"compile the model again with --profile {choice.profile}",
         )
     if knob("HFC_MODEL_FILE"):
         raise HfcError(

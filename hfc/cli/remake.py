@@ -28,6 +28,7 @@ class Options(msgspec.Struct):
     slots: int
     max_rows: int
     kv: str | None
+    profile: str
     format: str
     draft: str
     taps: list[str]
@@ -58,7 +59,7 @@ def remade_choice(path: Path, bundle: Bundle, choice: Choice, reason: str) -> tu
         )
     print(f"{path.name}: {reason}: {weights} is compiled again with its options", file=sys.stderr)
     made = replace(
-        choice, context=options.ctx, slots=options.slots, kv=options.kv, format=options.format, draft=options.draft,
+        choice, context=options.ctx, slots=options.slots, kv=options.kv, profile=options.profile, format=options.format, draft=options.draft,
         taps=tuple(options.taps), max_rows=options.max_rows, weights=None,
     )  # fmt: skip
     return Source("checkpoint", weights.absolute()), made
@@ -69,7 +70,7 @@ def _options(model: Mapping[str, Any]) -> Options | None:
         options = msgspec.convert(model.get("options"), Options | None)
     except msgspec.ValidationError as error:
         raise HfcError(f"the bundle's options: {error}", hint="the bundle is damaged; compile it again") from error
-    words = [options.kv or "", options.format, options.draft, *options.taps] if options else []
+    words = [options.kv or "", options.profile, options.format, options.draft, *options.taps] if options else []
     if any(not WORD.fullmatch(word) or word.startswith("-") for word in words):
         raise HfcError("the bundle's options are no options of hfc compile", hint="compile it again")
     return options

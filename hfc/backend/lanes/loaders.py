@@ -25,13 +25,17 @@ RUN = 8  # elements
 
 @dataclass(frozen=True)
 class LaneMap:
-    """Runs of `run` elements start at `base` (C, in the call's number c of the block) plus each of `offsets`; all lie in one `span`."""
+    """Runs of `run` elements start at `base` (C, in the call's number c of the block) plus each of `offsets`; all lie in one `span`.
+
+    step: calls of one step of a walk along K, 0 for calls in any order. A walk starts at a block's first step and keeps `raw`, so
+    that words which several steps share are read by the first of them alone."""
 
     name: str
     base: str
     offsets: tuple[int, ...]
     span: int
     run: int = RUN
+    step: int = 0
 
     @property
     def elements(self) -> int:
@@ -40,6 +44,7 @@ class LaneMap:
 
 
 HALF = LaneMap("half", "c * 16", (0, 8), 16)
+WALK = LaneMap("walk", "c * 16", (0, 8), 16, step=2)
 LINE = LaneMap("line", "c * 32", (0, 8, 16, 24), 32)
 PAIR = LaneMap("pair", "c / 2 * 64 + c % 2 * 16", (0, 8, 32, 40), 64)
 QUAD = LaneMap("quad", "c / 4 * 128 + c % 4 * 8", (0, 32, 64, 96), 128)
@@ -111,6 +116,12 @@ PLAIN = PlainLanes()
 def half_loader(form: BlockFormat) -> LaneLoader | None:
     """16 elements in a row. None where the codes of 8 do not lie in 8 bytes or 8 bits."""
     return _loader(form, HALF)
+
+
+@cache
+def walk_loader(form: BlockFormat) -> LaneLoader | None:
+    """half_loader for a walk in steps of 32 elements."""
+    return _loader(form, WALK)
 
 
 @cache
@@ -205,16 +216,17 @@ class _Loads:
 
     def __init__(self, form: BlockFormat):
         self.form, self.lines, self.count = form, [], 0
+        self.when = ""  # C: opens the loads that follow; empty: they are done in every call
 
     def words(self, address: str, count: int, alignment: int) -> int:
         """`count` words from an address; the place of the first."""
-        self.lines.append(f"  hfc_words<{count}, {_power(alignment)}>({address}, raw + {self.count});")
+        self.lines.append(f"  {self.when}hfc_words<{count}, {_power(alignment)}>({address}, raw + {self.count});")
         self.count += count
         return self.count - count
 
     def one(self, expression: str) -> int:
         """A byte or half word."""
-        self.lines.append(f"  raw[{self.count}] = {expression};")
+        self.lines.append(f"  {self.when}raw[{self.count}] = {expression};")
         self.count += 1
         return self.count - 1
 
@@ -224,10 +236,11 @@ def _source(
 ) -> tuple[int, str]:
     loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
     codes = (
-        _plane_lines(form, reads, runs, loads)
+        _plane_lines(form, lanes, reads, runs, loads)
         if reads
         else stream_lines(form, stream_bits(form), lanes.elements, loads)
     )
+    loads.when = _first_of(lanes, form.block // lanes.elements)
     head = head_lines(form, loads)
     aligned = _power(form.block_bytes)
     index = f"  const int i = {lanes.base};\n  (void)i;"
@@ -270,9 +283,12 @@ def _moved(line: str, first: int, count: int) -> str:
     )
 
 
-def _plane_lines(form: BlockFormat, reads: tuple[_Reads, ...], runs: int, loads: _Loads) -> list[str]:
+def _plane_lines(form: BlockFormat, lanes: LaneMap, reads: tuple[_Reads, ...], runs: int, loads: _Loads) -> list[str]:
     """The statements that fill `codes` from planes."""
-    places = [_plane_loads(form, plane, loads) for plane in reads]
+    places = []
+    for plane in reads:
+        loads.when = _first_of(lanes, _shared_calls(plane.plane, lanes, _starts(form, lanes)))
+        places.append(_plane_loads(form, plane, loads))
     cut = [f"  const int p{number}_shift = {plane.shift};" for number, plane in enumerate(reads) if plane.shift]
     words = reads[0].run // 4  # of a run's codes
     for run in range(runs):
@@ -284,6 +300,21 @@ def _plane_lines(form: BlockFormat, reads: tuple[_Reads, ...], runs: int, loads:
                 f"  codes[{words * run + part}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};"
             )
     return cut
+
+
+def _shared_calls(plane: Plane, lanes: LaneMap, starts: np.ndarray) -> int:
+    """Consecutive calls of a walk whose steps read the same bytes of a plane."""
+    byte = index_values(plane.byte, starts)
+    calls = np.arange(len(starts))
+    shared, wider = lanes.step, 2 * lanes.step
+    while lanes.step and wider <= len(starts) and (byte == byte[calls - calls % wider + calls % lanes.step]).all():
+        shared, wider = wider, 2 * wider
+    return shared
+
+
+def _first_of(lanes: LaneMap, calls: int) -> str:
+    """C: opens what the first step of every `calls` calls does for the others; empty where that is every step."""
+    return f"if (c % {calls} < {lanes.step}) " if lanes.step and calls > lanes.step else ""
 
 
 def _plane_loads(form: BlockFormat, reads: _Reads, loads: _Loads) -> dict[int, int]:

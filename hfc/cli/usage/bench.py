@@ -1,7 +1,19 @@
 """What `hfc bench` takes."""
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, FORMAT, KV, MODEL, THREADS, TRUST, WEIGHTS, draft, random_weights
+from hfc.cli.usage.shared import (
+    CONTEXT,
+    DEVICE,
+    FORMAT,
+    KV,
+    MODEL,
+    PROFILE,
+    THREADS,
+    TRUST,
+    WEIGHTS,
+    draft,
+    random_weights,
+)
 
 USAGE = usage(
     "Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b. With --draft also "
@@ -18,6 +30,7 @@ USAGE = usage(
     flag("--json", "Print a list of JSON objects.", name="as_json"),
     CONTEXT,
     KV,
+    PROFILE,
     DEVICE,
     WEIGHTS,
     TRUST,

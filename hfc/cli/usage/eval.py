@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import option, usage
-from hfc.cli.usage.shared import DEVICE, JSON, KV, MODEL, THREADS, TRUST, WEIGHTS
+from hfc.cli.usage.shared import DEVICE, JSON, KV, MODEL, PROFILE, THREADS, TRUST, WEIGHTS
 
 USAGE = usage(
     "Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees.",
@@ -17,6 +17,7 @@ USAGE = usage(
     option("--save", Path, "Write the logits, a .npy for --against.", metavar="FILE"),
     JSON,
     KV,
+    PROFILE,
     THREADS,
     DEVICE,
     WEIGHTS,

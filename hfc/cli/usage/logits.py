@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, MODEL, THREADS, TRUST, WEIGHTS
+from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, MODEL, PROFILE, THREADS, TRUST, WEIGHTS
 
 USAGE = usage(
     "Write the logits that follow each of the given tokens.",
@@ -15,6 +15,7 @@ USAGE = usage(
     flag("--step", "Feed one token at a time, as decoding does."),
     CONTEXT,
     KV,
+    PROFILE,
     THREADS,
     DEVICE,
     WEIGHTS,

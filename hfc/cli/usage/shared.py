@@ -35,6 +35,13 @@ THREADS = option(
     settable=PROJECT,
     variable="HFC_THREADS",
 )
+PROFILE = option(
+    "--profile",
+    str,
+    "Precision of prompts on GPUs: fast (one f16 product a weight) or exact (pairs of f16); auto: fast on GPUs, exact on CPUs. "
+    "[default: auto]",
+    settable=PROJECT,
+)
 DEVICE = option(
     "--device",
     str,

@@ -9,6 +9,7 @@ from hfc.formats import weight_format
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import flat, reindex
+from hfc.target.profiles import FAST
 
 ROOTS = ("linear", "expert_linear")
 
@@ -43,6 +44,7 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
         experts=printer.arg(first.inputs[2]) if top else None,
         expert_count=first.inputs[1].type.shape[0] if top else 0,
         token_inputs=bool(top) and len(x.type.shape) == 2,
+        single_product=printer.settings.profile == FAST,
     )
     name = "_".join(
         [

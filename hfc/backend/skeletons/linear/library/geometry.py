@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hfc.backend.shape import Geometry, LibraryCall, Scratch
 from hfc.backend.skeletons.linear.groups import group_blocks
-from hfc.backend.skeletons.linear.mma.geometry import EXACT_FORMATS, stage, staged, staged_stride
+from hfc.backend.skeletons.linear.mma.geometry import EXACT_FORMATS, PAIRS, stage, staged, staged_stride
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
@@ -46,15 +46,15 @@ def by_library(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry | Libra
     if not arch.has("rocblas") or not _suits(bound):
         return ()
     region = bound.region
-    dtype, stride = region.parts[0].format.name, staged_stride(region)
+    dtype, stride = region.parts[0].format.name, staged_stride(region, PAIRS)
     outputs = Scratch("product", "float", "f32", 4 * region.outputs, whole=ROWS)
-    inputs, calls, at = replace(staged(region, written=False), whole=ROWS), [], 0
+    inputs, calls, at = replace(staged(region, PAIRS, written=False), whole=ROWS), [], 0
     for part in region.parts:
         for low in (0, 1):  # x = high + low
             product = Product(ROWS, part.n, region.k, dtype, stride, low * region.k, region.outputs, at, bool(low))
             calls.append(LibraryCall(product, part.weight, inputs, outputs))
         at += part.n
-    return (stage(bound, arch, dtype), *calls, _finish(bound, inputs, outputs))
+    return (stage(bound, arch, PAIRS, dtype), *calls, _finish(bound, inputs, outputs))
 
 
 def _suits(bound: Bound[LinearRegion]) -> bool:

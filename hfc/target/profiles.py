@@ -1,0 +1,26 @@
+"""Precision profiles: what a plan may round, chosen when it is compiled."""
+
+from __future__ import annotations
+
+from hfc.base.diagnostics import HfcError, unknown
+from hfc.target.arch import Arch
+
+EXACT, FAST, AUTO_PROFILE = "exact", "fast", "auto"
+# Within each, bits depend neither on neighbours nor on how a prompt is cut.
+PROFILES = {
+    EXACT: "products of prompts on matrix units are made of pairs of f16: 22 bits of inputs and weights",
+    FAST: "prompts round inputs and dequantized weights to f16: one product a weight; decode is as in exact",
+}
+
+
+def profile_for(arch: Arch, profile: str) -> str:
+    """The profile of a plan: the one that was asked for; AUTO_PROFILE is FAST on GPUs. A CPU's plan is EXACT."""
+    if profile == AUTO_PROFILE:
+        return EXACT if arch.kind == "host" else FAST
+    if profile not in PROFILES:
+        raise unknown("precision profile", profile, [*PROFILES, AUTO_PROFILE])
+    if profile == FAST and arch.kind == "host":
+        raise HfcError(
+            f"--profile {FAST}: {arch.name} has no such plan", hint=f"leave it out: {EXACT} is all that a CPU does"
+        )
+    return profile
