@@ -302,4 +302,4 @@ def test_the_command_prints_tables_json_and_traces(bundle, tmp_path, capfd):
     code, out, _ = hfc(tmp_path / "m.hfp", "--card", "RX 7900 XT", command="explain")
     assert code == 0 and "RX 7900 XT: decode of 1 token(s) at context 32" in out
     code, out, _ = hfc(MODELS / "llama", "--card", "RX 7600", command="fit")
-    assert code == 0 and "fits 8G; how fast it is: hfc predict" in out
+    assert code == 0 and "fits 8 GiB; how fast it is: hfc predict" in out
