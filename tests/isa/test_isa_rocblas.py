@@ -76,8 +76,8 @@ def fake_library(tmp_path_factory) -> Path:
 def bundle_of(monkeypatch):
     monkeypatch.setattr(library, "LARGE", 1)
 
-    def build(graph, arch="gfx942", max_rows=MAX_ROWS) -> Bundle:
-        settings = Settings(find_arch(arch), CONTEXT, 1, max_rows, 32, "f16", "f16")
+    def build(graph, arch="gfx942", max_rows=MAX_ROWS, profile="exact") -> Bundle:
+        settings = Settings(find_arch(arch), CONTEXT, 1, max_rows, 32, "f16", "f16", profile=profile)
         plan, files = gpu.build(emit(run_passes(graph, settings), settings, gpu.MATRIX_LAYOUT), settings)
         POINTERS.update({x.kernel: len(x.pointers) for program in plan.programs.values() for x in program})
         return read_bundle(Bundle({"name": "m", "weights": "w"}, {arch: plan}, files).pack(), "m.hfp")
@@ -157,3 +157,16 @@ def test_only_archs_that_ask_for_it_have_the_program(bundle_of, capfd):
     assert "prefill_rocblas" not in bundle_of(graph, "gfx90a").plans["gfx90a"].programs
     assert "prefill_rocblas" not in bundle_of(graph, max_rows=library.ROWS - 1).plans["gfx942"].programs
     assert "prefill_rocblas" not in bundle_of(attended("q8_0")).plans["gfx942"].programs  # a format it does not know
+
+
+def test_in_the_fast_profile_the_library_still_has_pairs(bundle_of):
+    """Its products are two; matrix tiles of the same region take high parts alone, from a launch of their own."""
+    programs = bundle_of(attended("f16"), profile="fast").plans["gfx942"].programs
+
+    def stage(program: str) -> list[str]:
+        return sorted(
+            {x.kernel for x in programs[program] if x.kernel.startswith("linear_f16") and "_stage" in x.kernel}
+        )
+
+    assert [name.endswith("_stage_high") for name in stage("prefill")] == [True]
+    assert [name.endswith("_stage") for name in stage("prefill_rocblas")] == [True]

@@ -69,7 +69,7 @@ def _finish(bound: Bound[LinearRegion], inputs: Scratch, outputs: Scratch) -> Ge
     region = bound.region
     starts, blocks = group_blocks(region, SPAN)
     firsts = {part.weight.name: sum(p.n for p in region.parts[:i]) for i, part in enumerate(region.parts)}
-    params = LibraryFinishParams(SPAN, region.outputs, firsts, staged_stride(region), starts, region.groups)
+    params = LibraryFinishParams(SPAN, region.outputs, firsts, staged_stride(region, PAIRS), starts, region.groups)
     return Geometry(
         FINISH, bound.name + "_finish", (str(blocks), bound.rows, "1"), 256, params, scratch=(inputs, outputs)
     )

@@ -113,7 +113,7 @@ def stage(bound: Bound[LinearRegion], arch: Arch, planes: int, half: str = "f16"
     rows = bound.rows if shared == region.rows_per_row else f"{bound.rows} * {region.top}"
     return Geometry(
         STAGE,
-        bound.name + ("_stage" if half == "f16" else f"_stage_{half}"),
+        bound.name + "_stage" + ("" if planes == PAIRS else "_high") + ("" if half == "f16" else f"_{half}"),
         (rows, "1", "1"),
         THREADS,
         MmaStageParams(THREADS // arch.wave, shared, staged_stride(region, planes), half, planes),
