@@ -21,7 +21,8 @@ def narrow_outputs(graph: Graph, settings: Settings | None = None) -> Graph:
     is_read = logits in readers or logits in graph.updates.values() or logits in taps
     start = logits if is_read else _start(logits, producers, readers, chain)
     narrowed[start] = Value(f"{start.name}_out", _rows(start.type))
-    tapped = _tapped(graph, set(taps), chain)
+    shared = {v for op in chain for v in op.outputs if any(r not in chain for r in readers.get(v, ()))}
+    tapped = _tapped(graph, {*taps, *shared}, chain)
     ops = []
     for op in graph.ops:
         if op not in chain or op in tapped:
@@ -48,12 +49,13 @@ def _start(value: Value, producers, readers, chain: set[Op]) -> Value:
             return value
         chain.add(op)
         value = rows[0]
-        if len(readers[value]) != 1:
-            return value
+        maker = producers.get(value)
+        if len(readers[value]) != 1 and not (maker and definition(maker.kind).internal):
+            return value  # a rotation goes on: every projection that reads a value rotates it itself
 
 
 def _tapped(graph: Graph, taps: set[Value], chain: set[Op]) -> set[Op]:
-    """The ops of the chain that a tap needs for every row."""
+    """The ops of the chain that a tap, or an op outside of it, needs for every row."""
     wanted, found = set(taps), set()
     for op in reversed(graph.ops):
         if op in chain and op.output in wanted:
