@@ -37,6 +37,14 @@ def test_damaged_files_are_read_or_refused(name, tmp_path):
     assert "refused" in outcomes
 
 
+@pytest.mark.parametrize(("name", "seed"), [("imatrix", 10016055)])
+def test_files_that_once_were_faults(name, seed, tmp_path):
+    loader = LOADERS[name]
+    prepare(loader, tmp_path)
+    ((_, content),) = cases(loader, seed, 1)
+    assert read(loader, tmp_path, content) == "refused"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", LOADERS)
 def test_many_damaged_files(name):
