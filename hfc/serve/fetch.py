@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
-from hfc.runtime import registry
+from hfc.runtime import pull, registry
 from hfc.serve.errors import ApiError
 from hfc.serve.models import Models
 
@@ -23,6 +23,9 @@ async def fetched(models: Models, name: str) -> AsyncIterator[dict[str, Any]]:
             entry = registry.find_entry(name)
         except HfcError as error:
             raise ApiError(404, f"pull model manifest: {error.message}", "model", "model_not_found") from error
+        if entry.reference is not None:
+            text = f"{name} is a repository of the hub, which is fetched outside the server: hfc pull {name}"
+            raise ApiError(400, text, "model", "unsupported")
         async for told in _download(entry):
             yield told
         models.add(name)
@@ -32,7 +35,7 @@ async def fetched(models: Models, name: str) -> AsyncIterator[dict[str, Any]]:
 async def _download(entry: registry.Entry) -> AsyncIterator[dict[str, Any]]:
     """The file's bytes as they come, then whether its hash is right."""
     said: list[str] = []
-    work = asyncio.ensure_future(asyncio.to_thread(registry.pull, entry, None, said.append))
+    work = asyncio.ensure_future(asyncio.to_thread(pull.pull, entry, None, said.append))
     digest = f"sha256:{entry.sha256}"
     head = {"status": f"pulling {entry.sha256[:12]}", "digest": digest, "total": entry.size_bytes}
     try:

@@ -17,9 +17,8 @@ class ShortPaths:
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "http":
             path, headers = scope["path"], scope["headers"]
-            if not any(
-                name == b"content-type" for name, _ in headers
-            ):  # litellm's to Ollama; JSON is all that there is
+            # litellm's to Ollama; JSON is all that there is. Pages of browsers, which name their origin, must say so.
+            if not {name for name, _ in headers} & {b"content-type", b"origin"}:
                 scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
             if path not in self._paths and path.split("/")[1:2] and path.split("/")[1] in self._roots:
                 scope = {**scope, "path": PREFIX + path, "raw_path": (PREFIX + path).encode()}

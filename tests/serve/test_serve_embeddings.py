@@ -81,7 +81,6 @@ def test_more_inputs_than_slots_and_queue():
         ({"input": "x" * 600}, "input"),
         ({"input": "x", "pooling": "cls"}, "pooling"),
         ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
-        ({"input": "x", "temperature": 1}, "temperature"),
     ],
 )
 def test_bad_requests_are_a_400(app, body, param):

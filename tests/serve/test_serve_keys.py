@@ -66,7 +66,7 @@ def test_the_command_starts_again_without_its_keys(tmp_path):
     """The new process is the same one, its words have no key, and its environment has both. `doctor` stands in for `serve`."""
     shown = tmp_path / "sitecustomize.py"
     shown.write_text(
-        "import os, sys\nif '-m' in sys.orig_argv: print(sys.orig_argv, os.environ['HFC_API_KEY']); os._exit(0)\n"
+        "import os, sys\nif '-m' in sys.orig_argv: print(sys.orig_argv, os.environ['HFC_API_KEY'], flush=True); os._exit(0)\n"
     )
     path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

@@ -201,7 +201,7 @@ def test_a_model_of_the_registry_is_pulled_with_progress(monkeypatch, tmp_path):
         time.sleep(0.4)
         return tmp_path / entry.file
 
-    monkeypatch.setattr(registry, "pull", fake_pull)
+    monkeypatch.setattr("hfc.runtime.pull.pull", fake_pull)
     models = Models([make_served(make_engine(FakeModel()))], find=Source)
     app = make_app(models, Settings())
     told = lines(post(app, "pull", model="tiny:1m"))

@@ -271,5 +271,5 @@ def test_other_formats(client):
             ask(bad)
         assert refused.value.code == "invalid_grammar"
     with pytest.raises(openai.BadRequestError) as refused:
-        ask({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "wizard"}}})
+        ask({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "wizard"}, "strict": True}})
     assert refused.value.code == "invalid_grammar"
