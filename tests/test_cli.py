@@ -204,7 +204,7 @@ def test_doctor_models_and_version(hfc):
         (["run", "smollm2", "hi"], "did you mean 'smollm2:"),
         (["run", "/nowhere/model.gguf", "hi"], "/nowhere/model.gguf: no such file or folder"),
         (["run", "{bundle}", "hi", "--temperature", "-1"], "temperature is -1.0; it must be 0 (greedy) or more"),
-        (["run", "{bundle}", "hi", "--raw", "--system", "s"], "--system has no meaning with --raw"),
+        (["run", "{bundle}", "hi", "--raw", "--system", "s"], "--system, --think and --var have no meaning with --raw"),
         (["run", "{bundle}", "--raw", ""], "the prompt is empty"),
         (["run", "{bundle}", "--raw", "x" * 65], "the prompt has 65 tokens; the context holds 64"),
         (["run", "{bundle}", "hi", "--ctx", "32"], "was compiled for a context of 64"),

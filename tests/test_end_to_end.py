@@ -57,7 +57,8 @@ def test_the_command_prints_that_text(bundle, case):
     options = [*raw, "--temperature", "0", "--max-tokens", MUST_AGREE]
     done = subprocess.run(command("run", bundle, case["prompt"], *options), capture_output=True, text=True, check=True)
     assert done.stdout.removesuffix("\n") and case["text"].startswith(done.stdout.removesuffix("\n"))
-    assert done.stderr.startswith(f"[prompt {len(case['prompt_tokens'])} tokens, ") and done.stderr.count("\n") == 1
+    device, summary = done.stderr.splitlines()
+    assert device.startswith("hfc: ") and summary.startswith(f"[prompt {len(case['prompt_tokens'])} tokens, ")
 
 
 def test_ctrl_c_ends_with_what_was_made_and_the_summary(bundle):

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     is_debug, words = take_debug(words)
     try:
         dispatch(take_model_file(words))
+        sys.stdout.flush()
     except BrokenPipeError:  # `hfc ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # nothing is left that could fail at the end
         sys.exit(BROKEN_PIPE)

@@ -44,7 +44,9 @@ def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> Open
     """Find, compile if need be, and load."""
     source = resolve(name)
     check_draft(choice.draft)
-    choice = replace(choice, draft=own_draft(name, choice.draft))
+    # A bundle's context was fixed when it was compiled.
+    fits = choice.fits_memory and source.kind != "bundle"
+    choice = replace(choice, draft=own_draft(name, choice.draft), fits_memory=fits)
     chosen = device_for(choice.device, [source], choice.weights)
     choice = replace(choice, device=chosen.device)
     if choice.device == "interpret":
