@@ -127,7 +127,7 @@ def test_bad_sources_are_named(tmp_path, config):
     with pytest.raises(HfcError, match="needs? .*--weights|no sizes"):
         open_source("models/llama.hfm")
     (tmp_path / "config.json").write_text('{"model_type": "qwen33"}')
-    with pytest.raises(HfcError, match="unknown model type 'qwen33'"):
+    with pytest.raises(HfcError, match="no model file describes the model type 'qwen33'"):
         open_source(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(HfcError, match="cannot be read as JSON"):
