@@ -130,7 +130,7 @@ def test_bad_sources_are_named(tmp_path, config):
     with pytest.raises(HfcError, match="no model file describes the model type 'qwen33'"):
         open_source(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(HfcError, match="cannot be read as JSON"):
+    with pytest.raises(HfcError, match="not valid JSON: Expecting property name"):
         open_source(tmp_path)
     opened = open_source(config("llama"))
     assert settings_for(opened, find_arch("host"), kv="f16/f32").v_format == "f32"

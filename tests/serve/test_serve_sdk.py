@@ -272,4 +272,4 @@ def test_other_formats(client):
         assert refused.value.code == "invalid_grammar"
     with pytest.raises(openai.BadRequestError) as refused:
         ask({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "wizard"}, "strict": True}})
-    assert refused.value.code == "invalid_grammar"
+    assert refused.value.code == "unsupported_schema"
