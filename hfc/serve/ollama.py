@@ -14,7 +14,7 @@ from hfc.serve.dialects import OLLAMA
 from hfc.serve.errors import ApiError
 from hfc.serve.messages import Name, loads_object
 from hfc.serve.output import Message as Answered
-from hfc.serve.parameters import SEED_LIMIT, SamplingFields, Stops, Text
+from hfc.serve.parameters import SEED_LIMIT, SamplingFields, Stops, Temperature, Text
 from hfc.serve.sequence import Sequence
 from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.tools import MOST_TOOLS
@@ -28,7 +28,7 @@ class Options(Tolerant, dialect=OLLAMA, noun="options"):
     """num_predict: -1 and -2 are no limit."""
 
     num_predict: Annotated[int, Field(ge=-2, le=1 << 30)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -44,6 +44,9 @@ def _first_bad_bias(biases: Any) -> Any:
     return biases
 
 
+Temperature = Annotated[float, Field(ge=0, le=100)]
+
+
 class StreamOptions(Tolerant):
     """include_usage: a last chunk with the usage of the whole request."""
 
@@ -55,7 +58,7 @@ class SamplingFields(Tolerant):
 
     top_k, max_tokens: -1 is no limit, as llama.cpp has it."""
 
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -77,7 +77,7 @@ REFUSED = [
     ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]}, "messages.0.tool_call_id", None),
     ({"messages": [{"role": "assistant"}]}, "messages.0.content", None),
     ({"temperature": "hot"}, "temperature", "invalid_value"),
-    ({"temperature": 3}, "temperature", "invalid_value"),
+    ({"temperature": 101}, "temperature", "invalid_value"),
     ({"max_tokens": 0}, "max_tokens", "invalid_value"),
     ({"max_tokens": True}, "max_tokens", "invalid_value"),
     ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens", "invalid_value"),

@@ -1,12 +1,7 @@
 """litellm and langchain-openai against SmolLM2 on loopback; they come with the extra `clients`."""
 
-import os
-
 import pytest
 
-os.environ |= {  # nothing of these tests leaves the machine
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LANGSMITH_TRACING": "false", "DO_NOT_TRACK": "1",
-}  # fmt: skip
 REASON = "pip install 'hfc[clients]'"
 QUESTION = [{"role": "user", "content": "What is gravity?"}]
 CITY = {
@@ -17,6 +12,15 @@ TOOL = {
     "type": "function",
     "function": {"name": "get_weather", "parameters": {k: v for k, v in CITY.items() if k != "title"}},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_leaves():
+    names = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LANGSMITH_TRACING": "false"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**names, "DO_NOT_TRACK": "1"}.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")

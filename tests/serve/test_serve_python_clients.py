@@ -15,13 +15,21 @@ from hfc.serve.app import make_app
 from hfc.serve.models import Models
 from hfc.serve.served import Settings
 
-os.environ |= {  # nothing of these tests leaves the machine
+QUIET = {  # nothing of these tests leaves the machine
     "OPENAI_AGENTS_DISABLE_TRACING": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "LOGFIRE_IGNORE_NO_CONFIG": "1",
     "ANONYMIZED_TELEMETRY": "false", "PYDANTIC_AI_TELEMETRY": "false",
 }  # fmt: skip
 pytestmark = pytest.mark.long
 ANSWER = "It is sunny in Ulm."
 REASON = "pip install 'hfc[clients]'"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_leaves():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        yield
 
 
 def url_of(*texts):
