@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS
 from hfc.cli import main, settings_of
 from hfc.cli.completion import candidates
+from hfc.cli.serve import server_limits
 from hfc.cli.settings import settings_of as found_settings
 from hfc.cli.settings import variables
 from hfc.cli.usage import bench, fit, run, serve
 from hfc.cli.usage.familiar import FAMILIAR
 from hfc.cli.usage.parse import parse
+from hfc.serve.limits import ServerLimits
 
 
 @pytest.fixture
@@ -181,3 +184,21 @@ def test_the_bash_script_completes():
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert done.stdout.splitlines() == ["--device", "complete -o default -F _hfc hfc"], done.stderr
+
+
+def test_limits_of_the_server_are_settings(files, capsys):
+    files("[serve]\njson-fields = 300\n", "[serve]\nmax-body-mb = 2\ngrammar-timeout = 0.5\n")
+    limits = value("serve", "m", "--max-connections", "9")["limits"]
+    assert server_limits(limits) == replace(
+        ServerLimits(), body_bytes=2 << 20, grammar_s=0.5, json_fields=300, connections=9
+    )
+    with pytest.raises(SystemExit):
+        main(["config", "show", "serve"])
+    out = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["serve", "max-body-mb", "2", "hfc.toml"] in out and ["serve", "header-timeout", "20.0", "default"] in out
+
+
+def test_every_limit_is_an_option_with_its_default(files):
+    files()
+    limits = value("serve", "m")["limits"]
+    assert server_limits(limits) == ServerLimits() and len(limits) == len(fields(ServerLimits))

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -73,7 +73,7 @@ def command(
     tls_key: Path | None,
     timeout_s: float,
     drain_s: float,
-    max_body_mb: int,
+    limits: dict[str, float],
     temperature: float | None,
     top_k: int | None,
     top_p: float | None,
@@ -103,6 +103,7 @@ def command(
     announce(chosen)
     device = chosen.device
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
+    bounds = server_limits(limits)
     choice = ServeChoice(
         device,
         threads,
@@ -118,6 +119,7 @@ def command(
         draft,
         random_weights,
         trust,
+        bounds,
     )
     meters = Meters()
     sources = _sources(found, choice, meters, name)
@@ -132,13 +134,12 @@ def command(
     )
     if len(sources) == 1:
         _load_first(served, sources[0].name)
-    limits = ServerLimits(body_bytes=max_body_mb << 20)
     settings = Settings(
-        keys, tuple(map(_origin, cors or ())), timeout_s=timeout_s, limits=limits, hosts=frozenset({host.lower()})
+        keys, tuple(map(_origin, cors or ())), timeout_s=timeout_s, limits=bounds, hosts=frozenset({host.lower()})
     )
     config = uvicorn.Config(
         make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=limits.idle_s, http=bounded(limits),
+        timeout_keep_alive=bounds.idle_s, http=bounded(bounds), h11_max_incomplete_event_size=bounds.header_bytes,
         timeout_graceful_shutdown=round(drain_s), ssl_certfile=tls_cert, ssl_keyfile=tls_key,
     )  # fmt: skip
     log = os.environ.get(_LOG_VARIABLE)
@@ -210,6 +211,16 @@ def _summary(models: Models) -> str:
         return f"{len(models.entries)} models, each loaded when it is asked for,"
     (served,) = models.loaded
     return f"{served.name} ({served.engine.limits.slots} slots of {served.engine.limits.context} tokens)"
+
+
+def server_limits(given: Mapping[str, float]) -> ServerLimits:
+    """Of the options: X_kb and X_mb are X_bytes."""
+    units = {"kb": 10, "mb": 20}
+    values = {}
+    for name, value in given.items():
+        stem, _, unit = name.rpartition("_")
+        values |= {f"{stem}_bytes": int(value) << units[unit]} if unit in units else {name: value}
+    return ServerLimits(**values)
 
 
 def _origin(text: str) -> str:

@@ -15,6 +15,7 @@ from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
 from hfc.runtime.fit import RESERVE, need_of
 from hfc.runtime.source import Source, name_of
 from hfc.serve.engine import Engine
+from hfc.serve.limits import ServerLimits
 from hfc.serve.metrics import Meters, Metrics
 from hfc.serve.models import Prepared
 from hfc.serve.scheduler import Limits
@@ -45,6 +46,7 @@ class ServeChoice:
     draft: str = "auto"
     random_weights: bool = False
     trust: bool = False
+    limits: ServerLimits = ServerLimits()
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
@@ -103,7 +105,7 @@ class ModelOnDisk:
         )
         engine.metrics.watch(engine.gauges)
         default = chosen_sampling(recommended_sampling(self.name, opened.vocabulary), **choice.sampling)
-        served = Served(self.name, opened.vocabulary, engine, default)
+        served = Served(self.name, opened.vocabulary, engine, default, limits=choice.limits)
         served.warm()
         return served
 

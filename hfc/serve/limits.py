@@ -1,4 +1,4 @@
-"""What the server allows itself and its clients: one table, documented in docs/serve.md."""
+"""What the server allows itself and its clients: one table, whose rows are options of `hfc serve`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class ServerLimits:
     """_s: seconds.
 
-    A request: body_bytes; header_s and body_s until all of it has come; json_depth and json_values of its body, and json_fields of
+    A request: header_bytes and body_bytes; header_s and body_s until all of it has come; json_depth and json_values of its body, and json_fields of
     one object in it that hfc reads. All of them together: connections; idle_s between two requests of one; write_s that a client may
     leave an answer unread; bodies_bytes that are being read; planning requests that are being rendered, tokenized and compiled.
 
@@ -17,11 +17,13 @@ class ServerLimits:
     grammar_s and grammar_bytes of a grammar's compilation, grammar_queue that wait for it, grammar_cache_bytes of compiled ones.
     """
 
+    header_bytes: int = 64 << 10
     body_bytes: int = 16 << 20
     header_s: float = 20.0
     body_s: float = 60.0
     json_depth: int = 128
     json_values: int = 500_000
+    json_fields: int = 256
     connections: int = 512
     idle_s: float = 75.0
     write_s: float = 60.0

@@ -17,6 +17,7 @@ from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
 from hfc.serve.planning import Planners
 from hfc.serve.served import Settings
+from hfc.serve.tolerance import FIELDS
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
 OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
@@ -37,6 +38,7 @@ class Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        FIELDS.set(self._settings.limits.json_fields)
         path = scope["path"]
         counted = path if path in self._paths else "other"  # a bound for the number of label values
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Container, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Union
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from hfc.serve.limits import ServerLimits
+
 _LOG = logging.getLogger("hfc.serve")
 _MOST_LINES = 500  # clients choose these names
 _OTHER = "any other"
-_MOST_FIELDS = 256  # of one object
+# Of one object, in the request that is being read: each is looked at, and a million of them takes seconds.
+FIELDS: ContextVar[int] = ContextVar("fields", default=ServerLimits().json_fields)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Tolerant(BaseModel):
     def _tolerate(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        if len(data) > _MOST_FIELDS:  # each would be looked at: a million of them takes seconds
+        if len(data) > FIELDS.get():
             raise refusal(f"an object with {len(data)} fields is not read", next(reversed(data)), "invalid_value")
         known = {name: f for key, f in cls.model_fields.items() for name in (key, f.alias or key)}
         kept = {}

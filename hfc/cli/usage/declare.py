@@ -35,6 +35,7 @@ class Option:
     many: it may be given more than once, and its value is a list, or None.  least, most: of a number.
     also: names from other programs that are accepted.  settable: which hfc.toml may set it: any ("project"), the user's own
     ("user"), none ("").  variable: the environment variable that sets it, a row of KNOBS.
+    into: the command takes all options with this word as one mapping of this name, and its help lists them under it.
     """
 
     flags: tuple[str, ...]
@@ -50,6 +51,7 @@ class Option:
     also: tuple[str, ...] = ()
     settable: str = ""
     variable: str = ""
+    into: str = ""
 
     @property
     def key(self) -> str:
@@ -79,6 +81,12 @@ class Usage:
     @property
     def options(self) -> list[Option]:
         return [p for p in self.parameters if isinstance(p, Option)]
+
+    @property
+    def taken(self) -> list[str]:
+        """The parameters of the command's function, in order."""
+        names = [p.name if isinstance(p, Argument) else p.into or p.parameter for p in self.parameters]
+        return list(dict.fromkeys(names))
 
 
 # A file in the folder where somebody works may come from anybody: it must not choose what runs, what is read or who is let in.

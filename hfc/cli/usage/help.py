@@ -17,9 +17,12 @@ def help_text(command: str, usage: Usage) -> str:
     parts = [f"Usage: {words}", *(_paragraph(p, width) for p in usage.help.split("\n\n"))]
     if usage.arguments:
         parts.append("Arguments:\n" + "\n".join(_row(a.label, _describe(a), width) for a in usage.arguments))
-    rows = [_row(_names(o), _describe(o), width) for o in usage.options]
-    rows.append(_row("-h, --help", "Show this text.", width))
-    return "\n\n".join([*parts, "Options:\n" + "\n".join(rows)]) + "\n"
+    groups: dict[str, list[str]] = {"options": []}
+    for found in usage.options:
+        groups.setdefault(found.into or "options", []).append(_row(_names(found), _describe(found), width))
+    groups["options"].append(_row("-h, --help", "Show this text.", width))
+    parts += [f"{name.capitalize()}:\n" + "\n".join(rows) for name, rows in groups.items()]
+    return "\n\n".join(parts) + "\n"
 
 
 def _names(found: Option) -> str:

@@ -74,6 +74,9 @@ def with_defaults(command: str, usage: Usage, given: dict[str, Any]) -> dict[str
     for found in usage.options:
         if found.required and values[found.parameter] is None:
             raise HfcError(f"hfc {command}: {found.flags[0]} is missing", hint=f"{found.flags[0]}: {found.help}")
+    for found in usage.options:
+        if found.into:
+            values.setdefault(found.into, {})[found.parameter] = values.pop(found.parameter)
     return values
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import PROJECT, USER, flag, option, usage
+from hfc.cli.usage.limits import LIMITS
 from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, THREADS, TRUST, WEIGHTS, draft, model, random_weights
 
 USAGE = usage(
@@ -96,7 +97,7 @@ USAGE = usage(
         least=0,
         settable=PROJECT,
     ),
-    option("--max-body-mb", int, "Largest body of a request, in MB.", 16, least=1, settable=PROJECT),
+    *LIMITS,
     option("--temperature --temp", float, "Of requests that name none. [default: 0.7]", settable=PROJECT),
     option("--top-k", int, "Of requests that name none. [default: 40]", settable=PROJECT),
     option("--top-p", float, "Of requests that name none. [default: 0.95]", settable=PROJECT),
