@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import importlib
 import pkgutil
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
 
 from hfc import __version__
 from hfc.serve import api
@@ -31,19 +33,18 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
         yield
         task.cancel()
 
-    app = FastAPI(
-        title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json", lifespan=watching
-    )
+    app = FastAPI(title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)
     app.state.models, app.state.settings = models, settings
     app.state.planners = planners = Planners(settings.limits.planning)
+    paths = {"/openapi.json"}
     for module in pkgutil.iter_modules(api.__path__):
-        app.include_router(importlib.import_module(f"{api.__name__}.{module.name}").ROUTE)
+        router: APIRouter = importlib.import_module(f"{api.__name__}.{module.name}").ROUTE
+        app.include_router(router)
+        paths.update(route.path_format for route in router.routes if route.include_in_schema)
+    _add_openapi_route(app)
     install_handlers(app)
-    document = openapi_document(app)
-    app.openapi = lambda: document
-    paths = frozenset(document["paths"]) | {"/openapi.json"}
-    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=paths, planners=planners)
-    app.add_middleware(ShortPaths, paths=paths)
+    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=frozenset(paths), planners=planners)
+    app.add_middleware(ShortPaths, paths=frozenset(paths))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -52,6 +53,16 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
             allow_headers=["*"],
         )
     return app
+
+
+def _add_openapi_route(app: FastAPI) -> None:
+    """GET /openapi.json. The document costs a second of CPU: it is made when it is first asked for, away from the event loop."""
+    once = threading.Lock()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi_json() -> JSONResponse:
+        with once:
+            return JSONResponse(openapi_document(app))
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
