@@ -23,6 +23,7 @@ from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, without_keys
 from hfc.cli.sampling import chosen_sampling
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
+from hfc.runtime.chat import template_of_file
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.source import Source
 from hfc.runtime.speculate.drafts import check_draft
@@ -78,6 +79,9 @@ def command(
     top_k: int | None,
     top_p: float | None,
     min_p: float | None,
+    seed: int | None,
+    max_tokens: int | None,
+    chat_template: Path | None,
 ) -> None:
     """Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.
 
@@ -96,8 +100,9 @@ def command(
         return
     listener = _bound(host, port)  # before minutes of loading; it refuses connections until it listens
     port = listener.getsockname()[1]
-    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
     chosen_sampling(Sampling(), **given)  # what cannot be is refused before a model is loaded
+    template = template_of_file(chat_template) if chat_template else None
     found = sources_of(model or [], models)
     chosen = device_for(device, [source for _, source in found], weights)
     announce(chosen)
@@ -120,16 +125,20 @@ def command(
         random_weights,
         trust,
         bounds,
+        max_tokens,
+        template,
     )
     meters = Meters()
     sources = _sources(found, choice, meters, name)
+    if chat_template and len(sources) != 1:
+        raise HfcError(f"--chat-template is for one model, and these are {len(sources)}")
     served = Models(
         (),
         sources,
         meters,
         memory_mb << 20 if memory_mb else memory_of(device),
         idle_unload_s,
-        find=lambda name: ModelOnDisk(*sources_of([name], None)[0], choice, meters),
+        find=lambda name: ModelOnDisk(*sources_of([name], None)[0], replace(choice, template=None), meters),
         aliases=alias or (),
     )
     if len(sources) == 1:

@@ -29,7 +29,8 @@ HOST_SHARE = 0.9  # of the machine's memory
 
 @dataclass(frozen=True)
 class ServeChoice:
-    """What the options say about every model. sampling: what was given, over what each model recommends. cache_bytes, device_cache_bytes: of a model's prefix cache in either memory."""
+    """What the options say about every model. sampling: what was given, over what each model recommends. cache_bytes, device_cache_bytes: of a model's prefix cache in either memory.  template: in place of
+    the model's own."""
 
     device: str
     threads: int | None
@@ -47,6 +48,8 @@ class ServeChoice:
     random_weights: bool = False
     trust: bool = False
     limits: ServerLimits = ServerLimits()
+    usual_tokens: int | None = None
+    template: str | None = None
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
@@ -105,7 +108,8 @@ class ModelOnDisk:
         )
         engine.metrics.watch(engine.gauges)
         default = chosen_sampling(recommended_sampling(self.name, opened.vocabulary), **choice.sampling)
-        served = Served(self.name, opened.vocabulary, engine, default, limits=choice.limits)
+        vocabulary = replace(opened.vocabulary, template=choice.template or opened.vocabulary.template)
+        served = Served(self.name, vocabulary, engine, default, limits=choice.limits, usual_tokens=choice.usual_tokens)
         served.warm()
         return served
 

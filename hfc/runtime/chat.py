@@ -104,6 +104,16 @@ def template_of_folder(folder: Path) -> str | None:
     return found
 
 
+def template_of_file(path: Path) -> str:
+    """A template that a user brings. HfcError for one that cannot be read or is no Jinja."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HfcError(f"--chat-template {path}: cannot be read as UTF-8 text: {error}") from error
+    parse_template(text)
+    return text
+
+
 def template_of_gguf(metadata: Mapping[str, Any]) -> str | None:
     key = "tokenizer.chat_template"
     return typed(metadata.get(key), str | None, f"the GGUF file's {key}")

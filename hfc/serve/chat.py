@@ -31,7 +31,7 @@ class Ask:
     tool_choice: "auto" | "none" | "required" | the name of a tool.  response_format: {"type": "json_schema", "schema": ...,
     "strict": whether nothing of it may go unenforced, "param": what the client calls it},
     {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
-    it to the template.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns.
+    it to the template.  max_tokens: -1 is no limit, None the server's usual one.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns.
     param: what the client calls the messages.  continues: a last message of the assistant's is gone on with."""
 
     messages: Sequence[dict[str, Any]]
@@ -49,6 +49,15 @@ class Ask:
     param: str = "messages"
     continues: bool = True
     template_variables: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def format(self) -> Mapping[str, Any] | None:
+        """response_format, or llama.cpp's fields for the same. ApiError 400 for both."""
+        other = self.fields.grammar_format()
+        if self.response_format and other:
+            name = "grammar" if self.fields.grammar is not None else "json_schema"
+            raise ApiError(400, f"give a format of the answer or {name}, not both", name, "invalid_value")
+        return self.response_format or other
 
     @property
     def begun(self) -> Mapping[str, Any] | None:
@@ -92,17 +101,14 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
     )
     check_prompt(served, prompt.tokens, ask.param)
     shown, stops = shown_tags(served), ask.fields.stop_ids(served)
-    format = ask.response_format
-    if format is None and ask.fields.grammar is not None:
-        format = {"type": "gbnf", "grammar": ask.fields.grammar}
-    wanted = Wanted(ask.tools, ask.tool_choice, ask.parallel_tool_calls, format, style)
+    wanted = Wanted(ask.tools, ask.tool_choice, ask.parallel_tool_calls, ask.format, style)
     rules = rules_of(served, wanted)
     budget = ask.thinking_budget if ask.thinking_budget is not None else BUDGETS.get(ask.effort or "")
     jobs = [
         Job(
             prompt.tokens,
             ask.fields.sampling(served, choice),
-            ask.max_tokens,
+            served.most_tokens(ask.max_tokens),
             ask.fields.stop_texts(),
             stops,
             ask.logprobs,
@@ -130,8 +136,9 @@ def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:
         raise ApiError(
             400, f"tool_choice names {ask.tool_choice!r}, which is not among the tools", "tool_choice", "invalid_value"
         )
-    if ask.response_format is not None:
-        raise ApiError(400, "a forced tool call has no response_format", "response_format", "invalid_value")
+    if ask.format is not None:
+        param = "response_format" if ask.response_format else "tool_choice"
+        raise ApiError(400, "a forced tool call has no other format", param, "invalid_value")
 
 
 def _without_strict(tool: Mapping[str, Any]) -> dict[str, Any]:

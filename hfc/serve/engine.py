@@ -112,6 +112,10 @@ class Engine:
         scheduler = self._stepper.scheduler
         return len(self._inbox) + len(scheduler.waiting) + len(scheduler.running)
 
+    def running(self) -> list[Sequence]:
+        """Those that have a slot at this moment."""
+        return list(self._stepper.scheduler.running)
+
     def gauges(self) -> dict[str, float]:
         """What /metrics and the page show of this moment."""
         stepper = self._stepper

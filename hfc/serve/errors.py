@@ -21,6 +21,7 @@ TYPES = {
 }  # fmt: skip
 
 
+LLAMA_PATHS = frozenset(("/completion", "/completions", "/infill"))  # in llama-server's own form
 CONTEXT_EXCEEDED = "context_length_exceeded"
 NO_THREADS = "thread_unsupported_request"
 
@@ -44,12 +45,14 @@ class ApiError(Exception):
 
 
 class ErrorBody(BaseModel):
-    """What is wrong, for people (message) and programs."""
+    """What is wrong, for people (message) and programs. n_prompt_tokens, n_ctx: of a prompt that is too long."""
 
     message: str
     type: str
     param: str | None = None
     code: str | None = None
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
 
 
 class ErrorObject(BaseModel):
@@ -91,7 +94,13 @@ def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
         if error.code == NO_THREADS:  # Anthropic's clients go on without a thread then
             told["details"] = {"error_code": NO_THREADS, "unsupported": ["thread"]}
         return {"type": "error", "error": told}
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+    told = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    if error.sizes:  # llama-server's names; its own paths have its own words too, which its clients look for
+        told |= {"n_prompt_tokens": error.sizes[0], "n_ctx": error.sizes[1]}
+        if path in LLAMA_PATHS:
+            text = f"request ({error.sizes[0]} tokens) exceeds the available context size ({error.sizes[1]} tokens)"
+            told |= {"message": text, "type": "exceed_context_size_error"}
+    return {"error": told}
 
 
 def error_response(error: ApiError, path: str = "") -> Response:

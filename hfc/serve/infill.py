@@ -8,12 +8,9 @@ from pydantic import Field
 
 from hfc.serve.dialects import LLAMA
 from hfc.serve.errors import ApiError
-from hfc.serve.grammar import Grammar
-from hfc.serve.job import Guide, Job
-from hfc.serve.parameters import SamplingFields, TokenId, check_prompt
+from hfc.serve.job import Job
+from hfc.serve.parameters import FORBIDS, SamplingFields, TokenId, biases_of, check_prompt
 from hfc.serve.prompt import encode, single_token
-from hfc.serve.reasoning import Thought
-from hfc.serve.schema import cleaned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, Settings
 from hfc.serve.tolerance import Tolerant
@@ -43,16 +40,17 @@ class NativeRequest(SamplingFields, dialect=LLAMA):
     n_predict: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     max_tokens: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     n_probs: Annotated[int, Field(ge=0, le=100)] | None = None
-    json_schema: dict[str, Any] | None = None
     return_tokens: bool | None = None
     response_fields: list[str] | None = None
     stream: bool | None = None
 
-    def text_grammar(self, served: Served) -> tuple[Guide, ...]:
-        if self.json_schema is None:
-            return super().text_grammar(served)
-        matcher = served.grammars.json_schema(cleaned(self.json_schema).schema, "json_schema")
-        return (Grammar(matcher, served.tokenizer, served.engine.model.vocab, Thought(False)),)
+    def biases(self, served: Served) -> dict[int, float]:
+        """llama-server takes texts as keys too, and ignore_eos forbids the tokens that end an answer."""
+        given = self.logit_bias
+        if isinstance(given, dict):
+            given = [(int(key) if key.isdecimal() else key, value) for key, value in given.items()]
+        ends = dict.fromkeys(served.stop_ids, float(FORBIDS)) if self.ignore_eos else {}
+        return {**biases_of(served, given or ()), **ends}
 
     @property
     def is_list(self) -> bool:
@@ -69,12 +67,12 @@ class NativeRequest(SamplingFields, dialect=LLAMA):
             raise ApiError(400, f"{len(prompts)} prompts are more than {MOST_SEQUENCES}", "prompt", "invalid_value")
         for prompt in prompts:
             check_prompt(served, prompt, "prompt")
-        most = self.n_predict if self.max_tokens is None else self.max_tokens
+        most = served.most_tokens(self.n_predict if self.max_tokens is None else self.max_tokens)
         return [
             Job(
                 prompt,
                 self.sampling(served),
-                None if most in (None, -1) else most,
+                most,
                 self.stop_texts(),
                 self.stop_ids(served),
                 self.n_probs or None,
@@ -86,7 +84,7 @@ class NativeRequest(SamplingFields, dialect=LLAMA):
             for prompt in prompts
         ]
 
-    def settings_of(self, sequence: Sequence) -> dict[str, Any]:
+    def settings_of(self, served: Served, sequence: Sequence) -> dict[str, Any]:
         """What a request came to mean, in llama-server's names."""
         job, s = sequence.job, sequence.job.sampling
         most = -1 if job.max_tokens is None else job.max_tokens
@@ -94,7 +92,8 @@ class NativeRequest(SamplingFields, dialect=LLAMA):
             "n_predict": most, "seed": s.seed, "temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p, "min_p": s.min_p,
             "repeat_penalty": s.repeat_penalty, "repeat_last_n": s.repeat_window, "presence_penalty": s.presence_penalty,
             "frequency_penalty": s.frequency_penalty, "stop": list(job.stop_texts), "n_probs": self.n_probs or 0, "stream": bool(self.stream),
-            "grammar": self.grammar or "", "max_tokens": most,
+            "grammar": self.grammar or "", "max_tokens": most, "ignore_eos": bool(self.ignore_eos),
+            "logit_bias": [{"token": t, "bias": None if v <= FORBIDS else v} for t, v in self.biases(served).items()],
         }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from hfc.serve.served import Served
 
 LEASES = "hfc.leases"  # in the scope of a request: what it uses until its answer is sent
 POLL_S = 1.0
+ANY = "*"  # the alias that every name is
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Models:
         find: Callable[[str], Source] | None = None,
         aliases: Iterable[str] = (),
     ):
-        """aliases: other names of the only model.  on_failure: called once an engine has ended for good: its device is lost, or it fails whenever it starts again."""
+        """aliases: other names of the only model, "*" for any.  on_failure: called once an engine has ended for good: its device is lost, or it fails whenever it starts again."""
         self.entries = [Entry(s.name, None, s, created=s.created) for s in served] + [Entry(s.name, s) for s in sources]
         self.meters = meters or (self.loaded[0].metrics.meters if self.loaded else Meters())
         self._limit, self._idle_s, self._find = limit_bytes, idle_s, find
@@ -109,13 +110,19 @@ class Models:
             raise ApiError(400, "missing parameter: 'model', as several are served", "model", "missing_parameter")
         if name not in self._by_name:
             name = name.removesuffix(":latest")
+        if name not in self._by_name and ANY in self._by_name:
+            name = ANY
         if name not in self._by_name:
             known = ", ".join(e.name for e in self.entries)
             raise ApiError(404, f"the model {name!r} is not served here; known: {known}", "model", "model_not_found")
         return self._by_name[name]
 
     def knows(self, name: str) -> bool:
-        return name in self._by_name or name.removesuffix(":latest") in self._by_name
+        return not {name, name.removesuffix(":latest"), ANY}.isdisjoint(self._by_name)
+
+    def names(self, entry: Entry) -> list[str]:
+        """What it may be called."""
+        return [name for name, e in self._by_name.items() if e is entry]
 
     def add(self, name: str) -> None:
         """Serve a model of the registry too. ApiError 400 where models cannot be added."""

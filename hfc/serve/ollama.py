@@ -45,7 +45,7 @@ class Options(Tolerant, dialect=OLLAMA, noun="options"):
 
     @property
     def max_tokens(self) -> int | None:
-        return None if self.num_predict is None or self.num_predict < 0 else self.num_predict
+        return None if self.num_predict is None else max(self.num_predict, -1)
 
 
 class Function(Tolerant, dialect=OLLAMA, noun="function"):

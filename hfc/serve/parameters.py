@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from hfc.serve.grammar import Grammar
 from hfc.serve.job import Guide
 from hfc.serve.prompt import encode
 from hfc.serve.reasoning import Thought
+from hfc.serve.schema import cleaned
 from hfc.serve.served import Served, Settings
 from hfc.serve.tolerance import Tolerant, refusal
 from hfc.serve.workers.ticket import TICKET
@@ -34,6 +35,11 @@ MaxTokens = Count | Literal[-1]  # -1: no limit but the context
 
 
 Truncation = Literal["auto", "disabled"]  # "auto": a prompt that is too long loses its oldest part; else it is refused
+
+
+def first_given(*values: Any) -> Any:
+    """The first that is not None."""
+    return next((value for value in values if value is not None), None)
 
 
 def _first_bad_bias(biases: Any) -> Any:
@@ -70,6 +76,7 @@ class SamplingFields(Tolerant):
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     logit_bias: Annotated[dict[str, float] | list[BiasPair], BeforeValidator(_first_bad_bias)] | None = None
     grammar: Text | None = Field(None, description="GBNF, as llama.cpp writes it, or Lark.")
+    json_schema: dict[str, Any] | None = Field(None, description="llama.cpp's: a schema that the answer follows.")
     min_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
     stop: Stops | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
@@ -102,8 +109,8 @@ class SamplingFields(Tolerant):
             given["repeat_penalty"] = self._repetition
         if self.top_p is not None:
             given["top_p"] = max(self.top_p, 1e-9)  # 0 asks for the likeliest token alone
-        if self.seed not in (None, -1):
-            given["seed"] = (self.seed + choice) % SEED_LIMIT
+        seed = served.default.seed if self.seed is None else self.seed
+        given["seed"] = None if seed in (None, -1) else (seed + choice) % SEED_LIMIT
         context = served.engine.limits.context
         if self.repeat_last_n is not None:
             given["repeat_window"] = context if self.repeat_last_n < 0 else min(self.repeat_last_n, context)
@@ -123,8 +130,7 @@ class SamplingFields(Tolerant):
 
     def guides(self, served: Served) -> tuple[Guide, ...]:
         guides: list[Guide] = []
-        if self.logit_bias:
-            biases = self._biases(served)
+        if biases := self.biases(served):
             if len(biases) == served.engine.model.vocab and all(value <= FORBIDS for value in biases.values()):
                 raise ApiError(400, "logit_bias forbids every token", "logit_bias", "invalid_value")
             guides.append(Bias(biases))
@@ -137,29 +143,49 @@ class SamplingFields(Tolerant):
         usual = time.monotonic() + min(self.timeout or math.inf, settings.timeout_s)
         return min(usual, TICKET.get().ends_s)
 
-    def _biases(self, served: Served) -> dict[int, float]:
-        """By token; llama.cpp's pairs may name texts, whose tokens are meant, and false for never."""
+    def biases(self, served: Served) -> dict[int, float]:
+        """logit_bias by token."""
         if isinstance(self.logit_bias, dict):
-            return {self._token(key, served): value for key, value in self.logit_bias.items()}
-        biases: dict[int, float] = {}
-        for key, value in self.logit_bias or ():
-            tokens = encode(served, key) if isinstance(key, str) else [self._token(str(key), served)]
-            biases |= dict.fromkeys(tokens, -100.0 if value is False else value)
-        return biases
+            return {_token(key, served): value for key, value in self.logit_bias.items()}
+        return biases_of(served, self.logit_bias or ())
 
-    def _token(self, key: str, served: Served) -> int:
-        vocab = served.engine.model.vocab
-        if not (key.isascii() and key.isdigit() and len(key) <= DIGITS) or int(key) >= vocab:
-            text = f"logit_bias: {key[:40]!r} is not a token id below {vocab}"
-            raise ApiError(400, text, "logit_bias", "invalid_value")
-        return int(key)
+    def grammar_format(self) -> dict[str, Any] | None:
+        """As an Ask's response_format. ApiError 400 for two of them."""
+        if self.grammar is not None and self.json_schema is not None:
+            raise ApiError(400, "give json_schema or grammar, not both", "grammar", "invalid_value")
+        if self.grammar is not None:
+            return {"type": "gbnf", "grammar": self.grammar}
+        if self.json_schema is not None:
+            return {"type": "json_schema", "schema": self.json_schema, "param": "json_schema"}
+        return None
 
     def text_grammar(self, served: Served) -> tuple[Guide, ...]:
         """The grammar of an answer that has no thought before it."""
-        if self.grammar is None:
+        format = self.grammar_format()
+        if format is None:
             return ()
-        matcher = served.grammars.gbnf(self.grammar, "grammar")
+        if format["type"] == "gbnf":
+            matcher = served.grammars.gbnf(format["grammar"], "grammar")
+        else:
+            matcher = served.grammars.json_schema(cleaned(format["schema"]).schema, "json_schema")
         return (Grammar(matcher, served.tokenizer, served.engine.model.vocab, Thought(False)),)
+
+
+def biases_of(served: Served, pairs: Iterable[BiasPair]) -> dict[int, float]:
+    """llama.cpp's pairs by token: a text means its tokens, and false never."""
+    biases: dict[int, float] = {}
+    for key, value in pairs:
+        tokens = encode(served, key) if isinstance(key, str) else [_token(str(key), served)]
+        biases |= dict.fromkeys(tokens, float(FORBIDS) if value is False else value)
+    return biases
+
+
+def _token(key: str, served: Served) -> int:
+    vocab = served.engine.model.vocab
+    if not (key.isascii() and key.isdigit() and len(key) <= DIGITS) or int(key) >= vocab:
+        text = f"logit_bias: {key[:40]!r} is not a token id below {vocab}"
+        raise ApiError(400, text, "logit_bias", "invalid_value")
+    return int(key)
 
 
 class Bias:

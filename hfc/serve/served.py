@@ -30,7 +30,8 @@ from hfc.serve.workers.pool import workers_of
 
 @dataclass(frozen=True)
 class Served:
-    """default: the sampling of a request that says nothing.  template: None for a model without a chat template."""
+    """default: the sampling of a request that says nothing.  usual_tokens: of an answer whose request sets no limit; None: the context
+    is the only one."""
 
     name: str
     vocabulary: Vocabulary
@@ -39,6 +40,12 @@ class Served:
     aliases: tuple[str, ...] = ()
     limits: ServerLimits = ServerLimits()
     created: int = field(default_factory=lambda: int(time.time()))
+    usual_tokens: int | None = None
+
+    def most_tokens(self, asked: int | None) -> int | None:
+        """Of an answer: -1 asks for no limit but the context, and so is the result's None."""
+        most = self.usual_tokens if asked is None else asked
+        return None if most == -1 else most
 
     @property
     def tokenizer(self) -> Tokenizer:

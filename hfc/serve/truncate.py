@@ -16,7 +16,7 @@ def budget(length: int, context: int, max_tokens: int | None) -> int:
     What goes is a multiple of a quarter of the context, so that the turns that follow cut at the same place: their prompts
     then share a beginning, which the prefix cache knows."""
     quarter = max(1, context // 4)
-    excess = length - (context - min(max_tokens or quarter, quarter))
+    excess = length - (context - min(max_tokens if max_tokens and max_tokens > 0 else quarter, quarter))
     return length if excess <= 0 else max(1, length - -(-excess // quarter) * quarter)
 
 

@@ -1,13 +1,18 @@
 """llama-server's own paths and fields around the fake model."""
 
 import json
+import threading
+import time
+from dataclasses import replace
 
 import pytest
-from serve_fakes import TEMPLATE, FakeModel, expected, make_engine, make_served
+from serve_fakes import EOS, TEMPLATE, FakeModel, expected, make_engine, make_served
 from test_serve_api import PROMPT, app_of, call, rendered
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.serve import _origin
+from hfc.runtime.chat import template_of_file
+from hfc.runtime.sampler import Sampling
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
 from hfc.serve.served import Settings
@@ -174,3 +179,122 @@ def test_origins_that_no_browser_sends_are_refused(origin):
     with pytest.raises(HfcError, match="--cors"):
         _origin(origin)
     assert _origin("http://localhost:3000") == "http://localhost:3000" and _origin("*") == "*"
+
+
+def test_a_server_s_own_defaults_and_template():
+    engine = make_engine(FakeModel(context=256))
+    served = replace(
+        make_served(engine, "<{{ messages[0].content }}>"), usual_tokens=5, default=Sampling(3.0, 0, 1, 0, seed=7)
+    )
+    app = make_app(Models([served], aliases=("*",)), Settings())
+    answer = post(app, "/v1/chat/completions", model="any at all", messages=MESSAGES).json()
+    assert answer["usage"]["completion_tokens"] == 5 and answer["model"] == "any at all"
+    for path, body in (("/completion", {}), ("/v1/completions", {}), ("/api/generate", {"raw": True, "stream": False})):
+        told = post(app, path, prompt="hello", **body).json()
+        assert 5 in (
+            told.get("tokens_predicted"),
+            told.get("eval_count"),
+            told.get("usage", {}).get("completion_tokens"),
+        )
+    assert post(app, "/completion", prompt="hello", n_predict=-1).json()["tokens_predicted"] > 100
+    texts = [
+        post(app, "/completion", prompt="hello", **s).json()["content"] for s in ({}, {}, {"seed": 8}, {"seed": -1})
+    ]
+    assert texts[0] == texts[1] and len(set(texts)) == 3
+    first, second = post(app, "/v1/completions", prompt="hello", n=2).json()["choices"]
+    assert first["text"] != second["text"]
+    assert post(app, "/apply-template", messages=MESSAGES).json()["prompt"] == "<hello>"
+    engine.close()
+
+
+def test_a_template_file_is_read_and_checked(tmp_path):
+    file = tmp_path / "t.jinja"
+    for text, words in (("{% if %}", "not valid Jinja"), (b"\xff", "UTF-8"), (None, "cannot be read")):
+        file.unlink(missing_ok=True)
+        if text is not None:
+            file.write_bytes(text.encode() if isinstance(text, str) else text)
+        with pytest.raises(HfcError, match=words):
+            template_of_file(file)
+    file.write_text("{{ messages }}")
+    assert template_of_file(file) == "{{ messages }}"
+
+
+def test_slots_tell_what_they_do():
+    model = FakeModel(context=256, gate=threading.Semaphore(0), slots=2)
+    with app_of(model) as (app, engine):
+        idle = {"is_processing": False, "n_ctx": 256, "n_prompt_tokens": 0}
+        assert [{k: s[k] for k in idle} for s in call(app, "GET", "/slots").json()] == [idle, idle]
+        asking = threading.Thread(target=post, args=(app, "/completion"), kwargs={"prompt": "hello", "n_predict": 3})
+        asking.start()
+        end = time.monotonic() + 10
+        while not engine.running():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        busy = [s for s in call(app, "GET", "/slots").json() if s["is_processing"]]
+        assert len(busy) == 1 and busy[0]["n_prompt_tokens"] == 5
+        assert busy[0]["next_token"][0]["n_remain"] + busy[0]["next_token"][0]["n_decoded"] == 3
+        assert "hello" not in json.dumps(busy)
+        model.gate.release(1000)
+        asking.join(10)
+        assert not any(s["is_processing"] for s in call(app, "GET", "/slots").json())
+
+
+def test_ignored_ends_are_forbidden(app):
+    """As llama-server: they are never chosen, and the settings say so."""
+    for asked in (True, False):
+        told = post(app, "/completion", prompt="hello", n_predict=2, ignore_eos=asked).json()["generation_settings"]
+        assert told["logit_bias"] == ([{"token": EOS, "bias": None}] if asked else [])
+    biased = {"logit_bias": {"zz": -100, str(EOS): 100}, "n_predict": 3}
+    assert post(app, "/completion", prompt="hello", **biased, ignore_eos=True).json()["tokens_predicted"] == 3
+    assert post(app, "/completion", prompt="hello", **biased).json()["stop_type"] == "eos"
+
+
+def test_a_long_prompt_in_the_words_of_each_dialect(app):
+    long = "x" * 2000
+    own = post(app, "/completion", prompt=long).json()["error"]
+    assert own["type"] == "exceed_context_size_error" and "exceeds the available context size" in own["message"]
+    chat = post(app, "/chat/completions", messages=[{"role": "user", "content": long}]).json()["error"]
+    assert chat["code"] == "context_length_exceeded" and "maximum context length" in chat["message"]
+    for error in (own, chat):
+        assert error["n_ctx"] == 1024 < error["n_prompt_tokens"]
+
+
+def test_schemas_and_limits_under_llama_server_s_names(app):
+    schema = {"json_schema": {"const": "x"}}
+    chat = post(app, "/v1/chat/completions", messages=MESSAGES, **schema, n_predict=8).json()
+    assert chat["choices"][0]["message"]["content"] == '"x"'
+    assert post(app, "/v1/completions", prompt="hello", **schema, n_predict=8).json()["choices"][0]["text"] == '"x"'
+    assert post(app, "/v1/completions", prompt="hello", n_predict=3).json()["usage"]["completion_tokens"] == 3
+    tool = {"type": "function", "function": {"name": "f"}}
+    for body, param in (
+        ({"grammar": 'root ::= "a"'}, "grammar"),
+        ({"response_format": {"type": "json_object"}}, "json_schema"),
+        ({"tools": [tool], "tool_choice": "required"}, "tool_choice"),
+    ):
+        wrong = post(app, "/v1/chat/completions", messages=MESSAGES, **schema, **body)
+        assert wrong.status_code == 400 and wrong.json()["error"]["param"] == param, body
+
+
+def test_input_tokens_are_counted_without_an_answer(app):
+    prompt = post(app, "/v1/chat/completions", messages=MESSAGES, max_tokens=1).json()["usage"]["prompt_tokens"]
+    for path, body in (("/chat/completions", {"messages": MESSAGES}), ("/responses", {"input": "hello"})):
+        told = post(app, f"/v1{path}/input_tokens", **body).json()
+        assert told == {"object": "response.input_tokens", "input_tokens": prompt}
+
+
+def test_verbose_shows_the_prompt(app):
+    told = post(app, "/v1/chat/completions", messages=MESSAGES, max_tokens=2, verbose=True).json()
+    assert told["__verbose"] == {"prompt": PROMPT.decode(), "content": told["choices"][0]["message"]["content"]}
+
+
+def test_pieces_of_tokens(app):
+    told = post(app, "/tokenize", content="hé<eos>", with_pieces=True).json()["tokens"]
+    assert told == [
+        {"id": ord("h"), "piece": "h"},
+        {"id": 0xC3, "piece": [0xC3]},
+        {"id": 0xA9, "piece": [0xA9]},
+        {"id": EOS, "piece": "<eos>"},
+    ]
+    assert post(app, "/tokenize", content="<eos>", parse_special=False).json()["tokens"] == list(b"<eos>")
+    assert post(app, "/tokenize", prompt="<eos>").json()["tokens"] == list(b"<eos>")
+    assert post(app, "/tokenize", prompt="a", content="b").status_code == 400

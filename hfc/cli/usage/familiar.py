@@ -48,6 +48,13 @@ FAMILIAR: dict[str, Familiar] = {
     **dict.fromkeys(("--grammar", "--grammar-file", "--json-schema"), _GRAMMAR),
     **dict.fromkeys(("--draft-max", "--draft-min", "--draft-n"), _DRAFT),
     **dict.fromkeys(("-v", "--verbose"), _VERBOSE),
+    **dict.fromkeys(("--metrics", "--props"), Familiar("the server always tells them")),
+    **dict.fromkeys(("--embedding", "--embeddings"), Familiar("every model gives embeddings beside answers")),
+    **dict.fromkeys(
+        ("--tool-call-parser", "--reasoning-parser"), Familiar("the chat template says how they are written", 1)
+    ),
+    "--enable-auto-tool-choice": Familiar("a model may always call the tools of a request"),
+    "--enable-prefix-caching": Familiar("what was computed before is always used; --cache-mb is its memory"),
     "-tb": Familiar("--threads is for prompts too", 1),
     "--threads-batch": Familiar("--threads is for prompts too", 1),
     "--jinja": Familiar("chat templates are always Jinja"),

@@ -30,8 +30,18 @@ USAGE = usage(
     TRUST,
     random_weights("Draw the weights, to measure. GPUs only; --weights names a folder with a tokenizer.json."),
     draft("auto"),
-    option("--name", str, "What clients call the model, if it is the only one. [default: MODEL's name]"),
-    option("--alias", str, "Another name of the model, if it is the only one; may be given more than once.", many=True),
+    option(
+        "--name",
+        str,
+        "What clients call the model, if it is the only one. [default: MODEL's name]",
+        also=("--served-model-name",),
+    ),
+    option(
+        "--alias",
+        str,
+        "Another name of the model, if it is the only one; may be given more than once. *: any name means it.",
+        many=True,
+    ),
     option(
         "--memory-mb",
         int,
@@ -102,4 +112,21 @@ USAGE = usage(
     option("--top-k", int, "Of requests that name none. [default: 40]", settable=PROJECT),
     option("--top-p", float, "Of requests that name none. [default: 0.95]", settable=PROJECT),
     option("--min-p", float, "Of requests that name none. [default: 0.05]", settable=PROJECT),
+    option("--seed", int, "Of requests that name none. [default: a fresh one each]", also=("-s",)),
+    option(
+        "--max-tokens -n",
+        int,
+        "Of requests that name no limit. [default: the context; 16 for completions]",
+        least=1,
+        settable=PROJECT,
+        also=("--n-predict", "--predict"),
+    ),
+    option(
+        "--chat-template",
+        Path,
+        "A file with the Jinja template to use in place of the model's own, if it is the only one.",
+        metavar="FILE",
+        settable=USER,
+        also=("--chat-template-file",),
+    ),
 )

@@ -32,7 +32,7 @@ from hfc.serve.logprobs import chat_logprob
 from hfc.serve.messages import AssistantMessage, Messages, template_messages
 from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Output
-from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, Text
+from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, Text, first_given
 from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
@@ -42,6 +42,7 @@ from hfc.serve.usage import openai_usage, timings
 
 ROUTE = APIRouter(tags=["chat"])
 MOST_CHOICES = 16
+MaxThought = Annotated[int, Field(ge=-1, le=1 << 30)]
 
 
 class JsonSchema(Tolerant, dialect=CHAT, noun="response_format"):
@@ -109,6 +110,7 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     messages: Messages
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
+    n_predict: MaxTokens | None = Field(None, description="llama-server's name of max_tokens.")
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -116,6 +118,10 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     thinking_budget: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    thinking_budget_tokens: MaxThought | None = Field(
+        None, description="llama-server's name of thinking_budget; -1: any."
+    )
+    reasoning_budget_tokens: MaxThought | None = Field(None, description="The same.")
     chat_template_kwargs: dict[str, Any] | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
@@ -124,10 +130,14 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     continue_final_message: bool | None = None
     timings_per_token: bool | None = Field(None, description="llama-server's: tell how long the answer took.")
     response_format: ResponseFormat | None = None
+    verbose: bool | None = Field(
+        None,
+        description="llama-server's: tell the prompt as the template made it, and the answer before it is taken apart.",
+    )
 
     def ask(self) -> Ask:
         """ApiError 400 where fields contradict each other."""
-        most = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        most = first_given(self.max_completion_tokens, self.max_tokens, self.n_predict)
         if self.max_tokens not in (None, most):
             raise ApiError(400, "give max_completion_tokens or max_tokens, not both", "max_tokens", "invalid_value")
         if self.top_logprobs and not self.logprobs:
@@ -157,15 +167,19 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else self.tool_choice or "auto",
             self.parallel_tool_calls is not False,
             format_of(self.response_format),
-            max_tokens=None if most == -1 else most,
+            max_tokens=most,
             choices=self.n or 1,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             effort=self.reasoning_effort,
-            thinking_budget=self.thinking_budget,
+            thinking_budget=self._thinking_budget(),
             truncates=self.truncation == "auto",
             template_variables=self.chat_template_kwargs or {},
             continues=self._continues(),
         )
+
+    def _thinking_budget(self) -> int | None:
+        budget = first_given(self.thinking_budget, self.thinking_budget_tokens, self.reasoning_budget_tokens)
+        return None if budget == -1 else budget
 
     def _continues(self) -> bool:
         """As llama.cpp, an assistant's last message is gone on with; continue_final_message and add_generation_prompt are vLLM's.
@@ -221,6 +235,9 @@ async def chat_completions(request: Request, body: ChatRequest):
         done = {**head, "object": "chat.completion", "choices": choices, "usage": openai_usage(sequences)}
         if body.timings_per_token:
             done["timings"] = timings(sequences[0])
+        if body.verbose:
+            prompt = served.tokenizer.decode(plan.jobs[0].prompt, keep_special=True)
+            done["__verbose"] = {"prompt": prompt, "content": answers[0].text}
         return done
 
     if body.logprobs:
@@ -305,7 +322,8 @@ async def _chunks(
         yield sse_error(error, request.url.path)
         return
     if wants_usage:
-        yield sse({**common, "choices": [], "usage": openai_usage(sequences)})
+        more = {"timings": timings(sequences[0])} if body.timings_per_token else {}
+        yield sse({**common, "choices": [], "usage": openai_usage(sequences), **more})
     yield DONE
 
 

@@ -31,7 +31,7 @@ from hfc.serve.infill import fill_in
 from hfc.serve.job import Event, Finish, Job, Logprob, Piece, PromptPart
 from hfc.serve.logprobs import completion_logprobs
 from hfc.serve.models import borrow
-from hfc.serve.parameters import SamplingFields, StreamOptions, TokenId, check_prompt
+from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, TokenId, check_prompt, first_given
 from hfc.serve.planning import planned
 from hfc.serve.prompt import encode
 from hfc.serve.sequence import Sequence
@@ -54,6 +54,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
     prompt: str | Ids | Texts | Annotated[list[Ids], Field(min_length=1, fail_fast=True)]
     suffix: str | None = None
     max_tokens: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
+    n_predict: MaxTokens | None = Field(None, description="llama-server's name of max_tokens.")
     n: Annotated[int, Field(ge=1, le=16)] | None = None
     best_of: Annotated[int, Field(ge=1, le=16)] | None = None
     echo: bool | None = None
@@ -69,7 +70,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
         prompts = [tuple(self._encode(served, p, most) if isinstance(p, str) else p) for p in given]
         if self.truncation == "auto":
             context, begin = served.engine.limits.context, served.tokenizer.bos
-            prompts = [tuple(fit_tokens(p, context, max(self.max_tokens or USUAL_TOKENS, 1), begin)) for p in prompts]
+            prompts = [tuple(fit_tokens(p, context, max(self._most(served) or 1, 1), begin)) for p in prompts]
         for prompt in prompts:
             check_prompt(served, prompt, "prompt")
         return prompts
@@ -79,13 +80,16 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
             return encode(served, text, frame=True, most=most, param="prompt")
         return fill_in(served, text, self.suffix, param="suffix")
 
+    def _most(self, served: Served) -> int | None:
+        return served.most_tokens(first_given(self.max_tokens, self.n_predict, served.usual_tokens, USUAL_TOKENS))
+
     def jobs(self, served: Served, settings: Settings) -> list[Job]:
         """n jobs for each prompt. ApiError 400 where fields contradict each other."""
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ApiError(400, "best_of other than n is not supported", "best_of", "unsupported_parameter")
         if self.truncation == "auto" and self.suffix is not None:
             raise ApiError(400, "a prompt with a suffix cannot be truncated", "truncation", "unsupported_parameter")
-        if self.max_tokens == 0 and not self.echo:
+        if self._most(served) == 0 and not self.echo:
             raise ApiError(400, "max_tokens 0 needs echo: true", "max_tokens", "invalid_value")
         prompts, count = self.prompts(served), self.n or 1
         if len(prompts) * count > MOST_SEQUENCES:
@@ -99,7 +103,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
             Job(
                 prompt,
                 self.sampling(served, choice),
-                {None: USUAL_TOKENS, -1: None}.get(self.max_tokens, self.max_tokens),
+                self._most(served),
                 self.stop_texts(),
                 self.stop_ids(served),
                 self.logprobs,

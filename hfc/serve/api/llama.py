@@ -1,4 +1,4 @@
-"""What llama-server has beyond OpenAI's paths: `/completion`, `/infill`, `/apply-template`, `/props`."""
+"""What llama-server has beyond OpenAI's paths: `/completion`, `/infill`, `/apply-template`, `/props`, `/slots`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ class NativeCompletion(BaseModel):
     content: str
     stop: bool
     stop_type: str | None = None
+
+
+class Slot(BaseModel):
+    """A place for one answer. The counts are those of the answer that runs."""
+
+    id: int
+    n_ctx: int
+    is_processing: bool = False
+    id_task: int | None = None
+    n_prompt_tokens: int = 0
+    n_prompt_tokens_processed: int = 0
+    n_prompt_tokens_cache: int = 0
+    next_token: list[dict[str, int]] = []
 
 
 class Template(BaseModel):
@@ -100,7 +113,7 @@ def _ending(served: Served, sequence: Sequence, finish: Finish, body: NativeRequ
         "id_slot": sequence.slot or 0, "stop": True, "model": served.name, "tokens_predicted": usage.completion,
         "tokens_evaluated": usage.prompt, "tokens_cached": usage.cached, "truncated": False, "stop_type": kind, "stopping_word": finish.stop or "",
         "has_new_line": any(b"\n" in served.tokenizer.core.bytes_of(t) for t in sequence.tokens if t not in served.tokenizer.special),
-        "prompt": served.tokenizer.decode(job.prompt, keep_special=True), "generation_settings": body.settings_of(sequence), "timings": timings(sequence),
+        "prompt": served.tokenizer.decode(job.prompt, keep_special=True), "generation_settings": body.settings_of(served, sequence), "timings": timings(sequence),
     }  # fmt: skip
 
 
@@ -136,6 +149,27 @@ async def apply_template(request: Request, body: ChatRequest):
     job = plan.jobs[0]
     tokens = job.prompt if opens else job.prompt[: job.marks[0]] if job.marks[0] else job.prompt
     return {"prompt": served.tokenizer.decode(tokens, keep_special=True)}
+
+
+@ROUTE.get("/slots", responses={s: documented(503)[s] for s in (400, 401, 403, 404, 503)})
+async def slots(request: Request, model: str | None = None) -> list[Slot]:
+    """What each slot does now; no texts."""
+    served = await borrow(request, model)
+    running = {s.slot: s for s in served.engine.running()}
+    return [_slot(i, running.get(i), served.engine.limits.context) for i in range(served.engine.limits.slots)]
+
+
+def _slot(number: int, sequence: Sequence | None, context: int) -> Slot:
+    if sequence is None:
+        return Slot(id=number, n_ctx=context)
+    most, written = sequence.job.max_tokens, len(sequence.tokens)
+    left = context - len(sequence.prompt) - written if most is None else most - written
+    token = {"has_next_token": True, "n_remain": max(0, left), "n_decoded": written}
+    return Slot(
+        id=number, n_ctx=context, is_processing=True, id_task=sequence.number, n_prompt_tokens=len(sequence.prompt),
+        n_prompt_tokens_processed=max(0, min(sequence.position, len(sequence.prompt)) - sequence.usage.cached),
+        n_prompt_tokens_cache=sequence.usage.cached, next_token=[token],
+    )  # fmt: skip
 
 
 @ROUTE.get(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from hfc.serve.errors import documented
-from hfc.serve.models import Entry, models_of
+from hfc.serve.models import Entry, Models, models_of
 
 ROUTE = APIRouter(tags=["models"])
 
@@ -24,6 +24,7 @@ class Model(BaseModel):
     context_length: int | None
     slots: int | None
     error: str | None
+    aliases: list[str]
 
 
 class ModelList(BaseModel):
@@ -31,17 +32,18 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-def describe(entry: Entry) -> dict:
+def describe(models: Models, entry: Entry) -> dict:
     limits = entry.served.engine.limits if entry.served else None
     return {
         "id": entry.name, "object": "model", "created": entry.created, "owned_by": "hfc", "state": entry.state,
         "context_length": limits and limits.context, "slots": limits and limits.slots, "error": entry.error,
+        "aliases": models.names(entry),
     }  # fmt: skip
 
 
 @ROUTE.get("/v1/models", response_model=ModelList, responses={s: documented()[s] for s in (401, 403)})
 async def list_models(request: Request):
-    return {"object": "list", "data": [describe(entry) for entry in models_of(request).entries]}
+    return {"object": "list", "data": [describe(models_of(request), entry) for entry in models_of(request).entries]}
 
 
 @ROUTE.get(
@@ -49,4 +51,5 @@ async def list_models(request: Request):
 )
 async def one_model(request: Request, model: str):
     """The id may hold slashes."""
-    return describe(models_of(request).entry(model))
+    models = models_of(request)
+    return describe(models, models.entry(model))

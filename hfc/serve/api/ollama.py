@@ -181,7 +181,7 @@ def _plan(served: Served, body: AskRequest, settings: Settings) -> Plan:
     job = Job(
         prompt,
         fields.sampling(served),
-        body.options.max_tokens,
+        served.most_tokens(body.options.max_tokens),
         fields.stop_texts(),
         fields.stop_ids(served),
         deadline_s=fields.deadline_s(settings),
