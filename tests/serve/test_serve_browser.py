@@ -139,7 +139,7 @@ def test_settings_reach_the_server_and_errors_are_shown(page):
         page.run("document.getElementById('max_completion_tokens').value = '3'")
         say(page, "hello")
         page.wait_for("[...document.querySelectorAll('article.assistant .content')].at(-1)?.innerText.trim() === 'abc'")
-        page.run("document.getElementById('temperature').value = '9'")
+        page.run("document.getElementById('temperature').value = '-1'")
         say(page, "hello")
         page.wait_for("document.querySelectorAll('article.error').length === 2")
         assert "temperature" in last(page, "article.error")
@@ -180,6 +180,11 @@ def test_markdown_is_shown_and_nothing_in_it_runs(page):
         page.run("document.querySelector('article.assistant pre .copy').click()")
         page.wait_for("window.copied")
         assert page.run("window.copied") == 'print("hi")\n'
+        page.run("window.copied = null; Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        page.run("document.execCommand = () => { window.copied = document.activeElement.value; }")
+        page.run("document.querySelector('article.assistant pre .copy').click()")
+        page.wait_for("window.copied")
+        assert page.run("window.copied") == 'print("hi")\n', "pages of other machines over http have no clipboard"
         asked = [e["request"]["url"] for method, e in page.events if method == "Network.requestWillBeSent"]
         assert all(one.startswith(("http://127.0.0.1", "data:")) for one in asked), asked
 

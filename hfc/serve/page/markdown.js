@@ -24,7 +24,7 @@ export function render(into, text) {
     link.rel = "noopener noreferrer";
     link.target = "_blank";
   }
-  for (const pre of fragment.querySelectorAll("pre")) pre.append(copyButton(() => pre.querySelector("code").textContent));
+  for (const pre of fragment.querySelectorAll("pre")) pre.prepend(copyButton(() => pre.querySelector("code").textContent));
   into.replaceChildren(fragment);
 }
 
@@ -34,9 +34,20 @@ export function copyButton(text) {
   button.className = "copy";
   button.textContent = "Copy";
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text());
+    await copy(text());
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
   return button;
+}
+
+// Without TLS browsers have the clipboard's interface on this machine only; a page of another one selects and copies.
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
 }
