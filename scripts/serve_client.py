@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 SMALL = 4096  # bytes that a slow reader takes ahead
+CUT = 0  # in the place of a status: the connection was closed while the body was sent
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -27,7 +28,7 @@ class Reply:
     """status, and the parts of the body with when each came (time.monotonic): one event of a stream or several."""
 
     def __init__(self):
-        self.status, self.parts, self.times = 0, [], []
+        self.status, self.parts, self.times = CUT, [], []
 
     @property
     def body(self) -> bytes:
@@ -67,19 +68,29 @@ async def post(url: str, path: str, body: bytes, slow_s: float = 0.0) -> Reply:
         )
         writer.write(head.encode() + body)
         reply = Reply()
-        top = await reader.readuntil(b"\r\n\r\n")
-        reply.status = int(top.split(b" ", 2)[1])
-        is_chunked = b"transfer-encoding: chunked" in top.lower()
-        while True:
-            if slow_s:
-                await asyncio.sleep(slow_s)
-            part = await _part(reader, is_chunked)
-            if not part:
-                return reply
-            reply.times.append(time.monotonic())
-            reply.parts.append(part)
+        try:
+            await _read(reader, reply, slow_s)
+        except (
+            ConnectionError
+        ):  # the server has closed while the body was sent: that, or what it said before, is the answer
+            pass
+        return reply
     finally:
         writer.close()
+
+
+async def _read(reader: asyncio.StreamReader, reply: Reply, slow_s: float) -> None:
+    top = await reader.readuntil(b"\r\n\r\n")
+    reply.status = int(top.split(b" ", 2)[1])
+    is_chunked = b"transfer-encoding: chunked" in top.lower()
+    while True:
+        if slow_s:
+            await asyncio.sleep(slow_s)
+        part = await _part(reader, is_chunked)
+        if not part:
+            return
+        reply.times.append(time.monotonic())
+        reply.parts.append(part)
 
 
 async def _part(reader: asyncio.StreamReader, is_chunked: bool) -> bytes:
@@ -121,10 +132,9 @@ def counters(url: str) -> dict[str, float]:
 
 
 FAULTY = """
-import random, sys, time
-from hfc.cli import main
+import random, time
 from hfc.serve.stepper import Stepper
-mean_s, advance, until = float(sys.argv[1]), Stepper.advance, time.monotonic() + 5
+mean_s, advance, until = {fault_s}, Stepper.advance, time.monotonic() + 5
 def failing(self):
     global until
     if time.monotonic() > until and self.scheduler.running and self.steps > 5:
@@ -132,8 +142,19 @@ def failing(self):
         raise RuntimeError("a fault that was made")
     return advance(self)
 Stepper.advance = failing
-main(sys.argv[2:])
 """
+MAIN = "\nimport sys\nfrom hfc.cli import main\nmain(sys.argv[1:])\n"
+
+
+def faulty(mean_s: float) -> str:
+    """A patch: steps of the engine fail, so far apart in the mean; 0: none."""
+    return FAULTY.format(fault_s=mean_s) if mean_s else ""
+
+
+def anonymous_mb(pid: int) -> float:
+    """Resident memory of a process that is no file's: mapped weights come and go as the system likes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:")) * 1024 / 1e6
 
 
 @dataclass(frozen=True)
@@ -144,15 +165,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(model: str, options: list[str], ready_s: float = 300.0, fault_s: float = 0.0) -> Iterator[Server]:
+def served(model: str, options: list[str], ready_s: float = 300.0, patch: str = "") -> Iterator[Server]:
     """`hfc serve MODEL OPTIONS` on a free port, until the block ends. RuntimeError with its log if it does not get ready.
 
-    fault_s: mean seconds between steps of its engine that are made to fail; 0: none."""
+    patch: Python that runs in its process first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    program = ["-c", FAULTY, str(fault_s)] if fault_s else ["-m", "hfc"]
+    program = ["-c", patch + MAIN] if patch else ["-m", "hfc"]
     command = [sys.executable, *program, "serve", model, "--port", str(port), "--name", "measured", *options]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)

@@ -25,7 +25,19 @@ import sys
 import time
 from pathlib import Path
 
-from serve_client import Reply, Server, chat_body, completion_body, counters, get, post, served, text_of
+from serve_client import (
+    Reply,
+    Server,
+    anonymous_mb,
+    chat_body,
+    completion_body,
+    counters,
+    faulty,
+    get,
+    post,
+    served,
+    text_of,
+)
 
 KINDS = {
     "plain": 26,
@@ -139,8 +151,7 @@ class Soak:
         while True:
             at = time.monotonic() - began
             if self.server.pid:
-                pages = int(Path(f"/proc/{self.server.pid}/statm").read_text().split()[1])
-                self.resident_mb.append((round(at, 1), round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)))
+                self.resident_mb.append((round(at, 1), round(anonymous_mb(self.server.pid), 1)))
             print(
                 json.dumps(
                     {"at_s": round(at), "resident_mb": self.resident_mb[-1:], "compared": self.counts["compared"]}
@@ -271,7 +282,7 @@ def main() -> int:
     opened = (
         contextlib.nullcontext(Server(options.url, options.model, options.pid))
         if options.url
-        else served(options.served, [*usual, *serve_options], fault_s=options.faults)
+        else served(options.served, [*usual, *serve_options], patch=faulty(options.faults))
     )
     with opened as server:
         result = asyncio.run(Soak(server, options).run())

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 
 from hfc import __version__
 from hfc.serve import api
+from hfc.serve.body import LARGE_AT_A_TIME
 from hfc.serve.errors import install_handlers
 from hfc.serve.models import Models
 from hfc.serve.paths import ShortPaths
@@ -37,14 +38,18 @@ def make_app(models: Models, settings: Settings) -> FastAPI:
     app.state.models, app.state.settings = models, settings
     app.state.planners = planners = Planners(settings.limits.planning)
     paths = {"/openapi.json"}
+    app.state.large_bodies = asyncio.Semaphore(LARGE_AT_A_TIME)
     for module in pkgutil.iter_modules(api.__path__):
         router: APIRouter = importlib.import_module(f"{api.__name__}.{module.name}").ROUTE
         app.include_router(router)
         paths.update(route.path_format for route in router.routes if route.include_in_schema)
     _add_openapi_route(app)
     install_handlers(app)
-    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=frozenset(paths), planners=planners)
-    app.add_middleware(ShortPaths, paths=frozenset(paths))
+    known = frozenset(paths)
+    app.add_middleware(
+        Guarded, settings=settings, meters=models.meters, paths=known, planners=planners, large=app.state.large_bodies
+    )
+    app.add_middleware(ShortPaths, paths=known)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

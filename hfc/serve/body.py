@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import ctypes
 import gc
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
 
-import numpy as np
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from hfc.serve.errors import ApiError
+from hfc.serve.json_pieces import Shape, TooManyMarks, decoded
 from hfc.serve.limits import ServerLimits
 
-# What a character outside of strings does to the depth, and whether it stands between two values; by its code.
-DEEPER = np.zeros(256, np.int8)
-DEEPER[list(b"[{")], DEEPER[list(b"]}")] = 1, -1
-BETWEEN = np.zeros(256, bool)
-BETWEEN[list(b",:")] = True
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+LARGE_BYTES, LARGE_VALUES = 1 << 15, 1 << 10  # bodies from here on are read by a thread
+LARGE_AT_A_TIME = 2
+PARSED = "hfc.parsed"  # in the scope of a request with a large body: its value
+LINGER_S = 2.0
+MARKS_OF_A_VALUE = 8  # brackets, commas and colons for each, at most
 
 
 class Bodies:
@@ -26,19 +35,24 @@ class Bodies:
     def __init__(self, limits: ServerLimits):
         self._limits, self._held = limits, 0
 
-    async def read(self, receive: Callable[[], Awaitable[dict]]) -> bytes:
-        """The body; what came before a disconnect is all that there is. ApiError 408, 413, 503."""
+    @contextlib.asynccontextmanager
+    async def read(self, receive: Receive) -> AsyncIterator[bytes]:
+        """The body, which counts to its end; what came before a disconnect is all that there is. ApiError 408, 413, 503."""
         parts: list[bytes] = []
         try:
-            await asyncio.wait_for(self._collect(receive, parts), self._limits.body_s)
-        except asyncio.TimeoutError:
-            text = f"the body did not come within {self._limits.body_s:g} s"
-            raise ApiError(408, text, None, "timeout", {"Connection": "close"}) from None
+            try:
+                await asyncio.wait_for(self._collect(receive, parts), self._limits.body_s)
+            except asyncio.TimeoutError:
+                text = f"the body did not come within {self._limits.body_s:g} s"
+                raise ApiError(408, text, None, "timeout", {"Connection": "close"}) from None
+            body = b"".join(parts) if len(parts) > 1 else parts[0] if parts else b""
+            parts[:] = [body]
+            del body
+            yield parts[0]
         finally:
             self._held -= sum(map(len, parts))
-        return b"".join(parts)
 
-    async def _collect(self, receive: Callable[[], Awaitable[dict]], parts: list[bytes]) -> None:
+    async def _collect(self, receive: Receive, parts: list[bytes]) -> None:
         size = 0
         while True:
             message = await receive()
@@ -69,29 +83,91 @@ def give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def check_shape(body: bytes, limits: ServerLimits) -> None:
-    """ApiError 400 for JSON that is nested too deeply or has too many values, before it is parsed. Strings do not count."""
-    opens = body.count(b"[") + body.count(b"{")
-    between = body.count(b",") + body.count(b":")
-    if opens <= limits.json_depth and between <= limits.json_values:
-        return  # nearly every body ends here
-    shape = _outside_strings(body)
-    deepest = int(np.cumsum(DEEPER[shape], dtype=np.int32).max(initial=0))
-    if deepest > limits.json_depth:
-        raise ApiError(
-            400, f"the body is nested {deepest} deep; at most {limits.json_depth} is read", None, "invalid_json"
-        )
-    values = int(np.count_nonzero(BETWEEN[shape]))
-    if values > limits.json_values:
-        raise ApiError(
-            400, f"the body has {values} values; at most {limits.json_values} are read", None, "invalid_json"
-        )
+def is_large(body: bytes) -> bool:
+    """Whether it takes the event loop longer than others should wait."""
+    return len(body) >= LARGE_BYTES or body.count(b",") + body.count(b":") >= LARGE_VALUES
 
 
-def _outside_strings(body: bytes) -> np.ndarray:
-    """Characters of a JSON text that are in no string, u8 [n]: numpy lets other threads run meanwhile."""
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # what is left of quotes begins or ends a string
-    characters = np.frombuffer(plain, np.uint8)
-    is_quote = characters == ord('"')
-    inside = np.cumsum(is_quote, dtype=np.uint8) & 1  # wraps around, which does not change whether it is odd
-    return characters[(inside == 0) & ~is_quote]
+def check_small(body: bytes, limits: ServerLimits) -> None:
+    """ApiError 400 for a body that the event loop may parse, or may not."""
+    least = min(limits.json_depth, limits.json_values, limits.json_fields)
+    if body.count(b"[") + body.count(b"{") + body.count(b":") + body.count(b",") > least:
+        checked_shape(body, limits)
+
+
+def checked_shape(body: bytes, limits: ServerLimits) -> Shape:
+    """ApiError 400 for JSON that is nested too deeply or has too many values, before it is parsed."""
+    try:
+        shape = Shape(body, MARKS_OF_A_VALUE * limits.json_values)
+    except TooManyMarks:
+        raise _refused(f"the body has more than {limits.json_values} values") from None
+    if (deepest := shape.deepest) > limits.json_depth:
+        raise _refused(f"the body is nested {deepest} deep; at most {limits.json_depth} is read")
+    if (values := shape.values) > limits.json_values:
+        raise _refused(f"the body has {values} values; at most {limits.json_values} are read")
+    if (fields := shape.fields) > limits.json_fields:
+        raise _refused(f"the body is an object with {fields} fields; at most {limits.json_fields} are read")
+    return shape
+
+
+def parsed(body: bytes, limits: ServerLimits) -> Any:
+    """The value of a large body. ApiError 400."""
+    if body.startswith(codecs.BOM_UTF8) or 0 in body[:4]:  # JSON may come in other encodings
+        body = str(body, json.detect_encoding(body), "replace").encode()
+    shape = checked_shape(body, limits)
+    try:
+        return decoded(body, shape)
+    except ValueError:
+        raise _refused("the body is not valid JSON") from None
+
+
+def _refused(text: str) -> ApiError:
+    return ApiError(400, text, None, "invalid_json")
+
+
+async def linger(receive: Receive, most: int) -> None:
+    """Take what a client still sends, for a while: closed before, the connection would be reset, and the answer lost with it."""
+
+    async def discard() -> None:
+        left = most
+        while left > 0:
+            message = await receive()
+            if not message.get("more_body"):
+                return
+            left -= len(message["body"])
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(discard(), LINGER_S)
+
+
+class BodyRoute(APIRoute):
+    """Large bodies are validated by a thread, as they were parsed: the endpoint gets what comes of it."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        handle, field = super().get_route_handler(), self.body_field
+
+        async def handler(request: Request) -> Response:
+            if PARSED not in request.scope or field is None:
+                return await handle(request)
+            state, value = request.app.state, request.scope.pop(PARSED)
+            async with state.large_bodies:
+                checked, problems = await state.planners.run(field.validate, value, {}, loc=("body",))
+            if problems:
+                raise RequestValidationError(problems, body=value)
+            return await handle(_Checked(request.scope, request.receive, checked))
+
+        return handler
+
+
+class _Checked(Request):
+    """A request whose body is a value already."""
+
+    def __init__(self, scope: MutableMapping[str, Any], receive: Receive, value: Any):
+        super().__init__(scope, receive)
+        self._value = value
+
+    async def body(self) -> bytes:
+        return b"{}"
+
+    async def json(self) -> Any:
+        return self._value

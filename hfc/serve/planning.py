@@ -52,9 +52,10 @@ class Planners:
             self._start()
         return future
 
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def run(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """In a thread, to its end: what a request that was taken still needs."""
-        return await asyncio.wrap_future(self.submit(lambda: work(*arguments), is_new=False))
+        context = contextvars.copy_context()
+        return await asyncio.wrap_future(self.submit(lambda: context.run(work, *arguments, **named), is_new=False))
 
     def _start(self) -> None:
         before = threading.stack_size(STACK_BYTES)

@@ -44,9 +44,12 @@ class Encoder:
 
     def check_length(self, text: str) -> None:
         """Before any of it is tokenized."""
+        self.check_characters(len(text))
+
+    def check_characters(self, count: int) -> None:
         longest = self._served.pieces.longest
-        if self._most is not None and longest and len(text) > self._most * longest:  # a character has a byte at least
-            raise self._too_long(len(text) // longest)
+        if self._most is not None and longest and count > self._most * longest:  # a character has a byte at least
+            raise self._too_long(count // longest)
 
     def __call__(self, text: str, parse_special: bool = False, frame: bool = False) -> list[int]:
         tokenizer, ticket = self._served.tokenizer, TICKET.get()
@@ -110,6 +113,8 @@ def chat_prompt(
     The history is rendered without the answer's opening too: the next turn shares it, but maybe not the opening (templates
     drop earlier reasoning), so the state there is worth keeping."""
     encoder = Encoder(served, most, param)
+    # Before it is copied and sent to a worker. Templates leave out parts of what the assistant said, and nothing else.
+    encoder.check_characters(sum(len(m.get("content") or "") for m in messages if m["role"] != "assistant"))
     (messages, tools, variables), mark = served.guard.mark((list(messages), tools, dict(variables)))
     text, opening = _rendered(served, messages, tools, variables, mark)
     encoder.check_length(text)

@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from hfc.serve.body import Bodies, check_shape, give_memory_back, too_large
+from hfc.serve.body import PARSED, Bodies, check_small, give_memory_back, is_large, linger, parsed, too_large
 from hfc.serve.errors import ApiError, error_response
 from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
@@ -21,7 +22,6 @@ from hfc.serve.tolerance import FIELDS
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
 OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
-LARGE_BYTES = 1 << 17  # bodies from here on are looked at by a thread
 HUGE_BYTES = 1 << 20  # after those from here on memory is given back
 GIVE_BACK_S = 1.0
 
@@ -29,16 +29,25 @@ GIVE_BACK_S = 1.0
 class Guarded:
     """ASGI middleware."""
 
-    def __init__(self, app, settings: Settings, meters: Meters, paths: frozenset[str], planners: Planners):
+    def __init__(
+        self,
+        app,
+        settings: Settings,
+        meters: Meters,
+        paths: frozenset[str],
+        planners: Planners,
+        large: asyncio.Semaphore,
+    ):
         self._app, self._settings, self._meters, self._paths = app, settings, meters, paths
-        self._bodies, self._planners = Bodies(settings.limits), planners
+        self._bodies, self._planners, self._large = Bodies(settings.limits), planners, large
         self._ended = 0  # large requests, since memory was given back
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        FIELDS.set(self._settings.limits.json_fields)
+        limits = self._settings.limits
+        FIELDS.set(limits.json_fields)
         path = scope["path"]
         counted = path if path in self._paths else "other"  # a bound for the number of label values
 
@@ -49,15 +58,21 @@ class Guarded:
 
         try:
             self._check(scope)
-            body = await self._bodies.read(receive)
-            if body:
-                _check_type(Headers(scope=scope))
-                await self._check_shape(body)
+            async with self._bodies.read(receive) as body:
+                if body:
+                    _check_type(Headers(scope=scope))
+                is_huge = len(body) >= HUGE_BYTES
+                if is_large(body):
+                    async with self._large:
+                        scope[PARSED] = await self._planners.run(parsed, body, limits)
+                    body = b""
+                else:
+                    check_small(body, limits)
         except ApiError as error:
-            await error_response(error, path)(scope, receive, counting_send)
+            await self._refuse(error, path)(scope, receive, counting_send)
             return
-        messages, is_large = [{"type": "http.request", "body": body, "more_body": False}], len(body) >= HUGE_BYTES
-        del body  # the request has it from here on
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        del body
 
         async def replay():
             return messages.pop() if messages else await receive()
@@ -67,7 +82,7 @@ class Guarded:
             await self._app(scope, replay, counting_send)
         finally:
             return_all(scope)
-            if is_large:
+            if is_huge:
                 self._give_back_soon()
 
     def _give_back_soon(self) -> None:
@@ -82,11 +97,23 @@ class Guarded:
         if several:
             self._give_back_soon()
 
-    async def _check_shape(self, body: bytes) -> None:
-        if len(body) < LARGE_BYTES:
-            check_shape(body, self._settings.limits)
-        else:
-            await self._planners.run(check_shape, body, self._settings.limits)
+    def _refuse(self, error: ApiError, path: str) -> Callable[..., Awaitable[None]]:
+        """An answer before the body was read, or all of it: the connection is closed when the client has seen it."""
+        response = error_response(error, path)
+        if "Connection" not in error.headers:
+            return response
+
+        async def answer(scope, receive, send) -> None:
+            async def send_open(message) -> None:
+                if message["type"] == "http.response.body":
+                    message["more_body"] = True
+                await send(message)
+
+            await response(scope, receive, send_open)
+            await linger(receive, self._settings.limits.body_bytes)
+            await send({"type": "http.response.body", "body": b""})
+
+        return answer
 
     def _check(self, scope) -> None:
         """ApiError for a request whose body need not be read."""

@@ -14,7 +14,7 @@ from serve_loopback import listening
 from test_serve_api import app_of, call
 
 from hfc.serve.app import make_app
-from hfc.serve.body import check_shape
+from hfc.serve.body import checked_shape
 from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
@@ -57,7 +57,7 @@ def keyed():
 )
 def test_the_shape_of_a_body_is_known_before_it_is_parsed(body, said):
     with pytest.raises(ApiError, match=said) as refused:
-        check_shape(body, ServerLimits(json_values=50_000))
+        checked_shape(body, ServerLimits(json_values=50_000))
     assert refused.value.status == 400
 
 
@@ -65,7 +65,9 @@ def test_the_shape_of_a_body_is_known_before_it_is_parsed(body, said):
     "text", ["[{" * 5000, ",:" * 60_000, '\\"[' * 3000, "\\\\", 'a"b' * 9000, "\\" * 9001 + '"[,' * 9000]
 )
 def test_what_stands_in_strings_has_no_shape(text):
-    check_shape(json.dumps({"prompt": text, "more": [text, {text: text}]}).encode(), ServerLimits(json_values=50_000))
+    body = json.dumps({"prompt": text, "more": [text, {text: text}]}).encode()
+    shape = checked_shape(body, ServerLimits(json_values=50_000))
+    assert (shape.deepest, shape.values, shape.fields) == (3, 5, 2)
 
 
 MANY = 400_000

@@ -24,6 +24,7 @@ from hfc.serve.answer import (
     sse_response,
     whole,
 )
+from hfc.serve.body import BodyRoute
 from hfc.serve.chat import Ask, Plan, feed, joined, new_id, plan_chat
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError, documented
@@ -40,7 +41,7 @@ from hfc.serve.tolerance import Tolerant
 from hfc.serve.tools import NamedChoice, ToolChoice, Tools
 from hfc.serve.usage import openai_usage, timings
 
-ROUTE = APIRouter(tags=["chat"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["chat"])
 MOST_CHOICES = 16
 MaxThought = Annotated[int, Field(ge=-1, le=1 << 30)]
 

@@ -24,6 +24,7 @@ from hfc.serve.answer import (
     sse_response,
     whole,
 )
+from hfc.serve.body import BodyRoute
 from hfc.serve.chat import new_id
 from hfc.serve.dialects import COMPLETIONS
 from hfc.serve.errors import ApiError, documented
@@ -39,7 +40,7 @@ from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.truncate import fit_tokens
 from hfc.serve.usage import openai_usage
 
-ROUTE = APIRouter(tags=["completions"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["completions"])
 USUAL_TOKENS = 16  # OpenAI's default
 MOST_SEQUENCES = 64
 

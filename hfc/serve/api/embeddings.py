@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse
 
 from hfc.runtime.sampler import Sampling
-from hfc.serve.answer import Answer, whole
+from hfc.serve.answer import Answer, large_json, whole
+from hfc.serve.body import BodyRoute
 from hfc.serve.dialects import EMBEDDINGS
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Job
@@ -26,7 +26,7 @@ from hfc.serve.stepper import LAST_HIDDEN
 from hfc.serve.tolerance import Tolerant
 from hfc.serve.workers.ticket import TICKET
 
-ROUTE = APIRouter(tags=["embeddings"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["embeddings"])
 MOST_INPUTS = 2048  # OpenAI's limit
 POOLINGS = ("last", "mean")
 RETRY_S = 0.05
@@ -93,20 +93,18 @@ async def embeddings(request: Request, body: EmbeddingsRequest):
     check_hidden(served)
     jobs = await planned(request, body.timeout, body.jobs, served, settings_of(request))
     answers = await answers_of(request, served, jobs)
-    vectors = [vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers]
-    data = [
-        {"object": "embedding", "index": i, "embedding": encoded(v, body.encoding_format)}
-        for i, v in enumerate(vectors)
-    ]
     count = sum(len(job.prompt) for job in jobs)
-    return JSONResponse(
-        {
-            "object": "list",
-            "data": data,
-            "model": body.model or served.name,
-            "usage": {"prompt_tokens": count, "total_tokens": count},
-        }
-    )
+
+    def whole_answer() -> dict[str, Any]:
+        vectors = [vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers]
+        data = [
+            {"object": "embedding", "index": i, "embedding": encoded(v, body.encoding_format)}
+            for i, v in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": count, "total_tokens": count}
+        return {"object": "list", "data": data, "model": body.model or served.name, "usage": usage}
+
+    return await large_json(request, whole_answer)
 
 
 def check_hidden(served: Served) -> None:

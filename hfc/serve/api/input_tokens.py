@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from hfc.serve.api.chat_completions import ChatRequest
+from hfc.serve.body import BodyRoute
 from hfc.serve.chat import plan_chat
 from hfc.serve.errors import documented
 from hfc.serve.models import borrow
@@ -15,7 +16,7 @@ from hfc.serve.planning import planned
 from hfc.serve.response_input import ResponsesRequest
 from hfc.serve.served import settings_of
 
-ROUTE = APIRouter(tags=["tokens"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["tokens"])
 
 
 class InputTokens(BaseModel):

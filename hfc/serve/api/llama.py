@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from hfc import __version__
 from hfc.serve.answer import KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
 from hfc.serve.api.chat_completions import ChatRequest
+from hfc.serve.body import BodyRoute
 from hfc.serve.chat import plan_chat
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.infill import InfillRequest, NativeRequest
@@ -23,7 +24,7 @@ from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 from hfc.serve.usage import timings
 
-ROUTE = APIRouter(tags=["llama-server"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["llama-server"])
 ERRORS = documented(408, 429, 500, 503)
 
 

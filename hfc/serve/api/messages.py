@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from hfc.serve.answer import STREAM, sse, sse_error, sse_response, whole
 from hfc.serve.anthropic import CountRequest, MessagesRequest
+from hfc.serve.body import BodyRoute
 from hfc.serve.chat import feed, new_id, plan_chat, stream_deltas
 from hfc.serve.errors import AnthropicErrorObject, ApiError, documented
 from hfc.serve.job import Finish
@@ -21,7 +22,7 @@ from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 
-ROUTE = APIRouter(tags=["anthropic"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["anthropic"])
 
 
 class AnthropicMessage(BaseModel):

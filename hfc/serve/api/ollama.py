@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hfc import __version__
-from hfc.serve.answer import whole
+from hfc.serve.answer import Answer, large_json, whole
 from hfc.serve.api.embeddings import EmbeddingsRequest, answers_of, check_hidden, vector
+from hfc.serve.body import BodyRoute
 from hfc.serve.chat import Plan, feed, plan_chat, stream_deltas
 from hfc.serve.dialects import OLLAMA
 from hfc.serve.errors import ApiError, OllamaError, documented, error_object
@@ -32,7 +33,7 @@ from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.stepper import LAST_HIDDEN
 from hfc.serve.tools import style_of
 
-ROUTE = APIRouter(tags=["ollama"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["ollama"])
 API_VERSION = "0.13.5"  # whose API this is: clients look whether it is new enough
 LINES = {"application/x-ndjson": {"schema": {"type": "string"}}}
 ERRORS = documented(408, 429, 500, 503, model=OllamaError)
@@ -236,37 +237,40 @@ def line(data: dict[str, Any]) -> bytes:
 
 
 @ROUTE.post("/api/embed", responses=ERRORS)
-async def embed(request: Request, body: EmbedRequest) -> dict[str, Any]:
+async def embed(request: Request, body: EmbedRequest) -> Response:
     began_s = time.monotonic()
     served = await borrow(request, body.model, body.keep_s())
     loaded_s = time.monotonic()
-    vectors, count = await _vectors(request, served, body.input, body.truncate is not False, body.dimensions)
-    return {
-        "model": body.model or served.name,
-        "embeddings": vectors,
-        "total_duration": round((time.monotonic() - began_s) * 1e9),
-        "load_duration": round((loaded_s - began_s) * 1e9),
-        "prompt_eval_count": count,
-    }
+    answers, count = await _embedded(request, served, body.input, body.truncate is not False)
+    return await large_json(
+        request,
+        lambda: {
+            "model": body.model or served.name,
+            "embeddings": [vector(answer.pooled, body.dimensions, True).tolist() for answer in answers],
+            "total_duration": round((time.monotonic() - began_s) * 1e9),
+            "load_duration": round((loaded_s - began_s) * 1e9),
+            "prompt_eval_count": count,
+        },
+    )
 
 
 @ROUTE.post("/api/embeddings", responses=ERRORS)
 async def old_embed(request: Request, body: OldEmbedRequest) -> dict[str, Any]:
     """The older form, of one text."""
     served = await borrow(request, body.model, body.keep_s())
-    vectors, _ = await _vectors(request, served, body.prompt, True, None)
-    return {"embedding": vectors[0]}
+    (answer,), _ = await _embedded(request, served, body.prompt, True)
+    return {"embedding": vector(answer.pooled, None, True).tolist()}
 
 
-async def _vectors(
-    request: Request, served: Served, texts: str | list[str], truncates: bool, dimensions: int | None
-) -> tuple[list[list[float]], int]:
-    """Vectors of length 1, and how many tokens the texts have."""
+async def _embedded(
+    request: Request, served: Served, texts: str | list[str], truncates: bool
+) -> tuple[list[Answer], int]:
+    """Their hidden states, and how many tokens the texts have."""
     check_hidden(served)
     wanted = EmbeddingsRequest(input=texts, truncation="auto" if truncates else None)
     jobs = await planned(request, None, wanted.jobs, served, settings_of(request))
     answers = await answers_of(request, served, jobs)
-    return [vector(a.pooled, dimensions, True).tolist() for a in answers], sum(len(job.prompt) for job in jobs)
+    return answers, sum(len(job.prompt) for job in jobs)
 
 
 @ROUTE.post("/api/pull", responses=ANSWER)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from hfc.serve.answer import KEEP_ALIVE, STREAM, sse, sse_response, whole
+from hfc.serve.body import BodyRoute
 from hfc.serve.chat import feed, new_id, plan_chat, stream_deltas
 from hfc.serve.errors import ApiError, documented, error_object
 from hfc.serve.items import Items
@@ -21,7 +22,7 @@ from hfc.serve.response_input import NamedFunction, ResponsesRequest
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 
-ROUTE = APIRouter(tags=["responses"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["responses"])
 
 
 class ResponseObject(BaseModel):

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from hfc.serve.body import BodyRoute
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.logprobs import token_bytes
 from hfc.serve.messages import Messages, template_messages
@@ -17,7 +18,7 @@ from hfc.serve.prompt import chat_prompt, encode
 from hfc.serve.served import Served
 from hfc.serve.tolerance import Tolerant
 
-ROUTE = APIRouter(tags=["tokens"])
+ROUTE = APIRouter(route_class=BodyRoute, tags=["tokens"])
 
 
 class TokenizeRequest(Tolerant):
