@@ -1,6 +1,7 @@
 """`hfc serve`, `ps` and `stop` as processes: the daemon, its record and log, TLS, a drain on SIGTERM, options that contradict each other."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ import ssl
 import string
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -160,6 +163,53 @@ def test_a_second_signal_ends_at_once(model, cache):
             process.send_signal(signal.SIGTERM)
             process.wait(25)  # --drain is 30
             assert time.monotonic() - began < 25 and process.returncode == -signal.SIGTERM
+
+
+def test_a_second_signal_ends_at_once_while_a_grammar_compiles(model, cache):
+    """A grammar that is compiled by a worker for as long as it may: neither it nor what forked it is left behind."""
+    asked = {"prompt": "x", "n_predict": 4, "json_schema": large_schema(3000)}
+    with serving(model, cache, options=("--grammar-timeout", 60)) as (process, url):
+        thread = threading.Thread(target=ended, args=(f"{url}/completion", asked), daemon=True)
+        thread.start()
+        thread.join(1)
+        assert thread.is_alive(), "it compiles"
+        below = descendants(process.pid)
+        assert len(below) >= 2, "what forks workers, and workers"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)  # it drains: --drain is 30
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == -signal.SIGTERM and time.monotonic() - began < 2
+        while any(map(is_alive, below)):
+            assert time.monotonic() - began < 10, "workers are left"
+            time.sleep(0.05)
+
+
+def ended(url, body):
+    """Ask, whatever comes of it."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        post(url, body).read()
+
+
+def large_schema(n):
+    """Harmless, and takes many seconds to compile."""
+    names = [f"p{i}" for i in range(n)]
+    properties = {p: {"type": "number", "minimum": 1.5, "maximum": 10**9} for p in names}
+    return {"type": "object", "properties": properties, "required": names}
+
+
+def descendants(pid):
+    children = [int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+    return [*children, *(below for child in children for below in descendants(child))]
+
+
+def is_alive(pid):
+    """Not one that only waits to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 LOSES_ITS_DEVICE = """
