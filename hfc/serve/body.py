@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
-import ctypes
-import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
@@ -74,13 +72,6 @@ class Bodies:
 def too_large(limits: ServerLimits) -> ApiError:
     text = f"the body is larger than {limits.body_bytes} bytes"
     return ApiError(413, text, None, "request_too_large", {"Connection": "close"})
-
-
-def give_memory_back() -> None:
-    """What large bodies took: errors and their tracebacks hold some in cycles, and the C library keeps what was freed."""
-    gc.collect()
-    with contextlib.suppress(AttributeError):  # glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def is_large(body: bytes) -> bool:

@@ -21,6 +21,7 @@ from hfc.serve.errors import ApiError
 from hfc.serve.job import Unanswerable
 from hfc.serve.limits import ServerLimits
 from hfc.serve.logprobs import token_bytes
+from hfc.serve.memory import trim
 from hfc.serve.reasoning import Thought
 from hfc.serve.workers.child import compiled, first_line, library_of
 from hfc.serve.workers.pool import Failed, TooMany, workers_of
@@ -29,6 +30,7 @@ from hfc.serve.workers.ticket import TICKET, Ticket
 LONGEST = 1 << 18  # characters of a grammar
 DEEPEST = 200  # objects and lists of a schema in one another
 REMEMBERED = 256  # grammars, those that were refused too
+TRIMMED = 1 << 20  # bytes of grammars that are forgotten: from here on they are given back
 POLL_S = 0.05
 LIMITS = ServerLimits()
 
@@ -141,12 +143,15 @@ class GrammarCompiler:
         return Compiled(matcher, answer["bytes"])
 
     def _remember(self, key: str, made: Compiled) -> Compiled:
+        freed = 0
         with self._lock:
             self._known[key] = made
             while len(self._known) > 1 and (
                 len(self._known) > REMEMBERED or sum(c.nbytes for c in self._known.values()) > self._cache_bytes
             ):
-                self._known.popitem(last=False)
+                freed += self._known.popitem(last=False)[1].nbytes
+        if freed >= TRIMMED:
+            trim()
         return made
 
 

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from hfc.serve.body import PARSED, Bodies, check_small, give_memory_back, is_large, linger, parsed, too_large
+from hfc.serve.body import PARSED, Bodies, check_small, is_large, linger, parsed, too_large
 from hfc.serve.errors import ApiError, error_response
+from hfc.serve.memory import give_memory_back
 from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
 from hfc.serve.planning import Planners
@@ -22,7 +23,7 @@ from hfc.serve.tolerance import FIELDS
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
 OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
-HUGE_BYTES = 1 << 20  # after those from here on memory is given back
+HUGE_BYTES = 1 << 20  # of a request and its answer: after those from here on memory is given back
 GIVE_BACK_S = 1.0
 
 
@@ -51,9 +52,13 @@ class Guarded:
         path = scope["path"]
         counted = path if path in self._paths else "other"  # a bound for the number of label values
 
+        nbytes = 0
+
         async def counting_send(message) -> None:
+            nonlocal nbytes
             if message["type"] == "http.response.start":
                 self._meters.answered(counted, message["status"])
+            nbytes += len(message.get("body", b""))
             await send(message)
 
         try:
@@ -61,7 +66,7 @@ class Guarded:
             async with self._bodies.read(receive) as body:
                 if body:
                     _check_type(Headers(scope=scope))
-                is_huge = len(body) >= HUGE_BYTES
+                nbytes += len(body)
                 if is_large(body):
                     async with self._large:
                         scope[PARSED] = await self._planners.run(parsed, body, limits)
@@ -82,7 +87,7 @@ class Guarded:
             await self._app(scope, replay, counting_send)
         finally:
             return_all(scope)
-            if is_huge:
+            if nbytes >= HUGE_BYTES:
                 self._give_back_soon()
 
     def _give_back_soon(self) -> None:
