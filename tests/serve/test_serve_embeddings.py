@@ -3,10 +3,11 @@
 import asyncio
 import base64
 
+import httpx
 import numpy as np
 import openai
 import pytest
-from serve_fakes import FakeModel
+from serve_fakes import FakeModel, expected
 from test_serve_api import app_of, call
 
 from hfc.compiler import compile_model
@@ -128,3 +129,29 @@ def test_smollm2_through_the_sdk_beside_a_chat(smollm2, smollm2_url, smollm2_ggu
         np.testing.assert_allclose(mean.data[i].embedding, unit(rows.mean(0)), atol=1e-6)
     similar, other = (np.dot(mean.data[0].embedding, mean.data[i].embedding) for i in (1, 2))
     assert similar > other
+
+
+def test_many_texts_leave_room_for_others():
+    """2,048 of them take minutes on a real model: others are answered in between, at any time."""
+
+    async def main(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
+            texts = {"model": "fake", "input": [f"text {i}" for i in range(2048)]}
+            embedding = asyncio.ensure_future(client.post("/v1/embeddings", json=texts))
+            while not app.state.models.loaded[0].engine.model.steps:
+                await asyncio.sleep(0.01)
+            waited = []
+            for _ in range(4):
+                before = len(app.state.models.loaded[0].engine.model.steps)
+                answer = await client.post(
+                    "/v1/completions", json={"model": "fake", "prompt": "hello", "max_tokens": 4}
+                )
+                assert answer.json()["choices"][0]["text"] == expected(b"hello", 4) and not embedding.done()
+                waited.append(len(app.state.models.loaded[0].engine.model.steps) - before)
+            return waited, await embedding
+
+    with app_of(FakeModel(context=512)) as (app, _):
+        waited, answer = asyncio.run(main(app))
+    assert answer.status_code == 200 and len(answer.json()["data"]) == 2048
+    assert max(waited) < 60, "of more than 700 steps"

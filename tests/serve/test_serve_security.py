@@ -2,8 +2,10 @@
 
 import hmac
 import json
+import re
 import socket
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +18,7 @@ from hfc.serve.models import Models
 from hfc.serve.served import Settings
 
 HUGE = 100 << 20
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_key_is_compared_in_constant_time(monkeypatch):
@@ -164,3 +167,14 @@ def test_images_and_sounds_are_refused_in_every_dialect(path, body):
     with app_of() as (app, _):
         response = call(app, "POST", path, json={"model": "fake", **body})
         assert response.status_code == 400 and "text" in response.json()["error"]["message"], response.text
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    text = (ROOT / "docs/security.md").read_text()
+    table = text.partition("## What was found")[2].partition("\n## ")[0]
+    file, named = "", []
+    for place, name in re.findall(r"`([\w/]*\.py)?::(test_\w+)`", table):
+        file = place or file
+        named.append(f"def {name}(" in (ROOT / (file if "/" in file else f"tests/serve/{file}")).read_text())
+        assert named[-1], f"{file}::{name}"
+    assert len(named) > 40
