@@ -148,7 +148,7 @@ def command(
     )
     config = uvicorn.Config(
         make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=bounds.idle_s, http=bounded(bounds), h11_max_incomplete_event_size=bounds.header_bytes,
+        timeout_keep_alive=bounds.idle_s, http=bounded(bounds), ws="none",
         timeout_graceful_shutdown=round(drain_s), ssl_certfile=tls_cert, ssl_keyfile=tls_key,
     )  # fmt: skip
     log = os.environ.get(_LOG_VARIABLE)

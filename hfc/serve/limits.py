@@ -17,7 +17,7 @@ class ServerLimits:
     grammar_s and grammar_bytes of a grammar's compilation, grammar_queue that wait for it, grammar_cache_bytes of compiled ones.
     """
 
-    header_bytes: int = 64 << 10
+    header_bytes: int = 32 << 10
     body_bytes: int = 16 << 20
     header_s: float = 20.0
     body_s: float = 60.0

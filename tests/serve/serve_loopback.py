@@ -25,6 +25,7 @@ def listening(app, limits=LIMITS):
             timeout_graceful_shutdown=5,
             timeout_keep_alive=limits.idle_s,
             http=bounded(limits),
+            ws="none",
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

@@ -286,6 +286,48 @@ def test_an_idle_connection_is_closed_and_a_busy_one_is_not(url):
         assert 0.3 < time.monotonic() - began < 6
 
 
+def chunked(url, body, size):
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    way = b"Transfer-Encoding: chunked\r\nConnection: close"
+    return head(url, 0).replace(b"Content-Length: 0", way) + chunks + b"0\r\n\r\n"
+
+
+def test_a_body_in_thousands_of_tiny_chunks_is_refused(url):
+    """Parsing them takes a hundred times as long as the body would in one."""
+    body = json.dumps({**ASK, "temperature": 0}).encode()
+    with connect(url) as connection:
+        connection.sendall(chunked(url, body, 1))
+        assert json.loads(read(connection).split(b"\r\n\r\n", 1)[1])["choices"][0]["text"] == expected(b"hello", 4)
+    with connect(url) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(chunked(url, body + b" " * 300_000, 1))
+        answer = read(connection)
+    assert not answer or (answer.startswith(b"HTTP/1.1 400") and b"chunks of less than 64 bytes" in answer)
+    with connect(url) as connection:
+        connection.sendall(chunked(url, body + b" " * 300_000, 128))
+        assert read(connection).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("line", [b"X: " + b"y" * 60_000, b"x:y\r\n" * 10_000, b"no header"])
+def test_a_head_that_is_too_large_or_none_is_a_400(url, line):
+    with connect(url) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n\r\n")
+        answer = read(connection)
+    assert (
+        answer.startswith(b"HTTP/1.1 400")
+        and json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "invalid_http"
+    )
+    assert is_served(url)
+
+
+def test_connections_stay_http(url):
+    asked = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    with connect(url) as connection:
+        connection.sendall(asked.encode() + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def test_connections_have_a_bound(url):
     held = [connect(url) for _ in range(TIGHT.connections)]
     time.sleep(0.1)

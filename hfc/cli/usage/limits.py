@@ -16,7 +16,7 @@ def limit(flag: str, name: str, kind: Callable[[str], Any], help: str, default: 
 LIMITS = (
     limit("--max-body-mb", "body_mb", int, "Largest body of a request, in MB.", 16),
     limit("--max-bodies-mb", "bodies_mb", int, "Bodies that are being read, together, in MB; more get 503.", 128),
-    limit("--max-header-kb", "header_kb", int, "Largest head of a request, in KB.", 64),
+    limit("--max-header-kb", "header_kb", int, "Largest head of a request, in KB.", 32),
     limit("--header-timeout", "header_s", float, "Seconds until the head of a request has come.", 20.0),
     limit("--body-timeout", "body_s", float, "Seconds until its body has come.", 60.0),
     limit("--idle-timeout", "idle_s", float, "Seconds that a connection may wait between two requests.", 75.0),
