@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -38,11 +38,10 @@ class TokenLimits:
         """mask: u32 [mask_words] of tokens that are not forbidden by it; taken over."""
         self.mask = mask if self.mask is None else self.mask & mask
 
-    def forbid(self, tokens: Iterable[int]) -> None:
-        if self.mask is None:
-            self.mask = np.full(mask_words(self.vocab), 0xFFFFFFFF, np.uint32)
-        for token in tokens:
-            self.mask[token >> 5] &= np.uint32(0xFFFFFFFF ^ 1 << (token & 31))
+    def forbid(self, tokens: Sequence[int] | np.ndarray) -> None:
+        is_allowed = np.ones(32 * mask_words(self.vocab), bool)
+        is_allowed[np.asarray(tokens, np.int64)] = False
+        self.allow_only(np.packbits(is_allowed, bitorder="little").view("<u4").astype(np.uint32, copy=False))
 
     def force(self, token: int) -> None:
         """Only this token."""

@@ -10,7 +10,7 @@ from hfc.serve.chat import Ask
 from hfc.serve.dialects import MESSAGES
 from hfc.serve.errors import ApiError
 from hfc.serve.messages import Name
-from hfc.serve.parameters import Count, SamplingFields, Text
+from hfc.serve.parameters import Count, SamplingFields, StopText, Text
 from hfc.serve.tolerance import Tolerant, listed, log_once
 from hfc.serve.tools import MOST_TOOLS
 
@@ -112,7 +112,7 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
-    stop_sequences: Annotated[list[Text], Field(max_length=16)] | None = None
+    stop_sequences: Annotated[list[StopText], Field(max_length=16)] | None = None
     max_tokens: Count | None = None
 
     def stop_texts(self) -> tuple[str, ...]:

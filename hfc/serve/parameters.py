@@ -28,7 +28,9 @@ DIGITS = 10  # of a token id
 FORBIDS = -100  # the bias that forbids a token, as OpenAI documents it
 Text = Annotated[str, Field(min_length=1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Stops = Text | Annotated[list[Text], Field(max_length=16)]
+# Every new token is held against each: a text of megabytes would take the steps of all.
+StopText = Annotated[str, Field(min_length=1, max_length=1024)]
+Stops = StopText | Annotated[list[StopText], Field(max_length=16)]
 BiasPair = Annotated[tuple[int | str, float | Literal[False]], Field(strict=False)]
 Count = Annotated[int, Field(ge=1, le=1 << 30)]
 MaxTokens = Count | Literal[-1]  # -1: no limit but the context
@@ -194,7 +196,7 @@ class Bias:
     def __init__(self, biases: dict[int, float]):
         self._tokens = np.fromiter(biases, np.int64)
         self._values = np.array([-np.inf if v <= FORBIDS else v for v in biases.values()], np.float32)
-        self._forbidden = [token for token, v in biases.items() if v <= FORBIDS]
+        self._forbidden = np.array([token for token, v in biases.items() if v <= FORBIDS], np.int64)
         self._added = {token: v for token, v in biases.items() if v > FORBIDS}
         self.suits_device = len(self._added) <= BIASED
 
@@ -206,7 +208,7 @@ class Bias:
     def restrict(self, limits: TokenLimits) -> None:
         for token, value in self._added.items():
             limits.add(token, value)
-        if self._forbidden:
+        if len(self._forbidden):
             limits.forbid(self._forbidden)
 
     def accept(self, token: int) -> bool:
@@ -230,7 +232,7 @@ class AtLeast:
 
     def restrict(self, limits: TokenLimits) -> None:
         if self._left > 0 and len(self._stops):
-            limits.forbid(self._stops.tolist())
+            limits.forbid(self._stops)
 
     def accept(self, token: int) -> bool:
         self._left -= 1

@@ -25,6 +25,8 @@ REFUSED = [
     ({"logit_bias": {str(i): -100 for i in range(VOCAB)}}, "logit_bias"),
     ({"prompt": [VOCAB]}, "prompt"),
     ({"n": 17}, "n"),
+    ({"stop": "x" * 1025}, "stop"),
+    ({"stop": ["a", "x" * 1025]}, "stop.1"),
     ({"logprobs": 21}, "logprobs"),
     ({"max_tokens": 1 << 40}, "max_tokens"),
 ]
