@@ -122,7 +122,7 @@ class Models:
 
     def names(self, entry: Entry) -> list[str]:
         """What it may be called."""
-        return [name for name, e in self._by_name.items() if e is entry]
+        return [name for name, e in self._by_name.items() if e is entry and name != ANY]
 
     def add(self, name: str) -> None:
         """Serve a model of the registry too. ApiError 400 where models cannot be added."""

@@ -12,7 +12,7 @@ from hfc.serve.errors import ApiError
 from hfc.serve.messages import Name, arguments_of
 from hfc.serve.parameters import Count, SamplingFields, Text
 from hfc.serve.tolerance import Tolerant, listed
-from hfc.serve.tools import MOST_TOOLS
+from hfc.serve.tools import MOST_TOOLS, allowed
 
 
 class TextPart(Tolerant, dialect=RESPONSES, noun="part"):
@@ -73,6 +73,12 @@ class NamedFunction(Tolerant, dialect=RESPONSES, noun="choice"):
     name: Name
 
 
+class AllowedFunctions(Tolerant, dialect=RESPONSES, noun="choice"):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MOST_TOOLS)]
+
+
 class TextFormat(Tolerant, dialect=RESPONSES, noun="format"):
     type: Literal["text", "json_object"]
 
@@ -103,7 +109,7 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
     max_output_tokens: Count | None = None
     stream: bool | None = None
     tools: Annotated[listed(RESPONSES, "tool", {"function": FunctionTool}), Field(max_length=MOST_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedFunctions | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
@@ -125,12 +131,16 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
             {"type": "function", "function": t.model_dump(exclude={"type"}, exclude_none=True)}
             for t in self.tools or ()
         ]
-        choice = self.tool_choice.name if isinstance(self.tool_choice, NamedFunction) else self.tool_choice or "auto"
+        choice = self.tool_choice
+        if isinstance(choice, AllowedFunctions):
+            tools, choice = allowed(tools, [named.name for named in choice.tools]), choice.mode
+        elif isinstance(choice, NamedFunction):
+            choice = choice.name
         return Ask(
             self._messages(),
             self,
             tools,
-            choice,
+            choice or "auto",
             self.parallel_tool_calls is not False,
             wanted,
             self.max_output_tokens,

@@ -44,8 +44,27 @@ class NamedChoice(Tolerant, dialect=CHAT, noun="choice"):
     function: FunctionName
 
 
+class AllowedNames(Tolerant, dialect=CHAT, noun="choice"):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedChoice], Field(min_length=1, max_length=MOST_TOOLS)]
+
+
+class AllowedChoice(Tolerant, dialect=CHAT, noun="choice"):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedNames
+
+
 Tools = Annotated[listed(CHAT, "tool", {"function": Tool}), Field(max_length=MOST_TOOLS)]
-ToolChoice = Literal["none", "auto", "required"] | NamedChoice
+ToolChoice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice
+
+
+def allowed(tools: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The tools of a request that its choice leaves to the model. ApiError 400 for a name that none of them has."""
+    known = {tool["function"]["name"] for tool in tools}
+    if missing := [name for name in names if name not in known]:
+        text = f"tool_choice allows {missing[0]!r}, which is not among the tools"
+        raise ApiError(400, text, "tool_choice", "invalid_value")
+    return [tool for tool in tools if tool["function"]["name"] in names]
 
 
 def style_of(template: str | None) -> str:

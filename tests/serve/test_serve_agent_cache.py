@@ -1,6 +1,7 @@
 """The prefix cache under a coding agent: twenty turns in the shape that Claude Code sends, each computes its new tokens only."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -41,6 +42,42 @@ def call_and_result(i):
     ]
 
 
+async def cancelled(app, engine, body):
+    """A request whose client leaves as soon as there is a part of its answer."""
+    left, parts = (
+        asyncio.Event(),
+        [{"type": "http.request", "body": json.dumps({**body, "stream": True}).encode(), "more_body": False}],
+    )
+
+    async def receive():
+        if parts:
+            return parts.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if b"content_block_delta" in message.get("body", b""):
+            left.set()
+
+    headers = [(b"content-type", b"application/json"), (b"host", b"127.0.0.1")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/messages",
+        "raw_path": b"/v1/messages",
+        "query_string": b"",
+        "headers": headers,
+    }
+    await app(
+        {**scope, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 9)},
+        receive,
+        send,
+    )
+    assert left.is_set()
+    while engine.active:
+        await asyncio.sleep(0.005)
+
+
 @pytest.mark.parametrize("recurrent", [False, True], ids=["attention", "recurrent"])
 def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent):
     async def main():
@@ -77,6 +114,9 @@ def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent)
                 assert computed <= 2 * BLOCK
             computed, _ = await ask(turns, 21)
             assert computed <= 2 * BLOCK, "the same request again"
+            await cancelled(app, engine, request(turns + call_and_result(20), 23))
+            computed, total = await ask(turns + call_and_result(20), 24)
+            assert computed <= 2 * BLOCK, f"{computed} of {total} tokens again, whose first answer was broken off"
             assert (await client.post("/v1/messages/count_tokens", json=request(turns, 22))).json()[
                 "input_tokens"
             ] == before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -38,7 +38,7 @@ from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 from hfc.serve.tolerance import Tolerant
-from hfc.serve.tools import NamedChoice, ToolChoice, Tools
+from hfc.serve.tools import AllowedChoice, NamedChoice, ToolChoice, Tools, allowed
 from hfc.serve.usage import openai_usage, timings
 
 ROUTE = APIRouter(route_class=BodyRoute, tags=["chat"])
@@ -161,11 +161,12 @@ class ChatRequest(SamplingFields, dialect=CHAT):
                 "chat_template_kwargs",
                 "invalid_value",
             )
+        tools, choice = self._tools()
         return Ask(
             template_messages(self.messages),
             self,
-            [tool.model_dump(exclude_none=True) for tool in self.tools or ()],
-            self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else self.tool_choice or "auto",
+            tools,
+            choice,
             self.parallel_tool_calls is not False,
             format_of(self.response_format),
             max_tokens=most,
@@ -177,6 +178,14 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             template_variables=self.chat_template_kwargs or {},
             continues=self._continues(),
         )
+
+    def _tools(self) -> tuple[list[Mapping[str, Any]], str]:
+        """What the model may call, and whether it must. ApiError 400."""
+        tools, choice = [tool.model_dump(exclude_none=True) for tool in self.tools or ()], self.tool_choice
+        if isinstance(choice, AllowedChoice):
+            names = [named.function.name for named in choice.allowed_tools.tools]
+            return allowed(tools, names), choice.allowed_tools.mode
+        return tools, choice.function.name if isinstance(choice, NamedChoice) else choice or "auto"
 
     def _thinking_budget(self) -> int | None:
         budget = first_given(self.thinking_budget, self.thinking_budget_tokens, self.reasoning_budget_tokens)

@@ -18,7 +18,7 @@ from hfc.serve.items import Items
 from hfc.serve.models import borrow
 from hfc.serve.output import Output
 from hfc.serve.planning import planned
-from hfc.serve.response_input import NamedFunction, ResponsesRequest
+from hfc.serve.response_input import ResponsesRequest
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 
@@ -55,9 +55,8 @@ async def responses(request: Request, body: ResponsesRequest):
 
 def _head(body: ResponsesRequest, name: str) -> dict[str, Any]:
     """A response before its output, with the request's settings as OpenAI repeats them."""
-    choice = (
-        body.tool_choice.model_dump() if isinstance(body.tool_choice, NamedFunction) else body.tool_choice or "auto"
-    )
+    choice = body.tool_choice or "auto"
+    choice = choice if isinstance(choice, str) else choice.model_dump()
     text = body.text.model_dump(by_alias=True, exclude_none=True) if body.text else {}
     return {
         "id": new_id("resp_"), "object": "response", "created_at": time.time(), "status": "in_progress", "model": body.model or name,
