@@ -17,6 +17,7 @@ from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of, record_made
 from hfc.base.diagnostics import HfcError
+from hfc.base.trace import is_watched, timed
 from hfc.bundles import read_bundle
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
@@ -188,7 +189,9 @@ def compile_model(
         settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows, profile) for name in names
     ]
     make = lambda: _compile(opened, chosen, kv, profile, print_after).pack()  # noqa: E731
-    data = make() if print_after else cached(_key(opened, chosen), ".hfp", make).read_bytes()
+    is_seen = print_after is not None or is_watched()
+    label = f"{opened.model.name}-{'-'.join(names)}"
+    data = make() if is_seen else cached(_key(opened, chosen), ".hfp", make, label).read_bytes()
     bundle = read_bundle(data, "cached bundle")
     for name in bundle.files:
         if name.endswith(".so"):  # the bundle may come from the cache, and its host code was made when it was
@@ -235,8 +238,9 @@ def _outputs(opened: Source, slots: int, rows: int) -> int:
 
 
 def _compile(opened: Source, chosen: list[Settings], kv: str | None, profile: str, print_after: After | None) -> Bundle:
-    pair = opened.pair(chosen[0].taps) if opened.draft else None
-    graph = pair.target if pair else opened.graph(chosen[0].taps)
+    with timed("build the graph"):
+        pair = opened.pair(chosen[0].taps) if opened.draft else None
+        graph = pair.target if pair else opened.graph(chosen[0].taps)
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
     for settings in chosen:
@@ -308,20 +312,29 @@ def _emit(
 ) -> Emitted:
     fused = run_passes(graph, settings, after=print_after)
     if pair is None:
-        return emit(fused, settings, layout)
+        with timed("bind regions"):
+            return emit(fused, settings, layout)
     own = replace(settings, is_draft=True, taps=(), kv_edges=(0, 0))
     draft = DraftGraph(
         run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token")
     )
-    return emit(fused, settings, layout, draft)
+    with timed("bind regions"):
+        return emit(fused, settings, layout, draft)
+
+
+def emit_model(opened: Source, settings: Settings, after: After | None = None) -> Emitted:
+    """The regions of a model (and of its draft) bound to skeletons, and their memory; nothing is rendered.
+
+    after: called with each pass's name and result."""
+    backend = host if settings.arch.kind == "host" else gpu
+    pair = opened.pair(settings.taps) if opened.draft else None
+    graph = pair.target if pair else opened.graph(settings.taps)
+    return _emit(graph, pair, settings, backend.MATRIX_LAYOUT, after)
 
 
 def outline(opened: Source, settings: Settings) -> Plan:
     """The plan without kernels and launches: enough for its memory arithmetic, in a fraction of a second."""
-    backend = host if settings.arch.kind == "host" else gpu
-    pair = opened.pair(settings.taps) if opened.draft else None
-    graph = pair.target if pair else opened.graph(settings.taps)
-    return make_plan(_emit(graph, pair, settings, backend.MATRIX_LAYOUT), settings, (), {})
+    return make_plan(emit_model(opened, settings), settings, (), {})
 
 
 def _key(opened: Source, chosen: list[Settings]) -> str:

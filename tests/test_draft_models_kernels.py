@@ -11,7 +11,6 @@ from test_draft_models import DRAFTS, small_mtp
 
 from hfc.backend.emit import emit
 from hfc.backend.host import plan as host
-from hfc.cli.selftest import fused_graphs
 from hfc.compiler import compile_model, open_source
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
@@ -21,6 +20,7 @@ from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.upload import CheckpointWeights
 from hfc.selftest import check_plan
 from hfc.target.arch import ARCHS, find_arch
+from hfc.workbench.remade import fused_graphs
 
 sys.path.append(str(Path(__file__).parent / "isa"))
 from draft_regions import GRAPHS

@@ -1,5 +1,7 @@
 """The IR: text is an exact inverse, the verifier sees what is wrong, the interpreter means what numpy means."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,26 @@ def test_type_errors_show_both_shapes():
     x = b.input("x", "f32", ("T", 64))
     with pytest.raises(HfcError, match=r"x is f32\[T, 64\], w is f16\[128, 96\].*64 != 96"):
         b.op("linear", x, b.weight("w", "f16", (128, 96), tensor("w")))
+
+
+@pytest.mark.parametrize(
+    "before, after, message",
+    [
+        ("  return", "  retrun", "g.ir:5:3: error: unexpected 'retrun'; expected .*'return'.*\n.*\n.*\n  hint: did you mean 'return'?"),
+        ("f32[4, 8]", "f32(4, 8]", r"g.ir:3:10: error: unexpected '\('; expected '\['"),
+        (" = linear(", " linear(", "g.ir:4:20: error: unexpected 'linear'; expected ',' or '='"),
+        ("%x, %w", "%x; %w", r"g.ir:4:29: error: unexpected ';'; expected '\)' or ','"),
+        ("{name=", "{nme=", r"g.ir:3:31: error: unknown attribute of weight 'nme'\n.*\n.*\n  hint: did you mean 'name'"),
+        ('name="w", ', "", "g.ir:3:20: error: weight: attribute 'name' is missing"),
+        ("\n}", "", r"g.ir:5:12: error: the text ends too early; expected .*'}'"),
+        ("f32[T, 4] =", "f33[T, 4] =", r"g.ir:4:21: error: %y = linear: has type f33\[T, 4\], its rule gives f32\[T, 4\]"),
+        ("linear(%x, %w)", "linear(%x)", "g.ir:4:21: error: linear: takes 2 operands, got 1"),
+    ],
+)  # fmt: skip
+def test_an_error_in_ir_text_names_place_and_expectation(before, after, message):
+    text = '# one projection\ngraph g(%x: f32[T, 8]) {\n  %w: f32[4, 8] = weight() {name="w", recipe=tensor(name="w")}\n  %y: f32[T, 4] = linear(%x, %w)\n  return %y\n}\n'  # fmt: skip
+    verify(parse_graph(text, "g.ir"))
+    assert before in text
+    with pytest.raises(HfcError) as error:
+        verify(parse_graph(text.replace(before, after), "g.ir"))
+    assert re.match(message, str(error.value)), str(error.value)

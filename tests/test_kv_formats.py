@@ -10,7 +10,6 @@ from test_formats_c import CONVERSIONS, address
 from test_quantize import TOKENS, write_model
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.selftest import kv_of
 from hfc.compiler import compile_model, open_source, outline, settings_for
 from hfc.formats import KV_FORMATS
 from hfc.oracle import InterpretedModel
@@ -19,6 +18,7 @@ from hfc.passes.pipeline import run_passes
 from hfc.runtime.executor import load
 from hfc.step import Step
 from hfc.target.arch import find_arch
+from hfc.workbench.remade import kv_of
 
 MORE = """
 static float hfc_rsqrt(float x) { return 1.0f / __builtin_sqrtf(x); }

@@ -36,9 +36,11 @@ LAYERS = {
     "calibrate": LEAF | {"compiler", "frontend", "ir", "formats", "quantize"},
     "selftest": LEAF | FACTS | {"backend", "runtime"},
     "matrix": LEAF | FACTS | {"backend", "compiler", "frontend", "passes", "runtime"},
+    "workbench": LEAF | FACTS | {"backend", "compiler", "passes", "runtime"},
     "cli": LEAF
     | FACTS
     | {
+        "workbench",
         "frontend",
         "passes",
         "backend",

@@ -11,7 +11,6 @@ from small_models import CONFIGS
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import main
-from hfc.cli.selftest import fused_graph
 from hfc.compiler import compile_model, open_source
 from hfc.formats import weight_format
 from hfc.runtime import executor
@@ -21,6 +20,7 @@ from hfc.selftest import check_plan, compare
 from hfc.selftest.packed import PIECE, PackedWeight
 from hfc.selftest.steps import make_step, steps_of
 from hfc.step import Step
+from hfc.workbench.remade import fused_graphs
 
 CHECKPOINTS = [
     "llama",
@@ -53,7 +53,7 @@ class Subject:
         self.bundle = compile_model(MODELS / name, [arch], ctx=64, slots=2, max_rows=32)
         self.plan = self.bundle.plans[arch]
         source = open_source(MODELS / name)
-        self.graph = fused_graph(source, self.plan)
+        self.graph = fused_graphs(source, self.plan)[0]
         self.weights = CheckpointWeights(source.checkpoint, 64)
         self.launcher = HostLauncher(self.bundle, self.plan, 2) if arch == "host" else None
 

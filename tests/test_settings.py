@@ -1,5 +1,6 @@
 """hfc.toml, environment variables, flags of other programs, completion: where values come from, and what is refused."""
 
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -202,3 +203,10 @@ def test_every_limit_is_an_option_with_its_default(files):
     files()
     limits = value("serve", "m")["limits"]
     assert server_limits(limits) == ServerLimits() and len(limits) == len(fields(ServerLimits))
+
+
+def test_the_table_of_variables_is_the_table_of_knobs():
+    text = (Path(__file__).parent.parent / "docs" / "settings.md").read_text()
+    assert dict(re.findall(r"^\| `(HFC_\w+)` \| (.*) \|$", text, re.MULTILINE)) == {
+        k.name: k.effect for k in KNOBS.values()
+    }

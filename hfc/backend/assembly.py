@@ -23,7 +23,9 @@ _AMD_ACCESS = re.compile(r"^(global|flat|scratch|buffer|ds)_(load|store|read|wri
 _PTX_ACCESS = re.compile(r"^(ld|st)\b(?:\.(?:global|shared|local|param|const|nc|relaxed|acquire|gpu|volatile|ca|cg))*")
 _PTX_BYTES = re.compile(r"(?:\.v(\d))?\.[a-z]+(\d+)$")
 _LABEL = re.compile(r"^(\.?\$?L?\w*BB\w+):")
-_BRANCH = re.compile(r"\b(?:s_c?branch\w*|bra(?:\.uni)?)\s+(\.?\$?\w+)")
+_BRANCH = re.compile(
+    r"\b(?:s_c?branch\w*|bra(?:\.uni)?|j[a-z]{1,3}|b\.[a-z]{2}|cbn?z\s+\w+,)\s+(\.?\$?\w+)"
+)  # AMD, PTX, x86, arm
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,34 @@ def _ptx_access(number: int, line: str) -> Access | None:
     size = _PTX_BYTES.search(mnemonic)
     count = int(size[1] or 1) * int(size[2]) // 8 if size else 0
     return Access(mnemonic, spaces[0] if spaces else "generic", mnemonic.startswith("ld"), count, number)
+
+
+def function_of(text: str, symbol: str) -> str:
+    """One function's part of an assembly text, and behind it those of the functions that are named after it."""
+    found = [
+        _function(text, match) for match in re.finditer(rf"^{re.escape(symbol)}(?:_[a-z]\w*)?:", text, re.MULTILINE)
+    ]
+    assert found, f"the assembly has no function {symbol}"
+    return "\n".join(sorted(found, key=lambda part: part.index(":")))  # its own name is the shortest
+
+
+def _function(text: str, begin: re.Match[str]) -> str:
+    name = begin[0].rstrip(":")
+    end = re.compile(rf"^\.?\$?L?func_end\d*:|^\s*\.size\s+{re.escape(name)},", re.MULTILINE).search(text, begin.end())
+    return text[begin.start() : end.end() if end else len(text)]
+
+
+def code_of(text: str, symbol: str) -> str:
+    """The instructions and labels of a kernel: without directives, metadata and the compiler's remarks on blocks."""
+    if ".visible .entry" in text:  # PTX is read whole: its declarations are the registers
+        return text[text.index(".visible .entry") :].strip()
+    lines = (line.rstrip() for line in function_of(text, symbol).splitlines())
+    return "\n".join(line.expandtabs(8) for line in lines if line and not _IS_REMARK.match(line))
+
+
+def instructions(code: str) -> int:
+    """How many a text of `code_of` has: labels and remarks begin their lines."""
+    return sum(line[:1].isspace() for line in code.splitlines())
+
+
+_IS_REMARK = re.compile(r"^\s*(;|#|//|\.(?!L)[a-z_]+\b|\.?\$?L?func_end)")

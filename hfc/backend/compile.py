@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from hfc.backend.assembly import code_of
 from hfc.backend.gates import UNIVERSAL, Broken, Contract, broken
 from hfc.backend.toolchain import Toolchain, flags, toolchain
 from hfc.base.assembly import keep_assembly
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.trace import CODE, KERNELS, say
 from hfc.target.arch import Arch, find_arch
 
 
@@ -31,6 +34,15 @@ class Resources:
     scratch_bytes: int
     spills: int
     occupancy: int
+
+    @property
+    def summary(self) -> str:
+        """In one line, for lists of kernels."""
+        memory = f"{self.lds_bytes} bytes of LDS, {self.scratch_bytes} of scratch"
+        if not self.occupancy:
+            return f"{memory}; the driver decides on registers"
+        accumulators = f" and {self.agprs} AGPRs" if self.agprs else ""
+        return f"{self.vgprs} VGPRs{accumulators}, {self.sgprs} SGPRs, {memory}; {self.occupancy} waves a SIMD"
 
 
 @dataclass(frozen=True)
@@ -62,16 +74,20 @@ def compile_kernel(source: str, arch: Arch, name: str = "kernel", contract: Cont
 
 def compile_job(job: KernelJob) -> CompiledKernel:
     """The same for a job. The error of a broken gate says which smaller numbers would keep it."""
-    tools = toolchain()
+    tools, begin = toolchain(), time.perf_counter()
     key, assembly = _assembly(job.source, job, tools)
     text = assembly.decode()
     resources = read_resources(text, job.arch)
     found = broken(text, resources, job.arch, job.contract)
     if found:
         raise _refusal(job, found, tools)
-    data = cached(key, ".hsaco", lambda: tools.code_object(assembly, job.name, job.arch)).read_bytes()
+    label = f"{job.name}-{job.arch.name}"
+    data = cached(key, ".hsaco", lambda: tools.code_object(assembly, job.name, job.arch), label).read_bytes()
     if job.arch.kind == "amd":
         keep_assembly(data, assembly)  # the emulator decodes by it
+    seconds = time.perf_counter() - begin
+    say(KERNELS, lambda: f"hfc: {seconds:8.3f} s  kernel {job.name} for {job.arch.name}: {resources.summary}")
+    say(CODE, lambda: f"// source of {job.name}\n{job.source}\n; assembly of {job.name}\n{code_of(text, job.name)}")
     return CompiledKernel(job.name, job.arch.name, data, text, resources)
 
 
@@ -79,7 +95,8 @@ def _assembly(source: str, job: KernelJob, tools: Toolchain) -> tuple[str, bytes
     """The cache key of a source and its assembly. Twins share one but for the name in it."""
     made_for = find_arch(job.arch.twin) if job.arch.twin else job.arch
     key = key_of(source, " ".join(flags(made_for)), tools.version)
-    text = cached(key, ".s", lambda: tools.assembly(source, job.name, made_for)).read_bytes()
+    label = f"{job.name}-{made_for.name}"
+    text = cached(key, ".s", lambda: tools.assembly(source, job.name, made_for), label).read_bytes()
     if made_for is job.arch:
         return key, text
     return key_of(key, job.arch.name), text.replace(made_for.name.encode(), job.arch.name.encode())

@@ -18,6 +18,7 @@ from hfc.backend.skeletons.adopt.bind import adopt_bound, adopt_pointers
 from hfc.backend.skeletons.linear.library.geometry import ROWS as LIBRARY_ROWS
 from hfc.backend.skeletons.sample.bind import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
+from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, Kernel, Launch, Plan, Product, pointer_table
@@ -35,14 +36,19 @@ STEP_ARGUMENT = -1
 def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
     """The plan for one arch, with its code objects and launch tapes by file name."""
     jobs: dict[str, KernelJob] = {}
-    emitted, programs = list_launches(emitted, settings, jobs)
-    objects = compile_all(jobs.values())
     arch = settings.arch.name
+    with timed("render sources"):
+        emitted, programs = list_launches(emitted, settings, jobs)
+    with timed(f"compile kernels for {arch}"):
+        objects = compile_all(jobs.values())
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
     kernels = tuple(Kernel(o.name, f"{arch}/{o.name}.hsaco", asdict(o.resources)) for o in objects)
     plan = make_plan(emitted, settings, kernels, programs, f"{arch}/tape")
     source = tape_source(plan)
-    files |= {f"{arch}/tape-{machine}.so": build_library(source, target) for machine, target in TAPE_TARGETS.items()}
+    with timed("compile launch tapes"):
+        files |= {
+            f"{arch}/tape-{machine}.so": build_library(source, target) for machine, target in TAPE_TARGETS.items()
+        }
     return plan, files
 
 

@@ -24,9 +24,16 @@ def build_library(source: str, target: str) -> bytes:
     return _library(source, ("-target", target), target).read_bytes()
 
 
-def build_for_cpu(source: str, cpu: str) -> Path:
-    """For this kind of machine. cpu: "native", or a name that clang knows (x86_64_v3)."""
-    return _library(source, (f"-mcpu={cpu}",), f"cpu {cpu!r}")
+def build_for_cpu(source: str, cpu: str, label: str = "library") -> Path:
+    """For this kind of machine. cpu: "native", or a name that clang knows (x86_64_v3).  label: of the cache entry."""
+    return _library(source, (f"-mcpu={cpu}",), f"cpu {cpu!r}", label)
+
+
+def assembly_for_cpu(source: str, cpu: str = "native") -> str:
+    """What `build_for_cpu` assembles: the same compiler with the same flags."""
+    options = (f"-mcpu={cpu}", "-S")
+    key = _key(source, options)
+    return cached(key, ".s", lambda: _compile(source, options, f"cpu {cpu!r}"), "host-library").read_text()
 
 
 def machine() -> str:
@@ -39,12 +46,15 @@ def machine() -> str:
     return platform.machine() + "\n".join(sorted({line for line in lines if line.startswith(kinds)}))
 
 
-def _library(source: str, options: Sequence[str], what: str) -> Path:
-    native = machine() if "-mcpu=native" in options else ""
-    key = key_of(source, " ".join((*FLAGS, *options)), native, version("ziglang"))
-    path = cached(key, ".so", lambda: _compile(source, options, what))
+def _library(source: str, options: Sequence[str], what: str, label: str = "tape") -> Path:
+    path = cached(_key(source, options), ".so", lambda: _compile(source, options, what), label)
     record_made(path.read_bytes())
     return path
+
+
+def _key(source: str, options: Sequence[str]) -> str:
+    native = machine() if "-mcpu=native" in options else ""
+    return key_of(source, " ".join((*FLAGS, *options)), native, version("ziglang"))
 
 
 def _compile(source: str, options: Sequence[str], what: str) -> bytes:
@@ -52,7 +62,8 @@ def _compile(source: str, options: Sequence[str], what: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="hfc-c-") as folder:
         path, out = Path(folder, "library.c"), Path(folder, "library.so")
         path.write_text(source)
-        command = [sys.executable, "-m", "ziglang", "cc", *options, *FLAGS, "-o", str(out), str(path), "-lpthread"]
+        flags = [flag for flag in FLAGS if "-S" not in options or flag not in ("-shared", "-s")]  # those of the linker
+        command = [sys.executable, "-m", "ziglang", "cc", *options, *flags, "-o", str(out), str(path), "-lpthread"]
         done = subprocess.run(command, capture_output=True, text=True, env=compiler_environment())
         if done.returncode:
             first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:400])

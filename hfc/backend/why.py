@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 
+from hfc.backend.assembly import code_of, instructions, loop_lines
+from hfc.backend.compile import compile_job
 from hfc.backend.emit import Emitted, RegionCall
 from hfc.backend.gates import contract_for
+from hfc.backend.gpu import kernel_job
 from hfc.backend.shape import Geometry, LibraryCall
 from hfc.backend.skeleton import ROWS_CLASSES, RowsClass
-from hfc.backend.skeletons import by_library, chosen, geometry, verdicts
-from hfc.base.diagnostics import unknown
+from hfc.backend.skeletons import SKELETONS, by_library, chosen, geometry, verdicts
+from hfc.backend.spec import Bound
+from hfc.base.diagnostics import HfcError, unknown
 from hfc.passes.settings import Settings
 
 
@@ -23,13 +27,19 @@ class ServedKernel:
     shape: Geometry
 
 
-def explain(emitted: Emitted, settings: Settings, symbol: str, resources: Mapping[str, int]) -> str:
-    """The page of one kernel. resources: of the plan, empty if they are not known."""
+def explain(
+    emitted: Emitted, settings: Settings, symbol: str, resources: Mapping[str, int], is_measured: bool = False
+) -> str:
+    """The page of one kernel. resources: of the plan, empty if they are not known.
+
+    is_measured: every variant that could serve the region is compiled too, and its figures stand beside the verdict."""
     served = {made.shape.symbol: made for made in reversed(list(_served(emitted, settings)))}
     if symbol not in served:
         raise unknown("kernel with a region", symbol, served)
     made = served[symbol]
-    return "\n".join([*_region(made, settings), *_variants(made, settings), *_numbers(made, settings, resources)])
+    return "\n".join(
+        [*_region(made, settings), *_variants(made, settings, is_measured), *_numbers(made, settings, resources)]
+    )
 
 
 def _served(emitted: Emitted, settings: Settings) -> Iterator[ServedKernel]:
@@ -48,13 +58,32 @@ def _region(made: ServedKernel, settings: Settings) -> list[str]:
     return [
         f"{shape.symbol} for {settings.arch.name}: {shape.template.file}{task}",
         "",
-        f"It serves this region of the {bound.stem} skeleton:",
+        f"It serves this region of the {bound.stem} skeleton, to which {_roots(made.call)} belongs:",
         *(f"    {line}" for line in made.call.text.splitlines()),
         "",
     ]
 
 
-def _variants(made: ServedKernel, settings: Settings) -> list[str]:
+def _roots(call: RegionCall) -> str:
+    """The op by which the region was given to its skeleton."""
+    roots = [kind for kind in SKELETONS[call.bound.stem].roots if f"= {kind}(" in call.text]
+    return f"the root {' or '.join(roots)}" if roots else "what no other skeleton's root is in"
+
+
+def _figures(bound: Bound, launches: Sequence[Geometry], settings: Settings) -> Iterator[str]:
+    """What each launch of a variant compiles to, or the gate that it breaks."""
+    for shape in launches:
+        try:
+            made = compile_job(kernel_job(bound, shape, settings))
+        except HfcError as error:  # a variant that is not taken may fall short: that is the answer
+            yield f"{shape.template.name}: {error.message.splitlines()[0]}"
+            continue
+        code = code_of(made.assembly, made.name)
+        loops = len(loop_lines(code))
+        yield f"{shape.template.name}: {made.resources.summary}; {instructions(code)} instructions, {loops} in loops"
+
+
+def _variants(made: ServedKernel, settings: Settings, is_measured: bool) -> list[str]:
     """One line a variant, in the order in which they are tried."""
     bound, arch = made.call.bound, settings.arch
     taken = chosen(bound, arch, made.rows_class)
@@ -65,6 +94,9 @@ def _variants(made: ServedKernel, settings: Settings) -> list[str]:
         else:
             verdict = f"not: {refusal}" if refusal else "not: it comes after the one that is taken"
         lines += [f"    {variant.name:8} {variant.what}", f"             {verdict}"]
+        if is_measured and not refusal:
+            launches = variant.launches(bound, arch)
+            lines += [f"               {figures}" for figures in _figures(bound, launches, settings)]
     if by_library(bound, arch) and made.rows_class == "prefill":
         lines.append("    library  products by rocBLAS, instead of these where it is installed")
     return [*lines, ""]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.whole_file import write_whole
+
+LONGEST_LABEL = 120  # of a file name of at most 255 bytes, with a hash, a suffix and those of its sidecar
+HASH_DIGITS = 16  # beside a label: 64 bits, one collision in 2^32 entries of that label
 
 
 def cache_folder() -> Path:
@@ -31,13 +35,13 @@ def key_of(*parts: str | bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def cached(key: str, suffix: str, make: Callable[[], bytes]) -> Path:
+def cached(key: str, suffix: str, make: Callable[[], bytes], label: str = "") -> Path:
     """The path of entry `key` + `suffix` (".so", ".hsaco"); `make()` returns its bytes when there is none.
 
+    label: what it is, for who looks into the folder: the name begins with it, and a shorter hash follows.
     A sidecar keeps the sha256 of the content. An entry that does not match it is rebuilt, with one line on stderr.
     """
-    folder = cache_folder() / key[:2]
-    path = folder / (key + suffix)
+    path = _entry(key, suffix, label)
     if _is_whole(path):
         return path
     if path.exists():
@@ -49,10 +53,17 @@ def cached(key: str, suffix: str, make: Callable[[], bytes]) -> Path:
     return path
 
 
-def find_cached(key: str, suffix: str) -> Path | None:
+def find_cached(key: str, suffix: str, label: str = "") -> Path | None:
     """The path of an entry that is there and whole."""
-    path = cache_folder() / key[:2] / (key + suffix)
+    path = _entry(key, suffix, label)
     return path if _is_whole(path) else None
+
+
+def _entry(key: str, suffix: str, label: str) -> Path:
+    if not label:
+        return cache_folder() / key[:2] / (key + suffix)
+    readable = re.sub(r"[^A-Za-z0-9_.+-]", "_", label)[:LONGEST_LABEL]
+    return cache_folder() / key[:2] / f"{readable}-{key[:HASH_DIGITS]}{suffix}"
 
 
 def kept(data: bytes, suffix: str) -> Path:

@@ -47,7 +47,12 @@ class DeviceLost(HfcError):
 def unknown(what: str, name: str, known: Iterable[str], span: Span | None = None) -> HfcError:
     """The error for a name that is not in `known`: suggests the nearest, else lists all."""
     choices = sorted(str(k) for k in known)
-    spelled = {choice.lower(): choice for choice in choices}
-    near = [spelled[found] for found in difflib.get_close_matches(str(name).lower(), spelled, n=1)]
+    near = nearest(str(name), choices)
     hint = f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(choices) or "none")
     return HfcError(f"unknown {what} {name!r}", span, hint)
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1, likeness: float = 0.6) -> list[str]:
+    """Names that are spelled much like `name`, the nearest first. likeness: from 0 to 1, of difflib."""
+    spelled = {choice.lower(): choice for choice in known}
+    return [spelled[found] for found in difflib.get_close_matches(name.lower(), spelled, n=most, cutoff=likeness)]

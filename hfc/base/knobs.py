@@ -22,6 +22,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _debug_level(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 4:
+        raise ValueError("no such level")
+    return number
+
+
 @dataclass(frozen=True)
 class Knob:
     """An environment variable. default: used when it is unset or empty; expects: what a right value is, for errors."""
@@ -63,6 +70,14 @@ KNOBS: dict[str, Knob] = {
             str,
             "the path of a file, or off",
             "reads settings from this file instead of ~/.config/hfc/hfc.toml; off: from none, ./hfc.toml neither",
+        ),
+        Knob(
+            "HFC_DEBUG",
+            0,
+            _debug_level,
+            "a number from 0 to 4",
+            "tells on standard error what a compilation does: 1 its parts with their seconds, 2 each kernel, 3 the graph after each "
+            "pass, 4 sources and assembly",
         ),
         Knob("HFC_DEVICE", None, str, "a --device", "the device where no --device is given"),
         Knob("HFC_JOBS", max(1, os.cpu_count() or 1), _positive, "a number >= 1", "how many kernels compile at once"),

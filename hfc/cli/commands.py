@@ -47,7 +47,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("matrix", "Compile every model for every architecture and format"),
     ),
     "Look inside": (
-        Command("explain", "List kernels, registers, LDS, launches"),
+        Command("explain", "Show kernels: registers, LDS, source, assembly, reasons"),
+        Command("diff", "Say what changed from one bundle to another"),
         Command("opt", "Print a model's graph after passes"),
         Command("devices", "List the cards and which one is taken"),
         Command("config", "Show every setting and where it came from"),

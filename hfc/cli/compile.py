@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hfc import __version__
 from hfc.base.cache import cached, key_of
 from hfc.base.progress import spinner
+from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
 from hfc.cli.open_model import resolve
+from hfc.cli.table import table
 from hfc.compiler import DEFAULT_CONTEXT, Source, compile_model, open_source, outline, package_digest, settings_for
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
@@ -19,8 +25,9 @@ from hfc.runtime.fit import need_of
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.speculate.drafts import AUTO, NGRAM, OFF, check_draft
 from hfc.step import JOURNAL_ROWS, Step
-from hfc.target.arch import Arch, find_arch
+from hfc.target.arch import ARCHS, Arch, find_arch
 from hfc.target.profiles import AUTO_PROFILE
+from hfc.workbench.dump import begin_dump, dump_assembly, dump_plan
 
 
 def command(
@@ -38,13 +45,16 @@ def command(
     tap: list[str] | None,
     memory: int | None,
     print_after_all: bool,
+    dump: Path | None,
+    force: bool,
+    timings: bool,
     quiet: bool,
 ) -> None:
     """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""
     source = resolve(model)
     check_draft(draft)
     journal_rows = 0 if draft == OFF else JOURNAL_ROWS
-    archs = [name.strip() for name in arch.split(",")]
+    archs = list(ARCHS) if arch == "all" else [name.strip() for name in arch.split(",")]
     with spinner(f"compiling {source.path.name} for {arch}"):
         if ctx is None and memory is not None:
             opened = open_source(source.path, weights, format or "bf16", model_of(draft, max_rows))
@@ -59,13 +69,35 @@ def command(
                 journal_rows=journal_rows,
             )
         after = _print_after if print_after_all else None
-        bundle = compile_model(
-            str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows,
-            model_of(draft, max_rows), profile or AUTO_PROFILE,
-        )  # fmt: skip
+        dumped = []
+        if dump is not None:
+            begin_dump(dump, force, f"{source.path} for {arch}, hfc {__version__}")
+            opened = open_source(source.path, weights, format or "bf16", model_of(draft, max_rows))
+            make = partial(
+                settings_for, opened, kv=kv, ctx=ctx, max_rows=max_rows, slots=slots or 1, taps=tap or (), journal_rows=journal_rows,
+                profile=profile or AUTO_PROFILE,
+            )  # fmt: skip
+            dumped = [dump_plan(dump, opened, make(find_arch(name))) for name in archs]
+        with record_timings() if timings else nullcontext({}) as seconds:
+            bundle = compile_model(
+                str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows,
+                model_of(draft, max_rows), profile or AUTO_PROFILE,
+            )  # fmt: skip
+        for remade in dumped:
+            dump_assembly(dump, remade)
     bundle.save(output)
+    if timings:
+        print(list_timings(seconds))
     if not quiet:
         print(describe(bundle, output))
+        if dump:
+            print(f"{dump}: {sum(path.is_file() for path in dump.rglob('*'))} files")
+
+
+def list_timings(seconds: Mapping[str, float]) -> str:
+    """Parts in the order in which they ran, and their sum."""
+    rows = [(f"{value:.3f}", part) for part, value in seconds.items()]
+    return table(("seconds", "part"), [*rows, (f"{sum(seconds.values()):.3f}", "all")])
 
 
 def _fitted(opened: Source, arch: Arch, memory: int, **options: Any) -> int:

@@ -1,24 +1,25 @@
-"""`hfc explain`: what a bundle launches, and what each kernel needs."""
+"""`hfc explain`: what a bundle launches, what each kernel needs, and what it was made from."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from hfc.backend import gpu
-from hfc.backend.emit import emit
-from hfc.backend.why import explain
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.progress import spinner
+from hfc.base.whole_file import write_whole
 from hfc.cli.open_model import Choice, open_bundle, resolve
-from hfc.cli.selftest import fused_graph, matrix_format, settings_of
 from hfc.cli.table import table
-from hfc.compiler import source_of
 from hfc.plan import Bundle, Plan
 from hfc.predict import report
 from hfc.predict.cards import find_cards
 from hfc.predict.launch import Site, site_of
 from hfc.predict.program import Sampler, estimate
-from hfc.runtime.launcher import grid_size
-from hfc.step import DECODE_ROWS, Step
+from hfc.workbench.kernel import assembly_text, ir_text, why_text
+from hfc.workbench.launches import launched
+from hfc.workbench.page import page
+from hfc.workbench.remade import Remade
 
 
 def command(
@@ -26,24 +27,32 @@ def command(
     arch: str | None,
     launches: bool,
     kernel: str | None,
+    ir: bool,
     why: bool,
+    source: bool,
+    asm: bool,
+    html: Path | None,
     weights: str | None,
     kv: str | None,
     ctx: int | None,
     card: str | None,
 ) -> None:
     """List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first."""
-    if (kernel is None) == why:
-        raise HfcError(
-            "--kernel and --why go together", hint="--kernel NAME --why; without both, the kernels are listed"
-        )
-    source = resolve(model)
+    asked = {"--ir": ir, "--why": why, "--source": source, "--asm": asm}
+    if kernel is None and any(asked.values()):
+        flags = " and ".join(name for name, is_on in asked.items() if is_on)
+        raise HfcError(f"{flags} without --kernel NAME", hint="hfc explain MODEL lists the kernels")
+    opened = resolve(model)
     wanted = find_cards(card)[:1] if card else []
     arch = wanted[0][0].name if wanted else arch
-    bundle = open_bundle(source, Choice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
+    bundle = open_bundle(opened, Choice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
     plans = chosen_plans(bundle, arch)
+    if html is not None:
+        write_page(html, bundle, plans, weights)
+        return
     if kernel is not None:
-        print("\n\n".join(reasons(bundle, plan, kernel, weights) for plan in plans))
+        parts = [name for name, is_on in asked.items() if is_on] or ["--ir", "--why"]
+        print("\n\n".join(text for plan in plans for text in texts(bundle, plan, kernel, weights, parts)))
         return
     print(f"{bundle.model['name']} from {bundle.model['weights']}")
     for plan in plans:
@@ -54,17 +63,26 @@ def command(
             print(list_times(bundle, plan, known.name, site_of(known_arch, known)))
 
 
-def reasons(bundle: Bundle, plan: Plan, kernel: str, weights: str | None) -> str:
-    """What hfc.backend.why says of a kernel. The regions are made again from what the bundle was compiled from."""
-    found = next((k for k in plan.kernels if k.symbol == kernel), None)
-    if found is None:
-        raise unknown(f"kernel of {plan.arch}", kernel, [k.symbol for k in plan.kernels])
-    if plan.arch == "host":
-        raise HfcError("--why: the host has one kernel for each region", hint="--arch gfx1100, or another GPU")
-    opened = source_of(bundle, weights, matrix_format(plan))
-    settings = settings_of(plan)
-    emitted = emit(fused_graph(opened, plan), settings, gpu.MATRIX_LAYOUT)
-    return explain(emitted, settings, kernel, found.resources)
+def texts(bundle: Bundle, plan: Plan, kernel: str, weights: str | None, parts: Sequence[str]) -> Iterator[str]:
+    """What is asked of a kernel. Its region is made again from what the bundle was compiled from."""
+    remade = Remade.of(bundle, plan, weights)
+    symbol = remade.find(kernel)
+    for part in parts:
+        if part == "--ir":
+            yield ir_text(remade, symbol)
+        elif part == "--why":
+            yield why_text(remade, plan, symbol)
+        elif part == "--source":
+            yield remade.source(symbol)
+        else:
+            yield assembly_text(remade, bundle, plan, symbol)
+
+
+def write_page(path: Path, bundle: Bundle, plans: list[Plan], weights: str | None) -> None:
+    with spinner("writing the page"):
+        text = page(bundle, [(plan, Remade.of(bundle, plan, weights)) for plan in plans])
+    write_whole(path, text.encode(), "the page")
+    print(f"{path}: {len(text.encode()) / 1e6:.1f} MB, opens in any browser")
 
 
 def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
@@ -79,7 +97,11 @@ def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
 def list_kernels(plan: Plan) -> str:
     """One row a kernel. Registers are per lane, LDS and scratch in bytes; a dash where the device has no such thing, or only its
     driver knows."""
-    counts = {name: count for program in plan.programs for name, count in launch_counts(plan, program).items()}
+    counts = {
+        found.label: Counter(launch.kernel for launch in found.launches)
+        for program in plan.programs
+        for found in launched(plan, program)
+    }
     shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
     fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
     listed = []
@@ -100,23 +122,6 @@ def list_times(bundle: Bundle, plan: Plan, name: str, site: Site) -> str:
     """What each launch of a token in the middle of the context takes on a card, and what bounds it."""
     found = estimate(Sampler(bundle, plan.arch).calls(1, max(1, plan.context // 2)), site)
     return f"{name}: {report.heading(found, site)}\n{table(report.HEADER, report.rows(found))}"
-
-
-def launch_counts(plan: Plan, program: str) -> dict[str, Counter[str]]:
-    """How often a step of `program` launches each kernel; where that depends on its rows, an entry for each range of them."""
-    if not program.endswith("decode"):
-        return {program: Counter(launch.kernel for launch in plan.programs[program])}
-    ranges: list[tuple[int, int, Counter[str]]] = []
-    for rows in range(1, min(DECODE_ROWS, plan.max_rows) + 1):
-        step = Step.single(range(rows))
-        count = Counter(x.kernel for x in plan.programs[program] if all(grid_size(size, step) for size in x.grid))
-        if ranges and ranges[-1][2] == count:
-            ranges[-1] = (ranges[-1][0], rows, count)
-        else:
-            ranges.append((rows, rows, count))
-    if len(ranges) == 1:
-        return {program: ranges[0][2]}
-    return {f"{program} of {first}" + f"-{last}" * (last > first): count for first, last, count in ranges}
 
 
 def list_launches(plan: Plan) -> str:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection
-from dataclasses import replace
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
 from hfc.cli.device import announce, device_for
 from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.table import table
-from hfc.compiler import Source, source_of
+from hfc.compiler import source_of
 from hfc.emulated import EmulatedLauncher
 from hfc.ir.graph import Graph
-from hfc.passes.pipeline import run_passes
-from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, Settings
 from hfc.plan import Bundle, Plan
 from hfc.runtime.executor import OPENERS, plan_for, split_device
 from hfc.runtime.launcher import GpuLauncher, HostLauncher, Launcher
@@ -24,6 +19,7 @@ from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.upload import CheckpointWeights, WeightSource
 from hfc.selftest import Check, check_plan
 from hfc.target.arch import find_arch
+from hfc.workbench.remade import fused_graphs, matrix_format
 
 SLOTS, CONTEXT = 4, 256  # of a model that is compiled for the test
 
@@ -81,46 +77,6 @@ def open_emulator(bundle: Bundle, arch: str) -> tuple[str, Plan, Launcher]:
         raise HfcError(f"--emulate {arch}: the emulator runs machine code of AMD GPUs", hint="e.g. --emulate gfx1100")
     plan = plan_for(bundle, arch)
     return "the emulator", plan, EmulatedLauncher(bundle, plan)
-
-
-def matrix_format(plan: Plan) -> str:
-    """The format that a config without weights was compiled for: the one that most matrices have."""
-    return Counter(w.format for w in plan.weights if len(w.shape) > 1).most_common(1)[0][0]
-
-
-def fused_graphs(opened: Source, plan: Plan) -> tuple[Graph, Graph | None]:
-    """The graphs behind the plan, made again: the model's and its draft's."""
-    taps = tuple(plan.taps)
-    pair = opened.pair(taps) if opened.draft else None
-    graph = pair.target if pair else opened.graph(taps)
-    settings = settings_of(plan, {op.attrs["name"] for op in pair.draft.ops_of("state")} if pair else set())
-    if pair is None:
-        return run_passes(graph, settings), None
-    return run_passes(graph, settings), run_passes(
-        pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0))
-    )
-
-
-def settings_of(plan: Plan, drafts: Collection[str] = ()) -> Settings:
-    """What the plan was made for. drafts: names of the draft's states."""
-    sizes = (plan.context, plan.slots, plan.max_rows, plan.max_outputs)
-    k_format, v_format, edges = kv_of(plan, set(drafts))
-    arch, taps = find_arch(plan.arch), tuple(plan.taps)
-    return Settings(arch, *sizes, k_format, v_format, taps, plan.journal_rows, kv_edges=edges)
-
-
-def kv_of(plan: Plan, drafts: set[str]) -> tuple[str, str, tuple[int, int]]:
-    """What parse_kv gave for the plan. drafts: names of the draft's states, which have no edges."""
-    formats = [(s.formats["k"], s.formats["v"]) for s in plan.states if "k" in s.planes and s.name not in drafts]
-    inner = [at for at, pair in enumerate(formats) if pair != (EDGE_FORMAT, EDGE_FORMAT)]
-    if not inner:
-        return *(formats[0] if formats else (DEFAULT_KV, DEFAULT_KV)), (0, 0)
-    return *formats[inner[0]], (inner[0], len(formats) - 1 - inner[-1])
-
-
-def fused_graph(opened: Source, plan: Plan) -> Graph:
-    """The graph behind the plan, made again."""
-    return fused_graphs(opened, plan)[0]
 
 
 def run_checks(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, unknown
@@ -226,6 +227,7 @@ def _operands(rule: Callable[..., Any]) -> tuple[int, int]:
     return sum(p.default is p.empty for p in parameters), len(parameters)
 
 
+@cache
 def _names(function: Callable[..., Any]) -> tuple[str, ...]:
     parameters = inspect.signature(function).parameters.values()
     return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)

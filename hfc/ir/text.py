@@ -14,6 +14,7 @@ from hfc.base.nesting import DEEPEST, too_deep
 from hfc.formats.recipe import Recipe
 from hfc.ir.graph import Graph, Op, TensorType, Value, region
 from hfc.ir.ops import OPS
+from hfc.ir.text_error import syntax_error
 
 
 def print_graph(graph: Graph) -> str:
@@ -68,10 +69,7 @@ def parse_graph(text: str, file: str = "<ir>") -> Graph:
     try:
         tree = _PARSER.parse(text)
     except UnexpectedInput as error:
-        line = max(error.line, 1)
-        source = text.splitlines()[line - 1] if text.strip() else ""
-        span = Span(file, line, max(error.column, 1), 1, source)
-        raise HfcError("this is not IR text: a different word or sign is expected here", span) from error
+        raise syntax_error(error, _PARSER, text, file) from None
     if too_deep(tree) is not None:
         raise HfcError(f"{file}: this is nested more than {DEEPEST} levels deep")
     return _Reader(text, file).graph(tree)
@@ -102,8 +100,18 @@ class _Reader:
             raise unknown("op", str(kind), OPS, self.span(kind))
         used = tuple(self.uses(inputs)) if inputs else ()
         given = self.attrs(attrs)
+        self.check_attrs(kind, given, attrs)
         found = {**{name: None for name, value in OPS[str(kind)].attrs.items() if value is None}, **given}
         return Op(str(kind), used, tuple(self.define(t) for t in typed), found, span=self.span(kind))
+
+    def check_attrs(self, kind: Token, given: dict[str, Any], tree) -> None:
+        """Each is one of the op's, and none is missing."""
+        try:
+            OPS[str(kind)].complete(given)
+        except HfcError as error:
+            names = {str(a.children[0]): a.children[0] for a in tree.children if a} if tree else {}
+            wrong = next((token for name, token in names.items() if name not in OPS[str(kind)].attrs), kind)
+            raise HfcError(error.message, self.span(wrong), error.hint) from None
 
     def kernel(self, tree) -> Op:
         stem, outputs, attrs, *body = tree.children

@@ -32,7 +32,10 @@ def _check(op: Op, defined: set[Value]) -> None:
     if op.kind == "kernel":
         _check_region(op, defined)
     elif op.kind not in SOURCES:
-        types = definition(op.kind).infer(tuple(v.type for v in op.inputs), op.attrs)
+        try:
+            types = definition(op.kind).infer(tuple(v.type for v in op.inputs), op.attrs)
+        except HfcError as error:
+            raise HfcError(error.message, error.span or op.span, error.hint) from None
         found = tuple(v.type for v in op.outputs)
         if types != found:
             raise _wrong(op, f"has type {', '.join(map(str, found))}, its rule gives {', '.join(map(str, types))}")

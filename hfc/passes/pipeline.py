@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from hfc.base.diagnostics import unknown
+from hfc.base.trace import GRAPHS, say, timed
 from hfc.ir.graph import Graph
+from hfc.ir.text import print_graph
 from hfc.ir.verify import verify
 from hfc.passes.choose_kv import choose_kv
 from hfc.passes.clone_views import clone_views
@@ -73,10 +76,19 @@ def run_passes(
     verify(graph)
     for row in PIPELINE:
         if only is None or row.name in only:
-            graph = row.run(graph, settings)
-            verify(graph)
+            before = graph
+            with timed(f"pass {row.name}"):
+                graph = row.run(graph, settings)
+            with timed("verify"):
+                verify(graph)
+            say(GRAPHS, partial(_changes, row.name, before, graph))
             if after:
                 after(row.name, graph)
     if only is None:
         verify(graph, "fused")
     return graph
+
+
+def _changes(name: str, before: Graph, after: Graph) -> str:
+    text = print_graph(after)
+    return f"# {name} changes nothing" if text == print_graph(before) else f"# after {name}\n{text}"

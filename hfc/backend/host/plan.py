@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import replace
 
 from hfc.backend.emit import Emitted, RegionCall, make_plan
-from hfc.backend.host.build import build_host_library
-from hfc.backend.library import machine
+from hfc.backend.host.build import library_source
+from hfc.backend.library import build_for_cpu, machine
 from hfc.base.cpu import instruction_sets
+from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
@@ -20,21 +21,36 @@ GRID = ("1", "1", "1")  # threads share the work of a launch among themselves
 
 def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
     """The plan for this machine's CPU and its library by file name."""
+    with timed("render sources"):
+        plan = _plan(emitted, settings)
+        text = _text(plan, emitted)
+    with timed("compile the host library"):
+        library = build_for_cpu(text, "native", "host-library").read_bytes()
+    name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
+    return replace(plan, library=name, cpu=instruction_sets()), {name: library}
+
+
+def library_text(emitted: Emitted, settings: Settings) -> str:
+    """The C text of the library."""
+    return _text(_plan(emitted, settings), emitted)
+
+
+def _plan(emitted: Emitted, settings: Settings) -> Plan:
     programs = {STEP: _launches(emitted.calls)}
     if emitted.draft:
         programs[DRAFT_STEP] = _launches(emitted.draft_calls)
         emitted = emitted.observed_by({STEP: emitted.observing})
-    launches = tuple(launch for program in programs.values() for launch in program)
+    return make_plan(emitted, settings, tuple(Kernel(symbol, None) for symbol in emitted.kernels), programs)
+
+
+def _text(plan: Plan, emitted: Emitted) -> str:
+    launches = tuple(launch for program in plan.programs.values() for launch in program)
     table = {p: i for i, p in enumerate(dict.fromkeys(p for launch in launches for p in launch.pointers))}
     tape = [(launch.kernel, [table[p] for p in launch.pointers]) for launch in launches]
-    kernels = tuple(Kernel(symbol, None) for symbol in emitted.kernels)
-    plan = make_plan(emitted, settings, kernels, programs)
     packed = sorted({ref.format for ref in emitted.weights if ref.layout == MATRIX_LAYOUT})
-    library = build_host_library(
-        emitted.kernels.values(), tape, settings.max_rows, settings.context, contract=contract(plan), packed=packed
-    ).read_bytes()
-    name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
-    return replace(plan, library=name, cpu=instruction_sets()), {name: library}
+    return library_source(
+        emitted.kernels.values(), tape, plan.max_rows, plan.context, contract=contract(plan), packed=packed
+    )
 
 
 def _launches(calls: tuple[RegionCall, ...]) -> tuple[Launch, ...]:

@@ -32,5 +32,13 @@ USAGE = usage(
         metavar="SIZE",
     ),
     flag("--print-after-all", "Print the graph after each pass."),
+    option(
+        "--dump",
+        Path,
+        "Also write a folder with the graph after each pass and every kernel's source and assembly.",
+        metavar="FOLDER",
+    ),
+    flag("--force", "Write --dump over an older dump."),
+    flag("--timings", "Print the seconds that each pass and each other part took."),
     QUIET,
 )
