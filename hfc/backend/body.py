@@ -10,7 +10,7 @@ import math
 import re
 
 from hfc.backend.spec import Arg, Stat
-from hfc.formats import weight_format
+from hfc.formats import block_format
 from hfc.ir.element import Elements, is_row_value, row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import Index, Shape, flat, group
@@ -28,7 +28,7 @@ class Printer(Elements):
 
     def __init__(self, region: Op, settings: Settings, sources: dict[Value, Op]):
         assert region.body, f"{region} is no region"
-        super().__init__(region.body.ops)
+        super().__init__(region.inner)
         self.region, self.settings, self.sources = region, settings, sources
         self.args: list[Arg] = []
         self.stats: list[Stat] = []
@@ -87,7 +87,7 @@ class Printer(Elements):
         if key not in self._stat_of:
             x = self.element(op.inputs[0], (*index[:-1], "j"), row)
             name = f"stat{len(self.stats)}"
-            self.stats.append(Stat(name, op.inputs[0].type.shape[-1], reduce, element.format(x=x), finish))
+            self.stats.append(Stat(name, op.inputs[0].type.size(-1), reduce, element.format(x=x), finish))
             self._stat_of[key] = name
         return self._stat_of[key]
 
@@ -97,7 +97,7 @@ def _ctype(value: Value) -> str:
 
 
 def _weight_element(pointer: Arg, value: Value, index: Index) -> str:
-    form = weight_format(value.type.dtype)
+    form = block_format(value.type.dtype)
     rows, column = index[:-1], index[-1]
-    start = f"{pointer.name} + (size_t)({flat(rows, row_shape(value)[:-1])}) * {form.row_bytes(value.type.shape[-1])}"
+    start = f"{pointer.name} + (size_t)({flat(rows, row_shape(value)[:-1])}) * {form.row_bytes(value.type.size(-1))}"
     return f"hfc_{form.name}_at({start} + ({column}) / {form.block} * {form.block_bytes}, ({column}) % {form.block})"

@@ -14,16 +14,17 @@ KINDS = ("step", "row", "segment", "context")  # per step, per row, per segment,
 def expected(region: Op, sources: dict[Value, Op]) -> tuple[dict[str, int], dict[str, int]]:
     """(bytes, flops) by KINDS. Each input is read once, each output written once."""
     moved, flops = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+    assert region.body is not None
     readers = region.body.readers()
     for value in dict.fromkeys((*region.inputs, *region.outputs)):
         source = sources.get(value)
         if source is None:
-            moved["row"] += 4 * math.prod(value.type.shape[1:])
+            moved["row"] += 4 * math.prod(value.type.sizes(1))
         elif source.kind == "weight":
             _weight(value, readers[value], moved)
         elif source.kind == "state":
             _state(value, source, region, moved)
-    for op in region.body.ops:
+    for op in region.inner:
         count = OPS[op.kind].flops
         for kind, number in (count(op) if count else {}).items():
             flops[kind] += number
@@ -36,27 +37,27 @@ def _read_as(value: Value, op: Op) -> str:
 
 
 def _weight(value: Value, readers: list[Op], moved: dict[str, int]) -> None:
-    *rows, columns = value.type.shape
+    *rows, columns = value.type.sizes()
     row_bytes = weight_format(value.type.dtype).row_bytes(columns)
     ways = [_read_as(value, op) for op in readers]
     if set(ways) == {"lines"}:
         moved["row"] += row_bytes
     elif "experts" in ways:
-        top = readers[ways.index("experts")].output.type.shape[1]
+        top = readers[ways.index("experts")].output.type.size(1)
         moved["row"] += top * rows[1] * row_bytes
     else:
         moved["step"] += math.prod(rows) * row_bytes
 
 
 def _state(value: Value, source: Op, region: Op, moved: dict[str, int]) -> None:
-    shape = source.output.type.shape
-    if source.output.type.dtype != "kv":
+    type = source.output.type
+    if type.dtype != "kv":
         if value in region.inputs:
-            moved["segment"] += 2 * 4 * math.prod(shape[1:])
+            moved["segment"] += 2 * 4 * math.prod(type.sizes(1))
         return
-    _slots, heads, _context, head = shape
+    heads, head = type.size(1), type.size(3)
     token = heads * sum(KV_FORMATS[source.attrs[f]].row_bytes(head) for f in ("k_format", "v_format"))
-    if "cache" in {_read_as(value, op) for op in region.body.ops if value in op.inputs}:
+    if "cache" in {_read_as(value, op) for op in region.inner if value in op.inputs}:
         moved["context"] += token
     elif value in region.outputs:
         moved["row"] += token

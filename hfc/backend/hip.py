@@ -8,7 +8,7 @@ from hfc.backend.lanes.kv_runs import run_source
 from hfc.backend.render import render, variables_of
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.spec import Arg, Bound
-from hfc.formats import weight_format
+from hfc.formats import block_format
 from hfc.target.arch import Arch
 
 HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "operands", "dots", "lines", "rotate")
@@ -69,7 +69,7 @@ def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
 def _loaders(bound: Bound) -> list[str]:
     region = bound.region
     weights = {
-        a.value.type.dtype: weight_format(a.value.type.dtype) for a in bound.args if a.kind == "weight" and a.value
+        a.value.type.dtype: block_format(a.value.type.dtype) for a in bound.args if a.kind == "weight" and a.value
     }
     weights |= {form.name: form for form in region.weight_formats}
     runs = [run_source(form, region.kv_head_size, "HFC_FUNCTION") for form in region.kv_formats if region.kv_head_size]

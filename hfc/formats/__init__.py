@@ -35,6 +35,13 @@ def weight_format(name: str) -> BlockFormat | RowFormat:
     return READABLE[name]
 
 
+def block_format(name: str) -> BlockFormat:
+    """The format of weights that kernels read block by block."""
+    form = weight_format(name)
+    assert isinstance(form, BlockFormat), f"{name} is read by rows alone"
+    return form
+
+
 def loaded_format(name: str) -> str:
     """The format that weights stored as `name` have in memory."""
     form = weight_format(name)

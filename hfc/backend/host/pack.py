@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hfc.backend.render import render
-from hfc.formats import weight_format
+from hfc.formats import block_format
 from hfc.formats.block import BlockFormat
 from hfc.formats.tile import LANES, PANEL, TileLayout, scaled_twice, tile_layout
 
@@ -25,7 +25,8 @@ class HeaderField:
 
 def pack_source(name: str) -> str:
     """The C text of `void hfc_pack_<name>(raw, out, n, k, first, last)`, which hfc.runtime.pack calls. host/pack.h comes before."""
-    form, layout = weight_format(name), tile_layout(weight_format(name))
+    form = block_format(name)
+    layout = tile_layout(form)
     if not form.quantized:
         return render("host/pack.c.j2", form=form, layout=layout)
     piece = min(form.block, layout.span * PANEL)

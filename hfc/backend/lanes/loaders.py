@@ -131,6 +131,12 @@ def lane_loader(form: BlockFormat) -> LaneLoader | None:
     return min(made, key=lambda loader: _words_read(form, loader.map), default=None)
 
 
+def present(loader: LaneLoader | None) -> LaneLoader:
+    """The loader of a format that a variant has not refused."""
+    assert loader is not None, "a variant must refuse formats without a loader"
+    return loader
+
+
 @cache
 def map_loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
     """The elements of `lanes`. None where the format's bytes or groups do not lie so."""
@@ -175,8 +181,9 @@ def _starts(form: BlockFormat, lanes: LaneMap) -> np.ndarray:
 
 
 def _plane_reads(form: BlockFormat, lanes: LaneMap) -> tuple[_Reads, ...] | None:
-    found = tuple(_reads(form, plane, _starts(form, lanes), lanes) for plane in form.codes["q"].planes)
-    return None if None in found else found
+    planes = form.codes["q"].planes
+    found = [reads for plane in planes if (reads := _reads(form, plane, _starts(form, lanes), lanes))]
+    return tuple(found) if len(found) == len(planes) else None
 
 
 def _reads(form: BlockFormat, plane: Plane, starts: np.ndarray, lanes: LaneMap) -> _Reads | None:
@@ -215,7 +222,8 @@ class _Loads:
     """The statements that fill `raw`, and what lies where."""
 
     def __init__(self, form: BlockFormat):
-        self.form, self.lines, self.count = form, [], 0
+        self.form, self.count = form, 0
+        self.lines: list[str] = []
         self.when = ""  # C: opens the loads that follow; empty: they are done in every call
 
     def words(self, address: str, count: int, alignment: int) -> int:
@@ -322,7 +330,7 @@ def _plane_loads(form: BlockFormat, reads: _Reads, loads: _Loads) -> dict[int, i
     start = f"block + {form.offsets[reads.plane.field]} + ({reads.plane.byte})"
     if reads.spread:
         return {at: loads.one(f"({start})[{at}]") for at in sorted(set(reads.where))}
-    placed = {}
+    placed: dict[int, int] = {}
     for first, stop in _spans(sorted(set(reads.where)), reads.run):
         at = loads.words(f"{start} + {first}", (stop - first) // 4, reads.alignment)
         placed |= {where: at + (where - first) // 4 for where in range(first, stop, reads.run)}

@@ -143,9 +143,11 @@ def operand_lanes(forms: Iterable[BlockFormat], share: int) -> dict[str, Operand
     """Format name -> its lanes, all for turns and inputs in one layout; those that read the fewest words. None where there are none."""
     forms = tuple(dict.fromkeys(forms))
     choices = [[_lanes(form, share, run, turn) for form in forms] for run in (8, 4) for turn in TURNS]
-    whole = [choice for choice in choices if all(choice)]
+    whole = [
+        found for found in ([lanes for lanes in choice if lanes] for choice in choices) if len(found) == len(forms)
+    ]
     best = min(whole, key=lambda choice: sum(lanes.words / lanes.map.elements for lanes in choice), default=None)
-    return best and {lanes.form.name: lanes for lanes in best}
+    return {lanes.form.name: lanes for lanes in best} if best else None
 
 
 @cache

@@ -12,9 +12,9 @@ from hfc.ir.index import flat, reindex
 
 
 def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
-    (attend,) = (op for op in region.body.ops if op.kind == "attend")
+    (attend,) = (op for op in region.inner if op.kind == "attend")
     q, cache = attend.inputs
-    _rows, heads, size = q.type.shape
+    heads, size = q.type.sizes(1)
     state = printer.sources[cache]
     keys, values = (kv_format(state.attrs[f]).sized(size) for f in ("k_format", "v_format"))
     query = printer.element(q, ("g", "j"))
@@ -32,7 +32,7 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
         )
     bound = AttendRegion(
         heads=heads,
-        kv_heads=state.output.type.shape[1],
+        kv_heads=state.output.type.size(1),
         size=size,
         capacity=printer.settings.context,
         scale=attend.attrs["scale"],

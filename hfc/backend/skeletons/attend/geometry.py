@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from hfc.backend.lanes.kv_runs import RUN, run_of
 from hfc.backend.shape import Geometry, Scratch
@@ -240,7 +241,7 @@ def _scratch(region: AttendRegion, written: bool) -> Scratch:
     return Scratch("attend_splits", "float", "f32", row_bytes, DECODE_ROWS, written)
 
 
-def _scores(region: AttendRegion) -> dict[str, int | float | str]:
+def _scores(region: AttendRegion) -> dict[str, Any]:
     """The fields of ScoreParams."""
     log2e = math.log2(math.e)
     return {

@@ -9,9 +9,9 @@ from hfc.ir.graph import Op
 
 
 def bind(region: Op, printer: Printer) -> Bound[ConvRegion]:
-    (conv,) = (op for op in region.body.ops if op.kind == "causal_conv")
+    (conv,) = (op for op in region.inner if op.kind == "causal_conv")
     u, weight, window = conv.inputs
-    channels, taps = weight.type.shape
+    channels, taps = weight.type.sizes()
     target = printer.arg(conv.outputs[0], written=True)
     rows = printer.settings.journal_rows
     made = ConvRegion(

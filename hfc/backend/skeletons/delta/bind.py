@@ -12,9 +12,9 @@ from hfc.ir.index import flat, reindex
 
 
 def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
-    (delta,) = (op for op in region.body.ops if op.kind == "gated_delta")
+    (delta,) = (op for op in region.inner if op.kind == "gated_delta")
     q, k, v, decay, beta, memory = delta.inputs
-    conv = next((op for op in region.body.ops if op.kind == "causal_conv"), None)
+    conv = next((op for op in region.inner if op.kind == "causal_conv"), None)
     if conv is None:
         raise HfcError("gated_delta: q, k and v must come from one causal_conv through split and l2_norm", delta.span)
     u, taps, window = conv.inputs
@@ -26,19 +26,19 @@ def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
             "gated_delta: q and k must be l2-normalised with one eps, only q may be scaled, v is taken as it is",
             delta.span,
         )
-    load = printer.element(u, reindex(("j",), (taps.type.shape[0],), row_shape(u)))
+    load = printer.element(u, reindex(("j",), (taps.type.size(0),), row_shape(u)))
     printer.leaves[conv.outputs[0]] = lambda _index: "c"
     weights, activate = printer.arg(taps), printer.element(base, ("j",))
     gates = printer.element(decay, ("g",)), printer.element(beta, ("g",))
     states = printer.arg(window, written=True), printer.arg(memory, written=True)
     stats, store = _output(region, delta, printer)
     made = DeltaRegion(
-        k_heads=q.type.shape[1],
-        v_heads=v.type.shape[1],
-        dk=q.type.shape[2],
-        dv=v.type.shape[2],
-        taps=taps.type.shape[1],
-        channels=taps.type.shape[0],
+        k_heads=q.type.size(1),
+        v_heads=v.type.size(1),
+        dk=q.type.size(2),
+        dv=v.type.size(2),
+        taps=taps.type.size(1),
+        channels=taps.type.size(0),
         tiled=delta.attrs["tiled"],
         u=load,
         conv=weights,

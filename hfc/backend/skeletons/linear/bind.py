@@ -5,7 +5,7 @@ from __future__ import annotations
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
-from hfc.formats import weight_format
+from hfc.formats import block_format
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import flat, reindex
@@ -15,9 +15,9 @@ ROOTS = ("linear", "expert_linear")
 
 
 def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
-    roots = [op for op in region.body.ops if op.kind in ROOTS]
+    roots = [op for op in region.inner if op.kind in ROOTS]
     first = roots[0]
-    top = first.output.type.shape[1] if first.kind == "expert_linear" else 0
+    top = first.output.type.size(1) if first.kind == "expert_linear" else 0
     x, rotate = _before_rotation(first.inputs[0], printer)
     load = _load(first, x, printer, top)
     stats = tuple(printer.stats)
@@ -30,10 +30,10 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
         weight = root.inputs[1]
         mine = [] if zipped else [v for v in region.outputs if reached[v] == {root}]
         store = " ".join(_store(v, root, printer, top) for v in mine)
-        parts.append(Matrix(printer.arg(weight), weight_format(weight.type.dtype), weight.type.shape[-2], store))
+        parts.append(Matrix(printer.arg(weight), block_format(weight.type.dtype), weight.type.size(-2), store))
     store = " ".join(_store(v, first, printer, top) for v in region.outputs) if zipped else ""
     bound = LinearRegion(
-        k=first.inputs[1].type.shape[-1],
+        k=first.inputs[1].type.size(-1),
         parts=tuple(parts),
         zipped=zipped,
         store=store,
@@ -42,7 +42,7 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
         stats=stats,
         top=top,
         experts=printer.arg(first.inputs[2]) if top else None,
-        expert_count=first.inputs[1].type.shape[0] if top else 0,
+        expert_count=first.inputs[1].type.size(0) if top else 0,
         token_inputs=bool(top) and len(x.type.shape) == 2,
         single_product=printer.settings.profile == FAST,
     )
@@ -54,7 +54,7 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
             f"n{bound.outputs}",
         ]
     )
-    return Bound("linear", name, tuple(printer.args), first.output.type.shape[0], bound)
+    return Bound("linear", name, tuple(printer.args), str(first.output.type.shape[0]), bound)
 
 
 def _before_rotation(x: Value, printer: Printer) -> tuple[Value, int]:
@@ -66,7 +66,7 @@ def _before_rotation(x: Value, printer: Printer) -> tuple[Value, int]:
 def _load(root: Op, x: Value, printer: Printer, top: int) -> str:
     """Input element j of `row`; with experts, `row` counts (token, choice) pairs."""
     if not top:
-        return printer.element(x, reindex(("j",), (root.inputs[1].type.shape[-1],), row_shape(x)))
+        return printer.element(x, reindex(("j",), (root.inputs[1].type.size(-1),), row_shape(x)))
     if len(x.type.shape) == 2:
         return printer.element(x, ("j",), f"(row / {top})")
     return printer.element(x, (f"row % {top}", "j"), f"(row / {top})")
@@ -74,7 +74,7 @@ def _load(root: Op, x: Value, printer: Printer, top: int) -> str:
 
 def _store(value: Value, root: Op, printer: Printer, top: int) -> str:
     """The statement that writes column n of the region's output `value`."""
-    n, shape = root.inputs[1].type.shape[-2], row_shape(value)
+    n, shape = root.inputs[1].type.size(-2), row_shape(value)
     row, index, here = ("row", ("n",), (n,)) if not top else (f"(row / {top})", (f"row % {top}", "n"), (top, n))
     expression = printer.element(value, reindex(index, here, shape), row)
     target = printer.arg(value, written=True)
@@ -82,7 +82,7 @@ def _store(value: Value, root: Op, printer: Printer, top: int) -> str:
 
 
 def _roots_of(value: Value, region: Op, roots: list[Op]) -> set[Op]:
-    producers = {v: op for op in region.body.ops for v in op.outputs}
+    producers = {v: op for op in region.inner for v in op.outputs}
     found, stack = set(), [value]
     while stack:
         op = producers.get(stack.pop())

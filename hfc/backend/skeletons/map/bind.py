@@ -7,7 +7,7 @@ import math
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.map.region import MapRegion, Task
 from hfc.backend.spec import Bound, Stat
-from hfc.formats import kv_format, weight_format
+from hfc.formats import block_format, kv_format
 from hfc.formats.kv_format import KvFormat
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
@@ -15,30 +15,28 @@ from hfc.ir.index import flat
 
 
 def bind(region: Op, printer: Printer) -> Bound[MapRegion]:
-    producers = {v: op for op in region.body.ops for v in op.outputs}
+    producers = {v: op for op in region.inner for v in op.outputs}
     tasks, formats, tables = [], [], []
     for output in region.outputs:
         op = producers[output]
         if op.kind == "kv_append":
             some = _cache_tasks(op, printer)
             source = printer.sources[op.inputs[0]]
-            formats += [kv_format(source.attrs[f]).sized(source.output.type.shape[3]) for f in ("k_format", "v_format")]
+            formats += [kv_format(source.attrs[f]).sized(source.output.type.size(3)) for f in ("k_format", "v_format")]
         else:
             some = [_task(output, printer)]
         tasks += some
-    for op in region.body.ops:
+    for op in region.inner:
         if op.kind == "gather":
             tables.append(op.inputs[0].type.dtype)
     made = MapRegion(
         tuple(tasks),
-        tuple(weight_format(name) for name in dict.fromkeys(tables) if name != "f32"),
+        tuple(block_format(name) for name in dict.fromkeys(tables) if name != "f32"),
         tuple({f.name: f for f in formats}.values()),
     )
-    words = [
-        op.kind for op in region.body.ops if op.kind in ("gather", "rms_norm", "rope", "kv_append", "weighted_sum")
-    ]
+    words = [op.kind for op in region.inner if op.kind in ("gather", "rms_norm", "rope", "kv_append", "weighted_sum")]
     name = "_".join(["map", *dict.fromkeys(words)])
-    rows = "T" if formats else region.outputs[0].type.shape[0]
+    rows = "T" if formats else str(region.outputs[0].type.shape[0])
     return Bound("map", name, tuple(printer.args), rows, made)
 
 
@@ -67,7 +65,7 @@ def _index(shape: tuple[int, ...]) -> tuple[str, ...]:
 def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
     """Write k and v of each row and head at the row's position of its slot."""
     state, k, v = append.inputs
-    _slots, heads, _context, head = state.type.shape
+    heads, head = state.type.size(1), state.type.size(3)
     attrs, settings = printer.sources[state].attrs, printer.settings
     slot, position = (f"step[{4 + n * settings.max_rows} + row]" for n in (2, 1))
     tasks = []
@@ -104,7 +102,8 @@ def _units(form, printer: Printer, value: Value, at: str, head: int, blocks: int
         x = f"mixed[{d}]" if form.walsh else printer.element(value, (at, d))
         return f"hfc_kv_{form.name}_turn({d}, {x}, {printer.element(value, (at, f'({d} ^ 1)'))})" if form.turns else x
 
-    x, names = element("j"), {}
+    x = element("j")
+    names: dict[str, str] = {}
     for number, stat in enumerate(form.stats):
         name = f"group{number}"
         printer.stats.append(

@@ -9,10 +9,10 @@ from hfc.ir.graph import Op
 
 
 def bind(region: Op, printer: Printer) -> Bound[RouteRegion]:
-    (route,) = (op for op in region.body.ops if op.kind == "route")
+    (route,) = (op for op in region.inner if op.kind == "route")
     logits = route.inputs[0]
     made = RouteRegion(
-        experts=logits.type.shape[-1],
+        experts=logits.type.size(-1),
         top=route.attrs["top"],
         normalize=route.attrs["normalize"],
         logits=printer.element(logits, ("j",)),

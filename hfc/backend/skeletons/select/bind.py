@@ -5,14 +5,14 @@ from __future__ import annotations
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.select.region import SelectRegion
 from hfc.backend.spec import Bound
-from hfc.formats import weight_format
+from hfc.formats import block_format
 from hfc.ir.graph import Op
 
 
 def bind(region: Op, printer: Printer) -> Bound[SelectRegion]:
-    (root,) = (op for op in region.body.ops if op.kind == "select_candidates")
+    (root,) = (op for op in region.inner if op.kind == "select_candidates")
     scores, candidates, query, before, after, tokens = root.inputs
-    top, rank = scores.type.shape[1], query.type.shape[1]
+    top, rank = scores.type.size(1), query.type.size(1)
     tables = dict.fromkeys((before.type.dtype, after.type.dtype))
     made = SelectRegion(
         top=top,
@@ -24,6 +24,6 @@ def bind(region: Op, printer: Printer) -> Bound[SelectRegion]:
         after=printer.load(after, ("id", "r"), "row"),
         tokens=printer.element(tokens, ()),
         chosen=printer.arg(root.output, written=True),
-        tables=tuple(weight_format(name) for name in tables if name != "f32"),
+        tables=tuple(block_format(name) for name in tables if name != "f32"),
     )
     return Bound("select", f"select_{top}_r{rank}", tuple(printer.args), "T", made)

@@ -11,8 +11,8 @@ ROOTS = ("argmax", "top_candidates")
 
 
 def bind(region: Op, printer: Printer) -> Bound[TopRegion]:
-    (root,) = (op for op in region.body.ops if op.kind in ROOTS)
-    size, top = root.inputs[0].type.shape[-1], root.attrs.get("top", 1)
+    (root,) = (op for op in region.inner if op.kind in ROOTS)
+    size, top = root.inputs[0].type.size(-1), root.attrs.get("top", 1)
     made = TopRegion(
         size=size,
         top=top,
@@ -20,4 +20,4 @@ def bind(region: Op, printer: Printer) -> Bound[TopRegion]:
         ids=printer.arg(root.outputs[-1], written=True),
         values=printer.arg(root.outputs[0], written=True) if len(root.outputs) > 1 else None,
     )
-    return Bound("top", f"top{top}of{size}", tuple(printer.args), root.outputs[0].type.shape[0], made)
+    return Bound("top", f"top{top}of{size}", tuple(printer.args), str(root.outputs[0].type.shape[0]), made)

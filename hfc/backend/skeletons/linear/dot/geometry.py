@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hfc.backend.lanes.loaders import LINE, RUN, LaneLoader, lane_loader
+from hfc.backend.lanes.loaders import LINE, RUN, LaneLoader, lane_loader, present
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
@@ -103,7 +103,7 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
 def _lanes(region: LinearRegion) -> dict[str, DotLanes]:
     made = {}
     for form in region.weight_formats:
-        loader = lane_loader(form)
+        loader = present(lane_loader(form))
         keys = [(group, offset // UNIT) for group, offset in zip(loader.groups, loader.map.offsets)]
         groups = tuple(
             ScaleGroup(key[0], tuple(run for run, k in enumerate(keys) if k == key)) for key in dict.fromkeys(keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hfc.backend.lanes.loaders import PLAIN, LaneLoader, PlainLanes, half_loader, walk_loader
+from hfc.backend.lanes.loaders import PLAIN, LaneLoader, PlainLanes, half_loader, present, walk_loader
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.experts import pairs, row_tiles, sort
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
@@ -102,6 +102,7 @@ def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
 
 def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     tiles = _tiles(bound, arch)
+    assert isinstance(tiles[0].params, MmaParams)
     staging = stage(bound, arch, input_planes(bound.region))
     return *sort(bound, arch, tiles[0].params.tile_rows), staging, *tiles
 
@@ -143,7 +144,7 @@ def _tiles(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     the number of rows may choose: the other's grid is empty."""
     region = bound.region
     of_format = walk_loader if region.single_product else half_loader
-    loaders = {form.name: of_format(form) if form.quantized else PLAIN for form in region.weight_formats}
+    loaders = {form.name: present(of_format(form)) if form.quantized else PLAIN for form in region.weight_formats}
     if not region.single_product:
         return (_tile(bound, arch, loaders, SMALL if _small(bound, arch, loaders) else LARGE),)
     if _needs_small(bound, arch, loaders):

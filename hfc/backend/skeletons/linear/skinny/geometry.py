@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hfc.backend.lanes.loaders import LINE
 from hfc.backend.lanes.operands import DEPTH, OperandLanes, operand_lanes, operand_source
@@ -268,7 +269,7 @@ def _geometry(
     teams = cut.waves // sharing
     families, blocks = _families(region, lanes, teams * TILE)
     staging = _staging(region, unit, lanes)
-    shared = dict(
+    shared: dict[str, Any] = dict(
         span=SPAN,
         sum_group=staging.sum_group,
         waves=cut.waves,

@@ -63,6 +63,7 @@ TILED = template(
 
 def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     tiles = _tiles(bound)
+    assert isinstance(tiles.params, TiledParams)
     return *sort(bound, arch, tiles.params.tile_rows), *_rotate(bound, arch), tiles
 
 

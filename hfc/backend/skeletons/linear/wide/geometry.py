@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hfc.backend.lanes.loaders import LINE, PLAIN, LaneLoader, PlainLanes, lane_loader
+from hfc.backend.lanes.loaders import LINE, PLAIN, LaneLoader, PlainLanes, lane_loader, present
 from hfc.backend.shape import Geometry
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
@@ -54,7 +54,7 @@ def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
 
 def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     region, count = bound.region, bound.region.together
-    loaders = {form.name: lane_loader(form) if form.quantized else PLAIN for form in region.weight_formats}
+    loaders = {form.name: present(lane_loader(form)) if form.quantized else PLAIN for form in region.weight_formats}
     largest = max(region.parts, key=lambda p: p.n)
     waves, outputs = THREADS // arch.wave, max(1, arch.tuning.weight_streams // count)
     if arch.scarce_registers and region.rotate and any(form.table for form in region.weight_formats):
