@@ -119,13 +119,13 @@ def test_type_errors_show_both_shapes():
     [
         ("  return", "  retrun", "g.ir:5:3: error: unexpected 'retrun'; expected .*'return'.*\n.*\n.*\n  hint: did you mean 'return'?"),
         ("f32[4, 8]", "f32(4, 8]", r"g.ir:3:10: error: unexpected '\('; expected '\['"),
-        (" = linear(", " linear(", "g.ir:4:20: error: unexpected 'linear'; expected ',' or '='"),
-        ("%x, %w", "%x; %w", r"g.ir:4:29: error: unexpected ';'; expected '\)' or ','"),
-        ("{name=", "{nme=", r"g.ir:3:31: error: unknown attribute of weight 'nme'\n.*\n.*\n  hint: did you mean 'name'"),
-        ('name="w", ', "", "g.ir:3:20: error: weight: attribute 'name' is missing"),
+        (" = linear(", " linear(", "g.ir:4:17: error: unexpected 'linear'; expected ',' or '='"),
+        ("%x, %w", "%x; %w", r"g.ir:4:28: error: unexpected ';'; expected '\)', ','"),
+        ("{name=", "{nme=", r"g.ir:3:29: error: unknown attribute of weight 'nme'\n.*\n.*\n  hint: did you mean 'name'"),
+        ('name="w", ', "", "g.ir:3:19: error: weight: attribute 'name' is missing"),
         ("\n}", "", r"g.ir:5:12: error: the text ends too early; expected .*'}'"),
-        ("f32[T, 4] =", "f33[T, 4] =", r"g.ir:4:21: error: %y = linear: has type f33\[T, 4\], its rule gives f32\[T, 4\]"),
-        ("linear(%x, %w)", "linear(%x)", "g.ir:4:21: error: linear: takes 2 operands, got 1"),
+        ("f32[T, 4] =", "f33[T, 4] =", r"g.ir:4:19: error: %y = linear: has type f33\[T, 4\], its rule gives f32\[T, 4\]"),
+        ("linear(%x, %w)", "linear(%x)", "g.ir:4:19: error: linear: takes 2 operands, got 1"),
     ],
 )  # fmt: skip
 def test_an_error_in_ir_text_names_place_and_expectation(before, after, message):
