@@ -16,7 +16,7 @@ from hfc.backend import gpu
 from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of, record_made
-from hfc.base.diagnostics import HfcError
+from hfc.base.diagnostics import HfcError, unknown
 from hfc.base.trace import is_watched, timed
 from hfc.bundles import read_bundle
 from hfc.formats import weight_format
@@ -42,6 +42,7 @@ from hfc.passes.settings import Settings, parse_kv
 from hfc.plan import Bundle, Plan
 from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
+from hfc.target.cpus import CPUS, NATIVE
 from hfc.target.profiles import EXACT, profile_for
 
 DEFAULT_CONTEXT = 4096  # tokens, or fewer if the model has fewer
@@ -175,6 +176,7 @@ def compile_model(
     journal_rows: int | None = None,
     draft: str | Path | None = None,
     profile: str = EXACT,
+    cpu: str = NATIVE,
 ) -> Bundle:
     """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
 
@@ -182,11 +184,12 @@ def compile_model(
     the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps ("hidden[3]").
     journal_rows: rows of a slot that a step may leave uncommitted; by default JOURNAL_ROWS with a draft, else none.
     draft: see open_source; the plans then hold its programs too.  profile: of precision, see target.profiles;
-    "auto" is fast on GPUs."""
+    "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code."""
     opened = open_source(source, weights, default_format, draft)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
     chosen = [
-        settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows, profile) for name in names
+        settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows, profile, cpu)
+        for name in names
     ]
     make = lambda: _compile(opened, chosen, kv, profile, print_after).pack()  # noqa: E731
     is_seen = print_after is not None or is_watched()
@@ -201,7 +204,7 @@ def compile_model(
 
 def settings_for(
     opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1,
-    taps: Sequence[str] = (), journal_rows: int | None = None, profile: str = EXACT,
+    taps: Sequence[str] = (), journal_rows: int | None = None, profile: str = EXACT, cpu: str = NATIVE,
 ) -> Settings:  # fmt: skip
     """Every choice resolved. kv: as parse_kv takes it."""
     limit = opened.context_limit
@@ -219,8 +222,14 @@ def settings_for(
     outputs = _outputs(opened, slots, rows)
     return Settings(
         arch, context, slots, rows, outputs, k_format, v_format, tuple(taps), journal_rows, kv_edges=edges,
-        profile=profile_for(arch, profile),
+        profile=profile_for(arch, profile), cpu=_known_cpu(cpu) if arch.kind == "host" else NATIVE,
     )  # fmt: skip
+
+
+def _known_cpu(cpu: str) -> str:
+    if cpu != NATIVE and cpu not in CPUS:
+        raise unknown("cpu", cpu, (NATIVE, *CPUS))
+    return cpu
 
 
 def _outputs(opened: Source, slots: int, rows: int) -> int:
@@ -340,7 +349,7 @@ def outline(opened: Source, settings: Settings) -> Plan:
 def _key(opened: Source, chosen: list[Settings]) -> str:
     """Everything that the bundle depends on."""
     settings = "\n".join(map(repr, chosen)) + (
-        host.cpu_features() if any(s.arch.kind == "host" for s in chosen) else ""
+        host.cpu_features() if any(s.arch.kind == "host" and s.cpu == NATIVE for s in chosen) else ""
     )
     return key_of(package_digest(), *_content(opened), settings, *(_content(opened.draft) if opened.draft else ()))
 

@@ -95,7 +95,8 @@ def test_every_name_once_and_only_what_the_manifest_lists(bundle):
         (lambda m: m["plans"]["host"]["weights"][0].update(shape=[1 << 40, 1 << 40]), "elements"),
         (lambda m: m["model"].update(weights=7), "Expected `str`, got `int` - at `$.weights`"),
         (lambda m: m.update(version=[3]), "Expected `int | null`, got `array` - at `$.version`"),
-        (lambda m: m.update(version=2), "bundle version 2, this hfc reads 3"),
+        (lambda m: m.update(version=2), "bundle version 2, this hfc reads 3\n  hint: compile it again"),
+        (lambda m: m.update(version=4), "bundle version 4, this hfc reads 3\n  hint: a newer hfc made it"),
     ],
 )  # fmt: skip
 def test_a_manifest_says_where_and_what(bundle, change, message):

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hfc.base.cache import cached, compiler_environment, key_of, record_made
 from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import keep_source
+from hfc.target.cpus import CPUS
 
 FLAGS = (
     "-O3", "-shared", "-fPIC", "-w", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=on", "-fno-sanitize=all", "-g0", "-s",
@@ -25,15 +26,21 @@ def build_library(source: str, target: str) -> bytes:
 
 
 def build_for_cpu(source: str, cpu: str, label: str = "library") -> Path:
-    """For this kind of machine. cpu: "native", or a name that clang knows (x86_64_v3).  label: of the cache entry."""
-    return _library(source, (f"-mcpu={cpu}",), f"cpu {cpu!r}", label)
+    """For this kind of machine. cpu: "native", a row of CPUS (for all machines that have what it names), or a name that clang
+    knows (x86_64_v3).  label: of the cache entry."""
+    return _library(source, _options(cpu), f"cpu {cpu!r}", label)
 
 
 def assembly_for_cpu(source: str, cpu: str = "native") -> str:
     """What `build_for_cpu` assembles: the same compiler with the same flags."""
-    options = (f"-mcpu={cpu}", "-S")
+    options = (*_options(cpu), "-S")
     key = _key(source, options)
     return cached(key, ".s", lambda: _compile(source, options, f"cpu {cpu!r}"), "host-library").read_text()
+
+
+def _options(cpu: str) -> tuple[str, ...]:
+    row = CPUS.get(cpu)
+    return ("-target", row.target, f"-mcpu={row.clang}") if row else (f"-mcpu={cpu}",)
 
 
 def machine() -> str:
@@ -54,7 +61,17 @@ def _library(source: str, options: Sequence[str], what: str, label: str = "tape"
 
 def _key(source: str, options: Sequence[str]) -> str:
     native = machine() if "-mcpu=native" in options else ""
-    return key_of(source, " ".join((*FLAGS, *options)), native, version("ziglang"))
+    return key_of(source, " ".join((*FLAGS, *options)), native, _compiler_version())
+
+
+def _compiler_version() -> str:
+    try:
+        return version("ziglang")
+    except PackageNotFoundError as error:
+        raise HfcError(
+            "no compiler for this CPU: the Python package `ziglang` is not installed",
+            hint="pip install ziglang; or compile with --cpu on another machine, and run that bundle here with --trust",
+        ) from error
 
 
 def _compile(source: str, options: Sequence[str], what: str) -> bytes:

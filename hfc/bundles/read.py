@@ -25,6 +25,7 @@ MOST_MANIFEST = 256 << 20
 MOST_FILES = 1 << 16
 NAME = re.compile(r"[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*")  # relative, and no part of it begins with a dot
 AGAIN = "compile it again"
+NEWER = "a newer hfc made it: install that one, or compile it again with this one"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def _manifest(data: bytes, name: str) -> Manifest:
     try:
         version = msgspec.json.decode(data, type=_Version).version
         if version != BUNDLE_VERSION:
-            raise HfcError(f"{name}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint=AGAIN)
+            hint = NEWER if (version or 0) > BUNDLE_VERSION else AGAIN
+            raise HfcError(f"{name}: bundle version {version}, this hfc reads {BUNDLE_VERSION}", hint=hint)
         manifest = msgspec.json.decode(data, type=Manifest)
         msgspec.convert(manifest.model, _Facts)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

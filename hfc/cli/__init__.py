@@ -12,6 +12,7 @@ from typing import Any
 
 from hfc import __version__
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
+from hfc.base.installed import missing_part
 from hfc.cli.commands import COMMANDS, module_of, overview, settings_files
 
 VARIABLES = {"HFC_DEVICE", "HFC_THREADS"}  # that set an option
@@ -75,6 +76,9 @@ def settings_of(name: str, words: list[str]) -> dict[str, Any]:
 
 def message_of(error: HfcError | OSError | MemoryError) -> str:
     if isinstance(error, OSError):
+        missing = missing_part(error)
+        if missing:
+            return str(missing)
         return f"error: {error.filename or 'input or output'}: {error.strerror or error}"
     if isinstance(error, MemoryError):
         return "error: out of memory\n  hint: use a smaller --ctx or a smaller model"

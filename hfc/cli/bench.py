@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
+from hfc.base.system import thread_count
 from hfc.cli.bandwidth import copy_bandwidth_gb_s, read_bandwidth_gb_s
 from hfc.cli.drafted import Drafted, Synthetic, measure_genres, measure_synthetic
 from hfc.cli.measure import Measurement, measure
@@ -74,7 +74,7 @@ def command(
     for test in tests:
         check_workload(test, opened.model)
     with spinner("measuring memory") as say:
-        name, memory_gb_s = memory_speed(opened.model, threads or len(os.sched_getaffinity(0)))
+        name, memory_gb_s = memory_speed(opened.model, threads or thread_count())
         results = []
         for test in tests:
             say(f"measuring {test.name}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from hfc import __version__
 from hfc.base.cache import cached, key_of
+from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
 from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
@@ -26,6 +27,7 @@ from hfc.runtime.launcher import grid_size
 from hfc.runtime.speculate.drafts import AUTO, NGRAM, OFF, check_draft
 from hfc.step import JOURNAL_ROWS, Step
 from hfc.target.arch import ARCHS, Arch, find_arch
+from hfc.target.cpus import NATIVE
 from hfc.target.profiles import AUTO_PROFILE
 from hfc.workbench.dump import begin_dump, dump_assembly, dump_plan
 
@@ -34,6 +36,7 @@ def command(
     model: str,
     output: Path,
     arch: str,
+    cpu: str,
     weights: str | None,
     kv: str | None,
     profile: str | None,
@@ -55,6 +58,8 @@ def command(
     check_draft(draft)
     journal_rows = 0 if draft == OFF else JOURNAL_ROWS
     archs = list(ARCHS) if arch == "all" else [name.strip() for name in arch.split(",")]
+    if cpu != NATIVE and "host" not in archs:
+        raise HfcError(f"--cpu {cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{arch}")
     with spinner(f"compiling {source.path.name} for {arch}"):
         if ctx is None and memory is not None:
             opened = open_source(source.path, weights, format or "bf16", model_of(draft, max_rows))
@@ -75,13 +80,13 @@ def command(
             opened = open_source(source.path, weights, format or "bf16", model_of(draft, max_rows))
             make = partial(
                 settings_for, opened, kv=kv, ctx=ctx, max_rows=max_rows, slots=slots or 1, taps=tap or (), journal_rows=journal_rows,
-                profile=profile or AUTO_PROFILE,
+                profile=profile or AUTO_PROFILE, cpu=cpu,
             )  # fmt: skip
             dumped = [dump_plan(dump, opened, make(find_arch(name))) for name in archs]
         with record_timings() if timings else nullcontext({}) as seconds:
             bundle = compile_model(
                 str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows,
-                model_of(draft, max_rows), profile or AUTO_PROFILE,
+                model_of(draft, max_rows), profile or AUTO_PROFILE, cpu,
             )  # fmt: skip
         for remade in dumped:
             dump_assembly(dump, remade)

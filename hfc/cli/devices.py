@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import asdict
 
+from hfc.base.system import thread_count
 from hfc.cli.table import table
 from hfc.runtime.devices import AUTO, GIB, ROWS, Card, choose_device, find_cards
 
@@ -27,7 +27,7 @@ def command(as_json: bool) -> None:
             "host",
             "this CPU",
             "host",
-            f"{len(os.sched_getaffinity(0))} threads",
+            f"{thread_count()} threads",
             "-",
             "taken by auto" if taken == "host" else "",
         )

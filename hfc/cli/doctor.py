@@ -15,6 +15,7 @@ from hfc.backend.toolchain import toolchain
 from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS, knob
+from hfc.base.system import thread_count
 from hfc.cli.checks import FAIL, Check, check_cache, check_environment, check_machine, check_runtime
 from hfc.cli.table import table
 from hfc.runtime.devices import find_cards
@@ -62,7 +63,7 @@ def show(checks: list[Check]) -> str:
 
 def facts() -> list[tuple[str, str]]:
     """What a bug report needs."""
-    cores = len(os.sched_getaffinity(0))
+    cores = thread_count()
     return [
         ("hfc", __version__),
         ("python", f"{platform.python_version()} at {sys.executable}"),

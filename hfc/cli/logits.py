@@ -63,7 +63,8 @@ def saved_logits(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
     before they are written: a full disk is an error then, and not the end of the process."""
     with whole_file(path, "the logits") as temporary:
         logits = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        with open(temporary, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
+        if hasattr(os, "posix_fallocate"):
+            with open(temporary, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
         yield logits
         logits.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.progress import progress_bar
+from hfc.base.system import memory_bytes
 from hfc.bundles import load_bundle
 from hfc.cli.choice import Choice
 from hfc.cli.device import announce, device_for
@@ -136,7 +136,7 @@ def plan_memory(device: str) -> int | None:
         return free // MEMORY_STEP * MEMORY_STEP
     if kind != "host":
         return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // MEMORY_STEP * MEMORY_STEP
+    return memory_bytes() // 2 // MEMORY_STEP * MEMORY_STEP
 
 
 def check_weights(source: Source, choice: Choice) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
+from hfc.base.system import thread_count
 from hfc.cli.device import announce, device_for
 from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.cli.table import table
@@ -66,7 +65,7 @@ def open_launcher(bundle: Bundle, device: str, threads: int | None) -> tuple[str
         raise HfcError("device null computes nothing that could be tested", hint="--device host, hip or cuda")
     if kind == "host":
         plan = plan_for(bundle, "host")
-        return "the host", plan, HostLauncher(bundle, plan, threads or len(os.sched_getaffinity(0)))
+        return "the host", plan, HostLauncher(bundle, plan, threads or thread_count())
     driver = OPENERS[kind](int(which or 0))
     plan = plan_for(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
     return driver.info.name, plan, GpuLauncher(bundle, plan, driver)

@@ -19,6 +19,7 @@ from types import FrameType
 import uvicorn
 
 from hfc.base.diagnostics import DeviceLost, HfcError
+from hfc.base.system import require_linux
 from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, without_keys
 from hfc.cli.sampling import chosen_sampling
@@ -86,6 +87,7 @@ def command(
     """Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.
 
     A single model is loaded at once; several are when they are asked for."""
+    require_linux("hfc serve", "templates and grammars of clients run in processes with limits")
     keys = api_keys(api_key, api_key_file)
     hide_keys(api_key)
     if not is_loopback(host) and not keys:

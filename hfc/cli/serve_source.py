@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.system import memory_bytes
 from hfc.cli.open_model import Choice, OpenModel, check_weights, load_opened, open_bundle, own_draft, resolve
 from hfc.cli.sampling import chosen_sampling, recommended_sampling
 from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
@@ -155,7 +155,7 @@ def memory_of(device: str) -> int:
     kind, which = split_device(device)
     if kind in OPENERS:
         return OPENERS[kind](int(which or 0)).info.memory_bytes - RESERVE
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = memory_bytes()
     limit = Path("/sys/fs/cgroup/memory.max")  # of a container
     text = limit.read_text().strip() if limit.is_file() else "max"
     return int(HOST_SHARE * (min(total, int(text)) if text.isdigit() else total))

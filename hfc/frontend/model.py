@@ -10,6 +10,7 @@ from typing import Any
 
 import hfc
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.installed import incomplete
 from hfc.base.knobs import knob
 from hfc.frontend import syntax
 from hfc.frontend.config import settings_of, text_config
@@ -141,8 +142,10 @@ def model_type_of(config: Mapping[str, Any], source: str) -> str:
 def builtin_folder() -> Path:
     """models/ of an installed hfc lies in the package, that of a checkout beside it."""
     package = Path(hfc.__file__).resolve().parent
-    inside = package / "models"
-    return inside if inside.is_dir() else package.parent / "models"
+    for folder in (package / "models", package.parent / "models"):
+        if folder.is_dir():
+            return folder
+    raise incomplete(package / "models")
 
 
 def _shown(path: Path) -> str:

@@ -21,7 +21,7 @@ class Settings:
     is_draft: the graph guesses for another one, and every row of its steps is wanted.
     kv_edges: first and last attention layers whose cache is in EDGE_FORMAT instead.
     max_outputs: most rows of one step whose logits are wanted.  taps: values besides the logits that the plan gives out.
-    profile: one of target.profiles.PROFILES.
+    profile: one of target.profiles.PROFILES.  cpu: "native", or a row of target.cpus.CPUS; of the host's code.
     """
 
     arch: Arch
@@ -36,6 +36,7 @@ class Settings:
     is_draft: bool = False
     kv_edges: tuple[int, int] = (0, 0)
     profile: str = "exact"
+    cpu: str = "native"
 
 
 def parse_kv(kv: str | None) -> tuple[str, str, tuple[int, int]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import os
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.system import thread_count
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import Bundle, Plan, pointer_table
 from hfc.runtime.host_code import open_code
@@ -32,7 +32,7 @@ class HostModel:
         self.plan = plan
         self.vocab, self.context, self.slots = plan.vocab, plan.context, plan.slots
         self.max_rows, self.max_outputs = plan.max_rows, plan.max_outputs
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or thread_count()
         self._library, self._ranges = open_library(bundle, plan), launch_ranges(plan)
         self._memory = self._allocate(checkpoint, progress)
         self._step = np.zeros(step_words(plan.max_rows), np.int32)

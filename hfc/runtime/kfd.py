@@ -21,6 +21,8 @@ class Who:
 
     @classmethod
     def me(cls) -> Who:
+        if not hasattr(os, "geteuid"):  # Windows, where no device file is asked for
+            return cls(-1, frozenset())
         return cls(os.geteuid(), frozenset((os.getegid(), *os.getgroups())))
 
 

@@ -7,12 +7,13 @@ import mmap
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.system import private_memory
 
 
 def allocate(nbytes: int) -> np.ndarray:
     """uint8 [nbytes], page-aligned and zero. Pages become resident when they are first written."""
     try:
-        memory = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = private_memory(max(nbytes, 1))
     except (OSError, OverflowError, MemoryError):
         raise HfcError(
             f"this machine cannot give {nbytes / 1e9:,.1f} GB of memory",

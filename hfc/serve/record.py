@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ import msgspec
 
 from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import HfcError
+from hfc.base.system import try_lock
 
 _POLL_S = 0.05
 
@@ -50,12 +50,10 @@ def recorded(record: Record) -> Iterator[None]:
     folder().mkdir(parents=True, exist_ok=True)
     path = folder() / f"{record.port}.json"
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(file):
             raise HfcError(
                 f"a server runs on port {record.port} already", hint=f"hfc stop {record.port}, or choose another --port"
-            ) from None
+            )
         file.truncate(0)
         file.write(json.dumps(asdict(record)))
         file.flush()
@@ -70,9 +68,7 @@ def running() -> list[Record]:
     records = []
     for path in sorted(folder().glob("*.json"), key=lambda p: p.name):
         with contextlib.suppress(FileNotFoundError), path.open("r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            if not try_lock(file, shared=True):
                 with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):  # a file of another program
                     records.append(msgspec.json.decode(file.read(), type=Record))
                 continue

@@ -13,6 +13,7 @@ from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
+from hfc.target.cpus import CPUS, NATIVE
 
 MATRIX_LAYOUT = "tile16"
 STEP, DRAFT_STEP = "step", "draft_step"  # programs; the tape holds the launches of one behind those of the other
@@ -20,14 +21,14 @@ GRID = ("1", "1", "1")  # threads share the work of a launch among themselves
 
 
 def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
-    """The plan for this machine's CPU and its library by file name."""
+    """The plan for this machine's CPU, or the one that is asked for, and its library by file name."""
     with timed("render sources"):
         plan = _plan(emitted, settings)
         text = _text(plan, emitted)
     with timed("compile the host library"):
-        library = build_for_cpu(text, "native", "host-library").read_bytes()
+        library = build_for_cpu(text, settings.cpu, "host-library").read_bytes()
     name = f"host/{hashlib.sha256(library).hexdigest()[:32]}.so"
-    return replace(plan, library=name, cpu=instruction_sets()), {name: library}
+    return replace(plan, library=name, cpu=_needed(settings.cpu)), {name: library}
 
 
 def library_text(emitted: Emitted, settings: Settings) -> str:
@@ -51,6 +52,13 @@ def _text(plan: Plan, emitted: Emitted) -> str:
     return library_source(
         emitted.kernels.values(), tape, plan.max_rows, plan.context, contract=contract(plan), packed=packed
     )
+
+
+def _needed(cpu: str) -> tuple[str, ...]:
+    """The machine and the sets of instructions without which the library cannot run."""
+    if cpu == NATIVE:
+        return instruction_sets()
+    return (CPUS[cpu].machine, *CPUS[cpu].instructions)
 
 
 def _launches(calls: tuple[RegionCall, ...]) -> tuple[Launch, ...]:

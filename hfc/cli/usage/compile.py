@@ -11,6 +11,13 @@ USAGE = usage(
     model("A .hfm, a Hugging Face folder, a .gguf file, a config.json, or a name of `hfc models`."),
     option("--output -o", Path, "The bundle to write.", metavar="FILE", required=True),
     option("--arch", str, "Architectures, with commas between, or all.", "host"),
+    option(
+        "--cpu",
+        str,
+        "What the host's code may use: native (this machine), x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, arm64, "
+        "arm64-dotprod or arm64-i8mm.",
+        "native",
+    ),
     WEIGHTS,
     KV,
     PROFILE,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
 import os
-import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -17,7 +17,12 @@ from hfc.base.diagnostics import HfcError
 from hfc.runtime.chat import ChatTemplate, parse_template
 from hfc.serve.workers.frames import receive, send
 
-PAGE = resource.getpagesize()
+try:
+    import resource
+except ImportError:  # Windows, where no worker runs: `hfc serve` says so
+    resource = None
+
+PAGE = mmap.PAGESIZE
 # Steps of a host device and the server come first. A handler runs between two instructions of Python, not in native code.
 LONG_S, NICE_LONG, NICE_NATIVE = 0.1, 10, 5
 RETIRE_BYTES = 64 << 20  # a worker that has grown by so much ends, and its memory with it
