@@ -7,7 +7,6 @@ import gc
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.base.system import require_linux
 from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, without_keys
+from hfc.cli.listening import bound, listening
 from hfc.cli.sampling import chosen_sampling
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
 from hfc.runtime.chat import template_of_file
@@ -100,8 +100,10 @@ def command(
     if daemon:
         _detach(host, port, bool(tls_cert), api_key or ())
         return
-    listener = _bound(host, port)  # before minutes of loading; it refuses connections until it listens
-    port = listener.getsockname()[1]
+    listener = listening(host, port)  # before minutes of loading; it refuses connections until it listens
+    address, port = listener.getsockname()[:2]
+    if not is_loopback(address) and not keys:  # handed on by systemd
+        raise HfcError(f"the socket listens on {address}, which others reach: keys are needed", hint="HFC_API_KEY=KEY")
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
     chosen_sampling(Sampling(), **given)  # what cannot be is refused before a model is loaded
     template = template_of_file(chat_template) if chat_template else None
@@ -244,23 +246,9 @@ def _origin(text: str) -> str:
     return text
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket at the address; port 0: any that is free. HfcError if another program has it."""
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise HfcError(
-            f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another --port; `hfc ps` lists servers"
-        ) from error
-    return bound
-
-
 def _detach(host: str, port: int, has_tls: bool, keys: Sequence[str]) -> None:
     """Start the same command without -d in a session of its own and wait until it listens."""
-    with _bound(host, port) as probe:
+    with bound(host, port) as probe:
         port = probe.getsockname()[1]
     log = log_path(port)
     log.parent.mkdir(parents=True, exist_ok=True)
