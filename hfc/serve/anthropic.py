@@ -116,7 +116,7 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
     max_tokens: Count | None = None
 
     def stop_texts(self) -> tuple[str, ...]:
-        return (*super().stop_texts(), *(self.stop_sequences or ()))
+        return (*super().stop_texts(), *filter(None, self.stop_sequences or ()))
 
     def ask(self) -> Ask:
         choice = self.tool_choice or Choice(type="auto")

@@ -32,7 +32,7 @@ class Ask:
     "strict": whether nothing of it may go unenforced, "param": what the client calls it},
     {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
     it to the template.  max_tokens: -1 is no limit, None the server's usual one.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns.
-    param: what the client calls the messages.  continues: a last message of the assistant's is gone on with."""
+    param: what the client calls the messages.  splits: thoughts are told apart from the content.  continues: a last message of the assistant's is gone on with."""
 
     messages: Sequence[dict[str, Any]]
     fields: SamplingFields
@@ -48,6 +48,7 @@ class Ask:
     truncates: bool = False
     param: str = "messages"
     continues: bool = True
+    splits: bool = True
     template_variables: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,6 +124,8 @@ def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
     thought, close_id = new_thought(served, prompt), single_token(served, CLOSE_THOUGHT)
     may_open = not prompt.is_begun
     parser = lambda: parser_of(style, schemas) if tools else None  # noqa: E731
+    if not ask.splits:
+        return Plan(jobs, lambda: Output(False, parser(), may_open=False), rules.headers())
     return Plan(jobs, lambda: Output(thought.is_open, parser(), may_open, close_id), rules.headers())
 
 

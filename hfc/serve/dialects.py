@@ -11,7 +11,7 @@ _FORMATS = "ask for structured output with response_format (json_schema, regex, 
 SAMPLERS = {  # fields of other servers that would choose other tokens
     "mirostat": (0,), "mirostat_mode": (0,), "dry_multiplier": (0,), "xtc_probability": (0,), "typical_p": (1,), "typical": (1,),
     "tfs_z": (1,), "top_a": (0,), "top_n_sigma": (-1, 0), "dynatemp_range": (0,), "smoothing_factor": (0,),
-    "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,), "samplers": (), "adaptive_target": (-1,),
+    "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,), "samplers": (), "adaptive_target": (-1,), "min_keep": (0, 1),
 }  # fmt: skip
 
 _EVERY = {  # of every dialect
@@ -20,6 +20,7 @@ _EVERY = {  # of every dialect
         f"request.{name}": Refused(_FORMATS)
         for name in ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs")
     },
+    "request.n_cmpl": Refused("send a prompt as often as it shall be answered, or n in a chat", (1,)),
     "request.use_beam_search": Refused("hfc samples; it has no beam search"),
     "request.length_penalty": Refused("hfc samples; it has no beam search", (1,)),
     "request.bad_words": Refused("forbid tokens with logit_bias"),
@@ -121,7 +122,10 @@ MESSAGES = Dialect(
 )
 
 EMBEDDINGS = Dialect(
-    "/v1/embeddings", refused={"request.prompt_embeds": _EVERY["request.prompt_embeds"]}, silent=_USUAL
+    "/v1/embeddings",
+    refused={"request.prompt_embeds": _EVERY["request.prompt_embeds"]},
+    silent=_USUAL,
+    kinds={"part": dict.fromkeys(("image_url", "input_audio", "input_video", "image", "audio"), _TEXT_ONLY)},
 )
 
 LLAMA = Dialect(

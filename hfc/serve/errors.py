@@ -153,6 +153,8 @@ def _explain(error: RequestValidationError) -> ApiError:
         return ApiError(400, f"{param}: {context['reason']}", param, context["code"])
     if kind == "json_invalid":
         return ApiError(400, "the body is not valid JSON", None, "invalid_json")
+    if kind == "missing" and problem["loc"] == ("body",):
+        return ApiError(400, "the request has no body; a JSON object is expected", None, "invalid_json")
     if kind == "missing" and param:
         return ApiError(400, f"missing parameter: {param!r}", param, "missing_parameter")
     same = [p for p in placed if p[1:] == first[1:]]
@@ -183,5 +185,7 @@ def _wanted(problem: Mapping[str, Any]) -> str:
     """What pydantic says that a value should be, in words of JSON; "" for other problems."""
     if problem["type"].startswith(("model_", "dict_")):
         return "an object"
+    if problem["type"] in ("too_short", "string_too_short"):
+        return "not empty" if problem["ctx"].get("min_length") == 1 else ""
     _, said, wanted = problem["msg"].partition("should be ")
     return wanted if said else ""

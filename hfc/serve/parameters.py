@@ -29,7 +29,7 @@ FORBIDS = -100  # the bias that forbids a token, as OpenAI documents it
 Text = Annotated[str, Field(min_length=1)]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 # Every new token is held against each: a text of megabytes would take the steps of all.
-StopText = Annotated[str, Field(min_length=1, max_length=1024)]
+StopText = Annotated[str, Field(max_length=1024)]  # an empty one ends nothing
 Stops = StopText | Annotated[list[StopText], Field(max_length=16)]
 BiasPair = Annotated[tuple[int | str, float | Literal[False]], Field(strict=False)]
 Count = Annotated[int, Field(ge=1, le=1 << 30)]
@@ -89,7 +89,7 @@ class SamplingFields(Tolerant):
     )
 
     def stop_texts(self) -> tuple[str, ...]:
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return tuple(filter(None, (self.stop,) if isinstance(self.stop, str) else self.stop or ()))
 
     def stop_ids(self, served: Served) -> frozenset[int]:
         """ApiError 400 for ids that the vocabulary does not have."""

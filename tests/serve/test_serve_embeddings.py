@@ -62,6 +62,15 @@ def test_dimensions_shorten_and_normalize_again(app):
     assert embed(app, 400, input="hello", dimensions=5)["param"] == "dimensions"
 
 
+def test_inputs_as_llama_server_takes_them(app):
+    whole = embed(app, input="hello")
+    part = {"content": [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]}
+    for same in (part, {"prompt_string": "hello"}, [*b"hel", "lo"], [[*b"he", "llo"]], [["hel", *b"lo"]]):
+        assert embed(app, input=same)["data"] == whole["data"], same
+    several = embed(app, input=["hello", list(b"hello"), part, {"prompt_string": "hello"}, [*b"h", "ello"]])["data"]
+    assert [one["embedding"] for one in several] == [whole["data"][0]["embedding"]] * 5
+
+
 def test_more_inputs_than_slots_and_queue():
     with app_of(FakeModel(slots=2, context=64), queue=1) as (app, _):
         texts = [f"text {i}" for i in range(9)]
@@ -77,7 +86,10 @@ def test_more_inputs_than_slots_and_queue():
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
         ({"input": ["a", ""]}, "input"),
-        ({"input": [1, "a"]}, "input"),
+        ({"input": [1, ""]}, "input"),
+        ({"input": {"content": [{"type": "image_url", "image_url": {"url": "x"}}]}}, "input.content.0"),
+        ({"input": {"content": [{"type": "unknown"}]}}, "input"),
+        ({"input": {"content": "x"}}, "input.content"),
         ({"input": [999999]}, "input"),
         ({"input": "x" * 600}, "input"),
         ({"input": "x", "pooling": "cls"}, "pooling"),

@@ -180,3 +180,57 @@ def test_seeds_decide_samples(app):
     texts = [draw(seed) for seed in (1, 1, 2, 3)]
     assert texts[0] == texts[1] and len(set(texts)) == 3
     assert np.mean([a != b for a, b in zip(texts[0], texts[2])]) > 0.2
+
+
+def test_thinking_under_the_names_of_other_servers():
+    """OpenRouter's reasoning, Anthropic's thinking, vLLM's enable_thinking: each is what reasoning_effort says."""
+    template = "{{ messages[0].content }}|{{ enable_thinking }}|{% if add_generation_prompt %}:{% endif %}"
+    with app_of(FakeModel(context=256), template=template) as (app, _):
+
+        def prompt(**more):
+            body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1, "verbose": True, **more}
+            return call(app, "POST", "/v1/chat/completions", json=body).json()["__verbose"]["prompt"]
+
+        for off in (
+            {"reasoning_effort": "none"}, {"reasoning": {"effort": "none"}}, {"reasoning": {"enabled": False}},
+            {"thinking": {"type": "disabled"}}, {"enable_thinking": False},
+        ):  # fmt: skip
+            assert prompt(**off) == "x|False|:", off
+        for on in (
+            {"reasoning_effort": "max"},
+            {"reasoning": {"effort": "high"}},
+            {"thinking": {"type": "enabled"}},
+            {"enable_thinking": True},
+        ):
+            assert prompt(**on) == "x|True|:", on
+        for silent in ({}, {"thinking": {"type": "adaptive"}}, {"reasoning": {}}):
+            assert prompt(**silent) == "x||:", silent
+
+
+def test_thoughts_stay_in_the_content_where_asked():
+    with app_of(Says("<think>\nhm\n</think>\nyes"), template=TEMPLATE + "{# <think> #}") as (app, _):
+        body = {"messages": [{"role": "user", "content": "x"}]}
+        apart, whole = (
+            call(app, "POST", "/v1/chat/completions", json={**body, "reasoning_format": form}).json()["choices"][0][
+                "message"
+            ]
+            for form in ("auto", "none")
+        )
+    assert apart["content"].strip() == "yes" and apart["reasoning_content"].strip() == "hm"
+    assert whole["content"] == "<think>\nhm\n</think>\nyes" and "reasoning_content" not in whole
+
+
+def test_what_says_nothing_and_what_is_missing(app):
+    body = {"prompt": "hello", "max_tokens": 3}
+    texts = [
+        call(app, "POST", "/v1/completions", json={**body, **stop}).json()["choices"][0]["text"]
+        for stop in ({}, {"stop": ""}, {"stop": [""]})
+    ]
+    assert texts[0] == texts[1] == texts[2] and len(texts[0]) == 3
+    for path, sent, words in (
+        ("/v1/chat/completions", b"", "the request has no body"),
+        ("/v1/completions", b'{"prompt": []}', "prompt should be"),
+        ("/completion", b'{"prompt": "x", "n_cmpl": 2}', "n_cmpl"),
+    ):
+        told = call(app, "POST", path, content=sent, headers={"Content-Type": "application/json"})
+        assert told.status_code == 400 and words in told.json()["error"]["message"], told.text

@@ -43,6 +43,7 @@ from hfc.serve.usage import openai_usage, timings
 
 ROUTE = APIRouter(route_class=BodyRoute, tags=["chat"])
 MOST_CHOICES = 16
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 MaxThought = Annotated[int, Field(ge=-1, le=1 << 30)]
 
 
@@ -104,6 +105,25 @@ def format_of(format: ResponseFormat | None) -> dict[str, Any] | None:
     return None if format is None or isinstance(format, TextFormat) else format.model_dump()
 
 
+class Reasoning(Tolerant, dialect=CHAT, noun="reasoning"):
+    """OpenRouter's."""
+
+    effort: Effort | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    enabled: bool | None = None
+
+
+class Thinking(Tolerant, dialect=CHAT, noun="thinking"):
+    """Anthropic's, which others took over."""
+
+    type: Literal["enabled", "disabled", "adaptive", "auto"]
+    budget_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+
+    @property
+    def is_on(self) -> bool | None:
+        return {"enabled": True, "disabled": False}.get(self.type)
+
+
 class ChatRequest(SamplingFields, dialect=CHAT):
     """OpenAI's request. Beyond it: thinking_budget, chat_template_kwargs and the sampling fields."""
 
@@ -117,7 +137,13 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Effort | None = None
+    reasoning: Reasoning | None = None
+    thinking: Thinking | None = None
+    enable_thinking: bool | None = Field(None, description="vLLM's and others': the template's variable of that name.")
+    reasoning_format: Literal["auto", "deepseek", "none"] | None = Field(
+        None, description="llama-server's: none leaves thoughts in the content."
+    )
     thinking_budget: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
     thinking_budget_tokens: MaxThought | None = Field(
         None, description="llama-server's name of thinking_budget; -1: any."
@@ -172,7 +198,8 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             max_tokens=most,
             choices=self.n or 1,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            effort=self.reasoning_effort,
+            effort=self._effort(),
+            splits=self.reasoning_format != "none",
             thinking_budget=self._thinking_budget(),
             truncates=self.truncation == "auto",
             template_variables=self.chat_template_kwargs or {},
@@ -187,8 +214,18 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             return allowed(tools, names), choice.allowed_tools.mode
         return tools, choice.function.name if isinstance(choice, NamedChoice) else choice or "auto"
 
+    def _effort(self) -> str | None:
+        """Of several names OpenAI's counts most."""
+        reasoning, thinking = self.reasoning or Reasoning(), self.thinking or Thinking(type="auto")
+        effort = first_given(self.reasoning_effort, reasoning.effort)
+        is_on = first_given(self.enable_thinking, thinking.is_on, reasoning.enabled)
+        if effort is None and is_on is not None:
+            return "high" if is_on else "none"
+        return "xhigh" if effort == "max" else effort
+
     def _thinking_budget(self) -> int | None:
-        budget = first_given(self.thinking_budget, self.thinking_budget_tokens, self.reasoning_budget_tokens)
+        others = (self.thinking and self.thinking.budget_tokens, self.reasoning and self.reasoning.max_tokens)
+        budget = first_given(self.thinking_budget, self.thinking_budget_tokens, self.reasoning_budget_tokens, *others)
         return None if budget == -1 else budget
 
     def _continues(self) -> bool:

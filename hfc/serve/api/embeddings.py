@@ -23,7 +23,7 @@ from hfc.serve.planning import planned
 from hfc.serve.prompt import encode
 from hfc.serve.served import Served, Settings, settings_of
 from hfc.serve.stepper import LAST_HIDDEN
-from hfc.serve.tolerance import Tolerant
+from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.workers.ticket import TICKET
 
 ROUTE = APIRouter(route_class=BodyRoute, tags=["embeddings"])
@@ -32,16 +32,41 @@ POOLINGS = ("last", "mean")
 RETRY_S = 0.05
 
 Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+Mixed = Annotated[list[TokenId | Text], Field(min_length=1, fail_fast=True)]  # one text, some of it as tokens
+
+
+class TextPart(Tolerant, dialect=EMBEDDINGS, noun="part"):
+    type: Literal["text"]
+    text: str
+
+
+class Parts(Tolerant, dialect=EMBEDDINGS, noun="input"):
+    content: listed(EMBEDDINGS, "part", {"text": TextPart})
+
+
+class WholeText(Tolerant, dialect=EMBEDDINGS, noun="input"):
+    prompt_string: Text
+
+
+One = Text | Ids | Mixed | Parts | WholeText
 
 
 class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
-    """OpenAI's request. input: a text, token ids, or a list of both.
+    """OpenAI's request. input: a text, token ids, or a list of both; llama-server's forms too: ids and texts mixed as one input, objects
+    with a prompt_string or with parts of a content.
 
     Beyond it: pooling, "last" (the last token's state) or "mean" (of all tokens), else what the checkpoint says, else last;
     normalize: whether vectors have length 1; truncation: "auto" cuts the end of what is longer than the context."""
 
     model: str | None = None
-    input: Text | Ids | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+    input: (
+        Text
+        | Ids
+        | Parts
+        | WholeText
+        | Annotated[list[One], Field(min_length=1, max_length=MOST_INPUTS, fail_fast=True)]
+        | Mixed
+    )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     pooling: Literal["last", "mean"] | None = None
@@ -57,17 +82,26 @@ class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
                 f"{served.name} wants {pool} pooling, which a causal model cannot give; ask for pooling: last or mean"
             )
             raise ApiError(400, text, "pooling", "unsupported_parameter")
-        given = [self.input] if isinstance(self.input, str) or isinstance(self.input[0], int) else self.input
+        is_list = isinstance(self.input, list) and not any(isinstance(one, int) for one in self.input)
+        given = self.input if is_list else [self.input]
         most = None if self.truncation == "auto" else served.engine.limits.context
-        prompts = [
-            tuple(encode(served, one, frame=True, most=most, param="input") if isinstance(one, str) else one)
-            for one in given
-        ]
+        prompts = [tuple(_tokens(served, one, most)) for one in given]
         if self.truncation == "auto":
             prompts = [prompt[: served.engine.limits.context] for prompt in prompts]
         for prompt in prompts:
             check_prompt(served, prompt, "input")
         return [Job(prompt, Sampling(), deadline_s=TICKET.get().ends_s, pool=pool) for prompt in prompts]
+
+
+def _tokens(served: Served, one: One, most: int | None) -> list[int]:
+    if isinstance(one, Parts):
+        one = "".join(part.text for part in one.content)
+    elif isinstance(one, WholeText):
+        one = one.prompt_string
+    if isinstance(one, str):
+        return encode(served, one, frame=True, most=most, param="input")
+    texts = {part: encode(served, part, most=most, param="input") for part in one if isinstance(part, str)}
+    return [token for part in one for token in ([part] if isinstance(part, int) else texts[part])]
 
 
 class Embedding(BaseModel):
