@@ -10,6 +10,8 @@ SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "ob
           "properties": {"path": {"type": "string", "description": "where"}, "limit": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9007199254740991}},
           "required": ["path"]}  # fmt: skip
 TEXT = {"type": "text", "text": "words", "cache_control": {"type": "ephemeral"}}
+PLAIN = {"type": "object", "additionalProperties": False, "required": ["city"], "properties": {"city": {"title": "City", "type": "string", "description": "its name"}}}  # fmt: skip
+CALL = {"id": "c", "type": "function", "function": {"name": "read", "arguments": '{"city":"a"}'}}
 FUNCTION = {"name": "read", "description": "d", "parameters": SCHEMA}
 
 SHAPES = {
@@ -77,6 +79,60 @@ SHAPES = {
             {"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "read", "arguments": {"path": "x"}}}]},
             {"role": "tool", "content": "y", "tool_name": "read"}],
         "tools": [{"type": "function", "function": FUNCTION}],
+    }),
+    "openai npm 7, a second turn of runTools": ("/v1/chat/completions", {
+        "model": "fake", "stream": True, "tool_choice": "auto", "tools": [{"type": "function", "function": FUNCTION}], "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": None, "refusal": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "read", "arguments": "{}", "parsed_arguments": None}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "y"}],
+    }),
+    "anthropic npm 1, a second turn": ("/v1/messages", {
+        "model": "fake", "max_tokens": 64, "stream": True, "tools": [{"name": "read", "description": "d", "input_schema": SCHEMA}], "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "call_1", "name": "read", "input": {"path": "x"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "y"}]}],
+    }),
+    "pydantic-ai 2.68 in chats": ("/v1/chat/completions", {
+        "model": "fake", "stream": False, "tool_choice": "auto", "tools": [{"type": "function", "function": {"name": "read", "description": "d", "strict": True, "parameters": PLAIN}}],
+        "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c", "content": "y"}],
+    }),
+    "pydantic-ai 2.68 in responses": ("/v1/responses", {
+        "model": "fake", "stream": False, "tool_choice": "auto", "input": [{"role": "user", "content": "x"}],
+        "tools": [{"name": "read", "parameters": PLAIN, "type": "function", "description": "d", "strict": True}],
+    }),
+    "openai-agents 0.24 in chats": ("/v1/chat/completions", {
+        "model": "fake", "tools": [{"type": "function", "function": {"name": "read", "description": "d", "parameters": {**PLAIN, "title": "read_args"}, "strict": True}}],
+        "messages": [{"content": "Help.", "role": "system"}, {"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c", "content": "y"}],
+    }),
+    "openai-agents 0.24 in responses": ("/v1/responses", {
+        "model": "fake", "include": [], "instructions": "Help.", "tools": [{"name": "read", "parameters": {**PLAIN, "title": "read_args"}, "strict": True, "type": "function", "description": "d"}],
+        "input": [
+            {"content": "x", "role": "user"},
+            {"arguments": '{"city": "a"}', "call_id": "c", "name": "read", "type": "function_call", "id": "fc_1", "status": "completed"},
+            {"call_id": "c", "output": "y", "type": "function_call_output"}],
+    }),
+    "smolagents 1.26": ("/v1/chat/completions", {
+        "model": "fake", "max_tokens": 64, "tool_choice": "required", "stop": ["Observation:", "Calling tools:"], "tools": [{"type": "function", "function": {"name": "read", "description": "d", "parameters": PLAIN}}],
+        "messages": [{"role": "system", "content": [{"type": "text", "text": "Use tools."}]}, {"role": "user", "content": [{"type": "text", "text": "x"}]}],
+    }),
+    "instructor 1.17 with a schema": ("/v1/chat/completions", {
+        "model": "fake", "max_tokens": 64, "messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_schema", "json_schema": {"name": "City", "schema": {**PLAIN, "title": "City"}}},
+    }),
+    "instructor 1.17 with JSON": ("/v1/chat/completions", {
+        "model": "fake", "max_tokens": 64, "response_format": {"type": "json_object"}, "messages": [{"role": "system", "content": "As JSON."}, {"role": "user", "content": "x"}],
+    }),
+    "instructor 1.17 with tools": ("/v1/chat/completions", {
+        "model": "fake", "max_tokens": 64, "messages": [{"role": "user", "content": "x"}], "tool_choice": {"type": "function", "function": {"name": "City"}},
+        "tools": [{"type": "function", "function": {"name": "City", "description": "d", "parameters": PLAIN}}],
+    }),
+    "llama-index 0.1": ("/v1/chat/completions", {
+        "model": "fake", "stream": True, "temperature": 0.1, "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, {"role": "user", "content": "z"}],
+    }),
+    "llm 0.36": ("/v1/chat/completions", {
+        "model": "fake", "stream": True, "stream_options": {"include_usage": True}, "messages": [{"role": "user", "content": "x"}],
+    }),
+    "litellm 1.110 to Ollama": ("/api/chat", {
+        "model": "fake", "stream": False, "options": {"num_predict": 9}, "messages": [{"role": "user", "content": "x", "images": []}],
     }),
 }  # fmt: skip
 
