@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.kept import KeptPrompt
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.accept import RowSampler, accepted, row_samplers
 from hfc.runtime.speculate.governor import Track
@@ -63,23 +64,26 @@ class Drafts(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """prompt: token ids.  stop_texts end the text and are no part of it.  max_tokens: None runs until the context ends."""
+    """prompt: token ids.  stop_texts end the text and are no part of it.  max_tokens: None runs until the context ends.
+    boundary: so many tokens the next prompt of a conversation will share with this one."""
 
     prompt: tuple[int, ...]
     sampling: Sampling
     max_tokens: int | None = None
     stop_texts: tuple[str, ...] = ()
     slot: int = 0
+    boundary: int = 0
 
 
 @dataclass
 class Statistics:
     """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" till then.
 
-    track: what speculation did, None without.
+    kept_tokens: of the prompt, that were not computed again.  track: what speculation did, None without.
     """
 
     prompt_tokens: int
+    kept_tokens: int = 0
     tokens: list[int] = field(default_factory=list)
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -88,7 +92,7 @@ class Statistics:
 
     @property
     def prefill_tok_s(self) -> float:
-        return self.prompt_tokens / self.prefill_s if self.prefill_s else 0.0
+        return (self.prompt_tokens - self.kept_tokens) / self.prefill_s if self.prefill_s else 0.0
 
     @property
     def decode_tok_s(self) -> float:
@@ -130,11 +134,12 @@ class Generation:
         request: Request,
         speculation: Speculation | None = None,
         clock: Clock = time.perf_counter,
+        kept: KeptPrompt | None = None,
     ):
-        """clock: in seconds; what statistics and the governor go by."""
+        """clock: in seconds; what statistics and the governor go by.  kept: what the slot holds of the prompt before."""
         check_prompt(model, request.prompt)
         self.statistics = Statistics(len(request.prompt))
-        self._model, self._clock = model, clock
+        self._model, self._clock, self._kept = model, clock, kept
         # asking a protocol takes microseconds
         self._samples, self._cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)
         self._request = request
@@ -183,14 +188,33 @@ class Generation:
     def _prefill(self) -> int:
         """Run the prompt; the first token of the answer."""
         start = self._clock()
-        *before, last = prompt_steps(self._request.prompt, self._model.max_rows, self._request.slot, self._observed)
+        prompt, at = self._request.prompt, 0
+        if self._kept:
+            at = self.statistics.kept_tokens = self._kept.restore(prompt)
+            at = self._snapshot(at)
+        *before, last = self._prompt_steps(prompt, at)
         for step in before:
             self._model.forward(step)
         (token,) = self._next(last, ())
+        if self._kept:
+            self._kept.note(prompt)
         if self._speculator:
             self._speculator.note([token])
         self.statistics.prefill_s = self._clock() - start
         return token
+
+    def _snapshot(self, at: int) -> int:
+        """Run the prompt from a position to where the next one will branch off, if its state must be copied there; the new position."""
+        prompt, end = self._request.prompt, min(self._request.boundary, len(self._request.prompt) - 1)
+        if not self._kept or not self._kept.needs_snapshots or end <= at:
+            return at
+        for step in self._prompt_steps(prompt[:end], at):
+            self._model.forward(replace(step, output_rows=step.output_rows[:0]))
+        self._kept.snapshot(prompt, end)
+        return end
+
+    def _prompt_steps(self, prompt: tuple[int, ...], start: int) -> list[Step]:
+        return prompt_steps(prompt, self._model.max_rows, self._request.slot, self._observed, start)
 
     def _decode(self, token: int) -> list[int]:
         """Run the latest token, and drafts behind it; the tokens that follow it."""
@@ -260,10 +284,12 @@ def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:
         raise HfcError(f"the prompt has token {largest}; the model's vocabulary has {model.vocab} tokens")
 
 
-def prompt_steps(prompt: Sequence[int], max_rows: int, slot: int = 0, observed: bool = True) -> list[Step]:
-    """A prompt from position 0 in chunks of max_rows; only its last token's logits are wanted. observed: see Step."""
+def prompt_steps(
+    prompt: Sequence[int], max_rows: int, slot: int = 0, observed: bool = True, position: int = 0
+) -> list[Step]:
+    """A prompt from a position on, in chunks of max_rows; only its last token's logits are wanted. observed: see Step."""
     steps = []
-    for start in range(0, len(prompt), max_rows):
+    for start in range(position, len(prompt), max_rows):
         chunk = np.asarray(prompt[start : start + max_rows], np.int32)
         is_last = start + len(chunk) == len(prompt)
         wanted = np.array([len(chunk) - 1] if is_last else [], np.int32)

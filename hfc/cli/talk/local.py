@@ -9,19 +9,26 @@ from hfc.cli.open_model import OpenModel
 from hfc.cli.talk.piece import Piece
 from hfc.runtime.chat import ChatTemplate, chat_template
 from hfc.runtime.generate import Generation, Request
+from hfc.runtime.gpu import GpuModel
 from hfc.runtime.guard import Guard
+from hfc.runtime.host import HostModel
+from hfc.runtime.kept import KeptPrompt, shared_tokens
 from hfc.runtime.sampler import Sampling
+from hfc.runtime.slots import slot_states
 from hfc.serve.reasoning import ReasoningSplit, opens_reasoning
 
 
 class Local:
-    """An Answerer over a loaded model. The whole conversation is its prompt every time."""
+    """An Answerer over a loaded model. The whole conversation is its prompt every time; what the last prompt had in common with it is
+    not computed again."""
 
     def __init__(self, opened: OpenModel, name: str):
         self.name = name
         self._opened = opened
         self._template: ChatTemplate = chat_template(opened.vocabulary.template, opened.vocabulary.tokenizer)
         self._guard = Guard(opened.vocabulary.tokenizer)
+        has_slots = isinstance(opened.model, HostModel | GpuModel)  # what only counts or interprets has none
+        self._kept = KeptPrompt(slot_states(opened.model)) if has_slots else None
 
     def answer(
         self,
@@ -33,16 +40,20 @@ class Local:
         marked, mark = self._guard.mark([dict(m) for m in messages])
         text = self._template.render(marked, **variables)
         history = self._template.render(marked, add_generation_prompt=False, **variables)
-        request = Request(tuple(self._guard.encode(text, mark)), sampling, max_tokens)
+        prompt = tuple(self._guard.encode(text, mark))
+        request = Request(
+            prompt, sampling, max_tokens, boundary=shared_tokens(self._guard.encode(history, mark), prompt)
+        )
         generation = Generation(
-            self._opened.model, self._opened.vocabulary.tokenizer, request, self._opened.speculation
+            self._opened.model, self._opened.vocabulary.tokenizer, request, self._opened.speculation, kept=self._kept
         )
         split = ReasoningSplit(opens_reasoning(text[len(history) :] if text.startswith(history) else ""))
         for piece in generation:
             yield from _pieces(split.push(piece))
         yield from _pieces(split.close())
         s = generation.statistics
-        yield Piece("end", f"prompt {s.prompt_tokens} tokens, {s.prefill_tok_s:.1f} tok/s; "
+        kept = f" ({s.kept_tokens} kept)" if s.kept_tokens else ""
+        yield Piece("end", f"prompt {s.prompt_tokens} tokens{kept}, {s.prefill_tok_s:.1f} tok/s; "
                     f"answer {len(s.tokens)} tokens, {s.decode_tok_s:.1f} tok/s; {s.reason}")  # fmt: skip
 
 
