@@ -10,7 +10,7 @@ class Choice:
     """What the options say about a model; None leaves a choice to the compiler.
 
     trust: the code of a bundle that was made elsewhere may run.  fits_memory: without a context, take the longest that the model was
-    trained for and that the device's memory holds."""
+    trained for and that the device's memory holds.  memory: bytes that the plan may take of it, None: what is free."""
 
     device: str = "host"
     threads: int | None = None
@@ -25,4 +25,5 @@ class Choice:
     max_rows: int | None = None
     trust: bool = False
     fits_memory: bool = False
+    memory: int | None = None
     profile: str | None = None

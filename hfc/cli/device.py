@@ -31,12 +31,15 @@ def announce(chosen: Chosen, plan: Plan | None = None) -> None:
         return
     parts = [f"hfc: {chosen.text}"]
     if plan is not None:
-        need = need_of(plan)
-        weights, state, scratch = (f"{n / 2**30:.1f}" for n in (need.weights, need.state, need.scratch))
-        parts.append(
-            f"weights {weights} GiB, state {state} GiB for {need.slots} x {need.context} tokens, scratch {scratch}"
-        )
+        parts.append(memory_text(plan))
     print("; ".join([*parts, *chosen.reasons]), file=sys.stderr, flush=True)
+
+
+def memory_text(plan: Plan) -> str:
+    """The memory plan in a line."""
+    need = need_of(plan)
+    weights, state, scratch = (f"{n / 2**30:.1f}" for n in (need.weights, need.state, need.scratch))
+    return f"weights {weights} GiB, state {state} GiB for {need.slots} x {need.context} tokens, scratch {scratch}"
 
 
 def _need_of(source: Source, weights: str | None) -> Callable[[str], int | str]:

@@ -116,7 +116,7 @@ def _compile(source: Source, choice: Choice) -> Bundle:
             "--draft": choice.draft,
             "--max-rows": choice.max_rows,
         }
-        if choice.fits_memory and choice.context is None and (memory := plan_memory(choice.device)):
+        if choice.fits_memory and choice.context is None and (memory := choice.memory or plan_memory(choice.device)):
             options["--memory"] = f"{memory >> 20}M"
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         words += [w for tap in choice.taps for w in ("--tap", tap)]

@@ -23,7 +23,7 @@ from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, without_keys
 from hfc.cli.listening import bound, listening
 from hfc.cli.sampling import chosen_sampling
-from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, sources_of
+from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, plan_bytes_of, sources_of
 from hfc.runtime.chat import template_of_file
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.source import Source
@@ -113,6 +113,7 @@ def command(
     device = chosen.device
     caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
     bounds = server_limits(limits)
+    memory = memory_mb << 20 if memory_mb else memory_of(device)
     choice = ServeChoice(
         device,
         threads,
@@ -131,6 +132,7 @@ def command(
         bounds,
         max_tokens,
         template,
+        plan_bytes_of(device, memory, caches, len(found)),
     )
     meters = Meters()
     sources = _sources(found, choice, meters, name)
@@ -140,7 +142,7 @@ def command(
         (),
         sources,
         meters,
-        memory_mb << 20 if memory_mb else memory_of(device),
+        memory,
         idle_unload_s,
         find=lambda name: ModelOnDisk(*sources_of([name], None)[0], replace(choice, template=None), meters),
         aliases=alias or (),

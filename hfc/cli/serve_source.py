@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.system import memory_bytes
-from hfc.cli.open_model import Choice, OpenModel, check_weights, load_opened, open_bundle, own_draft, resolve
+from hfc.cli.device import memory_text
+from hfc.cli.open_model import (
+    MEMORY_STEP,
+    Choice,
+    OpenModel,
+    check_weights,
+    load_opened,
+    open_bundle,
+    own_draft,
+    plan_memory,
+    resolve,
+)
 from hfc.cli.sampling import chosen_sampling, recommended_sampling
 from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
 from hfc.runtime.fit import RESERVE, need_of
@@ -29,8 +41,9 @@ HOST_SHARE = 0.9  # of the machine's memory
 
 @dataclass(frozen=True)
 class ServeChoice:
-    """What the options say about every model. sampling: what was given, over what each model recommends. cache_bytes, device_cache_bytes: of a model's prefix cache in either memory.  template: in place of
-    the model's own."""
+    """What the options say about every model. sampling: what was given, over what each model recommends. cache_bytes, device_cache_bytes:
+    of a model's prefix cache in either memory.  template: in place of the model's own.  plan_bytes: without a context, take the longest
+    that the model was trained for and with which its plan takes no more."""
 
     device: str
     threads: int | None
@@ -50,6 +63,7 @@ class ServeChoice:
     limits: ServerLimits = ServerLimits()
     usual_tokens: int | None = None
     template: str | None = None
+    plan_bytes: int | None = None
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
@@ -66,6 +80,8 @@ class ServeChoice:
             taps=self.taps,
             draft=self.draft,
             trust=self.trust,
+            fits_memory=self.plan_bytes is not None and source.kind != "bundle",
+            memory=self.plan_bytes,
         )
 
 
@@ -87,6 +103,7 @@ class ModelOnDisk:
         except SystemExit as error:  # of the child that compiles
             raise HfcError(f"{self.source.path} does not compile; the server's log says why") from error
         plan = plan_for(bundle, arch_of_device(choice.device))
+        print(f"hfc: {self.name}: {memory_text(plan)}", file=sys.stderr, flush=True)
         nbytes = need_of(plan).total - RESERVE + self.choice.device_cache_bytes
         if split_device(choice.device)[0] == "host":
             nbytes += self.choice.cache_bytes
@@ -148,6 +165,14 @@ def device_cache_of(device: str, megabytes: int | None) -> int:
     if megabytes:
         raise HfcError("--device-cache-mb: the host device has one memory", hint="use --cache-mb")
     return 0
+
+
+def plan_bytes_of(device: str, limit: int, caches: tuple[int, int], models: int) -> int:
+    """Bytes that each of several plans may take where no context is named: a share of what a card has free, of half the host's memory,
+    and of the limit, beside what the prefix caches (host, device) take there."""
+    is_host = split_device(device)[0] == "host"
+    memory = min(plan_memory(device) or limit, limit - caches[0] if is_host else limit) - caches[1]
+    return max(memory // models // MEMORY_STEP, 1) * MEMORY_STEP
 
 
 def memory_of(device: str) -> int:

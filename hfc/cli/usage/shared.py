@@ -14,7 +14,7 @@ MODEL = Argument(
 CONTEXT = option(
     "--ctx -c --ctx-size",
     tokens,
-    "Tokens of context: 4096, 32k. [default of run and chat: the model's, as far as memory holds it; of others at most 4096]",
+    "Tokens of context: 4096, 32k. [default of run, chat and serve: the model's, as far as memory holds it; of others at most 4096]",
     metavar="N",
     also=("--num-ctx", "--max-model-len"),
     settable=PROJECT,
