@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hfc.base.diagnostics import HfcError
-from hfc.cli import main
+from hfc.base.diagnostics import HfcError, suggestions, unknown
+from hfc.cli import dispatch, main
 from hfc.cli.commands import COMMANDS, overview
 from hfc.cli.usage.declare import Argument, flag, option, usage
 from hfc.cli.usage.help import help_text
@@ -195,3 +195,12 @@ def test_help_is_quick(words, most_s):
         for _ in range(5)
     ]
     assert sorted(runs)[2] < most_s, runs
+
+
+def test_an_unknown_name_gets_the_nearest_three_and_a_model_in_its_place_a_command():
+    known = ["run", "runs", "runner", "rerun", "prune"]
+    assert suggestions("Runn", known) == ["run", "runner", "runs"] and suggestions("zzz", known) == []
+    assert unknown("command", "runn", known).hint == "did you mean 'run', 'runner' or 'runs'?"
+    assert unknown("command", "rerum", known).hint == "did you mean 'rerun'?", "what is much further is no help"
+    with pytest.raises(HfcError, match=r"(?s)unknown command './model.gguf'.*hfc run ./model.gguf"):
+        dispatch(["./model.gguf", "hi"])

@@ -200,7 +200,7 @@ def test_what_model_may_be(tmp_path, smollm2_gguf):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [("smollm2:135", "did you mean 'smollm2:135m' or "), ("./nowhere", "no such file or folder"), ("x.gguf", "no such file"),
+    [("smollm2:135", "did you mean 'smollm2:135m', 'smollm2:360m' or 'smollm2:1.7b'? MODEL is a path"), ("./nowhere", "no such file or folder"), ("x.gguf", "no such file"),
      ("zzz", "unknown model 'zzz'"), ("zzz", "MODEL is a path, a name of")],
 )  # fmt: skip
 def test_unknown_models_are_explained(model, message):

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+NEARLY = 0.2  # of likeness: a name that is less like by more than this is no suggestion beside the nearest
+
 
 @dataclass(frozen=True)
 class Span:
@@ -47,12 +49,25 @@ class DeviceLost(HfcError):
 def unknown(what: str, name: str, known: Iterable[str], span: Span | None = None) -> HfcError:
     """The error for a name that is not in `known`: suggests the nearest, else lists all."""
     choices = sorted(str(k) for k in known)
-    near = nearest(str(name), choices)
-    hint = f"did you mean {near[0]!r}?" if near else "known: " + (", ".join(choices) or "none")
+    near = suggestions(str(name), choices)
+    hint = f"did you mean {one_of(near)}?" if near else "known: " + (", ".join(choices) or "none")
     return HfcError(f"unknown {what} {name!r}", span, hint)
+
+
+def suggestions(name: str, known: Iterable[str], likeness: float = 0.6) -> list[str]:
+    """At most three names that may be meant, the nearest first; none that is much further than it."""
+    near = nearest(name, known, 3, likeness)
+    found = [difflib.SequenceMatcher(None, other.lower(), name.lower()).ratio() for other in near]
+    return [other for other, like in zip(near, found) if like > found[0] - NEARLY]
 
 
 def nearest(name: str, known: Iterable[str], most: int = 1, likeness: float = 0.6) -> list[str]:
     """Names that are spelled much like `name`, the nearest first. likeness: from 0 to 1, of difflib."""
     spelled = {choice.lower(): choice for choice in known}
     return [spelled[found] for found in difflib.get_close_matches(name.lower(), spelled, n=most, cutoff=likeness)]
+
+
+def one_of(names: list[str]) -> str:
+    """ "'a', 'b' or 'c'" """
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -51,6 +51,8 @@ def dispatch(words: list[str]) -> None:
     if name == "--version":
         print(f"hfc {__version__}")
         return
+    if name not in COMMANDS and not name.startswith("-") and (os.sep in name or os.path.exists(name)):
+        raise HfcError(f"unknown command {name!r}", hint=f"for a model: hfc run {name}")
     if name not in COMMANDS:
         raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
     module = module_of(name)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hfc.base.diagnostics import HfcError
+from hfc.base.diagnostics import HfcError, one_of, suggestions
 from hfc.runtime.library import Record, find_record, records
 from hfc.runtime.reference import Reference, parse_reference
 from hfc.runtime.registry import REGISTRY, Entry, find_local
@@ -83,8 +82,8 @@ def unknown_model(model: str, path: Path) -> HfcError:
     """The nearest three of what there is, and how a path or a repository is written."""
     how = "a path, a name of `hfc list --remote`, or a repository of the hub like hf.co/ORG/REPO:Q4_K_M"
     known = [*REGISTRY, *(record.name for record in records())]
-    near = difflib.get_close_matches(model.lower(), known, n=3, cutoff=0.5)
-    hint = ("did you mean " + " or ".join(map(repr, near)) + f"? MODEL is {how}") if near else f"MODEL is {how}"
+    near = suggestions(model, known, likeness=0.5)
+    hint = f"did you mean {one_of(near)}? MODEL is {how}" if near else f"MODEL is {how}"
     if os.sep in model or path.suffix in _KINDS:
         return HfcError(f"{model}: no such file or folder", hint=hint)
     return HfcError(f"unknown model {model!r}", hint=hint)
