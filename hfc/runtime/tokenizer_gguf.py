@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
@@ -15,7 +15,7 @@ from hfc.base.typed import typed
 from hfc.runtime.pretokenizers import PreTokenizer, pre_tokenizer
 from hfc.runtime.sentencepiece_proto import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, model_proto
 from hfc.runtime.tokenizer import END_OF_TURN, Tokenizer, stop_ids_of
-from hfc.runtime.tokenizer_library import SPACE, HuggingFaceCore, SentencePieceCore, native_calls
+from hfc.runtime.tokenizer_library import SPACE, HuggingFaceCore, native_calls
 
 KEY = "tokenizer.ggml."
 # A newer file may name more ends than "eos": end of turn, end of message.
@@ -74,12 +74,9 @@ def _sentencepiece_bpe(
     # llama.cpp's converter spells the spaces of user-defined tokens as spaces; sentencepiece wants its own mark.
     pieces = [t.replace(" ", SPACE) if k == USER_DEFINED else t for t, k in zip(tokens, types)]
     add_space = _flag(metadata, "add_space_prefix", True)
-    library = sentencepiece.SentencePieceProcessor()
-    try:
-        library.LoadFromSerializedProto(model_proto(pieces, scores, types, add_space))
-    except RuntimeError as error:
-        raise HfcError(f"the GGUF file's SentencePiece vocabulary is not valid: {error}") from error
-    core = SentencePieceCore(library, special)
+    # Its library takes a twentieth of a second to import, and most vocabularies need the other.
+    library = importlib.import_module("hfc.runtime.tokenizer_sentencepiece")
+    core = library.sentencepiece_core(model_proto(pieces, scores, types, add_space), special)
     return _finish(metadata, core, len(tokens), special, add_bos=True, strip_space=add_space)
 
 

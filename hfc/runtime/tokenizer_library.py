@@ -1,12 +1,11 @@
-"""The two libraries behind a `Tokenizer`: Hugging Face `tokenizers` (BPE) and Google's `sentencepiece`."""
+"""The library behind most tokenizers, Hugging Face `tokenizers` (BPE), and how it spells bytes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import sentencepiece
 import tokenizers
 
 from hfc.base.diagnostics import HfcError
@@ -92,31 +91,3 @@ class HuggingFaceCore:
             piece = self._library.id_to_token(token) if token >= 0 else None
             known = self._added[token] = b"" if piece is None else self._bytes(piece)
         return known
-
-
-class SentencePieceCore:
-    """`sentencepiece.SentencePieceProcessor`, which never finds control tokens in text: they are cut out before."""
-
-    is_local = True  # our own model files normalize nothing
-
-    def __init__(self, library: sentencepiece.SentencePieceProcessor, special: Mapping[int, str]):
-        self._library = library
-        self._special = {text: i for i, text in special.items()}
-        longest_first = sorted(self._special, key=len, reverse=True)
-        self._cut = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
-
-    def encode(self, text: str, parse_special: bool) -> list[int]:
-        if not parse_special or self._cut is None:
-            return self._library.encode(text)
-        ids: list[int] = []
-        for i, part in enumerate(self._cut.split(text)):
-            if i % 2:
-                ids.append(self._special[part])
-            elif part:
-                ids += self._library.encode(part)
-        return ids
-
-    def bytes_of(self, token: int) -> bytes:
-        if not 0 <= token < self._library.vocab_size():
-            return b""
-        return sentencepiece_bytes(self._library.id_to_piece(token))
