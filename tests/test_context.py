@@ -41,7 +41,14 @@ def test_memory_of_a_plan_comes_in_steps_and_only_where_something_computes():
         ("host", 8 << 30, 6 << 30, (1 << 30, 0), 1, 5 << 30),  # --memory-mb bounds caches too
         ("hip", 20 << 30, 24 << 30, (1 << 30, 2 << 30), 1, 18 << 30),  # the host's cache takes nothing of a card
         ("hip", 20 << 30, 12 << 30, (1 << 30, 2 << 30), 2, 5 << 30),
-        ("hip", 1 << 30, 24 << 30, (1 << 30, 2 << 30), 1, open_model.MEMORY_STEP),  # too little is said by the plan's own table
+        (
+            "hip",
+            1 << 30,
+            24 << 30,
+            (1 << 30, 2 << 30),
+            1,
+            open_model.MEMORY_STEP,
+        ),  # too little is said by the plan's own table
     ],
 )
 def test_models_of_a_server_share_what_is_beside_its_caches(monkeypatch, device, free, limit, caches, models, expected):
