@@ -202,5 +202,6 @@ def test_an_unknown_name_gets_the_nearest_three_and_a_model_in_its_place_a_comma
     assert suggestions("Runn", known) == ["run", "runner", "runs"] and suggestions("zzz", known) == []
     assert unknown("command", "runn", known).hint == "did you mean 'run', 'runner' or 'runs'?"
     assert unknown("command", "rerum", known).hint == "did you mean 'rerun'?", "what is much further is no help"
-    with pytest.raises(HfcError, match=r"(?s)unknown command './model.gguf'.*hfc run ./model.gguf"):
-        dispatch(["./model.gguf", "hi"])
+    for model in ("./model", "model.gguf", "smollm2:135m"):
+        with pytest.raises(HfcError, match=f"(?s)unknown command '{model}'.*hfc run {model}"):
+            dispatch([model, "hi"])

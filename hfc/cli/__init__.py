@@ -51,7 +51,7 @@ def dispatch(words: list[str]) -> None:
     if name == "--version":
         print(f"hfc {__version__}")
         return
-    if name not in COMMANDS and not name.startswith("-") and (os.sep in name or os.path.exists(name)):
+    if name not in COMMANDS and not name.startswith("-") and is_model(name):
         raise HfcError(f"unknown command {name!r}", hint=f"for a model: hfc run {name}")
     if name not in COMMANDS:
         raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
@@ -64,6 +64,11 @@ def dispatch(words: list[str]) -> None:
         print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
         return
     importlib.import_module(f"hfc.cli.{module}").command(**values)
+
+
+def is_model(word: str) -> bool:
+    """Whether a word in a command's place looks like a model: a path, or a name with a size."""
+    return ":" in word or os.sep in word or word.endswith((".gguf", ".hfp", ".safetensors")) or os.path.exists(word)
 
 
 def settings_of(name: str, words: list[str]) -> dict[str, Any]:

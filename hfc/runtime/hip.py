@@ -53,7 +53,10 @@ def count_devices() -> int:
         return _check("hipGetDeviceCount", hip.hipGetDeviceCount())
     except (RuntimeError, HfcError) as error:
         why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
-        raise HfcError(f"device hip: there is no HIP runtime or no AMD GPU ({why})") from error
+        raise HfcError(
+            f"device hip: there is no HIP runtime or no AMD GPU ({why})",
+            hint="hfc doctor says what is missing; --device host is this CPU",
+        ) from error
 
 
 def info_of(index: int) -> DeviceInfo:
