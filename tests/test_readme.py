@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from letters import TEMPLATE, letters_folder
+from test_cli import hfc  # noqa: F401  (fixture)
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.commands import COMMANDS
@@ -61,6 +63,50 @@ def test_every_command_of_the_pages_parses(page, words, capsys):
         pytest.fail(f"{page}: hfc {' '.join(words)}: {error}")
 
 
+# Words of the README's commands -> what a small model on the host takes in their place.
+SMALL = {
+    "smollm2:135m": "{model}",
+    "model.gguf": "{model}",
+    "host,gfx1100": "host",
+    "gfx1100": "host",
+    "128,512": "8,16",
+}
+# command -> where it runs; everything else of the README runs here
+ELSEWHERE = {
+    "pull": "tests/test_hub.py and test_registry.py", "serve": "tests/serve/test_serve_cli.py", "predict": "tests/isa/test_isa_predict.py",
+    "matrix": "tests/test_matrix.py", "bench smollm2.hfp --draft": "tests/speculate/test_drafted_bench.py",
+    "compile olmo2.hfm": "tests/test_models_fixtures.py", "run olmo2.hfp": "tests/test_models_fixtures.py",
+    "explain smollm2.hfp --arch gfx1100 --kernel": "tests/test_explain_why.py", "doctor": "tests/test_doctor.py",
+}  # fmt: skip
+
+
+def test_the_commands_of_the_readme_run_on_a_small_model(hfc, tmp_path, monkeypatch):  # noqa: F811
+    model = letters_folder(tmp_path / "letters", TEMPLATE)
+    monkeypatch.chdir(tmp_path)
+    np.save("t.npy", np.arange(8))
+    ran = []
+    for words in commands(ROOT / "README.md"):
+        line = " ".join(words)
+        if any(line.startswith(start) for start in ELSEWHERE):
+            continue
+        words = [SMALL.get(word, word).format(model=model) for word in words]
+        words += ["--max-tokens", "8"] if words[0] == "run" and "--max-tokens" not in words else []
+        code, out, err = hfc(*words)
+        assert code == 0 and out.strip(), (line, out, err)
+        ran.append(line)
+    assert {line.split()[0] for line in ran} >= {
+        "run",
+        "list",
+        "compile",
+        "explain",
+        "bench",
+        "logits",
+        "opt",
+        "config",
+        "devices",
+    }
+
+
 @pytest.mark.long
 def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, smollm2_gguf):
     np.save(tmp_path / "t.npy", np.arange(8))
@@ -78,3 +124,11 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, smollm2_gg
         assert done.returncode == 0 and done.stdout.strip() and "Traceback" not in done.stderr, (line, done.stderr)
     stop = subprocess.run([sys.executable, "-m", "hfc", "stop"], capture_output=True, text=True, cwd=tmp_path)
     assert served and "stopped" in stop.stdout
+
+
+def test_every_row_of_the_table_of_files_names_a_test_that_is_there():
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", (ROOT / "docs" / "files.md").read_text(), re.M)[1:]
+    named = [(row, file, name) for row, cell in rows for file, name in re.findall(r"`(test_\w+)::(test_\w+)`", cell)]
+    assert len(rows) == 19 and {row for row, _ in rows} == {row for row, *_ in named}
+    for row, file, name in named:
+        assert re.search(rf"^def {name}\(", (ROOT / "tests" / f"{file}.py").read_text(), re.M), f"{row}: {file}::{name}"

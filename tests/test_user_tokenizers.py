@@ -8,11 +8,13 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
 from hfc.base.diagnostics import HfcError
+from hfc.cli.run import encode_chat, encode_raw
 from hfc.runtime.chat import chat_template
 from hfc.runtime.tokenizer import END_OF_TURN
 from hfc.runtime.tokenizer_gguf import tokenizer_from_gguf
 from hfc.runtime.tokenizer_json import tokenizer_from_folder
 from hfc.runtime.tokenizer_library import byte_level_alphabet
+from hfc.runtime.vocabulary import Vocabulary
 
 BYTES = sorted(byte_level_alphabet())
 CONTROL, USER_DEFINED, NORMAL = 3, 4, 1
@@ -98,6 +100,15 @@ def test_a_prompt_that_begins_with_the_begin_token_does_not_get_another(tmp_path
     read = tokenizer_from_gguf(gguf(("<s>", CONTROL), bos_token_id=256, add_bos_token=True))
     assert read.encode("<s>a", parse_special=True) == [256, *read.encode("a", frame=False)] == read.encode("a")
     assert len(read.encode("<s>a")) == 5
+
+
+def test_a_chat_prompt_gets_no_begin_token_that_its_template_does_not_print():
+    """As transformers; llama.cpp adds one. A text that is continued does get it."""
+    read = tokenizer_from_gguf(gguf(("<s>", CONTROL), bos_token_id=256, add_bos_token=True))
+    plain, printed = (Vocabulary(read, begin + "{{ messages[0].content }}") for begin in ("", "{{ bos_token }}"))
+    assert encode_raw(plain, "hi") == [256, *read.encode("hi", frame=False)]
+    assert encode_chat(plain, "hi", None) == read.encode("hi", frame=False)
+    assert encode_chat(printed, "hi", None) == [256, *read.encode("hi", frame=False)]
 
 
 def test_the_file_decides_for_decomposed_text_not_the_class_of_a_model_type(tmp_path):
