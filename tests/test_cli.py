@@ -214,7 +214,7 @@ def test_doctor_models_and_version(hfc):
         (["compile", "{folder}", "--arch", "gfx1111", "-o", "{out}"], "unknown"),
         (["compile", "{folder}", "--ctx", "9999", "-o", "{out}"], "context 9999"),
         (["compile", "{folder}", "--kv", "f17", "-o", "{out}"], "f17"),
-        (["compile", "{folder}", "-o", "/nowhere/a.hfp"], "/nowhere/a.hfp"),
+        (["compile", "{folder}", "-o", "/nowhere/a.hfp"], "/nowhere is no folder: make it"),
         (["opt", "{folder}", "--passes", "fuse_row"], "did you mean 'fuse_rows'?"),
         (["opt", "{bundle}"], "is a bundle"),
         (["opt", "missing.ir"], "missing.ir: No such file"),

@@ -71,6 +71,11 @@ def test_what_is_named_is_taken_or_refused():
     assert chosen("gfx1100", XTX, needed=28).device == "hip:0"  # loading refuses with the memory plan
     with pytest.raises(HfcError, match="(?s)unknown device 'hsot'.*did you mean 'host'"):
         chosen("hsot", XTX)
+    for name in ("gfx906", "7900 GRE"):
+        with pytest.raises(HfcError, match=f"(?s)unknown device '{name}'.*cards here: hip:0 .*gfx1100.*hfc doctor"):
+            chosen(name, XTX)
+    with pytest.raises(HfcError, match=r"cards here: none \(hip: no HIP runtime"):
+        chosen("gfx1100", missing={"hip": "no HIP runtime"})
     assert (
         chosen("cuda", XTX, missing={"cuda": "no NVIDIA driver"}).device == "cuda"
     )  # opening it says why there is none

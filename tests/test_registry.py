@@ -198,6 +198,11 @@ def test_what_model_may_be(tmp_path, smollm2_gguf):
     assert find_source(str(smollm2_gguf)).path == smollm2_gguf
 
 
+class Fetched:
+    def __init__(self, name, is_whole=True):
+        self.name, self.is_whole = name, lambda: is_whole
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [("smollm2:135", "did you mean 'smollm2:135m', 'smollm2:360m' or 'smollm2:1.7b'? MODEL is a path"), ("./nowhere", "no such file or folder"), ("x.gguf", "no such file"),
@@ -215,6 +220,15 @@ def test_a_file_of_another_kind_is_explained(tmp_path):
         find_source(str(tmp_path / "notes.txt"))
     with pytest.raises(HfcError, match="did you mean"):
         find_entry("smollm2:135M")
+
+
+def test_what_is_here_are_names_as_list_shows_them(monkeypatch, tmp_path):
+    file, repository = REGISTRY["smollm2:135m"], REGISTRY["qwen3:0.6b"]
+    monkeypatch.setattr(registry, "find_local", lambda entry: tmp_path if entry is file else None)
+    monkeypatch.setattr(
+        registry, "records", lambda: [Fetched(str(repository.reference)), Fetched("org/m:Q8_0"), Fetched("gone", False)]
+    )
+    assert registry.names_here() == ["smollm2:135m", "qwen3:0.6b", "org/m:Q8_0"]
 
 
 def test_the_registry_is_whole():

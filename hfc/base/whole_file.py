@@ -27,11 +27,19 @@ def whole_file(path: Path, what: str, executable: bool = False) -> Iterator[Path
         kept = "what stood there before is unchanged" if path.exists() else "nothing is left behind"
         raise HfcError(
             f"{path}: cannot write {what}: {error.strerror or error}; {kept}",
-            hint=f"free some space on the disk of {path.parent}, or write elsewhere",
+            hint=_advice(error, path.parent),
         ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _advice(error: OSError, folder: Path) -> str:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return f"{folder} is no folder: make it, or write elsewhere"
+    if isinstance(error, PermissionError):
+        return f"get the right to write into {folder}, or write elsewhere"
+    return f"free some space on the disk of {folder}, or write elsewhere"
 
 
 def write_whole(path: Path, data: bytes, what: str, executable: bool = False) -> None:

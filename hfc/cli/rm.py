@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.list import size_text
-from hfc.runtime.library import find_by_name, remove, unused
-from hfc.runtime.registry import REGISTRY, cached_path
+from hfc.runtime.library import Record, records, remove, unused
+from hfc.runtime.registry import REGISTRY, cached_path, find_local, names_here
 
 
 def command(names: list[str] | None, unused_too: bool, dry_run: bool) -> None:
@@ -29,8 +29,18 @@ def _remove(name: str, dry_run: bool) -> None:
         if not dry_run:
             cached_path(entry).unlink()
         return
-    record = find_by_name(str(entry.reference) if entry and entry.reference else name)
+    record = _record(str(entry.reference) if entry and entry.reference else name, name)
     if dry_run:
         print(f"would remove {record.name}, {size_text(record.size_bytes)}")
         return
     print(f"removed {record.name}, {size_text(remove(record))}")
+
+
+def _record(reference: str, name: str) -> Record:
+    found = next((record for record in records() if record.name == reference), None)
+    if found is not None:
+        return found
+    entry = REGISTRY.get(name)
+    if entry is not None and entry.wheel is not None and (path := find_local(entry)):
+        raise HfcError(f"{name} belongs to an installed package: {path}", hint=f"pip uninstall {entry.wheel.package}")
+    raise HfcError(f"{name} is not on this machine", hint="here are: " + (", ".join(names_here()) or "none"))

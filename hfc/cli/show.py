@@ -31,7 +31,7 @@ def _of_entry(entry: Entry) -> list[tuple[str, str]]:
         rows += [("size", size_text(entry.size_bytes)), ("path", str(find_local(entry) or "not here yet"))]
     if entry.parameters:
         rows.append(("parameters", f"{entry.parameters / 1e9:.2f} billion (text)"))
-    rows.append(("sampling", _pairs(entry.sampling) or "as its generation_config.json says"))
+    rows.append(("sampling", _pairs(entry.sampling) or "as its own files say"))
     return [*rows, ("draft", entry.draft)] if entry.draft else rows
 
 

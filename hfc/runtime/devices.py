@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.diagnostics import HfcError, suggestions, unknown
 from hfc.runtime.driver import DeviceInfo
 from hfc.runtime.hip_library import find_hip_library
 from hfc.target.arch import ARCHS, GENERIC
@@ -90,7 +90,7 @@ def choose_device(device: str, needed: Callable[[str], int | str], found: Callab
     if not wanted and device in LISTERS:
         return Chosen(device)  # opening it says why there is none
     if not wanted and device != AUTO:
-        raise unknown("device", device, [AUTO, *OTHERS, *LISTERS, *(c.device for c in here.cards)])
+        raise _no_such(device, here)
     fit, reasons = _fitting(wanted, needed)
     if fit:
         best = max(fit, key=lambda card: card.speed)
@@ -100,6 +100,19 @@ def choose_device(device: str, needed: Callable[[str], int | str], found: Callab
         best = max(wanted, key=lambda card: card.speed)
         return Chosen(best.device, best.label, tuple(reasons))
     return Chosen("host", "host (this CPU)", tuple(reasons + [f"{kind}: {why}" for kind, why in here.missing.items()]))
+
+
+def _no_such(device: str, here: Found) -> HfcError:
+    """A word that was mistyped, or a card that is not here."""
+    known = [AUTO, *OTHERS, *LISTERS, *(name for c in here.cards for name in (c.device, c.info.arch))]
+    if suggestions(device, known) and device not in ROWS:
+        return unknown("device", device, known)
+    cards = ", ".join(f"{c.device} {c.info.name} ({c.info.arch})" for c in here.cards)
+    found = cards or "none (" + "; ".join(f"{kind}: {why}" for kind, why in here.missing.items()) + ")"
+    return HfcError(
+        f"unknown device {device!r}: no card of this machine has that name or architecture",
+        hint=f"known: {', '.join([AUTO, *OTHERS, *LISTERS])}; cards here: {found}; hfc devices lists them, hfc doctor says what is missing",
+    )
 
 
 def _fitting(cards: Sequence[Card], needed: Callable[[str], int | str]) -> tuple[list[Card], list[str]]:

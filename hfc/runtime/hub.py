@@ -17,6 +17,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.runtime.library import Record, find_record, records, save
 from hfc.runtime.reference import HubFile, Reference, select
+from hfc.runtime.registry import names_here
 
 Report = Callable[[str], None]
 Update = Callable[[int, int], None]  # bytes done, bytes in all
@@ -214,7 +215,7 @@ def explained(reference: Reference, error: Exception, name: str = "") -> HfcErro
     if isinstance(error, errors.HFValidationError):
         return HfcError(f"{what} is not a name that a repository can have: {_first_line(error)}")
     reason = "offline mode is on (HF_HUB_OFFLINE)" if huggingface_hub.constants.HF_HUB_OFFLINE else _first_line(error)
-    here = ", ".join(r.name for r in records() if r.is_whole()) or "none"
+    here = ", ".join(names_here()) or "none"
     return HfcError(f"{what}: cannot reach {endpoint}: {reason}", hint=f"models on this machine: {here}")
 
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hfc.base.cache import cache_folder
-from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import write_whole
 from hfc.runtime.reference import Reference
 
@@ -129,11 +128,3 @@ def _size(folder: Path) -> int:
 
 def _slug(name: str) -> str:
     return name.replace("/", "--").replace(":", "-")
-
-
-def find_by_name(name: str) -> Record:
-    """The model that a user names as `hfc list` shows it."""
-    known = {record.name: record for record in records()}
-    if name not in known:
-        raise HfcError(f"{name} is not on this machine", hint="here are: " + (", ".join(known) or "none"))
-    return known[name]

@@ -12,7 +12,7 @@ from typing import Any
 
 from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import unknown
-from hfc.runtime.library import find_record
+from hfc.runtime.library import find_record, records
 from hfc.runtime.reference import HubFile, Reference
 
 if sys.version_info >= (3, 11):
@@ -78,6 +78,13 @@ def find_local(entry: Entry) -> Path | None:
         return Path(record.path) if record else None
     places = (_installed_path(entry.wheel) if entry.wheel else None, cached_path(entry))
     return next((p for p in places if p and p.is_file() and p.stat().st_size == entry.size_bytes), None)
+
+
+def names_here() -> list[str]:
+    """What `hfc list` shows: names of the registry where a model has one, else repositories."""
+    named = {str(e.reference): e.name for e in REGISTRY.values() if e.reference}
+    files = [e.name for e in REGISTRY.values() if not e.reference and find_local(e)]
+    return [*files, *(named.get(r.name, r.name) for r in records() if r.is_whole())]
 
 
 def cached_path(entry: Entry) -> Path:
