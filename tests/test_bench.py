@@ -146,7 +146,7 @@ def test_a_config_is_compiled_with_enough_slots_in_the_format_asked_for(bench, c
     assert code == 2 and "q4_k" in err and "256" in err  # 64 columns hold no block of 256
     options = tuple("q8_0" if o == "q4_k" else o for o in options)
     code, out, err = bench(config, *options)
-    assert code == 0 and "tg2 b2" in out and "Fake 9000: memory moves" in out, err
+    assert code == 0 and "tg2 b2" in out and "Fake 9000: memory moves" in out and "; profile fast" in out, err
 
 
 @pytest.mark.parametrize(

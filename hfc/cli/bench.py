@@ -132,7 +132,8 @@ def show(results: Sequence[Measurement]) -> str:
         (r.test, r.tok_s, r.min, r.max, *map(_or_dash, (r.gb_s, _percent(r), r.launches_per_token, r.host_us_per_step, r.device_us_per_step)))
         for r in results
     ]  # fmt: skip
-    return f"{table(header, rows)}\n{results[0].device}: memory moves {results[0].memory_gb_s:.1f} GB/s"
+    profile = f"; profile {results[0].profile}" if results[0].profile else ""
+    return f"{table(header, rows)}\n{results[0].device}: memory moves {results[0].memory_gb_s:.1f} GB/s{profile}"
 
 
 def show_drafted(results: Sequence[Drafted | Synthetic]) -> str:

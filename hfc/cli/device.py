@@ -31,7 +31,7 @@ def announce(chosen: Chosen, plan: Plan | None = None) -> None:
         return
     parts = [f"hfc: {chosen.text}"]
     if plan is not None:
-        parts.append(memory_text(plan))
+        parts += [memory_text(plan), f"profile {plan.profile}"]
     print("; ".join([*parts, *chosen.reasons]), file=sys.stderr, flush=True)
 
 

@@ -25,7 +25,8 @@ class Measurement:
 
     bandwidth_share: gb_s over memory_gb_s, the measured speed of the device's memory.  launches_per_token: kernels.
     host_us_per_step: the host's time to make and launch a step, without waiting for it; device_us_per_step: from the
-    first to the last of it by the device's events; medians.  None where the device has no plan, or is no GPU.
+    first to the last of it by the device's events; medians.  profile: precision, see hfc/target/profiles.py.  None where the device has
+    no plan, or is no GPU.
     """
 
     test: str
@@ -39,6 +40,7 @@ class Measurement:
     device_us_per_step: float | None
     device: str
     memory_gb_s: float
+    profile: str | None = None
 
 
 def measure(workload: Workload, opened: OpenModel, repetitions: int, device: str, memory_gb_s: float) -> Measurement:
@@ -64,6 +66,7 @@ def measure(workload: Workload, opened: OpenModel, repetitions: int, device: str
         device_us,
         device,
         round(memory_gb_s, 1),
+        plan.profile if plan else None,
     )
 
 
