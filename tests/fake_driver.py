@@ -24,6 +24,7 @@ SIGNATURES = {
     "end_capture": (P, ctypes.POINTER(P)),
     "instantiate": (ctypes.POINTER(P), P, ctypes.c_ulonglong),
     "launch_graph": (P, P),
+    "launch_early": (ctypes.POINTER(U), P, P, P),
 }
 
 
@@ -39,6 +40,7 @@ class FakeDriver:
         self.pinned: list[np.ndarray] = []
         self.symbols: list[str] = []
         self.launches: list[tuple[str, tuple[int, int, int]]] = []
+        self.early = 0  # launches that need not wait for the kernel ahead of them
         self.allocations_left: int | None = None
         self.fail_at: int | None = None
         self.error = 0
@@ -140,6 +142,10 @@ class FakeDriver:
 
     def _launch(self, function, gx, gy, gz, *rest) -> int:
         return self._do(lambda: self._run(self.symbols[function - 1], (gx, gy, gz)))
+
+    def _launch_early(self, config, function, *rest) -> int:
+        self.early += 1
+        return self._launch(function, *config[:3])
 
     def _copy_in(self, device, host, nbytes, stream) -> int:
         return self._do(lambda: self._move(self._inside(device, nbytes), host, nbytes))

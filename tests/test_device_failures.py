@@ -193,6 +193,17 @@ def test_a_graph_that_fails_is_a_lost_device_too(use, bundle):
         model.forward(step)
 
 
+def test_kernels_of_small_steps_start_early(use, bundle):
+    """All but the first, which follows a copy; those of prompts wait for the kernel ahead."""
+    driver = use(FakeDriver())
+    model = load(bundle, "cuda")
+    model.forward(Step.single([5]))
+    assert driver.early == len(driver.launches) - 1 > 0
+    before = driver.early
+    model.forward(STEP)
+    assert driver.early == before
+
+
 def test_a_lost_device_is_exit_code_3_and_writes_nothing(use, bundle, capfd, tmp_path):
     driver = use(FakeDriver())
     driver.fail_at = 5

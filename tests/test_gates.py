@@ -186,6 +186,16 @@ def test_the_kernel_suite_keeps_every_gate(arch):
         assert read_resources(made.assembly, arch) == made.resources
 
 
+def test_kernels_that_start_early_read_nothing_before_they_wait():
+    """But for those that ask for weights or states meanwhile, which no other kernel of a step writes."""
+    arch, meanwhile = find_arch("sm_90"), ("skinny_row", "skinny_rows", "delta_parts")
+    shapes = [shape for bound in CASES for rows_class in ROWS_CLASSES for shape in geometry(bound, arch, rows_class)]
+    early = {shape.symbol for shape in shapes if shape.template.name in meanwhile}
+    for made in compile_all(suite(CASES, arch)):
+        before, wait, _ = made.assembly.partition("griddepcontrol.wait")
+        assert wait and ("ld.global" not in before or made.name in early), made.name
+
+
 EVERYWHERE = ("gfx906", "gfx1030", "gfx1100", "sm_90")
 # Every format on one of them in turn; on the others on demand.
 FORMAT_PLACES = [

@@ -86,6 +86,12 @@ def test_no_kernel_asks_who_the_hardware_is(path):
     assert not re.findall(r"arch\.(?:kind|name) *(?:==|!=|in\b)|vgprs *==", path.read_text())
 
 
+@pytest.mark.parametrize("path", sorted(BACKEND.glob("skeletons/**/*.hip.j2")), ids=lambda path: path.name)
+def test_every_kernel_waits_for_its_inputs(path):
+    text = path.read_text()
+    assert "hfc_begin();" in text or "hfc_wait_for_inputs();" in text, "it may start before the kernel ahead has ended"
+
+
 def test_nesting_is_counted_within_macros():
     assert nested("{% for a in b %}{% if a %}//% for c in d\n//% endfor\n{% endif %}{% endfor %}") == 3
     assert nested("//% for a in b\n//% macro m()\n//% if a\n//% endif\n//% endmacro\n//% endfor") == 1

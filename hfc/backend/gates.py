@@ -47,6 +47,7 @@ INSTRUCTIONS: dict[str, str] = {
     "mma_bf16": r"\bmma\.sync\S*\.bf16",
     "mma_i8": r"\bmma\.sync\S*\.[su]8",
     "async_copy": r"\bcp\.async",
+    "early_launch": r"\bgriddepcontrol\.wait",
 }
 
 

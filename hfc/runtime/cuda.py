@@ -24,6 +24,7 @@ ENTRY_POINTS = {  # what the launch tape calls -> its name in the library
     "end_capture": "cuStreamEndCapture",
     "instantiate": "cuGraphInstantiateWithFlags",
     "launch_graph": "cuGraphLaunch",
+    "launch_early": "cuLaunchKernelEx",
 }
 HINTS = {
     "CUDA_ERROR_UNSUPPORTED_PTX_VERSION": "the NVIDIA driver is older than the bundle's PTX: update it (CUDA 12.0 or later)",

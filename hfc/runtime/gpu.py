@@ -233,6 +233,7 @@ class GpuModel:
         functions = [self.driver.function(m, k.symbol) for m, k in zip(modules, self.plan.kernels)]
         pointers = [self._memory[p] for p in pointer_table(self.plan)]
         entries = self.driver.entry_points()
+        launch_early = entries.pop("launch_early", None)
         if not find_arch(self.plan.arch).has("graphs"):
             entries = {role: at for role, at in entries.items() if role not in CAPTURE}
         tape = self._library.hfc_gpu_create(
@@ -244,6 +245,9 @@ class GpuModel:
         )
         if not tape:
             raise HfcError("the launch tape could not be made: out of memory")
+        early = find_arch(self.plan.arch).has("early_launch") and launch_early
+        if early and hasattr(self._library, "hfc_gpu_launch_early"):  # kernels of older bundles do not wait
+            self._library.hfc_gpu_launch_early(tape, early)
         return tape
 
     def _library_entries(self) -> dict[str, int]:
@@ -264,4 +268,6 @@ def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
         ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p,
     ]  # fmt: skip
     library.hfc_gpu_destroy.argtypes = [ctypes.c_void_p]
+    if hasattr(library, "hfc_gpu_launch_early"):
+        library.hfc_gpu_launch_early.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return library

@@ -112,6 +112,7 @@ FEATURES = {
     # Not instructions.
     "rocblas": "large prefill products of f16 and bf16 weights go to rocBLAS where it is installed",
     # On RDNA1/2 a graph costs more than its launches (-6...18 %), on RDNA3 and CDNA3 it gains nothing.
+    "early_launch": "a kernel starts while the one ahead of it ends, and waits for its inputs by itself",
     "graphs": "launching a captured graph is cheaper than launching its kernels one by one",
 }
 
@@ -347,7 +348,7 @@ _ROWS: tuple[Arch, ...] = (
         255,
         50,
         0,
-        frozenset({"packed_f16", "dot4_i8", "mma_f16", "graphs"}),
+        frozenset({"packed_f16", "dot4_i8", "mma_f16", "graphs", "early_launch"}),
         (Card("H100 SXM", 132, 3350, 80, 1980), Card("H200", 132, 4800, 141, 1980)),
         ("+ptx80",),
         tuning=NVIDIA_TUNING,

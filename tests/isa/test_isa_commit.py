@@ -8,6 +8,7 @@ from speculated import LENGTH, Speculation, plain_logits
 
 from hfc.backend import gpu
 from hfc.backend.emit import emit
+from hfc.backend.skeletons.delta import geometry
 from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.ir.graph import TensorType
@@ -40,6 +41,11 @@ def emulated(checkpoint: str, arch: str) -> EmulatedModel:
 )
 def test_the_same_bits_whatever_waited(checkpoint, arch):
     decode_as_it_comes(emulated(checkpoint, arch))
+
+
+def test_the_same_bits_where_blocks_carry_few_columns(monkeypatch):
+    monkeypatch.setattr(geometry, "comes_apart", lambda arch: True)
+    decode_as_it_comes(emulated("qwen3_5_text", "gfx1100"))
 
 
 @pytest.mark.parametrize("arch", ["gfx1100", "gfx906"])

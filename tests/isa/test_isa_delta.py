@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from regions import VOCAB, Builder, Region
 
+from hfc.backend.skeletons.delta import geometry
 from hfc.ir.graph import Graph, TensorType, Value
 from hfc.ir.text import print_op
 from hfc.selftest.check import places_of
@@ -71,6 +72,25 @@ def test_bits_do_not_depend_on_how_a_prompt_is_cut(shape, arch):
     for parts in ([17, 28], [16, 16, 13], [1, 30, 14]):
         for name, content in subject.run(parts).items():
             assert np.array_equal(content, whole[name]), (parts, name)
+
+
+@pytest.mark.parametrize(
+    "shape, arch",
+    [
+        ("three to a key", "gfx1100"),
+        ("awkward", "gfx1201"),
+        pytest.param("heads of 128", "gfx1100", marks=pytest.mark.long),
+        pytest.param("odd", "gfx906", marks=pytest.mark.long),
+    ],
+)
+def test_blocks_of_few_columns_leave_the_bits_of_whole_heads(shape, arch, monkeypatch):
+    """What sm_90 takes for short segments, on machines that can be looked into."""
+    expected = Cut(Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)).run([16, 1, 13])
+    monkeypatch.setattr(geometry, "comes_apart", lambda arch: True)
+    apart = Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)
+    assert any(launch.kernel.endswith("_join") for launch in apart.plan.programs["decode"])
+    for name, content in Cut(apart).run([16, 1, 13]).items():
+        assert np.array_equal(content, expected[name]), name
 
 
 class Cut:

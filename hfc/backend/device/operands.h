@@ -52,15 +52,20 @@ HFC_FUNCTION void hfc_inputs(const hfc_uint4* at, int rows, int row, hfc_lane_op
     }
   }
 }
+// Which product takes element `at` of K, and which of four lanes, where each takes RUN neighbours.
+template <int RUN> HFC_FUNCTION int hfc_product_of(int at) {
+  return RUN == 32 ? at / 128 * 8 + at % 32 / 4 : RUN == 8 ? at / 32 * 2 + at % 8 / 4 : at / 16;
+}
+template <int RUN> HFC_FUNCTION int hfc_part_of(int at) { return at / RUN % 4; }
 // Eight inputs in a row, from element `at` (a multiple of 8) of `row`: where lanes that take RUN elements of weights in a row find them.
 template <int RUN> HFC_FUNCTION void hfc_put_inputs(hfc_uint4* inputs, int rows, int row, int at, const float (&x)[8]) {
   uint32_t high[4], low[4];
 #pragma unroll
   for (int i = 0; i < 4; i++) hfc_split(x[2 * i], x[2 * i + 1], high[i], low[i]);
   if constexpr (HFC_SHARE == 4) {
-    const int product = RUN == 8 ? at / 32 * 2 : at / 16, part = RUN == 8 ? at / 8 % 4 : at / 4 % 4;
+    const int product = hfc_product_of<RUN>(at), part = hfc_part_of<RUN>(at);
     inputs[hfc_unit(product, rows, row, part, 0)] = hfc_uint4{high[0], high[1], low[0], low[1]};
-    inputs[hfc_unit(product + (RUN == 8), rows, row, part + (RUN != 8), 0)] = hfc_uint4{high[2], high[3], low[2], low[3]};
+    inputs[hfc_unit(product + (RUN >= 8), rows, row, part + (RUN < 8), 0)] = hfc_uint4{high[2], high[3], low[2], low[3]};
   } else {
     inputs[hfc_unit(at / 16, rows, row, at / 8 % 2, 0)] = hfc_uint4{high[0], high[1], high[2], high[3]};
     inputs[hfc_unit(at / 16, rows, row, at / 8 % 2, 1)] = hfc_uint4{low[0], low[1], low[2], low[3]};

@@ -1,8 +1,9 @@
 // The K loop of skinny products (skeletons/linear/skinny): 16 outputs of a wave times up to 16 rows, weights straight from memory.
 // W: how a lane takes weights of one format, see operand_source in backend/lanes/operands.py. S: sizes of the region and its cut:
 //   K, TURN_ELEMENTS: of K, of one turn of a wave.  SPLIT: waves that share K.  AHEAD: the next turn's weights are read before this
-//   one's work.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up for minimums.  ROWS: places for rows in
-//   staged inputs.  HELD: products of columns that a wave makes at a time.  OWN_SUMS: accumulators of a lane and product that count.
+//   one's work; LATE: as soon as their registers are free.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up
+//   for minimums.  ROWS: places for rows in staged inputs.  HELD: products of columns that a wave makes at a time.  OWN_SUMS:
+//   accumulators of a lane and product that count.
 #if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
 template <class W> using hfc_raw_weights = uint32_t[HFC_OWN][W::PIECES][W::WORDS];
 template <class S> using hfc_accumulators = float[S::HELD][HFC_OWN][S::OWN_SUMS];
@@ -14,13 +15,15 @@ template <class W, class S> HFC_FUNCTION bool hfc_has_piece(int turn, int piece)
 }
 
 template <class W, class S>
+HFC_FUNCTION void hfc_load_line(const uint8_t* const (&line)[HFC_OWN], int turn, int piece, int l, hfc_raw_weights<W>& raw) {
+  if (hfc_has_piece<W, S>(turn, piece)) W::read(line[l], (turn * W::PIECES + piece) * HFC_SHARE + hfc_part(), raw[l][piece]);
+}
+template <class W, class S>
 HFC_FUNCTION void hfc_load_weights(const uint8_t* const (&line)[HFC_OWN], int turn, hfc_raw_weights<W>& raw) {
 #pragma unroll
   for (int piece = 0; piece < W::PIECES; piece++) {
-    if (!hfc_has_piece<W, S>(turn, piece)) continue;
-    const uint32_t call = (turn * W::PIECES + piece) * HFC_SHARE + hfc_part();
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) W::read(line[l], call, raw[l][piece]);
+    for (int l = 0; l < HFC_OWN; l++) hfc_load_line<W, S>(line, turn, piece, l, raw);
   }
 }
 
@@ -84,10 +87,11 @@ HFC_FUNCTION void hfc_scale_group(const hfc_own_product (&dot)[S::HELD], int gro
   }
 }
 
-// Scales and codes of up to BATCH_GROUPS groups at a time, then their products.
+// Scales and codes of up to BATCH_GROUPS groups at a time, then their products. With the last of them `raw` is free for turn `next`.
 template <class W, class S, int BATCH = 0>
-HFC_FUNCTION void hfc_mma_piece(const hfc_raw_weights<W>& raw, int turn, int piece, const hfc_uint4* inputs, const float* sums,
-                                int begin, const int (&column)[S::HELD], hfc_accumulators<S>& here) {
+HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, int turn, int next, int piece,
+                                const hfc_uint4* inputs, const float* sums, int begin, const int (&column)[S::HELD],
+                                hfc_accumulators<S>& here) {
   const uint32_t call = (turn * W::PIECES + piece) * HFC_SHARE + hfc_part();
   uint32_t codes[HFC_OWN][W::BATCH_WORDS];
   float scale[HFC_OWN][W::BATCH_GROUPS], low[HFC_OWN][W::BATCH_GROUPS] = {};
@@ -97,16 +101,24 @@ HFC_FUNCTION void hfc_mma_piece(const hfc_raw_weights<W>& raw, int turn, int pie
   for (int g = 0; g < W::BATCH_GROUPS; g++) {
     const int group = BATCH * W::BATCH_GROUPS + g;
     if (group >= W::GROUPS) continue;
+    if constexpr (S::LATE && BATCH + 1 == W::BATCHES) {
+#pragma unroll
+      for (int l = 0; l < HFC_OWN; l++) {
+        const bool at = g == (2 * l + 1) * W::BATCH_GROUPS / (2 * HFC_OWN);
+        if (at && next * S::TURN_ELEMENTS < S::K) hfc_load_line<W, S>(line, next, piece, l, raw);
+      }
+    }
     hfc_own_product dot[S::HELD] = {};
     hfc_mma_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
 #pragma unroll
     for (int l = 0; l < HFC_OWN; l++) hfc_scale_group<W, S>(dot, group, l, scale[l][g], low[l][g], sums, begin, here);
   }
-  if constexpr (BATCH + 1 < W::BATCHES) hfc_mma_piece<W, S, BATCH + 1>(raw, turn, piece, inputs, sums, begin, column, here);
+  if constexpr (BATCH + 1 < W::BATCHES)
+    hfc_mma_piece<W, S, BATCH + 1>(line, raw, turn, next, piece, inputs, sums, begin, column, here);
 }
 
 // This wave's turns from `turn` up to `stop`, with inputs, sums and units from element `first` of K on: main K loop. raw: the first
-// turn's weights, where they are read ahead.
+// turn's weights, where the next one's are read early.
 template <class W, class S>
 HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, const hfc_uint4* inputs, const float* sums,
                              const float* units, int rows, int first, int stop, int& turn, hfc_accumulators<S>& sum) {
@@ -120,14 +132,14 @@ HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weig
   }
 #pragma unroll 1
   for (; turn < stop; turn += S::SPLIT) {
-    if constexpr (!S::AHEAD) hfc_load_weights<W, S>(line, turn, raw);
+    if constexpr (!S::AHEAD && !S::LATE) hfc_load_weights<W, S>(line, turn, raw);
     hfc_raw_weights<W> now;
-#pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) {
-#pragma unroll
-      for (int i = 0; i < W::PIECES * W::WORDS; i++) now[l][i / W::WORDS][i % W::WORDS] = raw[l][i / W::WORDS][i % W::WORDS];
-    }
     if constexpr (S::AHEAD) {
+#pragma unroll
+      for (int l = 0; l < HFC_OWN; l++) {
+#pragma unroll
+        for (int i = 0; i < W::PIECES * W::WORDS; i++) now[l][i / W::WORDS][i % W::WORDS] = raw[l][i / W::WORDS][i % W::WORDS];
+      }
       if (turn + S::SPLIT < turns) hfc_load_weights<W, S>(line, turn + S::SPLIT, raw);
     }
     hfc_accumulators<S> here = {};
@@ -137,7 +149,7 @@ HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weig
       const int place = turn * W::PIECES + piece;
       const uint32_t c = (uint32_t)(place * HFC_SHARE) % W::CALLS_OF_SPAN;
       const int begin = place * W::PIECE_ELEMENTS / W::SPAN * W::SPAN + W::base(c) - first;
-      hfc_mma_piece<W, S>(now, turn, piece, inputs, sums, begin, column, here);
+      hfc_mma_piece<W, S>(line, S::AHEAD ? now : raw, turn, turn + S::SPLIT, piece, inputs, sums, begin, column, here);
     }
     const float* unit = units + (turn * S::TURN_ELEMENTS - first) / S::UNIT_SPAN * S::ROWS;
 #pragma unroll

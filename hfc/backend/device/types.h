@@ -42,3 +42,21 @@ HFC_FUNCTION int hfc_block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 HFC_FUNCTION int hfc_block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
 HFC_FUNCTION void hfc_barrier() { __syncthreads(); }
 #endif
+
+// A kernel may start before the one ahead of it has ended (feature early_launch): as soon as all blocks of that one run and have called
+// hfc_start_next. Until it has waited it reads weights, tables and the step's shape, and states that no other kernel of the step writes.
+// A kernel that ends has waited, so all kernels ahead of it have ended, too.
+HFC_FUNCTION void hfc_start_next() {
+#if defined(HFC_EARLY_LAUNCH)
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+HFC_FUNCTION void hfc_wait_for_inputs() {
+#if defined(HFC_EARLY_LAUNCH)
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+HFC_FUNCTION void hfc_begin() {
+  hfc_start_next();
+  hfc_wait_for_inputs();
+}

@@ -7,7 +7,7 @@ All elements of one product belong to one group of the format, so that its scale
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -16,11 +16,13 @@ from hfc.backend.lanes.scales import BATCH
 from hfc.formats.block import BlockFormat
 
 DEPTH = 16  # elements of K in one product
+RUNS = (32, 8, 4)
 TURNS = (64, 32)  # elements of an output that a lane takes in one turn
 PLAIN = ("f16", "bf16")  # formats whose values are operands as they are, of bf16 those in the range of f16
 
 # (lanes that share a line, neighbouring elements that a lane takes) -> maps, those that read the widest words first.
 MAPS: dict[tuple[int, int], tuple[LaneMap, ...]] = {
+    (4, 32): (LaneMap("wide", "c * 32", (0,), 128, 32),),
     (4, 8): (
         LaneMap("octet", "c / 4 * 256 + c % 4 * 8", (0, 32, 64, 96, 128, 160, 192, 224), 256),
         QUAD,
@@ -142,7 +144,7 @@ class OperandLanes:
 def operand_lanes(forms: Iterable[BlockFormat], share: int) -> dict[str, OperandLanes] | None:
     """Format name -> its lanes, all for turns and inputs in one layout; those that read the fewest words. None where there are none."""
     forms = tuple(dict.fromkeys(forms))
-    choices = [[_lanes(form, share, run, turn) for form in forms] for run in (8, 4) for turn in TURNS]
+    choices = [[_lanes(form, share, run, turn) for form in forms] for run in RUNS for turn in TURNS]
     whole = [
         found for found in ([lanes for lanes in choice if lanes] for choice in choices) if len(found) == len(forms)
     ]
@@ -159,14 +161,16 @@ def _lanes(form: BlockFormat, share: int, run: int, turn: int) -> OperandLanes |
         if lanes.elements == turn or turn == TURNS[-1] and lanes.elements < turn
     ]
     if not form.quantized:
-        return (
-            OperandLanes(form, maps[-1], share, None, turn)
-            if form.name in PLAIN and maps and turn == TURNS[-1]
-            else None
-        )
+        return _plain(form, maps, share) if turn == TURNS[-1] else None
     made = [OperandLanes(form, lanes, share, loader, turn) for lanes in maps if (loader := map_loader(form, lanes))]
     made = [lanes for lanes in made if _one_group_each(lanes)]
     return min(made, key=lambda lanes: lanes.words / lanes.map.elements, default=None)
+
+
+def _plain(form: BlockFormat, maps: Sequence[LaneMap], share: int) -> OperandLanes | None:
+    """Runs of 16 bytes: lanes that share a line read neighbours at a time."""
+    short = [lanes for lanes in maps if lanes.run <= 8]
+    return OperandLanes(form, short[-1], share, None, TURNS[-1]) if form.name in PLAIN and short else None
 
 
 def _one_group_each(lanes: OperandLanes) -> bool:

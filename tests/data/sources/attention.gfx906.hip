@@ -1,5 +1,6 @@
 extern "C" __global__ __launch_bounds__(256)
 void map_gather(const int32_t* __restrict__ step, const float* __restrict__ w0, float* y1) {
+  hfc_begin();
   const int row = hfc_block_y();
   if (row >= hfc_rows(step)) return;
   const int unit = hfc_block_x() * 4 + hfc_wave();
@@ -17,6 +18,7 @@ void map_gather(const int32_t* __restrict__ step, const float* __restrict__ w0, 
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, float* y1, const float* __restrict__ w2, float* y3, const float* __restrict__ w4) {
+  hfc_begin();
   __shared__ __attribute__((aligned(16))) float inputs[1][4608];
   __shared__ __attribute__((aligned(16))) float sums[1][512];
   __shared__ float joined[4][1][1][2];
@@ -352,6 +354,7 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
 
 extern "C" __global__ __launch_bounds__(256)
 void map_rope_kv_append(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ c1, float* y2, const float* x3, uint8_t* s4_k, const float* x5, uint8_t* s6_v) {
+  hfc_begin();
   const int row = hfc_block_y();
   if (row >= hfc_rows(step)) return;
   const int unit = hfc_block_x() * 4 + hfc_wave();
@@ -387,6 +390,7 @@ void map_rope_kv_append(const int32_t* __restrict__ step, const float* x0, const
 
 extern "C" __global__ __launch_bounds__(256)
 void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v, float* __restrict__ attend_splits) {
+  hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   y1 = (float*)__builtin_assume_aligned(y1, 16);
   s2_k = (const uint8_t*)__builtin_assume_aligned(s2_k, 16);
@@ -572,6 +576,7 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
 
 extern "C" __global__ __launch_bounds__(512)
 void attend_f16_h4_kv2_d64_join(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v, const float* __restrict__ attend_splits) {
+  hfc_begin();
   const int row = hfc_block_y(), g = hfc_block_x();
   if (row >= hfc_rows(step)) return;
   const int position = hfc_position(step, row);
@@ -617,6 +622,7 @@ void attend_f16_h4_kv2_d64_join(const int32_t* __restrict__ step, const float* x
 
 extern "C" __global__ __launch_bounds__(256)
 void map(const int32_t* __restrict__ step, const float* x0, float* y1) {
+  hfc_begin();
   const int row = hfc_block_y();
   if (row >= hfc_outputs(step)) return;
   const int unit = hfc_block_x() * 4 + hfc_wave();
@@ -634,6 +640,7 @@ void map(const int32_t* __restrict__ step, const float* x0, float* y1) {
 
 extern "C" __global__ __launch_bounds__(256)
 void linear_f32_k256_n256_tiled(const int32_t* __restrict__ step, const float* x0, float* y1, const float* __restrict__ w2, float* y3, const float* __restrict__ w4) {
+  hfc_begin();
   __shared__ float inputs[32][65], weights[1][32][65];
   const int tx = hfc_thread() % 16, ty = hfc_thread() / 16;
   const int rows = hfc_rows(step);
@@ -755,6 +762,7 @@ void linear_f32_k256_n256_tiled(const int32_t* __restrict__ step, const float* x
 
 extern "C" __global__ __launch_bounds__(256)
 void attend_f16_h4_kv2_d64_lines(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v) {
+  hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   y1 = (float*)__builtin_assume_aligned(y1, 16);
   s2_k = (const uint8_t*)__builtin_assume_aligned(s2_k, 16);

@@ -1,5 +1,6 @@
 extern "C" __global__ __launch_bounds__(128)
 void map_gather(const int32_t* __restrict__ step, const float* __restrict__ w0, float* y1) {
+  hfc_begin();
   const int row = hfc_block_y();
   if (row >= hfc_rows(step)) return;
   const int unit = hfc_block_x() * 4 + hfc_wave();
@@ -17,6 +18,7 @@ void map_gather(const int32_t* __restrict__ step, const float* __restrict__ w0, 
 
 extern "C" __global__ __launch_bounds__(256)
 void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4, float* __restrict__ operands) {
+  hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   w1 = (const float*)__builtin_assume_aligned(w1, 16);
   w2 = (const uint8_t*)__builtin_assume_aligned(w2, 16);
@@ -59,6 +61,7 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4, const float* __restrict__ operands) {
+  hfc_begin();
   __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][640];
   __shared__ hfc_chunk pairs[4][128];  // unit, sum of a chunk
   __shared__ float joined[8][4][2][1];
@@ -483,6 +486,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4) {
+  hfc_begin();
   __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][640];
   __shared__ hfc_chunk pairs[1][128];  // unit, sum of a chunk
   __shared__ float joined[8][1][2][1];
@@ -762,6 +766,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
 
 extern "C" __global__ __launch_bounds__(256)
 void linear_q4_0_k512_n256_numbers(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3, float* __restrict__ operands) {
+  hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   x1 = (const float*)__builtin_assume_aligned(x1, 16);
   y2 = (float*)__builtin_assume_aligned(y2, 16);
@@ -793,6 +798,7 @@ void linear_q4_0_k512_n256_numbers(const int32_t* __restrict__ step, const float
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3, const float* __restrict__ operands) {
+  hfc_begin();
   __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][640];
   __shared__ hfc_chunk pairs[4][128];  // unit, sum of a chunk
   __shared__ float joined[8][4][1][2];
@@ -1040,6 +1046,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3) {
+  hfc_begin();
   __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][640];
   __shared__ hfc_chunk pairs[1][128];  // unit, sum of a chunk
   __shared__ float joined[8][1][1][2];
@@ -1215,6 +1222,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
 
 extern "C" __global__ __launch_bounds__(128)
 void map(const int32_t* __restrict__ step, const float* x0, float* y1) {
+  hfc_begin();
   const int row = hfc_block_y();
   if (row >= hfc_outputs(step)) return;
   const int unit = hfc_block_x() * 4 + hfc_wave();
@@ -1232,6 +1240,7 @@ void map(const int32_t* __restrict__ step, const float* x0, float* y1) {
 
 extern "C" __global__ __launch_bounds__(256)
 void zip_q4_0_k256_n1024_stage(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4, _Float16* __restrict__ staged) {
+  hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   w1 = (const float*)__builtin_assume_aligned(w1, 16);
   w2 = (const uint8_t*)__builtin_assume_aligned(w2, 16);
@@ -1287,6 +1296,7 @@ void zip_q4_0_k256_n1024_stage(const int32_t* __restrict__ step, const float* x0
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4, const _Float16* __restrict__ staged) {
+  hfc_begin();
   __shared__ __attribute__((aligned(16))) _Float16
       inputs[2][2][64][40];
   __shared__ __attribute__((aligned(16))) _Float16
@@ -1482,6 +1492,7 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
 
 extern "C" __global__ __launch_bounds__(256)
 void linear_q4_0_k512_n256_stage(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3, _Float16* __restrict__ staged) {
+  hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   x1 = (const float*)__builtin_assume_aligned(x1, 16);
   y2 = (float*)__builtin_assume_aligned(y2, 16);
@@ -1526,6 +1537,7 @@ void linear_q4_0_k512_n256_stage(const int32_t* __restrict__ step, const float* 
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3, const _Float16* __restrict__ staged) {
+  hfc_begin();
   __shared__ __attribute__((aligned(16))) _Float16
       inputs[2][2][64][40];
   __shared__ __attribute__((aligned(16))) _Float16

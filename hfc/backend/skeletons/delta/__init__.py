@@ -12,13 +12,15 @@ SKELETON = Skeleton(
     bind,
     {
         "decode": (
-            Variant("whole", "one launch: a block carries a key head through a short segment", geometry.decode),
+            Variant(
+                "short", "a block carries a key head, or columns of a value head, through a segment", geometry.decode
+            ),
         ),
         "prefill": (
             Variant("columns", "long segments in four launches, the state's columns in parallel", geometry.prefill),
         ),
     },
-    (geometry.DELTA, geometry.STAGE, geometry.COLUMNS, geometry.FINISH),
+    (geometry.DELTA, geometry.PARTS, geometry.JOIN, geometry.STAGE, geometry.COLUMNS, geometry.FINISH),
     tolerance=1e-3,  # chunks of products in reduced precision
     host="skeletons/delta/host.c.j2",
 )

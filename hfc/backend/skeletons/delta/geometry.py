@@ -29,6 +29,30 @@ class DeltaParams(Params):
 
 
 @dataclass(frozen=True)
+class DeltaPartsParams(Params):
+    """split, depth, tokens, batch, turns: as in DeltaParams.  columns: of a block, `column_blocks` make a head.
+    staged_stride: floats of a row in delta_rows."""
+
+    split: int
+    depth: int
+    tokens: int
+    batch: int
+    turns: int
+    columns: int
+    column_blocks: int
+    staged_stride: int
+
+
+@dataclass(frozen=True)
+class DeltaJoinParams(Params):
+    """waves: of a block.  channel_blocks: that replace a segment's window.  staged_stride: as in DeltaPartsParams."""
+
+    waves: int
+    channel_blocks: int
+    staged_stride: int
+
+
+@dataclass(frozen=True)
 class DeltaStageParams(Params):
     """few: as in DeltaParams.  waves: of a block.  tile_rows: that a wave takes a head through.  staged_stride: floats of a row."""
 
@@ -64,13 +88,21 @@ class DeltaFinishParams(Params):
 
 IN_REGISTERS = KernelLimits(128, "the state lies in registers by design; its rows are independent products")
 DELTA = template(__file__, "delta", IN_REGISTERS, DeltaParams)
+PARTS = template(__file__, "delta_parts", IN_REGISTERS, DeltaPartsParams)
+JOIN = template(__file__, "delta_join", READS_AND_WRITES, DeltaJoinParams)
 STAGE = template(__file__, "delta_stage", READS_AND_WRITES, DeltaStageParams)
 COLUMNS = template(__file__, "delta_columns", IN_REGISTERS, ColumnsParams)
 FINISH = template(__file__, "delta_finish", READS_AND_WRITES, DeltaFinishParams)
 
 
 def decode(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
-    return (_whole(bound, arch),)
+    """One launch, or two of many small blocks where the second costs little."""
+    whole = _whole(bound, arch)
+    return (_parts(bound, arch, whole), _join(bound, arch)) if comes_apart(arch) else (whole,)
+
+
+def comes_apart(arch: Arch) -> bool:
+    return arch.has("early_launch")
 
 
 def prefill(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
@@ -99,6 +131,46 @@ def _whole(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
     batch = min(tokens, arch.tuning.predicated_loads)
     params = DeltaParams(SHORT, split, depth, tokens, batch, turns=-(-inputs // block))
     return Geometry(DELTA, bound.name, (str(region.k_heads), "G", "1"), block, params)
+
+
+def _parts(bound: Bound[DeltaRegion], arch: Arch, whole: Geometry) -> Geometry:
+    """Blocks of few columns fill the card with one row: 128 of 9B's instead of 16."""
+    region, same = bound.region, whole.params
+    assert isinstance(same, DeltaParams), whole.symbol
+    columns = max(32, arch.wave // same.split)
+    column_blocks, block = -(-region.dv // columns), columns * same.split
+    params = DeltaPartsParams(
+        split=same.split,
+        depth=same.depth,
+        tokens=same.tokens,
+        batch=same.batch,
+        turns=-(-(2 * region.dk + columns) // block),
+        columns=columns,
+        column_blocks=column_blocks,
+        staged_stride=_staged_stride(region),
+    )
+    return Geometry(
+        PARTS,
+        bound.name + "_parts",
+        (str(region.v_heads * column_blocks), "G", "1"),
+        block,
+        params,
+        scratch=(_staged(region, written=True),),
+        task="carry the state through a few rows of",
+    )
+
+
+def _join(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
+    region, waves = bound.region, THREADS // arch.wave
+    channel_blocks = -(-region.channels // THREADS)
+    return Geometry(
+        JOIN,
+        bound.name + "_join",
+        (f"(T * {region.v_heads} + {waves - 1}) / {waves} + G * {channel_blocks}", "1", "1"),
+        THREADS,
+        DeltaJoinParams(waves, channel_blocks, _staged_stride(region)),
+        scratch=(_staged(region, written=False),),
+    )
 
 
 def _stage(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:

@@ -20,6 +20,7 @@ SPAN = 256  # elements of a row of inputs that share a unit
 CAPACITY = 8192  # inputs of a row in LDS at a time: as pairs of f16 32 KiB
 TILE = 16  # outputs of a product
 MOST_MATRICES = 2  # that one block makes
+LATE_WORDS = 12  # of a turn and line that find room beside the products of the turn before, in 80 registers
 
 
 @dataclass(frozen=True)
@@ -215,8 +216,8 @@ class MatrixFamily:
 class SkinnyParams(Params):
     """waves: of a block; `split` of them share the K of 16 outputs (split-K), `teams` make different outputs.
     turn_elements: of K in one turn of a wave, of `turns`.
-    resident: blocks of a compute unit.  ahead: the next turn's weights are read before this one's work.
-    span, sum_group: as in SkinnyStageParams."""
+    resident: blocks of a compute unit.  ahead: the next turn's weights are read before this one's work; late: as soon as
+    their registers are free.  span, sum_group: as in SkinnyStageParams."""
 
     span: int
     sum_group: int
@@ -228,6 +229,7 @@ class SkinnyParams(Params):
     families: tuple[MatrixFamily, ...]
     resident: int
     ahead: bool
+    late: bool
 
 
 @dataclass(frozen=True)
@@ -280,6 +282,7 @@ def _geometry(
         families=families,
         resident=cut.resident,
         ahead=cut.ahead,
+        late=not cut.ahead and not held and max(of.words * of.pieces for of in lanes.values()) <= LATE_WORDS,
     )
     sources = dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader)
     loaders = "\n".join([*sources, *(operand_source(lane, region.k, staging.sum_group) for lane in lanes.values())])
