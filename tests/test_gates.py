@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,22 @@ def test_kernels_that_start_early_read_nothing_before_they_wait():
     for made in compile_all(suite(CASES, arch)):
         before, wait, _ = made.assembly.partition("griddepcontrol.wait")
         assert wait and ("ld.global" not in before or made.name in early), made.name
+
+
+def test_products_of_warpgroups_keep_the_gates():
+    for formats, k, sizes, zipped in (
+        (["q4_k", "q4_k"], 512, [70, 70], True),
+        (["mq4g256", "bf16"], 512, [130, 3], False),
+    ):
+        bound = linear(formats, k, sizes, zipped)
+        bound = replace(bound, region=replace(bound.region, single_product=True))
+        for made in compile_all(suite([bound], find_arch("sm_90"))):
+            assert (
+                "_warpgroup" not in made.name
+                or "wgmma.mma_async" in made.assembly
+                and ".target sm_90a" in made.assembly
+            )
+        assert any("_warpgroup" in shape.symbol for shape in geometry(bound, find_arch("sm_90"), "prefill"))
 
 
 EVERYWHERE = ("gfx906", "gfx1030", "gfx1100", "sm_90")

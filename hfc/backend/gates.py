@@ -44,6 +44,7 @@ INSTRUCTIONS: dict[str, str] = {
     "mfma_i8_k32": r"v_mfma_i32_(16x16x32|32x32x16)_?i8",
     "mfma_fp8": r"v_mfma_f32_\d+x\d+x\d+_?fp8",
     "mma_f16": r"\bmma\.sync\S*\.f16",
+    "wgmma_f16": r"wgmma\.mma_async\S*\.f16",
     "mma_bf16": r"\bmma\.sync\S*\.bf16",
     "mma_i8": r"\bmma\.sync\S*\.[su]8",
     "async_copy": r"\bcp\.async",

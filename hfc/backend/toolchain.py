@@ -88,7 +88,8 @@ def flags(arch: Arch) -> list[str]:
     common = (
         [*AMD_FLAGS, f"-mcode-object-version={arch.code_object_version}", NO_UNIT_ID, f"--offload-arch={arch.name}"]
         if arch.kind == "amd"
-        else [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}"]
+        # "a": with the instructions that no later generation has
+        else [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}{'a' if arch.has('wgmma_f16') else ''}"]
     )
     return common + [
         word for feature in arch.target_features for word in ("-Xclang", "-target-feature", "-Xclang", feature)

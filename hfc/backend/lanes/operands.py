@@ -144,12 +144,36 @@ class OperandLanes:
 def operand_lanes(forms: Iterable[BlockFormat], share: int) -> dict[str, OperandLanes] | None:
     """Format name -> its lanes, all for turns and inputs in one layout; those that read the fewest words. None where there are none."""
     forms = tuple(dict.fromkeys(forms))
-    choices = [[_lanes(form, share, run, turn) for form in forms] for run in RUNS for turn in TURNS]
+    return _fewest_words([[_lanes(form, share, run, turn) for form in forms] for run in RUNS for turn in TURNS])
+
+
+def _fewest_words(choices: Iterable[Sequence[OperandLanes | None]]) -> dict[str, OperandLanes] | None:
+    """The choice that reads the fewest words, of those that serve every format."""
     whole = [
-        found for found in ([lanes for lanes in choice if lanes] for choice in choices) if len(found) == len(forms)
+        found for choice in choices for found in [[lanes for lanes in choice if lanes]] if len(found) == len(choice)
     ]
     best = min(whole, key=lambda choice: sum(lanes.words / lanes.map.elements for lanes in choice), default=None)
     return {lanes.form.name: lanes for lanes in best} if best else None
+
+
+def prompt_lanes(forms: Iterable[BlockFormat]) -> dict[str, OperandLanes] | None:
+    """As operand_lanes, for products of values, which have their scales: groups need not be whole, and lanes go along K in order."""
+    forms = tuple(dict.fromkeys(forms))
+    return _fewest_words([[_prompt_lanes(form, run) for form in forms] for run in RUNS if run > 4])
+
+
+@cache
+def _prompt_lanes(form: BlockFormat, run: int) -> OperandLanes | None:
+    share = 4
+    if not form.quantized:
+        return _plain(form, MAPS[share, run], share)
+    made = [
+        OperandLanes(form, lanes, share, loader, max(lanes.elements, TURNS[-1]))
+        for lanes in MAPS[share, run]
+        if (loader := map_loader(form, lanes))
+    ]
+    made = [lanes for lanes in made if [product.at for product in lanes.products] == list(range(len(lanes.products)))]
+    return min(made, key=lambda lanes: lanes.words / lanes.map.elements, default=None)
 
 
 @cache

@@ -11,11 +11,12 @@ from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.scalar import geometry as scalar
 from hfc.backend.skeletons.linear.skinny import geometry as skinny
 from hfc.backend.skeletons.linear.tiled import geometry as tiled
+from hfc.backend.skeletons.linear.warpgroup import geometry as warpgroup
 from hfc.backend.skeletons.linear.wide import geometry as wide
 
 TEMPLATES = (
     *(scalar.SCALAR, wide.WIDE, dot.STAGE, dot.DOT, skinny.STAGE, skinny.ROW, skinny.SEVERAL),
-    *(mma.STAGE, mma.MMA, tiled.ROTATE, tiled.TILED, experts.SORT, library.FINISH),
+    *(mma.STAGE, mma.MMA, warpgroup.WARPGROUP, tiled.ROTATE, tiled.TILED, experts.SORT, library.FINISH),
 )
 
 SKELETON = Skeleton(

@@ -10,6 +10,7 @@ from hfc.backend.skeletons.linear.mma import geometry as mma
 from hfc.backend.skeletons.linear.scalar import geometry as scalar
 from hfc.backend.skeletons.linear.skinny import geometry as skinny
 from hfc.backend.skeletons.linear.tiled import geometry as tiled
+from hfc.backend.skeletons.linear.warpgroup import geometry as warpgroup
 from hfc.backend.skeletons.linear.wide import geometry as wide
 
 VARIANTS: Mapping[RowsClass, tuple[Variant, ...]] = {
@@ -25,6 +26,12 @@ VARIANTS: Mapping[RowsClass, tuple[Variant, ...]] = {
         Variant("scalar", "weights one by one: any size and format", scalar.launches),
     ),
     "prefill": (
+        Variant(
+            "warpgroup",
+            "products of warpgroups: weights become f16 in registers, inputs come by asynchronous copies",
+            warpgroup.launches,
+            warpgroup.refuses,
+        ),
         Variant("mma", "tiles on matrix units, inputs staged as pairs of f16", mma.launches, mma.refuses),
         Variant("tiled", "tiles multiplied as f32: any size and format", tiled.launches),
     ),

@@ -32,13 +32,15 @@ SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the ne
 @dataclass(frozen=True)
 class MmaStageParams(Params):
     """waves: of a block.  shared_by: rows that have one input.  staged_stride: elements from one staged row to the next.
-    half: what they are made of, f16 or bf16.  planes: 2, high and low parts, or 1, high parts alone."""
+    half: what they are made of, f16 or bf16.  planes: 2, high and low parts, or 1, high parts alone.  run: neighbours that each of four lanes multiplies, for
+    the order in which products take them, see prompt_lanes; 0: as they are."""
 
     waves: int
     shared_by: int
     staged_stride: int
     half: str
     planes: int
+    run: int
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,21 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     return *sort(bound, arch, tiles[0].params.tile_rows), staging, *tiles
 
 
-def stage(bound: Bound[LinearRegion], arch: Arch, planes: int, half: str = "f16") -> Geometry:
+def stage(bound: Bound[LinearRegion], arch: Arch, planes: int, half: str = "f16", run: int = 0) -> Geometry:
     """half: what the parts are made of. Matrix tiles take f16 whatever the weights are, a library that of the weights."""
     region = bound.region
     shared = region.input_shared_by
     rows = bound.rows if shared == region.rows_per_row else f"{bound.rows} * {region.top}"
     return Geometry(
         STAGE,
-        bound.name + "_stage" + ("" if planes == PAIRS else "_high") + ("" if half == "f16" else f"_{half}"),
+        bound.name
+        + "_stage"
+        + ("" if planes == PAIRS else "_high")
+        + ("" if half == "f16" else f"_{half}")
+        + (f"_run{run}" if run else ""),
         (rows, "1", "1"),
         THREADS,
-        MmaStageParams(THREADS // arch.wave, shared, staged_stride(region, planes), half, planes),
+        MmaStageParams(THREADS // arch.wave, shared, staged_stride(region, planes), half, planes, run),
         scratch=(staged(region, planes, written=True),),
         task="stage the inputs of",
     )

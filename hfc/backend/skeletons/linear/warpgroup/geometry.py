@@ -1,0 +1,122 @@
+"""Prompts on Hopper's matrix units (wgmma): weights become f16 in registers, inputs come into LDS by asynchronous copies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hfc.backend.lanes.operands import OperandLanes, operand_source, prompt_lanes
+from hfc.backend.shape import Geometry
+from hfc.backend.skeletons.linear.experts import row_tiles
+from hfc.backend.skeletons.linear.groups import group_blocks
+from hfc.backend.skeletons.linear.mma.geometry import MOST_MATRICES, stage, staged, staged_stride
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.spec import Bound
+from hfc.backend.template import KernelLimits, Params, template
+from hfc.target.arch import Arch
+
+FEATURE = "wgmma_f16"
+LINES = 64  # of weights that a warpgroup multiplies
+SMALL, LARGE = 64, 128  # rows of a tile
+STAGES = 3  # tiles of inputs in LDS: two are on their way while one is multiplied; 48 KiB of 128 rows
+FILLED = 0.9  # of the blocks that a card holds, with which large tiles are worth more than twice as many small ones
+
+
+@dataclass(frozen=True)
+class WarpgroupMatrices:
+    """Matrices of one block, of one format. start: first block.  turn: elements of K whose weights a wave reads at a time."""
+
+    parts: tuple[Matrix, ...]
+    lanes: OperandLanes
+    turn: int
+    start: int
+
+
+@dataclass(frozen=True)
+class WarpgroupParams(Params):
+    """tile_rows: of a block.  warpgroups: of a block.  stages: tiles of inputs in LDS.  resident: blocks of a multiprocessor.
+    ahead: the next turn's weights are read before the last products of this one.  staged_stride: elements from one staged row to the
+    next.  parts_together: matrices of an epilogue."""
+
+    tile_rows: int
+    warpgroups: int
+    stages: int
+    resident: int
+    ahead: bool
+    staged_stride: int
+    parts_together: int
+    groups: tuple[WarpgroupMatrices, ...]
+
+
+WARPGROUP = template(
+    __file__,
+    "linear_warpgroup",
+    KernelLimits(128, "bound by arithmetic: two blocks take turns at the matrix units", narrowest=1),
+    WarpgroupParams,
+)
+
+
+def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    region = bound.region
+    if not arch.has(FEATURE):
+        return f"{arch.name} has no products of warpgroups"
+    if not region.single_product:
+        return "the profile wants pairs of f16"
+    if region.top:
+        return "experts have few rows each"
+    if region.together > MOST_MATRICES or any(len({part.format.name for part in group}) > 1 for group in region.groups):
+        return "one epilogue joins more than two matrices, or two of different formats"
+    lanes = prompt_lanes(region.weight_formats)
+    if lanes is None or any(region.k % (of.turn * of.share) for of in lanes.values()):
+        names = ", ".join(form.name for form in region.weight_formats)
+        return f"{names} with K of {region.k}: lanes cannot take 8 neighbours of K at a time"
+    return None
+
+
+def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
+    """Large tiles where they fill the card, else small ones: both add in one order, so the number of rows may choose."""
+    lanes = prompt_lanes(bound.region.weight_formats)
+    assert lanes, bound.name
+    large, small = _tile(bound, lanes, LARGE, 2), _tile(bound, lanes, SMALL, 1)
+    _, blocks = group_blocks(bound.region, 2 * LINES // bound.region.together)
+    most = int(-(-FILLED * 2 * arch.cards[-1].compute_units // blocks) - 1) * LARGE
+    return (
+        stage(bound, arch, 1, run=next(iter(lanes.values())).map.run),
+        replace(large, grid=(f"({large.grid[0]}) * ({bound.rows} > {most})", *large.grid[1:])),
+        replace(
+            small,
+            symbol=small.symbol + "_small",
+            grid=(f"({small.grid[0]}) * ({bound.rows} <= {most})", *small.grid[1:]),
+        ),
+    )
+
+
+def _tile(bound: Bound[LinearRegion], lanes: Mapping[str, OperandLanes], tile_rows: int, warpgroups: int) -> Geometry:
+    region = bound.region
+    starts, blocks = group_blocks(region, warpgroups * LINES // region.together)
+    groups = tuple(
+        WarpgroupMatrices(group, of, of.turn * of.share, start)
+        for group, start in zip(region.groups, starts)
+        for of in [lanes[group[0].format.name]]
+    )
+    sources = dict.fromkeys(of.loader.source for of in lanes.values() if of.loader)
+    params = WarpgroupParams(
+        tile_rows=tile_rows,
+        warpgroups=warpgroups,
+        stages=STAGES,
+        resident=4 // warpgroups,
+        ahead=tile_rows == SMALL,  # the sums of a large tile leave no registers for it
+        staged_stride=staged_stride(region, 1),
+        parts_together=region.together,
+        groups=groups,
+    )
+    return Geometry(
+        WARPGROUP,
+        bound.name + "_warpgroup",
+        (row_tiles(bound, tile_rows), str(blocks), "1"),
+        128 * warpgroups,
+        params,
+        promises=(FEATURE,),
+        loaders="\n".join([*sources, *(operand_source(of, region.k, 0) for of in lanes.values())]),
+        scratch=(staged(region, 1, written=False),),
+    )
