@@ -32,6 +32,7 @@ from hfc.serve.app import make_app
 from hfc.serve.connection import bounded
 from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
+from hfc.serve.memory import use_one_heap
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
 from hfc.serve.record import Record, log_path, recorded, running
@@ -97,6 +98,7 @@ def command(
     if device.partition(":")[0] in ("null", "interpret"):
         raise HfcError(f"--device {device} cannot serve", hint="use host, hip or cuda")
     check_draft(draft)
+    use_one_heap()
     if daemon:
         _detach(host, port, bool(tls_cert), api_key or ())
         return

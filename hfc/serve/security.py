@@ -47,12 +47,17 @@ class Guarded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limits = self._settings.limits
-        FIELDS.set(limits.json_fields)
+        FIELDS.set(self._settings.limits.json_fields)
         path = scope["path"]
         counted = path if path in self._paths else "other"  # a bound for the number of label values
 
-        nbytes = 0
+        nbytes = 0  # of the body and the answer
+
+        async def counting_receive():
+            nonlocal nbytes
+            message = await receive()
+            nbytes += len(message.get("body", b""))
+            return message
 
         async def counting_send(message) -> None:
             nonlocal nbytes
@@ -62,19 +67,17 @@ class Guarded:
             await send(message)
 
         try:
+            await self._serve(scope, counting_receive, counting_send)
+        finally:
+            if nbytes >= HUGE_BYTES:
+                self._give_back_soon()
+
+    async def _serve(self, scope, receive, send) -> None:
+        try:
             self._check(scope)
-            async with self._bodies.read(receive) as body:
-                if body:
-                    _check_type(Headers(scope=scope))
-                nbytes += len(body)
-                if is_large(body):
-                    async with self._large:
-                        scope[PARSED] = await self._planners.run(parsed, body, limits)
-                    body = b""
-                else:
-                    check_small(body, limits)
+            body = await self._read(scope, receive)
         except ApiError as error:
-            await self._refuse(error, path)(scope, receive, counting_send)
+            await self._refuse(error, scope["path"])(scope, receive, send)
             return
         messages = [{"type": "http.request", "body": body, "more_body": False}]
         del body
@@ -84,11 +87,22 @@ class Guarded:
 
         scope[LEASES] = []
         try:
-            await self._app(scope, replay, counting_send)
+            await self._app(scope, replay, send)
         finally:
             return_all(scope)
-            if nbytes >= HUGE_BYTES:
-                self._give_back_soon()
+
+    async def _read(self, scope, receive) -> bytes:
+        """The body; of a large one the value is in the scope, and nothing is left. ApiError 400, 408, 413, 415, 503."""
+        limits = self._settings.limits
+        async with self._bodies.read(receive) as body:
+            if body:
+                _check_type(Headers(scope=scope))
+            if is_large(body):
+                async with self._large:
+                    scope[PARSED] = await self._planners.run(parsed, body, limits)
+                return b""
+            check_small(body, limits)
+            return body
 
     def _give_back_soon(self) -> None:
         """When the connection has let go of the request, too; once for several that end together."""

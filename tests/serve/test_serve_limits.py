@@ -1,9 +1,12 @@
 """Limits of bodies, connections and time, over real sockets, and who a browser may speak for."""
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from urllib.parse import urlsplit
@@ -374,6 +377,35 @@ def metrics(url):
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+FREES_IN_THREADS = """
+import threading
+from pathlib import Path
+from hfc.serve.memory import trim, use_one_heap
+use_one_heap()
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+def work():
+    gate.wait()
+    for size in (16, 1):  # by the first the C library learns that such sizes are freed
+        parts = [b"x" * (size << 20) for _ in range(20 // size)]
+        gate.wait()
+        del parts
+gate, before = threading.Barrier(8), resident()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+trim()
+print((resident() - before) / 2**20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's heaps")
+def test_what_threads_free_goes_back_to_the_system():
+    """160 MB in eight threads, whose heaps would keep most of it."""
+    done = subprocess.run([sys.executable, "-c", FREES_IN_THREADS], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 5, done.stdout
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ from llguidance.gbnf_to_lark import any_to_lark
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.chat import ChatTemplate, parse_template
+from hfc.serve.memory import allocated_bytes
 from hfc.serve.workers.frames import receive, send
 
 try:
@@ -117,14 +118,20 @@ def _render(job: dict[str, Any], templates: dict[str, Any], _: Vocabularies) -> 
 
 def _compile(job: dict[str, Any], _: dict[str, Any], vocabularies: Vocabularies) -> dict[str, Any]:
     """Whether a grammar compiles, and how much it holds."""
-    before = _pages(1) * PAGE
+    before = _held()
     matcher = compiled(vocabularies[job["vocabulary"]], job["kind"], job["text"])
     if matcher.is_error():
         return {"error": first_line(matcher.get_error())}
     matcher.compute_bitmask()
     if matcher.is_error():
         return {"error": f"it allows no text ({first_line(matcher.get_error())})"}
-    return {"bytes": max(0, _pages(1) * PAGE - before)}
+    return {"bytes": max(0, _held() - before)}
+
+
+def _held() -> int:
+    """Bytes, as near as can be told: resident pages may be some that an earlier job has left."""
+    allocated = allocated_bytes()
+    return _pages(1) * PAGE if allocated is None else allocated
 
 
 JOBS = {"render": _render, "compile": _compile}
