@@ -298,6 +298,18 @@ query and key. Models that norm their keys (Qwen 3.5) bear it. SmolLM2 does not:
 positions of a head share, the error is spread evenly over its 30 layers, so that no few layers in q8 help, and exact keys at the first
 position change nothing. Taking the shared vector off before packing would leave a third to two thirds of the divergence, still far from
 1 %. For such models there is q8, and f16 is the default on every architecture.
+
+## Precision profiles
+
+What a GPU's plan rounds (`hfc compile --profile`), not what a format does: the model in its format on one H200 against the interpreter on the same
+weights, in float32. qwen35-tiny-code in mq4g256v2, 4096 tokens of Python's manual in pieces of 512, by `hfc eval BUNDLE --weights FOLDER
+--device cuda --against FOLDER --against-device interpret`, measured by hand.
+
+| profile | KLD mean | KLD p99 | largest | top-1 |
+| --- | --- | --- | --- | --- |
+| exact | 0.00000003 | 0.0000003 | 0.0000012 | 99.976 % |
+| fast | 0.00000027 | 0.0000012 | 0.0000054 | 99.927 % |
+| fast may have | 0.000002 | 0.00002 | | 99.9 % |
 """
 
 

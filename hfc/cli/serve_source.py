@@ -103,7 +103,7 @@ class ModelOnDisk:
         except SystemExit as error:  # of the child that compiles
             raise HfcError(f"{self.source.path} does not compile; the server's log says why") from error
         plan = plan_for(bundle, arch_of_device(choice.device))
-        print(f"hfc: {self.name}: {memory_text(plan)}", file=sys.stderr, flush=True)
+        print(f"hfc: {self.name}: {memory_text(plan)}; profile {plan.profile}", file=sys.stderr, flush=True)
         nbytes = need_of(plan).total - RESERVE + self.choice.device_cache_bytes
         if split_device(choice.device)[0] == "host":
             nbytes += self.choice.cache_bytes
