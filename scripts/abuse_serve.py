@@ -69,6 +69,7 @@ from hfc.serve.render import Renderer
 before, init = "{{% if messages[0].content == '{LOOP}' %}}{{% for i in range(99999) %}}{{% for j in range(99999) %}}{{% endfor %}}{{% endfor %}}{{% endif %}}", Renderer.__init__
 Renderer.__init__ = lambda self, source, *more: init(self, before + source, *more)
 """
+UNANSWERED = -1  # in the place of a status
 BEYOND = {"prompt": "x", "stop_token_ids": [2**30], "min_tokens": 1}
 SIXTEEN = {"max_tokens": 100, "n": 16, "logprobs": True, "top_logprobs": 20}
 
@@ -159,14 +160,14 @@ class Abuses:
 
 
 async def peak_mb(pid: int, run: asyncio.Future, timeout_s: float) -> float:
-    """The most memory while something runs. TimeoutError when it runs for longer."""
+    """The most memory while something runs, which is ended after a time."""
     most, end = anonymous_mb(pid), time.monotonic() + timeout_s
     while not run.done():
         await asyncio.wait((run,), timeout=0.05)
         most = max(most, anonymous_mb(pid))
         if time.monotonic() > end:
             run.cancel()
-            raise TimeoutError("an abuse is not answered")
+            await asyncio.wait((run,))
     return most
 
 
@@ -182,6 +183,8 @@ async def measure(server: Server, options: argparse.Namespace) -> dict:
 
     reading = asyncio.ensure_future(read())
     await asyncio.sleep(options.base_s)
+    while not lines:  # they come with the end of an answer
+        await asyncio.sleep(0.5)
     base = max((silence for _, silence, _ in lines), default=0.0)
     first, rows = anonymous_mb(server.pid), []
     for abuse in Abuses(server, options.context).table():
@@ -190,7 +193,7 @@ async def measure(server: Server, options: argparse.Namespace) -> dict:
         before, began = anonymous_mb(server.pid), time.monotonic()
         run = asyncio.ensure_future(abuse.run())
         most = await peak_mb(server.pid, run, options.timeout)
-        statuses, took = run.result(), time.monotonic() - began
+        statuses, took = [UNANSWERED] if run.cancelled() else run.result(), time.monotonic() - began
         await asyncio.sleep(options.after_s)  # the neighbour's answer must end for its lines to come
         silence = max((s for at, s, _ in lines if at >= began), default=float("inf"))
         after = anonymous_mb(server.pid)
