@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = "openai@6"
+PACKAGE = "openai@7"
 SCRIPT = Path(__file__).with_name("openai_client.cjs")
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")

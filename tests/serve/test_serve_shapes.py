@@ -11,6 +11,10 @@ SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "ob
           "required": ["path"]}  # fmt: skip
 TEXT = {"type": "text", "text": "words", "cache_control": {"type": "ephemeral"}}
 PLAIN = {"type": "object", "additionalProperties": False, "required": ["city"], "properties": {"city": {"title": "City", "type": "string", "description": "its name"}}}  # fmt: skip
+RECORD = {
+    "$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": False, "required": ["scores"],
+    "properties": {"scores": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "number"}}},
+}  # fmt: skip
 CALL = {"id": "c", "type": "function", "function": {"name": "read", "arguments": '{"city":"a"}'}}
 FUNCTION = {"name": "read", "description": "d", "parameters": SCHEMA}
 
@@ -133,6 +137,39 @@ SHAPES = {
     }),
     "litellm 1.110 to Ollama": ("/api/chat", {
         "model": "fake", "stream": False, "options": {"num_predict": 9}, "messages": [{"role": "user", "content": "x", "images": []}],
+    }),
+    "opencode 1.18": ("/v1/chat/completions", {
+        "model": "fake", "max_tokens": 4000, "stream": True, "stream_options": {"include_usage": True}, "tool_choice": "auto",
+        "messages": [{"role": "system", "content": "Name it."}, {"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+        "tools": [{"type": "function", "function": {"name": "bash", "description": "d", "parameters": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "required": ["command"], "properties": {
+                "command": {"type": "string"}, "timeout": {"minimum": -9007199254740991, "exclusiveMinimum": 0, "type": "integer", "maximum": 9007199254740991}}}}}],
+    }),
+    "Vercel ai 6, openai in chats": ("/v1/chat/completions", {
+        "model": "fake", "max_tokens": 300, "stream": True, "stream_options": {"include_usage": True}, "tool_choice": "auto",
+        "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c", "content": "y"}],
+        "tools": [{"type": "function", "function": {"name": "read", "description": "d", "parameters": {**PLAIN, "$schema": "http://json-schema.org/draft-07/schema#"}}}],
+    }),
+    "Vercel ai 6, openai in responses": ("/v1/responses", {
+        "model": "fake", "max_output_tokens": 300, "stream": True, "tool_choice": "auto", "tools": [{"type": "function", "name": "read", "description": "d", "parameters": PLAIN}],
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+            {"type": "function_call", "call_id": "c", "name": "read", "arguments": '{"city":"a"}'}, {"type": "function_call_output", "call_id": "c", "output": "y"}],
+    }),
+    "Vercel ai 6, a record in responses": ("/v1/responses", {
+        "model": "fake", "max_output_tokens": 300, "input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+        "text": {"format": {"type": "json_schema", "strict": True, "name": "response", "schema": RECORD}},
+    }),
+    "Vercel ai 6, anthropic": ("/v1/messages", {
+        "model": "fake", "max_tokens": 300, "stream": True, "tool_choice": {"type": "auto"},
+        "tools": [{"name": "read", "description": "d", "input_schema": PLAIN, "eager_input_streaming": True}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "x"}]}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "read", "input": {"city": "a"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "y"}]}],
+    }),
+    "Vercel ai 6, a record of anthropic": ("/v1/messages", {
+        "model": "fake", "max_tokens": 300, "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}],
+        "tools": [{"name": "json", "description": "d", "input_schema": RECORD}], "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
     }),
 }  # fmt: skip
 
