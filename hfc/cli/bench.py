@@ -10,7 +10,10 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
 from hfc.base.system import thread_count
+from hfc.base.whole_file import write_whole
 from hfc.cli.bandwidth import copy_bandwidth_gb_s, read_bandwidth_gb_s
+from hfc.cli.bench_record import comparison, load, record_of, shared
+from hfc.cli.bench_record import save as save_record
 from hfc.cli.drafted import Drafted, Synthetic, measure_genres, measure_synthetic
 from hfc.cli.measure import Measurement, measure
 from hfc.cli.open_model import Choice, OpenModel, open_model
@@ -33,6 +36,9 @@ def command(
     threads: int | None,
     repetitions: int,
     as_json: bool,
+    save: Path | None,
+    compare: Path | None,
+    share: Path | None,
     ctx: int | None,
     kv: str | None,
     profile: str | None,
@@ -52,6 +58,9 @@ def command(
     draft = AUTO if draft == OFF and draft_acceptance is not None else draft
     if not tests and draft == OFF:
         raise HfcError("there is nothing to measure: both -p and -n are empty")
+    if not tests and (save or compare or share):
+        raise HfcError("--save, --compare and --share are of -p and -n, which are empty")
+    before = load(compare) if compare else None  # a wrong file is refused before minutes of measuring
     needed, slots = max((t.context for t in tests), default=0), max((t.batch for t in tests), default=1)
     context = ctx or (needed if needed > USUAL_CONTEXT and Path(model).suffix != ".hfp" else None)
     opened = open_model(
@@ -85,10 +94,18 @@ def command(
             if draft != OFF
             else []
         )
+    if save or compare or share:
+        choices = {"kv": kv, "profile": profile, "threads": threads, "ctx": ctx, "format": format}
+        record = record_of(model, choices, results)
+        if save:
+            save_record(record, save)
+        if share:
+            write_whole(share, shared(record).encode(), "the measurements")
     if as_json:
         print(json.dumps([asdict(r) for r in (*results, *drafted)], indent=1))
         return
-    print("\n\n".join(part for part in (show(results), show_drafted(drafted)) if part))
+    compared = comparison(before, record) if before else ""
+    print("\n\n".join(part for part in (show(results), compared, show_drafted(drafted)) if part))
 
 
 def measure_drafts(

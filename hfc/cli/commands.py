@@ -36,6 +36,8 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("imatrix", "Measure which inputs of the weights matter"),
         Command("new-model", "Begin a model file for a family that hfc does not ship"),
         Command("check-model", "Hold a model file against a checkpoint"),
+        Command("fmt", "Lay out model files"),
+        Command("lsp", "Help an editor with model files"),
     ),
     "Measure": (
         Command("fit", "Print what a model needs on a card"),

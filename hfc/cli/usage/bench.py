@@ -1,5 +1,7 @@
 """What `hfc bench` takes."""
 
+from pathlib import Path
+
 from hfc.cli.usage.declare import flag, option, usage
 from hfc.cli.usage.shared import (
     CONTEXT,
@@ -28,6 +30,9 @@ USAGE = usage(
     THREADS,
     option("-r", int, "Repetitions, after one that does not count.", 5, name="repetitions", least=1),
     flag("--json", "Print a list of JSON objects.", name="as_json"),
+    option("--save", Path, "Write the measurements as a record.", metavar="FILE"),
+    option("--compare", Path, "Print them beside those of a record, and what changed.", metavar="FILE"),
+    option("--share", Path, "Write them as Markdown to paste, the record inside; no path is in it.", metavar="FILE"),
     CONTEXT,
     KV,
     PROFILE,
