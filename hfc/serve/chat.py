@@ -76,8 +76,10 @@ class Plan:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def plan_chat(served: Served, ask: Ask, settings: Settings) -> Plan:
-    """ApiError 400 for what cannot run. Takes as long as encoding a prompt does: not for an event loop."""
+def plan_chat(served: Served, read: Callable[[], Ask], settings: Settings) -> Plan:
+    """ApiError 400 for what cannot run. Takes as long as encoding a prompt does: not for an event loop. read: makes the question of a
+    request, which takes its time where there are many messages."""
+    ask = read()
     schemas = schemas_of(ask.tools)
     check_choice(ask, schemas)
     tools = [] if ask.tool_choice == "none" else [_without_strict(tool) for tool in ask.tools]

@@ -265,7 +265,7 @@ class ChatCompletion(BaseModel):
 )
 async def chat_completions(request: Request, body: ChatRequest):
     served = await borrow(request, body.model)
-    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask, settings_of(request))
     sequences = served.start(plan.jobs)
     head = {
         "id": new_id("chatcmpl-"),

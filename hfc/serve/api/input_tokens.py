@@ -36,5 +36,5 @@ async def of_chat(request: Request, body: ChatRequest):
 
 async def _counted(request: Request, body: ChatRequest | ResponsesRequest) -> dict[str, Any]:
     served = await borrow(request, body.model)
-    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask, settings_of(request))
     return {"object": "response.input_tokens", "input_tokens": len(plan.jobs[0].prompt)}

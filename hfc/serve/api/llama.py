@@ -145,7 +145,7 @@ async def apply_template(request: Request, body: ChatRequest):
     """The text that a chat's messages become."""
     served = await borrow(request, body.model)
     opens = body.add_generation_prompt is not False
-    ask = body.model_copy(update={"add_generation_prompt": None}).ask()
+    ask = body.model_copy(update={"add_generation_prompt": None}).ask
     plan = await planned(request, None, plan_chat, served, ask, settings_of(request))
     job = plan.jobs[0]
     tokens = job.prompt if opens else job.prompt[: job.marks[0]] if job.marks[0] else job.prompt

@@ -46,7 +46,7 @@ ERRORS = documented(408, 429, 500, 503, model=AnthropicErrorObject)
 @ROUTE.post("/v1/messages", responses={**ERRORS, 200: {"model": AnthropicMessage, "content": STREAM}})
 async def messages(request: Request, body: MessagesRequest):
     served = await borrow(request, body.model)
-    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask, settings_of(request))
     (sequence,) = served.start(plan.jobs)
     head = {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": body.model or served.name}
     if body.stream:
@@ -72,7 +72,7 @@ async def messages(request: Request, body: MessagesRequest):
 @ROUTE.post("/v1/messages/count_tokens", response_model=Count, responses=ERRORS)
 async def count_tokens(request: Request, body: CountRequest):
     served = await borrow(request, body.model)
-    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask, settings_of(request))
     return {"input_tokens": len(plan.jobs[0].prompt)}
 
 

@@ -170,7 +170,7 @@ async def _answer(request: Request, body: AskRequest, is_asked: bool, shape):
 def _plan(served: Served, body: AskRequest, settings: Settings) -> Plan:
     """Of a chat, or of a text without a template."""
     if not isinstance(body, GenerateRequest) or not (body.raw or body.suffix):
-        return plan_chat(served, body.ask(), settings)
+        return plan_chat(served, body.ask, settings)
     fields = body.options.fields(truncates=False)
     native = NativeRequest(
         prompt=body.prompt, n_predict=body.options.max_tokens, **fields.model_dump(exclude_none=True)

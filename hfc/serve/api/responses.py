@@ -40,7 +40,7 @@ class ResponseObject(BaseModel):
 )
 async def responses(request: Request, body: ResponsesRequest):
     served = await borrow(request, body.model)
-    plan = await planned(request, body.timeout, plan_chat, served, body.ask(), settings_of(request))
+    plan = await planned(request, body.timeout, plan_chat, served, body.ask, settings_of(request))
     (sequence,) = served.start(plan.jobs)
     head = _head(body, served.name)
     if body.stream:
