@@ -198,6 +198,21 @@ def test_what_model_may_be(tmp_path, smollm2_gguf):
     assert find_source(str(smollm2_gguf)).path == smollm2_gguf
 
 
+def test_a_full_disk_is_said_once_and_no_other_source_is_tried(monkeypatch, tmp_path):
+    monkeypatch.setenv("HFC_CACHE", str(tmp_path))
+    said = "ERROR: Could not install: [Errno 28] No space left on device: '/tmp/a.whl' -> '/cache/a.whl'\n"
+    failed = lambda *words, **options: subprocess.CompletedProcess(words, 1, "", said)  # noqa: E731
+    monkeypatch.setattr(subprocess, "run", failed)
+    entry = dataclasses.replace(ENTRY, name="full:1k")
+    with pytest.raises(HfcError) as error:
+        pull(entry)
+    assert (
+        error.value.message == f"{cached_path(entry)}: No space left on device"
+        and "free some space" in error.value.hint
+    )
+    assert not any(cached_path(entry).parent.iterdir())
+
+
 class Fetched:
     def __init__(self, name, is_whole=True):
         self.name, self.is_whole = name, lambda: is_whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from hfc.formats import weight_format
 from hfc.runtime.library import Record, find_record, records, save
 from hfc.runtime.reference import HubFile, Reference, select
 from hfc.runtime.registry import names_here
+
+if "HF_HUB_VERBOSITY" not in os.environ:  # what it says of each try is said once, in our own message
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 Report = Callable[[str], None]
 Update = Callable[[int, int], None]  # bytes done, bytes in all

