@@ -79,6 +79,10 @@ def test_workers_and_their_nursery_may_die(nursery):
     nursery._process.wait()
     time.sleep(0.05)
     assert render(pool, "three")[0] == "three"
+    for _ in range(2):
+        pool._idle.clear()
+        nursery._process.kill()  # it may not have ended when it is asked
+        assert render(pool, "again")[0] == "again"
     in_work = threading.Timer(0.2, lambda: nursery.kill(busy[0]))
     busy = [pool._idle[0]._pid]
     in_work.start()

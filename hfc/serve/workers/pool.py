@@ -18,6 +18,7 @@ from hfc.serve.workers.frames import receive, send
 from hfc.serve.workers.ticket import Ticket
 
 POLL_S = 0.05
+ATTEMPTS = 3  # to start what forks workers, should it die at once
 USUAL_STACK, NATIVE_STACK = 8 << 20, 4 << 20  # bytes
 
 
@@ -89,32 +90,33 @@ class Nursery:
 
     def prepare(self, id: str, vocabulary: dict[str, Any]) -> None:
         """Make a vocabulary known to all workers that will be forked."""
-        with self._lock:
-            self._started()
+        with self._lock, contextlib.suppress(OSError):  # one that has died is told of all when it starts again
             if id not in self._vocabularies:
                 self._vocabularies[id] = {**vocabulary, "do": "vocabulary", "id": id}
-                self._tell(self._vocabularies[id])
+                if not self._started():
+                    self._tell(self._vocabularies[id])
 
     def fork(self, limits: dict[str, int]) -> Worker:
         ours, theirs = socket.socketpair()
         command = {"do": "fork", "limits": limits}
         with theirs, self._lock:
-            try:
-                self._started()
-                pid = self._tell(command, theirs.fileno())["pid"]
-            except OSError:  # it died since it was asked the last time
-                self._started()
-                pid = self._tell(command, theirs.fileno())["pid"]
-            return Worker(self, pid, ours, frozenset(self._vocabularies))
+            for _ in range(ATTEMPTS):
+                with contextlib.suppress(OSError):  # it died since it was asked the last time
+                    self._started()
+                    pid = self._tell(command, theirs.fileno())["pid"]
+                    return Worker(self, pid, ours, frozenset(self._vocabularies))
+        ours.close()
+        raise TooMany  # whoever asks again finds another
 
     def kill(self, pid: int) -> None:
         with self._lock, contextlib.suppress(OSError):
             if self._control is not None:
                 self._tell({"do": "kill", "pid": pid})
 
-    def _started(self) -> None:
+    def _started(self) -> bool:
+        """Whether it had to be, and knows every vocabulary now. OSError when it dies of that."""
         if self._process is not None and self._process.poll() is None:
-            return
+            return False
         if self._control is not None:
             self._control.close()
         self._control, theirs = socket.socketpair()
@@ -127,10 +129,14 @@ class Nursery:
             )  # fmt: skip
         for vocabulary in self._vocabularies.values():
             self._tell(vocabulary)
+        return True
 
     def _tell(self, command: dict[str, Any], file: int | None = None) -> dict[str, Any]:
-        send(self._control, command, file)
-        answer = receive(self._control)
+        try:
+            send(self._control, command, file)
+            answer = receive(self._control)
+        except OSError:  # a process that was killed may not have ended yet
+            answer = None
         if answer is None:
             self._process.kill()
             self._process.wait()
