@@ -13,7 +13,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.isa.arena import Arena, Region
-from hfc.isa.launch import Options, launch_kernel
+from hfc.isa.launch import LaunchOptions, launch_kernel
 from hfc.isa.result import Result
 from hfc.plan import Bundle, Launch, Plan
 from hfc.runtime.launcher import READ_ONLY, grid_size
@@ -23,7 +23,7 @@ from hfc.step import Step, step_words
 
 NAN_BYTE = 0xFF  # f16, bf16, f32 and f64 of all ones are NaN
 STEP = "step buffer"
-DEFAULT = Options()
+DEFAULT = LaunchOptions()
 
 
 class EmulatedModel:
@@ -37,7 +37,7 @@ class EmulatedModel:
         bundle: Bundle,
         arch: str,
         weights: WeightSource,
-        options: Options = DEFAULT,
+        options: LaunchOptions = DEFAULT,
         watch: Callable[[Launch, Result], None] | None = None,
     ):
         if arch not in bundle.plans:
@@ -129,7 +129,7 @@ class EmulatedModel:
 class EmulatedLauncher:
     """Single launches of a GPU plan (runtime.launcher.Launcher), each pointer a region that ends with the step's last row."""
 
-    def __init__(self, bundle: Bundle, plan: Plan, options: Options = DEFAULT):
+    def __init__(self, bundle: Bundle, plan: Plan, options: LaunchOptions = DEFAULT):
         self._plan, self.options = plan, options
         self._code = {k.symbol: bundle.files[k.file] for k in plan.kernels if k.file}
         self._rows = {f"buffer:{b.name}": (b.row_bytes, b.rows) for b in plan.buffers}
@@ -150,7 +150,7 @@ class EmulatedLauncher:
                 data.reshape(-1)[: used[pointer]] = regions[pointer].view
 
 
-def _run(code: bytes, call: Launch, step: Step, regions: dict[str, Region], options: Options) -> Result | None:
+def _run(code: bytes, call: Launch, step: Step, regions: dict[str, Region], options: LaunchOptions) -> Result | None:
     """One launch; None where its grid is empty."""
     grid = tuple(grid_size(expression, step) for expression in call.grid)
     if not math.prod(grid):

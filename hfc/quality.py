@@ -14,7 +14,7 @@ from hfc.step import Segment, Step
 DEFAULT_CHUNK = 512  # tokens that see each other; llama.cpp's perplexity tool takes as many
 
 
-class Model(Protocol):
+class LogitsModel(Protocol):
     """What is measured; see hfc.runtime.generate.Model. max_outputs: most rows of one step whose logits are wanted."""
 
     vocab: int
@@ -89,7 +89,7 @@ def chunks(tokens: Sequence[int], size: int) -> list[np.ndarray]:
     return [piece for piece in pieces if len(piece) > 1]
 
 
-def logits_of(model: Model, piece: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+def logits_of(model: LogitsModel, piece: np.ndarray, rows: int) -> Iterator[np.ndarray]:
     """Logits of a text from position 0, f32 [<= rows, vocab] at a time."""
     for start in range(0, len(piece), rows):
         some = piece[start : start + rows]
@@ -97,15 +97,15 @@ def logits_of(model: Model, piece: np.ndarray, rows: int) -> Iterator[np.ndarray
         yield model.forward(Step(some, (Segment(0, 0, len(some), start),), wanted, prompts=True))
 
 
-def rows_at_a_time(*models: Model) -> int:
+def rows_at_a_time(*models: LogitsModel) -> int:
     """Rows that a step of each model can take and give logits of."""
     return min(min(m.max_rows, m.max_outputs) for m in models)
 
 
 def evaluate(
-    model: Model,
+    model: LogitsModel,
     pieces: Sequence[np.ndarray],
-    reference: Model | np.ndarray | None = None,
+    reference: LogitsModel | np.ndarray | None = None,
     update: Callable[[int, int], None] = lambda done, total: None,
     keep: np.ndarray | None = None,
 ) -> dict[str, float]:

@@ -90,7 +90,7 @@ class Step:
         return buffer
 
 
-# np.arange gives the interpreter's lock away, and a server's other threads would hold it for a millisecond before each step.
+# np.arange releases the GIL, and a server's other threads would hold it for a millisecond before each step.
 _ORDER = np.arange(4096, dtype=np.int32)
 
 

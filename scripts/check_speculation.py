@@ -25,7 +25,7 @@ from hfc.plan import Plan
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Generation, Model, Request, Statistics
 from hfc.runtime.sampler import Sampling
-from hfc.runtime.speculate.governor import PLAIN, Choice, Governor
+from hfc.runtime.speculate.governor import PLAIN, BlockChoice, Governor
 from hfc.runtime.speculate.ngram import NgramDrafter
 from hfc.runtime.speculate.speculator import Speculation
 
@@ -44,18 +44,18 @@ class Drawn(Tireless):
         super().__init__()
         self._rng = np.random.default_rng(seed)
 
-    def choose(self, track, offers, most, others=0, others_tokens=None) -> Choice:
+    def choose(self, track, offers, most, others=0, others_tokens=None) -> BlockChoice:
         offer = offers[int(self._rng.integers(len(offers)))]
         room = min(most, offer.most)
-        return Choice(int(self._rng.integers(1, room + 1)), offer) if room > 0 else PLAIN
+        return BlockChoice(int(self._rng.integers(1, room + 1)), offer) if room > 0 else PLAIN
 
 
 class Largest(Tireless):
     """Takes the largest block each time."""
 
-    def choose(self, track, offers, most, others=0, others_tokens=None) -> Choice:
+    def choose(self, track, offers, most, others=0, others_tokens=None) -> BlockChoice:
         room = min(most, offers[0].most)
-        return Choice(room, offers[0]) if room > 0 else PLAIN
+        return BlockChoice(room, offers[0]) if room > 0 else PLAIN
 
 
 class NoText:

@@ -10,7 +10,7 @@ from hfc.bundles import load_bundle
 from hfc.cli.table import table
 from hfc.predict.cards import find_cards
 from hfc.predict.launch import site_of
-from hfc.predict.program import Sampler, estimate
+from hfc.predict.program import LaunchSampler, estimate
 
 FIELDS = (
     "l0_latency", "l2_latency", "dram_latency", "lds_latency", "scalar_latency", "l2_bytes_per_cycle", "l0_bytes",
@@ -32,7 +32,7 @@ def main() -> None:
     context = int(sys.argv[3]) if len(sys.argv) > 3 else 100
     arch, card = find_cards(name)[0]
     site = site_of(arch, card)
-    calls = Sampler(bundle, arch.name).calls(1, context)
+    calls = LaunchSampler(bundle, arch.name).calls(1, context)
     speed = lambda changed: round(estimate(calls, changed).tokens_per_second, 1)  # noqa: E731
     found = [("as it is", speed(site), speed(site))]
     for field in FIELDS:

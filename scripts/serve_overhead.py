@@ -4,7 +4,7 @@
     scripts/serve_overhead.py VOCABULARY.gguf [--streams 16] [--step-ms 8] [--dialect chat] [--profile PREFIX]
 
 A step waits instead of calling a GPU; HTTP, scheduling, encoding of steps and sampling, and detokenization are what they are. What
-lies between two calls is the server's own time. --wait spin keeps the core busy without the interpreter's lock, as drivers that wait
+lies between two calls is the server's own time. --wait spin keeps the core busy with the GIL released, as drivers that wait
 for a device do, and its caches warm; sleep gives it away. The result is printed as a line of JSON.
 """
 

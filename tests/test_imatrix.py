@@ -13,7 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.calibrate.collect import collect, importances
 from hfc.compiler import open_source
 from hfc.oracle import InterpretedModel
-from hfc.quantize.imatrix import Entry, Imatrix, read_imatrix, write_imatrix
+from hfc.quantize.imatrix import Imatrix, ImatrixEntry, read_imatrix, write_imatrix
 from hfc.step import Step
 
 FIXTURES = Path(__file__).parent.parent.parent / "shared" / "fixtures"
@@ -106,14 +106,17 @@ def test_files(llama, tmp_path):
 
 
 def test_an_expert_that_no_row_reached_counts_as_unknown():
-    assert Entry(np.zeros((2, 3), np.float32), np.array([0, 4], np.float32)).mean.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert ImatrixEntry(np.zeros((2, 3), np.float32), np.array([0, 4], np.float32)).mean.tolist() == [
+        [1, 1, 1],
+        [0, 0, 0],
+    ]
 
 
 def test_an_imatrix_of_another_model_is_refused(llama, tmp_path):
     source, entries = open_source(llama), dict(collect(open_source(llama), PIECES).entries)
     assert importances(source, Imatrix(entries), "x.gguf")["model.layers.1.mlp.down_proj.weight"].shape == (1, 512)
     other = {name.replace("ffn", "mlp").replace("attn", "mixer"): entry for name, entry in entries.items()}
-    narrow = entries | {"blk.1.ffn_up.weight": Entry(np.ones((1, 64), np.float32), np.ones(1, np.float32))}
+    narrow = entries | {"blk.1.ffn_up.weight": ImatrixEntry(np.ones((1, 64), np.float32), np.ones(1, np.float32))}
     deeper = entries | {"blk.9.ffn_up.weight": entries["blk.1.ffn_up.weight"]}
     for wrong, reason in (
         (other, "nothing of blk.0.attn_"),

@@ -22,8 +22,8 @@ from hfc.matrix import cells as cells_module
 from hfc.matrix.cells import Cell, Place, Planner, places, run, run_in_turn
 from hfc.matrix.models import REPRESENTATIVES, chosen_models, configs, shortened, source
 from hfc.matrix.page import as_html, as_json, as_markdown
-from hfc.matrix.predict import Bound, bounds, works
-from hfc.matrix.results import Record, read_results, verdict
+from hfc.matrix.predict import SpeedBound, bounds, works
+from hfc.matrix.results import MatrixRecord, read_results, verdict
 from hfc.passes.pipeline import run_passes
 from hfc.plan import Plan
 from hfc.runtime.null import NullModel
@@ -169,7 +169,7 @@ def test_one_bad_kernel_fails_its_cells_and_no_others(monkeypatch):
 
 @pytest.fixture
 def some_cells():
-    bound = (Bound("RX 7900 XTX", 170.2, 4299.0), Bound("RX 7900 GRE", None, None))
+    bound = (SpeedBound("RX 7900 XTX", 170.2, 4299.0), SpeedBound("RX 7900 GRE", None, None))
     return [
         Cell(Place("A-9B", "gfx1100", "q4_k", "f16"), "compiled", "", 16, 118, 16896, 10, 171, bound),
         Cell(Place("A-9B", "gfx1100", "q4_k", "f32"), "failed", "kernel x | y: 3 spilled registers"),
@@ -180,8 +180,8 @@ def some_cells():
 
 def test_the_page_says_it_all(some_cells):
     records = [
-        Record("emulated", "equal", arch="gfx906"),
-        Record("measured", "equal", "gfx1100", "A-9B", "q4_k", "f16", "RX 7900 XTX", 93.1),
+        MatrixRecord("emulated", "equal", arch="gfx906"),
+        MatrixRecord("measured", "equal", "gfx1100", "A-9B", "q4_k", "f16", "RX 7900 XTX", 93.1),
     ]
     page = as_markdown(some_cells, records)
     assert "4 cells: 2 compiled, 1 refused, 1 failed." in page
@@ -203,7 +203,7 @@ def test_the_page_says_it_all(some_cells):
 def test_kv_formats_that_stand_out_are_named():
     cells = [Cell(Place("A-9B", "gfx1100", "q4_k", kv), "compiled") for kv in ("f16", "f32", "q8", "q4")]
     failed = [Cell(Place("A-9B", "gfx906", "q4_k", kv), "failed") for kv in ("q8", "q4")]
-    records = [Record("measured", "timed", "gfx1100", "A-9B", "q4_k", "f16")]
+    records = [MatrixRecord("measured", "timed", "gfx1100", "A-9B", "q4_k", "f16")]
     page = as_markdown([*cells, *failed], records)
     assert "| gfx1100 | ✓ f16 ✓M |" in page and "| gfx906 | ✗ |" in page
 
@@ -220,7 +220,7 @@ def test_recorded_results_are_matched_by_what_they_name(tmp_path):
     assert verdict(records, "emulated", place) == "equal" and verdict(records, "measured", place) == ""
     assert verdict(records, "emulated", Place("A-9B", "gfx906", "q4_k", "f16")) == ""
     assert verdict(records, "emulated", Place("A-9B", "gfx1100", "q8_0", "f16")) == "different"
-    assert verdict([Record("measured", "timed", model="A-9B", decode_tok_s=9)], "measured", place) == "timed"
+    assert verdict([MatrixRecord("measured", "timed", model="A-9B", decode_tok_s=9)], "measured", place) == "timed"
     assert read_results(tmp_path / "nowhere") == []
 
 

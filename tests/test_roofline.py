@@ -3,7 +3,7 @@
 import pytest
 
 from hfc.target.arch import ALL, FEATURES, find_arch
-from hfc.target.roofline import RATES, Work, launch_seconds, least_seconds, operations_per_clock, rate
+from hfc.target.roofline import RATES, RooflineWork, launch_seconds, least_seconds, operations_per_clock, rate
 
 
 def card_of(arch_name, name):
@@ -45,9 +45,9 @@ def test_rates_are_those_of_the_data_sheets(arch, card, feature, tera):
 def test_a_launch_takes_the_longer_of_memory_and_arithmetic():
     arch, card = find_arch("gfx1100"), card_of("gfx1100", "RX 7900 XTX")
     cost = launch_seconds(arch)
-    assert least_seconds([Work(960e9, 1)], arch, card) == pytest.approx(1 + cost)
-    assert least_seconds([Work(1, 2 * rate(arch, card))], arch, card) == pytest.approx(2 + cost)
-    assert least_seconds([Work(960e9, 1), Work(0, 0)], arch, card) == pytest.approx(1 + 2 * cost)
+    assert least_seconds([RooflineWork(960e9, 1)], arch, card) == pytest.approx(1 + cost)
+    assert least_seconds([RooflineWork(1, 2 * rate(arch, card))], arch, card) == pytest.approx(2 + cost)
+    assert least_seconds([RooflineWork(960e9, 1), RooflineWork(0, 0)], arch, card) == pytest.approx(1 + 2 * cost)
     with pytest.raises(AssertionError, match="no rate"):
         operations_per_clock(arch, "wmma_f17")
 

@@ -18,7 +18,7 @@ from hfc.cli.chat import Chat
 from hfc.cli.sampling import chosen_sampling, recommended_sampling, template_variables
 from hfc.cli.talk import conversation, remote
 from hfc.cli.talk.conversation import Conversation
-from hfc.cli.talk.piece import Piece
+from hfc.cli.talk.piece import TextPiece
 from hfc.cli.talk.screen import split_blocks
 from hfc.runtime.recommended import sampling_of_config, sampling_of_gguf
 from hfc.runtime.sampler import Sampling
@@ -137,8 +137,8 @@ def test_what_came_before_control_c_stays():
         name = "m"
 
         def answer(self, *_):
-            yield Piece("thought", "hm")
-            yield Piece("text", "half an an")
+            yield TextPiece("thought", "hm")
+            yield TextPiece("text", "half an an")
             raise KeyboardInterrupt
 
     talk, shown = Conversation(Sampling()), io.StringIO()

@@ -53,7 +53,7 @@ class Emitted:
     taps: dict[str, str]
     draft: Draft | None = None
     draft_calls: tuple[RegionCall, ...] = ()
-    observing: int = 0  # so many of the last calls only take down what the draft will read
+    observing: int = 0  # number of trailing calls that only write the draft model's inputs
 
     def observed_by(self, launches: dict[str, int]) -> Emitted:
         """launches: program -> so many of its last ones are those calls."""

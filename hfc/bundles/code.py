@@ -24,7 +24,7 @@ PARAMETER = re.compile(rb"\.param\s+\.(\w+)")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCode:
     """What a code object says of one kernel. arguments: those that a launch gives."""
 
     arguments: int
@@ -44,7 +44,7 @@ def check_code(plan: Plan, files: Mapping[str, bytes], where: str) -> None:
                 _check_launch(launch, found[launch.kernel], arch, f"{where}: launch {i} of {name}")
 
 
-def _check_launch(launch: Launch, found: Found, arch: Arch, where: str) -> None:
+def _check_launch(launch: Launch, found: FoundCode, arch: Arch, where: str) -> None:
     given = len(launch.pointers) + 1  # and the step buffer
     if given != found.arguments:
         raise HfcError(
@@ -57,7 +57,7 @@ def _check_launch(launch: Launch, found: Found, arch: Arch, where: str) -> None:
         )
 
 
-def _kernel(kernel: Kernel, read, files: Mapping[str, bytes], where: str) -> Found:
+def _kernel(kernel: Kernel, read, files: Mapping[str, bytes], where: str) -> FoundCode:
     try:
         kernels = read(files[kernel.file])
     except (struct.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -72,18 +72,18 @@ def _kernel(kernel: Kernel, read, files: Mapping[str, bytes], where: str) -> Fou
     return kernels[kernel.symbol]
 
 
-def _read_ptx(text: bytes) -> dict[str, Found]:
+def _read_ptx(text: bytes) -> dict[str, FoundCode]:
     """PTX: the driver compiles it, and knows its shared memory."""
     found = {}
     for entry in ENTRY.finditer(text):
         kinds = PARAMETER.findall(entry[2])
         if set(kinds) - {b"u64", b"b64"}:
             raise ValueError(f"a parameter of type {sorted(set(kinds))[0].decode()}")
-        found[entry[1].decode()] = Found(len(kinds), 0)
+        found[entry[1].decode()] = FoundCode(len(kinds), 0)
     return found
 
 
-def _read_amd(data: bytes) -> dict[str, Found]:
+def _read_amd(data: bytes) -> dict[str, FoundCode]:
     for note in _notes(data):
         described = msgspec.msgpack.decode(note, type=_Metadata)
         return {kernel.name: kernel.found() for kernel in described.kernels}
@@ -101,7 +101,7 @@ class _Kernel(msgspec.Struct, rename=lambda name: f".{name}"):
     kernarg_segment_size: int
     args: list[_Argument] = []
 
-    def found(self) -> Found:
+    def found(self) -> FoundCode:
         own = [argument for argument in self.args if not argument.value_kind.startswith(HIDDEN)]
         if any(argument.size != POINTER_BYTES for argument in own) or self.kernarg_segment_size < POINTER_BYTES * len(
             own
@@ -109,7 +109,7 @@ class _Kernel(msgspec.Struct, rename=lambda name: f".{name}"):
             raise ValueError(f"{self.name[:60]}: arguments that are no pointers")
         if not 0 <= self.group_segment_fixed_size < 1 << 32:
             raise ValueError(f"{self.name[:60]}: {self.group_segment_fixed_size} bytes of LDS")
-        return Found(len(own), self.group_segment_fixed_size)
+        return FoundCode(len(own), self.group_segment_fixed_size)
 
 
 class _Metadata(msgspec.Struct):

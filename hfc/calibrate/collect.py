@@ -12,7 +12,7 @@ from hfc.calibrate.names import Linear, linears
 from hfc.calibrate.stream import stream
 from hfc.compiler import Source
 from hfc.ir.graph import Op
-from hfc.quantize.imatrix import Entry, Imatrix
+from hfc.quantize.imatrix import Imatrix, ImatrixEntry
 
 # llama.cpp's names of one tensor for what other files keep apart. Longer names first.
 FUSED = (
@@ -31,7 +31,7 @@ def collect(
     """Run the pieces of text through the model, each from its start."""
     graph = source.graph()
     named = {linear.op.output.name: linear for linear in linears(source, graph)}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ImatrixEntry] = {}
     seen = []
 
     def watch(op: Op, x: np.ndarray, experts: np.ndarray | None) -> None:
@@ -41,28 +41,30 @@ def collect(
         if linear is None or linear.name in entries:  # several weights may be parts of one tensor
             return
         entry = _of_rows(x) if experts is None else _of_experts(x, experts, op.inputs[1].type.shape[0])
-        entries[linear.name] = entry if linear.order is None else Entry(entry.sums[:, linear.order], entry.counts)
+        entries[linear.name] = (
+            entry if linear.order is None else ImatrixEntry(entry.sums[:, linear.order], entry.counts)
+        )
 
     total = len(graph.ops_of("linear", "expert_linear"))
     stream(source, pieces, watch)
     return Imatrix(entries, (dataset,), len(pieces), max(map(len, pieces)))
 
 
-def _of_rows(x: np.ndarray) -> Entry:
+def _of_rows(x: np.ndarray) -> ImatrixEntry:
     rows = x.reshape(-1, x.shape[-1])
-    return Entry(
+    return ImatrixEntry(
         np.einsum("rk,rk->k", rows, rows, dtype=np.float64).astype(np.float32)[None], np.array([len(rows)], np.float32)
     )
 
 
-def _of_experts(x: np.ndarray, experts: np.ndarray, count: int) -> Entry:
+def _of_experts(x: np.ndarray, experts: np.ndarray, count: int) -> ImatrixEntry:
     """x [T, K] or [T, top, K], the inputs of experts [T, top]."""
     rows = np.broadcast_to(x[:, None] if x.ndim == 2 else x, (*experts.shape, x.shape[-1]))
     sums, counts = np.zeros((count, x.shape[-1]), np.float32), np.zeros(count, np.float32)
     for expert in np.unique(experts):
         mine = rows[experts == expert]
         sums[expert], counts[expert] = (mine.astype(np.float64) ** 2).sum(axis=0), len(mine)
-    return Entry(sums, counts)
+    return ImatrixEntry(sums, counts)
 
 
 def importances(source: Source, imatrix: Imatrix, where: str) -> dict[str, np.ndarray]:
@@ -90,7 +92,7 @@ def importances(source: Source, imatrix: Imatrix, where: str) -> dict[str, np.nd
     return found
 
 
-def _entry_for(linear: Linear, known: Sequence[Linear], imatrix: Imatrix) -> Entry | None:
+def _entry_for(linear: Linear, known: Sequence[Linear], imatrix: Imatrix) -> ImatrixEntry | None:
     if linear.name in imatrix.entries:
         return imatrix.entries[linear.name]
     siblings = [

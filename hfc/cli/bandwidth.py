@@ -18,7 +18,7 @@ _DEFAULT_STREAM = 0
 def read_bandwidth_gb_s(threads: int) -> float:
     """Bytes read per second, in GB/s, when each thread sums its part of a large array; the best of several tries.
 
-    numpy adds integers with vector instructions and without the interpreter's lock.
+    numpy adds integers with vector instructions and with the GIL released.
     """
     parts = np.array_split(np.ones(_PROBE_BYTES // 8, np.uint64), threads)
     best_s = float("inf")

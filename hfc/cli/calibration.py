@@ -18,7 +18,7 @@ from hfc.cli.imatrix import calibration_pieces
 from hfc.compiler import Source, open_source
 from hfc.formats.checkpoint import Checkpoint
 from hfc.quality import DEFAULT_CHUNK
-from hfc.quantize.convert import Plan, Put
+from hfc.quantize.convert import ConversionPlan, Put
 from hfc.quantize.imatrix import read_imatrix
 from hfc.quantize.treatment import Treatments
 
@@ -41,7 +41,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCalibration:
     """treatments, first, key: as hfc.quantize.convert.quantize takes them."""
 
     treatments: Treatments = field(default_factory=dict)
@@ -49,10 +49,10 @@ class Prepared:
     key: str = ""
 
 
-def prepare(path: Path, checkpoint: Checkpoint, made: Plan, wanted: Calibration) -> Prepared:
+def prepare(path: Path, checkpoint: Checkpoint, made: ConversionPlan, wanted: Calibration) -> PreparedCalibration:
     """Read or collect what is wanted. made: the plan without it."""
     if not wanted.method:
-        return Prepared()
+        return PreparedCalibration()
     source = open_source(path)
     formats = {t.name: t.format for t in made.tensors}
     pieces = (
@@ -71,7 +71,7 @@ def prepare(path: Path, checkpoint: Checkpoint, made: Plan, wanted: Calibration)
             with progress_bar("packing with feedback", "linears") as update:
                 pack_linears(source, pieces, formats, treatments, put, update)
 
-    return Prepared(treatments, first, wanted.method + _digest(treatments, pieces))
+    return PreparedCalibration(treatments, first, wanted.method + _digest(treatments, pieces))
 
 
 def _importances(source: Source, wanted: Calibration, pieces: list[np.ndarray]) -> dict[str, np.ndarray]:

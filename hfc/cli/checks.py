@@ -10,7 +10,7 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.devices import ROWS, Found
 from hfc.runtime.hip_library import HipLibrary
-from hfc.runtime.kfd import Gpu, Machine, Node, Who
+from hfc.runtime.kfd import Gpu, KfdMachine, KfdNode, Who
 from hfc.target.arch import Arch, target_for
 
 try:
@@ -42,7 +42,7 @@ class Check:
     mend: str = ""
 
 
-def check_machine(machine: Machine, who: Who) -> Iterator[Check]:
+def check_machine(machine: KfdMachine, who: Who) -> Iterator[Check]:
     """Driver, device files, cards and what is known to go wrong with them."""
     if machine.is_wsl and not machine.has_driver:
         yield Check(WARN, "driver", "WSL: cards are reached through ROCm for WSL, not /dev/kfd", "hfc devices")
@@ -64,7 +64,7 @@ def check_machine(machine: Machine, who: Who) -> Iterator[Check]:
         yield from _check_gpu(gpu, machine)
 
 
-def check_runtime(machine: Machine, library: HipLibrary, found: Found) -> Iterator[Check]:
+def check_runtime(machine: KfdMachine, library: HipLibrary, found: Found) -> Iterator[Check]:
     """The HIP runtime, and whether it shows what the kernel shows."""
     for text in library.failed:
         yield Check(WARN, "HIP runtime", f"does not load: {text}", "install the packages that it needs, or remove it")
@@ -116,7 +116,7 @@ def check_cache(folder: Path, toolchain: str | HfcError) -> Iterator[Check]:
         yield Check(PASS, "cache", text)
 
 
-def _check_node(name: str, node: Node, machine: Machine, who: Who) -> Check:
+def _check_node(name: str, node: KfdNode, machine: KfdMachine, who: Who) -> Check:
     if node.mode is None:
         mend = "docker run --device /dev/kfd --device /dev/dri ..." if machine.is_container else "sudo modprobe amdgpu"
         return Check(FAIL, name, f"{node.path} is not there", mend)
@@ -131,7 +131,7 @@ def _check_node(name: str, node: Node, machine: Machine, who: Who) -> Check:
     return Check(PASS, name, f"{node.path}, mode {node.mode:o}, group {_group(node.group)}")
 
 
-def _check_gpu(gpu: Gpu, machine: Machine) -> Iterator[Check]:
+def _check_gpu(gpu: Gpu, machine: KfdMachine) -> Iterator[Check]:
     memory = ", ".join(
         f"{n / GIB:.1f} GiB {name}" for n, name in ((gpu.vram, "VRAM"), (gpu.gtt, "GTT")) if n is not None
     )
@@ -163,12 +163,12 @@ def _capabilities(row: Arch) -> str:
     return f"waves of {row.wave}, {row.lds_bytes >> 10} KiB LDS, {' '.join(sorted(row.features))}"
 
 
-def _install(machine: Machine) -> str:
+def _install(machine: KfdMachine) -> str:
     names = [machine.release.get("ID", ""), *machine.release.get("ID_LIKE", "").split()]
     return next((RUNTIMES[n] for n in names if n in RUNTIMES), "install the HIP runtime of ROCm (libamdhip64)")
 
 
-def _upgrade(machine: Machine) -> str:
+def _upgrade(machine: KfdMachine) -> str:
     if machine.release.get("ID") == "debian":
         codename = machine.release.get("VERSION_CODENAME", "stable")
         return f"sudo apt install -t {codename}-backports linux-image-amd64"

@@ -15,7 +15,7 @@ from hfc.plan import Bundle, Plan
 from hfc.predict import report
 from hfc.predict.cards import find_cards
 from hfc.predict.launch import Site, site_of
-from hfc.predict.program import Sampler, estimate
+from hfc.predict.program import LaunchSampler, estimate
 from hfc.workbench.kernel import assembly_text, ir_text, why_text
 from hfc.workbench.launches import launched
 from hfc.workbench.page import page
@@ -120,7 +120,7 @@ def list_kernels(plan: Plan) -> str:
 
 def list_times(bundle: Bundle, plan: Plan, name: str, site: Site) -> str:
     """What each launch of a token in the middle of the context takes on a card, and what bounds it."""
-    found = estimate(Sampler(bundle, plan.arch).calls(1, max(1, plan.context // 2)), site)
+    found = estimate(LaunchSampler(bundle, plan.arch).calls(1, max(1, plan.context // 2)), site)
     return f"{name}: {report.heading(found, site)}\n{table(report.HEADER, report.rows(found))}"
 
 

@@ -13,10 +13,10 @@ from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
 from hfc.predict.cards import CARDS, described, find_cards
 from hfc.predict.launch import Site
-from hfc.predict.program import Calls, Estimate, Sampler, estimate
+from hfc.predict.program import Calls, Estimate, LaunchSampler, estimate
 from hfc.predict.report import HEADER, as_objects, as_trace, heading, rows
 from hfc.runtime.executor import plan_for
-from hfc.target.arch import Arch, Card
+from hfc.target.arch import Arch, CardSpec
 from hfc.target.timing import clock_ghz, timing_of
 
 LEAST_CONTEXT = 4096
@@ -69,7 +69,7 @@ def known_cards() -> str:
     return table(header, [_card_row(name, arch, card) for name, (arch, card) in CARDS.items()])
 
 
-def _card_row(name: str, arch: Arch, card: Card) -> tuple:
+def _card_row(name: str, arch: Arch, card: CardSpec) -> tuple:
     timing = timing_of(arch)
     kind = "absolute" if timing.absolute else "ranking"
     ghz = round(clock_ghz(arch, card), 2)
@@ -85,7 +85,7 @@ def _bundle(model: str, arch: Arch, choice: Choice, prompt: int, end: int) -> Bu
 
 def _calls(bundle: Bundle, plan: Plan, prompt: int, decode: int, context: int, blocks: int) -> Iterator[Calls]:
     """The steps that are predicted: a prompt's, of as many rows as the plan takes at a time, and decoding in the middle."""
-    sampler = Sampler(bundle, plan.arch, blocks)
+    sampler = LaunchSampler(bundle, plan.arch, blocks)
     if max(prompt, context + decode) > plan.context:
         raise HfcError(
             f"{max(prompt, context + decode)} tokens are more than the plan's context of {plan.context}",

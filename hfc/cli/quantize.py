@@ -15,7 +15,7 @@ from hfc.compiler import open_source
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.quality import DEFAULT_CHUNK, chunks
-from hfc.quantize.convert import Plan, plan, quantize, summary
+from hfc.quantize.convert import ConversionPlan, plan, quantize, summary
 from hfc.quantize.policy import parse_keep
 from hfc.quantize.writer import add_report
 
@@ -84,7 +84,7 @@ def compare(model: str, reference: str, count: int) -> dict:
     return measure(opened, other, pieces) | {"text": "pydoc_data.topics", "text_digest": digest(pieces)}
 
 
-def describe(made: Plan, folder: Path) -> str:
+def describe(made: ConversionPlan, folder: Path) -> str:
     lines = [f"{folder}: {made.size / 1e6:.1f} MB, {made.bits_per_weight:.2f} bits a weight"]
     lines += [
         f"  {name:10} {count:5} tensors {nbytes / 1e6:10.1f} MB" for name, (count, nbytes) in summary(made).items()
@@ -92,7 +92,7 @@ def describe(made: Plan, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def describe_tensors(checkpoint: Checkpoint, made: Plan) -> str:
+def describe_tensors(checkpoint: Checkpoint, made: ConversionPlan) -> str:
     rows = [
         (t.name, "x".join(map(str, t.shape)), checkpoint.info(t.name).format, t.format, made.choices[t.name].reason)
         for t in made.tensors

@@ -21,7 +21,7 @@ from hfc.runtime.source import Source
 WORD = re.compile(r"[\w.@/+\[\] -]*")  # of options that a bundle carries: what `hfc compile` checks further
 
 
-class Options(msgspec.Struct):
+class RemakeOptions(msgspec.Struct):
     """What `hfc compile` was told, as the bundle has it."""
 
     ctx: int
@@ -65,9 +65,9 @@ def remade_choice(path: Path, bundle: Bundle, choice: Choice, reason: str) -> tu
     return Source("checkpoint", weights.absolute()), made
 
 
-def _options(model: Mapping[str, Any]) -> Options | None:
+def _options(model: Mapping[str, Any]) -> RemakeOptions | None:
     try:
-        options = msgspec.convert(model.get("options"), Options | None)
+        options = msgspec.convert(model.get("options"), RemakeOptions | None)
     except msgspec.ValidationError as error:
         raise HfcError(f"the bundle's options: {error}", hint="the bundle is damaged; compile it again") from error
     words = [options.kv or "", options.profile, options.format, options.draft, *options.taps] if options else []

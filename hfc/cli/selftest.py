@@ -16,7 +16,7 @@ from hfc.runtime.executor import OPENERS, plan_for, split_device
 from hfc.runtime.launcher import GpuLauncher, HostLauncher, Launcher
 from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.upload import CheckpointWeights, WeightSource
-from hfc.selftest import Check, check_plan
+from hfc.selftest import KernelCheck, check_plan
 from hfc.target.arch import find_arch
 from hfc.workbench.remade import fused_graphs, matrix_format
 
@@ -80,12 +80,12 @@ def open_emulator(bundle: Bundle, arch: str) -> tuple[str, Plan, Launcher]:
 
 def run_checks(
     plan: Plan, graph: Graph, draft: Graph | None, launcher: Launcher, weights: WeightSource, every: bool
-) -> list[Check]:
+) -> list[KernelCheck]:
     with spinner("testing") as say:
         return list(check_plan(plan, graph, launcher, weights, every, say, draft=draft))
 
 
-def show(checks: list[Check]) -> str:
+def show(checks: list[KernelCheck]) -> str:
     rows = [
         (c.program, c.kernel, c.launches, f"{c.deviation.error:.1e}", f"{c.deviation.worst:.1e}", f"{c.bound:.0e}", "ok" if c.ok else "WRONG")
         for c in checks

@@ -13,7 +13,7 @@ from hfc.frontend.config import settings_of
 from hfc.frontend.evaluate import show
 from hfc.frontend.model import Model
 from hfc.frontend.recipes import Inventory
-from hfc.frontend.scope import GraphScope, Surroundings, Target
+from hfc.frontend.scope import DraftTarget, GraphScope, Surroundings
 from hfc.frontend.weights import WeightTable
 from hfc.ir.build import GraphBuilder
 from hfc.ir.graph import Graph, Value
@@ -91,9 +91,9 @@ def build_pair(target: Described, draft: Described, taps: Sequence[str] = ()) ->
             draft.model.syntax.span,
             "drafts have `observe(tokens) { ... }`",
         )
-    _call(replace(observer, target=Target(around.weights, around.taps)), draft.model.syntax.observe, returns=False)
+    _call(replace(observer, target=DraftTarget(around.weights, around.taps)), draft.model.syntax.observe, returns=False)
     own = Operations(GraphBuilder(draft.model.name, around.operations.builder, DRAFT, is_chained=True))
-    outputs = _run_draft(replace(observer, operations=own, target=Target(around.weights, {})))
+    outputs = _run_draft(replace(observer, operations=own, target=DraftTarget(around.weights, {})))
     observer.weights.check_all_read()
     return Pair(_finish(around, logits, taps), _read_only(own.builder.finish(*outputs)), observer.settings)
 
@@ -117,7 +117,7 @@ def _run_draft(around: Surroundings) -> list[Value]:
     return results
 
 
-def _call(around: Surroundings, function: syntax.Function, returns: bool = True) -> Any:
+def _call(around: Surroundings, function: syntax.FunctionSyntax, returns: bool = True) -> Any:
     """Run a function of the step's tokens."""
     if len(function.parameters) != 1:
         raise HfcError(f"the {function.name} takes one parameter, the tokens", function.span)

@@ -131,7 +131,7 @@ class _ConfigScope(Scope):
         self._config = config
         self._index: dict[str, int] = {}
 
-    def setting(self, setting: syntax.Setting) -> Any:
+    def setting(self, setting: syntax.SettingSyntax) -> Any:
         if setting.index is None:
             return self._value(setting)
         layers = self.settings.get("layers")
@@ -199,7 +199,7 @@ class _ConfigScope(Scope):
             raise Absent(f"the checkpoint has no tensor {name!r}, whose shape the model needs", node.span)
         return list(self._checkpoint.info(name).shape)
 
-    def _value(self, setting: syntax.Setting) -> Any:
+    def _value(self, setting: syntax.SettingSyntax) -> Any:
         value = self.evaluate(setting.value)
         if isinstance(value, list) and setting.index is None:
             return tuple(value)

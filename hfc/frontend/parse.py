@@ -94,8 +94,8 @@ class _ToSyntax(lark.Transformer):
 
     def model(self, span: Span, children: list) -> syntax.ModelSyntax:
         name, *parts = children
-        functions: dict[str, syntax.Function] = {}
-        for function in (p for p in parts if isinstance(p, syntax.Function)):
+        functions: dict[str, syntax.FunctionSyntax] = {}
+        for function in (p for p in parts if isinstance(p, syntax.FunctionSyntax)):
             if function.name in functions:
                 first = functions[function.name].span.line
                 raise HfcError(f"{function.name!r} is defined twice", function.span, f"first in line {first}")
@@ -113,7 +113,7 @@ class _ToSyntax(lark.Transformer):
 
     def config(self, span: Span, children: list) -> syntax.Config:
         source, names, *items = children
-        settings = tuple(i for i in items if isinstance(i, syntax.Setting))
+        settings = tuple(i for i in items if isinstance(i, syntax.SettingSyntax))
         requires = tuple(i[1] for i in items if isinstance(i, tuple) and i[0] == "require")
         ignored = tuple(key for i in items if isinstance(i, tuple) and i[0] == "ignore" for key in i[1])
         return syntax.Config(str(source), tuple(names or ()), settings, requires, ignored, span)
@@ -121,13 +121,13 @@ class _ToSyntax(lark.Transformer):
     def config_names(self, span: Span, children: list) -> tuple[str, ...]:
         return tuple(_unquote(c) for c in children)
 
-    def setting(self, span: Span, children: list) -> syntax.Setting:
+    def setting(self, span: Span, children: list) -> syntax.SettingSyntax:
         *names, value = children
-        return syntax.Setting(tuple(map(str, names)), None, value, span)
+        return syntax.SettingSyntax(tuple(map(str, names)), None, value, span)
 
-    def setting_list(self, span: Span, children: list) -> syntax.Setting:
+    def setting_list(self, span: Span, children: list) -> syntax.SettingSyntax:
         name, index, value = children
-        return syntax.Setting((str(name),), str(index), value, span)
+        return syntax.SettingSyntax((str(name),), str(index), value, span)
 
     def require(self, span: Span, children: list) -> tuple:
         return ("require", children[0])
@@ -167,17 +167,17 @@ class _ToSyntax(lark.Transformer):
 
     # statements -------------------------------------------------------------------------------------------------
 
-    def function(self, span: Span, children: list) -> syntax.Function:
+    def function(self, span: Span, children: list) -> syntax.FunctionSyntax:
         name, parameters, body = children
-        return syntax.Function(str(name), parameters or (), body, span)
+        return syntax.FunctionSyntax(str(name), parameters or (), body, span)
 
-    def graph(self, span: Span, children: list) -> syntax.Function:
+    def graph(self, span: Span, children: list) -> syntax.FunctionSyntax:
         parameters, body = children
-        return syntax.Function("graph", parameters or (), body, span)
+        return syntax.FunctionSyntax("graph", parameters or (), body, span)
 
-    def observe(self, span: Span, children: list) -> syntax.Function:
+    def observe(self, span: Span, children: list) -> syntax.FunctionSyntax:
         parameters, body = children
-        return syntax.Function("observe", parameters or (), body, span)
+        return syntax.FunctionSyntax("observe", parameters or (), body, span)
 
     parameters = row_names
 

@@ -18,7 +18,7 @@ MAX_COUNT = 1 << 31
 COMPUTED = "f32"  # the format of a recipe that calculates
 
 
-class TensorInfo(Protocol):
+class TensorFacts(Protocol):
     format: str
     shape: tuple[int, ...]
 
@@ -28,19 +28,19 @@ class Inventory(Protocol):
 
     def names(self) -> Iterable[str]: ...
 
-    def info(self, name: str) -> TensorInfo: ...
+    def info(self, name: str) -> TensorFacts: ...
 
 
 @dataclass(frozen=True)
-class Piece:
+class RecipePiece:
     """A recipe and what it yields; shape and format are None while no checkpoint tells them."""
 
     recipe: Recipe
     shape: tuple[int, ...] | None = None
     format: str | None = None
 
-    def computed(self, op: str, **params: Any) -> "Piece":
-        return Piece(apply(op, self.recipe, **params), self.shape, COMPUTED)
+    def computed(self, op: str, **params: Any) -> "RecipePiece":
+        return RecipePiece(apply(op, self.recipe, **params), self.shape, COMPUTED)
 
 
 class SettingScope(Scope):
@@ -70,15 +70,15 @@ class RecipeScope(SettingScope):
         layer = "".join(LAYER_PREFIX[source].format(i) for i in index.values())
         self._prefixes = [p + layer for p in (HF_PREFIXES if source == "hf" else ("",))]
 
-    def text(self, node: syntax.Literal) -> Piece:
+    def text(self, node: syntax.Literal) -> RecipePiece:
         text = self.fill(node.value, node.span)
         names = [text[1:]] if text.startswith("/") else [prefix + text for prefix in self._prefixes]
         if self._checkpoint is None:
-            return Piece(tensor(names[0]))
+            return RecipePiece(tensor(names[0]))
         for name in names:
             if name in self._checkpoint:
                 info = self._checkpoint.info(name)
-                return Piece(tensor(name), tuple(info.shape), info.format)
+                return RecipePiece(tensor(name), tuple(info.shape), info.format)
         raise Absent(f"the checkpoint has no tensor {names[0]!r}", node.span)
 
     def call(self, node: syntax.Call) -> Any:
@@ -90,19 +90,19 @@ class RecipeScope(SettingScope):
         if function == "half_split" and len(node.arguments) == 2:
             piece = self._piece(node.arguments[0])
             heads = self._whole(node.arguments[1])
-            return Piece(apply("half_split", piece.recipe, heads=heads), piece.shape, piece.format)
+            return RecipePiece(apply("half_split", piece.recipe, heads=heads), piece.shape, piece.format)
         known = "stack(e in n, x), half_split(x, heads), exp(x), slices and arithmetic"
         raise HfcError(f"a weight is made by {known}", node.span)
 
     def unary(self, node: syntax.Unary, value: Any) -> Any:
-        if isinstance(value, Piece) and node.operator == "-":
+        if isinstance(value, RecipePiece) and node.operator == "-":
             return value.computed("neg")
         return super().unary(node, value)
 
     def binary(self, node: syntax.Binary, left: Any, right: Any) -> Any:
-        if not isinstance(left, Piece) and not isinstance(right, Piece):
+        if not isinstance(left, RecipePiece) and not isinstance(right, RecipePiece):
             return super().binary(node, left, right)
-        piece, number = (left, right) if isinstance(left, Piece) else (right, left)
+        piece, number = (left, right) if isinstance(left, RecipePiece) else (right, left)
         if type(number) not in (int, float) or node.operator not in ("+", "*"):
             raise HfcError(
                 "a weight can be shifted by a number or multiplied with one, the graph does the rest", node.span
@@ -111,7 +111,7 @@ class RecipeScope(SettingScope):
 
     def index(self, node: syntax.Index) -> Any:
         value = self.evaluate(node.value)
-        if not isinstance(value, Piece):
+        if not isinstance(value, RecipePiece):
             return self._conditions.index(node)
         for axis, part in enumerate(node.items):
             value = self._slice_axis(value, axis, part)
@@ -120,9 +120,9 @@ class RecipeScope(SettingScope):
     def evaluate_choice(self, node: syntax.Choice) -> Any:
         return self.evaluate(node.then if self._conditions.evaluate(node.condition) else node.otherwise)
 
-    def _piece(self, node: syntax.Expression) -> Piece:
+    def _piece(self, node: syntax.Expression) -> RecipePiece:
         value = self.evaluate(node)
-        if not isinstance(value, Piece):
+        if not isinstance(value, RecipePiece):
             raise HfcError(f"expected a tensor, found {show(value)}", node.span)
         return value
 
@@ -132,7 +132,7 @@ class RecipeScope(SettingScope):
             raise HfcError(f"expected a whole number, found {show(value)}", node.span)
         return value
 
-    def _slice_axis(self, piece: Piece, axis: int, part: syntax.Expression) -> Piece:
+    def _slice_axis(self, piece: RecipePiece, axis: int, part: syntax.Expression) -> RecipePiece:
         if not isinstance(part, syntax.Slice):
             raise HfcError("a weight is cut by slices: [start:stop] or [:, start:stop]", part.span)
         if part.start is None and part.stop is None:
@@ -148,9 +148,9 @@ class RecipeScope(SettingScope):
             where = f"axis {axis} of {piece.recipe}, which has {size}"
             raise HfcError(f"slice {start}:{stop} does not fit {where}", part.span)
         shape = piece.shape and (*piece.shape[:axis], stop - start, *piece.shape[axis + 1 :])
-        return Piece(apply("rows", piece.recipe, axis=axis, start=start, stop=stop), shape, piece.format)
+        return RecipePiece(apply("rows", piece.recipe, axis=axis, start=start, stop=stop), shape, piece.format)
 
-    def _stack(self, node: syntax.Call) -> Piece:
+    def _stack(self, node: syntax.Call) -> RecipePiece:
         """stack(e in n, x): x for e = 0 .. n-1, as a new first axis."""
         over, item = node.arguments
         if not (isinstance(over, syntax.Binary) and over.operator == "in" and isinstance(over.left, syntax.Name)):
@@ -168,4 +168,4 @@ class RecipeScope(SettingScope):
                 found = ", ".join(f"{p.recipe} is {p.format}{list(p.shape)}" for p in (first, piece))
                 raise HfcError(f"stack: {found}", node.span)
         shape = first.shape and (len(pieces), *first.shape)
-        return Piece(apply("stack", *(p.recipe for p in pieces)), shape, first.format)
+        return RecipePiece(apply("stack", *(p.recipe for p in pieces)), shape, first.format)

@@ -21,7 +21,7 @@ TARGET = "target."  # before the names of what belongs to the target, in a draft
 
 
 @dataclass(frozen=True)
-class Target:
+class DraftTarget:
     """What a draft may use of its target: weights by name and, where its rows are at hand, its taps: "hidden[3]" -> value."""
 
     weights: WeightTable
@@ -53,7 +53,7 @@ class Surroundings:
     settings: Mapping[str, Any]
     weights: WeightTable
     operations: Operations
-    target: Target | None = None
+    target: DraftTarget | None = None
     owner: str = ""
     taps: dict[str, Value] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class GraphScope(Scope):
 
     # statements -------------------------------------------------------------------------------------------------
 
-    def run(self, function: syntax.Function, returns: bool = True) -> Any:
+    def run(self, function: syntax.FunctionSyntax, returns: bool = True) -> Any:
         """What the function returns; nothing where `returns` is False and it ends without."""
         for statement in function.body:
             if isinstance(statement, syntax.Return):
@@ -212,7 +212,7 @@ class GraphScope(Scope):
             )
         return super().truth(value, span)
 
-    def _run_function(self, function: syntax.Function, arguments: list, keywords: dict, span: Span) -> Any:
+    def _run_function(self, function: syntax.FunctionSyntax, arguments: list, keywords: dict, span: Span) -> Any:
         bound = dict(zip(function.parameters, arguments), **keywords)
         if len(arguments) + len(keywords) != len(function.parameters) or set(bound) != set(function.parameters):
             raise HfcError(f"{function.name} takes ({', '.join(function.parameters)})", span)

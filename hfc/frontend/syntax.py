@@ -138,7 +138,7 @@ Statement = Union[Assign, State, For, Tap, Perform, Return]
 
 
 @dataclass(frozen=True)
-class Function:
+class FunctionSyntax:
     """`layer name(parameters) { ... }`, or under the names "graph" and "observe" those."""
 
     name: str
@@ -148,7 +148,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingSyntax:
     """`name = other = value`, or per layer `name[index] = value`."""
 
     names: tuple[str, ...]
@@ -163,7 +163,7 @@ class Config:
 
     source: str
     names: tuple[str, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[SettingSyntax, ...]
     requires: tuple[Expression, ...]
     ignored: tuple[str, ...]
     span: Span
@@ -201,8 +201,8 @@ class ModelSyntax:
     configs: tuple[Config, ...]
     weights: tuple[Weights, ...]
     ignored_tensors: dict[str, tuple[Expression, ...]]
-    functions: dict[str, Function]
-    graph: Function
+    functions: dict[str, FunctionSyntax]
+    graph: FunctionSyntax
     span: Span
     file: str = field(default="")
-    observe: Function | None = None  # of a draft: what it takes from each step of its target
+    observe: FunctionSyntax | None = None  # of a draft: what it takes from each step of its target

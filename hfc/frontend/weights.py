@@ -13,7 +13,7 @@ from hfc.formats import READABLE, loaded_format
 from hfc.formats.recipe import Recipe
 from hfc.frontend import syntax
 from hfc.frontend.evaluate import Absent, show, strings_in
-from hfc.frontend.recipes import COMPUTED, HF_PREFIXES, Inventory, Piece, RecipeScope, SettingScope
+from hfc.frontend.recipes import COMPUTED, HF_PREFIXES, Inventory, RecipePiece, RecipeScope, SettingScope
 
 
 @dataclass(frozen=True)
@@ -188,10 +188,10 @@ class WeightTable:
             piece = scope.evaluate(row.columns[self._source][row.names.index(name)])
         except Absent:
             return None
-        tensors = piece.recipe.tensors() if isinstance(piece, Piece) else []
+        tensors = piece.recipe.tensors() if isinstance(piece, RecipePiece) else []
         return tensors[0] if len(tensors) == 1 else None
 
-    def _evaluate(self, scope: RecipeScope, name: str, shape: tuple[int, ...], row: syntax.Row) -> Piece | None:
+    def _evaluate(self, scope: RecipeScope, name: str, shape: tuple[int, ...], row: syntax.Row) -> RecipePiece | None:
         """The weight's expression, checked against the declared shape.
 
         Axes of size 1 do not count: conv1d.weight is [channels, 1, taps] in HF and [channels, taps] in GGUF."""
@@ -200,7 +200,7 @@ class WeightTable:
             piece = scope.evaluate(node)
         except Absent as error:
             raise HfcError(f"weight {name} {list(shape)}: {error.message}", error.span, error.hint) from None
-        if piece is not None and not isinstance(piece, Piece):
+        if piece is not None and not isinstance(piece, RecipePiece):
             raise HfcError(f"weight {name}: this is {show(piece)}, not a tensor", node.span)
         if piece and piece.shape is not None and [n for n in piece.shape if n != 1] != [n for n in shape if n != 1]:
             found = f"{piece.recipe} is {list(piece.shape)} in the checkpoint"
@@ -215,7 +215,7 @@ class WeightTable:
         hint = f"line {where.line} declares it with: {where.text.strip()}"
         raise HfcError(f"layer {layer} has no weight {name}", span, hint)
 
-    def _format(self, row: syntax.Row, piece: Piece, shape: tuple[int, ...]) -> str:
+    def _format(self, row: syntax.Row, piece: RecipePiece, shape: tuple[int, ...]) -> str:
         if row.format not in (None, COMPUTED):
             kept = "left in the checkpoint's format"
             raise HfcError(f"a weight is declared as f32 or {kept}, not {row.format}", row.span)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.isa.arena import Arena, Region
-from hfc.isa.code_object import Kernel
+from hfc.isa.code_object import KernelDescriptor
 from hfc.isa.machine import PRIVATE_HI, SHARED_HI
 
 PACKET_BYTES = 64
@@ -18,7 +18,7 @@ SLACK_BYTES = 256  # the compiler may widen scalar loads past the last argument
 Size = tuple[int, int, int]
 
 
-def argument_arena(kernel: Kernel) -> Arena:
+def argument_arena(kernel: KernelDescriptor) -> Arena:
     """Room for the argument block and the dispatch packet."""
     return Arena(
         [
@@ -28,12 +28,12 @@ def argument_arena(kernel: Kernel) -> Arena:
     )
 
 
-def dynamic_lds_start(kernel: Kernel) -> int:
+def dynamic_lds_start(kernel: KernelDescriptor) -> int:
     return (kernel.lds_bytes + 15) // 16 * 16
 
 
 def fill_arguments(
-    arena: Arena, kernel: Kernel, base: int, grid: Size, block: Size, arguments: list, shared: int
+    arena: Arena, kernel: KernelDescriptor, base: int, grid: Size, block: Size, arguments: list, shared: int
 ) -> None:
     """base: address of the code object's image. The packet is HSA's kernel dispatch packet."""
     arguments_at, packet = arena.regions
@@ -46,7 +46,7 @@ def fill_arguments(
     packet.view[:] = np.frombuffer(fields, np.uint8)
 
 
-def _argument_bytes(kernel: Kernel, grid: Size, block: Size, arguments: list, shared: int) -> bytes:
+def _argument_bytes(kernel: KernelDescriptor, grid: Size, block: Size, arguments: list, shared: int) -> bytes:
     kinds = [a[".value_kind"] for a in kernel.arguments if not a[".value_kind"].startswith("hidden_")]
     if len(kinds) != len(arguments):
         raise HfcError(f"{kernel.name} takes {len(kinds)} arguments ({', '.join(kinds)}), got {len(arguments)}")

@@ -66,7 +66,7 @@ PT_LOAD, PT_NOTE, SHT_RELA, SYMBOL_TABLES, NT_AMDGPU_METADATA = 1, 4, 4, (2, 11)
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelDescriptor:
     """A kernel descriptor and its metadata. entry, descriptor: addresses in the image; sizes in bytes."""
 
     name: str
@@ -182,10 +182,10 @@ class CodeObject:
         return {}
 
     @cached_property
-    def kernels(self) -> dict[str, Kernel]:
+    def kernels(self) -> dict[str, KernelDescriptor]:
         return {record[".name"]: self._kernel(record) for record in self.metadata.get("amdhsa.kernels", [])}
 
-    def _kernel(self, record: dict) -> Kernel:
+    def _kernel(self, record: dict) -> KernelDescriptor:
         address = self.symbols[record[".symbol"]][0]
         at = next(
             offset + address - start for start, offset, size, _ in self.segments if start <= address < start + size
@@ -193,7 +193,7 @@ class CodeObject:
         lds, scratch, arguments = struct.unpack_from("<III", self.data, at)
         entry = struct.unpack_from("<q", self.data, at + 16)[0]
         rsrc3, rsrc1, rsrc2, properties, preload = struct.unpack_from("<IIIHH", self.data, at + 44)
-        return Kernel(
+        return KernelDescriptor(
             record[".name"],
             address,
             address + entry,

@@ -11,7 +11,7 @@ class Untranslatable(Exception):
 
 
 @dataclass(frozen=True)
-class Value:
+class CValue:
     """A C expression. kind: "u" unsigned or raw bits, "i" signed, "f" float, "bf" bfloat16 as u16, "fp8"/"bf8" as u8,
     "denorm" the pseudocode's DENORM.  bits: logical width; integers below 32 bits are C ints that hold no more.
     sign: +1 / -1 for an explicitly signed zero."""
@@ -38,17 +38,17 @@ class Value:
         match = re.fullmatch(r"\(?(0x[0-9a-f]+|\d+)[ul]*\)?", self.code)
         return str(int(match[1], 0)) if match else self.code
 
-    def map(self, pattern: str) -> Value:
+    def map(self, pattern: str) -> CValue:
         return replace(self, code=pattern.format(self.code))
 
 
 FLOAT_CONSTANTS = {
-    "NAN": Value('__builtin_nan("")', "f", 64),
-    "INF": Value("__builtin_inf()", "f", 64),
-    "UNDERFLOW_F32": Value("0.0f", "f", 32),  # |quotient| < 2^-150 rounds to 0 in the only mode kernels use
-    "OVERFLOW_F32": Value("__builtin_inff()", "f", 32),
-    "UNDERFLOW_F64": Value("0.0", "f", 64),
-    "OVERFLOW_F64": Value("__builtin_inf()", "f", 64),
+    "NAN": CValue('__builtin_nan("")', "f", 64),
+    "INF": CValue("__builtin_inf()", "f", 64),
+    "UNDERFLOW_F32": CValue("0.0f", "f", 32),  # |quotient| < 2^-150 rounds to 0 in the only mode kernels use
+    "OVERFLOW_F32": CValue("__builtin_inff()", "f", 32),
+    "UNDERFLOW_F64": CValue("0.0", "f", 64),
+    "OVERFLOW_F64": CValue("__builtin_inf()", "f", 64),
 }
 
 
@@ -65,9 +65,9 @@ def parse_type(text: str) -> tuple[str, int]:
     raise Untranslatable(f"type {text}")
 
 
-def integer(number: int, kind: str, bits: int) -> Value:
+def integer(number: int, kind: str, bits: int) -> CValue:
     suffix = "u" if kind == "u" else ""
-    return Value(
+    return CValue(
         f"{number}{suffix}{'ll' if bits > 32 else ''}" if number <= 0x7FFFFFFF or bits > 32 else f"{number}u",
         kind,
         bits,
@@ -75,41 +75,41 @@ def integer(number: int, kind: str, bits: int) -> Value:
     )
 
 
-def raw(value: Value, bits: int) -> Value:
+def raw(value: CValue, bits: int) -> CValue:
     """The bits of a value as an unsigned number of at least its own width."""
     if value.kind == "f":
-        value = Value(f"bits_f{value.bits}({value.code})", "u", value.bits)
+        value = CValue(f"bits_f{value.bits}({value.code})", "u", value.bits)
     wide = 64 if max(bits, value.bits) > 32 else 32
     if value.kind == "i" and value.bits < 32 or value.kind == "i" and bits > value.bits:
         mask = f"0x{(1 << value.bits) - 1:x}" + ("ull" if value.bits > 32 else "u")
-        return Value(f"((u{wide})({value.code}) & {mask})", "u", value.bits)
-    return Value(f"((u{wide})({value.code}))", "u", value.bits)
+        return CValue(f"((u{wide})({value.code}) & {mask})", "u", value.bits)
+    return CValue(f"((u{wide})({value.code}))", "u", value.bits)
 
 
-def convert(value: Value, kind: str, bits: int) -> Value:
+def convert(value: CValue, kind: str, bits: int) -> CValue:
     """The same number in another type (the same bits, where a float becomes an integer)."""
     if kind == value.kind and bits == value.bits:
         return (
             value if kind != "f" or value.code.startswith("((f") else replace(value, code=f"((f{bits})({value.code}))")
         )
     if kind == "f":
-        return Value(f"((f{bits})({value.code}))", "f", bits, sign=value.sign)
+        return CValue(f"((f{bits})({value.code}))", "f", bits, sign=value.sign)
     if value.kind == "f":
         value = raw(value, value.bits)
-    target = Value("", kind, bits)
+    target = CValue("", kind, bits)
     if bits < 32 and bits < value.bits:
         return reinterpret(value, f"{kind}{bits}") if kind in "ui" else replace(value, kind=kind, bits=bits)
     literal = value.is_literal and kind == value.kind
-    return Value(f"(({target.ctype})({value.code}))", kind, bits, literal)
+    return CValue(f"(({target.ctype})({value.code}))", kind, bits, literal)
 
 
-def reinterpret(value: Value, type_: str) -> Value:
+def reinterpret(value: CValue, type_: str) -> CValue:
     """`value.type`: its bits, read as `type_`."""
     kind, bits = parse_type(type_)
     if kind == "f":
         if value.kind == "f":
             return convert(value, "f", bits)
-        return Value(f"float_f{bits}({raw(value, bits).code})", "f", bits)
+        return CValue(f"float_f{bits}({raw(value, bits).code})", "f", bits)
     if value.kind == "f":
         value = raw(value, value.bits)
     if bits > 64:
@@ -117,17 +117,17 @@ def reinterpret(value: Value, type_: str) -> Value:
     wide = 64 if bits > 32 else 32
     if kind == "i":
         if value.kind == "i" and value.bits <= bits or bits == value.bits == wide or bits > value.bits:
-            return Value(f"((i{wide})({value.code}))", "i", bits)
+            return CValue(f"((i{wide})({value.code}))", "i", bits)
         shift = wide - bits
         code = (
             f"((i{wide})({raw(value, wide).code}))"
             if not shift
             else f"((i{wide})((u{wide}){raw(value, wide).code} << {shift}) >> {shift})"
         )
-        return Value(code, "i", bits)
+        return CValue(code, "i", bits)
     if value.kind == "i" and value.bits < bits:
-        return Value(f"((u{wide})({value.code}))", kind, bits)
+        return CValue(f"((u{wide})({value.code}))", kind, bits)
     code = f"((u{wide})({value.code}))"
     if bits not in (32, 64) and not (value.kind != "i" and value.bits <= bits):
         code = f"({code} & 0x{(1 << bits) - 1:x}u)" if bits < 32 else f"({code} & 0x{(1 << bits) - 1:x}ull)"
-    return Value(code, kind, bits)
+    return CValue(code, kind, bits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hfc.isa.ctype import Untranslatable, Value, convert, parse_type, raw, reinterpret
+from hfc.isa.ctype import CValue, Untranslatable, convert, parse_type, raw, reinterpret
 
 SAME_TYPE = {
     "abs",
@@ -24,51 +24,51 @@ SAME_TYPE = {
 TESTS = {"isNAN", "isSignalNAN", "isQuietNAN", "sign", "isEven"}
 
 
-def call_builtin(instruction: str, name: str, values: list[Value]) -> Value:
+def call_builtin(instruction: str, name: str, values: list[CValue]) -> CValue:
     """Raises Untranslatable for a function that is not known."""
     first = values[0]
     if name in SAME_TYPE and first.kind == "f":
-        return Value(f"{name}_f{first.bits}({first.code})", "f", first.bits)
+        return CValue(f"{name}_f{first.bits}({first.code})", "f", first.bits)
     if name in TESTS and first.kind == "f":
-        return Value(f"{name}_f{first.bits}({first.code})", "u", 1)
+        return CValue(f"{name}_f{first.bits}({first.code})", "u", 1)
     if name == "exponent":
-        return Value(f"exponent_f{first.bits}({first.code})", "i", 32)
+        return CValue(f"exponent_f{first.bits}({first.code})", "i", 32)
     if name == "frexp_exponent":
-        return Value(f"frexp_exponent_f{first.bits}({first.code})", "i", 32)
+        return CValue(f"frexp_exponent_f{first.bits}({first.code})", "i", 32)
     if name == "fma":
         bits = max(v.bits for v in values)
         codes = ", ".join(convert(v, "f", bits).code for v in values)
-        return Value(f"fma_f{bits}({codes})", "f", bits)
+        return CValue(f"fma_f{bits}({codes})", "f", bits)
     if name == "fma_scaled":
         codes = ", ".join(v.code for v in values)
-        return Value(f"fma_scaled_f{first.bits}({codes})", "f", first.bits)
+        return CValue(f"fma_scaled_f{first.bits}({codes})", "f", first.bits)
     if name == "ldexp":
-        return Value(f"ldexp_f{first.bits}({first.code}, {values[1].code})", "f", first.bits)
+        return CValue(f"ldexp_f{first.bits}({first.code}, {values[1].code})", "f", first.bits)
     if name == "pow" and re.fullmatch(r"\(*(\(f\d+\))?\(*2\.0f?\)*", first.code):
-        return Value(f"exp2_f{values[1].bits}({values[1].code})", "f", values[1].bits)
+        return CValue(f"exp2_f{values[1].bits}({values[1].code})", "f", values[1].bits)
     if name == "signext":
-        return Value(f"((i64)({reinterpret(first, f'i{first.bits}').code}))", "i", 64)
+        return CValue(f"((i64)({reinterpret(first, f'i{first.bits}').code}))", "i", 64)
     if name == "signext_from_bit":
         wide = 64 if first.bits > 32 else 32
-        return Value(f"signext_from_bit_{wide}({first.code}, {values[1].code})", "i", wide)
+        return CValue(f"signext_from_bit_{wide}({first.code}, {values[1].code})", "i", wide)
     if name in ("countbits", "bitCount"):
-        return Value(f"((u32)__builtin_popcountll({raw(first, 64).code}))", "u", 32)
+        return CValue(f"((u32)__builtin_popcountll({raw(first, 64).code}))", "u", 32)
     if name in ("sat_i16", "sat_u16", "sat_i32", "sat_u32"):
         kind, bits = parse_type(name[4:])
-        return Value(f"{name}({convert(first, 'i', 64).code})", kind, bits)
+        return CValue(f"{name}({convert(first, 'i', 64).code})", kind, bits)
     if match := re.fullmatch(r"([a-z]+\d+)_to_([a-z]+\d*?)(_rtz|norm)?", name):
         return _conversion(name, values, match)
     raise Untranslatable(f"{instruction}: the function {name} is not known")
 
 
-def _conversion(name: str, values: list[Value], match: re.Match) -> Value:
+def _conversion(name: str, values: list[CValue], match: re.Match) -> CValue:
     """f32_to_i32(x) and its like: semantics.h has one C function of that name for each."""
     source, target = match[1], "i16" if name.endswith("snorm") else "u16" if name.endswith("unorm") else match[2]
     if name not in CONVERSIONS:
         raise Untranslatable(f"the function {name} is not known")
     value = values[0]
     value = convert(value, "f", parse_type(source)[1]) if value.kind == "f" else reinterpret(value, source)
-    return Value(f"{name}({value.code})", *parse_type(target))
+    return CValue(f"{name}({value.code})", *parse_type(target))
 
 
 CONVERSIONS = {

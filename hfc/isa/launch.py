@@ -18,11 +18,11 @@ import numpy as np
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.isa.arena import Arena, Region
 from hfc.isa.arguments import argument_arena, dynamic_lds_start, fill_arguments
-from hfc.isa.code_object import CodeObject, Kernel
+from hfc.isa.code_object import CodeObject, KernelDescriptor
 from hfc.isa.machine import SCRATCH_RSRC_HI, STATUS, Inst, Machine, Range, Start, Wave, core
 from hfc.isa.program import Program, load_code_object, load_program
 from hfc.isa.report import fault
-from hfc.isa.result import Count, Result
+from hfc.isa.result import InstructionCount, Result
 from hfc.isa.target import target_of
 from hfc.isa.trace import Trace
 
@@ -33,7 +33,7 @@ SGPR_CODES = 512
 
 
 @dataclass(frozen=True)
-class Options:
+class LaunchOptions:
     """How a run goes.
 
     quantum: 0: each wave runs to its next barrier; n: waves take turns of n instructions.
@@ -55,11 +55,11 @@ class Options:
     trace: Trace | None = None
 
 
-DEFAULT = Options()
+DEFAULT = LaunchOptions()
 SCHEDULES = (
     DEFAULT,
-    Options(reverse=True),
-    Options(quantum=3, reverse=True),
+    LaunchOptions(reverse=True),
+    LaunchOptions(quantum=3, reverse=True),
 )  # a missing barrier differs between them
 
 
@@ -70,12 +70,12 @@ def run_kernel(
     block,
     arguments: Sequence[Any],
     shared: int = 0,
-    options: Options = DEFAULT,
+    options: LaunchOptions = DEFAULT,
     label: str = "code object",
     **changes,
 ) -> Result:
     """`data`: the code object. grid counts thread blocks. shared: dynamic LDS bytes. changes: fields of Options."""
-    options = Options(**{**options.__dict__, **changes})
+    options = LaunchOptions(**{**options.__dict__, **changes})
     arrays = _unique([a for a in arguments if isinstance(a, np.ndarray) and a.ndim])
     arena = Arena([(f"array {i}", a.nbytes, bool(a.flags.writeable)) for i, a in enumerate(arrays)])
     by_id = {id(a): region for a, region in zip(arrays, arena.regions)}
@@ -96,7 +96,7 @@ def launch_kernel(
     block,
     arguments: Sequence[Any],
     shared: int = 0,
-    options: Options = DEFAULT,
+    options: LaunchOptions = DEFAULT,
     label: str = "code object",
 ) -> Result:
     """As run_kernel, on Regions of an arena, which are used in place: a kernel may touch those and nothing else."""
@@ -108,7 +108,7 @@ class Loaded:
     """A kernel whose code object is in memory and decoded."""
 
     program: Program
-    kernel: Kernel
+    kernel: KernelDescriptor
 
     @property
     def arch(self) -> str:
@@ -120,7 +120,7 @@ class Loaded:
         block,
         arguments: Sequence[Any],
         shared: int = 0,
-        options: Options = DEFAULT,
+        options: LaunchOptions = DEFAULT,
         memory: Sequence[Region] = (),
     ) -> Result:
         """memory: what the kernel may touch besides its arguments, for pointers that are given as numbers."""
@@ -141,7 +141,7 @@ def load_kernels(data: bytes, label: str = "code object") -> dict[str, Loaded]:
     return {name: _loaded(code_object, kernel) for name, kernel in code_object.kernels.items()}
 
 
-def _loaded(code_object: CodeObject, kernel: Kernel) -> Loaded:
+def _loaded(code_object: CodeObject, kernel: KernelDescriptor) -> Loaded:
     return Loaded(load_program(code_object, target_of(code_object.arch, kernel)), kernel)
 
 
@@ -157,12 +157,12 @@ class _Run:
     def __init__(
         self,
         program: Program,
-        kernel: Kernel,
+        kernel: KernelDescriptor,
         grid,
         block,
         arguments: list,
         shared: int,
-        options: Options,
+        options: LaunchOptions,
         memory: Sequence[Region],
     ):
         self.program, self.kernel, self.grid, self.block, self.options = program, kernel, grid, block, options
@@ -344,14 +344,16 @@ class _Run:
                 raise fault(status, state.machine, wave, self.program, self.kernel, blocks[wave.group], self.regions)
             self.program.fill(wave.pc - self.program.base)
 
-    def _counts(self) -> list[Count]:
+    def _counts(self) -> list[InstructionCount]:
         program, found = self.program, []
         for i in range(program.count):
             record: Inst = program.records[i]
             address = program.first + 4 * i
             if record.count and address in program.lines:
                 found.append(
-                    Count(address, program.lines[address].text, record.count, record.lanes, record.bytes, record.lines)
+                    InstructionCount(
+                        address, program.lines[address].text, record.count, record.lanes, record.bytes, record.lines
+                    )
                 )
         return found
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from lark import Token, Tree
 from lark.exceptions import LarkError
 
-from hfc.isa.ctype import Untranslatable, Value, convert, parse_type, raw, reinterpret
+from hfc.isa.ctype import CValue, Untranslatable, convert, parse_type, raw, reinterpret
 from hfc.isa.expressions import IGNORED, LANE_MASKS, SOURCES, STATE, Expressions, Variable, grammar
 
 
 @dataclass(frozen=True)
-class Function:
+class PcodeFunction:
     """A translated instruction: C in `code`, and in `helpers` the inline forms of instructions that it calls, in order.
 
     rows: 32-bit rows of S0, S1, S2 that it reads (0: none).  formats: how it first reads each ("f16", "u32").
@@ -43,7 +43,7 @@ class Function:
     exec_out: bool
 
 
-def translate(name: str, text: str, lookup: Callable[[str], str]) -> Function:
+def translate(name: str, text: str, lookup: Callable[[str], str]) -> PcodeFunction:
     """`lookup` gives the pseudocode of another instruction that `text` calls. Raises Untranslatable."""
     try:
         tree = grammar().parse(text)
@@ -56,12 +56,12 @@ def translate(name: str, text: str, lookup: Callable[[str], str]) -> Function:
 class Translator(Expressions):
     """Statements -> lines of C."""
 
-    def function(self, tree: Tree) -> Function:
+    def function(self, tree: Tree) -> PcodeFunction:
         body = self.block(tree.children[0])
         rows = tuple((self.used.get(s, 0) + 31) // 32 for s in SOURCES)
         code = f"{self._inline(body, rows)}\n{self._loop(rows)}"
         mask = "mask" in self.effects
-        return Function(
+        return PcodeFunction(
             self.name,
             code,
             self.called,
@@ -114,7 +114,7 @@ class Translator(Expressions):
         )
 
     def _declared(self) -> list[tuple[str, "_CVariable"]]:
-        return [(n, _CVariable(Value("", v.kind, v.bits).ctype, v.size)) for n, v in self.variables.items()]
+        return [(n, _CVariable(CValue("", v.kind, v.bits).ctype, v.size)) for n, v in self.variables.items()]
 
     # -- statements
 
@@ -182,7 +182,7 @@ class Translator(Expressions):
             value = self.arithmetic(str(operator)[:-1], self.read(target), value)
         return self._store(target, value)
 
-    def _store_concat(self, target: Tree, value: Value) -> list[str]:
+    def _store_concat(self, target: Tree, value: CValue) -> list[str]:
         """{ D1.u1, D0.u64 } = 65 bits."""
         high, low = target.children
         if str(high.children[0].children[0]) != "D1" or str(low.children[0].children[0]) != "D0":
@@ -195,7 +195,7 @@ class Translator(Expressions):
             "*carry |= (u64)((u32)(both >> 64) & 1) << l;",
         ]
 
-    def _store(self, target: Tree, value: Value) -> list[str]:
+    def _store(self, target: Tree, value: CValue) -> list[str]:
         base, steps = self._path(target)
         if base in IGNORED:
             return []
@@ -210,7 +210,7 @@ class Translator(Expressions):
             raise Untranslatable(f"{self.name}: writes {base}")
         return self._store_value(base, steps, value)
 
-    def _store_value(self, base: str, steps: list, value: Value) -> list[str]:
+    def _store_value(self, base: str, steps: list, value: CValue) -> list[str]:
         """To D0 or a variable: whole, a range of bits, one bit, or an element of an array."""
         name = "D0" if base in ("D0", "D") else f"v_{base}"
         type_ = next((s[1] for s in steps if s[0] == "member"), None)
@@ -222,15 +222,15 @@ class Translator(Expressions):
             name, ranges, kind = (
                 f"{name}[{self.read(ranges[0][1]).code}]",
                 ranges[1:],
-                Value("", variable.kind, variable.bits),
+                CValue("", variable.kind, variable.bits),
             )
         else:
-            kind = Value("", variable.kind, variable.bits) if variable else None
+            kind = CValue("", variable.kind, variable.bits) if variable else None
         if not ranges:
             return self._store_whole(name, kind, type_, value)
         return self._store_bits(name, kind, ranges[0], type_, value)
 
-    def _store_whole(self, name: str, kind: Value | None, type_: str | None, value: Value) -> list[str]:
+    def _store_whole(self, name: str, kind: CValue | None, type_: str | None, value: CValue) -> list[str]:
         if kind is not None:
             value = reinterpret(value, type_) if type_ and not value.is_literal else value
             return [f"{name} = {convert(value, kind.kind, kind.bits).code};"]
@@ -245,11 +245,11 @@ class Translator(Expressions):
         return [f"D0 = {raw(value, bits).code};"]
 
     @staticmethod
-    def _is_number(value: Value, type_: str) -> bool:
+    def _is_number(value: CValue, type_: str) -> bool:
         """Is the assignment a change of value (f64 -> f32), not of meaning (bits -> f32)?"""
         return value.kind == "f" and type_[0] == "f"
 
-    def _store_bits(self, name: str, kind: Value | None, place: tuple, type_: str | None, value: Value) -> list[str]:
+    def _store_bits(self, name: str, kind: CValue | None, place: tuple, type_: str | None, value: CValue) -> list[str]:
         low, width = self._place(place)
         if type_ and type_[0] in "fb" and value.kind == "f":
             value = convert(value, *parse_type(type_)) if type_[0] == "f" else value
@@ -267,7 +267,7 @@ class Translator(Expressions):
         mask = f"bits_mask({width})"
         return [f"{name} = ({name} & ~({mask} << ({low}))) | ((({number}) & {mask}) << ({low}));"]
 
-    def _declare(self, name: str, value: Value, type_: str | None, ranged: bool) -> None:
+    def _declare(self, name: str, value: CValue, type_: str | None, ranged: bool) -> None:
         if ranged:
             self.variables[name] = Variable(
                 "u",
@@ -285,7 +285,7 @@ class Translator(Expressions):
 
     # -- calls of what has statements
 
-    def _call_lambda(self, name: str, values: list[Value]) -> Value:
+    def _call_lambda(self, name: str, values: list[CValue]) -> CValue:
         names, body = self.lambdas[name]
         self.labels += 1
         scope = {n: replace(v, code=f"p{self.labels}_{n}", is_literal=False) for n, v in zip(names, values)}
@@ -300,10 +300,10 @@ class Translator(Expressions):
         given, self.given = self.given, outer
         self.bound.pop()
         bits = max(v.bits for v in given)
-        kind = Value("", given[0].kind, bits)
+        kind = CValue("", given[0].kind, bits)
         return replace(kind, code=f"({{ __label__ done; {bind} {kind.ctype} given = 0; {lines} done:; given; }})")
 
-    def _call_instruction(self, name: str, values: list[Value]) -> Value:
+    def _call_instruction(self, name: str, values: list[CValue]) -> CValue:
         """Another instruction's meaning, as an inline function of one lane."""
         inner = Translator(name, self.lookup)
         body = inner.block(grammar().parse(self.lookup(name)).children[0])
@@ -315,7 +315,7 @@ class Translator(Expressions):
             for v, f in zip(values, (inner.formats.get(s, "u32") for s in SOURCES))
         ]
         codes = [raw(v, 64 if n > 1 else 32).code for v, n in zip(padded, rows)] + ["0"] * (3 - len(values))
-        result = Value(f"call_{name}({', '.join(codes)}, 0, l, e, mask, carry, exec)", "u", inner.d0_bits)
+        result = CValue(f"call_{name}({', '.join(codes)}, 0, l, e, mask, carry, exec)", "u", inner.d0_bits)
         return reinterpret(result, inner.dst_format)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.isa.arena import GUARD_BYTES, Region
-from hfc.isa.code_object import Kernel
+from hfc.isa.code_object import KernelDescriptor
 from hfc.isa.errors import KernelFault
 from hfc.isa.machine import STATUS, Machine, Wave
 from hfc.isa.program import Program
@@ -35,7 +35,7 @@ def fault(
     machine: Machine,
     wave: Wave,
     program: Program,
-    kernel: Kernel,
+    kernel: KernelDescriptor,
     block: tuple[int, int, int],
     regions: list[Region],
 ) -> KernelFault:

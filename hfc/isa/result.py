@@ -19,7 +19,7 @@ CLASSES = (
 
 
 @dataclass(frozen=True)
-class Count:
+class InstructionCount:
     """One instruction of a profile. lanes: active lanes summed; lines: 128-byte lines touched, or LDS passes."""
 
     address: int
@@ -41,7 +41,7 @@ class Result:
     seconds: float = 0.0
     unaligned: int = 0
     registers: dict = field(default_factory=dict)
-    counts: list[Count] = field(default_factory=list)
+    counts: list[InstructionCount] = field(default_factory=list)
 
     def mix(self) -> dict[str, int]:
         """Executed wave instructions by class."""

@@ -21,7 +21,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.isa.corrections import CORRECTIONS, clamped
 from hfc.isa.ctype import Untranslatable
 from hfc.isa.errors import Unsupported
-from hfc.isa.pcode import Function, translate
+from hfc.isa.pcode import PcodeFunction, translate
 
 HERE = Path(__file__).parent
 # family -> (manuals in order of preference, lanes of a wave). RDNA1 and 2 have no table of their own: RDNA3 has most of
@@ -138,7 +138,7 @@ def _called(texts: dict[str, str], name: str) -> str:
     return texts[name]
 
 
-def _facts(function: Function, text: str) -> dict:
+def _facts(function: PcodeFunction, text: str) -> dict:
     facts = asdict(function)
     del facts["code"], facts["helpers"]
     return facts | {"immediate": "SIMM" in text}

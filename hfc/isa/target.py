@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.isa.code_object import Kernel
+from hfc.isa.code_object import KernelDescriptor
 from hfc.isa.errors import Unsupported
 
 
@@ -45,7 +45,7 @@ ROWS = (  # first match wins
 )
 
 
-def target_of(arch: str, kernel: Kernel) -> Target:
+def target_of(arch: str, kernel: KernelDescriptor) -> Target:
     """Raises Unsupported for a machine that is not known, and for wave64 code on RDNA."""
     row = next((t for prefix, t in ROWS if arch.startswith(prefix)), None)
     if row is None:

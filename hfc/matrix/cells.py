@@ -17,7 +17,7 @@ from hfc.base.knobs import knob
 from hfc.base.progress import Update
 from hfc.compiler import settings_for
 from hfc.matrix.models import source
-from hfc.matrix.predict import Bound, bounds, works
+from hfc.matrix.predict import SpeedBound, bounds, works
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
 from hfc.plan import Plan
@@ -52,7 +52,7 @@ class Cell:
     lds_bytes: int = 0
     waves: int | None = None
     launches: int = 0
-    bounds: tuple[Bound, ...] = ()
+    bounds: tuple[SpeedBound, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from hfc.formats import FORMATS
 from hfc.matrix.cells import Cell
-from hfc.matrix.results import Record, verdict
+from hfc.matrix.results import MatrixRecord, verdict
 from hfc.target.roofline import NVIDIA_LAUNCH_US
 from hfc.target.timing import RDNA2, RDNA3
 
@@ -42,7 +42,7 @@ class Section:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def sections(cells: Sequence[Cell], records: Sequence[Record]) -> list[Section]:
+def sections(cells: Sequence[Cell], records: Sequence[MatrixRecord]) -> list[Section]:
     counts = {status: sum(c.status == status for c in cells) for status in ("compiled", "refused", "failed")}
     summary = ", ".join(f"{n} {status}" for status, n in counts.items())
     made = [Section("Summary", f"{len(cells)} cells: {summary}.\n\n{LEGEND}")]
@@ -77,7 +77,7 @@ def _by(cells: Iterable[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cel
     return groups
 
 
-def _grid(model: str, cells: list[Cell], records: Sequence[Record]) -> Section:
+def _grid(model: str, cells: list[Cell], records: Sequence[MatrixRecord]) -> Section:
     """Architectures down, weight formats across; KV formats that agree share one sign."""
     formats = _formats(cells)
     rows = []
@@ -88,14 +88,14 @@ def _grid(model: str, cells: list[Cell], records: Sequence[Record]) -> Section:
     return Section(model, f"KV formats: {kvs}.", ("", *formats), tuple(rows))
 
 
-def _sign(cells: list[Cell], records: Sequence[Record]) -> str:
+def _sign(cells: list[Cell], records: Sequence[MatrixRecord]) -> str:
     """One sign; where KV formats differ, that of most of them, and each other with the formats that it is for."""
     found = _by(cells, lambda cell: _sign_of(cell, records))
     most = [sign for sign, here in found.items() if 2 * len(here) > len(cells)]
     return " ".join([*most, *(f"{_list(here, 'kv')} {sign}" for sign, here in found.items() if sign not in most)])
 
 
-def _sign_of(cell: Cell, records: Sequence[Record]) -> str:
+def _sign_of(cell: Cell, records: Sequence[MatrixRecord]) -> str:
     if cell.status != "compiled":
         return {"refused": "–", "failed": "✗"}[cell.status]
     emulated, measured = (verdict(records, kind, cell.place) for kind in ("emulated", "measured"))
@@ -185,7 +185,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def as_markdown(cells: Sequence[Cell], records: Sequence[Record]) -> str:
+def as_markdown(cells: Sequence[Cell], records: Sequence[MatrixRecord]) -> str:
     lines = [f"# {TITLE}", "", INTRO]
     for section in sections(cells, records):
         lines += ["", f"## {section.title}"] + (["", section.text] if section.text else [])
@@ -198,7 +198,7 @@ def _bar(words: Iterable[str]) -> str:
     return "| " + " | ".join(word.replace("|", "\\|") for word in words) + " |"
 
 
-def as_html(cells: Sequence[Cell], records: Sequence[Record]) -> str:
+def as_html(cells: Sequence[Cell], records: Sequence[MatrixRecord]) -> str:
     style = (
         "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:left}tr:nth-child(even){background:#eee}"
     )
@@ -221,7 +221,7 @@ def _escape(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def as_json(cells: Sequence[Cell], records: Sequence[Record]) -> str:
+def as_json(cells: Sequence[Cell], records: Sequence[MatrixRecord]) -> str:
     def row(cell: Cell) -> dict:
         verdicts = {kind: verdict(records, kind, cell.place) for kind in ("emulated", "measured")}
         return {**asdict(cell.place), **{k: v for k, v in asdict(cell).items() if k != "place"}, **verdicts}

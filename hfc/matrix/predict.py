@@ -11,12 +11,12 @@ from hfc.plan import Launch, Plan, at_most_once, weight_sizes
 from hfc.runtime.fit import need_of
 from hfc.runtime.launcher import grid_size
 from hfc.step import Step
-from hfc.target.arch import Arch, Card
-from hfc.target.roofline import Work, least_seconds
+from hfc.target.arch import Arch, CardSpec
+from hfc.target.roofline import RooflineWork, least_seconds
 
 
 @dataclass(frozen=True)
-class Bound:
+class SpeedBound:
     """No implementation of this plan is faster on this card. Tokens a second; None: it does not fit into the memory."""
 
     card: str
@@ -24,7 +24,7 @@ class Bound:
     prefill_tok_s: float | None
 
 
-def bounds(plan: Plan, arch: Arch, features: Mapping[str, str]) -> tuple[Bound, ...]:
+def bounds(plan: Plan, arch: Arch, features: Mapping[str, str]) -> tuple[SpeedBound, ...]:
     """The plan on every known card: decoding at its full context, and a first prompt of max_rows tokens.
 
     features: kernel -> the instruction that does its products; missing: f32."""
@@ -35,15 +35,15 @@ def bounds(plan: Plan, arch: Arch, features: Mapping[str, str]) -> tuple[Bound, 
     for card in arch.cards:
         fits = need <= card.memory_gb << 30
         speeds = (_speed(1, decode, arch, card), _speed(plan.max_rows, prefill, arch, card)) if fits else (None, None)
-        made.append(Bound(card.name, *speeds))
+        made.append(SpeedBound(card.name, *speeds))
     return tuple(made)
 
 
-def _speed(tokens: int, launches: list[Work], arch: Arch, card: Card) -> float:
+def _speed(tokens: int, launches: list[RooflineWork], arch: Arch, card: CardSpec) -> float:
     return round(tokens / least_seconds(launches, arch, card), 1)
 
 
-def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end: int) -> list[Work]:
+def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end: int) -> list[RooflineWork]:
     """What each launch of `program` must do for one segment of `rows` rows that ends at context `end`; one output row.
 
     Launches for other numbers of rows have empty grids and are left out."""
@@ -57,7 +57,7 @@ def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end:
         moved = _moved(launch, count, end, weights, buffers)
         operations = _times(launch.flops, count, seen)
         if moved or operations or all(grid_size(size, step) for size in launch.grid):
-            made.append(Work(moved, operations, features.get(launch.kernel, "")))
+            made.append(RooflineWork(moved, operations, features.get(launch.kernel, "")))
     return made
 
 

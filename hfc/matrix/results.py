@@ -21,7 +21,7 @@ KINDS, STATUSES = ("emulated", "measured"), ("equal", "different", "timed")
 
 
 @dataclass(frozen=True)
-class Record:
+class MatrixRecord:
     """model None: kernels alone were tried. status: against the interpreter; "timed": speed alone, nothing was compared."""
 
     kind: str
@@ -39,9 +39,9 @@ class Record:
         return all(getattr(self, name) in (None, getattr(place, name)) for name in ("arch", "model", "weights", "kv"))
 
 
-def read_results(folder: Path) -> list[Record]:
+def read_results(folder: Path) -> list[MatrixRecord]:
     """Every record of the folder's .json files; none if there is no such folder."""
-    records: list[Record] = []
+    records: list[MatrixRecord] = []
     for path in sorted(folder.glob("*.json")):
         try:
             rows = json.loads(path.read_text())
@@ -53,8 +53,8 @@ def read_results(folder: Path) -> list[Record]:
     return records
 
 
-def _record(row: dict, path: Path) -> Record:
-    names = [f.name for f in fields(Record)]
+def _record(row: dict, path: Path) -> MatrixRecord:
+    names = [f.name for f in fields(MatrixRecord)]
     for name in row:
         if name not in names:
             raise HfcError(f"{path}: {unknown('field', name, names).message}", hint=", ".join(names))
@@ -62,10 +62,10 @@ def _record(row: dict, path: Path) -> Record:
         raise HfcError(
             f"{path}: a record needs kind ({', '.join(KINDS)}) and status ({', '.join(STATUSES)}), found {row}"
         )
-    return Record(**row)
+    return MatrixRecord(**row)
 
 
-def verdict(records: Iterable[Record], kind: str, place: Place) -> str:
+def verdict(records: Iterable[MatrixRecord], kind: str, place: Place) -> str:
     """ "" (nothing recorded), "kernels" (tried without a model), "timed", "equal", or "different" if any record says so."""
     found = [r for r in records if r.kind == kind and r.holds_for(place)]
     if any(r.status == "different" for r in found):

@@ -10,11 +10,11 @@ from functools import cached_property
 
 from hfc.base.diagnostics import HfcError
 from hfc.isa.arena import Region
-from hfc.isa.launch import Loaded, Options
+from hfc.isa.launch import LaunchOptions, Loaded
 from hfc.isa.trace import Trace
 from hfc.predict.instructions import instructions_of
-from hfc.predict.replay import LINE, Block, Places, Report, machine_of, replay, split
-from hfc.target.arch import Arch, Card
+from hfc.predict.replay import LINE, Places, ReplayedBlock, Report, machine_of, replay, split
+from hfc.target.arch import Arch, CardSpec
 from hfc.target.timing import SIMDS, Timing, clock_ghz, timing_of, units_of
 
 MOST_BLOCKS = 400  # of a unit that are replayed; more take proportionally longer
@@ -40,7 +40,7 @@ class Site:
         return self.gb_s * self.timing.dram_share / self.ghz
 
 
-def site_of(arch: Arch, card: Card) -> Site:
+def site_of(arch: Arch, card: CardSpec) -> Site:
     return Site(arch, timing_of(arch), units_of(arch, card), clock_ghz(arch, card), card.bandwidth_gb_s)
 
 
@@ -54,7 +54,7 @@ class Sample:
     vgprs: int
     shared: int
     table: Array
-    blocks: tuple[Block, ...]
+    blocks: tuple[ReplayedBlock, ...]
     dram: tuple[tuple[int, int], ...]
 
     @property
@@ -96,7 +96,7 @@ def sample(
     waves = -(-block // arch.wave)
     for place in spread(grid, count):
         trace = Trace()
-        loaded.launch(grid, block, arguments, shared, Options(profile=True, blocks=[place], trace=trace))
+        loaded.launch(grid, block, arguments, shared, LaunchOptions(profile=True, blocks=[place], trace=trace))
         blocks.append(split(table, trace.whole(), waves, places))
     kernel = loaded.kernel
     vgprs = max(1, kernel.metadata.get(".vgpr_count", 32))

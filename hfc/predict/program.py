@@ -27,7 +27,7 @@ Key = tuple[str, tuple[int, int, int]]  # kernel and grid: equal launches take e
 
 
 @dataclass(frozen=True)
-class Call:
+class SampledCall:
     """A launch and how often its program has it. weight_bytes: of weights that are read, of experts those that are chosen.
 
     operations: products and sums of one launch."""
@@ -49,7 +49,7 @@ class Calls:
 
     step: Step
     context: int
-    distinct: tuple[Call, ...]
+    distinct: tuple[SampledCall, ...]
     order: tuple[Key, ...]
 
 
@@ -57,7 +57,7 @@ class Calls:
 class Timed:
     """A launch on a card."""
 
-    call: Call
+    call: SampledCall
     time: Predicted
 
     @property
@@ -98,7 +98,7 @@ def step_of(tokens: int, context: int) -> Step:
     return Step.single(np.arange(1, tokens + 1), position=context - tokens, outputs="last")
 
 
-class Sampler:
+class LaunchSampler:
     """Samples the launches of one plan."""
 
     def __init__(self, bundle: Bundle, arch: str, blocks: int = 2):
@@ -112,7 +112,7 @@ class Sampler:
     def calls(self, tokens: int, context: int, only: Callable[[Launch], bool] = lambda launch: True) -> Calls:
         """The launches of one step, equal ones together. only: which of them."""
         step, order = step_of(tokens, context), []
-        found: dict[Key, Call] = {}
+        found: dict[Key, SampledCall] = {}
         self._data.begin(step)
         for launch in self._plan.programs[step.rows_class]:
             grid = tuple(grid_size(size, step) for size in launch.grid)
@@ -126,7 +126,7 @@ class Sampler:
                 found[key] = self._call(launch, grid, tokens, context)
         return Calls(step, context, tuple(found.values()), tuple(order))
 
-    def _call(self, launch: Launch, grid: tuple[int, int, int], tokens: int, context: int) -> Call:
+    def _call(self, launch: Launch, grid: tuple[int, int, int], tokens: int, context: int) -> SampledCall:
         if launch.product:
             raise HfcError(f"{launch.kernel}: a product that rocBLAS does cannot be predicted")
         if launch.kernel not in self._loaded:
@@ -152,7 +152,7 @@ class Sampler:
         seen = sum(range(context - tokens + 1, context + 1))  # rows x tokens that they see
         times = {"step": 1, "row": rows, "segment": 1, "context": seen}
         operations = sum(amount * times[kind] for kind, amount in launch.flops.items())
-        return Call(launch, 1, found, read, operations)
+        return SampledCall(launch, 1, found, read, operations)
 
 
 def estimate(calls: Calls, site: Site) -> Estimate:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hfc.plan import Bundle, Launch
 from hfc.predict.launch import Site
-from hfc.predict.program import Estimate, Sampler, estimate
+from hfc.predict.program import Estimate, LaunchSampler, estimate
 
 CONTEXT, PROMPT = 100, 512
 LINEAR = re.compile(r"(linear|zip|top|few|dot)\w*_k\d+_n\d+")
@@ -38,7 +38,7 @@ def speeds(bundle: Bundle, model: str, arch: str, program: str, site: Site, bloc
     """Of every linear of one token at context 100, or of a prompt of 512 tokens."""
     tokens = 1 if program == "decode" else PROMPT
     wanted = is_linear if program == "decode" else lambda launch: is_linear(launch) and not for_outputs(launch)
-    calls = Sampler(bundle, arch, blocks).calls(tokens, max(tokens, CONTEXT), wanted)
+    calls = LaunchSampler(bundle, arch, blocks).calls(tokens, max(tokens, CONTEXT), wanted)
     return speeds_of(estimate(calls, site), model, arch)
 
 

@@ -25,7 +25,7 @@ LIMIT = 1 << 33
 FAULTS = {1: "it takes too long", 2: "its waves wait for each other for ever", 3: "there is no memory for it"}
 
 
-class Machine(Structure):
+class ReplayMachine(Structure):
     _fields_ = [
         *((name, c_uint32) for name in ("simds", "waves", "caches", "cache_lines")),
         *((name, c_double) for name in ("dram_cycles", "l2_cycles")),
@@ -37,11 +37,11 @@ class Machine(Structure):
     ]
 
 
-class Range(Structure):
+class CodeRange(Structure):
     _fields_ = [("first", c_uint64), ("end", c_uint64), ("name", c_uint64)]
 
 
-class Stream(Structure):
+class InstructionStream(Structure):
     _fields_ = [("entries", c_void_p), ("count", c_uint64)]
 
 
@@ -58,7 +58,7 @@ class Report(Structure):
 
 
 @dataclass(frozen=True)
-class Block:
+class ReplayedBlock:
     """One sampled thread block: a stream of entries for each wave."""
 
     waves: tuple[np.ndarray, ...]
@@ -72,7 +72,7 @@ class Block:
 def library() -> ctypes.CDLL:
     found = ctypes.CDLL(str(build("replay", (Path(__file__).parent / "replay.c").read_text())))
     found.sizes.restype = c_uint64
-    for number, struct in enumerate((Instruction, Machine, Stream, Report, Range)):
+    for number, struct in enumerate((Instruction, ReplayMachine, InstructionStream, Report, CodeRange)):
         assert found.sizes(number) == ctypes.sizeof(struct), f"{struct.__name__} differs from replay.c"
     found.split.argtypes = [c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p]
     found.replay.argtypes = [c_void_p] * 3 + [c_uint32] * 4 + [c_uint64, c_void_p]
@@ -83,7 +83,7 @@ class Places:
     """Names of lines that do not depend on where regions happen to lie."""
 
     def __init__(self, regions: Sequence[Region]):
-        self.ranges, self._names = (Range * len(regions))(), {}
+        self.ranges, self._names = (CodeRange * len(regions))(), {}
         name = 1 << 10
         for place, region in zip(self.ranges, regions):
             place.first, place.end, place.name = (
@@ -99,19 +99,19 @@ class Places:
         return self._names[region.address]
 
 
-def split(table: Array, trace: np.ndarray, waves: int, places: Places) -> Block:
+def split(table: Array, trace: np.ndarray, waves: int, places: Places) -> ReplayedBlock:
     """A block's trace -> what each of its waves executed."""
     counts, ranges = (c_uint64 * waves)(), (places.ranges, len(places.ranges))
     library().split(table, trace.ctypes.data, len(trace), *ranges, None, counts)
     streams = [np.empty(count, np.uint64) for count in counts]
     pointers, filled = (c_void_p * waves)(*(stream.ctypes.data for stream in streams)), (c_uint64 * waves)()
     library().split(table, trace.ctypes.data, len(trace), *ranges, pointers, filled)
-    return Block(tuple(streams))
+    return ReplayedBlock(tuple(streams))
 
 
-def machine_of(timing: Timing, waves: int, dram_line_cycles: float, dram: Sequence[tuple[int, int]]) -> Machine:
+def machine_of(timing: Timing, waves: int, dram_line_cycles: float, dram: Sequence[tuple[int, int]]) -> ReplayMachine:
     """waves: that a SIMD can hold of this kernel.  dram: lines that are read from memory at first touch; the rest is in L2."""
-    made = Machine(
+    made = ReplayMachine(
         simds=SIMDS,
         waves=waves,
         caches=timing.l0_caches,
@@ -134,11 +134,13 @@ def machine_of(timing: Timing, waves: int, dram_line_cycles: float, dram: Sequen
     return made
 
 
-def replay(machine: Machine, table: Array, blocks: Sequence[Block], count: int, resident: int, label: str) -> Report:
+def replay(
+    machine: ReplayMachine, table: Array, blocks: Sequence[ReplayedBlock], count: int, resident: int, label: str
+) -> Report:
     """`count` thread blocks, up to `resident` at once; the sampled ones stand for all in turn."""
     waves = len(blocks[0].waves)
-    streams = (Stream * (len(blocks) * waves))(
-        *(Stream(wave.ctypes.data, len(wave)) for block in blocks for wave in block.waves)
+    streams = (InstructionStream * (len(blocks) * waves))(
+        *(InstructionStream(wave.ctypes.data, len(wave)) for block in blocks for wave in block.waves)
     )
     report = Report()
     error = library().replay(

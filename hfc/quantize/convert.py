@@ -19,7 +19,7 @@ from hfc.formats import READABLE, weight_format
 from hfc.formats.checkpoint import Checkpoint, TensorInfo
 from hfc.formats.checkpoint.container import GGUF, SOURCE
 from hfc.formats.rotation import rotate, rotate_back
-from hfc.quantize.policy import Choice, choose
+from hfc.quantize.policy import FormatChoice, choose
 from hfc.quantize.treatment import UNTREATED, Treatment, Treatments
 from hfc.quantize.writer import Planned, Writer, layout, partial_of
 
@@ -35,11 +35,11 @@ Put = Callable[[str, np.ndarray], None]  # name of a tensor, its packed rows
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """What goes where. choices: by tensor name."""
 
     tensors: list[Planned]
-    choices: dict[str, Choice]
+    choices: dict[str, FormatChoice]
     header: bytes
     size: int
 
@@ -55,7 +55,7 @@ def plan(
     packers: Packers | None = None,
     treatments: Treatments | None = None,
     method: str = "",
-) -> Plan:
+) -> ConversionPlan:
     """Format, size and place of every tensor. Refuses what cannot be read or packed before anything is written.
 
     method: how it is packed, for the file to tell."""
@@ -70,7 +70,7 @@ def plan(
             raise HfcError(f"{checkpoint.path}: tensor {name!r} is stored as {info.format}, which hfc does not read")
         choice = choose(info, target, keep)
         if name in scaled and weight_format(choice.format).bits_per_weight == 16:
-            choice = Choice("f32", "scaled, which 16 bits would round")
+            choice = FormatChoice("f32", "scaled, which 16 bits would round")
         choices[name] = choice
         if choice.format != info.format and choice.format not in can_pack:
             raise HfcError(f"hfc cannot quantize to {choice.format}", hint="one of " + ", ".join(packable()))
@@ -81,14 +81,14 @@ def plan(
     if checkpoint.kind == "gguf":
         metadata[GGUF] = json.dumps({k: _plain(v) for k, v in checkpoint.config.items()})
     header, placed, size = layout(tensors, metadata)
-    return Plan(placed, choices, header, size)
+    return ConversionPlan(placed, choices, header, size)
 
 
 def packable() -> list[str]:
     return sorted(name for name, form in READABLE.items() if form.encode or not form.quantized)
 
 
-def _planned(info: TensorInfo, choice: Choice) -> Planned:
+def _planned(info: TensorInfo, choice: FormatChoice) -> Planned:
     row_bytes = weight_format(choice.format).row_bytes(info.shape[-1] if info.shape else 1)
     return Planned(info.name, choice.format, info.shape, row_bytes * math.prod(info.shape[:-1]))
 
@@ -104,7 +104,7 @@ def _plain(value):
 
 def quantize(
     checkpoint: Checkpoint,
-    made: Plan,
+    made: ConversionPlan,
     folder: Path,
     update: Update = lambda done, total: None,
     packers: Packers | None = None,
@@ -139,7 +139,7 @@ def quantize(
     return path
 
 
-def _putter(checkpoint: Checkpoint, made: Plan, writer: Writer) -> Put:
+def _putter(checkpoint: Checkpoint, made: ConversionPlan, writer: Writer) -> Put:
     planned = {t.name: t for t in made.tensors}
 
     def put(name: str, raw: np.ndarray) -> None:
@@ -160,7 +160,12 @@ def _identity(checkpoint: Checkpoint) -> str:
 
 
 def _convert_all(
-    checkpoint: Checkpoint, made: Plan, writer: Writer, update: Update, packers: Packers, treatments: Treatments
+    checkpoint: Checkpoint,
+    made: ConversionPlan,
+    writer: Writer,
+    update: Update,
+    packers: Packers,
+    treatments: Treatments,
 ) -> None:
     jobs = [(t, start, stop) for t in made.tensors for start, stop in _pieces(t)]
     weights = sum(math.prod(t.shape) for t in made.tensors)
@@ -269,7 +274,7 @@ def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
             shutil.copyfile(file, folder / file.name)
 
 
-def summary(made: Plan) -> Mapping[str, tuple[int, int]]:
+def summary(made: ConversionPlan) -> Mapping[str, tuple[int, int]]:
     """format -> (tensors, bytes), the largest first."""
     found: dict[str, tuple[int, int]] = {}
     for t in made.tensors:

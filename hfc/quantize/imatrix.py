@@ -29,7 +29,7 @@ U32, TEXT, ARRAY, F32 = 4, 8, 9, 0  # value types and the tensor type of GGUF
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImatrixEntry:
     """sums: of squares, f32 [matrices, K].  counts: rows, f32 [matrices]."""
 
     sums: np.ndarray
@@ -46,7 +46,7 @@ class Entry:
 class Imatrix:
     """entries: by GGUF name of the weight.  chunks of chunk_size tokens, from the texts `datasets`."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, ImatrixEntry]
     datasets: tuple[str, ...] = ()
     chunks: int = 0
     chunk_size: int = 0
@@ -89,7 +89,7 @@ def _read_gguf(path: Path) -> Imatrix:
                     f"{path}: {name} has sums of {len(sums)} matrices and counts of {counts.size}",
                     hint="the file is damaged",
                 )
-            entries[name] = Entry(sums, counts.reshape(-1))
+            entries[name] = ImatrixEntry(sums, counts.reshape(-1))
         config = checkpoint.config
         kinds = {"datasets": list[str], "chunk_count": int, "chunk_size": int}
         datasets, *counts = (
@@ -110,7 +110,7 @@ def _read_dat(reader: Reader) -> Imatrix:
         values = np.frombuffer(
             reader.take(reader.count(k, 4, f"numbers of {name!r}") * 4, f"the numbers of {name!r}"), "<f4"
         )
-        entries[name] = Entry(values[None].copy(), np.array([max(calls, 1)], np.float32))
+        entries[name] = ImatrixEntry(values[None].copy(), np.array([max(calls, 1)], np.float32))
     if not entries:
         raise reader.error("no entries", hint)
     if reader.at == reader.file.size:  # the oldest files end here

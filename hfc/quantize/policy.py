@@ -49,20 +49,20 @@ LAST = "bf16"
 
 
 @dataclass(frozen=True)
-class Choice:
+class FormatChoice:
     """format: what the tensor is stored as.  reason: why it is not the target, empty if it is."""
 
     format: str
     reason: str = ""
 
 
-def choose(info: TensorInfo, target: str, keep: Sequence[tuple[str, str]] = ()) -> Choice:
+def choose(info: TensorInfo, target: str, keep: Sequence[tuple[str, str]] = ()) -> FormatChoice:
     """keep: (pattern, format) that count before the rules."""
     for pattern, format in keep:
         if fnmatchcase(info.name, pattern):
             return _fitting(info, info.format if format == SOURCE else format, f"--keep {pattern}")
     if sum(n != 1 for n in info.shape) < 2:
-        return Choice(info.format, "a vector")
+        return FormatChoice(info.format, "a vector")
     for rule in RULES:
         if any(fnmatchcase(info.name, pattern) for pattern in rule.patterns):
             return _fitting(
@@ -78,17 +78,17 @@ def _eight(target: str) -> str:
     return "mq8g256" if weight_format(target).rotated else EIGHT_BITS
 
 
-def _fitting(info: TensorInfo, format: str, reason: str) -> Choice:
+def _fitting(info: TensorInfo, format: str, reason: str) -> FormatChoice:
     """`format`, or what it falls back to for rows of this length."""
     columns, form = info.shape[-1] if info.shape else 1, weight_format(format)
     if columns % form.block == 0:
         if bits_of(info.format) < form.bits_per_weight and not form.rotated:
-            return Choice(info.format, f"stored in fewer bits than {format} has")
-        return Choice(format, reason)
+            return FormatChoice(info.format, f"stored in fewer bits than {format} has")
+        return FormatChoice(format, reason)
     for limit, smaller in FALLBACKS:
         if form.bits_per_weight < limit and columns % weight_format(smaller).block == 0:
-            return Choice(smaller, f"rows of {columns} are no multiple of {form.block}, the block of {format}")
-    return Choice(LAST, f"rows of {columns} fit no block")
+            return FormatChoice(smaller, f"rows of {columns} are no multiple of {form.block}, the block of {format}")
+    return FormatChoice(LAST, f"rows of {columns} fit no block")
 
 
 def bits_of(format: str) -> float:

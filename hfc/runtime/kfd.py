@@ -27,7 +27,7 @@ class Who:
 
 
 @dataclass(frozen=True)
-class Node:
+class KfdNode:
     """A device file. mode None: it is not there.  group: the number of its group."""
 
     path: str
@@ -49,7 +49,7 @@ class Gpu:
     arch: str
     pci_id: int
     compute_units: int
-    render: Node
+    render: KfdNode
     vram: int | None
     gtt: int | None
 
@@ -60,13 +60,13 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Machine:
+class KfdMachine:
     """kernel: (6, 12).  has_amd_card: on the PCI bus, whether or not a driver knows it.  memory: of the machine, in bytes."""
 
     kernel: tuple[int, int] | None
     has_amd_card: bool
     has_driver: bool
-    kfd: Node
+    kfd: KfdNode
     gpus: tuple[Gpu, ...]
     memory: int
     release: dict[str, str] = field(default_factory=dict)
@@ -74,12 +74,12 @@ class Machine:
     is_wsl: bool = False
 
 
-def read_machine(root: Path = Path("/")) -> Machine:
+def read_machine(root: Path = Path("/")) -> KfdMachine:
     """Everything that can be read; what is not there is left out."""
     version = re.search(r"Linux version (\d+)\.(\d+)", _text(root / "proc/version"))
     memory = re.search(r"MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"))
     vendors = (_number(p) for p in (root / "sys/bus/pci/devices").glob("*/vendor") if _is_display(p.parent))
-    return Machine(
+    return KfdMachine(
         kernel=(int(version[1]), int(version[2])) if version else None,
         has_amd_card=AMD in vendors,
         has_driver=(root / "sys/module/amdgpu").is_dir(),
@@ -116,12 +116,12 @@ def _gpus(root: Path) -> Iterable[Gpu]:
         )
 
 
-def _node(root: Path, name: str) -> Node:
+def _node(root: Path, name: str) -> KfdNode:
     try:
         found = (root / name).stat()
     except OSError:
-        return Node(f"/{name}", None)
-    return Node(f"/{name}", found.st_mode & 0o777, found.st_uid, found.st_gid)
+        return KfdNode(f"/{name}", None)
+    return KfdNode(f"/{name}", found.st_mode & 0o777, found.st_uid, found.st_gid)
 
 
 def _is_display(device: Path) -> bool:

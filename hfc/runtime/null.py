@@ -13,7 +13,7 @@ from hfc.step import Step
 
 
 @dataclass
-class Count:
+class NullCount:
     """Totals since the model was made."""
 
     steps: int = 0
@@ -28,7 +28,7 @@ class NullModel:
     A launch whose grid is empty does not count; what it stands for is moved by another one of its region."""
 
     def __init__(self, plan: Plan, program: str | None = None):
-        self.plan, self.count = plan, Count()
+        self.plan, self.count = plan, NullCount()
         self.vocab, self.context, self.max_rows, self.slots = plan.vocab, plan.context, plan.max_rows, plan.slots
         self.max_outputs = plan.max_outputs
         self._program = program or next(iter(plan.programs))

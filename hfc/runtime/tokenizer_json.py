@@ -29,7 +29,7 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
     decoder = str(library.decoder)  # the library shows it as "ByteLevel(...)" or "Sequence(decoders=[...])"
     names = json_beside(folder / "tokenizer_config.json")
     for key in ("bos_token", "eos_token"):
-        typed(names.get(key), str | _Named | bool | None, f"{folder / 'tokenizer_config.json'}: {key}")
+        typed(names.get(key), str | _NamedPart | bool | None, f"{folder / 'tokenizer_config.json'}: {key}")
     special = {i: t.content for i, t in library.get_added_tokens_decoder().items() if t.special}
     named = _template_names(folder, names)
     first, last = _framing(library)
@@ -50,7 +50,7 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
     )
 
 
-class _Named(msgspec.Struct):
+class _NamedPart(msgspec.Struct):
     """A token of tokenizer_config.json that is written with its properties."""
 
     content: str

@@ -1,5 +1,5 @@
 """Every kernel of a plan on the device present against the interpreter: level L6 of docs/ARCHITECTURE.md."""
 
-from hfc.selftest.check import Check, check_plan
+from hfc.selftest.check import KernelCheck, check_plan
 
-__all__ = ["Check", "check_plan"]
+__all__ = ["KernelCheck", "check_plan"]

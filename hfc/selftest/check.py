@@ -22,7 +22,7 @@ PROGRAMS = ("decode", "prefill", "step")  # those whose launches are regions of 
 
 
 @dataclass(frozen=True)
-class Check:
+class KernelCheck:
     """kernel: symbols of the region's launches.  launches: of this kernel in the program.  bound: of the error."""
 
     program: str
@@ -42,7 +42,7 @@ def check_plan(
     report: Callable[[str], None],
     steps: Callable[[str, Plan], list[Step]] = steps_of,
     draft: Graph | None = None,
-) -> Iterator[Check]:
+) -> Iterator[KernelCheck]:
     """graph: what the plan was made from, after the passes; draft: the same of its draft.  every: all launches, not only the
     first of each kernel.  steps: those that a program is tried with."""
     for prefix, made in (("", graph), (DRAFT_PREFIX, draft)):
@@ -51,13 +51,13 @@ def check_plan(
     if PROGRAM in plan.programs:
         report(PROGRAM)
         total = check_sampling(plan, launcher)
-        yield Check(PROGRAM, plan.programs[PROGRAM][0].kernel, 1, total, BOUNDS[PROGRAM], total.within(PROGRAM))
+        yield KernelCheck(PROGRAM, plan.programs[PROGRAM][0].kernel, 1, total, BOUNDS[PROGRAM], total.within(PROGRAM))
 
 
 def _check_graph(
     plan: Plan, graph: Graph, prefix: str, launcher: Launcher, weights: WeightSource, every: bool, report: Callable[[str], None],
     steps: Callable[[str, Plan], list[Step]],
-) -> Iterator[Check]:  # fmt: skip
+) -> Iterator[KernelCheck]:  # fmt: skip
     """The programs made from one graph; their names are those of PROGRAMS behind `prefix`."""
     stage = Stage(graph, plan, weights)
     regions = {print_op(op): op for op in graph.ops if op.kind == "kernel"}
@@ -68,7 +68,7 @@ def _check_graph(
             for region, numbers in places if every else places[:1]:
                 total |= _deviation(stage, plan, program, region, numbers, launcher, steps(program, plan))
             stem = places[0][0].attrs["stem"]
-            yield Check(program, kernel, len(places), total, BOUNDS[stem], total.within(stem))
+            yield KernelCheck(program, kernel, len(places), total, BOUNDS[stem], total.within(stem))
 
 
 def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, list[tuple[Op, list[int]]]]:

@@ -72,8 +72,8 @@ class Drafting:
 
     def run(self, step: Step, work: list[Work]) -> tuple[Step, list[int] | None, np.ndarray | None]:
         """The step with guesses in place, and a token for each row that it asks for, or logits f32 [R, vocab] to choose from."""
-        # What the plan's draft reads is taken down for every sequence if for one, and of prompts always: they go into the prefix cache,
-        # and whoever finds them there may be asking the draft.
+        # If any sequence in the step drafts, record draft inputs for all of them; for prompts always, because they go into the prefix
+        # cache, where a sequence that drafts may find them.
         step = replace(
             step,
             observed=self._has_own

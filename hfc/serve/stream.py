@@ -70,8 +70,8 @@ class Stream:
 
 
 class Bell:
-    """Wakes readers from a thread of its own. To wake an event loop is to write to its socket, which gives the interpreter's lock
-    to the loop; here that happens while the engine's thread waits for its device, so it never waits for the lock with work in hand."""
+    """Wakes readers from a thread of its own. To wake an event loop is to write to its socket, which releases the GIL
+    to the loop; here that happens while the engine's thread waits for its device, so it never waits for the GIL with work to launch."""
 
     def __init__(self):
         self._rung: queue.SimpleQueue[list[Stream] | None] = queue.SimpleQueue()

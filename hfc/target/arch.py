@@ -15,7 +15,7 @@ from hfc.target.twins import FAMILIES, TWINS, Twin
 
 
 @dataclass(frozen=True)
-class Card:
+class CardSpec:
     """A product. compute_units: CUs (SMs).  bandwidth_gb_s: of the memory, peak.  memory_gb: VRAM, or shared RAM.
 
     clock_mhz: the highest that the data sheet names (boost)."""
@@ -51,7 +51,7 @@ class Arch:
     l2_mb: int
     l3_mb: int
     features: frozenset[str]
-    cards: tuple[Card, ...] = ()
+    cards: tuple[CardSpec, ...] = ()
     target_features: tuple[str, ...] = ()
     twin: str | None = None
     code_object_version: int = 5
@@ -159,7 +159,7 @@ def _amd(
         l2_mb,
         l3_mb,
         frozenset(features),
-        tuple(Card(*card) for card in cards),
+        tuple(CardSpec(*card) for card in cards),
         target_features,
         twin,
     )
@@ -350,7 +350,7 @@ _ROWS: tuple[Arch, ...] = (
         50,
         0,
         frozenset({"packed_f16", "dot4_i8", "mma_f16", "wgmma_f16", "graphs", "early_launch"}),
-        (Card("H100 SXM", 132, 3350, 80, 1980), Card("H200", 132, 4800, 141, 1980)),
+        (CardSpec("H100 SXM", 132, 3350, 80, 1980), CardSpec("H200", 132, 4800, 141, 1980)),
         ("+ptx80",),
         tuning=NVIDIA_TUNING,
     ),
@@ -361,7 +361,7 @@ _ROWS: tuple[Arch, ...] = (
 
 def _as(row: Twin) -> Arch:
     twin = next(arch for arch in _ROWS if arch.name == row.twin)
-    cards = tuple(Card(*card) for card in row.cards)
+    cards = tuple(CardSpec(*card) for card in row.cards)
     return replace(twin, name=row.name, l2_mb=row.l2_mb, l3_mb=row.l3_mb, cards=cards, twin=row.twin)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hfc.target.arch import Arch, Card
+from hfc.target.arch import Arch, CardSpec
 from hfc.target.timing import timing_of
 
 # Operations (a product and its sum are two) per clock of a compute unit, by the feature that does them and, where
@@ -55,7 +55,7 @@ NVIDIA_LAUNCH_US = 1.0
 
 
 @dataclass(frozen=True)
-class Work:
+class RooflineWork:
     """What one launch must at least move and compute. feature: the instruction that does the products; "" is f32."""
 
     bytes: float
@@ -63,12 +63,12 @@ class Work:
     feature: str = ""
 
 
-def bandwidth(card: Card) -> float:
+def bandwidth(card: CardSpec) -> float:
     """Bytes a second."""
     return card.bandwidth_gb_s * 1e9
 
 
-def rate(arch: Arch, card: Card, feature: str = "") -> float:
+def rate(arch: Arch, card: CardSpec, feature: str = "") -> float:
     """Operations a second with `feature`, at the data sheet's clock."""
     return operations_per_clock(arch, feature) * card.compute_units * card.clock_mhz * 1e6
 
@@ -88,7 +88,7 @@ def launch_seconds(arch: Arch) -> float:
     return (timing_of(arch).launch_us if arch.kind == "amd" else NVIDIA_LAUNCH_US) * 1e-6
 
 
-def least_seconds(launches: Iterable[Work], arch: Arch, card: Card) -> float:
+def least_seconds(launches: Iterable[RooflineWork], arch: Arch, card: CardSpec) -> float:
     """No run of these launches on this card is faster."""
     return sum(
         max(work.bytes / bandwidth(card), work.operations / rate(arch, card, work.feature)) + launch_seconds(arch)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hfc.base.diagnostics import HfcError
-from hfc.target.arch import Arch, Card
+from hfc.target.arch import Arch, CardSpec
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def timing_of(arch: Arch) -> Timing:
     return found
 
 
-def units_of(arch: Arch, card: Card) -> int:
+def units_of(arch: Arch, card: CardSpec) -> int:
     return card.compute_units // timing_of(arch).compute_units
 
 
-def clock_ghz(arch: Arch, card: Card) -> float:
+def clock_ghz(arch: Arch, card: CardSpec) -> float:
     """What long runs hold."""
     return card.clock_mhz / 1e3 * timing_of(arch).clock_share

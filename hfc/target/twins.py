@@ -28,7 +28,7 @@ TWINS = (
 )  # fmt: skip
 
 
-class Family(NamedTuple):
+class TwinFamily(NamedTuple):
     """GPUs whose code one target of the compiler serves, with the instructions that all of them have. base: the row that it resembles."""
 
     target: str
@@ -37,8 +37,8 @@ class Family(NamedTuple):
 
 
 FAMILIES = (
-    Family("gfx10-1-generic", "gfx1010", r"gfx101\d"),
-    Family("gfx10-3-generic", "gfx1030", r"gfx103\d"),
-    Family("gfx11-generic", "gfx1103", r"gfx11\d\d"),
-    Family("gfx12-generic", "gfx1200", r"gfx120\d"),
+    TwinFamily("gfx10-1-generic", "gfx1010", r"gfx101\d"),
+    TwinFamily("gfx10-3-generic", "gfx1030", r"gfx103\d"),
+    TwinFamily("gfx11-generic", "gfx1103", r"gfx11\d\d"),
+    TwinFamily("gfx12-generic", "gfx1200", r"gfx120\d"),
 )

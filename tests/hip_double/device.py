@@ -19,7 +19,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.isa.arena import Arena, Region
 from hfc.isa.errors import KernelFault
 from hfc.isa.launch import Loaded, load_kernels
-from hfc.target.arch import ARCHS, Card, target_for
+from hfc.target.arch import ARCHS, CardSpec, target_for
 
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_CONFIGURATION, NO_DEVICE, INVALID_DEVICE = 1, 2, 9, 100, 101
 INVALID_IMAGE, NO_BINARY, INVALID_HANDLE, NOT_FOUND, NOT_READY = 200, 209, 400, 500, 600
@@ -100,7 +100,7 @@ class Device:
     """One GPU: an arch, its memory and its default stream."""
 
     def __init__(
-        self, index: int, arch: str, memory_bytes: int, card: Card, faults: Faults, is_integrated: bool = False
+        self, index: int, arch: str, memory_bytes: int, card: CardSpec, faults: Faults, is_integrated: bool = False
     ):
         self.index, self.arch, self.memory_bytes, self.card, self.faults = index, arch, memory_bytes, card, faults
         self.allocations: dict[int, Region] = {}
@@ -189,7 +189,7 @@ def configured() -> tuple[list[Device], Faults]:
         if not match:
             raise HfcError(f"HIP_DOUBLE_DEVICES: {text!r} is not like gfx1100:24G or gfx1103:16G:igpu")
         arch, nbytes = match[1], int(match[2]) * UNITS[match[3]]
-        card = ARCHS[arch].cards[0] if arch in ARCHS else Card(arch, 8, 100, 8, 2000)
+        card = ARCHS[arch].cards[0] if arch in ARCHS else CardSpec(arch, 8, 100, 8, 2000)
         devices.append(Device(len(devices), arch, nbytes, card, faults, bool(match[4])))
     return devices, faults
 

@@ -15,7 +15,7 @@ from hfc.backend.skeletons import geometry
 from hfc.formats import kv_format
 from hfc.ir.interpret import KvCache
 from hfc.ir.ops import definition
-from hfc.isa import Options
+from hfc.isa import LaunchOptions
 from hfc.isa.arena import Arena
 from hfc.isa.launch import launch_kernel
 from hfc.passes.settings import Settings
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hip_cases import attend
 
 SLOTS, MAX_ROWS = 3, 80
-DEFAULT = Options()
+DEFAULT = LaunchOptions()
 
 
 def step_of(*lengths_and_positions: tuple[int, int], slots: tuple[int, ...] = (2, 0, 1)) -> Step:
@@ -71,7 +71,7 @@ class Attention:
             self.values.append(np.asarray(form.unpack(raw[:, :, :filled]), np.float32))
         self.queries = rng.standard_normal((MAX_ROWS, heads, size), np.float32)
 
-    def run(self, step: Step, rows_class: str, options: Options = DEFAULT, first: int = 0) -> np.ndarray:
+    def run(self, step: Step, rows_class: str, options: LaunchOptions = DEFAULT, first: int = 0) -> np.ndarray:
         """Rows of `step` take queries from `first` on."""
         rows = len(step.tokens)
         q = np.ascontiguousarray(self.queries[first : first + rows])

@@ -13,7 +13,7 @@ from hfc.backend.gpu import kernel_job
 from hfc.backend.skeletons import geometry
 from hfc.formats import weight_format
 from hfc.formats.rotation import rotate
-from hfc.isa import Options
+from hfc.isa import LaunchOptions
 from hfc.isa.arena import Arena
 from hfc.isa.launch import launch_kernel
 from hfc.passes.settings import Settings
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hip_cases import linear
 
 MAX_ROWS, EXPERTS = 40, 5
-DEFAULT = Options()
+DEFAULT = LaunchOptions()
 
 
 def random_weights(name: str, rng: np.random.Generator, rows: int, k: int) -> np.ndarray:
@@ -72,7 +72,7 @@ class Projection:
         self.experts = rng.integers(0, EXPERTS, (MAX_ROWS, top or 1), np.int32)
 
     def run(
-        self, rows: int, first: int = 0, options: Options = DEFAULT, rows_class: str = "decode"
+        self, rows: int, first: int = 0, options: LaunchOptions = DEFAULT, rows_class: str = "decode"
     ) -> list[np.ndarray]:
         step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
         shapes = geometry(self.bound, self.arch, rows_class)

@@ -19,7 +19,7 @@ from hfc.passes.rotate_inputs import rotate_inputs
 from hfc.passes.settings import Settings, parse_kv
 from hfc.plan import Bundle, Plan
 from hfc.runtime.random_weights import RandomWeights
-from hfc.selftest import Check, check_plan
+from hfc.selftest import KernelCheck, check_plan
 from hfc.selftest.check import places_of
 from hfc.selftest.scene import Stage
 from hfc.step import Segment, Step
@@ -41,7 +41,7 @@ class Region:
         self.weights = RandomWeights(context)
         self.launcher = EmulatedLauncher(Bundle({}, {arch: self.plan}, files), self.plan)
 
-    def check(self, steps=None) -> list[Check]:
+    def check(self, steps=None) -> list[KernelCheck]:
         more = {"steps": steps} if steps else {}
         return list(check_plan(self.plan, self.graph, self.launcher, self.weights, False, lambda _: None, **more))
 

@@ -11,7 +11,7 @@ from model_reference import MODELS, relative_error
 
 from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedModel
-from hfc.isa import SCHEDULES, Options
+from hfc.isa import SCHEDULES, LaunchOptions
 from hfc.oracle import InterpretedModel
 from hfc.runtime.upload import CheckpointWeights
 from hfc.step import Segment, Step
@@ -75,7 +75,7 @@ def test_schedules_and_row_counts_do_not_matter(checkpoint, arch):
         pair.emulated.options = options
         np.testing.assert_array_equal(pair.emulated.forward(Step.single(tokens)), np.stack(one_by_one))
     assert relative_error(np.stack(one_by_one), pair.interpreted.forward(Step.single(tokens))) <= DECODE_BOUND
-    pair.emulated.options = Options()
+    pair.emulated.options = LaunchOptions()
     whole = pair.emulated.forward(Step.single(pair.tokens))
     pair.emulated.options = replace(SCHEDULES[-1], quantum=7)
     np.testing.assert_array_equal(pair.emulated.forward(Step.single(pair.tokens)), whole)

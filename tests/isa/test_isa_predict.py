@@ -13,13 +13,13 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli import main
 from hfc.compiler import compile_model
 from hfc.isa.arena import Arena
-from hfc.isa.launch import Options, load_kernel
+from hfc.isa.launch import LaunchOptions, load_kernel
 from hfc.isa.line import Line, line_of
 from hfc.predict.cards import CARDS, described, find_cards
 from hfc.predict.instructions import SGPR, UNITS, Instruction, _fill, unit_of
 from hfc.predict.launch import predict, sample, site_of, spread
-from hfc.predict.program import Sampler, estimate
-from hfc.predict.replay import Block, machine_of, replay
+from hfc.predict.program import LaunchSampler, estimate
+from hfc.predict.replay import ReplayedBlock, machine_of, replay
 from hfc.predict.report import as_trace
 from hfc.target.arch import find_arch
 from hfc.target.timing import SIMDS, timing_of
@@ -109,7 +109,7 @@ def test_issue_times_follow_from_data_sheets():
 def run(
     entries, table, waves: int = 1, count: int = 1, resident: int = 1, dram=(), timing=RDNA, dram_cycles: float = 16.0
 ):
-    block = Block(tuple(np.array(entries, np.uint64) for _ in range(waves)))
+    block = ReplayedBlock(tuple(np.array(entries, np.uint64) for _ in range(waves)))
     return replay(machine_of(timing, 16, dram_cycles, dram), table, [block], count, resident, "made by hand")
 
 
@@ -159,7 +159,7 @@ def test_conflicts_in_lds_and_cache_invalidation_cost_time():
 def test_waves_that_take_each_others_lines_of_code_go_on():
     table = made("v_add_f32_e32 v0, v0, v0", "v_add_f32_e32 v0, v0, v0")
     table[1].address = 256 * 128  # the same place in the code cache
-    block = Block((np.array([0, 1] * 50, np.uint64), np.array([1, 0] * 50, np.uint64)))
+    block = ReplayedBlock((np.array([0, 1] * 50, np.uint64), np.array([1, 0] * 50, np.uint64)))
     report = replay(machine_of(RDNA, 16, 16.0, ()), table, [block], 1, 1, "x")
     assert report.issued == 200 and report.wait_code >= 100 * 200
 
@@ -172,10 +172,10 @@ def test_a_wave_has_no_more_accesses_on_their_way_than_its_counter_holds():
 
 def test_waves_meet_at_barriers():
     table = made("s_barrier", "v_add_f32_e32 v0, v0, v0")
-    block = Block((np.array([0, 1], np.uint64), np.array([1] * 500 + [0, 1], np.uint64)))
+    block = ReplayedBlock((np.array([0, 1], np.uint64), np.array([1] * 500 + [0, 1], np.uint64)))
     report = replay(machine_of(RDNA, 16, 16.0, ()), table, [block], 1, 1, "x")
     assert report.issued == 504 and report.cycles > 2500
-    never = Block((np.array([0, 1], np.uint64), np.array([0, 0, 1], np.uint64)))
+    never = ReplayedBlock((np.array([0, 1], np.uint64), np.array([0, 0, 1], np.uint64)))
     assert replay(machine_of(RDNA, 16, 16.0, ()), table, [never], 1, 1, "x").issued == 5, "who ended is not waited for"
 
 
@@ -191,7 +191,7 @@ def added():
     loaded = load_kernel(compile_hip("basic", "gfx1100"), "vadd")
     arguments, grid = [*arena.regions, N], (N // 256, 1, 1)
     found = sample(loaded, GFX1100, grid, 256, arguments, dram=arena.regions[:2], count=N // 256)
-    executed = loaded.launch(grid, 256, arguments, options=Options()).instructions
+    executed = loaded.launch(grid, 256, arguments, options=LaunchOptions()).instructions
     return found, executed
 
 
@@ -258,7 +258,7 @@ def bundle():
 @pytest.mark.parametrize("name", ["llama", pytest.param("qwen3_5_moe_text", marks=pytest.mark.long)])
 def test_a_whole_program_is_predicted(name, request):
     bundle = request.getfixturevalue("bundle") if name == "llama" else small(name)
-    sampler, site = Sampler(bundle, "gfx1100", blocks=1), site_of(*CARDS["RX 7900 XTX"])
+    sampler, site = LaunchSampler(bundle, "gfx1100", blocks=1), site_of(*CARDS["RX 7900 XTX"])
     calls = sampler.calls(1, 40)
     found = estimate(calls, site)
     assert found.count == len(calls.order) == sum(call.count for call in calls.distinct)

@@ -18,7 +18,7 @@ from hfc.backend.gpu import kernel_job
 from hfc.backend.skeletons import geometry
 from hfc.formats import FORMATS
 from hfc.formats.recipe import tensor
-from hfc.isa import SCHEDULES, Options, run_kernel
+from hfc.isa import SCHEDULES, LaunchOptions, run_kernel
 from hfc.passes.settings import Settings
 from hfc.plan import WeightRef
 from hfc.runtime.launcher import grid_size
@@ -73,7 +73,7 @@ class Subject:
         self.code = [compile_job(kernel_job(self.bound, shape, settings)).data for shape in shapes]
 
     def outputs(
-        self, x: np.ndarray, experts: np.ndarray | None = None, options: Options = SCHEDULES[0]
+        self, x: np.ndarray, experts: np.ndarray | None = None, options: LaunchOptions = SCHEDULES[0]
     ) -> list[np.ndarray]:
         """x f32 [rows, k], experts i32 [rows, top] -> f32 [rows or pairs, n] of each output."""
         step = Step.single(np.zeros(len(x), np.int32))
@@ -113,7 +113,7 @@ class Subject:
             return [parts[0] / (1 + np.exp(-parts[1]))]
         return parts
 
-    def error(self, x: np.ndarray, experts: np.ndarray | None = None, options: Options = SCHEDULES[0]) -> float:
+    def error(self, x: np.ndarray, experts: np.ndarray | None = None, options: LaunchOptions = SCHEDULES[0]) -> float:
         """Relative L2 of the worst output, row by row: a row that is wrong does not hide among others."""
         pairs = zip(self.outputs(x, experts, options), self.expected(x, experts), strict=True)
         return max(float((np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)).max()) for a, b in pairs)
@@ -260,7 +260,7 @@ def test_neighbours_and_schedules_do_not_matter(arch):
 def test_no_access_to_lds_waits_for_a_bank(zip_, arch):
     """128 bytes a pass: as fast as LDS moves."""
     subject = Subject(linear(["q4_k", "q4_k"], 256, [70, 70], zipped=zip_, norm=False), arch)
-    subject.outputs(drawn(67, 256), options=Options(profile=True))
+    subject.outputs(drawn(67, 256), options=LaunchOptions(profile=True))
     found = [count for count in subject.results[-1].counts if count.text.startswith("ds_")]
     assert len(found) > 8
     slow = [f"{c.text}: {c.lines} passes for {c.bytes} bytes" for c in found if c.lines * 128 > c.bytes]

@@ -12,7 +12,7 @@ from serve_fakes import EOS, VOCAB, Device, FakeModel, ask, expected, make_engin
 from hfc.plan import Draft as OwnDraft
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.drafter import Draft
-from hfc.runtime.speculate.governor import PLAIN, Choice, Governor
+from hfc.runtime.speculate.governor import PLAIN, BlockChoice, Governor
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.serve.app import make_app
 from hfc.serve.metrics import Metrics
@@ -50,7 +50,7 @@ class Steady(Governor):
 
 class Always(Steady):
     def choose(self, track, offers, most, others=0, others_tokens=None):
-        return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
+        return BlockChoice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
 
 
 def drafting(recurrent, rows=6, governor=None, own=None, chance=0.8):

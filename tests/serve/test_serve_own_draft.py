@@ -10,7 +10,7 @@ from test_serve_models import cold, tokens_of
 from hfc.compiler import compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
-from hfc.runtime.speculate.governor import PLAIN, Choice, Governor
+from hfc.runtime.speculate.governor import PLAIN, BlockChoice, Governor
 from hfc.runtime.speculate.ngram import NgramDrafter
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.serve.engine import Engine
@@ -30,7 +30,7 @@ class Largest(Governor):
 
     def choose(self, track, offers, most, others=0, others_tokens=None):
         offer = max(offers, key=lambda o: (o.in_cycle, o.most), default=None)
-        return Choice(min(most, offer.most), offer) if offer and min(most, offer.most) > 0 else PLAIN
+        return BlockChoice(min(most, offer.most), offer) if offer and min(most, offer.most) > 0 else PLAIN
 
     hope = True
 

@@ -5,7 +5,7 @@ from test_generate import TOKENIZER
 
 from hfc.runtime.generate import Generation, Request
 from hfc.runtime.speculate.drafter import Draft
-from hfc.runtime.speculate.governor import PLAIN, Choice, Governor
+from hfc.runtime.speculate.governor import PLAIN, BlockChoice, Governor
 
 
 class Guesses:
@@ -40,7 +40,7 @@ class Always(Tireless):
     """Takes every draft, so that tests meet every block."""
 
     def choose(self, track, offers, most, others=0, others_tokens=None):
-        return Choice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
+        return BlockChoice(min(most, offers[0].most), offers[0]) if offers and min(most, offers[0].most) > 0 else PLAIN
 
 
 class Blocks(Tireless):
@@ -53,7 +53,7 @@ class Blocks(Tireless):
     def choose(self, track, offers, most, others=0, others_tokens=None):
         offer = next((o for o in offers if o.in_cycle), None)
         count = min(most, self.rows - 1)
-        return Choice(count, offer) if offer and count > 0 else PLAIN
+        return BlockChoice(count, offer) if offer and count > 0 else PLAIN
 
 
 def tokens_of(model, prompt, sampling, count, speculation=None):

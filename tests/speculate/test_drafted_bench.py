@@ -14,7 +14,7 @@ from hfc.compiler import compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Statistics
 from hfc.runtime.speculate.drafts import speculation_for
-from hfc.runtime.speculate.governor import Choice, Offer, Track
+from hfc.runtime.speculate.governor import BlockChoice, Offer, Track
 from hfc.step import JOURNAL_ROWS
 
 FIELDS = {
@@ -173,7 +173,7 @@ def test_run_says_the_same_with_and_without_drafts(hfc, smollm2_gguf):
 
 
 def test_the_summary_tells_what_drafting_did():
-    track = Track(latest=Choice(3, Offer("ngram", 15)), cycles=4, drafted=12, accepted=6, plain=2)
+    track = Track(latest=BlockChoice(3, Offer("ngram", 15)), cycles=4, drafted=12, accepted=6, plain=2)
     assert summary(Statistics(5, [1] * 12, 1.0, 1.0, "end", track)) == (
         "[prompt 5 tokens, 5.0 tok/s; answer 12 tokens, 11.0 tok/s; drafts: ngram, 2.50 tokens a cycle; end]"
     )

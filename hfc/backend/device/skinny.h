@@ -117,8 +117,8 @@ HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&line)[HFC_OWN], hfc_raw_w
     hfc_mma_piece<W, S, BATCH + 1>(line, raw, turn, next, piece, inputs, sums, begin, column, here);
 }
 
-// This wave's turns from `turn` up to `stop`, with inputs, sums and units from element `first` of K on: main K loop. raw: the first
-// turn's weights, where the next one's are read early.
+// Main K loop of this wave, iterations `turn` to `stop`: issues HELD MMAs an operand, keeps only accumulators whose row can exist.
+// first: element of K at which inputs, sums and units begin.  raw: weights of the first iteration, where they are prefetched.
 template <class W, class S>
 HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, const hfc_uint4* inputs, const float* sums,
                              const float* units, int rows, int first, int stop, int& turn, hfc_accumulators<S>& sum) {

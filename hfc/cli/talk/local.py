@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hfc.cli.open_model import OpenModel
-from hfc.cli.talk.piece import Piece
+from hfc.cli.talk.piece import TextPiece
 from hfc.runtime.chat import ChatTemplate, chat_template
 from hfc.runtime.generate import Generation, Request
 from hfc.runtime.gpu import GpuModel
@@ -36,7 +36,7 @@ class Local:
         sampling: Sampling,
         max_tokens: int | None,
         variables: Mapping[str, Any],
-    ) -> Iterator[Piece]:
+    ) -> Iterator[TextPiece]:
         marked, mark = self._guard.mark([dict(m) for m in messages])
         text = self._template.render(marked, **variables)
         history = self._template.render(marked, add_generation_prompt=False, **variables)
@@ -53,13 +53,13 @@ class Local:
         yield from _pieces(split.close())
         s = generation.statistics
         kept = f" ({s.kept_tokens} kept)" if s.kept_tokens else ""
-        yield Piece("end", f"prompt {s.prompt_tokens} tokens{kept}, {s.prefill_tok_s:.1f} tok/s; "
+        yield TextPiece("end", f"prompt {s.prompt_tokens} tokens{kept}, {s.prefill_tok_s:.1f} tok/s; "
                     f"answer {len(s.tokens)} tokens, {s.decode_tok_s:.1f} tok/s; {s.reason}")  # fmt: skip
 
 
-def _pieces(found: tuple[str, str]) -> Iterator[Piece]:
+def _pieces(found: tuple[str, str]) -> Iterator[TextPiece]:
     thought, content = found
     if thought:
-        yield Piece("thought", thought)
+        yield TextPiece("thought", thought)
     if content:
-        yield Piece("text", content)
+        yield TextPiece("text", content)

@@ -10,7 +10,7 @@ from hfc.runtime.sampler import Sampling
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextPiece:
     """kind: "thought" | "text" | "end", whose text is a summary of the answer."""
 
     kind: str
@@ -26,6 +26,6 @@ class Answerer(Protocol):
         sampling: Sampling,
         max_tokens: int | None,
         variables: Mapping[str, Any],
-    ) -> Iterator[Piece]:
+    ) -> Iterator[TextPiece]:
         """Pieces of the answer as they come. Closing the iterator stops it."""
         ...

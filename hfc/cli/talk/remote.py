@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.talk.piece import Piece
+from hfc.cli.talk.piece import TextPiece
 from hfc.runtime.sampler import Sampling
 from hfc.serve.record import Record, running
 
@@ -32,7 +32,7 @@ class Remote:
         sampling: Sampling,
         max_tokens: int | None,
         variables: Mapping[str, Any],
-    ) -> Iterator[Piece]:
+    ) -> Iterator[TextPiece]:
         body: dict[str, Any] = {name: value for name in SENT if (value := getattr(sampling, name)) is not None}
         body |= {
             "model": self.name,
@@ -50,12 +50,12 @@ class Remote:
             for choice in event.get("choices", ()):
                 delta = choice.get("delta", {})
                 if delta.get("reasoning_content"):
-                    yield Piece("thought", delta["reasoning_content"])
+                    yield TextPiece("thought", delta["reasoning_content"])
                 if delta.get("content"):
-                    yield Piece("text", delta["content"])
+                    yield TextPiece("text", delta["content"])
                 finish = choice.get("finish_reason") or finish
         seconds = time.monotonic() - start
-        yield Piece("end", f"prompt {usage.get('prompt_tokens', '?')} tokens; answer {usage.get('completion_tokens', '?')} tokens in "
+        yield TextPiece("end", f"prompt {usage.get('prompt_tokens', '?')} tokens; answer {usage.get('completion_tokens', '?')} tokens in "
                     f"{seconds:.1f} s; {finish}; server on port {self.record.port}")  # fmt: skip
 
     def _events(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:

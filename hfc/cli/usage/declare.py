@@ -68,7 +68,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Usage:
+class CommandUsage:
     """What a command takes. help: its first paragraph is the text above the lists."""
 
     help: str
@@ -93,8 +93,8 @@ class Usage:
 PROJECT, USER = "project", "user"
 
 
-def usage(help: str, *parameters: Argument | Option) -> Usage:
-    return Usage(help, parameters)
+def usage(help: str, *parameters: Argument | Option) -> CommandUsage:
+    return CommandUsage(help, parameters)
 
 
 def option(flags: str, kind: Callable[[str], Any], help: str, default: Any = None, **more: Any) -> Option:

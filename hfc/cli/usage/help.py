@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-from hfc.cli.usage.declare import Argument, Option, Usage
+from hfc.cli.usage.declare import Argument, CommandUsage, Option
 from hfc.cli.usage.parse import metavar
 
 WIDEST, MARGIN = 100, 26
 
 
-def help_text(command: str, usage: Usage) -> str:
+def help_text(command: str, usage: CommandUsage) -> str:
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
     words = " ".join(["hfc", command, "[OPTIONS]", *(a.label for a in usage.arguments)])
     parts = [f"Usage: {words}", *(_paragraph(p, width) for p in usage.help.split("\n\n"))]

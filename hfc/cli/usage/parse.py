@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.cli.usage.declare import Argument, Option, Usage
+from hfc.cli.usage.declare import Argument, CommandUsage, Option
 from hfc.cli.usage.familiar import FAMILIAR
 
 HELP = ("-h", "--help")
@@ -20,12 +20,14 @@ class HelpWanted(Exception):
     """The words ask for the command's help."""
 
 
-def parse(command: str, usage: Usage, words: Sequence[str], settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def parse(
+    command: str, usage: CommandUsage, words: Sequence[str], settings: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Parameter name -> value: of the words, else of the settings, else the default. Raises HfcError, or HelpWanted."""
     return with_defaults(command, usage, (settings or {}) | given_values(command, usage, words))
 
 
-def given_values(command: str, usage: Usage, words: Sequence[str]) -> dict[str, Any]:
+def given_values(command: str, usage: CommandUsage, words: Sequence[str]) -> dict[str, Any]:
     """Only what stands in the words. After `--` everything is an argument."""
     by_flag = {name: o for o in usage.options for name in (*o.flags, *o.also)}
     given: dict[str, Any] = {}
@@ -69,7 +71,7 @@ def given_values(command: str, usage: Usage, words: Sequence[str]) -> dict[str, 
     return given | _arguments(command, usage, free, given)
 
 
-def with_defaults(command: str, usage: Usage, given: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(command: str, usage: CommandUsage, given: dict[str, Any]) -> dict[str, Any]:
     values = {o.parameter: o.default for o in usage.options} | {a.name: a.default for a in usage.arguments} | given
     for found in usage.options:
         if found.required and values[found.parameter] is None:
@@ -128,7 +130,7 @@ def _no_such(command: str, flag: str, by_flag: dict[str, Option]) -> HfcError:
     )
 
 
-def _familiar(command: str, usage: Usage, flag: str, value: str | None, left: list[str]) -> dict[str, Any]:
+def _familiar(command: str, usage: CommandUsage, flag: str, value: str | None, left: list[str]) -> dict[str, Any]:
     """A flag from another program: a note, an argument, or a refusal that says what to do."""
     row = FAMILIAR[flag]
     if row.argument and row.argument not in (a.name for a in usage.arguments):
@@ -149,7 +151,7 @@ def _familiar(command: str, usage: Usage, flag: str, value: str | None, left: li
     return {found.name: [values[0]] if found.many else convert(found, values[0], flag)}
 
 
-def _arguments(command: str, usage: Usage, free: list[str], named: dict[str, Any]) -> dict[str, Any]:
+def _arguments(command: str, usage: CommandUsage, free: list[str], named: dict[str, Any]) -> dict[str, Any]:
     """named: those that a flag of another program has given."""
     given: dict[str, Any] = {}
     for found in usage.arguments:

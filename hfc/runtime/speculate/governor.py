@@ -22,9 +22,11 @@ EARNED = 0.01  # share of the decoding time that may go into finding out
 START, CAP = 3.0, 12.0  # what a purse holds at first and at most, in plain steps
 MARGIN = 1.03  # a block must promise so much more than plain decoding
 SOONEST, LATEST = 8, 128  # tokens between two tries; twice as many after each that did not pay
-ENOUGH = 6  # drafts after which a record is one
-GIVE_UP = 3  # tries that did not pay, after which a sequence does without a drafter that costs something even unasked
-HOPE = 0.95  # of plain decoding's speed, below which a drafter is not worth that
+ENOUGH = 6  # minimum number of drafted tokens before acceptance statistics are trusted
+GIVE_UP = (
+    3  # unprofitable probes after which a drafter is dropped that adds cost to every step even when it is not consulted
+)
+HOPE = 0.95  # minimum expected speed, relative to plain decoding, at which such a drafter is kept
 SAMPLED = 4
 REFRESH = 128  # cycles after which a plain step is timed again: it slows as the context grows
 
@@ -49,7 +51,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BlockChoice:
     """drafts: how many of which offer; 0 is plain decoding.  gain: expected speed over plain decoding.  tokens: expected of
     the step.  is_probe: to learn."""
 
@@ -60,7 +62,7 @@ class Choice:
     is_probe: bool = False
 
 
-PLAIN = Choice()
+PLAIN = BlockChoice()
 
 
 @dataclass
@@ -68,9 +70,9 @@ class Track:
     """One sequence as the governor sees it. tau: mean tokens of a verify step, its own choice behind the drafts included."""
 
     acceptance: dict[tuple[str, int], Acceptance] = field(default_factory=dict)
-    latest: Choice = PLAIN  # the latest that was not plain
+    latest: BlockChoice = PLAIN  # the latest that was not plain
     poor: set[tuple[str, int]] = field(default_factory=set)  # offers that did not look worth it when last weighed
-    failed: dict[tuple[str, int], int] = field(default_factory=dict)  # tries that did not pay
+    failed: dict[tuple[str, int], int] = field(default_factory=dict)  # unprofitable probes
     given_up: set[tuple[str, int]] = field(default_factory=set)
     purse: float = START
     pause: int = SOONEST
@@ -109,7 +111,7 @@ class Governor:
 
     def choose(
         self, track: Track, offers: Sequence[Offer], most: int, others: int = 0, others_tokens: float | None = None
-    ) -> Choice:
+    ) -> BlockChoice:
         """For a sequence that may have `most` drafts in a step in which other sequences have `others` rows, which should bring
         `others_tokens` (one a row if nothing is said)."""
         if track.until_try > 0 and all(o.key in track.poor for o in offers):
@@ -131,7 +133,7 @@ class Governor:
         small = [c for c in payable if c.drafts < PROBE_ROWS]
         return replace(max(small, key=lambda c: c.gain), is_probe=True) if small else PLAIN
 
-    def settle(self, kind: str, seconds: float, results: Sequence[tuple[Track, Choice, int]]) -> None:
+    def settle(self, kind: str, seconds: float, results: Sequence[tuple[Track, BlockChoice, int]]) -> None:
         """After a step that only decoded: for each of its sequences the choice and the tokens that it got."""
         rows = sum(choice.drafts + 1 for _, choice, _ in results)
         if rows == len(results):
@@ -148,7 +150,7 @@ class Governor:
         for track, choice, tokens in results:
             self._note(track, choice, tokens)
 
-    def _settle_plain(self, rows: int, seconds: float, results: Sequence[tuple[Track, Choice, int]]) -> None:
+    def _settle_plain(self, rows: int, seconds: float, results: Sequence[tuple[Track, BlockChoice, int]]) -> None:
         """What happens in most steps is cheap: one of SAMPLED is timed."""
         for track, _, tokens in results:
             track.until_try -= tokens
@@ -161,7 +163,7 @@ class Governor:
             self._plain = 0
             self.costs.record(STEP, rows, seconds)
 
-    def _note(self, track: Track, choice: Choice, tokens: int) -> None:
+    def _note(self, track: Track, choice: BlockChoice, tokens: int) -> None:
         track.until_try -= tokens
         if not choice.drafts:
             track.plain += 1
@@ -207,7 +209,7 @@ class Governor:
 
     def _blocks(
         self, track: Track, offer: Offer, limit: int, others: int, others_tokens: float, plain_s: float
-    ) -> Iterator[Choice]:
+    ) -> Iterator[BlockChoice]:
         """Every block of at most `limit` drafts with what it is expected to gain."""
         if limit < 1:
             return
@@ -215,8 +217,8 @@ class Governor:
         for drafts in [rows - 1 for rows in BLOCKS if rows - 1 <= limit]:
             seconds = self.costs.estimate(offer.cost_kind, others + drafts + 1)
             gain = (others_tokens + expected[drafts]) / (others_tokens + 1) * plain_s / seconds
-            yield Choice(drafts, offer, gain, expected[drafts])
+            yield BlockChoice(drafts, offer, gain, expected[drafts])
 
-    def _risk(self, choice: Choice, others: int, plain_s: float) -> float:
+    def _risk(self, choice: BlockChoice, others: int, plain_s: float) -> float:
         """Plain steps that are lost if no draft is right."""
         return self.costs.estimate(choice.offer.cost_kind, others + choice.drafts + 1) / plain_s - 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hfc.plan import Draft as OwnDraft
 from hfc.runtime.speculate.costs import STEP
 from hfc.runtime.speculate.drafter import Drafter
-from hfc.runtime.speculate.governor import BLOCKS, PLAIN, Choice, Governor, Offer, Track
+from hfc.runtime.speculate.governor import BLOCKS, PLAIN, BlockChoice, Governor, Offer, Track
 
 MOST_ROWS = BLOCKS[-1]
 LONGEST_REST = 6  # steps
@@ -80,7 +80,7 @@ class Speculator:
 
     def __init__(self, shared: Speculation, drafters: Sequence[Drafter], own: Offer | None, mask: int):
         self.track, self.waiting = Track(), 0
-        self.choice: Choice = PLAIN
+        self.choice: BlockChoice = PLAIN
         self._governor, self._rows = shared.governor, shared.rows
         self._drafters, self._own, self._mask = drafters, own, mask
         self._unread: list[int] = []  # tokens that the drafters have not seen yet

@@ -12,7 +12,7 @@ from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
-from hfc.target.arch import Arch, Card
+from hfc.target.arch import Arch, CardSpec
 
 ROWS = 16  # of a block: one operand of a product, two where it has 8 columns
 THREADS = 256
@@ -65,7 +65,7 @@ class Budget:
         return self.need <= max(self.free, self.wide)
 
 
-def budget(arch: Arch, unit: Unit, card: Card) -> Budget:
+def budget(arch: Arch, unit: Unit, card: CardSpec) -> Budget:
     """One row decides, because all rows of a decode step must add in one order (D10): it must be bound by memory still, or by fewer
     instructions than without matrix units."""
     lanes = arch.tuning.lanes_per_clock
