@@ -16,13 +16,14 @@ from hfc.isa.arena import Arena, Region
 from hfc.isa.launch import LaunchOptions, launch_kernel
 from hfc.isa.result import Result
 from hfc.plan import Bundle, Launch, Plan
-from hfc.runtime.launcher import READ_ONLY, grid_size
+from hfc.pointer import STEP, Pointer
+from hfc.program import Program
+from hfc.runtime.launcher import grid_size
 from hfc.runtime.limits import check_draft_step, tap_buffer
 from hfc.runtime.upload import WeightSource
 from hfc.step import Step, step_words
 
 NAN_BYTE = 0xFF  # f16, bf16, f32 and f64 of all ones are NaN
-STEP = "step buffer"
 DEFAULT = LaunchOptions()
 
 
@@ -51,56 +52,53 @@ class EmulatedModel:
         self.max_rows, self.max_outputs = self.plan.max_rows, self.plan.max_outputs
         self._code = {k.symbol: bundle.files[k.file] for k in self.plan.kernels if k.file}
         self._regions = self._allocate(weights)
-        self._rows = {f"buffer:{b.name}": (b.row_bytes, b.rows) for b in self.plan.buffers}
+        self._rows = {b.pointer: (b.row_bytes, b.rows) for b in self.plan.buffers}
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]. Raises KernelFault at the first wrong access."""
         wanted = len(step.output_rows)
         if wanted > self.max_outputs:
             raise HfcError(f"{wanted} rows of logits asked for, the plan holds {self.max_outputs}")
-        regions = self._run_program("", step)
-        logits = regions[f"buffer:{self.plan.logits}"].view.view(np.float32)
+        regions = self._run_program(Program(step.rows_class), step)
+        logits = regions[Pointer.buffer(self.plan.logits)].view.view(np.float32)
         return logits.reshape(wanted, self.vocab).copy()
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
         draft = check_draft_step(step, self.plan)
-        regions = self._run_program("draft_", step)
-        tokens, logits = (regions[f"buffer:{name}"].view for name in (draft.tokens, draft.logits))
+        regions = self._run_program(Program(step.rows_class).of_draft, step)
+        tokens, logits = (regions[Pointer.buffer(name)].view for name in (draft.tokens, draft.logits))
         return tokens.view(np.int32).copy(), logits.view(np.float32).reshape(-1, self.vocab).copy()
 
-    def _run_program(self, prefix: str, step: Step) -> dict[str, Region]:
+    def _run_program(self, program: Program, step: Step) -> dict[Pointer, Region]:
         """The launches for so many rows; the regions that they ran on."""
         step.encode(self.max_rows, self._regions[STEP].view.view(np.int32))
         rows = len(step.tokens)
         regions = self._step_regions({"T": rows, "R": len(step.output_rows), "G": len(step.segments)})
-        for call in self.plan.programs[prefix + step.rows_class]:
+        for call in self.plan.programs[program]:
             self._launch(call, step, regions)
         return regions
 
     def tap(self, name: str, first: int, count: int) -> np.ndarray:
         """A copy of rows [first, first + count) of a tap of the last step, f32 [count, width]."""
         buffer = tap_buffer(self.plan, name)
-        rows = self._regions[f"buffer:{buffer.name}"].view.view(np.float32).reshape(-1, buffer.row_bytes // 4)
+        rows = self._regions[buffer.pointer].view.view(np.float32).reshape(-1, buffer.row_bytes // 4)
         return rows[first : first + count].copy()
 
     def state(self, name: str, plane: str = "") -> np.ndarray:
         """The bytes of a state plane, uint8 [slots, ...]."""
-        return self._regions[f"state:{name}" + (f".{plane}" if plane else "")].view.reshape(self.slots, -1)
+        return self._regions[Pointer.state(name, plane)].view.reshape(self.slots, -1)
 
     def close(self) -> None:
         """Nothing to release; here because every model has it."""
 
-    def _allocate(self, weights: WeightSource) -> dict[str, Region]:
+    def _allocate(self, weights: WeightSource) -> dict[Pointer, Region]:
         plan = self.plan
-        fixed = {f"weight:{ref.name}": weights.weight(ref) for ref in plan.weights} | {
-            f"const:{ref.name}": weights.const(ref) for ref in plan.consts
-        }
+        fixed = {ref.pointer: weights.weight(ref) for ref in plan.weights}
+        fixed |= {ref.pointer: weights.const(ref) for ref in plan.consts}
         rows = {"T": self.max_rows, "R": self.max_outputs}
-        changing = {f"buffer:{b.name}": b.row_bytes * rows[b.rows] for b in plan.buffers}
-        changing |= {
-            f"state:{s.name}" + (f".{p}" if p else ""): n * plan.slots for s in plan.states for p, n in s.planes.items()
-        }
+        changing = {b.pointer: b.row_bytes * rows[b.rows] for b in plan.buffers}
+        changing |= {pointer: n * plan.slots for s in plan.states for pointer, n in s.pointers.items()}
         wanted = [(name, raw.nbytes, False) for name, raw in fixed.items()] + [
             (name, n, True) for name, n in changing.items()
         ]
@@ -112,7 +110,7 @@ class EmulatedModel:
             regions[name].view[:] = NAN_BYTE  # states too: a sequence's first step must not read what its slot held
         return regions
 
-    def _step_regions(self, counts: dict[str, int]) -> dict[str, Region]:
+    def _step_regions(self, counts: dict[str, int]) -> dict[Pointer, Region]:
         """Buffers cut to this step's rows and poisoned again: nothing may live from step to step but states."""
         regions = dict(self._regions)
         for name, (row_bytes, rows) in self._rows.items():
@@ -120,7 +118,7 @@ class EmulatedModel:
             regions[name].view[:] = NAN_BYTE
         return regions
 
-    def _launch(self, call: Launch, step: Step, regions: dict[str, Region]) -> None:
+    def _launch(self, call: Launch, step: Step, regions: dict[Pointer, Region]) -> None:
         result = _run(self._code[call.kernel], call, step, regions, self.options)
         if self.watch and result:
             self.watch(call, result)
@@ -132,25 +130,26 @@ class EmulatedLauncher:
     def __init__(self, bundle: Bundle, plan: Plan, options: LaunchOptions = DEFAULT):
         self._plan, self.options = plan, options
         self._code = {k.symbol: bundle.files[k.file] for k in plan.kernels if k.file}
-        self._rows = {f"buffer:{b.name}": (b.row_bytes, b.rows) for b in plan.buffers}
+        self._rows = {b.pointer: (b.row_bytes, b.rows) for b in plan.buffers}
 
-    def run(self, program: str, number: int, memory: dict[str, np.ndarray], step: Step) -> None:
+    def run(self, program: Program, number: int, memory: dict[Pointer, np.ndarray], step: Step) -> None:
         launch, words = self._plan.programs[program][number], step.encode(self._plan.max_rows)
         counts = {"T": len(step.tokens), "R": len(step.output_rows)}
         used = {pointer: data.nbytes for pointer, data in memory.items()}
         used |= {p: counts[rows] * n for p, (n, rows) in self._rows.items() if p in memory}
-        arena = Arena([(STEP, words.nbytes, False), *((p, n, not p.startswith(READ_ONLY)) for p, n in used.items())])
+        wanted = {STEP: (words.nbytes, False)} | {p: (n, not p.is_read_only) for p, n in used.items()}
+        arena = Arena([(pointer, *facts) for pointer, facts in wanted.items()])
         regions = {region.name: region for region in arena.regions}
         regions[STEP].view[:] = words.view(np.uint8)
         for pointer, data in memory.items():
             regions[pointer].view[:] = data.reshape(-1)[: used[pointer]]
         _run(self._code[launch.kernel], launch, step, regions, self.options)
         for pointer, data in memory.items():
-            if not pointer.startswith(READ_ONLY):
+            if not pointer.is_read_only:
                 data.reshape(-1)[: used[pointer]] = regions[pointer].view
 
 
-def _run(code: bytes, call: Launch, step: Step, regions: dict[str, Region], options: LaunchOptions) -> Result | None:
+def _run(code: bytes, call: Launch, step: Step, regions: dict[Pointer, Region], options: LaunchOptions) -> Result | None:
     """One launch; None where its grid is empty."""
     grid = tuple(grid_size(expression, step) for expression in call.grid)
     if not math.prod(grid):

@@ -18,10 +18,11 @@ from typing import Any
 from hfc.base.whole_file import write_whole
 from hfc.formats import weight_format
 from hfc.formats.recipe import Recipe
+from hfc.pointer import Pointer
+from hfc.program import Program
 from hfc.step import JOURNAL_ROWS
 
-DRAFT_PREFIX = "draft_"  # of the names of a draft's programs
-BUNDLE_VERSION = 3  # 2: six words a segment in the step buffer; 3: bytes of every buffer, contracts
+BUNDLE_VERSION = 4  # 2: six words a segment in the step buffer; 3: bytes of every buffer, contracts; 4: pointers as [kind, name, plane]
 MANIFEST = "manifest.json"
 
 
@@ -36,6 +37,10 @@ class Buffer:
     offset: int
     nbytes: int
 
+    @property
+    def pointer(self) -> Pointer:
+        return Pointer.buffer(self.name)
+
 
 @dataclass(frozen=True)
 class WeightRef:
@@ -47,6 +52,10 @@ class WeightRef:
     shape: tuple[int, ...]
     layout: str
 
+    @property
+    def pointer(self) -> Pointer:
+        return Pointer.weight(self.name)
+
 
 @dataclass(frozen=True)
 class ConstRef:
@@ -55,6 +64,10 @@ class ConstRef:
     name: str
     recipe: Recipe
     shape: tuple[int | str, ...]
+
+    @property
+    def pointer(self) -> Pointer:
+        return Pointer.const(self.name)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,11 @@ class StateRef:
     shape: tuple[int | str, ...]
     planes: dict[str, int]
     formats: dict[str, str]
+
+    @property
+    def pointers(self) -> dict[Pointer, int]:
+        """Each plane's pointer -> its bytes per slot."""
+        return {Pointer.state(self.name, plane): nbytes for plane, nbytes in self.planes.items()}
 
 
 @dataclass(frozen=True)
@@ -99,14 +117,13 @@ class Product:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel with its pointers, in order. A pointer is "buffer:name", "weight:name", "const:name", "state:name" or
-    "state:name.plane".  grid: expressions in T, R, G, C.
+    """One kernel with its pointers, in order; the step buffer goes before them.  grid: expressions in T, R, G, C.
 
     bytes, flops: what the types say it must move and compute, per "step", "row", "segment" and "context" (per row and
     token of context)."""
 
     kernel: str
-    pointers: tuple[str, ...]
+    pointers: tuple[Pointer, ...]
     grid: tuple[str, str, str]
     block: int
     lds_bytes: int
@@ -131,13 +148,12 @@ class Draft:
     rows: int
     logits: str
     tokens: str
-    observing: dict[str, int] = field(default_factory=dict)
+    observing: dict[Program, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """programs: name -> launches in order ("step" on host; "decode" and "prefill" on GPUs, "prefill_rocblas" in place of the
-    latter where the library is found; of a draft, those with "draft_" before their names).
+    """programs: the launches of each, in order: STEP on the host, DECODE, PREFILL and SAMPLE on GPUs, see Program.
 
     taps: name ("last_hidden", "hidden[3]") -> the buffer of T rows that holds it after a step."""
 
@@ -154,7 +170,7 @@ class Plan:
     consts: tuple[ConstRef, ...]
     states: tuple[StateRef, ...]
     kernels: tuple[Kernel, ...]
-    programs: dict[str, tuple[Launch, ...]]
+    programs: dict[Program, tuple[Launch, ...]]
     library: str | None = None  # host: file with all kernels and the tape
     taps: dict[str, str] = field(default_factory=dict)
     draft: Draft | None = None
@@ -221,21 +237,18 @@ class Bundle:
         write_whole(Path(path), self.pack(), "the bundle")
 
 
-def pointer_table(plan: Plan) -> list[str]:
+def pointer_table(plan: Plan) -> list[Pointer]:
     """Every pointer of the plan once, in order of first use: what the launch tape's indices mean."""
     launches = (launch for program in plan.programs.values() for launch in program)
     return list(dict.fromkeys(pointer for launch in launches for pointer in launch.pointers))
 
 
-def weight_sizes(plan: Plan) -> dict[str, int]:
+def weight_sizes(plan: Plan) -> dict[Pointer, int]:
     """Pointer of each weight -> all of its bytes."""
-    return {
-        f"weight:{w.name}": math.prod(w.shape[:-1]) * weight_format(w.format).row_bytes(w.shape[-1])
-        for w in plan.weights
-    }
+    return {w.pointer: math.prod(w.shape[:-1]) * weight_format(w.format).row_bytes(w.shape[-1]) for w in plan.weights}
 
 
-def at_most_once(launch: Launch, rows: int, weights: Mapping[str, int], buffers: Mapping[str, int]) -> int:
+def at_most_once(launch: Launch, rows: int, weights: Mapping[Pointer, int], buffers: Mapping[Pointer, int]) -> int:
     """Bytes of a launch by step and by rows, but no more than all weights once: many rows choose the same expert.
 
     weights, buffers: pointer -> bytes, of a buffer those of a row."""

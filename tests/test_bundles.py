@@ -24,7 +24,7 @@ from hfc.bundles.contract import contract
 from hfc.bundles.grid import grid_value
 from hfc.cli import main
 from hfc.compiler import compile_model
-from hfc.plan import MANIFEST
+from hfc.plan import BUNDLE_VERSION, MANIFEST
 from hfc.runtime import host_code
 from hfc.runtime.executor import load
 
@@ -90,13 +90,16 @@ def test_every_name_once_and_only_what_the_manifest_lists(bundle):
         (lambda m: m["plans"]["host"].update(arena_bytes=256), "offset is"),
         (lambda m: m["plans"]["host"]["programs"]["step"][0]["grid"].__setitem__(0, "9 ** 9 ** 9"), "has a BinOp|has a Pow"),
         (lambda m: m["plans"]["host"]["programs"]["step"][0]["grid"].__setitem__(0, "T / (R - R)"), "divides by zero"),
-        (lambda m: m["plans"]["host"]["programs"]["step"][0]["pointers"].__setitem__(0, "buffer:lost"), "'buffer:lost'"),
+        (lambda m: m["plans"]["host"]["programs"]["step"][0]["pointers"].__setitem__(0, ["buffer", "lost", ""]), "'buffer:lost'"),
+        (lambda m: m["plans"]["host"]["programs"]["step"][0]["pointers"].__setitem__(0, "buffer:x"), "Expected `array`, got `str`"),
+        (lambda m: m["plans"]["host"]["programs"]["step"][0]["pointers"][0].__setitem__(0, "heap"), "Invalid enum value 'heap'"),
+        (lambda m: m["plans"]["host"]["programs"].update(twice=[]), "Invalid enum value 'twice'"),
         (lambda m: m["plans"]["host"]["states"][0]["planes"].update(k=8), "bytes of k is 8"),
         (lambda m: m["plans"]["host"]["weights"][0].update(shape=[1 << 40, 1 << 40]), "elements"),
         (lambda m: m["model"].update(weights=7), "Expected `str`, got `int` - at `$.weights`"),
         (lambda m: m.update(version=[3]), "Expected `int | null`, got `array` - at `$.version`"),
-        (lambda m: m.update(version=2), "bundle version 2, this hfc reads 3\n  hint: compile it again"),
-        (lambda m: m.update(version=4), "bundle version 4, this hfc reads 3\n  hint: a newer hfc made it"),
+        (lambda m: m.update(version=3), "bundle version 3, this hfc reads 4\n  hint: compile it again"),
+        (lambda m: m.update(version=5), "bundle version 5, this hfc reads 4\n  hint: a newer hfc made it"),
     ],
 )  # fmt: skip
 def test_a_manifest_says_where_and_what(bundle, change, message):
@@ -107,7 +110,9 @@ def test_a_manifest_says_where_and_what(bundle, change, message):
 def test_a_manifest_nested_deeply_is_a_message(bundle):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as target:
-        target.writestr(MANIFEST, '{"version": 3, "model": ' + '{"a":' * 100_000 + "1" + "}" * 100_000 + "}")
+        target.writestr(
+            MANIFEST, f'{{"version": {BUNDLE_VERSION}, "model": ' + '{"a":' * 100_000 + "1" + "}" * 100_000 + "}"
+        )
     assert "manifest.json" in refused(out.getvalue())
 
 

@@ -36,7 +36,7 @@ def least_bytes(plan: Plan) -> int:
     multiplied = {p for launch in plan.programs["decode"] for p in launch.pointers if "gather" not in launch.kernel}
     total = 0
     for ref in plan.weights:
-        rows = math.prod(ref.shape[:-1]) if f"weight:{ref.name}" in multiplied else 1
+        rows = math.prod(ref.shape[:-1]) if ref.pointer in multiplied else 1
         total += rows * weight_format(ref.format).row_bytes(ref.shape[-1])
     for state in plan.states:
         if "k" in state.planes:

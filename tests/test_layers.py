@@ -9,13 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hfc"
-LEAF = {"base", "step", "sampling"}
+LEAF = {"base", "step", "sampling", "pointer", "program"}
 FACTS = {"plan", "bundles", "formats", "target", "ir"}
 # layer: what it may import besides itself
 LAYERS = {
     "base": set(),
     "step": {"base"},
     "sampling": {"base"},
+    "pointer": set(),
+    "program": set(),
     "quality": {"base", "step"},
     "formats": LEAF,
     "target": LEAF,

@@ -315,7 +315,7 @@ def moved_and_needed(name: str, weights: str) -> tuple[NullModel, float, float]:
 
 
 def _bytes(plan: Plan, pointer: str) -> int:
-    weight = next((w for w in plan.weights if f"weight:{w.name}" == pointer), None)
+    weight = next((w for w in plan.weights if w.pointer == pointer), None)
     if weight is None:
         return 0
     total = FORMATS[weight.format].row_bytes(weight.shape[-1])

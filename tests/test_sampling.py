@@ -7,6 +7,7 @@ from model_reference import MODELS
 
 from hfc.base.diagnostics import HfcError
 from hfc.compiler import compile_model
+from hfc.pointer import PARAMETERS
 from hfc.runtime import executor
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import NOT_NUMBERS, Sampler, Sampling
@@ -94,7 +95,7 @@ def test_limits_reach_a_gpu(monkeypatch):
         Step.single([1, 2, 3], outputs="last"), [RowSampler(Sampler(Sampling(temperature=0)), (), limits)]
     )
     words = np.empty(sampling_words(model.max_outputs, model.vocab), np.int32)
-    driver.copy_out(words.view(np.uint8), model.address("io:parameters"))
+    driver.copy_out(words.view(np.uint8), model.address(PARAMETERS))
     mask = words[words[10] : words[10] + mask_words(model.vocab)].view(np.uint8)
     assert np.flatnonzero(np.unpackbits(mask, bitorder="little")).tolist() == [77]
     model.close()

@@ -13,6 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli import main
 from hfc.compiler import compile_model, open_source
 from hfc.formats import weight_format
+from hfc.program import Program
 from hfc.runtime import executor
 from hfc.runtime.launcher import GpuLauncher, HostLauncher, grid_size
 from hfc.runtime.upload import CheckpointWeights
@@ -95,7 +96,7 @@ class Changed:
         self.launcher.run(program, number, memory, step)
         for pointer, data in memory.items():
             if not np.array_equal(before[pointer], data):
-                self.change(data.view(np.float16 if pointer.startswith("state") else np.float32), before[pointer])
+                self.change(data.view(np.float16 if pointer.kind == "state" else np.float32), before[pointer])
 
 
 def wrong_element(data, before):
@@ -129,7 +130,7 @@ def test_a_write_behind_the_end_is_found(llama):
     wide = make_step(((32, 0.0),), llama.plan, 0)
     launch = llama.plan.programs["step"][0]
     from_buffers = {b.name: b.row_bytes * 32 for b in short.buffers}
-    memory = {p: np.zeros(from_buffers.get(p.partition(":")[2], 1 << 16), np.uint8) for p in launch.pointers}
+    memory = {p: np.zeros(from_buffers.get(p.name, 1 << 16), np.uint8) for p in launch.pointers}
     with pytest.raises(HfcError, match="wrote 0 bytes behind the end of buffer:"):
         llama.launcher.run("step", 0, memory, wide)
 
@@ -158,8 +159,8 @@ def test_launches_of_a_gpu_get_their_grids_and_leave_no_memory():
     checks = gpu.check(launcher=GpuLauncher(gpu.bundle, gpu.plan, driver))
     assert {c.program for c in checks} == {"decode", "prefill", "sample"} and not any(c.ok for c in checks)
     steps = {
-        "decode": steps_of("decode", gpu.plan),
-        "prefill": steps_of("prefill", gpu.plan),
+        "decode": steps_of(Program.DECODE, gpu.plan),
+        "prefill": steps_of(Program.PREFILL, gpu.plan),
         "sample": [make_step(((1, 0.0),), gpu.plan, 0)],
     }
     launches = [(launch, step) for p in gpu.plan.programs for launch in gpu.plan.programs[p] for step in steps[p]]
@@ -179,13 +180,13 @@ def test_a_lost_device_ends_the_test(selftest, monkeypatch):
 
 def test_steps_have_odd_rows_in_several_slots(llama):
     plan = replace(llama.plan, context=256, slots=4, max_rows=256, max_outputs=32)
-    few, many = steps_of("decode", plan), steps_of("prefill", plan)
+    few, many = steps_of(Program.DECODE, plan), steps_of(Program.PREFILL, plan)
     assert [len(s.tokens) for s in few] == [1, 4, 13] and [len(s.tokens) for s in many] == [169, 17]
     for step in few + many:
         assert len({s.slot for s in step.segments}) == len(step.segments)
         assert all(s.position + s.rows <= 256 for s in step.segments) and step.positions.size == len(step.tokens)
         assert 0 < len(step.output_rows) <= 5
-    assert len(steps_of("step", plan)) == 5
+    assert len(steps_of(Program.STEP, plan)) == 5
 
 
 def test_grid_expressions_are_c():

@@ -9,6 +9,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.bundles import read_bundle
 from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedModel
+from hfc.pointer import Pointer
 from hfc.runtime import executor
 from hfc.runtime.executor import load
 from hfc.runtime.upload import CheckpointWeights
@@ -97,7 +98,7 @@ def test_taps_survive_the_bundle_and_lie_where_a_gpu_reads_them(monkeypatch):
     model.forward(Step.single(np.arange(9)))
     rows = np.arange(9 * 64, dtype=np.float32).reshape(9, 64)  # the fake computes nothing
     model.driver.copy_in(
-        model.address(f"buffer:{bundle.plans['sm_90'].taps['last_hidden']}"), rows.view(np.uint8).reshape(-1)
+        model.address(Pointer.buffer(bundle.plans["sm_90"].taps["last_hidden"])), rows.view(np.uint8).reshape(-1)
     )
     np.testing.assert_array_equal(model.tap("last_hidden", 3, 4), rows[3:7])
     model.close()

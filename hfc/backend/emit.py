@@ -20,6 +20,8 @@ from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, ConstRef, Draft, Kernel, Launch, Plan, StateRef, WeightRef
+from hfc.pointer import Pointer
+from hfc.program import Program
 
 SCALAR_BYTES = 4  # activations are f32 or i32
 DRAFT_STATES = "draft."  # what the names of a draft's states begin with: DRAFT of hfc/frontend/build.py
@@ -31,7 +33,7 @@ class RegionCall:
     """One region as the back ends see it: what to build, and which memory to hand it."""
 
     bound: Bound
-    pointers: tuple[str, ...]
+    pointers: tuple[Pointer, ...]
     text: str
     bytes: dict[str, int]
     flops: dict[str, int]
@@ -55,7 +57,7 @@ class Emitted:
     draft_calls: tuple[RegionCall, ...] = ()
     observing: int = 0  # number of trailing calls that only write the draft model's inputs
 
-    def observed_by(self, launches: dict[str, int]) -> Emitted:
+    def observed_by(self, launches: dict[Program, int]) -> Emitted:
         """launches: program -> so many of its last ones are those calls."""
         return replace(self, draft=replace(self.draft, observing=launches))
 
@@ -219,18 +221,18 @@ def _weight_name(op: Op, layout: str, layouts: dict[str, tuple[str, ...]]) -> st
     return name if len(layouts[name]) == 1 else f"{name}@{layout}"
 
 
-def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str, tuple[str, ...]]) -> str:
+def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str, tuple[str, ...]]) -> Pointer:
     if arg.kind == "buffer":
-        return f"buffer:{arg.value.name}"
+        return Pointer.buffer(arg.value.name)
     op = sources[arg.value]
     if arg.kind == "weight":
         matrix = any(a is arg for a in bound.region.matrix_args)
         have = layouts[op.attrs["name"]]
         layout = next((x for x in have if (x != "rows") == matrix), have[0])
-        return f"weight:{_weight_name(op, layout, layouts)}"
+        return Pointer.weight(_weight_name(op, layout, layouts))
     if arg.kind == "const":
-        return f"const:{const_name(op.attrs['recipe'])}"
-    return f"state:{op.attrs['name']}" + (f".{arg.plane}" if arg.plane else "")
+        return Pointer.const(const_name(op.attrs["recipe"]))
+    return Pointer.state(op.attrs["name"], arg.plane)
 
 
 def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) -> tuple[tuple[Buffer, ...], int]:
@@ -297,7 +299,7 @@ def make_plan(
     emitted: Emitted,
     settings: Settings,
     kernels: tuple[Kernel, ...],
-    programs: dict[str, tuple[Launch, ...]],
+    programs: dict[Program, tuple[Launch, ...]],
     library: str | None = None,
 ) -> Plan:
     """The plan around what a back end built."""

@@ -22,13 +22,13 @@ from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, Kernel, Launch, Plan, Product, pointer_table
+from hfc.pointer import Pointer
+from hfc.program import Program
 from hfc.step import SEGMENT_WORDS
 from hfc.target.arch import Arch
 
 MATRIX_LAYOUT = "rows"
-PROGRAMS = ("decode", "prefill")
-LIBRARY = "prefill_rocblas"  # prefill, with the products that the arch leaves to the library where it is found
-ADOPT, SAMPLE = "adopt", "sample"  # programs of their own: a step that wants logits does without sample
+PROGRAMS = (Program.DECODE, Program.PREFILL)
 TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
 STEP_ARGUMENT = -1
 
@@ -54,7 +54,7 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
 
 def list_launches(
     emitted: Emitted, settings: Settings, jobs: dict[str, KernelJob]
-) -> tuple[Emitted, dict[str, tuple[Launch, ...]]]:
+) -> tuple[Emitted, dict[Program, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
     names = _programs(emitted, settings)
     emitted = _with_scratch(emitted, settings, names)
@@ -65,24 +65,26 @@ def list_launches(
             {p: sum(len(list(_launches(call, p, settings, jobs))) for call in last) for p in names}
         )
         programs |= {
-            f"draft_{p}": tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs))
+            p.of_draft: tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs))
             for p in PROGRAMS
         }
-        programs[ADOPT] = tuple(_launches(_adopt_call(emitted, settings.max_outputs), "decode", settings, jobs))
-    programs[SAMPLE] = tuple(_launches(_sample_call(emitted), "decode", settings, jobs))
+        programs[Program.ADOPT] = tuple(
+            _launches(_adopt_call(emitted, settings.max_outputs), Program.DECODE, settings, jobs)
+        )
+    programs[Program.SAMPLE] = tuple(_launches(_sample_call(emitted), Program.DECODE, settings, jobs))
     return emitted, programs
 
 
-def _programs(emitted: Emitted, settings: Settings) -> tuple[str, ...]:
+def _programs(emitted: Emitted, settings: Settings) -> tuple[Program, ...]:
     """Names of the programs of a step, with the library's if it would do something there."""
     useful = settings.max_rows >= LIBRARY_ROWS and any(by_library(call.bound, settings.arch) for call in emitted.calls)
-    return (*PROGRAMS, LIBRARY) if useful else PROGRAMS
+    return (*PROGRAMS, Program.PREFILL_ROCBLAS) if useful else PROGRAMS
 
 
-def _steps(bound: Bound, program: str, arch: Arch) -> tuple[Geometry | LibraryCall, ...]:
+def _steps(bound: Bound, program: Program, arch: Arch) -> tuple[Geometry | LibraryCall, ...]:
     """The launches of a region in a program."""
-    if program != LIBRARY:
-        return geometry(bound, arch, program)
+    if program is not Program.PREFILL_ROCBLAS:
+        return geometry(bound, arch, program.value)
     return by_library(bound, arch) or geometry(bound, arch, "prefill")
 
 
@@ -141,7 +143,7 @@ def _adopt_call(emitted: Emitted, max_outputs: int) -> RegionCall:
     )
 
 
-def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...]) -> Emitted:
+def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program, ...]) -> Emitted:
     """More buffers, for what the launches of one region hand on: every region writes its own anew."""
     needed: dict[str, tuple[Scratch, int]] = {}
     for call in (*emitted.calls, *emitted.draft_calls):
@@ -159,7 +161,7 @@ def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[str, ...
     return emitted
 
 
-def _launches(call: RegionCall, program: str, settings: Settings, jobs: dict[str, KernelJob]) -> Iterator[Launch]:
+def _launches(call: RegionCall, program: Program, settings: Settings, jobs: dict[str, KernelJob]) -> Iterator[Launch]:
     """The launches of one region in `program`; kernels not yet in `jobs` are added to it."""
     for shape in _steps(call.bound, program, settings.arch):
         if isinstance(shape, LibraryCall):
@@ -167,7 +169,7 @@ def _launches(call: RegionCall, program: str, settings: Settings, jobs: dict[str
             continue
         if shape.symbol not in jobs:
             jobs[shape.symbol] = kernel_job(call.bound, shape, settings)
-        pointers = (*call.pointers, *(f"buffer:{s.name}" for s in shape.scratch))
+        pointers = (*call.pointers, *(Pointer.buffer(s.name) for s in shape.scratch))
         text = f"{shape.task} {call.bound.name}" if shape.task else call.text
         nothing = dict.fromkeys(call.bytes, 0)
         bytes, flops = (nothing, nothing) if shape.task else (call.bytes, call.flops)
@@ -178,7 +180,7 @@ def _product(call: RegionCall, step: LibraryCall) -> Launch:
     """A product by the library; its bytes and operations count to the launch that ends the region."""
     weight = call.pointers[call.bound.args.index(step.weight)]
     nothing, rows = dict.fromkeys(call.bytes, 0), step.product.rows
-    pointers = (weight, f"buffer:{step.inputs.name}", f"buffer:{step.outputs.name}")
+    pointers = (weight, Pointer.buffer(step.inputs.name), Pointer.buffer(step.outputs.name))
     text = f"multiply the {'low' if step.product.add else 'high'} parts of the inputs of {call.bound.name} by {weight}"
     return Launch(
         "rocblas_gemm_ex",

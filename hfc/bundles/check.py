@@ -12,7 +12,9 @@ from hfc.bundles.contract import pointer_sizes
 from hfc.bundles.grid import grid_value
 from hfc.bundles.recipes import check_recipe
 from hfc.formats import FORMATS, KV_FORMATS, weight_format
-from hfc.plan import DRAFT_PREFIX, Buffer, ConstRef, Draft, Kernel, Launch, Plan, Product, StateRef, WeightRef
+from hfc.plan import Buffer, ConstRef, Draft, Kernel, Launch, Plan, Product, StateRef, WeightRef
+from hfc.pointer import Pointer
+from hfc.program import Program
 from hfc.step import DECODE_ROWS, JOURNAL_ROWS
 from hfc.target.arch import Arch, find_arch
 
@@ -22,9 +24,8 @@ MOST_TOKENS = 1 << 30  # positions and token ids are i32
 MOST_ROWS = 1 << 20
 LARGEST_BLOCK = 1024  # threads
 ALIGNMENT = 16  # bytes; the widest access of a kernel
-HOST_PROGRAMS = {"step"}
-GPU_PROGRAMS = {"decode", "prefill", "sample"}
-LIBRARY_PROGRAM = "prefill_rocblas"
+HOST_PROGRAMS = {Program.STEP}
+GPU_PROGRAMS = {Program.DECODE, Program.PREFILL, Program.SAMPLE}
 LAYOUTS = ("rows", "tile16")
 KINDS = ("step", "row", "segment", "context")  # what a launch's bytes and operations are counted by
 
@@ -211,21 +212,21 @@ def _kernels(plan: Plan, arch: Arch, where: str, files: Iterable[str] | None) ->
 
 def _programs(plan: Plan, arch: Arch, where: str) -> None:
     required = HOST_PROGRAMS if arch.kind == "host" else GPU_PROGRAMS
-    allowed = set(required) if arch.kind == "host" else {*required, LIBRARY_PROGRAM}
+    allowed = set(required) if arch.kind == "host" else {*required, Program.PREFILL_ROCBLAS}
     if plan.draft:
-        drafting = {DRAFT_PREFIX + name for name in required - {"sample"}}
-        required = required | drafting | ({"adopt"} if arch.kind != "host" else set())
+        drafting = {program.of_draft for program in required - {Program.SAMPLE}}
+        required = required | drafting | ({Program.ADOPT} if arch.kind != "host" else set())
         allowed |= required
     if not required <= set(plan.programs) <= allowed:
         _refuse(f"{where}: programs", ", ".join(plan.programs), ", ".join(sorted(required)))
 
 
 def _launch(
-    launch: Launch, plan: Plan, arch: Arch, kernels: Mapping[str, Kernel], sizes: Mapping[str, int], where: str
+    launch: Launch, plan: Plan, arch: Arch, kernels: Mapping[str, Kernel], sizes: Mapping[Pointer, int], where: str
 ) -> None:
     for pointer in launch.pointers:
         if pointer not in sizes:
-            _refuse(f"{where}: pointer", repr(pointer), "a buffer, weight, table or state of the plan")
+            _refuse(f"{where}: pointer", repr(str(pointer)), "a buffer, weight, table or state of the plan")
     for what, counts in (("bytes", launch.bytes), ("flops", launch.flops)):
         _equal(f"{where}: kinds of {what}", sorted(counts), sorted(KINDS))
         for kind, count in counts.items():
@@ -261,7 +262,7 @@ def _extremes(plan: Plan) -> list[dict[str, int]]:
     ]
 
 
-def _product(product: Product, launch: Launch, plan: Plan, sizes: Mapping[str, int], where: str) -> None:
+def _product(product: Product, launch: Launch, plan: Plan, sizes: Mapping[Pointer, int], where: str) -> None:
     _equal(f"{where}: kernel", launch.kernel, "rocblas_gemm_ex")
     _equal(f"{where}: pointers", len(launch.pointers), 3)
     _one_of(f"{where}: dtype", product.dtype, ("f16", "bf16"))

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from hfc.formats import weight_format
 from hfc.formats.tile import tile_layout
 from hfc.plan import Plan, WeightRef, pointer_table
+from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
 from hfc.sampling import sampling_words
 from hfc.step import step_words
 
@@ -21,7 +22,7 @@ def contract(plan: Plan) -> str:
     equal sizes share their code."""
     sizes, table = pointer_sizes(plan), pointer_table(plan)
     number = {pointer: i for i, pointer in enumerate(table)}
-    offsets = {f"buffer:{b.name}": b.offset for b in plan.buffers}
+    offsets = {b.pointer: b.offset for b in plan.buffers}
     launches = [
         [name, launch.kernel, [number[p] for p in launch.pointers], launch.grid, launch.block, launch.lds_bytes,
          launch.product and asdict(launch.product)]
@@ -37,19 +38,18 @@ def contract(plan: Plan) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def pointer_sizes(plan: Plan) -> dict[str, int]:
+def pointer_sizes(plan: Plan) -> dict[Pointer, int]:
     """Pointer -> bytes behind it on the device, of every buffer, weight, table and state of the plan, and of the step's input."""
     sizes = {
-        "io:step": 4 * step_words(plan.max_rows),
-        "io:parameters": 4 * sampling_words(plan.max_outputs, plan.vocab),
-        "io:tokens": 4 * (plan.max_outputs + plan.max_rows),
+        STEP: 4 * step_words(plan.max_rows),
+        PARAMETERS: 4 * sampling_words(plan.max_outputs, plan.vocab),
+        TOKENS: 4 * (plan.max_outputs + plan.max_rows),
     }
-    sizes |= {f"buffer:{b.name}": b.nbytes for b in plan.buffers}
-    sizes |= {f"weight:{w.name}": weight_bytes(w) for w in plan.weights}
-    sizes |= {f"const:{c.name}": 4 * math.prod(plan.context if n == "C" else n for n in c.shape) for c in plan.consts}
+    sizes |= {b.pointer: b.nbytes for b in plan.buffers}
+    sizes |= {w.pointer: weight_bytes(w) for w in plan.weights}
+    sizes |= {c.pointer: 4 * math.prod(plan.context if n == "C" else n for n in c.shape) for c in plan.consts}
     for state in plan.states:
-        for plane, nbytes in state.planes.items():
-            sizes[f"state:{state.name}" + (f".{plane}" if plane else "")] = nbytes * plan.slots
+        sizes |= {pointer: nbytes * plan.slots for pointer, nbytes in state.pointers.items()}
     return sizes
 
 

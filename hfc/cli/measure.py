@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hfc.cli.open_model import OpenModel
 from hfc.cli.workload import Workload
 from hfc.plan import Plan
+from hfc.program import Program
 from hfc.runtime.generate import Model, SamplesItself
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
@@ -100,11 +101,12 @@ def step_times(model: GpuModel, workload: Workload) -> tuple[float, float]:
 
 def planned(plan: Plan, steps: Iterable[Step]) -> tuple[int, int]:
     """Launches and bytes of the steps as the plan counts them: the null device adds them up."""
-    few, many = ("decode", "prefill") if "decode" in plan.programs else ("step", "step")
-    counters = {name: NullModel(plan, name) for name in (few, many, "sample") if name in plan.programs}
+    split = Program.DECODE in plan.programs
+    few, many = (Program.DECODE, Program.PREFILL) if split else (Program.STEP, Program.STEP)
+    counters = {name: NullModel(plan, name) for name in (few, many, Program.SAMPLE) if name in plan.programs}
     for step in steps:
         counters[few if step.rows_class == "decode" else many].forward(step)
-        if "sample" in counters and len(step.output_rows):
-            counters["sample"].forward(step)
+        if Program.SAMPLE in counters and len(step.output_rows):
+            counters[Program.SAMPLE].forward(step)
     counts = [counter.count for counter in counters.values()]
     return sum(c.launches for c in counts), sum(c.bytes for c in counts)

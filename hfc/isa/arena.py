@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ POISON = 0xFB  # fills what no one wrote: as f32 and f16 a large negative number
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A piece of an arena. view: its bytes, shared with the kernels.  writable: may kernels store to it?"""
+    """A piece of an arena. name: whatever its user calls it by; messages print it.  view: its bytes, shared with the kernels.
+    writable: may kernels store to it?"""
 
-    name: str
+    name: Hashable
     address: int
     view: np.ndarray
     writable: bool = True
@@ -36,7 +38,7 @@ class Arena:
     """Regions of given sizes, all allocated at once: (name, bytes, writable) each.  poison: else they are zero, and take no memory
     before they are written."""
 
-    def __init__(self, wanted: list[tuple[str, int, bool]], poison: bool = True):
+    def __init__(self, wanted: Sequence[tuple[Hashable, int, bool]], poison: bool = True):
         offsets, at = [], GUARD_BYTES
         for _, nbytes, _ in wanted:
             offsets.append(at)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.plan import Launch, Plan, at_most_once, weight_sizes
+from hfc.pointer import Pointer
+from hfc.program import Program
 from hfc.runtime.fit import need_of
 from hfc.runtime.launcher import grid_size
 from hfc.step import Step
@@ -43,13 +45,13 @@ def _speed(tokens: int, launches: list[RooflineWork], arch: Arch, card: CardSpec
     return round(tokens / least_seconds(launches, arch, card), 1)
 
 
-def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end: int) -> list[RooflineWork]:
+def works(plan: Plan, program: Program, features: Mapping[str, str], rows: int, end: int) -> list[RooflineWork]:
     """What each launch of `program` must do for one segment of `rows` rows that ends at context `end`; one output row.
 
     Launches for other numbers of rows have empty grids and are left out."""
     step = Step.single(np.zeros(rows, np.int32), position=end - rows, outputs="last")
     weights = weight_sizes(plan)
-    buffers = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
+    buffers = {b.pointer: b.row_bytes for b in plan.buffers}
     seen = sum(range(end - rows + 1, end + 1))  # rows x tokens that they see
     made = []
     for launch in plan.programs[program]:
@@ -61,7 +63,7 @@ def works(plan: Plan, program: str, features: Mapping[str, str], rows: int, end:
     return made
 
 
-def _moved(launch: Launch, rows: int, end: int, weights: Mapping[str, int], buffers: Mapping[str, int]) -> int:
+def _moved(launch: Launch, rows: int, end: int, weights: Mapping[Pointer, int], buffers: Mapping[Pointer, int]) -> int:
     """Bytes, with the cache read once for all rows."""
     return launch.bytes["segment"] + launch.bytes["context"] * end + at_most_once(launch, rows, weights, buffers)
 

@@ -12,7 +12,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.isa.arena import Arena, Region
 from hfc.isa.launch import Loaded, load_kernel
-from hfc.plan import Bundle, Launch, Plan
+from hfc.plan import Bundle, ConstRef, Launch, Plan, WeightRef
+from hfc.pointer import STEP, Pointer
 from hfc.predict.launch import Predicted, Sample, Site, predict, sample
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.random_weights import RandomWeights
@@ -21,7 +22,6 @@ from hfc.target.arch import Arch, find_arch
 
 CACHED_BYTES = 1 << 16  # smaller weights stay in L2 from layer to layer
 PATTERN = 1 << 16  # random numbers that a buffer repeats
-STEP = "step"
 
 Key = tuple[str, tuple[int, int, int]]  # kernel and grid: equal launches take equal times
 
@@ -146,7 +146,7 @@ class LaunchSampler:
             data.streamed(launch, regions),
             self._blocks,
         )
-        sizes = {p: regions[p].nbytes for p in launch.pointers if p.startswith("weight:")}
+        sizes = {p: regions[p].nbytes for p in launch.pointers if p.kind == "weight"}
         rows = 1 if any("R" in size for size in launch.grid) else tokens
         read = min(sum(sizes.values()), launch.bytes["step"] + launch.bytes["row"] * rows)
         seen = sum(range(context - tokens + 1, context + 1))  # rows x tokens that they see
@@ -167,11 +167,11 @@ class _Data:
     def __init__(self, plan: Plan):
         self._plan = plan
         self._source = RandomWeights(plan.context)
-        self._refs = {f"weight:{r.name}": r for r in plan.weights} | {f"const:{r.name}": r for r in plan.consts}
-        self._buffers = {f"buffer:{b.name}": b for b in plan.buffers}
-        self._states = {f"state:{s.name}" + (f".{p}" if p else ""): n for s in plan.states for p, n in s.planes.items()}
-        self._kept: dict[str, Region] = {}
-        self._decided: set[str] = set()
+        self._refs: dict[Pointer, WeightRef | ConstRef] = {r.pointer: r for r in (*plan.weights, *plan.consts)}
+        self._buffers = {b.pointer: b for b in plan.buffers}
+        self._states = {pointer: n for s in plan.states for pointer, n in s.pointers.items()}
+        self._kept: dict[Pointer, Region] = {}
+        self._decided: set[Pointer] = set()
         self._numbers = np.random.default_rng(1).standard_normal(PATTERN).astype(np.float32) * 0.5
         self._bytes = np.random.default_rng(2).integers(0, 60, PATTERN, np.uint8)
 
@@ -186,15 +186,15 @@ class _Data:
         self._decided |= fresh
         return bool(fresh)
 
-    def streamed(self, launch: Launch, regions: dict[str, Region]) -> list[Region]:
+    def streamed(self, launch: Launch, regions: dict[Pointer, Region]) -> list[Region]:
         """What comes from memory: large weights, and states."""
         return [
             regions[p]
             for p in dict.fromkeys(launch.pointers)
-            if p.startswith("state:") or p.startswith("weight:") and regions[p].nbytes > CACHED_BYTES
+            if p.kind == "state" or p.kind == "weight" and regions[p].nbytes > CACHED_BYTES
         ]
 
-    def regions(self, launch: Launch) -> dict[str, Region]:
+    def regions(self, launch: Launch) -> dict[Pointer, Region]:
         found = {p: self._kept[p] for p in launch.pointers if p in self._kept}
         wanted = [p for p in dict.fromkeys(launch.pointers) if p not in found]
         arena = Arena(
@@ -208,27 +208,27 @@ class _Data:
                 self._kept[pointer] = made[pointer]
         return found | made
 
-    def _is_index(self, pointer: str) -> bool:
+    def _is_index(self, pointer: Pointer) -> bool:
         return pointer in self._buffers and self._buffers[pointer].dtype == "i32"
 
-    def _changes(self, pointer: str) -> bool:
-        return not pointer.startswith(("weight:", "const:"))
+    def _changes(self, pointer: Pointer) -> bool:
+        return not pointer.is_read_only
 
-    def _nbytes(self, pointer: str) -> int:
+    def _nbytes(self, pointer: Pointer) -> int:
         if pointer in self._buffers:
             buffer = self._buffers[pointer]
             return buffer.row_bytes * (self._plan.max_rows if buffer.rows == "T" else self._plan.max_outputs)
         if pointer in self._states:
             return self._states[pointer] * self._plan.slots
         ref = self._refs[pointer]
-        if pointer.startswith("const:"):
+        if pointer.kind == "const":
             return self._source.const(ref).nbytes
         return math.prod(ref.shape[:-1]) * weight_format(ref.format).row_bytes(ref.shape[-1])
 
-    def _fill(self, pointer: str, view: np.ndarray) -> None:
-        if pointer.startswith("weight:"):
+    def _fill(self, pointer: Pointer, view: np.ndarray) -> None:
+        if pointer.kind == "weight":
             self._source.fill(self._refs[pointer], view)
-        elif pointer.startswith("const:"):
+        elif pointer.kind == "const":
             view[:] = np.ascontiguousarray(self._source.const(self._refs[pointer])).reshape(-1).view(np.uint8)
         elif self._is_index(pointer):
             view[:] = 0

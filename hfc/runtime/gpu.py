@@ -10,6 +10,8 @@ import numpy as np
 
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Plan, pointer_table
+from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
+from hfc.program import Program
 from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.fit import check_fit
 from hfc.runtime.host_code import open_code
@@ -24,7 +26,6 @@ from hfc.target.arch import find_arch
 
 MOST_PROGRAMS = 4  # of one tape call: PROGRAMS of gpu_tape.c.j2
 ALIGNMENT = 256
-LIBRARY_PROGRAM = "prefill_rocblas"  # in plans for archs that leave large products to rocBLAS
 
 
 CAPTURE = ("begin_capture", "end_capture", "instantiate", "launch_graph")  # left out where graphs do not pay
@@ -51,8 +52,9 @@ class GpuModel:
         self._blocks: list[int] = []
         self._pinned: list[np.ndarray] = []
         self._tape = None
-        self._rocblas = open_rocblas(self.stream) if LIBRARY_PROGRAM in plan.programs else None
-        self._prefill = LIBRARY_PROGRAM if self._rocblas else "prefill"
+        self._rocblas = open_rocblas(self.stream) if Program.PREFILL_ROCBLAS in plan.programs else None
+        self._prefill = Program.PREFILL_ROCBLAS if self._rocblas else Program.PREFILL
+        self._numbers = {program: i for i, program in enumerate(plan.programs)}  # on the tape
         self._words = step_words(plan.max_rows)
         try:
             self._library = _open_tape(bundle, plan)
@@ -73,7 +75,11 @@ class GpuModel:
         """Run one step and choose a token for each wanted row on the device; only the tokens come back."""
         rows = self._encode(step, samplers)
         self._launch(
-            (self._main(step), "sample"), self._used, self._memory["io:tokens"], 4 * rows, left_out=self._left_out(step)
+            (self._main(step), Program.SAMPLE),
+            self._used,
+            self._memory[TOKENS],
+            4 * rows,
+            left_out=self._left_out(step),
         )
         return [sampler.accept(t) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows].tolist())]
 
@@ -84,9 +90,9 @@ class GpuModel:
         check_draft_step(step, self.plan)
         rows = len(step.tokens)
         self._encode(step, samplers)
-        programs = ("draft_" + step.rows_class, "adopt", self._main(step), "sample")
+        programs = (self._drafting(step), Program.ADOPT, self._main(step), Program.SAMPLE)
         words = self.max_outputs + rows
-        self._launch(programs, self._used, self._memory["io:tokens"], 4 * words)
+        self._launch(programs, self._used, self._memory[TOKENS], 4 * words)
         found = self._output.view(np.int32)[:words].tolist()
         return found[self.max_outputs :], [sampler.accept(t) for sampler, t in zip(samplers, found)]
 
@@ -97,7 +103,7 @@ class GpuModel:
         self._launch(
             (self._main(step),),
             self._words,
-            self._memory[f"buffer:{self.plan.logits}"],
+            self._memory[Pointer.buffer(self.plan.logits)],
             nbytes,
             wait,
             self._left_out(step),
@@ -108,9 +114,9 @@ class GpuModel:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
         draft, rows = check_draft_step(step, self.plan), len(step.tokens)
         self._encode(step)
-        self._launch(("draft_" + step.rows_class,), self._words, self._memory[f"buffer:{draft.tokens}"], 4 * rows)
+        self._launch((self._drafting(step),), self._words, self._memory[Pointer.buffer(draft.tokens)], 4 * rows)
         logits = np.empty((rows, self.vocab), np.float32)
-        self.driver.copy_out(logits.view(np.uint8).reshape(-1), self._memory[f"buffer:{draft.logits}"])
+        self.driver.copy_out(logits.view(np.uint8).reshape(-1), self._memory[Pointer.buffer(draft.logits)])
         return self._output.view(np.int32)[:rows].copy(), logits
 
     def _encode(self, step: Step, samplers: Sequence[Sampler] | None = None) -> int:
@@ -124,22 +130,26 @@ class GpuModel:
             self._used = self._words + encode_rows(self._input[self._words :], samplers, self.max_outputs, self.vocab)
         return rows
 
-    def _main(self, step: Step) -> str:
+    def _main(self, step: Step) -> Program:
         """The program of the step."""
-        return "decode" if step.rows_class == "decode" else self._prefill
+        return Program.DECODE if step.rows_class == "decode" else self._prefill
+
+    def _drafting(self, step: Step) -> Program:
+        """The draft's program for the step."""
+        return Program(step.rows_class).of_draft
 
     def _left_out(self, step: Step) -> int:
         """Launches that the step does without, see plan.Draft.observing."""
         return self.plan.draft.observing.get(self._main(step), 0) if self.plan.draft and not step.observed else 0
 
     def _launch(
-        self, programs: Sequence[str], words: int, source: int, nbytes: int, wait: bool = True, left_out: int = 0
+        self, programs: Sequence[Program], words: int, source: int, nbytes: int, wait: bool = True, left_out: int = 0
     ) -> None:
         """One tape call: `words` of the input, the programs one after the other but the last `left_out` launches of the first,
         `nbytes` of `source` back."""
         self.driver.make_current()  # a driver's context is current in one thread, and any may call
-        names = list(self.plan.programs)
-        numbers = (ctypes.c_int * MOST_PROGRAMS)(*map(names.index, programs), *[-1] * (MOST_PROGRAMS - len(programs)))
+        unused = [-1] * (MOST_PROGRAMS - len(programs))
+        numbers = (ctypes.c_int * MOST_PROGRAMS)(*(self._numbers[program] for program in programs), *unused)
         failed = (ctypes.c_int * 2)()
         error = self._library.hfc_gpu_step(
             self._tape,
@@ -154,7 +164,7 @@ class GpuModel:
             failed,
         )
         if error:
-            raise self._lost(error, names[failed[0]], failed[1])
+            raise self._lost(error, list(self._numbers)[failed[0]], failed[1])
 
     def _input_words(self) -> int:
         """The step buffer, behind it the sampling parameters of every output row, then their masks: one copy brings all."""
@@ -165,16 +175,14 @@ class GpuModel:
         buffer = tap_buffer(self.plan, name)
         rows = np.empty((count, buffer.row_bytes // 4), np.float32)
         self.driver.make_current()
-        self.driver.copy_out(
-            rows.view(np.uint8).reshape(-1), self._memory[f"buffer:{buffer.name}"] + first * buffer.row_bytes
-        )
+        self.driver.copy_out(rows.view(np.uint8).reshape(-1), self._memory[buffer.pointer] + first * buffer.row_bytes)
         return rows
 
-    def address(self, pointer: str) -> int:
+    def address(self, pointer: Pointer) -> int:
         """Where a buffer, state or weight begins on the device."""
         return self._memory[pointer]
 
-    def read(self, pointer: str, nbytes: int) -> np.ndarray:
+    def read(self, pointer: Pointer, nbytes: int) -> np.ndarray:
         """Bytes of a buffer, state or weight, for tests and selftest."""
         data = np.empty(nbytes, np.uint8)
         self.driver.copy_out(data, self._memory[pointer])
@@ -194,29 +202,27 @@ class GpuModel:
             while self._pinned:
                 self.driver.free_pinned(self._pinned.pop())
 
-    def _lost(self, error: int, program: str, failed: int) -> DeviceLost:
+    def _lost(self, error: int, program: Program, failed: int) -> DeviceLost:
         where = f" at launch {failed} of {program}" if failed >= 0 else ""
         return DeviceLost(f"device {self.driver.info.name}: a step failed with driver error {error}{where}")
 
-    def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[str, int]:
-        """One block for scratch and states, one for weights and tables; pointer name -> device address."""
+    def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[Pointer, int]:
+        """One block for scratch and states, one for weights and tables; pointer -> device address."""
         plan, driver = self.plan, self.driver
-        sizes = {
-            f"state:{s.name}" + (f".{p}" if p else ""): n * plan.slots for s in plan.states for p, n in s.planes.items()
-        }
+        sizes = {pointer: n * plan.slots for s in plan.states for pointer, n in s.pointers.items()}
         scratch = plan.arena_bytes + sum(_aligned(n) for n in sizes.values())
         base = self._block(scratch + ALIGNMENT)
         driver.zero(base, scratch)
         driver.synchronize(LEGACY_STREAM)  # the model's stream does not wait for the driver's own
-        memory = {f"buffer:{b.name}": base + b.offset for b in plan.buffers}
+        memory = {b.pointer: base + b.offset for b in plan.buffers}
         at = base + plan.arena_bytes
-        for name, nbytes in sizes.items():
-            memory[name] = at
+        for pointer, nbytes in sizes.items():
+            memory[pointer] = at
             at += _aligned(nbytes)
-        self._step_device = memory["io:step"] = self._block(4 * self._input_words())
-        memory["io:parameters"] = self._step_device + 4 * self._words
+        self._step_device = memory[STEP] = self._block(4 * self._input_words())
+        memory[PARAMETERS] = self._step_device + 4 * self._words
         # chosen, and behind them the step's own
-        memory["io:tokens"] = self._block(4 * (self.max_outputs + self.max_rows))
+        memory[TOKENS] = self._block(4 * (self.max_outputs + self.max_rows))
         memory |= upload_weights(plan, driver, self._block, weights, self.stream, progress)
         return memory
 

@@ -10,6 +10,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.system import thread_count
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import Bundle, Plan, pointer_table
+from hfc.pointer import Pointer
+from hfc.program import Program
 from hfc.runtime.host_code import open_code
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.memory import address, allocate
@@ -45,18 +47,18 @@ class HostModel:
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]."""
         check_step(step, self.plan)
-        left_out = self.plan.draft.observing.get("step", 0) if self.plan.draft and not step.observed else 0
-        self._run("step", step, left_out)
+        left_out = self.plan.draft.observing.get(Program.STEP, 0) if self.plan.draft and not step.observed else 0
+        self._run(Program.STEP, step, left_out)
         return self._rows(self.plan.logits, len(step.output_rows)).copy()
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
         draft = check_draft_step(step, self.plan)
-        self._run("draft_step", step)
+        self._run(Program.DRAFT_STEP, step)
         rows = len(step.tokens)
         return self._rows(draft.tokens, rows).view(np.int32).reshape(rows).copy(), self._rows(draft.logits, rows).copy()
 
-    def _run(self, program: str, step: Step, left_out: int = 0) -> None:
+    def _run(self, program: Program, step: Step, left_out: int = 0) -> None:
         """The launches of one program but the last `left_out`: the tape holds those of all, one behind the other."""
         assert self._tape, "the model is closed"
         step.encode(self.max_rows, self._step)
@@ -68,17 +70,17 @@ class HostModel:
     def _rows(self, buffer: str, rows: int) -> np.ndarray:
         """The first rows of a buffer, f32 [rows, width]."""
         width = self.plan.buffer(buffer).row_bytes
-        return self._memory[f"buffer:{buffer}"][: rows * width].view(np.float32).reshape(rows, width // 4)
+        return self._memory[Pointer.buffer(buffer)][: rows * width].view(np.float32).reshape(rows, width // 4)
 
     def tap(self, name: str, first: int, count: int) -> np.ndarray:
         """A copy of rows [first, first + count) of a tap of the last step, f32 [count, width]."""
         buffer = tap_buffer(self.plan, name)
-        rows = self._memory[f"buffer:{buffer.name}"][first * buffer.row_bytes : (first + count) * buffer.row_bytes]
+        rows = self._memory[buffer.pointer][first * buffer.row_bytes : (first + count) * buffer.row_bytes]
         return rows.view(np.float32).reshape(count, buffer.row_bytes // 4).copy()
 
     def state(self, name: str, plane: str = "") -> np.ndarray:
         """The bytes of a state plane, uint8 [slots, ...]."""
-        return self._memory[f"state:{name}" + (f".{plane}" if plane else "")].reshape(self.slots, -1)
+        return self._memory[Pointer.state(name, plane)].reshape(self.slots, -1)
 
     def close(self) -> None:
         """Stop the threads. The model cannot run afterwards."""
@@ -90,26 +92,26 @@ class HostModel:
         if getattr(self, "_tape", None):
             self.close()
 
-    def _allocate(self, checkpoint: Checkpoint, progress: Progress | None) -> dict[str, np.ndarray]:
+    def _allocate(self, checkpoint: Checkpoint, progress: Progress | None) -> dict[Pointer, np.ndarray]:
         plan, memory = self.plan, {}
         arena = allocate(plan.arena_bytes)
         for buffer in plan.buffers:
-            memory[f"buffer:{buffer.name}"] = arena[buffer.offset :]
+            memory[buffer.pointer] = arena[buffer.offset :]
         for state in plan.states:
-            for plane, nbytes in state.planes.items():
-                memory[f"state:{state.name}" + (f".{plane}" if plane else "")] = allocate(nbytes * plan.slots)
+            for pointer, nbytes in state.pointers.items():
+                memory[pointer] = allocate(nbytes * plan.slots)
         for const in plan.consts:
-            memory[f"const:{const.name}"] = load_const(const, checkpoint, plan.context)
+            memory[const.pointer] = load_const(const, checkpoint, plan.context)
         with TilePacker(self._library, self.threads) as pack:
             for name, raw in load_weights(plan, checkpoint, progress, pack).items():
-                memory[f"weight:{name}"] = raw
+                memory[Pointer.weight(name)] = raw
         return memory
 
-    def _address(self, pointer: str) -> int:
+    def _address(self, pointer: Pointer) -> int:
         return address(self._memory[pointer])
 
 
-def launch_ranges(plan: Plan) -> dict[str, tuple[int, int]]:
+def launch_ranges(plan: Plan) -> dict[Program, tuple[int, int]]:
     """Program -> its first launch on the host's tape, and the one behind its last."""
     found, first = {}, 0
     for name, launches in plan.programs.items():

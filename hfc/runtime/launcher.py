@@ -11,13 +11,14 @@ import numpy as np
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.bundles.grid import grid_value
 from hfc.plan import Bundle, Launch, Plan, pointer_table
+from hfc.pointer import STEP, Pointer
+from hfc.program import Program
 from hfc.runtime.driver import Driver
 from hfc.runtime.host import launch_ranges, open_library
 from hfc.runtime.memory import address, allocate
 from hfc.step import Step
 
 GUARD = np.full(4096, 0xA5, np.uint8)  # behind every pointer; a kernel that writes there is wrong
-READ_ONLY = ("weight:", "const:")
 
 _LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, *[ctypes.c_uint] * 7, *[ctypes.c_void_p] * 3)
 
@@ -28,7 +29,7 @@ class Launcher(Protocol):
 
     Raises HfcError when the device fails or a kernel writes beyond one of its pointers."""
 
-    def run(self, program: str, number: int, memory: dict[str, np.ndarray], step: Step) -> None: ...
+    def run(self, program: Program, number: int, memory: dict[Pointer, np.ndarray], step: Step) -> None: ...
 
 
 class HostLauncher:
@@ -43,7 +44,7 @@ class HostLauncher:
             )
         self._library.hfc_range.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
 
-    def run(self, program: str, number: int, memory: dict[str, np.ndarray], step: Step) -> None:
+    def run(self, program: Program, number: int, memory: dict[Pointer, np.ndarray], step: Step) -> None:
         library, table = self._library, pointer_table(self._plan)
         words = step.encode(self._plan.max_rows)
         placed = {pointer: allocate(data.nbytes + GUARD.nbytes) for pointer, data in memory.items()}
@@ -59,7 +60,7 @@ class HostLauncher:
         library.hfc_destroy(tape)
         for pointer, data in memory.items():
             _check_guard(self._plan.programs[program][number], pointer, placed[pointer][data.nbytes :])
-            if not pointer.startswith(READ_ONLY):
+            if not pointer.is_read_only:
                 data.reshape(-1)[:] = placed[pointer][: data.nbytes]
 
 
@@ -73,21 +74,21 @@ class GpuLauncher:
         self._stream = driver.create_stream()
         self._launch = _LAUNCH(driver.entry_points()["launch"])
 
-    def run(self, program: str, number: int, memory: dict[str, np.ndarray], step: Step) -> None:
+    def run(self, program: Program, number: int, memory: dict[Pointer, np.ndarray], step: Step) -> None:
         launch, driver = self._plan.programs[program][number], self._driver
         words = step.encode(self._plan.max_rows).view(np.uint8)
-        placed: dict[str, int] = {}
+        placed: dict[Pointer, int] = {}
         try:
-            for pointer, data in {"step": words, **memory}.items():
+            for pointer, data in {STEP: words, **memory}.items():
                 placed[pointer] = driver.allocate(data.nbytes + GUARD.nbytes)
                 driver.copy_in(placed[pointer], data)
                 driver.copy_in(placed[pointer] + data.nbytes, GUARD)
-            self._run(launch, [placed["step"], *(placed[p] for p in launch.pointers)], step)
+            self._run(launch, [placed[STEP], *(placed[p] for p in launch.pointers)], step)
             for pointer, data in memory.items():
                 guard = np.empty_like(GUARD)
                 driver.copy_out(guard, placed[pointer] + data.nbytes)
                 _check_guard(launch, pointer, guard)
-                if not pointer.startswith(READ_ONLY):
+                if not pointer.is_read_only:
                     driver.copy_out(data, placed[pointer])
         finally:
             # After a lost device nothing can be freed either, and the first error is the one to tell.
@@ -123,7 +124,7 @@ def grid_size(expression: str, step: Step) -> int:
     return grid_value(expression, counts)
 
 
-def _check_guard(launch: Launch, pointer: str, guard: np.ndarray) -> None:
+def _check_guard(launch: Launch, pointer: Pointer, guard: np.ndarray) -> None:
     if not np.array_equal(guard, GUARD):
         first = int(np.flatnonzero(guard != GUARD)[0])
         raise HfcError(f"{launch.kernel}: wrote {first} bytes behind the end of {pointer}")

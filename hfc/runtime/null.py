@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.plan import Plan, at_most_once, weight_sizes
+from hfc.program import Program
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.limits import check_step, tap_buffer
 from hfc.step import Step
@@ -27,13 +28,13 @@ class NullModel:
 
     A launch whose grid is empty does not count; what it stands for is moved by another one of its region."""
 
-    def __init__(self, plan: Plan, program: str | None = None):
+    def __init__(self, plan: Plan, program: Program | None = None):
         self.plan, self.count = plan, NullCount()
         self.vocab, self.context, self.max_rows, self.slots = plan.vocab, plan.context, plan.max_rows, plan.slots
         self.max_outputs = plan.max_outputs
         self._program = program or next(iter(plan.programs))
         self._weights = weight_sizes(plan)
-        self._buffers = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
+        self._buffers = {b.pointer: b.row_bytes for b in plan.buffers}
 
     def forward(self, step: Step) -> np.ndarray:
         check_step(step, self.plan)

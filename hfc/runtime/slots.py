@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from hfc.plan import Plan
+from hfc.pointer import Pointer
 from hfc.runtime.driver import LEGACY_STREAM
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
@@ -115,11 +116,8 @@ class GpuSlots(_Planes):
     def __init__(self, model: GpuModel):
         super().__init__(model.plan)
         self.driver = model.driver
-        self._at = {(p.state, p.name): model.address(f"state:{p.state}.{p.name}") for p in self._kv}
-        self._whole = [
-            (model.address(f"state:{state}" + (f".{plane}" if plane else "")), nbytes)
-            for state, plane, nbytes in self._recurrent
-        ]
+        self._at = {(p.state, p.name): model.address(Pointer.state(p.state, p.name)) for p in self._kv}
+        self._whole = [(model.address(Pointer.state(state, plane)), nbytes) for state, plane, nbytes in self._recurrent]
 
     def kv_runs(self, slot: int, start: int, positions: int, count: int) -> Iterator[tuple[int, int, int]]:
         """(offset in a copy of `positions` positions, device address, bytes) of the first `count` of them, head by head."""

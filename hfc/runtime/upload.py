@@ -11,6 +11,7 @@ import numpy as np
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import ConstRef, Plan, WeightRef
+from hfc.pointer import Pointer
 from hfc.runtime.driver import Driver
 from hfc.runtime.weights import RELEASE_EVERY, Progress, load_const, load_weight
 
@@ -51,19 +52,19 @@ def upload_weights(
     source: WeightSource,
     stream: int,
     progress: Progress | None,
-) -> dict[str, int]:
-    """Pointer name -> device address of every weight and table, in one block of device memory."""
-    refs = [("weight", ref) for ref in plan.weights] + [("const", ref) for ref in plan.consts]
-    sizes = [_nbytes(kind, ref, plan) for kind, ref in refs]
+) -> dict[Pointer, int]:
+    """Pointer -> device address of every weight and table, in one block of device memory."""
+    refs: list[WeightRef | ConstRef] = [*plan.weights, *plan.consts]
+    sizes = [_nbytes(ref, plan) for ref in refs]
     at = allocate(sum(_aligned(n) for n in sizes))
     staging = Staging(driver, stream)
     placed, read = {}, 0
     try:
-        for done, ((kind, ref), nbytes) in enumerate(zip(refs, sizes)):
-            raw = source.weight(ref) if kind == "weight" else source.const(ref)
+        for done, (ref, nbytes) in enumerate(zip(refs, sizes)):
+            raw = source.weight(ref) if isinstance(ref, WeightRef) else source.const(ref)
             assert raw.nbytes == nbytes, f"{ref.name}: {raw.nbytes} bytes, the plan says {nbytes}"
             staging.send(at, raw.reshape(-1).view(np.uint8))
-            placed[f"{kind}:{ref.name}"] = at
+            placed[ref.pointer] = at
             at += _aligned(nbytes)
             read += nbytes
             if read > RELEASE_EVERY:  # peak host memory does not grow with the model
@@ -103,9 +104,9 @@ class Staging:
             self._driver.free_pinned(self._buffers.pop())
 
 
-def _nbytes(kind: str, ref: WeightRef | ConstRef, plan: Plan) -> int:
+def _nbytes(ref: WeightRef | ConstRef, plan: Plan) -> int:
     shape = [plan.context if n == "C" else n for n in ref.shape]
-    row_bytes = weight_format(ref.format).row_bytes(shape[-1]) if kind == "weight" else 4 * shape[-1]
+    row_bytes = weight_format(ref.format).row_bytes(shape[-1]) if isinstance(ref, WeightRef) else 4 * shape[-1]
     return math.prod(shape[:-1]) * row_bytes
 
 

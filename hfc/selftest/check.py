@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from hfc.base.diagnostics import HfcError
 from hfc.ir.graph import Graph, Op
 from hfc.ir.text import print_op
-from hfc.plan import DRAFT_PREFIX, Launch, Plan
+from hfc.plan import Launch, Plan
+from hfc.program import Program
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.upload import WeightSource
 from hfc.selftest.compare import BOUNDS, Deviation, compare
-from hfc.selftest.sampling import PROGRAM, check_sampling
+from hfc.selftest.sampling import check_sampling
 from hfc.selftest.scene import Stage
 from hfc.selftest.steps import steps_of
 from hfc.step import Step
 
-PROGRAMS = ("decode", "prefill", "step")  # those whose launches are regions of a graph; a draft's have its prefix
+PROGRAMS = (Program.DECODE, Program.PREFILL, Program.STEP)  # those whose launches are regions of a graph
 
 
 @dataclass(frozen=True)
 class KernelCheck:
     """kernel: symbols of the region's launches.  launches: of this kernel in the program.  bound: of the error."""
 
-    program: str
+    program: Program
     kernel: str
     launches: int
     deviation: Deviation
@@ -40,28 +41,29 @@ def check_plan(
     weights: WeightSource,
     every: bool,
     report: Callable[[str], None],
-    steps: Callable[[str, Plan], list[Step]] = steps_of,
+    steps: Callable[[Program, Plan], list[Step]] = steps_of,
     draft: Graph | None = None,
 ) -> Iterator[KernelCheck]:
     """graph: what the plan was made from, after the passes; draft: the same of its draft.  every: all launches, not only the
     first of each kernel.  steps: those that a program is tried with."""
-    for prefix, made in (("", graph), (DRAFT_PREFIX, draft)):
+    for programs, made in ((PROGRAMS, graph), ([program.of_draft for program in PROGRAMS], draft)):
         if made:
-            yield from _check_graph(plan, made, prefix, launcher, weights, every, report, steps)
-    if PROGRAM in plan.programs:
-        report(PROGRAM)
+            present = [program for program in programs if program in plan.programs]
+            yield from _check_graph(plan, made, present, launcher, weights, every, report, steps)
+    if (sample := Program.SAMPLE) in plan.programs:
+        report(sample)
         total = check_sampling(plan, launcher)
-        yield KernelCheck(PROGRAM, plan.programs[PROGRAM][0].kernel, 1, total, BOUNDS[PROGRAM], total.within(PROGRAM))
+        yield KernelCheck(sample, plan.programs[sample][0].kernel, 1, total, BOUNDS[sample], total.within(sample))
 
 
 def _check_graph(
-    plan: Plan, graph: Graph, prefix: str, launcher: Launcher, weights: WeightSource, every: bool, report: Callable[[str], None],
-    steps: Callable[[str, Plan], list[Step]],
+    plan: Plan, graph: Graph, programs: Sequence[Program], launcher: Launcher, weights: WeightSource, every: bool,
+    report: Callable[[str], None], steps: Callable[[Program, Plan], list[Step]],
 ) -> Iterator[KernelCheck]:  # fmt: skip
-    """The programs made from one graph; their names are those of PROGRAMS behind `prefix`."""
+    """programs: those made from the graph."""
     stage = Stage(graph, plan, weights)
     regions = {print_op(op): op for op in graph.ops if op.kind == "kernel"}
-    for program in (prefix + name for name in PROGRAMS if prefix + name in plan.programs):
+    for program in programs:
         for kernel, places in places_of(plan, program, regions).items():
             report(f"{program}: {kernel}")
             total = Deviation(0.0, 0.0)
@@ -71,7 +73,7 @@ def _check_graph(
             yield KernelCheck(program, kernel, len(places), total, BOUNDS[stem], total.within(stem))
 
 
-def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, list[tuple[Op, list[int]]]]:
+def places_of(plan: Plan, program: Program, regions: dict[str, Op]) -> dict[str, list[tuple[Op, list[int]]]]:
     """Kernel -> the regions it computes, each with the numbers of its launches: those that prepare it come before its own."""
     found: dict[str, list[tuple[Op, list[int]]]] = {}
     pairs: list[tuple[int, Launch]] = []
@@ -89,7 +91,7 @@ def places_of(plan: Plan, program: str, regions: dict[str, Op]) -> dict[str, lis
 
 
 def _deviation(
-    stage: Stage, plan: Plan, program: str, region: Op, numbers: list[int], launcher: Launcher, steps: list[Step]
+    stage: Stage, plan: Plan, program: Program, region: Op, numbers: list[int], launcher: Launcher, steps: list[Step]
 ) -> Deviation:
     total = Deviation(0.0, 0.0)
     launches = [plan.programs[program][number] for number in numbers]

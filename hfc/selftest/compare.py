@@ -11,6 +11,7 @@ from hfc.formats import KV_FORMATS
 from hfc.ir.graph import Op, Value
 from hfc.ir.interpret import KvCache
 from hfc.plan import StateRef
+from hfc.pointer import Pointer
 from hfc.selftest.scene import Scene, Stage
 
 # Relative L2 that a correct kernel of a stem stays below; the skeletons say why.
@@ -58,17 +59,17 @@ def compare(stage: Stage, region: Op, scene: Scene, values: dict[Value, object])
 
 
 def _buffer(scene: Scene, value: Value, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    raw = scene.memory[f"buffer:{value.name}"]
+    raw = scene.memory[Pointer.buffer(value.name)]
     return raw.view(expected.dtype)[: expected.size].reshape(expected.shape), expected
 
 
 def _state(scene: Scene, ref: StateRef, expected: np.ndarray | KvCache) -> list[tuple[np.ndarray, np.ndarray]]:
     if not isinstance(expected, KvCache):
-        return [(scene.memory[f"state:{ref.name}"].view(np.float32).reshape(expected.shape), expected)]
+        return [(scene.memory[Pointer.state(ref.name)].view(np.float32).reshape(expected.shape), expected)]
     pairs = []
     for plane, cache in (("k", expected.k), ("v", expected.v)):
         form = KV_FORMATS[ref.formats[plane]]
         slots, heads, used, head = cache.shape
-        raw = scene.memory[f"state:{ref.name}.{plane}"].reshape(slots, heads, -1, form.row_bytes(head))
+        raw = scene.memory[Pointer.state(ref.name, plane)].reshape(slots, heads, -1, form.row_bytes(head))
         pairs.append((np.asarray(form.unpack(np.ascontiguousarray(raw[:, :, :used])), np.float32), cache))
     return pairs

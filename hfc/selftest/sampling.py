@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hfc.plan import Plan
+from hfc.pointer import PARAMETERS, TOKENS, Pointer
+from hfc.program import Program
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.accept import RowSampler
@@ -12,7 +14,7 @@ from hfc.sampling import BIASED, TokenLimits, encode_rows, mask_words, sampling_
 from hfc.selftest.compare import Deviation, deviation
 from hfc.step import Segment, Step
 
-PROGRAM = "sample"
+PROGRAM = Program.SAMPLE
 SAMPLINGS = (
     Sampling(temperature=0),
     Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=1),
@@ -81,7 +83,7 @@ def _chosen(
         parameters, [RowSampler(s, (), given) for s, given in zip(samplers, limits)], plan.max_outputs, plan.vocab
     )
     tokens = np.full(plan.max_outputs, -2, np.int32)
-    arrays = {f"buffer:{plan.logits}": content, "io:parameters": parameters, "io:tokens": tokens}
+    arrays = {Pointer.buffer(plan.logits): content, PARAMETERS: parameters, TOKENS: tokens}
     memory = {pointer: array.reshape(-1).view(np.uint8) for pointer, array in arrays.items()}
     step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
     launcher.run(PROGRAM, 0, memory, step)

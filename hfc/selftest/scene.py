@@ -13,6 +13,7 @@ from hfc.ir.graph import SOURCES, Graph, Op, Value
 from hfc.ir.interpret import KvCache
 from hfc.ir.ops import definition
 from hfc.plan import Plan, StateRef, WeightRef
+from hfc.pointer import Pointer
 from hfc.runtime.upload import WeightSource
 from hfc.selftest.packed import readable
 from hfc.step import Step
@@ -25,7 +26,7 @@ class Scene:
     """memory: pointer -> uint8 content.  values: what the interpreter reads for each input of the region."""
 
     step: Step
-    memory: dict[str, np.ndarray] = field(default_factory=dict)
+    memory: dict[Pointer, np.ndarray] = field(default_factory=dict)
     values: dict[Value, object] = field(default_factory=dict)
 
 
@@ -48,7 +49,7 @@ class Stage:
     def rows(self, value: Value, step: Step) -> int:
         return len(step.output_rows) if value.type.shape[0] == "R" else len(step.tokens)
 
-    def scene(self, region: Op, pointers: tuple[str, ...], step: Step, seed: int) -> Scene:
+    def scene(self, region: Op, pointers: tuple[Pointer, ...], step: Step, seed: int) -> Scene:
         """Random inputs for `region`, whose launches read and write `pointers`."""
         scene, rng = Scene(step), np.random.default_rng(seed)
         for value in region.inputs:
@@ -78,10 +79,11 @@ class Stage:
         elif op.kind == "state":
             self._set_state(scene, value, rng)
         elif op.kind == "const":
-            raw = self._weights.const(self._consts[str(op.attrs["recipe"])])
+            ref = self._consts[str(op.attrs["recipe"])]
+            raw = self._weights.const(ref)
             shape = [self._plan.context if n == "C" else n for n in value.type.shape]
             scene.values[value] = raw.view(np.float32).reshape(shape)
-            scene.memory[f"const:{op.attrs['recipe']}"] = raw.reshape(-1).view(np.uint8)
+            scene.memory[ref.pointer] = raw.reshape(-1).view(np.uint8)
         else:
             self._set_weight(scene, op)
 
@@ -101,7 +103,7 @@ class Stage:
         scene.values[value] = drawn
         content = self._blank(value.name)
         content[: drawn.nbytes] = drawn.reshape(-1).view(np.uint8)
-        scene.memory[f"buffer:{value.name}"] = content
+        scene.memory[Pointer.buffer(value.name)] = content
 
     def _set_state(self, scene: Scene, value: Value, rng: np.random.Generator) -> None:
         ref, plan = self.state_of(value), self._plan
@@ -109,18 +111,17 @@ class Stage:
         if value.type.dtype != "kv":
             drawn = rng.standard_normal(shape, np.float32)
             scene.values[value] = drawn
-            scene.memory[f"state:{ref.name}"] = drawn.reshape(-1).view(np.uint8).copy()
+            scene.memory[Pointer.state(ref.name)] = drawn.reshape(-1).view(np.uint8).copy()
             if "journal" in ref.planes:
-                scene.memory[f"state:{ref.name}.journal"] = np.full(
-                    ref.planes["journal"] * plan.slots, UNWRITTEN, np.uint8
-                )
+                journal = np.full(ref.planes["journal"] * plan.slots, UNWRITTEN, np.uint8)
+                scene.memory[Pointer.state(ref.name, "journal")] = journal
             return
         used, planes = used_context(scene.step), {}
         for plane, name in ref.formats.items():
             form = KV_FORMATS[name]
             packed = np.zeros((*shape[:3], form.row_bytes(shape[3])), np.uint8)
             packed[:, :, :used] = form.pack(rng.standard_normal((*shape[:2], used, shape[3]), np.float32))
-            scene.memory[f"state:{ref.name}.{plane}"] = packed.reshape(-1)
+            scene.memory[Pointer.state(ref.name, plane)] = packed.reshape(-1)
             planes[plane] = np.array(form.unpack(packed[:, :, :used]), np.float32)
         scene.values[value] = KvCache(planes["k"], planes["v"], ref.formats["k"], ref.formats["v"])
 
@@ -129,16 +130,15 @@ class Stage:
         ref = next(w for w in self._plan.weights if w.name.split("@")[0] == op.attrs["name"])
         scene.values[op.output] = readable(weight_format(ref.format), self._stored(ref), ref.shape)
 
-    def _set_pointer(self, scene: Scene, pointer: str) -> None:
+    def _set_pointer(self, scene: Scene, pointer: Pointer) -> None:
         """A weight in the layout that is read, or memory that the launch writes."""
-        kind, _, name = pointer.partition(":")
-        if kind == "weight":
-            ref = self._refs[name]
+        if pointer.kind == "weight":
+            ref = self._refs[pointer.name]
             stored = self._stored(ref)
             packed = pack_tiles(weight_format(ref.format), stored, ref.shape) if ref.layout == "tile16" else stored
             scene.memory[pointer] = packed.reshape(-1).view(np.uint8)
-        elif kind == "buffer":
-            scene.memory[pointer] = self._blank(name)
+        elif pointer.kind == "buffer":
+            scene.memory[pointer] = self._blank(pointer.name)
         else:
             raise AssertionError(f"{pointer}: the launch names what its region does not read")
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hfc.plan import DRAFT_PREFIX, Plan
+from hfc.plan import Plan
+from hfc.program import Program
 from hfc.step import Segment, Step
 
 FEW = 16  # rows of a step that the decode program of a GPU takes
@@ -29,15 +30,15 @@ DRAFTED = (  # blocks: all rows are wanted
 DRAFTED_MANY = (((FEW - 3, 0.3), (11, 0.7)),)
 
 
-def steps_of(program: str, plan: Plan) -> list[Step]:
+def steps_of(program: Program, plan: Plan) -> list[Step]:
     """Steps for a program of the plan; on the host one program takes all."""
-    if program.startswith(DRAFT_PREFIX):
-        chosen = {"decode": DRAFTED, "prefill": DRAFTED_MANY}.get(
-            program.removeprefix(DRAFT_PREFIX), DRAFTED + DRAFTED_MANY
+    if program.is_draft:
+        chosen = {Program.DRAFT_DECODE: DRAFTED, Program.DRAFT_PREFILL: DRAFTED_MANY}.get(
+            program, DRAFTED + DRAFTED_MANY
         )
         made = (make_step(segments, plan, seed=i) for i, segments in enumerate(chosen))
         return [replace(step, output_rows=np.arange(len(step.tokens), dtype=np.int32)) for step in made]
-    chosen = {"decode": DECODES, "prefill": PREFILLS}.get(program, DECODES + PREFILLS)
+    chosen = {Program.DECODE: DECODES, Program.PREFILL: PREFILLS}.get(program, DECODES + PREFILLS)
     return [step for i, segments in enumerate(chosen) if (step := make_step(segments, plan, seed=i))]
 
 

@@ -34,6 +34,8 @@ from hfc.frontend.build import build_graph
 from hfc.frontend.model import find_model, load_model, model_type_of
 from hfc.ir.text import parse_graph
 from hfc.plan import MANIFEST, Buffer, Bundle, ConstRef, Kernel, Launch, Plan, StateRef, WeightRef
+from hfc.pointer import PARAMETERS, TOKENS, Pointer
+from hfc.program import Program
 from hfc.quantize.imatrix import read_imatrix
 from hfc.runtime.chat import chat_template, template_of_gguf
 from hfc.runtime.tokenizer_gguf import tokenizer_from_gguf
@@ -200,17 +202,12 @@ def gguf_keys() -> bytes:
 def small_bundle() -> bytes:
     """A plan with one of everything, for a GPU whose code objects are text."""
     counts = {"step": 64, "row": 64, "segment": 0, "context": 4}
+    states = (("kv", "k"), ("kv", "v"), ("memory", ""), ("memory", "journal"))
     pointers = (
-        "buffer:x",
-        "weight:w",
-        "const:rope",
-        "state:kv.k",
-        "state:kv.v",
-        "state:memory",
-        "state:memory.journal",
-    )
+        Pointer.buffer("x"), Pointer.weight("w"), Pointer.const("rope"), *(Pointer.state(*names) for names in states)
+    )  # fmt: skip
     launch = Launch("kernel", pointers, ("(T + 3) / 4", "G", "(C > 128) * 2"), 64, 0, "text", counts, counts)
-    own = Launch("sample", ("buffer:x", "io:parameters", "io:tokens"), ("R", "1", "1"), 64, 0, "sample", counts, counts)
+    own = Launch("sample", (Pointer.buffer("x"), PARAMETERS, TOKENS), ("R", "1", "1"), 64, 0, "sample", counts, counts)
     weight, table = tensor("w.weight"), apply("rope_table", rotary=8, theta=1e4)
     plan = Plan(
         "sm_90", 64, 2, 16, 4, 32, 4096, "x", (Buffer("x", "f32", 128, "T", 0, 2048),),
@@ -218,7 +215,7 @@ def small_bundle() -> bytes:
         (StateRef("kv", ("S", 2, "C", 32), {"k": 8192, "v": 8192}, {"k": "f16", "v": "f16"}),
          StateRef("memory", ("S", 4, 4), {"": 64, "journal": 1024}, {"": "f32", "journal": "f32"})),
         (Kernel("kernel", "sm_90/kernel.hsaco", {"vgprs": 8}), Kernel("sample", "sm_90/sample.hsaco")),
-        {"decode": (launch,), "prefill": (launch,), "sample": (own,)}, "sm_90/tape", {"last_hidden": "x"}, None, 16,
+        {Program.DECODE: (launch,), Program.PREFILL: (launch,), Program.SAMPLE: (own,)}, "sm_90/tape", {"last_hidden": "x"}, None, 16,
     )  # fmt: skip
     entry = lambda name, n: f".visible .entry {name}({', '.join(f'.param .u64 p{i}' for i in range(n))}) {{ }}".encode()  # noqa: E731
     files = {

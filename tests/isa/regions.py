@@ -18,6 +18,7 @@ from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
 from hfc.passes.settings import Settings, parse_kv
 from hfc.plan import Bundle, Plan
+from hfc.pointer import Pointer
 from hfc.runtime.random_weights import RandomWeights
 from hfc.selftest import KernelCheck, check_plan
 from hfc.selftest.check import places_of
@@ -63,7 +64,7 @@ class Region:
                 memory = {p: self._shifted(p, data, first) for p, data in before.items()}
                 self._run(numbers, memory, part)
                 for value in region.outputs:
-                    pointer = f"buffer:{value.name}"
+                    pointer = Pointer.buffer(value.name)
                     nbytes = self._row_bytes(pointer)
                     mine, theirs = (
                         memory[pointer][: count * nbytes],
@@ -78,11 +79,11 @@ class Region:
             self.launcher.run("decode", number, {p: memory[p] for p in launch.pointers}, step)
 
     def _row_bytes(self, pointer: str) -> int:
-        return next(b.row_bytes for b in self.plan.buffers if f"buffer:{b.name}" == pointer)
+        return next(b.row_bytes for b in self.plan.buffers if b.pointer == pointer)
 
     def _shifted(self, pointer: str, data: np.ndarray, first: int) -> np.ndarray:
         """Memory in which row `first` is row 0; states and weights as they are."""
-        return np.roll(data, -first * self._row_bytes(pointer)) if pointer.startswith("buffer:") else data.copy()
+        return np.roll(data, -first * self._row_bytes(pointer)) if pointer.kind == "buffer" else data.copy()
 
 
 class Builder(GraphBuilder):

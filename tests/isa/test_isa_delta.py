@@ -10,6 +10,7 @@ from regions import VOCAB, Builder, Region
 from hfc.backend.skeletons.delta import geometry
 from hfc.ir.graph import Graph, TensorType, Value
 from hfc.ir.text import print_op
+from hfc.pointer import Pointer
 from hfc.selftest.check import places_of
 from hfc.selftest.scene import Stage
 from hfc.step import Segment, Step
@@ -111,8 +112,8 @@ class Cut:
         region = places["prefill"][0]
         pointers = tuple(dict.fromkeys(p for n in places["prefill"][1] for p in plan.programs["prefill"][n].pointers))
         scene = self.stage.scene(region, pointers, whole, seed=5)
-        rows = {f"buffer:{b.name}": b.row_bytes for b in plan.buffers}
-        outputs, first = {f"buffer:{v.name}": [] for v in region.outputs if f"buffer:{v.name}" in rows}, 0
+        rows = {b.pointer: b.row_bytes for b in plan.buffers}
+        outputs, first = {p: [] for v in region.outputs if (p := Pointer.buffer(v.name)) in rows}, 0
         for count in parts:
             program = "decode" if count <= 16 else "prefill"
             step = Step(
@@ -128,5 +129,5 @@ class Cut:
             for pointer, found in outputs.items():
                 found.append(memory[pointer][: count * rows[pointer]].copy())
             first += count
-        states = {p: d for p, d in scene.memory.items() if p.startswith("state:")}
+        states = {p: d for p, d in scene.memory.items() if p.kind == "state"}
         return {p: np.concatenate(found) for p, found in outputs.items()} | states

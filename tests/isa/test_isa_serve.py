@@ -10,6 +10,7 @@ from model_reference import MODELS
 
 from hfc.compiler import compile_model, open_source
 from hfc.emulated import EmulatedLauncher, EmulatedModel
+from hfc.pointer import PARAMETERS, TOKENS, Pointer
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.upload import CheckpointWeights
@@ -46,7 +47,7 @@ class SamplingModel(EmulatedModel):
             np.full(self.max_outputs, -2, np.int32),
         )
         used = encode_rows(parameters, samplers, self.max_outputs, self.vocab)
-        memory = {f"buffer:{self.plan.logits}": logits, "io:parameters": parameters[:used], "io:tokens": tokens}
+        memory = {Pointer.buffer(self.plan.logits): logits, PARAMETERS: parameters[:used], TOKENS: tokens}
         self._launcher.run(
             "sample", 0, {name: array.reshape(-1).view(np.uint8) for name, array in memory.items()}, step
         )

@@ -11,6 +11,7 @@ import numpy as np
 from fake_driver import FakeDriver
 
 from hfc.plan import StateRef
+from hfc.pointer import Pointer
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.vocabulary import Vocabulary
@@ -159,7 +160,7 @@ class FakeGpu(FakeModel):
         return self.driver.memory[address][: array.nbytes].view(array.dtype).reshape(array.shape)
 
     def address(self, pointer):
-        return {"state:kv.k": self.keys, "state:m": self.memory}[pointer].ctypes.data
+        return {Pointer.state("kv", "k"): self.keys, Pointer.state("m"): self.memory}[pointer].ctypes.data
 
 
 class FakeSlots:

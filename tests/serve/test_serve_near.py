@@ -11,6 +11,7 @@ from serve_fakes import FakeGpu, ask, expected
 
 from hfc.base.diagnostics import HfcError
 from hfc.compiler import compile_model
+from hfc.pointer import Pointer
 from hfc.runtime import executor
 from hfc.runtime.executor import load
 from hfc.runtime.near import Held, Leaving, NearCopies, Pool
@@ -49,7 +50,7 @@ def gpu_model(monkeypatch):
     rng = np.random.default_rng(2)
     for state in model.plan.states:
         for plane, nbytes in state.planes.items():
-            pointer = f"state:{state.name}" + (f".{plane}" if plane else "")
+            pointer = Pointer.state(state.name, plane)
             model.driver.copy_in(model.address(pointer), rng.integers(0, 256, nbytes * model.slots, np.uint8))
     yield model
     model.close()

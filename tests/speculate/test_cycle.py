@@ -8,6 +8,7 @@ from model_reference import MODELS
 from hfc.compiler import compile_model
 from hfc.emulated import EmulatedLauncher
 from hfc.isa.launch import SCHEDULES
+from hfc.pointer import STEP, TOKENS, Pointer
 from hfc.runtime import executor
 from hfc.runtime.executor import load
 from hfc.runtime.generate import RunsCycles
@@ -47,7 +48,7 @@ def test_guesses_take_their_places_and_no_others(arch, guessed):
         words = step.encode(ROWS, np.full(step_words(ROWS), -5, np.int32))
         verified, tokens = words.copy(), np.full(plan.max_outputs + ROWS, -7, np.int32)
         padded = np.concatenate([guesses, np.full(ROWS - 10, 0x7FBADBAD, np.int32)])
-        arrays = {f"buffer:{plan.draft.tokens}": padded, "io:step": verified, "io:tokens": tokens}
+        arrays = {Pointer.buffer(plan.draft.tokens): padded, STEP: verified, TOKENS: tokens}
         EmulatedLauncher(bundle, plan, options).run("adopt", 0, {p: a.view(np.uint8) for p, a in arrays.items()}, step)
         assert verified[4:14].tolist() == expected.tolist()
         changed = verified.copy()
@@ -67,7 +68,7 @@ class Card(FakeDriver):
             tokens[:10] = np.arange(300, 310)
 
     def _run(self, symbol, grid):
-        if self.model is not None and (at := self.model.address("io:tokens")) in self.memory:
+        if self.model is not None and (at := self.model.address(TOKENS)) in self.memory:
             self.launch(symbol, self.memory[at].view(np.int32), self.model.max_outputs)
         return super()._run(symbol, grid)
 

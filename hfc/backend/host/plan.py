@@ -13,10 +13,10 @@ from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
+from hfc.program import Program
 from hfc.target.cpus import CPUS, NATIVE
 
 MATRIX_LAYOUT = "tile16"
-STEP, DRAFT_STEP = "step", "draft_step"  # programs; the tape holds the launches of one behind those of the other
 GRID = ("1", "1", "1")  # threads share the work of a launch among themselves
 
 
@@ -37,10 +37,10 @@ def library_text(emitted: Emitted, settings: Settings) -> str:
 
 
 def _plan(emitted: Emitted, settings: Settings) -> Plan:
-    programs = {STEP: _launches(emitted.calls)}
+    programs = {Program.STEP: _launches(emitted.calls)}  # one behind the other on the tape
     if emitted.draft:
-        programs[DRAFT_STEP] = _launches(emitted.draft_calls)
-        emitted = emitted.observed_by({STEP: emitted.observing})
+        programs[Program.DRAFT_STEP] = _launches(emitted.draft_calls)
+        emitted = emitted.observed_by({Program.STEP: emitted.observing})
     return make_plan(emitted, settings, tuple(Kernel(symbol, None) for symbol in emitted.kernels), programs)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hfc.backend.skeletons.sample.bind import TOKENS
 from hfc.backend.spec import Arg, Bound, KernelRegion
-
-STEP = "io:step"  # the step buffer, as a thing to write
+from hfc.pointer import STEP, TOKENS, Pointer
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,6 @@ def adopt_bound(max_outputs: int) -> Bound[AdoptRegion]:
     return Bound("adopt", "adopt", args, "T", AdoptRegion(max_outputs))
 
 
-def adopt_pointers(guesses: str) -> tuple[str, str, str]:
+def adopt_pointers(guesses: str) -> tuple[Pointer, Pointer, Pointer]:
     """guesses: the draft's buffer of tokens."""
-    return (f"buffer:{guesses}", STEP, TOKENS)
+    return (Pointer.buffer(guesses), STEP, TOKENS)

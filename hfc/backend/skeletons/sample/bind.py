@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hfc.backend.spec import Arg, Bound, KernelRegion
+from hfc.pointer import PARAMETERS, TOKENS, Pointer
 from hfc.sampling import BIAS_WORDS, HEAD_WORDS, ROW_WORDS
-
-PARAMETERS, TOKENS = "io:parameters", "io:tokens"
 
 
 @dataclass(frozen=True)
@@ -30,5 +29,5 @@ def sample_bound(vocab: int) -> Bound[SampleRegion]:
     return Bound("sample", f"sample_v{vocab}", args, "R", SampleRegion(vocab))
 
 
-def sample_pointers(logits: str) -> tuple[str, str, str]:
-    return (f"buffer:{logits}", PARAMETERS, TOKENS)
+def sample_pointers(logits: str) -> tuple[Pointer, Pointer, Pointer]:
+    return (Pointer.buffer(logits), PARAMETERS, TOKENS)
