@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from random_graphs import CONTEXT, MAX_ROWS, SLOTS, STEPS, Store, decided, random_graph
+from random_graphs import random_graph
+from random_maker import CONTEXT, MAX_ROWS, SLOTS, STEPS, Store, decided
 
 from hfc.backend import gpu
 from hfc.backend.compile import compile_all

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from random_graphs import CONTEXT, MAKERS, MAX_ROWS, SLOTS, STEPS, VOCAB, Maker, decided
+from random_maker import CONTEXT, MAX_ROWS, SLOTS, STEPS, VOCAB, Maker, decided
+from random_states import MAKERS
 
 from hfc.backend.emit import emit
 from hfc.backend.host import plan as host

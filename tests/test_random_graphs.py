@@ -9,7 +9,8 @@ import os
 from collections import Counter
 
 import pytest
-from random_graphs import MAKERS, random_graph
+from random_graphs import random_graph
+from random_plain import MAKERS
 from random_runs import check_graph
 
 from hfc.ir.graph import SOURCES

@@ -1,4 +1,4 @@
-"""Traces of sampled thread blocks -> the cycles of a launch, by replay.c on one unit of a card."""
+"""Traces of sampled thread blocks -> the cycles of a launch, by C code that replays them on one unit of a card (unit.h)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ RANGES = 16
 GAP_LINES = 32  # between regions
 CODE_LINE, CODE_LATENCY = 128, 200
 LIMIT = 1 << 33
+SOURCES = ("unit.h", "caches.c", "issue.c", "replay.c", "streams.c")  # one translation unit
 FAULTS = {1: "it takes too long", 2: "its waves wait for each other for ever", 3: "there is no memory for it"}
 
 
@@ -46,7 +47,7 @@ class InstructionStream(Structure):
 
 
 class Report(Structure):
-    """What one unit did, see replay.c."""
+    """What one unit did, see unit.h."""
 
     _fields_ = [
         (name, c_uint64)
@@ -70,10 +71,11 @@ class ReplayedBlock:
 
 @cache
 def library() -> ctypes.CDLL:
-    found = ctypes.CDLL(str(build("replay", (Path(__file__).parent / "replay.c").read_text())))
+    parts = ((Path(__file__).parent / name).read_text().replace('#include "unit.h"\n', "") for name in SOURCES)
+    found = ctypes.CDLL(str(build("replay", "\n".join(parts))))
     found.sizes.restype = c_uint64
     for number, struct in enumerate((Instruction, ReplayMachine, InstructionStream, Report, CodeRange)):
-        assert found.sizes(number) == ctypes.sizeof(struct), f"{struct.__name__} differs from replay.c"
+        assert found.sizes(number) == ctypes.sizeof(struct), f"{struct.__name__} differs from unit.h"
     found.split.argtypes = [c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p]
     found.replay.argtypes = [c_void_p] * 3 + [c_uint32] * 4 + [c_uint64, c_void_p]
     return found

@@ -1,0 +1,178 @@
+"""Random ops that keep no state: elementwise, norms, shapes, products of matrices, experts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from random_maker import SIZES, Maker, is_clear
+
+from hfc.ir.graph import Value
+
+MAKERS: dict[str, Callable[[Maker], None]] = {}
+
+
+def maker(kind: str):
+    def register(function):
+        MAKERS[kind] = function
+        return function
+
+    return register
+
+
+def _unary(kind: str, **attrs):
+    def make(m: Maker) -> None:
+        m.op(kind, m.any(), **{name: draw(m) for name, draw in attrs.items()})
+
+    MAKERS[kind] = make
+
+
+for _kind in ("neg", "exp", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu_tanh", "gelu"):
+    _unary(_kind)
+_unary("clamp", low=lambda m: m.one(None, -0.5), high=lambda m: float(m.one(0.25, 2.0)))
+for _kind in ("shift", "scale"):
+    _unary(_kind, by=lambda m: float(m.one(-1.5, 0.25, 1.0, 3.0)))
+
+
+def _second(m: Maker, x: Value, low: float | None) -> Value:
+    """What broadcasts with x: a value of its shape or with axes of size 1, or a weight of its trailing axes."""
+    shape = x.type.shape[1:]
+    thin = tuple(1 if m.chance(0.3) else n for n in shape)
+    if m.chance(0.5):
+        trailing = thin[m.rng.integers(len(thin)) :]
+        return m.vector(*trailing, low=low)
+    y = m.of(*(shape if m.chance(0.6) else thin))
+    return m.op("shift", m.op("sigmoid", y), by=low) if low is not None else y
+
+
+def _binary(kind: str) -> None:
+    def make(m: Maker) -> None:
+        x = m.any()
+        y = _second(m, x, 0.5 if kind == "div" else None)
+        if kind != "div" and y.type.shape[0] == "T" and m.chance(0.5):
+            x, y = y, x
+        m.op(kind, x, y)
+
+    MAKERS[kind] = make
+
+
+for _kind in ("add", "sub", "mul", "div"):
+    _binary(_kind)
+
+
+def _norm(kind: str, has_weight: bool, **attrs) -> None:
+    def make(m: Maker) -> None:
+        x = m.any()
+        if float(np.sqrt(np.mean(np.square(m.env[x]), axis=-1)).min()) < 0.1:
+            return
+        m.op(kind, x, *([m.vector(x.type.shape[-1])] if has_weight and m.chance(0.7) else []), **attrs)
+
+    MAKERS[kind] = make
+
+
+_norm("rms_norm", True, eps=1e-5)
+_norm("l2_norm", False, eps=1e-5)
+_norm("softmax", False)
+_norm("sum", False)
+_norm("mean", False)
+
+
+@maker("layer_norm")
+def _layer_norm(m: Maker) -> None:
+    x = m.any(lambda s: s[-1] > 1, 24)
+    if float(np.std(m.env[x], axis=-1).min()) > 0.1:
+        m.op("layer_norm", x, *(m.vector(x.type.shape[-1]) for _ in range(m.one(0, 1, 2))), eps=1e-5)
+
+
+@maker("reshape")
+def _reshape(m: Maker) -> None:
+    x = m.any()
+    size = math.prod(x.type.shape[1:])
+    divisors = [d for d in range(1, size + 1) if size % d == 0]
+    first = int(m.one(*divisors))
+    second = int(m.one(*(d for d in divisors if (size // first) % d == 0)))
+    m.op(
+        "reshape",
+        x,
+        shape=m.one((size,), (first, size // first), (first, second, size // first // second), (1, size), (size, 1)),
+    )
+
+
+@maker("split")
+def _split(m: Maker) -> None:
+    x = m.any(lambda s: s[-1] > 1, 24)
+    size = x.type.shape[-1]
+    first = int(m.rng.integers(1, size))
+    rest = size - first
+    m.op("split", x, sizes=(first, rest) if rest < 2 or m.chance(0.5) else (first, 1, rest - 1))
+
+
+@maker("concat")
+def _concat(m: Maker) -> None:
+    x = m.any(lambda s: s[-1] <= 128, 24)
+    m.op("concat", x, m.of(*x.type.shape[1:-1], int(m.one(1, 3, 8, 32))))
+
+
+@maker("pick_rows")
+def _pick_rows(m: Maker) -> None:
+    """Made by a pass, behind the logits of every graph."""
+
+
+@maker("gather")
+def _gather(m: Maker) -> None:
+    if m.ids and m.chance(0.5):
+        ids, _scores, count = m.one(*m.ids)
+        m.op("gather", m.vector(count, int(m.one(1, 5, 32)), format="f32"), ids)
+    else:
+        m.fresh(*m.shape())
+
+
+@maker("linear")
+def _linear(m: Maker) -> None:
+    k = int(m.one(32, 33, 40, 64, 96, 128, 256))
+    x = m.any(lambda s: len(s) == 1, k)
+    for _ in range(m.one(1, 1, 2, 3)):
+        m.op("linear", x, m.matrix(int(m.one(*SIZES)), x.type.shape[-1]))
+
+
+@maker("hadamard")
+def _hadamard(m: Maker) -> None:
+    """By way of a weight whose rows are rotated."""
+    m.op(
+        "linear",
+        m.any(lambda s: s == (256,), 256),
+        m.vector(int(m.one(3, 32, 40)), 256, format=m.one("mq4g256", "mq6g256")),
+    )
+
+
+@maker("route")
+def _route(m: Maker) -> None:
+    experts, top = int(m.one(4, 5, 8, 12)), int(m.one(1, 2, 3))
+    logits = m.op("scale", m.of(experts), by=3.0)
+    shares, ids = m.op("route", logits, top=top, normalize=m.chance(0.5))
+    if is_clear(np.asarray(m.env[logits]), top):
+        m.ids.append((ids, shares, experts))
+
+
+def _chosen(m: Maker) -> tuple[Value, Value, int] | None:
+    if not m.ids or m.chance(0.3):
+        MAKERS["route"](m)
+    return m.one(*m.ids) if m.ids else None
+
+
+@maker("expert_linear")
+def _expert_linear(m: Maker) -> None:
+    if chosen := _chosen(m):
+        ids, shares, experts = chosen
+        k, top = int(m.one(32, 64, 256)), ids.type.shape[1]
+        x = m.of(k) if m.chance(0.6) else m.of(top, k)
+        y = m.op("expert_linear", x, m.matrix(int(m.one(8, 16, 33)), k, experts), ids)
+        if m.chance(0.6):
+            m.op("weighted_sum", y, shares)
+
+
+@maker("weighted_sum")
+def _weighted_sum(m: Maker) -> None:
+    top = int(m.one(1, 2, 3))
+    m.op("weighted_sum", m.of(top, int(m.one(1, 8, 33))), m.of(top))
