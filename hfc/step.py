@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 
 DECODE_ROWS = 16  # rows that decode in a step: one program, and one order of additions, for all numbers of them
 JOURNAL_ROWS = 16  # rows of a slot that can wait to be committed, where a plan is made for it
-SEGMENT_WORDS = 6
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,29 @@ class Segment:
     position: int
     replay: int = 0
     commit: bool = True
+
+
+# The step buffer, i32: one word for each count, max_rows words for each column, and the fields of each segment. Its only declaration:
+# Step.encode writes it, and backend/step_words.h.j2 makes the accessors that kernels and launch tapes read it by.
+COUNTS = ("rows", "segments", "outputs", "guessed")
+COLUMNS = ("token", "position", "slot", "output_row")  # of each row of the step; the last of each wanted row
+SEGMENT = tuple(field.name for field in fields(Segment))
+_words_of = attrgetter(*SEGMENT)
+
+
+def column_at(name: str, max_rows: int) -> int:
+    """The first word of a column."""
+    return len(COUNTS) + COLUMNS.index(name) * max_rows
+
+
+def segments_at(max_rows: int) -> int:
+    """The first word of the first segment."""
+    return len(COUNTS) + len(COLUMNS) * max_rows
+
+
+def step_words(max_rows: int) -> int:
+    """i32 words of the step buffer."""
+    return segments_at(max_rows) + len(SEGMENT) * max_rows
 
 
 @dataclass(frozen=True)
@@ -70,30 +93,27 @@ class Step:
         return next(reach for reach in (128 * 4**n for n in range(16)) if reach >= longest)
 
     def encode(self, max_rows: int, out: np.ndarray | None = None) -> np.ndarray:
-        """The device-side step buffer, i32 [4 + 10 * max_rows]: counts, tokens, positions, slots, output rows, segments.
+        """The device-side step buffer, i32 [step_words(max_rows)]: COUNTS, COLUMNS of max_rows words each, SEGMENT of each segment.
 
         Kernels read everything that changes from step to step from here; max_rows is a constant of the plan.
         """
         buffer = np.zeros(step_words(max_rows), np.int32) if out is None else out
         rows, outputs = len(self.tokens), len(self.output_rows)
         assert rows <= max_rows, f"{rows} rows in a plan for {max_rows}"
-        buffer[:4] = rows, len(self.segments), outputs, self.guessed
-        tokens, positions, slots, picked = (buffer[4 + i * max_rows : 4 + (i + 1) * max_rows] for i in range(4))
-        tokens[:rows], picked[:outputs] = self.tokens, self.output_rows
-        words = [word for s in self.segments for word in (s.slot, s.row, s.rows, s.position, s.replay, s.commit)]
-        table = buffer[4 + 4 * max_rows : 4 + 4 * max_rows + len(words)]
+        counts = {"rows": rows, "segments": len(self.segments), "outputs": outputs, "guessed": self.guessed}
+        buffer[: len(COUNTS)] = [counts[name] for name in COUNTS]
+        end = segments_at(max_rows)
+        column = dict(zip(COLUMNS, buffer[len(COUNTS) : end].reshape(len(COLUMNS), max_rows)))
+        column["token"][:rows], column["output_row"][:outputs] = self.tokens, self.output_rows
+        words = [word for segment in self.segments for word in _words_of(segment)]
+        table = buffer[end : end + len(words)]
         table[:] = words
-        slot, row, count, position = table.reshape(-1, SEGMENT_WORDS).T[:4]
-        slots[:rows] = slot.repeat(count)
+        segment = dict(zip(SEGMENT, table.reshape(-1, len(SEGMENT)).T))
+        column["slot"][:rows] = segment["slot"].repeat(segment["rows"])
         order = _ORDER[:rows] if rows <= len(_ORDER) else np.arange(rows, dtype=np.int32)
-        positions[:rows] = order + (position - row).repeat(count)
+        column["position"][:rows] = order + (segment["position"] - segment["row"]).repeat(segment["rows"])
         return buffer
 
 
 # np.arange releases the GIL, and a server's other threads would hold it for a millisecond before each step.
 _ORDER = np.arange(4096, dtype=np.int32)
-
-
-def step_words(max_rows: int) -> int:
-    """i32 words of the step buffer."""
-    return 4 + (4 + SEGMENT_WORDS) * max_rows

@@ -16,8 +16,7 @@ from hfc.ir.graph import Op, Value
 from hfc.ir.index import Index, Shape, flat, group
 from hfc.ir.opdef import OPS
 from hfc.passes.settings import Settings
-
-STEP_TABLES = ("tokens", "positions", "slots", "output_rows")  # of max_rows words each, behind the counts
+from hfc.step import column_at
 
 
 class Printer(Elements):
@@ -57,8 +56,8 @@ class Printer(Elements):
         """Forget the reductions: a new task begins."""
         self.stats, self._stat_of = [], {}
 
-    def step_word(self, table: str, row: str) -> str:
-        return f"step[{4 + STEP_TABLES.index(table) * self.settings.max_rows} + {row}]"
+    def step_word(self, column: str, row: str) -> str:
+        return f"step[{column_at(column, self.settings.max_rows)} + {row}]"
 
     def computed(self, op: Op, value: Value, index: Index, row: str) -> str:
         element = OPS[op.kind].element
@@ -67,7 +66,7 @@ class Printer(Elements):
 
     def outside(self, value: Value, index: Index, row: str) -> str:
         source = self.sources.get(value)
-        return self.step_word("tokens", row) if source and source.kind == "input" else self.load(value, index, row)
+        return self.step_word("token", row) if source and source.kind == "input" else self.load(value, index, row)
 
     def load(self, value: Value, index: Index, row: str, shape: Shape | None = None) -> str:
         """Read a region input, seen in `shape`: row-major, rows outermost; weights and tables have no rows."""

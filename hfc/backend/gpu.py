@@ -18,13 +18,13 @@ from hfc.backend.skeletons.adopt.bind import adopt_bound, adopt_pointers
 from hfc.backend.skeletons.linear.library.geometry import ROWS as LIBRARY_ROWS
 from hfc.backend.skeletons.sample.bind import sample_bound, sample_pointers
 from hfc.backend.spec import Bound
+from hfc.backend.step_words import step_words_source
 from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Buffer, Kernel, Launch, Plan, Product, pointer_table
 from hfc.pointer import Pointer
 from hfc.program import Program
-from hfc.step import SEGMENT_WORDS
 from hfc.target.arch import Arch
 
 MATRIX_LAYOUT = "rows"
@@ -122,7 +122,7 @@ def tape_source(plan: Plan) -> str:
         arguments=arguments,
         products=products,
         max_rows=plan.max_rows,
-        segment_words=SEGMENT_WORDS,
+        step_words=step_words_source(),
         contract=contract(plan),
     )
 

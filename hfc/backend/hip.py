@@ -8,10 +8,15 @@ from hfc.backend.lanes.kv_runs import run_source
 from hfc.backend.render import render, variables_of
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.spec import Arg, Bound
+from hfc.backend.step_words import step_words_source
 from hfc.formats import block_format
 from hfc.target.arch import Arch
 
-HEADERS = ("types", "wave", "math", "step", "codes", "matrix", "operands", "dots", "lines", "rotate")
+STEP_WORDS = "step_words"  # made from a table, the others are files
+HEADERS = (
+    "device/types.h", "device/wave.h", "device/math.h", "scalar.h", STEP_WORDS, "step.h", "device/codes.h", "device/matrix.h",
+    "device/operands.h", "device/dots.h", "device/lines.h", "device/rotate.h",
+)  # fmt: skip
 # What every template may use, beside the fields of its region and of its own parameters.
 STANDARD = frozenset(
     {"symbol", "preface", "params", "row_count", "args", "block", "arch", "max_rows", "context", "slots"}
@@ -62,8 +67,12 @@ def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
     """Constants, headers, and the loaders of the formats that the region reads or writes."""
     constants = f"#define WAVE {arch.wave}\n#define MAX_ROWS {max_rows}\n"
     constants += "".join(f"#define HFC_{feature.upper()}\n" for feature in sorted(arch.features))
-    headers = [render(f"device/{name}.h").replace("#pragma once\n", "") for name in HEADERS]
+    headers = [_header(name) for name in HEADERS]
     return constants + "\n".join(headers + _loaders(bound))
+
+
+def _header(name: str) -> str:
+    return step_words_source() if name == STEP_WORDS else render(name).replace("#pragma once\n", "")
 
 
 def _loaders(bound: Bound) -> list[str]:

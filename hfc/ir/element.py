@@ -59,8 +59,8 @@ class Elements(ABC):
         """The name of the pointer to a value's memory."""
 
     @abstractmethod
-    def step_word(self, table: str, row: str) -> str:
-        """What the step buffer says of a row: "tokens", "positions", "output_rows"."""
+    def step_word(self, column: str, row: str) -> str:
+        """What the step buffer says of a row, see COLUMNS of hfc/step.py."""
 
     @abstractmethod
     def reduced(self, op: Op, index: Index, row: str, reduce: str, element: str, finish: str) -> str:

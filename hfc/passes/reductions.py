@@ -35,8 +35,8 @@ class _Walk(Elements):
     def pointer(self, value: Value, plane: str = "") -> str:
         return "x"
 
-    def step_word(self, table: str, row: str) -> str:
-        return f"{table}[{row}]"
+    def step_word(self, column: str, row: str) -> str:
+        return f"{column}[{row}]"
 
     def reduced(self, op: Op, index: Index, row: str, reduce: str, element: str, finish: str) -> str:
         if any(re.search(r"\bj\b", axis) for axis in index[:-1]) or "-" in row:

@@ -6,14 +6,6 @@
 
 #define HFC_NONE (-__builtin_inff())  // the maximum of no scores
 
-// The position behind the last token of the segment that holds a row of the step.
-HFC_INLINE int hfc_segment_end(const int32_t* step, int row) {
-  int i = 0;
-  HfcSegment s = hfc_segment(step, 0);
-  while (i < hfc_segments(step) - 1 && row >= s.row + s.rows) s = hfc_segment(step, ++i);
-  return s.position + s.rows;
-}
-
 // 16 codes of `bits` (2, 3 or 4) each: 8 of them fill `bits` bytes. Both words are loads of 4 bytes within the 16 codes:
 // loads of 3 bytes become SSE4a's extrq on AMD, which made asym3 ten times slower.
 HFC_INLINE u32x16 hfc_codes16(const uint8_t* from, const int bits) {

@@ -11,10 +11,14 @@ from hfc.backend.library import build_for_cpu
 from hfc.backend.render import render, variables_of
 from hfc.backend.skeletons import SKELETONS
 from hfc.backend.spec import Bound
+from hfc.backend.step_words import step_words_source
 
-HEADERS = ("math.h", "hfc.h", "tile.h", "rotate.h", "attend.h", "delta.h", "pack.h")
+SHARED = ("host/math.h", "scalar.h")  # before the step buffer's words
+HEADERS = (
+    "step.h", "host/hfc.h", "host/tile.h", "host/rotate.h", "host/attend.h", "host/delta.h", "host/pack.h"
+)  # fmt: skip
 PLANES = 2  # bytes of an activation in integer dots: 2 keeps 15 bits, 1 is what other engines do
-HERE = Path(__file__).parent
+BACKEND = Path(__file__).parent.parent
 
 
 def host_source(bound: Bound, context: int, planes: int = PLANES) -> str:
@@ -51,8 +55,8 @@ def header_source(max_rows: int) -> str:
     """What every file starts with: the C library's headers and ours."""
     system = ("stdatomic.h", "stddef.h", "stdint.h", "string.h")
     includes = "".join(f"#include <{name}>\n" for name in system)
-    headers = "\n".join(_without_includes((HERE / name).read_text()) for name in HEADERS)
-    return f"#define _GNU_SOURCE\n{includes}#define MAX_ROWS {max_rows}\n{headers}"
+    first, rest = ("\n".join(_header((BACKEND / name).read_text()) for name in names) for names in (SHARED, HEADERS))
+    return f"#define _GNU_SOURCE\n{includes}#define MAX_ROWS {max_rows}\n{first}\n{step_words_source()}\n{rest}"
 
 
 def build_host_library(
@@ -70,5 +74,6 @@ def build_host_library(
     return build_for_cpu(source, cpu)
 
 
-def _without_includes(text: str) -> str:
-    return "\n".join(line for line in text.splitlines() if not line.startswith('#include "'))
+def _header(text: str) -> str:
+    """As a part of one file."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith(('#include "', "#pragma once")))

@@ -1,4 +1,4 @@
-// What every host kernel starts from: vectors of 16 lanes, the step buffer, the thread team, scratch, row reductions.
+// What every host kernel starts from: vectors of 16 lanes, the thread team, scratch, row reductions.
 #ifndef HFC_HOST_H
 #define HFC_HOST_H
 #include <stdatomic.h>
@@ -7,7 +7,6 @@
 #include <string.h>
 #include "math.h"
 
-#define HFC_INLINE static inline __attribute__((always_inline))
 #define HFC_ELEMENTWISE _Pragma("clang loop vectorize(assume_safety)")  // the iterations of a hook's loop are independent
 #define HFC_UNROLL _Pragma("clang loop unroll(full)")
 #define HFC_ALIGN64(bytes) (((size_t)(bytes) + 63) / 64 * 64)
@@ -86,32 +85,6 @@ HFC_INLINE float hfc_reduce_max(float* x, int n) {
   f32x16 best = hfc_load_f32(x);
   for (int j = 16; j < n; j += 16) best = hfc_larger(best, hfc_load_f32(x + j));
   return hfc_max16(best);
-}
-
-// The step buffer, int32. MAX_ROWS is a constant of the plan.
-HFC_INLINE int hfc_rows(const int32_t* step) { return step[0]; }
-HFC_INLINE int hfc_segments(const int32_t* step) { return step[1]; }
-HFC_INLINE int hfc_outputs(const int32_t* step) { return step[2]; }
-typedef struct {
-  int slot, row, rows, position, replay, commit;
-} HfcSegment;
-HFC_INLINE HfcSegment hfc_segment(const int32_t* step, int i) {
-  HfcSegment found;
-  memcpy(&found, step + 4 + 4 * MAX_ROWS + 6 * i, sizeof found);
-  return found;
-}
-
-// Does the row `back` rows before belong to the same sequence, so many tokens before?
-HFC_INLINE int hfc_follows(const int32_t* step, int row, int back) {
-  const int32_t *positions = step + 4 + MAX_ROWS, *slots = positions + MAX_ROWS;
-  return row >= back && slots[row] == slots[row - back] && positions[row] == positions[row - back] + back;
-}
-// Element j of what a row's slot keeps, [size] floats, or of the last row of its journal that counts.
-HFC_INLINE float hfc_recall(const float* kept, const float* waiting, const int32_t* step, int row, int size, int journal_rows, int j) {
-  int i = hfc_segments(step) - 1;
-  while (i > 0 && (hfc_segment(step, i).row > row || !hfc_segment(step, i).rows)) i--;
-  const HfcSegment s = hfc_segment(step, i);
-  return s.replay ? waiting[((size_t)s.slot * journal_rows + s.replay - 1) * size + j] : kept[(size_t)s.slot * size + j];
 }
 
 // The threads that run a step together. A launch is one or more phases; a phase is a number of units that threads take.

@@ -1,9 +1,12 @@
 // Scalar functions that element expressions may call. Branch-free, so loops over them become vector code; about 2 ulp.
-// The same names exist in device/math.h.
+// The same names exist in device/math.h; scalar.h has what both share.
 #ifndef HFC_HOST_MATH_H
 #define HFC_HOST_MATH_H
 #include <stdint.h>
 #include <string.h>
+
+#define HFC_INLINE static inline __attribute__((always_inline))
+#define HFC_FUNCTION HFC_INLINE  // as headers that kernels of GPUs and of the host share call it
 
 // Storage types.
 static inline float hfc_bits_to_f32(uint32_t bits) {
@@ -27,7 +30,6 @@ static inline uint16_t hfc_f32_to_f16(float x) {
   memcpy(&bits, &half, 2);
   return bits;
 }
-static inline float hfc_bf16_to_f32(uint16_t bits) { return hfc_bits_to_f32((uint32_t)bits << 16); }
 static inline uint16_t hfc_f32_to_bf16(float x) {  // to nearest even; a NaN stays a quiet NaN
   const uint32_t bits = hfc_f32_to_bits(x), rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
   return (uint16_t)(x != x ? bits >> 16 | 64u : rounded);
@@ -90,27 +92,6 @@ static inline float hfc_tanh(float x) {
 }
 static inline float hfc_gelu_tanh(float x) {
   return 0.5f * x * (1.0f + hfc_tanh(0.79788456f * (x + 0.044715f * x * x * x)));
-}
-
-static inline float hfc_at_least(float x, float low) { return x < low ? low : x; }  // keeps NaN, as hfc_at_most does
-static inline float hfc_at_most(float x, float high) { return x > high ? high : x; }
-
-// x Phi(x) = 0.5 x erfc(-x / sqrt 2), without cancelling in either tail: erfc(z) = t e^(-z^2) Q(t) for z >= 0 with t = 1 / (1 + 0.4 z).
-// Q was fitted to erfc in double precision, relative error 1.3e-8.
-static inline float hfc_gelu(float x) {
-  const float z = hfc_abs(x) * 0.70710678f, t = 1.0f / (1.0f + 0.4f * z);
-  float q = -0.02602774f;
-  q = q * t + 0.17883367f;
-  q = q * t - 0.45421634f;
-  q = q * t + 0.48872588f;
-  q = q * t - 0.23625388f;
-  q = q * t + 0.24667521f;
-  q = q * t + 0.13828825f;
-  q = q * t + 0.2131149f;
-  q = q * t + 0.22516374f;
-  q = q * t + 0.22569632f;
-  const float tail = 0.5f * x * (t * q * hfc_exp(-z * z));
-  return x < 0.0f ? tail : x - tail;
 }
 
 #endif

@@ -24,7 +24,7 @@ def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: s
     x, table = op.inputs
     rotary = table.type.size(1)
     half, j = rotary // 2, group(index[-1])
-    position = elements.step_word("positions", row)
+    position = elements.step_word("position", row)
 
     def at(offset: int) -> str:
         place = f"{j} + {offset}" if offset > 0 else f"{j} - {-offset}" if offset else j

@@ -56,7 +56,7 @@ def _pick_type(x: TensorType) -> TensorType:
 
 
 def _pick_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
-    return elements.element(op.inputs[0], index, elements.step_word("output_rows", row))
+    return elements.element(op.inputs[0], index, elements.step_word("output_row", row))
 
 
 @view(_pick_type, element=_pick_element)

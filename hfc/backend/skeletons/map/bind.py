@@ -67,7 +67,7 @@ def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
     state, k, v = append.inputs
     heads, head = state.type.size(1), state.type.size(3)
     attrs, settings = printer.sources[state].attrs, printer.settings
-    slot, position = (f"step[{4 + n * settings.max_rows} + row]" for n in (2, 1))
+    slot, position = printer.step_word("slot", "row"), printer.step_word("position", "row")
     tasks = []
     for plane, value, format in (("k", k, attrs["k_format"]), ("v", v, attrs["v_format"])):
         printer.fresh_stats()

@@ -1,0 +1,89 @@
+// What the tables of a GPU's launch tape are made of, and how drivers are called: their signatures agree.
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int (*Launch)(void* f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void* stream, void** args,
+                      void** extra);
+typedef int (*CopyIn)(uint64_t device, const void* host, size_t bytes, void* stream);
+typedef int (*CopyOut)(void* host, uint64_t device, size_t bytes, void* stream);
+typedef int (*Synchronize)(void* stream);
+typedef int (*BeginCapture)(void* stream, int mode);
+typedef int (*EndCapture)(void* stream, void** graph);
+typedef int (*Instantiate)(void** executable, void* graph, unsigned long long flags);
+typedef int (*LaunchGraph)(void* executable, void* stream);
+
+typedef int (*Multiply)(void* library, int left, int right, int m, int n, int k, const void* alpha, const void* a, int a_type,
+                        int lda, const void* b, int b_type, int ldb, const void* beta, const void* c, int c_type, int ldc, void* d,
+                        int d_type, int ldd, int compute, int algorithm, int32_t solution, uint32_t flags);
+
+typedef struct HfcAttribute {  // CUlaunchAttribute
+  int id;
+  char unused[4];
+  union {
+    char bytes[64];
+    int allowed;
+  } value;
+} HfcAttribute;
+
+typedef struct HfcConfig {  // CUlaunchConfig
+  unsigned grid[3], block[3], lds_bytes;
+  void* stream;
+  HfcAttribute* attributes;
+  unsigned count;
+} HfcConfig;
+
+typedef int (*LaunchEarly)(const HfcConfig* config, void* f, void** args, void** extra);
+
+enum { PROGRAMMATIC_STREAM_SERIALIZATION = 6 };  // CUlaunchAttributeID
+
+typedef struct HfcDriver {  // entry points of cu* or hip*: their signatures agree
+  Launch launch;
+  CopyIn copy_in;
+  CopyOut copy_out;
+  Synchronize synchronize;
+  BeginCapture begin_capture;  // null: launch kernels one by one
+  EndCapture end_capture;
+  Instantiate instantiate;
+  LaunchGraph launch_graph;
+  void* stream;
+  Multiply multiply;  // rocblas_gemm_ex, of programs that need it
+  void* library;      // its handle
+} HfcDriver;
+
+enum { CALL_PROGRAMS = 4 };  // of one call: draft, adopt, verify, sample
+
+typedef struct HfcCall {  // everything that decides what a step launches and copies
+  const int32_t* step;
+  size_t words;
+  int programs[CALL_PROGRAMS], left_out, T, R, G, C;
+  void* to;
+  uint64_t from;
+  size_t bytes;
+} HfcCall;
+
+typedef struct HfcGraph {
+  HfcCall call;
+  void* executable;
+} HfcGraph;
+
+enum {  // of rocblas-types.h
+  ROCBLAS_F16 = 150, ROCBLAS_F32 = 151, ROCBLAS_BF16 = 168, ROCBLAS_AS_IT_IS = 111, ROCBLAS_TRANSPOSED = 112
+};
+enum { GRAPHS = 128, GRAPH_ROWS = 16, RELAXED = 2 };  // shapes worth keeping; larger steps are long enough without
+
+typedef struct HfcProduct {  // see Product in hfc/plan.py
+  int rows, n, k, type, input_stride, input_at, output_stride, output_at;
+  float add;
+} HfcProduct;
+
+typedef struct HfcEntry {  // a launch
+  int kernel, first;  // index of the function, or -1 - index of a product; first of its arguments
+  unsigned block, lds_bytes;
+} HfcEntry;
+
+typedef struct HfcProgram {  // grid: of launch i for these counts
+  const HfcEntry* entries;
+  void (*grid)(int i, int T, int R, int G, int C, unsigned* grid);
+  int launches;
+} HfcProgram;
