@@ -59,6 +59,32 @@ After = Callable[[str, Graph], None]
 
 
 @dataclass(frozen=True)
+class CompileOptions:
+    """What may be chosen about a compilation; None leaves the choice to hfc.
+
+    weights, draft: see open_source.  default_format: of every matrix when the source is a config without weights.
+    ctx: tokens a slot holds.  kv: as parse_kv takes it.  slots: lanes of the batch.  max_rows: of the largest step.
+    taps: values besides the logits that the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps
+    ("hidden[3]").  journal_rows: rows of a slot that a step may leave uncommitted; JOURNAL_ROWS with a draft, else none.
+    profile: of precision, see target.profiles; "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code."""
+
+    ctx: int | None = None
+    kv: str | None = None
+    slots: int = 1
+    max_rows: int | None = None
+    taps: Sequence[str] = ()
+    journal_rows: int | None = None
+    profile: str = EXACT
+    weights: str | Path | None = None
+    default_format: str = "bf16"
+    draft: str | Path | None = None
+    cpu: str = NATIVE
+
+
+USUAL = CompileOptions()
+
+
+@dataclass(frozen=True)
 class Source:
     """What is compiled: the description, the config behind it, and the weights if there are any.
 
@@ -163,35 +189,13 @@ def open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None,
 
 
 def compile_model(
-    source: str | Path,
-    archs: Sequence[str],
-    weights: str | Path | None = None,
-    kv: str | None = None,
-    ctx: int | None = None,
-    max_rows: int | None = None,
-    slots: int = 1,
-    print_after: After | None = None,
-    default_format: str = "bf16",
-    taps: Sequence[str] = (),
-    journal_rows: int | None = None,
-    draft: str | Path | None = None,
-    profile: str = EXACT,
-    cpu: str = NATIVE,
+    source: str | Path, archs: Sequence[str], options: CompileOptions = USUAL, print_after: After | None = None
 ) -> Bundle:
-    """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
-
-    default_format: of every matrix when `source` is a config without weights.  taps: values besides the logits that
-    the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps ("hidden[3]").
-    journal_rows: rows of a slot that a step may leave uncommitted; by default JOURNAL_ROWS with a draft, else none.
-    draft: see open_source; the plans then hold its programs too.  profile: of precision, see target.profiles;
-    "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code."""
-    opened = open_source(source, weights, default_format, draft)
+    """A plan for each arch ("all": every one). An equal compilation done before comes from the cache."""
+    opened = open_source(source, options.weights, options.default_format, options.draft)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
-    chosen = [
-        settings_for(opened, find_arch(name), kv, ctx, max_rows, slots, taps, journal_rows, profile, cpu)
-        for name in names
-    ]
-    make = lambda: _compile(opened, chosen, kv, profile, print_after).pack()  # noqa: E731
+    chosen = [settings_for(opened, find_arch(name), options) for name in names]
+    make = lambda: _compile(opened, chosen, options, print_after).pack()  # noqa: E731
     is_seen = print_after is not None or is_watched()
     label = f"{opened.model.name}-{'-'.join(names)}"
     data = make() if is_seen else cached(_key(opened, chosen), ".hfp", make, label).read_bytes()
@@ -202,27 +206,25 @@ def compile_model(
     return bundle
 
 
-def settings_for(
-    opened: Source, arch: Arch, kv: str | None = None, ctx: int | None = None, max_rows: int | None = None, slots: int = 1,
-    taps: Sequence[str] = (), journal_rows: int | None = None, profile: str = EXACT, cpu: str = NATIVE,
-) -> Settings:  # fmt: skip
-    """Every choice resolved. kv: as parse_kv takes it."""
+def settings_for(opened: Source, arch: Arch, options: CompileOptions = USUAL) -> Settings:
+    """Every choice about a plan resolved; those about its source are `opened`."""
     limit = opened.context_limit
-    context = ctx or min(DEFAULT_CONTEXT, limit)
+    context = options.ctx or min(DEFAULT_CONTEXT, limit)
     if not 0 < context <= limit:
         raise HfcError(
             f"context {context}: {opened.path} was made for at most {limit} tokens", hint=f"--ctx {limit} or less"
         )
-    k_format, v_format, edges = parse_kv(kv)
+    k_format, v_format, edges = parse_kv(options.kv)
+    journal_rows = options.journal_rows
     if journal_rows is None:
         journal_rows = JOURNAL_ROWS if opened.draft else 0
     if not 0 <= journal_rows <= JOURNAL_ROWS:
         raise HfcError(f"a journal of {journal_rows} rows; it can hold 0 to {JOURNAL_ROWS}")
-    rows = min(max_rows or MAX_ROWS, context)
-    outputs = _outputs(opened, slots, rows)
+    rows = min(options.max_rows or MAX_ROWS, context)
+    outputs = _outputs(opened, options.slots, rows)
     return Settings(
-        arch, context, slots, rows, outputs, k_format, v_format, tuple(taps), journal_rows, kv_edges=edges,
-        profile=profile_for(arch, profile), cpu=_known_cpu(cpu) if arch.kind == "host" else NATIVE,
+        arch, context, options.slots, rows, outputs, k_format, v_format, tuple(options.taps), journal_rows, kv_edges=edges,
+        profile=profile_for(arch, options.profile), cpu=_known_cpu(options.cpu) if arch.kind == "host" else NATIVE,
     )  # fmt: skip
 
 
@@ -246,7 +248,7 @@ def _outputs(opened: Source, slots: int, rows: int) -> int:
     return min(max(MAX_OUTPUTS, min(slots * block, MAX_DRAFT_ROWS)), rows)
 
 
-def _compile(opened: Source, chosen: list[Settings], kv: str | None, profile: str, print_after: After | None) -> Bundle:
+def _compile(opened: Source, chosen: list[Settings], options: CompileOptions, print_after: After | None) -> Bundle:
     with timed("build the graph"):
         pair = opened.pair(chosen[0].taps) if opened.draft else None
         graph = pair.target if pair else opened.graph(chosen[0].taps)
@@ -262,7 +264,7 @@ def _compile(opened: Source, chosen: list[Settings], kv: str | None, profile: st
         "kind": opened.kind,
         "weights": os.path.abspath(opened.path),
         "context": opened.context_limit,
-        "options": _options(opened, chosen[0], kv, profile),
+        "options": _recorded(opened, chosen[0], options),
     }
     if opened.draft:
         model["draft"] = {
@@ -276,7 +278,7 @@ def _compile(opened: Source, chosen: list[Settings], kv: str | None, profile: st
     return Bundle(model, plans, files)
 
 
-def _options(opened: Source, settings: Settings, kv: str | None, profile: str) -> dict[str, Any] | None:
+def _recorded(opened: Source, settings: Settings, options: CompileOptions) -> dict[str, Any] | None:
     """What `hfc compile` must be told to make this bundle again; None where it needs a description that hfc does not ship."""
     if opened.model.path.resolve().parent != builtin_folder().resolve():
         return None
@@ -288,8 +290,8 @@ def _options(opened: Source, settings: Settings, kv: str | None, profile: str) -
         "ctx": settings.context,
         "slots": settings.slots,
         "max_rows": settings.max_rows,
-        "kv": kv,
-        "profile": profile,
+        "kv": options.kv,
+        "profile": options.profile,
         "format": opened.default_format,
         "draft": guesses,
         "taps": list(settings.taps),

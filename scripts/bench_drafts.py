@@ -26,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 from hfc.cli.drafted import Drafted, Pair, encode, measure_pairs, speeds_of, summarize
 from hfc.cli.genres import GENRES
 from hfc.cli.open_model import OpenModel
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.plan import Plan
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
@@ -125,7 +125,9 @@ def measure(options, vocabulary: Vocabulary, texts: dict, draft: str | None, way
     threads = 1 if options.cpu_time else options.threads
     clock = time.thread_time if options.cpu_time else time.perf_counter
     model = load(
-        compile_model(options.model, ["host"], ctx=1024, draft=draft, journal_rows=JOURNAL_ROWS), "host", threads
+        compile_model(options.model, ["host"], CompileOptions(ctx=1024, draft=draft, journal_rows=JOURNAL_ROWS)),
+        "host",
+        threads,
     )
     rows = []
     for name, speculation in (found for way, found in drafters(model.plan).items() if way in ways):

@@ -35,7 +35,7 @@ from test_isa_linear import bound_of  # noqa: E402
 
 from hfc.backend import gpu  # noqa: E402
 from hfc.base.diagnostics import HfcError  # noqa: E402
-from hfc.compiler import compile_model, open_source  # noqa: E402
+from hfc.compiler import CompileOptions, compile_model, open_source  # noqa: E402
 from hfc.emulated import EmulatedModel  # noqa: E402
 from hfc.isa import SCHEDULES, KernelFault  # noqa: E402
 from hfc.oracle import InterpretedModel  # noqa: E402
@@ -52,7 +52,9 @@ def examine_model(checkpoint: str, arch: str) -> Iterator[str]:
     path = ROOT / "tests/data/models" / checkpoint
     source = open_source(path)
     # A function of its own, so that no finished bundle is taken from the cache.
-    bundle = compile_model(path, [arch], ctx=CONTEXT, max_rows=MAX_ROWS, kv="f32", print_after=lambda name, graph: None)
+    bundle = compile_model(
+        path, [arch], CompileOptions(ctx=CONTEXT, max_rows=MAX_ROWS, kv="f32"), print_after=lambda name, graph: None
+    )
     weights = CheckpointWeights(source.checkpoint, CONTEXT)
     tokens = np.random.default_rng(5).integers(0, bundle.plans[arch].vocab, PROMPT + DECODE_STEPS)
     single = [Step.single(tokens[at : at + 1], position=at) for at in range(PROMPT, PROMPT + DECODE_STEPS)]

@@ -31,7 +31,7 @@ from hfc.cli.calibration import Calibration, prepare
 from hfc.cli.eval import digest, read_tokens
 from hfc.cli.imatrix import calibration_pieces
 from hfc.cli.open_model import OpenModel
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.formats import KV_FORMATS, weight_format
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.passes.settings import EDGE_FORMAT, parse_kv
@@ -127,7 +127,7 @@ class Bench:
         }
 
     def _open(self, path: str, kv: str):
-        return load(compile_model(path, ["host"], kv=kv, ctx=CHUNK), "host")
+        return load(compile_model(path, ["host"], CompileOptions(kv=kv, ctx=CHUNK)), "host")
 
     def weights(self, format: str, packers: dict, method: str = "") -> dict:
         """Bits of the format and of all weights together, and the figures against the source."""

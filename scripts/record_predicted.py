@@ -9,7 +9,7 @@ when one has become faster, or slower for a reason that the commit names.
 import sys
 from pathlib import Path
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.predict.cards import find_cards
 from hfc.predict.launch import site_of
 from hfc.predict.record import read_table, speeds, write_table
@@ -23,7 +23,7 @@ def main() -> None:
     for model in models:
         for arch in archs:
             config = ROOT / f"tests/data/configs/{model}.config.json"
-            bundle = compile_model(str(config), [arch], kv="asym3", ctx=4096, default_format="mq4g256")
+            bundle = compile_model(str(config), [arch], CompileOptions(kv="asym3", ctx=4096, default_format="mq4g256"))
             for program in programs:
                 found = speeds(bundle, model, arch, program, site_of(*find_cards(arch)[0]))
                 kept = read_table(TABLE) if TABLE.exists() else []

@@ -12,7 +12,7 @@ from small_models import CONFIGS
 
 from hfc.cli import main
 from hfc.cli.workload import Workload, check_workload, workloads
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime import executor
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.null import NullModel
@@ -29,7 +29,7 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle(config):
     path = config.with_name("model.hfp")
-    compile_model(config, ["sm_90"], ctx=64, slots=4, max_rows=32, default_format="q4_0").save(path)
+    compile_model(config, ["sm_90"], CompileOptions(ctx=64, slots=4, max_rows=32, default_format="q4_0")).save(path)
     return path
 
 

@@ -23,7 +23,7 @@ from hfc.bundles.code import check_code
 from hfc.bundles.contract import contract
 from hfc.bundles.grid import grid_value
 from hfc.cli import main
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.plan import BUNDLE_VERSION, MANIFEST
 from hfc.runtime import host_code
 from hfc.runtime.executor import load
@@ -34,12 +34,12 @@ SMALL = dict(ctx=64, slots=2, max_rows=48, journal_rows=16)
 
 @pytest.fixture(scope="module")
 def bundle():
-    return compile_model(MODELS / "llama", ["host"], **SMALL)
+    return compile_model(MODELS / "llama", ["host"], CompileOptions(**SMALL))
 
 
 @pytest.fixture(scope="module")
 def gpu_bundle():
-    return compile_model(MODELS / "qwen3_5_text", ["sm_90"], **SMALL)
+    return compile_model(MODELS / "qwen3_5_text", ["sm_90"], CompileOptions(**SMALL))
 
 
 def packed(bundle, change=None, compression=zipfile.ZIP_STORED, more=()) -> bytes:
@@ -139,7 +139,7 @@ def test_a_launch_gives_as_many_arguments_as_the_code_takes(gpu_bundle):
 
 
 def test_amd_code_objects_are_read_the_same_way():
-    bundle = compile_model(MODELS / "llama", ["gfx1100"], **SMALL)
+    bundle = compile_model(MODELS / "llama", ["gfx1100"], CompileOptions(**SMALL))
     plan = bundle.plans["gfx1100"]
     check_code(plan, bundle.files, "plan")
     launch = plan.programs["decode"][0]
@@ -190,7 +190,7 @@ def test_a_bundle_from_elsewhere_is_compiled_again(tmp_path, monkeypatch, capfd)
     """The whole way of a user: a bundle, an empty record of what was made here, the weights beside it."""
     folder = letters_folder(tmp_path / "model", "{{ messages[0].content }}")
     path = tmp_path / "m.hfp"
-    compile_model(folder, ["host"], ctx=128).save(path)
+    compile_model(folder, ["host"], CompileOptions(ctx=128)).save(path)
     for record in (cache.cache_folder() / "made").rglob("*"):
         if record.is_file() and record.name == cache_digest(path):
             record.unlink()
@@ -253,7 +253,7 @@ def save_all(folder: Path) -> None:
         ("qwen3_5_text", ["host", "sm_90"]),
         ("qwen3_5_moe_text", ["host", "gfx1100"]),
     ):
-        compile_model(MODELS / model, archs, **SMALL).save(folder / f"{model}.hfp")
+        compile_model(MODELS / model, archs, CompileOptions(**SMALL)).save(folder / f"{model}.hfp")
 
 
 def test_mutated_plans_are_refused_or_run(bundle, gpu_bundle, tmp_path):

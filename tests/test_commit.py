@@ -6,7 +6,7 @@ from model_reference import MODELS
 from speculated import LENGTH, Speculation, plain_logits
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.oracle import InterpretedModel
 from hfc.runtime.executor import load
 from hfc.runtime.fit import need_of, table
@@ -22,7 +22,9 @@ def tokens_of(vocab: int) -> np.ndarray:
 
 def host_model(checkpoint: str, journal_rows: int = JOURNAL_ROWS, slots: int = SLOTS):
     return load(
-        compile_model(MODELS / checkpoint, ["host"], ctx=CONTEXT, slots=slots, kv="f32", journal_rows=journal_rows),
+        compile_model(
+            MODELS / checkpoint, ["host"], CompileOptions(ctx=CONTEXT, slots=slots, kv="f32", journal_rows=journal_rows)
+        ),
         threads=2,
     )
 

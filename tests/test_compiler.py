@@ -9,7 +9,7 @@ from small_models import CONFIGS
 
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
-from hfc.compiler import compile_model, open_source, settings_for
+from hfc.compiler import CompileOptions, compile_model, open_source, settings_for
 from hfc.runtime.executor import load
 from hfc.step import Segment, Step
 from hfc.target.arch import ARCHS, find_arch
@@ -103,7 +103,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("model", GOLDEN)
 def test_launches_and_bytes_of_a_step(model, config):
-    model_ = load(compile_model(config(model), ["gfx1100"], ctx=256, slots=2), "null")
+    model_ = load(compile_model(config(model), ["gfx1100"], CompileOptions(ctx=256, slots=2)), "null")
     model_.forward(Step.single([1], position=100))
     assert (model_.count.launches, model_.count.bytes) == GOLDEN[model]
     model_.forward(Step(np.array([1, 2], np.int32), (Segment(0, 0, 1, 100), Segment(1, 1, 1, 0)), np.arange(2)))
@@ -113,14 +113,14 @@ def test_launches_and_bytes_of_a_step(model, config):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(archs=["gfx1109"]), "unknown architecture 'gfx1109'"),
-        (dict(archs=["host"], kv="f17"), "unknown KV format 'f17'"),
-        (dict(archs=["host"], ctx=100000), "made for at most 256 tokens"),
+        (("gfx1109", {}), "unknown architecture 'gfx1109'"),
+        (("host", {"kv": "f17"}), "unknown KV format 'f17'"),
+        (("host", {"ctx": 100000}), "made for at most 256 tokens"),
     ],
 )
 def test_bad_choices_are_named(change, message, config):
     with pytest.raises(HfcError, match=message):
-        compile_model(config("llama"), **change)
+        compile_model(config("llama"), [change[0]], CompileOptions(**change[1]))
 
 
 def test_bad_sources_are_named(tmp_path, config):
@@ -133,17 +133,20 @@ def test_bad_sources_are_named(tmp_path, config):
     with pytest.raises(HfcError, match="not valid JSON: Expecting property name"):
         open_source(tmp_path)
     opened = open_source(config("llama"))
-    assert settings_for(opened, find_arch("host"), kv="f16/f32").v_format == "f32"
+    assert settings_for(opened, find_arch("host"), CompileOptions(kv="f16/f32")).v_format == "f32"
 
 
 def test_precision_profiles(config):
     """Prompts of a GPU's plan take one product a weight in fast, two or three in exact; a CPU's plan has no choice."""
     source = config("llama")
-    plans = {p: compile_model(source, ["gfx1100"], ctx=64, profile=p).plans["gfx1100"] for p in ("exact", "fast")}
+    plans = {
+        p: compile_model(source, ["gfx1100"], CompileOptions(ctx=64, profile=p)).plans["gfx1100"]
+        for p in ("exact", "fast")
+    }
     assert {name: plan.profile for name, plan in plans.items()} == {"exact": "exact", "fast": "fast"}
-    assert settings_for(open_source(source), find_arch("host"), profile="auto").profile == "exact"
-    assert settings_for(open_source(source), find_arch("gfx1100"), profile="auto").profile == "fast"
+    assert settings_for(open_source(source), find_arch("host"), CompileOptions(profile="auto")).profile == "exact"
+    assert settings_for(open_source(source), find_arch("gfx1100"), CompileOptions(profile="auto")).profile == "fast"
     with pytest.raises(HfcError, match="host has no such plan"):
-        compile_model(source, ["host"], profile="fast")
+        compile_model(source, ["host"], CompileOptions(profile="fast"))
     with pytest.raises(HfcError, match="fsat"):
-        compile_model(source, ["gfx1100"], profile="fsat")
+        compile_model(source, ["gfx1100"], CompileOptions(profile="fsat"))

@@ -14,7 +14,7 @@ from model_reference import MODELS
 
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.plan import Bundle
 from hfc.runtime import executor
 from hfc.runtime.executor import arch_of_device, load
@@ -31,7 +31,7 @@ def bundle_for(arch: str) -> Bundle:
     return (
         load_bundle(made, trusted=True)
         if made.exists()
-        else compile_model(MODEL, [arch], ctx=CONTEXT, slots=SLOTS, max_rows=ROWS)
+        else compile_model(MODEL, [arch], CompileOptions(ctx=CONTEXT, slots=SLOTS, max_rows=ROWS))
     )
 
 

@@ -13,7 +13,7 @@ from small_models import CONFIGS
 
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.cli import main
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime import cuda, executor, hip
 from hfc.runtime.executor import load
 from hfc.runtime.launcher import grid_size
@@ -26,7 +26,7 @@ STEP = Step.single(np.arange(20))
 
 @pytest.fixture(scope="module")
 def bundle():
-    return compile_model(MODEL, ["sm_90"], ctx=64, slots=2, max_rows=32)
+    return compile_model(MODEL, ["sm_90"], CompileOptions(ctx=64, slots=2, max_rows=32))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
 from hfc.cli import main
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.ir.verify import verify
 from hfc.oracle import InterpretedModel
@@ -221,7 +221,7 @@ def test_the_trained_pair_drafts_what_the_target_says():
 @pytest.mark.parametrize("target, draft", [*PUBLISHED[:3], pytest.param(SMALL, "mtp", id="mtp")])
 def test_host_plans_hold_both_and_agree_with_the_interpreter(target, draft, small_mtp):
     target = small_mtp if draft == "mtp" else target
-    bundle = compile_model(target, ["host"], ctx=CONTEXT, draft=draft)
+    bundle = compile_model(target, ["host"], CompileOptions(ctx=CONTEXT, draft=draft))
     plan = bundle.plans["host"]
     verify_shared_weights(plan)
     model, oracle, text = load(bundle, threads=2), interpreted(target, draft), text_of(SMALL)
@@ -278,13 +278,13 @@ def changed(tmp_path: Path, **settings) -> Path:
 )
 def test_a_draft_for_another_target(settings, message, tmp_path):
     with pytest.raises(HfcError) as error:
-        compile_model(SMALL, ["host"], ctx=CONTEXT, draft=changed(tmp_path, **settings))
+        compile_model(SMALL, ["host"], CompileOptions(ctx=CONTEXT, draft=changed(tmp_path, **settings)))
     assert message in error.value.message + str(error.value)
 
 
 def test_a_block_larger_than_the_plan(tmp_path):
     with pytest.raises(HfcError, match="blocks of 6 tokens do not fit into a plan of 4 rows"):
-        compile_model(SMALL, ["host"], ctx=CONTEXT, max_rows=4, draft=DRAFTS / "dflash")
+        compile_model(SMALL, ["host"], CompileOptions(ctx=CONTEXT, max_rows=4, draft=DRAFTS / "dflash"))
 
 
 def test_drafts_and_targets_are_told_apart():
@@ -339,7 +339,9 @@ def test_a_draft_in_its_target_s_folder_moves_with_it(tmp_path):
     shutil.copytree(SMALL, made)
     shutil.copytree(DRAFTS / "dflash", made / "draft")
     shutil.copytree(DRAFTS / "dflash", elsewhere)
-    inside, outside = (compile_model(made, ["host"], ctx=CONTEXT, draft=d) for d in (made / "draft", elsewhere))
+    inside, outside = (
+        compile_model(made, ["host"], CompileOptions(ctx=CONTEXT, draft=d)) for d in (made / "draft", elsewhere)
+    )
     made.rename(tmp_path / "now")
     step = Step.single([5, 6, 7])
     first, second = (load(bundle, weights=tmp_path / "now").forward(step) for bundle in (inside, outside))

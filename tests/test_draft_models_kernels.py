@@ -11,7 +11,7 @@ from test_draft_models import DRAFTS, small_mtp
 
 from hfc.backend.emit import emit
 from hfc.backend.host import plan as host
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
 from hfc.plan import Bundle
@@ -44,7 +44,7 @@ def test_every_launch_of_target_and_draft(draft, small_mtp):
     target = small_mtp if draft == "mtp" else MODELS / "qwen3_5_text"
     draft = draft if draft == "mtp" else DRAFTS / draft
     bundle, source = (
-        compile_model(target, ["host"], ctx=96, slots=3, max_rows=64, draft=draft),
+        compile_model(target, ["host"], CompileOptions(ctx=96, slots=3, max_rows=64, draft=draft)),
         open_source(target, draft=draft),
     )
     plan = bundle.plans["host"]
@@ -66,7 +66,7 @@ def test_every_launch_of_target_and_draft(draft, small_mtp):
 
 def test_drafts_without_weights_can_be_measured(small_mtp):
     """What `--random-weights` draws for a pair: every weight and table of the plan."""
-    plan = compile_model(small_mtp, ["host"], ctx=96, draft="mtp").plans["host"]
+    plan = compile_model(small_mtp, ["host"], CompileOptions(ctx=96, draft="mtp")).plans["host"]
     weights = RandomWeights(96)
     assert all(weights.weight(replace(ref, layout="rows")).size for ref in plan.weights)
     tables = {ref.recipe.op: weights.const(ref).view(np.float32) for ref in plan.consts}
@@ -78,7 +78,7 @@ def test_drafts_without_weights_can_be_measured(small_mtp):
 def test_every_architecture_has_the_draft_s_kernels(draft, small_mtp):
     """Compiled, and through the gates: registers, LDS, loads."""
     target, draft = (small_mtp, draft) if draft == "mtp" else (MODELS / "qwen3_5_text", DRAFTS / draft)
-    bundle = compile_model(target, ["all"], ctx=96, slots=2, max_rows=64, draft=draft)
+    bundle = compile_model(target, ["all"], CompileOptions(ctx=96, slots=2, max_rows=64, draft=draft))
     assert set(bundle.plans) == set(ARCHS)
     for arch, plan in bundle.plans.items():
         assert all(plan.programs[p] for p in (["draft_step"] if arch == "host" else ["draft_decode", "draft_prefill"]))

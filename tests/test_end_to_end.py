@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.chat import chat_template
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Generation, Request
@@ -25,7 +25,7 @@ MUST_AGREE = 12  # tokens; later a near tie may fall either way
 @pytest.fixture(scope="module")
 def bundle(smollm2_gguf, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("smollm2") / "smollm2.hfp"
-    compile_model(smollm2_gguf, ["host"], ctx=512).save(path)
+    compile_model(smollm2_gguf, ["host"], CompileOptions(ctx=512)).save(path)
     return path
 
 

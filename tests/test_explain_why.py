@@ -9,7 +9,7 @@ from hfc.backend.emit import emit
 from hfc.backend.skeletons import SKELETONS
 from hfc.backend.why import explain
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import settings_for
+from hfc.compiler import CompileOptions, settings_for
 from hfc.matrix.models import source
 from hfc.passes.pipeline import run_passes
 from hfc.target.arch import find_arch
@@ -17,7 +17,7 @@ from hfc.target.arch import find_arch
 
 def emitted(model: str, weights: str, arch: str, kv: str = "f16"):
     opened = source(model, weights, quick=True)
-    settings = settings_for(opened, find_arch(arch), kv, 4096)
+    settings = settings_for(opened, find_arch(arch), CompileOptions(kv=kv, ctx=4096))
     made, jobs = emit(run_passes(opened.graph(), settings), settings, gpu.MATRIX_LAYOUT), {}
     gpu.list_launches(made, settings, jobs)
     return made, settings, jobs

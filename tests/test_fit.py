@@ -5,14 +5,14 @@ from test_models_configs import CONFIGS
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.fit import size_of
-from hfc.compiler import open_source, outline, settings_for
+from hfc.compiler import CompileOptions, open_source, outline, settings_for
 from hfc.runtime.fit import RESERVE, check_fit, need_of, table
 from hfc.target.arch import find_arch
 
 
 def need(name, ctx, kv="f16", format="q4_k", slots=1):
     source = open_source(CONFIGS / f"{name}.config.json", default_format=format)
-    plan = outline(source, settings_for(source, find_arch("gfx1100"), kv, ctx, slots=slots))
+    plan = outline(source, settings_for(source, find_arch("gfx1100"), CompileOptions(kv=kv, ctx=ctx, slots=slots)))
     return plan, need_of(plan)
 
 

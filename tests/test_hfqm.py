@@ -9,7 +9,7 @@ from test_cli import bundle, folder, hfc  # noqa: F401  (fixtures)
 from test_quantize import TOKENS, distance, interpreted, write_model
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.formats import READABLE
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.formats.rotation import rotate
@@ -45,7 +45,7 @@ def test_a_file_means_its_model(model_type, matrix, tmp_path):
     found = interpreted(path)
     # four bits leave 0.1 of each weight; MFP4 is the worst of them
     assert distance(found, interpreted(source)) < 0.8
-    model = load(compile_model(path, ["host"], kv="f32", ctx=64), "host", 2)
+    model = load(compile_model(path, ["host"], CompileOptions(kv="f32", ctx=64)), "host", 2)
     assert distance(model.forward(Step.single(TOKENS[:32])), found[:32]) < 2e-4
 
 

@@ -5,7 +5,7 @@ import pytest
 from model_reference import MODELS, SHARED, relative_error
 from test_models_fixtures import in_gguf_order
 
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.oracle import InterpretedModel
 from hfc.runtime.executor import load
 from hfc.step import Segment, Step
@@ -24,7 +24,7 @@ CHECKPOINTS = [
 
 
 def open_host(path, kv="f16", slots=1, threads=2, ctx=192):
-    return load(compile_model(path, ["host"], kv=kv, ctx=ctx, slots=slots), "host", threads)
+    return load(compile_model(path, ["host"], CompileOptions(kv=kv, ctx=ctx, slots=slots)), "host", threads)
 
 
 def reference_of(checkpoint):

@@ -5,7 +5,7 @@ import pytest
 from model_reference import MODELS
 from serve.serve_fakes import GREEDY, TOKENIZER
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Generation, Request
 from hfc.runtime.kept import KeptPrompt, shared_tokens
@@ -32,7 +32,7 @@ class Logits:
 
 @pytest.fixture(scope="module", params=["llama", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text"])
 def opened(request):
-    return load(compile_model(MODELS / request.param, ["host"], ctx=CONTEXT, max_rows=32), "host", 2)
+    return load(compile_model(MODELS / request.param, ["host"], CompileOptions(ctx=CONTEXT, max_rows=32)), "host", 2)
 
 
 def answer(model, prompt, kept=None, boundary=0):

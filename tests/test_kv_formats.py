@@ -10,7 +10,7 @@ from test_formats_c import CONVERSIONS, address
 from test_quantize import TOKENS, write_model
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model, open_source, outline, settings_for
+from hfc.compiler import CompileOptions, compile_model, open_source, outline, settings_for
 from hfc.formats import KV_FORMATS
 from hfc.oracle import InterpretedModel
 from hfc.passes.choose_kv import choose_kv
@@ -144,9 +144,9 @@ def qwen(tmp_path_factory):
 @pytest.mark.parametrize("kv", ["q8", "q8/q4", "f16/q8", "asym4", "asym3/f16", "asym2", "fwht4", "fwht3", "fwht2/q4"])
 def test_models_on_the_host_equal_the_interpreter_with_the_same_cache(kv, qwen):
     opened = open_source(qwen)
-    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), kv, 64))
+    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), CompileOptions(kv=kv, ctx=64)))
     expected = InterpretedModel(opened, 64, graph=fused).forward(Step.single(TOKENS[:32]))
-    model = load(compile_model(qwen, ["host"], kv=kv, ctx=64), "host", 2)
+    model = load(compile_model(qwen, ["host"], CompileOptions(kv=kv, ctx=64)), "host", 2)
     whole = model.forward(Step.single(TOKENS[:32]))
     # A code that flips at a threshold moves a key by one level; a wrong turn or layout gives more than 0.3.
     assert np.linalg.norm(whole - expected) / np.linalg.norm(expected) < (0.02 if kv[:4] in ("asym", "fwht") else 2e-3)
@@ -164,7 +164,7 @@ def test_models_on_the_host_equal_the_interpreter_with_the_same_cache(kv, qwen):
 )
 def test_caches_that_make_no_sense_are_refused(kv, message, qwen):
     with pytest.raises(HfcError, match=message):
-        compile_model(qwen, ["host"], kv=kv, ctx=64)
+        compile_model(qwen, ["host"], CompileOptions(kv=kv, ctx=64))
 
 
 def test_mixing_spreads_what_turning_pairs_leaves():
@@ -179,26 +179,30 @@ def test_head_sizes_that_do_not_fit_are_refused(tmp_path):
     source = write_model(tmp_path, head_dim=24)
     for kv in ("q8", "q4"):
         with pytest.raises(HfcError, match=f"--kv {kv}: heads of 24"):
-            compile_model(source, ["host"], kv=kv, ctx=64)
+            compile_model(source, ["host"], CompileOptions(kv=kv, ctx=64))
 
 
 def test_layers_at_the_edges_stay_in_q8(tmp_path):
     """--kv fwht3@1+2: of four layers the second alone is in fwht3, as `hfc selftest` finds out from the plan; bytes follow."""
     source = open_source(write_model(tmp_path / "source", num_hidden_layers=4))
-    settings = settings_for(source, find_arch("host"), "fwht3@1+2", 64)
+    settings = settings_for(source, find_arch("host"), CompileOptions(kv="fwht3@1+2", ctx=64))
     formats = [
         (op.attrs["k_format"], op.attrs["v_format"]) for op in choose_kv(source.graph(), settings).ops_of("state")
     ]
     assert formats == [("q8", "q8"), ("fwht3", "q8"), ("q8", "q8"), ("q8", "q8")]
     plan = outline(source, settings)
     assert kv_of(plan, set()) == ("fwht3", "q8", (1, 2))
-    assert kv_of(outline(source, settings_for(source, find_arch("host"), "q8", 64)), set()) == ("q8", "q8", (0, 0))
+    assert kv_of(outline(source, settings_for(source, find_arch("host"), CompileOptions(kv="q8", ctx=64))), set()) == (
+        "q8",
+        "q8",
+        (0, 0),
+    )
     expected = InterpretedModel(source, 64, graph=run_passes(source.graph(), settings)).forward(
         Step.single(TOKENS[:32])
     )
-    found = load(compile_model(tmp_path / "source", ["host"], kv="fwht3@1+2", ctx=64), "host", 2).forward(
-        Step.single(TOKENS[:32])
-    )
+    found = load(
+        compile_model(tmp_path / "source", ["host"], CompileOptions(kv="fwht3@1+2", ctx=64)), "host", 2
+    ).forward(Step.single(TOKENS[:32]))
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.02
 
 
@@ -206,7 +210,7 @@ def test_layers_at_the_edges_stay_in_q8(tmp_path):
                                          ("fwht3@1+1", r"@1\+1: the model has 1 attention layers")])  # fmt: skip
 def test_edges_that_make_no_sense_are_refused(kv, message, qwen):
     with pytest.raises(HfcError, match=message):
-        compile_model(qwen, ["host"], kv=kv, ctx=64)
+        compile_model(qwen, ["host"], CompileOptions(kv=kv, ctx=64))
 
 
 def test_a_size_is_chosen_for_every_key():

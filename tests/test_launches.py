@@ -7,7 +7,7 @@ import pytest
 
 from hfc.backend import gpu
 from hfc.backend.emit import emit, make_plan
-from hfc.compiler import open_source, settings_for
+from hfc.compiler import CompileOptions, open_source, settings_for
 from hfc.formats import kv_format, weight_format
 from hfc.passes.pipeline import run_passes
 from hfc.plan import Plan
@@ -24,7 +24,7 @@ LAUNCHES = {"Qwen3.5-0.8B": 7 * 24, "Qwen3.5-2B": 7 * 24, "Qwen3.5-9B": 7 * 32, 
 def decode_plan(name: str, arch: str) -> Plan:
     """The plan with the launches of decode, kernels not compiled."""
     source = open_source(CONFIGS / f"{name}.config.json", default_format="q4_k")
-    settings = settings_for(source, find_arch(arch), "f16", 4096)
+    settings = settings_for(source, find_arch(arch), CompileOptions(kv="f16", ctx=4096))
     emitted, programs = gpu.list_launches(
         emit(run_passes(source.graph(), settings), settings, gpu.MATRIX_LAYOUT), settings, {}
     )

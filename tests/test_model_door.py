@@ -13,7 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli import take_model_file
 from hfc.cli.interpret import open_interpreted
 from hfc.cli.open_model import Choice, open_bundle, resolve
-from hfc.compiler import compile_model, open_source, source_of
+from hfc.compiler import CompileOptions, compile_model, open_source, source_of
 from hfc.frontend.build import build_graph
 from hfc.frontend.model import builtin_folder, find_model, read_model
 from hfc.plan import Bundle
@@ -41,13 +41,13 @@ def logits(model) -> np.ndarray:
 
 
 def test_a_bundle_is_interpreted_from_the_model_file_that_it_carries(private, tmp_path):
-    bundle = compile_model(private, ["host"], weights=LLAMA, ctx=64)
+    bundle = compile_model(private, ["host"], CompileOptions(weights=LLAMA, ctx=64))
     bundle.save(tmp_path / "mine.hfp")
     private.unlink()
     oracle = open_interpreted(resolve(str(tmp_path / "mine.hfp")), Choice("interpret"), False)
     expected, plan = logits(oracle.model), logits(load(bundle, "host", 1))
     assert np.linalg.norm(plan - expected) <= 5e-3 * np.linalg.norm(expected)
-    shipped = logits(load(compile_model(LLAMA, ["host"], ctx=64), "host", 1))
+    shipped = logits(load(compile_model(LLAMA, ["host"], CompileOptions(ctx=64)), "host", 1))
     assert np.linalg.norm(shipped - expected) > 0.01 * np.linalg.norm(expected), "the model files do not differ"
     assert source_of(bundle).model.text != (builtin_folder() / "llama.hfm").read_text()
     with pytest.raises(HfcError, match="does not carry its model file"):
@@ -59,7 +59,7 @@ def test_a_model_file_for_one_command_and_a_folder_for_all(private, tmp_path, mo
     assert take_model_file(["run", "--model-file", str(private), "x"]) == ["run", "x"]
     assert Path(os.environ["HFC_MODEL_FILE"]) == private
     assert open_source(LLAMA).model.path == private
-    bundle = compile_model(LLAMA, ["host"], ctx=64)
+    bundle = compile_model(LLAMA, ["host"], CompileOptions(ctx=64))
     bundle.save(tmp_path / "b.hfp")
     with pytest.raises(HfcError, match="is compiled already"):
         open_bundle(resolve(str(tmp_path / "b.hfp")), Choice())

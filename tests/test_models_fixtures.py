@@ -10,7 +10,7 @@ import pytest
 from model_reference import MODELS, TOLERANCE, build, greedy, interpreter, relative_error, state_errors, step_by_step
 from safetensors.numpy import load_file, save_file
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.frontend.model import Model, load_model
 from hfc.runtime.executor import load
 from hfc.step import Step
@@ -140,7 +140,7 @@ def test_sixty_four_layers_build_within_a_second():
 def test_the_guide_s_model_compiles_for_a_gpu_and_answers_on_the_host(guide_model):
     """No line of Python knows OLMo 2, yet its kernels follow from the page."""
     weights = MODELS / "olmo2"
-    bundle = compile_model(guide_model.path, ["gfx1100", "host"], weights=weights)
+    bundle = compile_model(guide_model.path, ["gfx1100", "host"], CompileOptions(weights=weights))
     assert all(bundle.files[kernel.file][:4] == b"\x7fELF" for kernel in bundle.plans["gfx1100"].kernels)
     model = load(bundle, "host", threads=1)
     with np.load(weights / "reference.npz") as reference:

@@ -12,7 +12,7 @@ from small_models import CONFIGS, evaluate_random
 from test_cli import folder, hfc  # noqa: F401  (fixtures)
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model, open_source, outline, settings_for
+from hfc.compiler import CompileOptions, compile_model, open_source, outline, settings_for
 from hfc.formats import FORMATS
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.formats.checkpoint.container import ALIGNMENT, report_of
@@ -87,26 +87,29 @@ def test_rotated_models_mean_the_same_everywhere(model_type, tmp_path):
     expected, found = interpreted(source), interpreted(target)
     assert distance(found, expected) < 0.1  # 8-bit weights; one rotation too few gives more than 1
     opened = open_source(target)
-    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), "f32", 64))
+    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), CompileOptions(kv="f32", ctx=64)))
     assert not [op for op in fused.ops if op.kind == "hadamard"], "a rotation is never a launch"
     assert fused.ops_of("hadamard") and all(
         op.attrs["stem"] == "linear" for op in fused.ops if op.body and op.body.ops_of("hadamard")
     )
-    model = load(compile_model(target, ["host"], kv="f32", ctx=64), "host", 2)
+    model = load(compile_model(target, ["host"], CompileOptions(kv="f32", ctx=64)), "host", 2)
     assert distance(model.forward(Step.single(TOKENS[:32])), found[:32]) < 2e-4
 
 
 @pytest.mark.parametrize("format", ["hfc4", "mq3g256", "mq4g256v2", "mq6g256", "hfq4g256v2", "hfq6g256"])
 def test_formats_in_a_model_on_the_host(format, llama, tmp_path):
     converted(llama, tmp_path, format)
-    model = load(compile_model(tmp_path, ["host"], kv="f32", ctx=64), "host", 2)
+    model = load(compile_model(tmp_path, ["host"], CompileOptions(kv="f32", ctx=64)), "host", 2)
     assert distance(model.forward(Step.single(TOKENS[:32])), interpreted(tmp_path)[:32]) < 2e-4
     assert distance(interpreted(tmp_path), interpreted(llama)) < {"hfc4": 0.3, "mq3g256": 1.0}.get(format, 0.8)
 
 
 def test_launches_do_not_grow_with_rotation(llama, tmp_path):
     converted(llama, tmp_path, "mq4g256")
-    counts = [len(compile_model(path, ["host"], ctx=64).plans["host"].programs["step"]) for path in (llama, tmp_path)]
+    counts = [
+        len(compile_model(path, ["host"], CompileOptions(ctx=64)).plans["host"].programs["step"])
+        for path in (llama, tmp_path)
+    ]
     assert counts[0] == counts[1]
 
 
@@ -115,12 +118,15 @@ def test_gpus_rotate_in_no_launch_of_its_own(llama, tmp_path):
     converted(llama, tmp_path / "plain", "hfq4g256")
     for arch in ("gfx1100", "gfx1030", "sm_90"):
         plain, rotated = (
-            compile_model(tmp_path / name, [arch], ctx=64).plans[arch].programs for name in ("plain", "rotated")
+            compile_model(tmp_path / name, [arch], CompileOptions(ctx=64)).plans[arch].programs
+            for name in ("plain", "rotated")
         )
         assert len(rotated["decode"]) <= len(plain["decode"])
     config = open_source(llama / "config.json", default_format="mq4g256")  # no file says that the table is not rotated
     table = next(
-        w for w in outline(config, settings_for(config, find_arch("host"), ctx=64)).weights if w.name == "embed@rows"
+        w
+        for w in outline(config, settings_for(config, find_arch("host"), CompileOptions(ctx=64))).weights
+        if w.name == "embed@rows"
     )
     assert table.format == "q8_0"
 
@@ -326,5 +332,5 @@ def test_the_report_stays_in_the_file(hfc, folder, llama, tmp_path):  # noqa: F8
     text = hfc("inspect", tmp_path / "out")[1]
     assert "kl_mean" in text and f"{report['perplexity']}" in text
     # the header with its report is still a header
-    model = load(compile_model(tmp_path / "out", ["host"], ctx=64), "host", 1)
+    model = load(compile_model(tmp_path / "out", ["host"], CompileOptions(ctx=64)), "host", 1)
     assert model.vocab == 128

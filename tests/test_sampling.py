@@ -6,7 +6,7 @@ from fake_driver import FakeDriver
 from model_reference import MODELS
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.pointer import PARAMETERS
 from hfc.runtime import executor
 from hfc.runtime.executor import load
@@ -88,7 +88,11 @@ def test_limits_lie_where_the_row_says():
 def test_limits_reach_a_gpu(monkeypatch):
     driver = FakeDriver()
     monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: driver)
-    model = load(compile_model(MODELS / "llama", ["sm_90"], ctx=64, max_rows=16), "cuda", weights=MODELS / "llama")
+    model = load(
+        compile_model(MODELS / "llama", ["sm_90"], CompileOptions(ctx=64, max_rows=16)),
+        "cuda",
+        weights=MODELS / "llama",
+    )
     limits = TokenLimits(model.vocab)
     limits.force(77)
     model.next_tokens(

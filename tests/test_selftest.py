@@ -11,7 +11,7 @@ from small_models import CONFIGS
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import main
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.formats import weight_format
 from hfc.program import Program
 from hfc.runtime import executor
@@ -51,7 +51,7 @@ class Subject:
     """A small model compiled for the host, as the selftest sees it."""
 
     def __init__(self, name="llama", arch="host"):
-        self.bundle = compile_model(MODELS / name, [arch], ctx=64, slots=2, max_rows=32)
+        self.bundle = compile_model(MODELS / name, [arch], CompileOptions(ctx=64, slots=2, max_rows=32))
         self.plan = self.bundle.plans[arch]
         source = open_source(MODELS / name)
         self.graph = fused_graphs(source, self.plan)[0]

@@ -7,7 +7,7 @@ from model_reference import MODELS, interpreter, relative_error
 
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import read_bundle
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.pointer import Pointer
 from hfc.runtime import executor
@@ -22,7 +22,9 @@ EMULATED_BOUND = 5e-3  # matrix units multiply f16 activations
 
 
 def compiled(name, arch="host", taps=("last_hidden",), **options):
-    return compile_model(MODELS / name, [arch], kv="f32", ctx=CONTEXT, slots=2, max_rows=32, taps=taps, **options)
+    return compile_model(
+        MODELS / name, [arch], CompileOptions(kv="f32", ctx=CONTEXT, slots=2, max_rows=32, taps=taps, **options)
+    )
 
 
 def reference_of(name):

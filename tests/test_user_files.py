@@ -13,7 +13,7 @@ from test_cli import hfc  # noqa: F401  (fixture)
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import dispatch
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.formats.checkpoint.foreign import METHODS, REMOVED_TYPES
 from hfc.quantize.writer import Writer
@@ -50,7 +50,7 @@ def test_links_stay_links(tmp_path):
         with open_checkpoint(given) as checkpoint:
             assert checkpoint.config["model_type"] == "llama"
         assert open_source(given).path.is_relative_to(snapshot)
-    bundle = compile_model(snapshot, ["host"], ctx=32)
+    bundle = compile_model(snapshot, ["host"], CompileOptions(ctx=32))
     assert Path(bundle.model["weights"]).is_relative_to(snapshot)
 
 

@@ -23,7 +23,7 @@ from hfc.cli.usage import fit
 from hfc.cli.usage.declare import option
 from hfc.cli.usage.help import help_text
 from hfc.cli.usage.parse import parse
-from hfc.compiler import emit_model, open_source, outline, settings_for
+from hfc.compiler import CompileOptions, emit_model, open_source, outline, settings_for
 from hfc.formats.recipe import tensor
 from hfc.frontend.model import builtin_folder
 from hfc.ir.build import GraphBuilder
@@ -67,7 +67,7 @@ def small_source(tmp_path, model_type: str = "llama", **more):
 
 def kernels(opened, arch: str, **choices):
     """The jobs of a model on an arch, and its regions."""
-    settings = settings_for(opened, archs.find_arch(arch), ctx=64, **choices)
+    settings = settings_for(opened, archs.find_arch(arch), CompileOptions(ctx=64, **choices))
     emitted, jobs = emit_model(opened, settings), {}
     gpu.list_launches(emitted, settings, jobs)
     return emitted, jobs
@@ -81,7 +81,7 @@ def test_a_model_is_one_file(tmp_path, monkeypatch):
     opened = small_source(tmp_path, "toy_type")
     assert opened.model.name == "toy_type"
     for name in ("host", "gfx906", "gfx1100", "sm_90"):
-        assert outline(opened, settings_for(opened, archs.find_arch(name), ctx=64)).weights
+        assert outline(opened, settings_for(opened, archs.find_arch(name), CompileOptions(ctx=64))).weights
 
 
 @adds("op")
@@ -128,7 +128,9 @@ def test_a_pass_is_a_function_and_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "PIPELINE", (first, Pass(keep_as_it_is, "to see that it runs"), *rest))
     opened, ran = small_source(tmp_path), []
     run_passes(
-        opened.graph(), settings_for(opened, archs.find_arch("host"), ctx=64), after=lambda name, _: ran.append(name)
+        opened.graph(),
+        settings_for(opened, archs.find_arch("host"), CompileOptions(ctx=64)),
+        after=lambda name, _: ran.append(name),
     )
     assert ran[:2] == [first.name, "keep_as_it_is"] and len(ran) == len(rest) + 2
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,16 @@ from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
 from hfc.cli.open_model import resolve
 from hfc.cli.table import table
-from hfc.compiler import DEFAULT_CONTEXT, Source, compile_model, open_source, outline, package_digest, settings_for
+from hfc.compiler import (
+    DEFAULT_CONTEXT,
+    CompileOptions,
+    Source,
+    compile_model,
+    open_source,
+    outline,
+    package_digest,
+    settings_for,
+)
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
 from hfc.plan import Bundle, Plan
@@ -56,38 +64,24 @@ def command(
     """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""
     source = resolve(model)
     check_draft(draft)
-    journal_rows = 0 if draft == OFF else JOURNAL_ROWS
+    options = CompileOptions(
+        ctx, kv, slots or 1, max_rows, tap or (), 0 if draft == OFF else JOURNAL_ROWS, profile or AUTO_PROFILE, weights,
+        format or "bf16", model_of(draft, max_rows), cpu,
+    )  # fmt: skip
     archs = list(ARCHS) if arch == "all" else [name.strip() for name in arch.split(",")]
     if cpu != NATIVE and "host" not in archs:
         raise HfcError(f"--cpu {cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{arch}")
     with spinner(f"compiling {source.path.name} for {arch}"):
         if ctx is None and memory is not None:
-            opened = open_source(source.path, weights, format or "bf16", model_of(draft, max_rows))
-            ctx = _fitted(
-                opened,
-                find_arch(archs[0]),
-                memory,
-                kv=kv,
-                max_rows=max_rows,
-                slots=slots or 1,
-                taps=tap or (),
-                journal_rows=journal_rows,
-            )
-        after = _print_after if print_after_all else None
+            opened = open_source(source.path, weights, options.default_format, options.draft)
+            options = replace(options, ctx=_fitted(opened, find_arch(archs[0]), memory, options))
         dumped = []
         if dump is not None:
             begin_dump(dump, force, f"{source.path} for {arch}, hfc {__version__}")
-            opened = open_source(source.path, weights, format or "bf16", model_of(draft, max_rows))
-            make = partial(
-                settings_for, opened, kv=kv, ctx=ctx, max_rows=max_rows, slots=slots or 1, taps=tap or (), journal_rows=journal_rows,
-                profile=profile or AUTO_PROFILE, cpu=cpu,
-            )  # fmt: skip
-            dumped = [dump_plan(dump, opened, make(find_arch(name))) for name in archs]
+            opened = open_source(source.path, weights, options.default_format, options.draft)
+            dumped = [dump_plan(dump, opened, settings_for(opened, find_arch(name), options)) for name in archs]
         with record_timings() if timings else nullcontext({}) as seconds:
-            bundle = compile_model(
-                str(source.path), archs, weights, kv, ctx, max_rows, slots or 1, after, format or "bf16", tap or (), journal_rows,
-                model_of(draft, max_rows), profile or AUTO_PROFILE, cpu,
-            )  # fmt: skip
+            bundle = compile_model(str(source.path), archs, options, _print_after if print_after_all else None)
         for remade in dumped:
             dump_assembly(dump, remade)
     bundle.save(output)
@@ -105,15 +99,15 @@ def list_timings(seconds: Mapping[str, float]) -> str:
     return table(("seconds", "part"), [*rows, (f"{sum(seconds.values()):.3f}", "all")])
 
 
-def _fitted(opened: Source, arch: Arch, memory: int, **options: Any) -> int:
+def _fitted(opened: Source, arch: Arch, memory: int, options: CompileOptions) -> int:
     """The context that fits, kept in the cache: finding it takes a second or two for a large model."""
     files = [f.path for o in (opened, opened.draft) if o and o.checkpoint for f in o.checkpoint.files]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    usual = settings_for(opened, arch, ctx=min(DEFAULT_CONTEXT, opened.context_limit), **options)
+    usual = settings_for(opened, arch, replace(options, ctx=min(DEFAULT_CONTEXT, opened.context_limit)))
     key = key_of(
         "context", package_digest(), repr(usual), str(memory), repr(stats), repr(sorted(map(str, opened.config)))
     )
-    need_at = lambda n: need_of(outline(opened, settings_for(opened, arch, ctx=n, **options)))  # noqa: E731
+    need_at = lambda n: need_of(outline(opened, settings_for(opened, arch, replace(options, ctx=n))))  # noqa: E731
     return int(
         cached(key, ".context", lambda: str(fitted_context(opened.context_limit, memory, need_at)).encode()).read_text()
     )

@@ -7,7 +7,7 @@ import re
 from hfc.base.diagnostics import HfcError
 from hfc.cli.compile import model_of
 from hfc.cli.open_model import resolve
-from hfc.compiler import open_source, outline, settings_for
+from hfc.compiler import CompileOptions, open_source, outline, settings_for
 from hfc.predict.cards import find_cards
 from hfc.runtime.fit import need_of, table
 from hfc.runtime.speculate.drafts import check_draft
@@ -39,7 +39,7 @@ def command(
     if vram is None:
         raise HfcError("hfc fit needs --vram or --card", hint="--vram 24G, --card 'RX 7900 XTX'")
     memory = size_of(vram)
-    settings = settings_for(source, find_arch(arch), kv, ctx, slots=slots)
+    settings = settings_for(source, find_arch(arch), CompileOptions(kv=kv, ctx=ctx, slots=slots))
     need = need_of(outline(source, settings))
     print(table(need, memory, source.context_limit))
     if need.total > memory:

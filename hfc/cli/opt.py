@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.open_model import resolve
-from hfc.compiler import open_source, settings_for
+from hfc.compiler import CompileOptions, open_source, settings_for
 from hfc.ir.graph import Graph
 from hfc.ir.text import parse_graph, print_graph
 from hfc.passes.pipeline import PIPELINE, run_passes
@@ -48,7 +48,7 @@ def read_model(model: str, weights: str | None, arch: str, kv: str | None, ctx: 
     if source.kind == "bundle":
         raise HfcError(f"{model} is a bundle: its graph is compiled away", hint="give the model that it was made from")
     opened = open_source(source.path, weights)
-    return opened.graph(), settings_for(opened, find_arch(arch), kv, ctx)
+    return opened.graph(), settings_for(opened, find_arch(arch), CompileOptions(kv=kv, ctx=ctx))
 
 
 def read_text(path: str, arch: str, kv: str | None, ctx: int | None) -> tuple[Graph, Settings]:

@@ -15,7 +15,7 @@ from hfc.backend.emit import Emitted, emit, make_plan
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.progress import Update
-from hfc.compiler import settings_for
+from hfc.compiler import CompileOptions, settings_for
 from hfc.matrix.models import source
 from hfc.matrix.predict import SpeedBound, bounds, works
 from hfc.passes.pipeline import run_passes
@@ -84,7 +84,7 @@ class Planner:
 
     def _settings(self, place: Place, arch: Arch) -> Settings:
         opened = source(place.model, place.weights, self.quick)
-        return settings_for(opened, arch, place.kv, min(CONTEXT, opened.context_limit))
+        return settings_for(opened, arch, CompileOptions(kv=place.kv, ctx=min(CONTEXT, opened.context_limit)))
 
     def _emit(self, place: Place, settings: Settings) -> Emitted:
         key = (place.model, place.weights, place.kv)

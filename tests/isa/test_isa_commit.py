@@ -9,7 +9,7 @@ from speculated import LENGTH, Speculation, plain_logits
 from hfc.backend import gpu
 from hfc.backend.emit import emit
 from hfc.backend.skeletons.delta import geometry
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.ir.graph import TensorType
 from hfc.passes.pipeline import run_passes
@@ -25,7 +25,9 @@ SLOTS, CONTEXT, CYCLES = 3, 48, 30
 
 def emulated(checkpoint: str, arch: str) -> EmulatedModel:
     path = MODELS / checkpoint
-    bundle = compile_model(path, [arch], ctx=CONTEXT, max_rows=32, slots=SLOTS, kv="f32", journal_rows=JOURNAL_ROWS)
+    bundle = compile_model(
+        path, [arch], CompileOptions(ctx=CONTEXT, max_rows=32, slots=SLOTS, kv="f32", journal_rows=JOURNAL_ROWS)
+    )
     return EmulatedModel(bundle, arch, CheckpointWeights(open_source(path).checkpoint, CONTEXT))
 
 

@@ -7,7 +7,7 @@ from model_reference import MODELS, relative_error
 from regions import Region
 from test_draft_models import DRAFTS, small_mtp, text_of
 
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.oracle import InterpretedModel
 from hfc.runtime.upload import CheckpointWeights
@@ -43,7 +43,7 @@ def test_two_sequences_draft_behind_steps_that_were_cut(draft, arch, small_mtp):
     target = small_mtp if draft == "mtp" else MODELS / "qwen3_5_text"
     draft = draft if draft == "mtp" else DRAFTS / draft
     source = open_source(target, draft=draft)
-    bundle = compile_model(target, [arch], ctx=CONTEXT, max_rows=32, slots=2, kv="f32", draft=draft)
+    bundle = compile_model(target, [arch], CompileOptions(ctx=CONTEXT, max_rows=32, slots=2, kv="f32", draft=draft))
     emulated = EmulatedModel(bundle, arch, CheckpointWeights(source.weights(), CONTEXT))
     interpreted = InterpretedModel(source, CONTEXT, slots=2)
     text, block = text_of(MODELS / "qwen3_5_text"), emulated.plan.draft.block

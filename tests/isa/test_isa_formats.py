@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hfc.compiler import compile_model, open_source, settings_for
+from hfc.compiler import CompileOptions, compile_model, open_source, settings_for
 from hfc.emulated import EmulatedModel
 from hfc.oracle import InterpretedModel
 from hfc.passes.pipeline import run_passes
@@ -38,9 +38,9 @@ def test_formats_in_machine_code(format, kv, arch, tmp_path):
     source = write_model(tmp_path / "source", num_hidden_layers=1)
     converted(source, tmp_path / "out", format)
     opened = open_source(tmp_path / "out")
-    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), kv, 32))
+    fused = run_passes(opened.graph(), settings_for(opened, find_arch("host"), CompileOptions(kv=kv, ctx=32)))
     reference = InterpretedModel(opened, 32, graph=fused)
-    bundle = compile_model(tmp_path / "out", [arch], kv=kv, ctx=32, max_rows=16)
+    bundle = compile_model(tmp_path / "out", [arch], CompileOptions(kv=kv, ctx=32, max_rows=16))
     model = EmulatedModel(bundle, arch, CheckpointWeights(opened.checkpoint, 32))
     for step in (Step.single(TOKENS[:11]), Step.single(TOKENS[11:13], position=11)):
         found, expected = model.forward(step), reference.forward(step)

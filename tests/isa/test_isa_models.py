@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from model_reference import MODELS, relative_error
 
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.isa import SCHEDULES, LaunchOptions
 from hfc.oracle import InterpretedModel
@@ -41,7 +41,7 @@ class Pair:
     def __init__(self, checkpoint: str, arch: str, slots: int = 1):
         path = MODELS / checkpoint
         source = open_source(path)
-        bundle = compile_model(path, [arch], ctx=CONTEXT, max_rows=MAX_ROWS, slots=slots, kv="f32")
+        bundle = compile_model(path, [arch], CompileOptions(ctx=CONTEXT, max_rows=MAX_ROWS, slots=slots, kv="f32"))
         self.emulated = EmulatedModel(bundle, arch, CheckpointWeights(source.checkpoint, CONTEXT))
         self.interpreted = InterpretedModel(source, CONTEXT, slots)
         with np.load((path if path.is_dir() else path.parent) / "reference.npz") as reference:

@@ -11,7 +11,7 @@ from model_reference import MODELS
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import main
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.isa.arena import Arena
 from hfc.isa.launch import LaunchOptions, load_kernel
 from hfc.isa.line import Line, line_of
@@ -247,7 +247,7 @@ def test_cards_are_found_by_name_and_architecture():
 
 
 def small(name: str):
-    return compile_model(MODELS / name, ["gfx1100"], ctx=64, max_rows=32)
+    return compile_model(MODELS / name, ["gfx1100"], CompileOptions(ctx=64, max_rows=32))
 
 
 @pytest.fixture(scope="module")

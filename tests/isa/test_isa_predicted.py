@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.predict.cards import find_cards
 from hfc.predict.launch import site_of
 from hfc.predict.record import Speed, plain, read_table, slower, speeds, write_table
@@ -25,7 +25,9 @@ KINDS = [
 def test_linears_are_as_fast_as_the_table_says(kind):
     model, arch, program = kind
     bundle = compile_model(
-        str(DATA / f"configs/{model}.config.json"), [arch], kv="asym3", ctx=4096, default_format="mq4g256"
+        str(DATA / f"configs/{model}.config.json"),
+        [arch],
+        CompileOptions(kv="asym3", ctx=4096, default_format="mq4g256"),
     )
     found = speeds(bundle, model, arch, program, site_of(*find_cards(arch)[0]))
     wrong = slower([speed for speed in TABLE if speed.key[:3] == kind], found)

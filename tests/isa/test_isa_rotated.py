@@ -8,7 +8,7 @@ import pytest
 from regions import VOCAB, Builder, Region
 
 from hfc.backend.skeletons import geometry
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.formats import FORMATS
 from hfc.ir.graph import Graph
@@ -95,7 +95,7 @@ def test_a_whole_model_speaks_as_the_interpreter_does(format, arch, tmp_path):
     opened = open_source(tmp_path / "out")
     reference = InterpretedModel(opened, CONTEXT)
     model = EmulatedModel(
-        compile_model(tmp_path / "out", [arch], kv="f32", ctx=CONTEXT, max_rows=32),
+        compile_model(tmp_path / "out", [arch], CompileOptions(kv="f32", ctx=CONTEXT, max_rows=32)),
         arch,
         CheckpointWeights(opened.checkpoint, CONTEXT),
     )

@@ -5,7 +5,7 @@ import json
 import pytest
 from model_reference import MODELS
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.emulated import EmulatedLauncher
 from hfc.selftest.sampling import check_sampling
 
@@ -15,5 +15,5 @@ from hfc.selftest.sampling import check_sampling
 def test_a_device_chooses_as_the_host_does(arch, vocab, tmp_path):
     config = json.loads((MODELS / "llama/config.json").read_text()) | {"vocab_size": vocab, "num_hidden_layers": 1}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    bundle = compile_model(tmp_path, [arch], ctx=64, max_rows=16)
+    bundle = compile_model(tmp_path, [arch], CompileOptions(ctx=64, max_rows=16))
     assert check_sampling(bundle.plans[arch], EmulatedLauncher(bundle, bundle.plans[arch])).error == 0

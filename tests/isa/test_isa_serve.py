@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from model_reference import MODELS
 
-from hfc.compiler import compile_model, open_source
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedLauncher, EmulatedModel
 from hfc.pointer import PARAMETERS, TOKENS, Pointer
 from hfc.runtime.sampler import Sampling
@@ -91,7 +91,7 @@ async def serve(model, asked, cache_bytes=1 << 20):
 def test_what_a_device_chooses_is_what_the_host_would_have(name, monkeypatch):
     # an emulated step takes its time
     monkeypatch.setattr("serve_fakes.asyncio.wait_for", lambda awaitable, timeout: awaitable)
-    bundle = compile_model(MODELS / name, [ARCH], ctx=CONTEXT, slots=3, max_rows=16)
+    bundle = compile_model(MODELS / name, [ARCH], CompileOptions(ctx=CONTEXT, slots=3, max_rows=16))
     weights = CheckpointWeights(open_source(MODELS / name).checkpoint, CONTEXT)
     device = SamplingModel(bundle, weights)
     found, expected = (
@@ -128,7 +128,7 @@ class Remembering(SamplingModel):
 def test_logits_do_not_depend_on_neighbours(name, monkeypatch):
     """Six texts in three slots and each alone, prompts in pieces of eight rows beside others that decode: the same bits."""
     monkeypatch.setattr("serve_fakes.asyncio.wait_for", lambda awaitable, timeout: awaitable)
-    bundle = compile_model(MODELS / name, [ARCH], ctx=CONTEXT, slots=3, max_rows=32)
+    bundle = compile_model(MODELS / name, [ARCH], CompileOptions(ctx=CONTEXT, slots=3, max_rows=32))
     model = Remembering(bundle, CheckpointWeights(open_source(MODELS / name).checkpoint, CONTEXT))
     texts = ["one", "two of them that wait", "three", "a fourth, which is longer", "five", "one and a half"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from serve_loopback import listening
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.speculate.drafts import speculation_for
 from hfc.runtime.vocabulary import load_vocabulary
@@ -22,7 +22,11 @@ SMOLLM2_CONTEXT = 1024
 @pytest.fixture(scope="session")
 def smollm2(smollm2_gguf):
     model = load(
-        compile_model(str(smollm2_gguf), ["host"], ctx=SMOLLM2_CONTEXT, slots=4, max_rows=256, taps=("last_hidden",)),
+        compile_model(
+            str(smollm2_gguf),
+            ["host"],
+            CompileOptions(ctx=SMOLLM2_CONTEXT, slots=4, max_rows=256, taps=("last_hidden",)),
+        ),
         "host",
         2,
     )

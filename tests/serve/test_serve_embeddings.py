@@ -10,7 +10,7 @@ import pytest
 from serve_fakes import FakeModel, expected
 from test_serve_api import app_of, call
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.vocabulary import pooling_of_folder, pooling_of_gguf
 from hfc.step import Step
@@ -133,7 +133,7 @@ def test_smollm2_through_the_sdk_beside_a_chat(smollm2, smollm2_url, smollm2_ggu
             return await asyncio.gather(chat, last, mean)
 
     _, last, mean = asyncio.run(main())
-    model = load(compile_model(str(smollm2_gguf), ["host"], ctx=64, taps=("last_hidden",)), "host", 2)
+    model = load(compile_model(str(smollm2_gguf), ["host"], CompileOptions(ctx=64, taps=("last_hidden",))), "host", 2)
     for i, tokens in enumerate(ids):
         model.forward(Step.single(tokens))
         rows = model.tap("last_hidden", 0, len(tokens)).astype(np.float64)

@@ -7,7 +7,7 @@ import pytest
 from model_reference import MODELS
 from serve_fakes import GREEDY, TOKENIZER, read_all
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.formats import KV_FORMATS
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Generation, Request
@@ -24,7 +24,9 @@ CONTEXT = 192
 
 
 def open_model(name, kv="f16", slots=2):
-    return load(compile_model(MODELS / name, ["host"], kv=kv, ctx=CONTEXT, slots=slots, max_rows=48), "host", 2)
+    return load(
+        compile_model(MODELS / name, ["host"], CompileOptions(kv=kv, ctx=CONTEXT, slots=slots, max_rows=48)), "host", 2
+    )
 
 
 def tokens_of(model, count, seed):

@@ -10,7 +10,7 @@ from model_reference import MODELS
 from serve_fakes import FakeGpu, ask, expected
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.pointer import Pointer
 from hfc.runtime import executor
 from hfc.runtime.executor import load
@@ -43,7 +43,7 @@ def gpu_model(monkeypatch):
     """A real hybrid's plan on the fake driver, its states full of random bytes."""
     monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: FakeDriver())
     model = load(
-        compile_model(MODELS / "qwen3_5_text", ["sm_90"], ctx=96, slots=3, max_rows=32),
+        compile_model(MODELS / "qwen3_5_text", ["sm_90"], CompileOptions(ctx=96, slots=3, max_rows=32)),
         "cuda",
         weights=MODELS / "qwen3_5_text",
     )

@@ -7,7 +7,7 @@ from model_reference import MODELS
 from serve_fakes import GREEDY, TOKENIZER, read_all
 from test_serve_models import cold, tokens_of
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.governor import PLAIN, BlockChoice, Governor
@@ -40,14 +40,20 @@ class Largest(Governor):
 
 def open_pair(draft, kv, slots):
     bundle = compile_model(
-        MODELS / "qwen3_5_text", ["host"], kv=kv, ctx=CONTEXT, slots=slots, max_rows=48, draft=DRAFTS / draft
+        MODELS / "qwen3_5_text",
+        ["host"],
+        CompileOptions(kv=kv, ctx=CONTEXT, slots=slots, max_rows=48, draft=DRAFTS / draft),
     )
     return load(bundle, "host", 2)
 
 
 def open_plain(kv):
     return load(
-        compile_model(MODELS / "qwen3_5_text", ["host"], kv=kv, ctx=CONTEXT, max_rows=48, journal_rows=JOURNAL_ROWS),
+        compile_model(
+            MODELS / "qwen3_5_text",
+            ["host"],
+            CompileOptions(kv=kv, ctx=CONTEXT, max_rows=48, journal_rows=JOURNAL_ROWS),
+        ),
         "host",
         2,
     )

@@ -19,7 +19,7 @@ from test_serve_api import call
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, models_in, sources_of
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime import executor
 from hfc.runtime.fit import RESERVE
 from hfc.runtime.source import name_of
@@ -233,7 +233,7 @@ def test_drawn_weights_need_a_vocabulary_and_a_gpu(tmp_path, monkeypatch):
     config, bundle = tmp_path / "config.json", tmp_path / "shape.hfp"
     config.write_bytes((MODELS / "qwen3_5_text" / "config.json").read_bytes())
     tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, [])).save(str(tmp_path / "tokenizer.json"))
-    compile_model(config, ["sm_90"], ctx=96, slots=3, default_format="q8_0").save(bundle)
+    compile_model(config, ["sm_90"], CompileOptions(ctx=96, slots=3, default_format="q8_0")).save(bundle)
     choice = ServeChoice("cuda", None, None, None, str(tmp_path), None, (), 1 << 20, 0, 8, 4, {}, random_weights=True)
     source = ModelOnDisk(*sources_of([str(bundle)], None)[0], choice, Meters())
     served = source.prepare().load()

@@ -5,7 +5,7 @@ import pytest
 from fake_driver import FakeDriver
 from model_reference import MODELS
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.emulated import EmulatedLauncher
 from hfc.isa.launch import SCHEDULES
 from hfc.pointer import STEP, TOKENS, Pointer
@@ -37,7 +37,7 @@ def cycle_step(guessed):
 @pytest.mark.parametrize("arch", ["gfx906", "gfx1100"])
 @pytest.mark.parametrize("guessed", [0, 1, 2, 4])
 def test_guesses_take_their_places_and_no_others(arch, guessed):
-    bundle = compile_model(MODELS / "qwen3_5_text", [arch], **OPTIONS)
+    bundle = compile_model(MODELS / "qwen3_5_text", [arch], CompileOptions(**OPTIONS))
     plan, step = bundle.plans[arch], cycle_step(guessed)
     guesses = np.arange(100, 110, dtype=np.int32)
     expected = step.tokens.copy()
@@ -79,7 +79,7 @@ class Card(FakeDriver):
 def card(monkeypatch):
     driver = Card()
     monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: driver)
-    driver.model = load(compile_model(MODELS / "qwen3_5_text", ["sm_90"], **OPTIONS), "cuda")
+    driver.model = load(compile_model(MODELS / "qwen3_5_text", ["sm_90"], CompileOptions(**OPTIONS)), "cuda")
     return driver
 
 
@@ -113,7 +113,9 @@ def test_plain_steps_beside_cycles_are_as_before(card):
 @pytest.mark.parametrize("draft", ["dflash", "dflash2"])
 def test_only_attention_costs_more_behind_a_longer_prompt(draft):
     """What the draft knows of the text lies there after RoPE, in place: no launch of a cycle but attention looks at old positions."""
-    plan = compile_model(MODELS / "qwen3_5_text", ["gfx1100"], ctx=256, draft=DRAFT.parent / draft).plans["gfx1100"]
+    plan = compile_model(
+        MODELS / "qwen3_5_text", ["gfx1100"], CompileOptions(ctx=256, draft=DRAFT.parent / draft)
+    ).plans["gfx1100"]
     rows = np.arange(plan.draft.block, dtype=np.int32)
     near, far = (
         Step(np.full(len(rows), MASK, np.int32), (Segment(0, 0, len(rows), at, 0, False),), rows, 1, True)

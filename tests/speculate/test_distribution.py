@@ -8,7 +8,7 @@ import pytest
 from model_reference import MODELS
 from speculation_cases import Always, Guesses, tokens_of
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.speculator import Speculation
@@ -21,7 +21,9 @@ LIMIT = 4.0  # standard deviations: one run of 30,000 is further out by chance, 
 @pytest.fixture(scope="module")
 def model():
     """Vocabulary 128, of which top-k leaves KEPT tokens at each place."""
-    return load(compile_model(MODELS / "qwen3_5_text", ["host"], ctx=32, journal_rows=JOURNAL_ROWS), "host", 1)
+    return load(
+        compile_model(MODELS / "qwen3_5_text", ["host"], CompileOptions(ctx=32, journal_rows=JOURNAL_ROWS)), "host", 1
+    )
 
 
 def kept(model, tokens):

@@ -10,7 +10,7 @@ from hfc.cli import main
 from hfc.cli.drafted import measure_synthetic
 from hfc.cli.genres import GENRES
 from hfc.cli.run import summary
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Statistics
 from hfc.runtime.speculate.drafts import speculation_for
@@ -82,7 +82,7 @@ def test_the_table_says_what_to_think_of_loops(hfc, smollm2_gguf):
 
 
 def test_made_up_acceptance_brings_that_many_tokens(smollm2_gguf):
-    model = load(compile_model(smollm2_gguf, ["host"], ctx=128), "host", 2)
+    model = load(compile_model(smollm2_gguf, ["host"], CompileOptions(ctx=128)), "host", 2)
     steps, forward = [], model.forward
     model.forward = lambda step: steps.append(step) or forward(step)
     found = measure_synthetic(model, 2.5, 4, 50, 16)
@@ -117,7 +117,11 @@ def test_blocks_of_several_sizes_are_measured_in_one_run(hfc, smollm2_gguf):
 def test_guesses_of_the_plan_are_part_of_a_made_up_cycle():
     models = Path(__file__).parent.parent / "data"
     model = load(
-        compile_model(models / "models/qwen3_5_text", ["host"], ctx=128, draft=models / "drafts/dflash"), "host", 2
+        compile_model(
+            models / "models/qwen3_5_text", ["host"], CompileOptions(ctx=128, draft=models / "drafts/dflash")
+        ),
+        "host",
+        2,
     )
     steps, draft = [], model.draft
     model.draft = lambda step: steps.append(step) or draft(step)
@@ -129,7 +133,8 @@ def test_guesses_of_the_plan_are_part_of_a_made_up_cycle():
 def test_plans_that_cannot_verify_decode_plainly_or_say_so():
     folder = Path(__file__).parent.parent / "data" / "models" / "qwen3_5_text"
     plain, journaled = (
-        compile_model(folder, ["host"], ctx=64, journal_rows=rows).plans["host"] for rows in (0, JOURNAL_ROWS)
+        compile_model(folder, ["host"], CompileOptions(ctx=64, journal_rows=rows)).plans["host"]
+        for rows in (0, JOURNAL_ROWS)
     )
     assert speculation_for(plain, "auto") is None and speculation_for(plain, "off") is None
     with pytest.raises(HfcError, match="cannot verify drafts"):

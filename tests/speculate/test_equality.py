@@ -5,7 +5,7 @@ import pytest
 from model_reference import MODELS, SHARED
 from speculation_cases import Always, Blocks, Guesses, tokens_of
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.formats import KV_FORMATS
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
@@ -22,7 +22,9 @@ SHORT = [("qwen3_5_text", kv) for kv in KV_FORMATS] + [
 
 
 def open_host(path, kv, ctx, draft=None):
-    return load(compile_model(path, ["host"], kv=kv, ctx=ctx, journal_rows=JOURNAL_ROWS, draft=draft), "host", 2)
+    return load(
+        compile_model(path, ["host"], CompileOptions(kv=kv, ctx=ctx, journal_rows=JOURNAL_ROWS, draft=draft)), "host", 2
+    )
 
 
 @pytest.mark.parametrize(("checkpoint", "kv"), SHORT)

@@ -7,7 +7,7 @@ import pytest
 from fake_driver import FakeDriver
 from model_reference import MODELS
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime import executor
 from hfc.runtime.executor import load
 from hfc.runtime.launcher import grid_size
@@ -29,7 +29,9 @@ def steps(observed):
 
 @pytest.mark.parametrize("draft", ["dflash", "dflash2"])
 def test_the_host_computes_the_same_without_what_the_draft_needs(draft):
-    model = load(compile_model(TARGET, ["host"], ctx=64, max_rows=ROWS, draft=DRAFTS / draft), "host", 2)
+    model = load(
+        compile_model(TARGET, ["host"], CompileOptions(ctx=64, max_rows=ROWS, draft=DRAFTS / draft)), "host", 2
+    )
     left_out = model.plan.draft.observing["step"]
     texts = [launch.text for launch in model.plan.programs["step"]]
     assert 0 < left_out < len(texts) // 2
@@ -65,7 +67,9 @@ def some(kernels):
 def test_a_card_launches_less(monkeypatch):
     driver = FakeDriver()
     monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: driver)
-    model = load(compile_model(TARGET, ["sm_90"], ctx=64, max_rows=ROWS, draft=DRAFTS / "dflash"), "cuda")
+    model = load(
+        compile_model(TARGET, ["sm_90"], CompileOptions(ctx=64, max_rows=ROWS, draft=DRAFTS / "dflash")), "cuda"
+    )
     launched = {}
     for observed in (True, False):
         driver.launches.clear()

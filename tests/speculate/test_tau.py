@@ -7,7 +7,7 @@ import pytest
 from model_reference import SHARED
 from speculation_cases import Blocks, tokens_of
 
-from hfc.compiler import compile_model
+from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.speculator import Speculation
@@ -110,7 +110,9 @@ def reference_cycles(draft, target, prompt, answer):
 def test_tokens_a_cycle_are_those_of_the_reference():
     with np.load(TRAINED / "oracle.npz") as file:
         prompts = file["tokens"][:PROMPTS, :96]
-    model = load(compile_model(TRAINED, ["host"], kv="f32", ctx=512, draft=TRAINED / "draft"), "host", 2)
+    model = load(
+        compile_model(TRAINED, ["host"], CompileOptions(kv="f32", ctx=512, draft=TRAINED / "draft")), "host", 2
+    )
     speculation = Speculation([], BLOCK, Blocks(BLOCK), model.plan.draft)
     target = transformers.AutoModelForCausalLM.from_pretrained(
         TRAINED, dtype=torch.float32, attn_implementation="eager"
