@@ -149,7 +149,9 @@ class EmulatedLauncher:
                 data.reshape(-1)[: used[pointer]] = regions[pointer].view
 
 
-def _run(code: bytes, call: Launch, step: Step, regions: dict[Pointer, Region], options: LaunchOptions) -> Result | None:
+def _run(
+    code: bytes, call: Launch, step: Step, regions: dict[Pointer, Region], options: LaunchOptions
+) -> Result | None:
     """One launch; None where its grid is empty."""
     grid = tuple(grid_size(expression, step) for expression in call.grid)
     if not math.prod(grid):

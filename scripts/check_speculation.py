@@ -22,8 +22,9 @@ import numpy as np
 
 from hfc.bundles import load_bundle
 from hfc.plan import Plan
+from hfc.runtime.decoding.model import Model
 from hfc.runtime.executor import load
-from hfc.runtime.generate import Generation, Model, Request, Statistics
+from hfc.runtime.generate import Generation, Request, Statistics
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.governor import PLAIN, BlockChoice, Governor
 from hfc.runtime.speculate.ngram import NgramDrafter

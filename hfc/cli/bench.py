@@ -19,7 +19,7 @@ from hfc.cli.measure import Measurement, measure
 from hfc.cli.open_model import Choice, OpenModel, open_model
 from hfc.cli.table import table
 from hfc.cli.workload import check_workload, workloads
-from hfc.runtime.generate import Model
+from hfc.runtime.decoding.model import Model
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
 from hfc.runtime.speculate.drafts import AUTO, OFF

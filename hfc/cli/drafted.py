@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli.genres import GENRES
 from hfc.cli.open_model import OpenModel
 from hfc.runtime.chat import chat_template
+from hfc.runtime.decoding.model import StepRunner
 from hfc.runtime.generate import Clock, Generation, Request, Statistics, prompt_steps
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
@@ -143,14 +144,14 @@ def measure_synthetic(model: HostModel | GpuModel, acceptance: float, rows: int,
         raise HfcError(f"--draft-acceptance {acceptance}: a cycle of {rows} rows brings 1 to {rows} tokens")
     if depth + tokens + rows > model.context:
         raise HfcError(f"{depth} + {tokens} tokens and a block of {rows} do not fit the context of {model.context}")
-    seconds = []
+    seconds, runner = [], StepRunner(model)
     for size, mean in ((rows, acceptance), (1, 1.0)):
         best = []
         for _ in range(3):
             for step in prompt_steps(_ids(0, depth, model.vocab), model.max_rows):
                 model.forward(step)
             start = time.perf_counter()
-            count = _cycles(model, size, mean, tokens, depth)
+            count = _cycles(runner, size, mean, tokens, depth)
             best.append((time.perf_counter() - start) / count)
         seconds.append(sorted(best)[1])
     speeds = [1 / s for s in seconds]
@@ -160,15 +161,15 @@ def measure_synthetic(model: HostModel | GpuModel, acceptance: float, rows: int,
     )
 
 
-def _cycles(model: HostModel | GpuModel, rows: int, acceptance: float, tokens: int, position: int) -> int:
+def _cycles(runner: StepRunner, rows: int, acceptance: float, tokens: int, position: int) -> int:
     """Verify steps until `tokens` tokens were brought; how many they were."""
-    end, waiting, brought = position + tokens, 0, 0.0
+    model, end, waiting, brought = runner.model, position + tokens, 0, 0.0
     start = position
     while position < end:
         segment = Segment(0, 0, rows, position, waiting, commit=rows == 1)
         is_guessed = rows > 1 and model.plan.draft is not None
         ids = np.array(_ids(position, rows, model.vocab), np.int32)
-        _run(model, Step(ids, (segment,), np.arange(rows, dtype=np.int32), int(is_guessed), is_guessed))
+        _run(runner, Step(ids, (segment,), np.arange(rows, dtype=np.int32), int(is_guessed), is_guessed))
         brought += acceptance
         count = start + int(brought) - position
         waiting = count if rows > 1 else 0
@@ -176,16 +177,13 @@ def _cycles(model: HostModel | GpuModel, rows: int, acceptance: float, tokens: i
     return position - start
 
 
-def _run(model: HostModel | GpuModel, step: Step) -> None:
+def _run(runner: StepRunner, step: Step) -> None:
     """A step and its choice of tokens, with the guesses of the plan's draft where it has some."""
     samplers = [Sampler(GREEDY) for _ in step.output_rows]
-    if isinstance(model, GpuModel):  # not the protocols: asking those takes microseconds
-        run = model.cycle if step.guessed else model.next_tokens
-        run(step, samplers)
-        return
-    tokens = model.draft(step)[0] if step.guessed else step.tokens
-    for sampler, row in zip(samplers, model.forward(replace(step, tokens=tokens))):
-        sampler.choose(row)
+    _, chosen, logits = runner.run(step, lambda _: samplers)
+    if chosen is None:
+        for sampler, row in zip(samplers, logits):
+            sampler.choose(row)
 
 
 def _ids(first: int, count: int, vocab: int) -> tuple[int, ...]:

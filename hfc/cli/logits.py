@@ -14,7 +14,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import whole_file
 from hfc.cli.open_model import Choice, open_model
 from hfc.quality import logits_of, rows_at_a_time
-from hfc.runtime.generate import Model, check_prompt
+from hfc.runtime.decoding.model import Model
+from hfc.runtime.generate import check_prompt
 
 
 def command(

@@ -11,7 +11,7 @@ from hfc.cli.open_model import OpenModel
 from hfc.cli.workload import Workload
 from hfc.plan import Plan
 from hfc.program import Program
-from hfc.runtime.generate import Model, SamplesItself
+from hfc.runtime.decoding.model import Model, StepRunner
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
 from hfc.runtime.sampler import Sampler, Sampling
@@ -73,11 +73,9 @@ def measure(workload: Workload, opened: OpenModel, repetitions: int, device: str
 
 def run(model: Model, steps: Iterable[Step]) -> None:
     """Run steps one after the other, as a generation does: where the device can, it also chooses the likeliest tokens."""
+    runner = StepRunner(model)
     for step in steps:
-        if isinstance(model, SamplesItself):
-            model.next_tokens(step, [Sampler(GREEDY) for _ in step.output_rows])
-        else:
-            model.forward(step)
+        runner.run(step, lambda made: [Sampler(GREEDY) for _ in made.output_rows])
 
 
 def step_times(model: GpuModel, workload: Workload) -> tuple[float, float]:

@@ -18,8 +18,8 @@ from hfc.cli.choice import Choice
 from hfc.cli.device import announce, device_for
 from hfc.cli.remake import remade_choice, runs_here
 from hfc.plan import Bundle, Plan
+from hfc.runtime.decoding.model import Model
 from hfc.runtime.executor import OPENERS, arch_of_device, load, split_device
-from hfc.runtime.generate import Model
 from hfc.runtime.registry import REGISTRY, find_local
 from hfc.runtime.source import NotHere, Source, find_source
 from hfc.runtime.speculate.drafts import AUTO, check_draft, speculation_for

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.runtime.generate import Model
+from hfc.runtime.decoding.model import Model
 from hfc.step import Segment, Step
 
 

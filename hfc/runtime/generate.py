@@ -4,62 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.decoding.decoder import Decoder, StepResult
+from hfc.runtime.decoding.model import Model
+from hfc.runtime.decoding.state import DecodeState, Phase, Work
 from hfc.runtime.kept import KeptPrompt
 from hfc.runtime.sampler import Sampler, Sampling
-from hfc.runtime.speculate.accept import RowSampler, accepted, row_samplers
 from hfc.runtime.speculate.governor import Track
-from hfc.runtime.speculate.speculator import ALONE, Speculation
+from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.step import Segment, Step
 
 Clock = Callable[[], float]
-
-
-class Model(Protocol):
-    """A loaded plan. States live inside; a segment at position 0 starts its slot afresh.
-
-    vocab: logits a row.  context: positions a slot can hold.  max_rows: most rows of one step.
-    """
-
-    vocab: int
-    context: int
-    max_rows: int
-
-    def forward(self, step: Step) -> np.ndarray:
-        """Logits of the rows that the step asks for, f32 [R, vocab]; R may be 0."""
-        ...
-
-
-@runtime_checkable
-class SamplesItself(Protocol):
-    """A model whose device also chooses tokens, so that logits need not leave it."""
-
-    def next_tokens(self, step: Step, samplers: Sequence[Sampler | RowSampler]) -> list[int]:
-        """Run one step and choose a token for each row that it asks for."""
-        ...
-
-
-@runtime_checkable
-class RunsCycles(SamplesItself, Protocol):
-    """A model whose device also drafts: guesses, the step that verifies them and the choice of tokens are one call."""
-
-    def cycle(self, step: Step, samplers: Sequence[Sampler | RowSampler]) -> tuple[list[int], list[int]]:
-        """The tokens of the step [T] with guesses in place, and a token for each row that it asks for."""
-        ...
-
-
-class Drafts(Protocol):
-    """A model whose plan has a draft."""
-
-    def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
-        """Guesses for the rows of a step: tokens i32 [T] and logits f32 [T, vocab]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -140,15 +100,16 @@ class Generation:
         check_prompt(model, request.prompt)
         self.statistics = Statistics(len(request.prompt))
         self._model, self._clock, self._kept = model, clock, kept
-        # asking a protocol takes microseconds
-        self._samples, self._cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)
         self._request = request
         self._stop_ids = tokenizer.stop_ids
         self._text = tokenizer.stream()
         self._gate = StopTexts(request.stop_texts)
-        self._sampler = Sampler(request.sampling, request.prompt)
-        self._speculator = speculation.start(request.prompt) if speculation else None
-        self.statistics.track = self._speculator.track if self._speculator else None
+        sampler = Sampler(request.sampling, request.prompt)
+        self._sequence = DecodeState(request.prompt, sampler, request.max_tokens, request.slot)
+        self._decoder = Decoder(model, speculation, model.max_rows, model.context)
+        if speculation:
+            self._sequence.speculator = speculation.start(request.prompt)
+            self.statistics.track = self._sequence.speculator.track
 
     def __iter__(self) -> Iterator[str]:
         tokens = [self._prefill()]
@@ -161,7 +122,7 @@ class Generation:
                     break
             if self.statistics.reason:
                 break
-            tokens = self._decode(tokens[-1])
+            tokens = self._decode()
         if not self._gate.is_closed and (rest := self.rest()):
             yield rest
 
@@ -187,87 +148,48 @@ class Generation:
 
     def _prefill(self) -> int:
         """Run the prompt; the first token of the answer."""
-        start = self._clock()
-        prompt, at = self._request.prompt, 0
+        start, sequence, prompt = self._clock(), self._sequence, self._request.prompt
+        sequence.phase = Phase.PREFILL
         if self._kept:
-            at = self.statistics.kept_tokens = self._kept.restore(prompt)
-            at = self._snapshot(at)
-        *before, last = self._prompt_steps(prompt, at)
-        for step in before:
-            self._model.forward(step)
-        (token,) = self._next(last, ())
+            sequence.position = self.statistics.kept_tokens = self._kept.restore(prompt)
+            self._snapshot()
+        token, _ = self._run_prompt(len(prompt)).choose(-1)
         if self._kept:
             self._kept.note(prompt)
-        if self._speculator:
-            self._speculator.note([token])
+        self._decoder.read(sequence, (token,))
+        sequence.tokens.append(token)
+        sequence.phase = Phase.DECODE
         self.statistics.prefill_s = self._clock() - start
         return token
 
-    def _snapshot(self, at: int) -> int:
-        """Run the prompt from a position to where the next one will branch off, if its state must be copied there; the new position."""
+    def _snapshot(self) -> None:
+        """Run the prompt to where the next one will branch off, if its state must be copied there."""
         prompt, end = self._request.prompt, min(self._request.boundary, len(self._request.prompt) - 1)
-        if not self._kept or not self._kept.needs_snapshots or end <= at:
-            return at
-        for step in self._prompt_steps(prompt[:end], at):
-            self._model.forward(replace(step, output_rows=step.output_rows[:0]))
-        self._kept.snapshot(prompt, end)
-        return end
+        if self._kept and self._kept.needs_snapshots and end > self._sequence.position:
+            self._run_prompt(end)
+            self._kept.snapshot(prompt, end)
 
-    def _prompt_steps(self, prompt: tuple[int, ...], start: int) -> list[Step]:
-        return prompt_steps(prompt, self._model.max_rows, self._request.slot, self._observed, start)
+    def _run_prompt(self, end: int) -> StepResult:
+        """The prompt's tokens up to a position, in chunks of max_rows; what the last chunk brought."""
+        sequence = self._sequence
+        while True:
+            rows = min(end - sequence.position, self._model.max_rows)
+            wanted = int(sequence.position + rows == len(sequence.prompt))
+            _, (result,) = self._decoder.run([Work(sequence, rows, wanted)])
+            sequence.position += rows
+            if sequence.position == end:
+                return result
 
-    def _decode(self, token: int) -> list[int]:
+    def _decode(self) -> list[int]:
         """Run the latest token, and drafts behind it; the tokens that follow it."""
-        start = self._clock()
-        block = self._speculator.propose(self._room(), can_guess=self._can_guess) if self._speculator else ALONE
-        step = self._step((token, *block.drafts), block.is_guessed)
-        tokens = self._guess(step) if block.is_guessed else self._next(step, block.drafts)
-        if self._speculator:
-            self._speculator.note(tokens)
+        start, tokens = self._clock(), self._sequence.tokens
+        work = self._decoder.extend([Work(self._sequence, 1, 1)])
+        _, (result,) = self._decoder.run(work)
+        count = self._decoder.accept(result, lambda token, _told, _number: tokens.append(token))
         seconds = self._clock() - start
         self.statistics.decode_s += seconds
-        if self._speculator:
-            self._speculator.settle(len(tokens), seconds)
-        return tokens
-
-    def _step(self, tokens: tuple[int, ...], is_guessed: bool) -> Step:
-        """The latest token and its drafts. With drafts nothing is committed: the next step brings what counts of them."""
-        position = self.statistics.prompt_tokens + len(self.statistics.tokens) - 1
-        rows, waiting = len(tokens), self._speculator.waiting if self._speculator else 0
-        segment = Segment(self._request.slot, 0, rows, position, waiting, commit=rows == 1)
-        return Step(
-            np.array(tokens, np.int32), (segment,), np.arange(rows, dtype=np.int32), int(is_guessed), self._observed
-        )
-
-    @property
-    def _observed(self) -> bool:
-        return self._speculator is not None and self._speculator.observes
-
-    @property
-    def _can_guess(self) -> bool:
-        """A device that drafts and chooses in one call cannot count drafts among the tokens that penalties look at."""
-        return not (self._cycles and self._sampler.has_penalties)
-
-    def _guess(self, step: Step) -> list[int]:
-        """Let the plan's draft fill the step's places, and run it."""
-        if self._cycles:
-            tokens, chosen = self._model.cycle(step, row_samplers(self._sampler, tuple(map(int, step.tokens[1:]))))
-            return accepted(map(self._sampler.accept, chosen), tokens[1:])
-        tokens, _ = self._model.draft(step)
-        return self._next(replace(step, tokens=tokens), tuple(map(int, tokens[1:])))
-
-    def _room(self) -> int:
-        """Drafts that the context and the request still have use for."""
-        statistics, limit = self.statistics, self._request.max_tokens
-        context = self._model.context - statistics.prompt_tokens - len(statistics.tokens)
-        return context if limit is None else min(context, limit - len(statistics.tokens) - 1)
-
-    def _next(self, step: Step, drafts: tuple[int, ...]) -> list[int]:
-        """Run a step that wants the rows of a token and of `drafts`; the tokens that plain decoding would choose."""
-        if self._samples:
-            chosen = self._model.next_tokens(step, row_samplers(self._sampler, drafts))
-            return accepted(map(self._sampler.accept, chosen), drafts)
-        return accepted(map(self._sampler.choose, self._model.forward(step)), drafts)
+        self._decoder.settle(work, [count], seconds)
+        return tokens[-count:]
 
 
 def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:

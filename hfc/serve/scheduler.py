@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
-from hfc.runtime.speculate.speculator import ALONE, Block
-from hfc.serve.sequence import Phase, Sequence
-from hfc.step import Segment, Step
+from hfc.runtime.decoding.state import Phase, Work
+from hfc.serve.sequence import Sequence
 
 
 @dataclass(frozen=True)
@@ -25,19 +22,6 @@ class Limits:
     context: int
     prefill_rows: int = 128
     queue: int = 64
-
-
-@dataclass(frozen=True)
-class Work:
-    """A sequence's part of a step: `rows` tokens from its position on; outputs: how many of the last rows' logits are wanted.
-
-    block: drafts behind the latest token of a sequence that decodes.
-    """
-
-    sequence: Sequence
-    rows: int
-    outputs: int
-    block: Block = ALONE
 
 
 class Scheduler:
@@ -118,29 +102,3 @@ class Scheduler:
 
 def _remaining(sequence: Sequence) -> tuple[int, int]:
     return len(sequence.prompt) - sequence.position, sequence.number
-
-
-def make_step(work: list[Work]) -> Step:
-    """One segment for each part of the work; those that the model guesses itself come first."""
-    tokens: list[int] = []
-    segments: list[Segment] = []
-    wanted: list[int] = []
-    row = 0
-    for part in work:
-        sequence = part.sequence
-        at = sequence.position
-        if sequence.phase is Phase.DECODE:
-            tokens += (sequence.tokens[-1], *part.block.drafts)
-        else:
-            tokens += sequence.prompt[at : at + part.rows].tolist()
-        segments.append(Segment(sequence.slot, row, part.rows, at, sequence.waiting, commit=not part.block.drafts))
-        row += part.rows
-        wanted.extend(range(row - part.outputs, row))
-    guessed = sum(part.block.is_guessed for part in work)
-    return Step(
-        np.array(tokens, np.int32),
-        tuple(segments),
-        np.array(wanted, np.int32),
-        guessed,
-        prompts=any(part.sequence.phase is not Phase.DECODE for part in work),
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import itertools
 import logging
 import time
@@ -11,9 +10,9 @@ from collections import deque
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.decoding.state import DecodeState, Phase
 from hfc.runtime.generate import StopTexts
 from hfc.runtime.sampler import Sampler
-from hfc.runtime.speculate.speculator import Speculator
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.sampling import TokenLimits
 from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Unanswerable, Usage
@@ -23,37 +22,23 @@ LOG = logging.getLogger("hfc.serve")
 _NUMBERS = itertools.count()
 
 
-class Phase(enum.Enum):
-    WAITING = "waiting"
-    PREFILL = "prefill"
-    DECODE = "decode"
-    DONE = "done"
+class Sequence(DecodeState):
+    """Owned by the engine's thread once submitted.
 
-
-class Sequence:
-    """Owned by the engine's thread once submitted. position: tokens that the slot's state holds, the last `waiting` of them in
-    its journal.
-
-    leader: a sequence with the same prompt; this one waits until the leader's prompt is in the cache.  needs_logits: its tokens
-    are chosen on the host, as a device that samples gives no log probabilities.
+    leader: a sequence with the same prompt; this one waits until the leader's prompt is in the cache.
     """
 
     def __init__(self, job: Job, tokenizer: Tokenizer, stream: Stream, leader: Sequence | None = None):
+        sampler = Sampler(job.sampling, job.prompt if job.penalize_prompt else ())
+        super().__init__(job.prompt, sampler, job.max_tokens)
         self.job, self.stream, self.leader = job, stream, leader
         self.number = next(_NUMBERS)
-        self.phase = Phase.WAITING
-        self.slot: int | None = None
-        self.position = self.waiting = 0
-        self.speculator: Speculator | None = None
-        self.prompt = np.asarray(job.prompt, np.int32)
-        self.tokens: list[int] = []
         self.usage = Usage(len(job.prompt))
-        self.sampler = Sampler(job.sampling, job.prompt if job.penalize_prompt else ())
+        self.is_guided = bool(job.guides)
         self.marks = deque(sorted({m for m in job.marks if 0 < m < len(job.prompt)}))
         self.needs_logits = (
             job.logprobs is not None or job.prompt_logprobs or not all(g.suits_device for g in job.guides)
         )
-        self.limits: TokenLimits | None = None  # of the next token, where a device chooses it
         self.is_cancelled = self.is_damaged = False  # damaged: its own work failed, its state is of no use
         self.submitted_s = time.monotonic()
         self.last_token_s = 0.0

@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from hfc.base.diagnostics import DeviceLost
+from hfc.runtime.decoding.decoder import Decoder, StepResult
+from hfc.runtime.decoding.state import Phase, Work, flushed
 from hfc.runtime.executor import Loaded
-from hfc.runtime.generate import SamplesItself
 from hfc.runtime.speculate.speculator import Speculation
-from hfc.serve.drafting import Drafting, flushed
 from hfc.serve.job import Logprob
 from hfc.serve.lanes import Lanes
 from hfc.serve.metrics import Metrics
 from hfc.serve.prefix import PrefixCache
-from hfc.serve.scheduler import Limits, Scheduler, Work, make_step
-from hfc.serve.sequence import Phase, Sequence
+from hfc.serve.scheduler import Limits, Scheduler
+from hfc.serve.sequence import Sequence
 from hfc.serve.stream import Stream
-from hfc.step import DECODE_ROWS, Segment
+from hfc.step import DECODE_ROWS
 
 LAST_HIDDEN = "last_hidden"  # the tap that embeddings read
 
@@ -39,8 +39,9 @@ class Stepper:
         self.scheduler = Scheduler(limits)
         self.lanes = Lanes(limits.slots, cache)
         self.steps = 0  # that ended well
-        self._on_device = isinstance(model, SamplesItself)  # who chooses; asking a protocol takes microseconds
-        self._drafting = Drafting(speculation, model, limits, self._own)
+        rows = min(limits.max_rows, limits.max_outputs)
+        self._decoder = Decoder(model, speculation, rows, limits.context, keeps_prompts=True, own=self._own)
+        self._on_device = self._decoder.on_device  # who chooses
         self._snapshot_every = snapshot_every
         self._ring = ring
 
@@ -65,7 +66,7 @@ class Stepper:
             sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
             self.scheduler.admit(sequence, slot, position)
             self.metrics.admitted(position, len(sequence.prompt))
-            self._own(sequence, self._drafting.begin, sequence)
+            self._own(sequence, self._decoder.begin, sequence)
             if sequence.phase is Phase.DONE:
                 self._release(sequence)
                 self._ring([sequence.stream])
@@ -95,21 +96,18 @@ class Stepper:
 
     def _step(self, work: list[Work]) -> None:
         began = time.monotonic()
-        work = self._drafting.extend([part for part in work if self._limit(part)])
+        work = self._decoder.extend([part for part in work if self._limit(part)])
         if not work:
             return
-        step, chosen, logits = self._drafting.run(make_step(work), work)
-        row, brought = 0, []
-        for part, segment in zip(work, step.segments):
-            rows = slice(row, row := row + part.outputs)
-            tokens, mine = chosen and chosen[rows], logits if logits is None else logits[rows]
-            if part.sequence.phase is Phase.DECODE:
-                drafts = step.tokens[segment.row + 1 : segment.row + segment.rows].tolist()
-                brought.append(self._decoded(part, drafts, tokens, mine))
+        step, results = self._decoder.run(work)
+        brought = []
+        for result in results:
+            if result.part.sequence.phase is Phase.DECODE:
+                brought.append(self._decoded(result))
             else:
-                self._prefilled(part, segment, tokens, mine)
+                self._prefilled(result)
         seconds = time.monotonic() - began
-        self._drafting.settle(work, brought, seconds)
+        self._decoder.settle(work, brought, seconds)
         self.metrics.stepped(seconds, len(step.tokens))
         self.steps += 1
 
@@ -123,24 +121,25 @@ class Stepper:
                 return False
         return True
 
-    def _decoded(self, part: Work, drafts: list[int], chosen: list[int] | None, logits: np.ndarray | None) -> int:
+    def _decoded(self, result: StepResult) -> int:
         """Take what a step brought a sequence that decodes: how many tokens, 0 if it failed."""
-        sequence, before = part.sequence, part.sequence.position
-        count = self._own(sequence, self._accept, part, drafts, chosen, logits) or 0
-        if drafts and count:
-            self.metrics.drafted(len(drafts), count - 1)
+        sequence, before = result.part.sequence, result.part.sequence.position
+        count = self._own(sequence, self._accept, result) or 0
+        if result.drafts and count:
+            self.metrics.drafted(len(result.drafts), count - 1)
         if sequence.phase is Phase.DONE:
             self._release(sequence)
         else:
             self._keep_now_and_then(sequence, before)
         return count
 
-    def _prefilled(self, part: Work, segment: Segment, chosen: list[int] | None, logits: np.ndarray | None) -> None:
+    def _prefilled(self, result: StepResult) -> None:
         """The state of a prompt has advanced: keep it where another prompt may branch off, and take the first token behind it."""
+        part, segment = result.part, result.segment
         sequence = part.sequence
         before, sequence.position = sequence.position, sequence.position + part.rows
         self.metrics.prefilled(part.rows)
-        self._own(sequence, self._drafting.read, sequence, sequence.prompt[before : sequence.position])
+        self._own(sequence, self._decoder.read, sequence, sequence.prompt[before : sequence.position])
         is_end = sequence.position == len(sequence.prompt)
         if is_end or (sequence.marks and sequence.position == sequence.marks[0]):
             self._keep(sequence)
@@ -152,7 +151,7 @@ class Stepper:
                 hidden = self.model.tap(LAST_HIDDEN, segment.row + segment.rows - count, count)
                 self._own(sequence, sequence.put_hidden, hidden)
         elif part.outputs:
-            self._own(sequence, self._choose, part, chosen and chosen[-1], logits)
+            self._own(sequence, self._choose, result)
         if sequence.phase is Phase.DONE:
             self._release(sequence)
 
@@ -171,39 +170,36 @@ class Stepper:
             self.metrics.failed()
             sequence.fail(error)
 
-    def _accept(self, part: Work, drafts: list[int], chosen: list[int] | None, logits: np.ndarray | None) -> int:
-        """Take the tokens of a sequence that decodes, as far as its drafts were right: how many they are. See speculate/accept."""
-        sequence, before, count = part.sequence, part.sequence.position, 0
-        for draft in (*drafts, None):
-            token, logprob = self._chosen(
-                sequence, chosen and chosen[count], logits if logits is None else logits[count]
-            )
-            count += 1
-            sequence.position, sequence.waiting = before + count, count if drafts else 0
-            self._drafting.read(sequence, (token,))
-            self._drafting.count(sequence, len(drafts), count)
-            self._take(sequence, token, logprob)
-            if token != draft or sequence.phase is Phase.DONE:
-                break
-        return count
+    def _accept(self, result: StepResult) -> int:
+        """Take the tokens of a sequence that decodes: how many they are."""
+        return self._decoder.accept(
+            result, lambda token, logprob, number: self._accepted(result, token, logprob, number)
+        )
 
-    def _choose(self, part: Work, chosen: int | None, logits: np.ndarray | None) -> None:
-        """The first token behind a prompt, chosen by the device or from f32 logits [outputs, vocab]."""
-        sequence = part.sequence
+    def _accepted(self, result: StepResult, token: int, logprob: Logprob | None, number: int) -> None:
+        """The first, second, ... token of a step: the answer may end with it."""
+        sequence, drafts = result.part.sequence, len(result.drafts)
+        usage, speculator = sequence.usage, sequence.speculator
+        if drafts and number == 1:
+            usage.drafting = speculator.track.reason if usage.cycles else speculator.choice.offer.kind
+            usage.cycles, usage.drafted = usage.cycles + 1, usage.drafted + drafts
+        elif drafts:
+            usage.accepted += 1
+        self._take(sequence, token, logprob)
+
+    def _choose(self, result: StepResult) -> None:
+        """The first token behind a prompt."""
+        sequence = result.part.sequence
         if sequence.job.prompt_logprobs:
-            sequence.put_prompt_logprobs(logits, sequence.position - part.rows)
+            sequence.put_prompt_logprobs(result.logits, sequence.position - result.part.rows)
             if sequence.position < len(sequence.prompt):
                 return
         if sequence.job.max_tokens == 0:
             sequence.finish("length")
             return
-        token, logprob = self._chosen(sequence, chosen, logits if logits is None else logits[-1])
-        self._drafting.read(sequence, (token,))
+        token, logprob = result.choose(-1)
+        self._decoder.read(sequence, (token,))
         self._take(sequence, token, logprob)
-
-    def _chosen(self, sequence: Sequence, chosen: int | None, logits: np.ndarray | None) -> tuple[int, Logprob | None]:
-        """The next token, as the device chose it or from f32 logits [vocab]; HfcError for logits that are not numbers."""
-        return sequence.choose(logits) if chosen is None else (sequence.sampler.accept(chosen), None)
 
     def _take(self, sequence: Sequence, token: int, logprob: Logprob | None) -> None:
         now = time.monotonic()

@@ -11,6 +11,9 @@ from serve_fakes import Bytes, FakeModel, FakeSlots, ask, expected, make_engine,
 from test_serve_drafts import Foresight, drafting
 
 from hfc.base.diagnostics import DeviceLost, HfcError
+from hfc.runtime.decoding import decoder as decoder_module
+from hfc.runtime.decoding.decoder import Decoder, StepResult
+from hfc.runtime.decoding.model import StepRunner
 from hfc.runtime.generate import StopTexts
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.speculate.governor import Governor
@@ -21,7 +24,6 @@ from hfc.serve import prefix as prefix_module
 from hfc.serve import scheduler as scheduler_module
 from hfc.serve import sequence as sequence_module
 from hfc.serve import stepper as stepper_module
-from hfc.serve.drafting import Drafting
 from hfc.serve.engine import MOST_FRUITLESS, Engine
 from hfc.serve.job import Finish
 from hfc.serve.lanes import Lanes
@@ -37,14 +39,15 @@ from hfc.serve.stream import Bell
 OWN = [
     (Sequence, "choose take finish put_hidden put_prompt_logprobs"),
     (sequence_module, "logprob_of"),
-    (Stepper, "_accept _choose _chosen _take"),
+    (Stepper, "_accept _accepted _choose _take"),
+    (StepResult, "choose"),
     (Sampler, "choose accept"),
     (Detokenizer, "push close"),
     (StopTexts, "push close"),
     (Bytes, "bytes_of"),
     (Bias, "limit accept"),
     (AtLeast, "limit accept"),
-    (Drafting, "begin read count _propose _room _can_guess"),
+    (Decoder, "begin read accept _propose _room _can_guess"),
     (Speculator, "propose note _offers"),
     (Speculation, "start"),
     (Foresight, "extend draft"),
@@ -60,14 +63,16 @@ SHARED = [
     ),
     (Scheduler, "admissible admit remove plan _prompts _prompt"),
     (scheduler_module, "_remaining"),
-    (stepper_module, "make_step flushed"),
+    (stepper_module, "flushed"),
+    (decoder_module, "make_step"),
     (Lanes, "place leave _in_place"),
     (
         PrefixCache,
         "match restore store _usable _add _remove _remove_branch _touch _evict _put_kv _put_recurrent _nearer _place _count _take",
     ),
     (prefix_module, "common_prefix _key _data"),
-    (Drafting, "extend run settle"),
+    (Decoder, "extend run settle"),
+    (StepRunner, "run"),
     (Governor, "settle"),
     (Metrics, "admitted prefilled stepped drafted finished"),
     (Sequence, "next_mark"),
@@ -192,7 +197,8 @@ def test_the_table_has_every_call_of_the_step_loop():
 
     def trace(frame, event, _):
         code = frame.f_code
-        if event == "call" and ("/hfc/serve/" in code.co_filename) and threading.current_thread().name == "hfc-engine":
+        of_server = "/hfc/serve/" in code.co_filename or "/hfc/runtime/decoding/" in code.co_filename
+        if event == "call" and of_server and threading.current_thread().name == "hfc-engine":
             seen[code] = (
                 f"{code.co_filename.rsplit('/')[-1]}: {code.co_qualname if hasattr(code, 'co_qualname') else code.co_name}"
             )

@@ -10,8 +10,8 @@ from hfc.emulated import EmulatedLauncher
 from hfc.isa.launch import SCHEDULES
 from hfc.pointer import STEP, TOKENS, Pointer
 from hfc.runtime import executor
+from hfc.runtime.decoding.model import RunsCycles
 from hfc.runtime.executor import load
-from hfc.runtime.generate import RunsCycles
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.accept import row_samplers

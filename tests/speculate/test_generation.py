@@ -9,13 +9,16 @@ from speculation_cases import Always, Guesses
 from test_generate import EOS, TOKENIZER
 
 from hfc.plan import Draft as OwnDraft
+from hfc.runtime.decoding.decoder import Decoder, StepResult
+from hfc.runtime.decoding.state import DecodeState, Work
 from hfc.runtime.generate import Generation, Request
 from hfc.runtime.sampler import NOT_NUMBERS, Sampler, Sampling
-from hfc.runtime.speculate.accept import accepted, row_samplers
+from hfc.runtime.speculate.accept import row_samplers
 from hfc.runtime.speculate.governor import Offer
 from hfc.runtime.speculate.ngram import NgramDrafter
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.sampling import ROW_WORDS
+from hfc.step import Segment
 
 VOCAB = 8
 PROMPT = (1, 2, 3)
@@ -291,11 +294,20 @@ def test_sampled_text_keeps_its_distribution():
     assert len(cells) == 16 and chi_square < freedom + 4 * np.sqrt(2 * freedom), chi_square
 
 
-def test_accepting_reads_no_further_than_needed():
-    read = []
-    chosen = (read.append(t) or t for t in (5, 6, 7, 8))
-    assert accepted(chosen, (5, 9, 7)) == [5, 6] and read == [5, 6]
-    assert accepted([5, 6], (5,)) == [5, 6] and accepted([5], ()) == [5]
+@pytest.mark.parametrize(
+    "chosen, drafts, expected",
+    [((5, 6, 7, 8), [5, 9, 7], [5, 6]), ((5, 6), [5], [5, 6]), ((5,), [], [5])],
+)
+def test_accepting_reads_no_further_than_needed(chosen, drafts, expected):
+    """A sampler remembers what it accepts: nothing behind the first difference may reach it."""
+    sequence, told = DecodeState(PROMPT, Sampler(SAMPLINGS["greedy"])), []
+    sequence.sampler.accept = lambda token: told.append(token) or token
+    segment = Segment(0, 0, len(chosen), len(PROMPT))
+    result = StepResult(Work(sequence, len(chosen), len(chosen)), segment, drafts, list(chosen), None)
+    taken = []
+    count = Decoder(Device(), None, 16, 64).accept(result, lambda token, _told, _number: taken.append(token))
+    assert taken == told == expected and count == len(expected)
+    assert sequence.position == count and sequence.waiting == (count if drafts else 0)
 
 
 def test_a_row_is_encoded_as_if_its_drafts_were_chosen():

@@ -9,23 +9,12 @@ the target's distribution without it. It is more than equal in distribution: the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hfc.runtime.sampler import Sampler
 from hfc.sampling import TokenLimits
-
-
-def accepted(chosen: Iterable[int], drafts: Sequence[int]) -> list[int]:
-    """The tokens that count, at least one. `chosen` is not read further than needed, so it may remember what it gives."""
-    out = []
-    for token, draft in zip(chosen, (*drafts, None)):
-        out.append(token)
-        if token != draft:
-            break
-    return out
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hfc.plan import Draft as OwnDraft
-from hfc.runtime.speculate.costs import STEP
 from hfc.runtime.speculate.drafter import Drafter
 from hfc.runtime.speculate.governor import BLOCKS, PLAIN, BlockChoice, Governor, Offer, Track
 
@@ -72,14 +71,13 @@ class Speculation:
 
 
 class Speculator:
-    """One sequence. Before each step `propose`, after it `note` and, with its time, `settle`.
+    """One sequence. Before each step `propose`, after it `note`.
 
-    waiting: rows of the latest step that count and that the next one has to commit.  own: what the plan's draft offers, None
-    where it is not asked.
+    own: what the plan's draft offers, None where it is not asked.
     """
 
     def __init__(self, shared: Speculation, drafters: Sequence[Drafter], own: Offer | None, mask: int):
-        self.track, self.waiting = Track(), 0
+        self.track = Track()
         self.choice: BlockChoice = PLAIN
         self._governor, self._rows = shared.governor, shared.rows
         self._drafters, self._own, self._mask = drafters, own, mask
@@ -126,10 +124,4 @@ class Speculator:
 
     def note(self, tokens: Sequence[int]) -> None:
         """The step brought these tokens."""
-        self.waiting = len(tokens) if self.choice.drafts else 0
         self._unread.extend(tokens)
-
-    def settle(self, tokens: int, seconds: float) -> None:
-        """The step brought `tokens` tokens to this sequence alone, and took so long."""
-        kind = self.choice.offer.cost_kind if self.choice.drafts else STEP
-        self._governor.settle(kind, seconds, [(self.track, self.choice, tokens)])
