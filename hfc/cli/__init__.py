@@ -63,7 +63,9 @@ def dispatch(words: list[str]) -> None:
     except parsing.HelpWanted:
         print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
         return
-    importlib.import_module(f"hfc.cli.{module}").command(**values)
+    command = importlib.import_module(f"hfc.cli.{module}")
+    options = getattr(command, "OPTIONS", None)  # the dataclass of a command with many parameters
+    command.command(options(**values)) if options else command.command(**values)
 
 
 def is_model(word: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
@@ -27,81 +27,82 @@ from hfc.runtime.speculate.drafts import AUTO, OFF
 USUAL_CONTEXT = 4096  # what a model is compiled for when nothing is asked
 
 
-def command(
-    model: str,
-    prompts: str,
-    decode: str,
-    depth: str,
-    batch: str,
-    threads: int | None,
-    repetitions: int,
-    as_json: bool,
-    save: Path | None,
-    compare: Path | None,
-    share: Path | None,
-    ctx: int | None,
-    kv: str | None,
-    profile: str | None,
-    device: str,
-    weights: str | None,
-    trust: bool,
-    random_weights: bool,
-    format: str | None,
-    draft: str,
-    draft_tokens: int,
-    draft_acceptance: float | None,
-    draft_rows: str,
-) -> None:
+@dataclass(frozen=True)
+class BenchOptions:
+    """What `hfc bench` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/bench.py)."""
+
+    model: str
+    prompts: str
+    decode: str
+    depth: str
+    batch: str
+    threads: int | None
+    repetitions: int
+    as_json: bool
+    save: Path | None
+    compare: Path | None
+    share: Path | None
+    ctx: int | None
+    kv: str | None
+    profile: str | None
+    device: str
+    weights: str | None
+    trust: bool
+    random_weights: bool
+    format: str | None
+    draft: str
+    draft_tokens: int
+    draft_acceptance: float | None
+    draft_rows: str
+
+    def choice(self, context: int | None, slots: int, draft: str) -> Choice:
+        return Choice(
+            self.device, self.threads, context, self.kv, self.weights, slots, self.format, self.random_weights, draft=draft,
+            profile=self.profile, trust=self.trust,
+        )  # fmt: skip
+
+
+OPTIONS = BenchOptions
+
+
+def command(options: BenchOptions) -> None:
     """Measure prefill (pp) and decode (tg) speed: every -p, and every -n at every -d in every -b. With --draft also
     speculative against plain decoding, on prompts of several genres."""
-    tests = workloads(lengths(prompts), lengths(decode), lengths(depth, zero=True), lengths(batch))
-    draft = AUTO if draft == OFF and draft_acceptance is not None else draft
+    depths = lengths(options.depth, zero=True)
+    tests = workloads(lengths(options.prompts), lengths(options.decode), depths, lengths(options.batch))
+    draft = AUTO if options.draft == OFF and options.draft_acceptance is not None else options.draft
     if not tests and draft == OFF:
         raise HfcError("there is nothing to measure: both -p and -n are empty")
-    if not tests and (save or compare or share):
+    if not tests and (options.save or options.compare or options.share):
         raise HfcError("--save, --compare and --share are of -p and -n, which are empty")
-    before = load(compare) if compare else None  # a wrong file is refused before minutes of measuring
+    before = load(options.compare) if options.compare else None  # a wrong file is refused before minutes of measuring
     needed, slots = max((t.context for t in tests), default=0), max((t.batch for t in tests), default=1)
-    context = ctx or (needed if needed > USUAL_CONTEXT and Path(model).suffix != ".hfp" else None)
-    opened = open_model(
-        model,
-        Choice(
-            device,
-            threads,
-            context,
-            kv,
-            weights,
-            slots,
-            format,
-            random_weights,
-            draft=draft,
-            profile=profile,
-            trust=trust,
-        ),
-        draft != OFF and draft_acceptance is None,
-    )
+    grows = needed > USUAL_CONTEXT and Path(options.model).suffix != ".hfp"
+    choice = options.choice(options.ctx or (needed if grows else None), slots, draft)
+    opened = open_model(options.model, choice, draft != OFF and options.draft_acceptance is None)
     for test in tests:
         check_workload(test, opened.model)
     with spinner("measuring memory") as say:
-        name, memory_gb_s = memory_speed(opened.model, threads or thread_count())
+        name, memory_gb_s = memory_speed(opened.model, options.threads or thread_count())
         results = []
         for test in tests:
             say(f"measuring {test.name}")
-            results.append(measure(test, opened, repetitions, name, memory_gb_s))
+            results.append(measure(test, opened, options.repetitions, name, memory_gb_s))
         say("measuring drafts")
+        rows = lengths(options.draft_rows)
         drafted = (
-            measure_drafts(opened, draft_tokens, draft_acceptance, lengths(draft_rows), max(lengths(depth, zero=True)))
+            measure_drafts(opened, options.draft_tokens, options.draft_acceptance, rows, max(depths))
             if draft != OFF
             else []
         )
-    if save or compare or share:
-        choices = {"kv": kv, "profile": profile, "threads": threads, "ctx": ctx, "format": format}
-        record = record_of(model, choices, results)
-        if save:
-            save_record(record, save)
-        if share:
-            write_whole(share, shared(record).encode(), "the measurements")
-    if as_json:
+    if options.save or options.compare or options.share:
+        choices = {name: getattr(options, name) for name in ("kv", "profile", "threads", "ctx", "format")}
+        record = record_of(options.model, choices, results)
+        if options.save:
+            save_record(record, options.save)
+        if options.share:
+            write_whole(options.share, shared(record).encode(), "the measurements")
+    if options.as_json:
         print(json.dumps([asdict(r) for r in (*results, *drafted)], indent=1))
         return
     compared = comparison(before, record) if before else ""

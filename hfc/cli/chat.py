@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
 from hfc.cli.choice import Choice
 from hfc.cli.open_model import open_model
-from hfc.cli.sampling import chosen_sampling, recommended_sampling, template_variables
+from hfc.cli.sampling import GIVEN, chosen_sampling, recommended_sampling, template_variables
 from hfc.cli.talk import conversation
 from hfc.cli.talk.conversation import Conversation
 from hfc.cli.talk.local import Local
@@ -48,21 +49,45 @@ ALSO = {"exit": "bye", "quit": "bye", "?": "help"}
 KEYS = "Enter sends, Alt-Enter or Ctrl-J begins a new line; Ctrl-C stops an answer."
 
 
-def command(
-    model: str, system: str | None, temperature: float | None, top_k: int | None, top_p: float | None, min_p: float | None,
-    repeat_penalty: float | None, seed: int | None, max_tokens: int | None, think: bool | None, variables: list[str] | None,
-    ctx: int | None, kv: str | None, threads: int | None, device: str, draft: str, weights: str | None, trust: bool,
-) -> None:  # fmt: skip
+@dataclass(frozen=True)
+class ChatOptions:
+    """What `hfc chat` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/chat.py)."""
+
+    model: str
+    system: str | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repeat_penalty: float | None
+    seed: int | None
+    max_tokens: int | None
+    think: bool | None
+    variables: list[str] | None
+    ctx: int | None
+    kv: str | None
+    threads: int | None
+    device: str
+    draft: str
+    weights: str | None
+    trust: bool
+
+
+OPTIONS = ChatOptions
+
+
+def command(options: ChatOptions) -> None:
     """Talk with a model."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
-        raise HfcError("hfc chat needs a terminal", hint=f'for one answer: hfc run {model} "..."')
-    given = {
-        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat_penalty, "seed": seed,
-    }  # fmt: skip
-    choice = Choice(device, threads, ctx, kv, weights, draft=draft, trust=trust, fits_memory=True)
-    answerer, recommended = _answerer(model, choice)
-    talk = Conversation(chosen_sampling(recommended, **given), system, max_tokens, template_variables(variables, think))
-    Chat(answerer, talk, Console()).run()
+        raise HfcError("hfc chat needs a terminal", hint=f'for one answer: hfc run {options.model} "..."')
+    choice = Choice(
+        options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
+        fits_memory=True,
+    )  # fmt: skip
+    answerer, recommended = _answerer(options.model, choice)
+    sampling = chosen_sampling(recommended, **{name: getattr(options, name) for name in GIVEN})
+    variables = template_variables(options.variables, options.think)
+    Chat(answerer, Conversation(sampling, options.system, options.max_tokens, variables), Console()).run()
 
 
 def _answerer(model: str, choice: Choice) -> tuple[Answerer, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli import INTERRUPTED
 from hfc.cli.choice import Choice
 from hfc.cli.open_model import open_model
-from hfc.cli.sampling import chosen_sampling, recommended_sampling, template_variables
+from hfc.cli.sampling import GIVEN, chosen_sampling, recommended_sampling, template_variables
 from hfc.runtime.chat import chat_template
 from hfc.runtime.generate import Generation, Request, Statistics
 from hfc.runtime.guard import Guard
@@ -20,43 +21,76 @@ from hfc.runtime.sampler import Sampling
 from hfc.runtime.vocabulary import Vocabulary
 
 
-def command(
-    model: str, prompt: str | None, file: Path | None, raw: bool, special: bool, system: str | None, temperature: float | None,
-    top_k: int | None, top_p: float | None, min_p: float | None, repeat_penalty: float | None, seed: int | None, max_tokens: int | None,
-    stop: list[str] | None, think: bool | None, variables: list[str] | None, as_json: bool, ctx: int | None, kv: str | None,
-    threads: int | None, device: str, draft: str, weights: str | None, trust: bool,
-) -> None:  # fmt: skip
+@dataclass(frozen=True)
+class RunOptions:
+    """What `hfc run` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/run.py)."""
+
+    model: str
+    prompt: str | None
+    file: Path | None
+    raw: bool
+    special: bool
+    system: str | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repeat_penalty: float | None
+    seed: int | None
+    max_tokens: int | None
+    stop: list[str] | None
+    think: bool | None
+    variables: list[str] | None
+    as_json: bool
+    ctx: int | None
+    kv: str | None
+    threads: int | None
+    device: str
+    draft: str
+    weights: str | None
+    trust: bool
+
+    @property
+    def sampling(self) -> dict[str, float | int | None]:
+        """What was said about choosing tokens, over what the model recommends."""
+        return {name: getattr(self, name) for name in GIVEN}
+
+    @property
+    def begins_a_chat(self) -> bool:
+        has_text = self.prompt is not None or self.file is not None
+        return not has_text and not (self.raw or self.as_json) and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+OPTIONS = RunOptions
+
+
+def command(options: RunOptions) -> None:
     """Answer a prompt. The text goes to standard output, a summary to standard error."""
-    given = {
-        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat_penalty, "seed": seed,
-    }  # fmt: skip
-    chosen_sampling(Sampling(), **given)  # what cannot be is refused before the model is loaded
-    if prompt is None and file is None and not (raw or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
-        # The chat's packages take a third of a second to import.
-        importlib.import_module("hfc.cli.chat").command(
-            model, system, **given, max_tokens=max_tokens, think=think, variables=variables, ctx=ctx, kv=kv, threads=threads,
-            device=device, draft=draft, weights=weights, trust=trust,
-        )  # fmt: skip
+    chosen_sampling(Sampling(), **options.sampling)  # what cannot be is refused before the model is loaded
+    if options.begins_a_chat:
+        chat = importlib.import_module("hfc.cli.chat")  # its packages take a third of a second to import
+        chat.command(chat.OPTIONS(**{field.name: getattr(options, field.name) for field in fields(chat.OPTIONS)}))
         return
-    prompt = read_prompt(prompt, file)
-    if raw and (system is not None or think is not None or variables):
+    prompt = read_prompt(options.prompt, options.file)
+    if options.raw and (options.system is not None or options.think is not None or options.variables):
         raise HfcError(
             "--system, --think and --var have no meaning with --raw", hint="put the text in front of the prompt"
         )
-    values = template_variables(variables, think)
-    opened = open_model(
-        model,
-        Choice(device, threads, ctx, kv, weights, draft=draft, trust=trust, fits_memory=True),
-        with_vocabulary=True,
-    )
+    values = template_variables(options.variables, options.think)
+    choice = Choice(
+        options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
+        fits_memory=True,
+    )  # fmt: skip
+    opened = open_model(options.model, choice, with_vocabulary=True)
     vocabulary = opened.vocabulary
-    sampling = chosen_sampling(recommended_sampling(model, vocabulary), **given)
-    tokens = (
-        encode_raw(vocabulary, prompt, special) if raw else encode_chat(vocabulary, prompt, system, special, **values)
-    )
-    request = Request(tuple(tokens), sampling, max_tokens, tuple(stop or ()))
+    sampling = chosen_sampling(recommended_sampling(options.model, vocabulary), **options.sampling)
+    if options.raw:
+        tokens = encode_raw(vocabulary, prompt, options.special)
+    else:
+        tokens = encode_chat(vocabulary, prompt, options.system, options.special, **values)
+    request = Request(tuple(tokens), sampling, options.max_tokens, tuple(options.stop or ()))
     generation = Generation(opened.model, vocabulary.tokenizer, request, opened.speculation)
-    interrupted = write_json(generation) if as_json else stream(generation)
+    interrupted = write_json(generation) if options.as_json else stream(generation)
     print(summary(generation.statistics), file=sys.stderr)
     if interrupted:
         raise SystemExit(INTERRUPTED)

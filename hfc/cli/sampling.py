@@ -11,6 +11,8 @@ from hfc.runtime.registry import REGISTRY
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.vocabulary import Vocabulary
 
+GIVEN = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")  # options of `hfc run` and `hfc chat`
+
 
 def chosen_sampling(base: Sampling, **given: float | int | None) -> Sampling:
     """`base` with the values that are not None."""

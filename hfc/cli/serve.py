@@ -7,11 +7,12 @@ import gc
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -46,128 +47,147 @@ SWITCH_S = 0.001
 _POLL_S = 0.1
 
 
-def command(
-    model: list[str] | None,
-    models: Path | None,
-    host: str,
-    port: int,
-    daemon: bool,
-    slots: int | None,
-    ctx: int | None,
-    kv: str | None,
-    device: str,
-    threads: int | None,
-    weights: str | None,
-    trust: bool,
-    random_weights: bool,
-    draft: str,
-    name: str | None,
-    alias: list[str] | None,
-    memory_mb: int | None,
-    idle_unload_s: float | None,
-    cache_mb: int,
-    device_cache_mb: int | None,
-    queue: int,
-    prefill_rows: int,
-    api_key: list[str] | None,
-    api_key_file: Path | None,
-    cors: list[str] | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    timeout_s: float,
-    drain_s: float,
-    limits: dict[str, float],
-    temperature: float | None,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-    seed: int | None,
-    max_tokens: int | None,
-    chat_template: Path | None,
-) -> None:
+@dataclass(frozen=True)
+class ServeOptions:
+    """What `hfc serve` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/serve.py)."""
+
+    model: list[str] | None
+    models: Path | None
+    host: str
+    port: int
+    daemon: bool
+    slots: int | None
+    ctx: int | None
+    kv: str | None
+    device: str
+    threads: int | None
+    weights: str | None
+    trust: bool
+    random_weights: bool
+    draft: str
+    name: str | None
+    alias: list[str] | None
+    memory_mb: int | None
+    idle_unload_s: float | None
+    cache_mb: int
+    device_cache_mb: int | None
+    queue: int
+    prefill_rows: int
+    api_key: list[str] | None
+    api_key_file: Path | None
+    cors: list[str] | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    timeout_s: float
+    drain_s: float
+    limits: dict[str, float]
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    seed: int | None
+    max_tokens: int | None
+    chat_template: Path | None
+
+    @property
+    def sampling(self) -> dict[str, float | None]:
+        """What was said about choosing tokens, over what each model recommends."""
+        return {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls_cert else "http"
+
+
+OPTIONS = ServeOptions
+
+
+def command(options: ServeOptions) -> None:
     """Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.
 
     A single model is loaded at once; several are when they are asked for."""
     require_linux("hfc serve", "templates and grammars of clients run in processes with limits")
-    keys = api_keys(api_key, api_key_file)
-    hide_keys(api_key)
-    if not is_loopback(host) and not keys:
-        raise HfcError(f"--host {host} lets others in; give them a key", hint="--api-key-file FILE, or HFC_API_KEY")
-    if (tls_cert is None) != (tls_key is None):
-        raise HfcError("--tls-cert and --tls-key belong together")
-    if device.partition(":")[0] in ("null", "interpret"):
-        raise HfcError(f"--device {device} cannot serve", hint="use host, hip or cuda")
-    check_draft(draft)
+    keys = api_keys(options.api_key, options.api_key_file)
+    hide_keys(options.api_key)
+    _check(options, keys)
     use_one_heap()
-    if daemon:
-        _detach(host, port, bool(tls_cert), api_key or ())
+    if options.daemon:
+        _detach(options.host, options.port, bool(options.tls_cert), options.api_key or ())
         return
-    listener = listening(host, port)  # before minutes of loading; it refuses connections until it listens
+    # before minutes of loading; it refuses connections until it listens
+    listener = listening(options.host, options.port)
     address, port = listener.getsockname()[:2]
     if not is_loopback(address) and not keys:  # handed on by systemd
         raise HfcError(f"the socket listens on {address}, which others reach: keys are needed", hint="HFC_API_KEY=KEY")
-    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
-    chosen_sampling(Sampling(), **given)  # what cannot be is refused before a model is loaded
-    template = template_of_file(chat_template) if chat_template else None
-    found = sources_of(model or [], models)
-    chosen = device_for(device, [source for _, source in found], weights)
+    chosen_sampling(Sampling(), **options.sampling)  # what cannot be is refused before a model is loaded
+    bounds = server_limits(options.limits)
+    served = _models(options, bounds, template_of_file(options.chat_template) if options.chat_template else None)
+    settings = Settings(
+        keys, tuple(map(_origin, options.cors or ())), timeout_s=options.timeout_s, limits=bounds, hosts=frozenset({options.host.lower()})
+    )  # fmt: skip
+    config = uvicorn.Config(
+        make_app(served, settings), options.host, port, log_level="warning", access_log=False, server_header=False,
+        timeout_keep_alive=bounds.idle_s, http=bounded(bounds), ws="none",
+        timeout_graceful_shutdown=round(options.drain_s), ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
+    )  # fmt: skip
+    listener.listen(BACKLOG)  # who finds the record or reads the line below may connect
+    _serve(served, Draining(config), listener, f"{options.scheme}://{options.host}:{port}")
+
+
+def _check(options: ServeOptions, keys: tuple[str, ...]) -> None:
+    """HfcError for options that cannot be, before anything is bound or loaded."""
+    if not is_loopback(options.host) and not keys:
+        raise HfcError(
+            f"--host {options.host} lets others in; give them a key", hint="--api-key-file FILE, or HFC_API_KEY"
+        )
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise HfcError("--tls-cert and --tls-key belong together")
+    if options.device.partition(":")[0] in ("null", "interpret"):
+        raise HfcError(f"--device {options.device} cannot serve", hint="use host, hip or cuda")
+    check_draft(options.draft)
+
+
+def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -> Models:
+    """What is served; a model alone is loaded. template: in place of its own."""
+    found = sources_of(options.model or [], options.models)
+    chosen = device_for(options.device, [source for _, source in found], options.weights)
     announce(chosen)
     device = chosen.device
-    caches = cache_mb << 20, device_cache_of(device, device_cache_mb)
-    bounds = server_limits(limits)
-    memory = memory_mb << 20 if memory_mb else memory_of(device)
+    caches = options.cache_mb << 20, device_cache_of(device, options.device_cache_mb)
+    memory = options.memory_mb << 20 if options.memory_mb else memory_of(device)
     choice = ServeChoice(
-        device,
-        threads,
-        ctx,
-        kv,
-        weights,
-        slots,
-        (LAST_HIDDEN,),
-        *caches,
-        prefill_rows,
-        queue,
-        given,
-        draft,
-        random_weights,
-        trust,
-        bounds,
-        max_tokens,
-        template,
+        device, options.threads, options.ctx, options.kv, options.weights, options.slots, (LAST_HIDDEN,),
+        *caches, options.prefill_rows, options.queue,
+        options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens, template,
         plan_bytes_of(device, memory, caches, len(found)),
-    )
+    )  # fmt: skip
     meters = Meters()
-    sources = _sources(found, choice, meters, name)
-    if chat_template and len(sources) != 1:
+    sources = _sources(found, choice, meters, options.name)
+    if template and len(sources) != 1:
         raise HfcError(f"--chat-template is for one model, and these are {len(sources)}")
     served = Models(
         (),
         sources,
         meters,
         memory,
-        idle_unload_s,
+        options.idle_unload_s,
         find=lambda name: ModelOnDisk(*sources_of([name], None)[0], replace(choice, template=None), meters),
-        aliases=alias or (),
+        aliases=options.alias or (),
     )
     if len(sources) == 1:
         _load_first(served, sources[0].name)
-    settings = Settings(
-        keys, tuple(map(_origin, cors or ())), timeout_s=timeout_s, limits=bounds, hosts=frozenset({host.lower()})
-    )
-    config = uvicorn.Config(
-        make_app(served, settings), host, port, log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=bounds.idle_s, http=bounded(bounds), ws="none",
-        timeout_graceful_shutdown=round(drain_s), ssl_certfile=tls_cert, ssl_keyfile=tls_key,
-    )  # fmt: skip
-    log = os.environ.get(_LOG_VARIABLE)
-    listener.listen(BACKLOG)  # who finds the record or reads the line below may connect
-    with recorded(Record(port, os.getpid(), host, ", ".join(s.name for s in sources), time.time(), log)):
+    return served
+
+
+def _serve(served: Models, server: Draining, listener: socket.socket, address: str) -> None:
+    """Answer until a signal or a failed engine ends it."""
+    host, port, log = server.config.host, server.config.port, os.environ.get(_LOG_VARIABLE)
+    with recorded(Record(port, os.getpid(), host, ", ".join(e.name for e in served.entries), time.time(), log)):
         signal.signal(signal.SIGTERM, _leave)  # uvicorn drains first and raises the signal again at its end
         sys.setswitchinterval(SWITCH_S)
-        print(f"{_summary(served)} on http{'s' if tls_cert else ''}://{host}:{port}", flush=True)
+        print(f"{_summary(served)} on {address}", flush=True)
         gc.collect()
         gc.freeze()  # what is there now stays: later collections look at requests alone, and are short
-        server = Draining(config)
         served.on_failure = server.fail
         try:
             server.run([listener])
