@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,57 +40,73 @@ from hfc.target.profiles import AUTO_PROFILE
 from hfc.workbench.dump import begin_dump, dump_assembly, dump_plan
 
 
-def command(
-    model: str,
-    output: Path,
-    arch: str,
-    cpu: str,
-    weights: str | None,
-    kv: str | None,
-    profile: str | None,
-    ctx: int | None,
-    slots: int | None,
-    format: str | None,
-    draft: str,
-    max_rows: int | None,
-    tap: list[str] | None,
-    memory: int | None,
-    print_after_all: bool,
-    dump: Path | None,
-    force: bool,
-    timings: bool,
-    quiet: bool,
-) -> None:
+@dataclass(frozen=True)
+class CompileRequest:
+    """What `hfc compile` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/compile.py)."""
+
+    model: str
+    output: Path
+    arch: str
+    cpu: str
+    weights: str | None
+    kv: str | None
+    profile: str | None
+    ctx: int | None
+    slots: int | None
+    format: str | None
+    draft: str
+    max_rows: int | None
+    tap: list[str] | None
+    memory: int | None
+    print_after_all: bool
+    dump: Path | None
+    force: bool
+    timings: bool
+    quiet: bool
+
+    @property
+    def options(self) -> CompileOptions:
+        return CompileOptions(
+            self.ctx, self.kv, self.slots or 1, self.max_rows, self.tap or (), 0 if self.draft == OFF else JOURNAL_ROWS,
+            self.profile or AUTO_PROFILE, self.weights, self.format or "bf16", model_of(self.draft, self.max_rows), self.cpu,
+        )  # fmt: skip
+
+    @property
+    def archs(self) -> list[str]:
+        return list(ARCHS) if self.arch == "all" else [name.strip() for name in self.arch.split(",")]
+
+
+OPTIONS = CompileRequest
+
+
+def command(asked: CompileRequest) -> None:
     """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""
-    source = resolve(model)
-    check_draft(draft)
-    options = CompileOptions(
-        ctx, kv, slots or 1, max_rows, tap or (), 0 if draft == OFF else JOURNAL_ROWS, profile or AUTO_PROFILE, weights,
-        format or "bf16", model_of(draft, max_rows), cpu,
-    )  # fmt: skip
-    archs = list(ARCHS) if arch == "all" else [name.strip() for name in arch.split(",")]
-    if cpu != NATIVE and "host" not in archs:
-        raise HfcError(f"--cpu {cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{arch}")
-    with spinner(f"compiling {source.path.name} for {arch}"):
-        if ctx is None and memory is not None:
-            opened = open_source(source.path, weights, options.default_format, options.draft)
-            options = replace(options, ctx=_fitted(opened, find_arch(archs[0]), memory, options))
+    source = resolve(asked.model)
+    check_draft(asked.draft)
+    options, archs = asked.options, asked.archs
+    if asked.cpu != NATIVE and "host" not in archs:
+        raise HfcError(f"--cpu {asked.cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{asked.arch}")
+    with spinner(f"compiling {source.path.name} for {asked.arch}"):
+        if asked.ctx is None and asked.memory is not None:
+            opened = open_source(source.path, asked.weights, options.default_format, options.draft)
+            options = replace(options, ctx=_fitted(opened, find_arch(archs[0]), asked.memory, options))
         dumped = []
-        if dump is not None:
-            begin_dump(dump, force, f"{source.path} for {arch}, hfc {__version__}")
-            opened = open_source(source.path, weights, options.default_format, options.draft)
-            dumped = [dump_plan(dump, opened, settings_for(opened, find_arch(name), options)) for name in archs]
-        with record_timings() if timings else nullcontext({}) as seconds:
-            bundle = compile_model(str(source.path), archs, options, _print_after if print_after_all else None)
+        if asked.dump is not None:
+            begin_dump(asked.dump, asked.force, f"{source.path} for {asked.arch}, hfc {__version__}")
+            opened = open_source(source.path, asked.weights, options.default_format, options.draft)
+            dumped = [dump_plan(asked.dump, opened, settings_for(opened, find_arch(name), options)) for name in archs]
+        with record_timings() if asked.timings else nullcontext({}) as seconds:
+            after = _print_after if asked.print_after_all else None
+            bundle = compile_model(str(source.path), archs, options, after)
         for remade in dumped:
-            dump_assembly(dump, remade)
-    bundle.save(output)
-    if timings:
+            dump_assembly(asked.dump, remade)
+    bundle.save(asked.output)
+    if asked.timings:
         print(list_timings(seconds))
-    if not quiet:
-        print(describe(bundle, output))
-        if dump:
-            print(f"{dump}: {sum(path.is_file() for path in dump.rglob('*'))} files")
+    if not asked.quiet:
+        print(describe(bundle, asked.output))
+        if asked.dump:
+            print(f"{asked.dump}: {sum(path.is_file() for path in asked.dump.rglob('*'))} files")
 
 
 def list_timings(seconds: Mapping[str, float]) -> str:
