@@ -20,7 +20,7 @@ from hfc.isa.arena import Arena, Region
 from hfc.isa.arguments import argument_arena, dynamic_lds_start, fill_arguments
 from hfc.isa.code_object import CodeObject, KernelDescriptor
 from hfc.isa.machine import SCRATCH_RSRC_HI, STATUS, Inst, Machine, Range, Start, Wave, core
-from hfc.isa.program import Program, load_code_object, load_program
+from hfc.isa.program import KernelProgram, load_code_object, load_program
 from hfc.isa.report import fault
 from hfc.isa.result import InstructionCount, Result
 from hfc.isa.target import target_of
@@ -107,7 +107,7 @@ def launch_kernel(
 class Loaded:
     """A kernel whose code object is in memory and decoded."""
 
-    program: Program
+    program: KernelProgram
     kernel: KernelDescriptor
 
     @property
@@ -156,7 +156,7 @@ def check_code_object(data: bytes, label: str = "code object") -> dict[str, str]
 class _Run:
     def __init__(
         self,
-        program: Program,
+        program: KernelProgram,
         kernel: KernelDescriptor,
         grid,
         block,

@@ -40,7 +40,7 @@ def lower(line: Line, target: Target, lines: dict[int, Line]) -> tuple[Inst, lis
     return lower_alu(line, target)
 
 
-class Program:
+class KernelProgram:
     """The image of a code object at `base`, and the instruction records of its text for one target."""
 
     def __init__(self, code_object: CodeObject, target: Target):
@@ -104,5 +104,5 @@ def load_code_object(data: bytes, name: str) -> CodeObject:
 
 
 @lru_cache(maxsize=64)
-def load_program(code_object: CodeObject, target: Target) -> Program:
-    return Program(code_object, target)
+def load_program(code_object: CodeObject, target: Target) -> KernelProgram:
+    return KernelProgram(code_object, target)

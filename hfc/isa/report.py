@@ -6,7 +6,7 @@ from hfc.isa.arena import GUARD_BYTES, Region
 from hfc.isa.code_object import KernelDescriptor
 from hfc.isa.errors import KernelFault
 from hfc.isa.machine import STATUS, Machine, Wave
-from hfc.isa.program import Program
+from hfc.isa.program import KernelProgram
 
 FAULTS = (
     "none",
@@ -34,7 +34,7 @@ def fault(
     status: int,
     machine: Machine,
     wave: Wave,
-    program: Program,
+    program: KernelProgram,
     kernel: KernelDescriptor,
     block: tuple[int, int, int],
     regions: list[Region],

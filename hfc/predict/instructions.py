@@ -6,7 +6,7 @@ import re
 from ctypes import Array, Structure, c_int32, c_uint8, c_uint16, c_uint32
 
 from hfc.isa.line import Line, split_operands
-from hfc.isa.program import Program
+from hfc.isa.program import KernelProgram
 from hfc.target.arch import Arch
 from hfc.target.roofline import operations_per_clock
 from hfc.target.timing import SIMDS, Timing
@@ -65,7 +65,7 @@ WAITS = {  # gfx12: name -> the counters that the number, or its halves of 8 bit
 }
 
 
-def instructions_of(program: Program, arch: Arch, timing: Timing) -> Array:
+def instructions_of(program: KernelProgram, arch: Arch, timing: Timing) -> Array:
     """One record for every 4 bytes of the program's text."""
     table = (Instruction * program.count)()
     for address, line in program.lines.items():
