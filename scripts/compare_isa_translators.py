@@ -24,7 +24,7 @@ import numpy as np
 from hfc.isa.errors import Unsupported
 from hfc.isa.line import Line
 from hfc.isa.machine import KIND, Machine, Wave, core
-from hfc.isa.program import Program, load_code_object
+from hfc.isa.program import KernelProgram, load_code_object
 from hfc.isa.target import target_of
 
 STATES = 12  # random register files for each instruction
@@ -73,7 +73,7 @@ class Ours:
         code_object = load_code_object(data, name)
         kernel = next(iter(code_object.kernels.values()))
         self.target = target_of(code_object.arch, kernel)
-        self.program = Program(code_object, self.target)
+        self.program = KernelProgram(code_object, self.target)
 
     def run(self, address: int, registers: Registers) -> None:
         program = self.program
