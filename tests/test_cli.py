@@ -184,7 +184,7 @@ def test_bench_prints_the_json_that_is_promised(hfc, bundle):
     for row in rows:
         assert row.keys() == {
             "test", "tok_s", "min", "max", "gb_s", "bandwidth_share", "launches_per_token", "host_us_per_step",
-            "device_us_per_step", "device", "memory_gb_s",
+            "device_us_per_step", "device", "profile", "memory_gb_s",
         }  # fmt: skip
         assert 0 < row["min"] <= row["tok_s"] <= row["max"] and row["gb_s"] > 0 and 0 <= row["bandwidth_share"] < 2
     assert "memory moves" in hfc("bench", bundle, "-p", "0", "-n", "2", "-r", 1)[1]

@@ -39,16 +39,16 @@ class Request:
 class Statistics:
     """What a generation did. reason: "end" (stop token), "stop text", "max tokens", "context full"; "" till then.
 
-    kept_tokens: of the prompt, that were not computed again.  track: what speculation did, None without.
+    track: what speculation did, None without.  kept_tokens: of the prompt, that were not computed again.
     """
 
     prompt_tokens: int
-    kept_tokens: int = 0
     tokens: list[int] = field(default_factory=list)
     prefill_s: float = 0.0
     decode_s: float = 0.0
     reason: str = ""
     track: Track | None = None
+    kept_tokens: int = 0
 
     @property
     def prefill_tok_s(self) -> float:
