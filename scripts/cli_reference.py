@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from hfc.base.knobs import KNOBS
 from hfc.cli.commands import GROUPS, module_of
-from hfc.cli.usage.declare import Argument, Option, Usage
+from hfc.cli.usage.declare import Argument, CommandUsage, Option
 from hfc.cli.usage.parse import metavar
 
 
@@ -30,7 +30,7 @@ def page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def section(name: str, summary: str, usage: Usage) -> str:
+def section(name: str, summary: str, usage: CommandUsage) -> str:
     words = " ".join(["hfc", name, *(["[OPTIONS]"] if usage.options else []), *(a.label for a in usage.arguments)])
     lines = [f"### hfc {name}\n", f"{summary}.\n", f"`{words}`\n"]
     if usage.parameters:

@@ -21,6 +21,7 @@ from hfc.matrix.predict import SpeedBound, bounds, works
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
 from hfc.plan import Plan
+from hfc.program import Program
 from hfc.target.arch import Arch, find_arch
 
 CONTEXT = 4096  # tokens: the depth of the predictions; a model made for fewer gets what it has
@@ -204,7 +205,7 @@ def _compile(jobs: dict[str, KernelJob], threads: int) -> dict[str, Resources | 
 
 def _judge(planned: _Planned, arch: Arch, jobs: dict[str, KernelJob], results: dict, quick: bool) -> Cell:
     errors = [results[name] for name in planned.kernels if isinstance(results[name], HfcError)]
-    launches = sum(len(works(planned.plan, p, {}, 1, planned.plan.context)) for p in ("decode", gpu.SAMPLE))
+    launches = sum(len(works(planned.plan, p, {}, 1, planned.plan.context)) for p in (Program.DECODE, Program.SAMPLE))
     cell = Cell(planned.place, "compiled", kernels=len(planned.kernels), launches=0 if quick else launches)
     if errors:
         return replace(cell, status="failed", why=_first_line(errors[0]))

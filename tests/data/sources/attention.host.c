@@ -403,7 +403,7 @@ void attend_f16_h4_kv2_d64(const int32_t* step, void* const* p, HfcWorker* w) {
   const int outputs = rows * 4, some = hfc_chunk(w, outputs, 17);
   for (int unit = hfc_take(w, outputs, some); unit < outputs; unit = hfc_take(w, outputs, some))
   for (const int last = unit + some < outputs ? unit + some : outputs; unit < last; unit++) {
-    const int row = unit / 4, g = unit % 4, position = step[4 + MAX_ROWS + row];
+    const int row = unit / 4, g = unit % 4, position = hfc_position(step, row);
     const int begin = 0;
     const int newest = position + 1 - 1;
     (void)position;

@@ -1297,10 +1297,8 @@ void zip_q4_0_k256_n1024_stage(const int32_t* __restrict__ step, const float* x0
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4, const _Float16* __restrict__ staged) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) _Float16
-      inputs[2][2][64][40];
-  __shared__ __attribute__((aligned(16))) _Float16
-      weights[2][2][128][40];
+  __shared__ __attribute__((aligned(16))) hfc_input_tile<Shape> inputs[2];
+  __shared__ __attribute__((aligned(16))) hfc_weight_tile<Shape> weights[2];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   w1 = (const float*)__builtin_assume_aligned(w1, 16);
   w2 = (const uint8_t*)__builtin_assume_aligned(w2, 16);
@@ -1397,29 +1395,8 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
       }
 
       }
-#pragma unroll
-      for (int d = 0; d < 32; d += 16) {
-        hfc_operand column[2][2];
-#pragma unroll
-        for (int b = 0; b < 2; b++) {
-          const int from_line = b / 1 * 64 + wave_column + b % 1 * 16;
-          column[0][b] = hfc_load_second<40>(&weights[buffer][0][from_line][d]);
-          column[1][b] = hfc_load_second<40>(&weights[buffer][1][from_line][d]);
-        }
-#pragma unroll
-        for (int a = 0; a < 2; a++) {
-          const hfc_operand high = hfc_load_first<40>(&inputs[buffer][0][wave_row + a * 32][d]);
-
-          const hfc_operand low = hfc_load_first<40>(&inputs[buffer][1][wave_row + a * 32][d]);
-#pragma unroll
-          for (int b = 0; b < 2; b++) hfc_multiply(sum[a][b], low, column[0][b]);
-#pragma unroll
-          for (int b = 0; b < 2; b++) hfc_multiply(sum[a][b], high, column[1][b]);
-#pragma unroll
-          for (int b = 0; b < 2; b++) hfc_multiply(sum[a][b], high, column[0][b]);
-        }
-      }
-
+      hfc_multiply_tile<Shape, false, false>(
+          inputs[buffer], weights[buffer], wave_row, wave_column, count, sum);
       if (start >= 256) break;
       buffer ^= 1;
 #pragma unroll
@@ -1538,10 +1515,8 @@ void linear_q4_0_k512_n256_stage(const int32_t* __restrict__ step, const float* 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3, const _Float16* __restrict__ staged) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) _Float16
-      inputs[2][2][64][40];
-  __shared__ __attribute__((aligned(16))) _Float16
-      weights[2][2][128][40];
+  __shared__ __attribute__((aligned(16))) hfc_input_tile<Shape> inputs[2];
+  __shared__ __attribute__((aligned(16))) hfc_weight_tile<Shape> weights[2];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   x1 = (const float*)__builtin_assume_aligned(x1, 16);
   y2 = (float*)__builtin_assume_aligned(y2, 16);
@@ -1637,29 +1612,8 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
       }
 
       }
-#pragma unroll
-      for (int d = 0; d < 32; d += 16) {
-        hfc_operand column[2][2];
-#pragma unroll
-        for (int b = 0; b < 2; b++) {
-          const int from_line = b / 2 * 128 + wave_column + b % 2 * 16;
-          column[0][b] = hfc_load_second<40>(&weights[buffer][0][from_line][d]);
-          column[1][b] = hfc_load_second<40>(&weights[buffer][1][from_line][d]);
-        }
-#pragma unroll
-        for (int a = 0; a < 2; a++) {
-          const hfc_operand high = hfc_load_first<40>(&inputs[buffer][0][wave_row + a * 32][d]);
-
-          const hfc_operand low = hfc_load_first<40>(&inputs[buffer][1][wave_row + a * 32][d]);
-#pragma unroll
-          for (int b = 0; b < 2; b++) hfc_multiply(sum[a][b], low, column[0][b]);
-#pragma unroll
-          for (int b = 0; b < 2; b++) hfc_multiply(sum[a][b], high, column[1][b]);
-#pragma unroll
-          for (int b = 0; b < 2; b++) hfc_multiply(sum[a][b], high, column[0][b]);
-        }
-      }
-
+      hfc_multiply_tile<Shape, false, false>(
+          inputs[buffer], weights[buffer], wave_row, wave_column, count, sum);
       if (start >= 512) break;
       buffer ^= 1;
 #pragma unroll
