@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 
 from hfc.backend.lanes.kv_runs import run_source
 from hfc.backend.render import render, variables_of
@@ -71,6 +72,7 @@ def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
     return constants + "\n".join(headers + _loaders(bound))
 
 
+@cache
 def _header(name: str) -> str:
     return step_words_source() if name == STEP_WORDS else render(name).replace("#pragma once\n", "")
 
