@@ -43,8 +43,7 @@ class Pointer(NamedTuple):
 
 
 # What the runtime hands a step and takes from it, in memory of its own.
-STEP = Pointer(
-    "io", "step"
-)  # the step buffer: the first argument of every kernel, and a pointer of the one that fills in guesses
+# The step buffer is the first argument of every kernel, and a pointer of the one that fills in guesses.
+STEP = Pointer("io", "step")
 PARAMETERS = Pointer("io", "parameters")  # of sampling, for each wanted row
 TOKENS = Pointer("io", "tokens")  # the chosen ones, and behind them the step's own

@@ -44,6 +44,13 @@ def make_server() -> Any:
             pass
         return last.get(uri) or operations() | {name: Known(name, "keyword", said) for name, said in KEYWORDS.items()}
 
+    def known_at(uri: str, position: types.Position) -> Known | None:
+        """What the word at a position stands for."""
+        line = server.workspace.get_text_document(uri).lines[position.line]
+        at = position.character
+        word = next((m[0] for m in WORD.finditer(line) if m.start() <= at <= m.end()), "")
+        return names(uri).get(word)
+
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def opened(given: types.DidOpenTextDocumentParams) -> None:
         publish(given.text_document.uri)
@@ -54,18 +61,12 @@ def make_server() -> Any:
 
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hover(given: types.HoverParams) -> types.Hover | None:
-        line = server.workspace.get_text_document(given.text_document.uri).lines[given.position.line]
-        at = given.position.character
-        word = next((m[0] for m in WORD.finditer(line) if m.start() <= at <= m.end()), "")
-        known = names(given.text_document.uri).get(word)
+        known = known_at(given.text_document.uri, given.position)
         return known and types.Hover(types.MarkupContent(types.MarkupKind.PlainText, known.text))
 
     @server.feature(types.TEXT_DOCUMENT_DEFINITION)
     def definition(given: types.DefinitionParams) -> types.Location | None:
-        line = server.workspace.get_text_document(given.text_document.uri).lines[given.position.line]
-        at = given.position.character
-        word = next((m[0] for m in WORD.finditer(line) if m.start() <= at <= m.end()), "")
-        known = names(given.text_document.uri).get(word)
+        known = known_at(given.text_document.uri, given.position)
         return types.Location(given.text_document.uri, _range(known.span)) if known and known.span else None
 
     @server.feature(types.TEXT_DOCUMENT_COMPLETION)
