@@ -77,6 +77,11 @@ class PrefixCache:
     def is_recurrent(self) -> bool:
         return self._states.recurrent_bytes > 0
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it may keep anything."""
+        return self._budget > 0 or self._near is not None
+
     def __len__(self) -> int:
         return len(self._nodes)
 
@@ -110,7 +115,7 @@ class PrefixCache:
 
     def store(self, tokens: np.ndarray, slot: int) -> None:
         """Keep the state of a slot that stands exactly after `tokens`, i32 [n]: nothing of it may wait in a journal."""
-        if (self._budget <= 0 and not self._near) or not len(tokens):
+        if not self.is_on or not len(tokens):
             return
         path, key = [], ROOT
         for at in range(0, len(tokens), BLOCK):

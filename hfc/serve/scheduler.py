@@ -6,6 +6,7 @@ Pure bookkeeping, no model and no thread.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hfc.runtime.decoding.state import Phase, Work
@@ -37,11 +38,11 @@ class Scheduler:
     def is_idle(self) -> bool:
         return not self.waiting and not self.running
 
-    def admissible(self) -> Sequence | None:
-        """The first waiting sequence whose leader, if any, has run its prompt; None when the slots are full."""
+    def admissible(self, is_held: Callable[[Sequence, list[Sequence]], bool]) -> Sequence | None:
+        """The first waiting sequence that is not held for what a running one computes; None when the slots are full."""
         if len(self.running) >= self.limits.slots:
             return None
-        return next((s for s in self.waiting if s.leader is None or s.leader.phase in (Phase.DECODE, Phase.DONE)), None)
+        return next((s for s in self.waiting if not is_held(s, self.running)), None)
 
     def admit(self, sequence: Sequence, slot: int, position: int) -> None:
         """Give a slot that holds the sequence's first `position` tokens."""

@@ -25,13 +25,14 @@ _NUMBERS = itertools.count()
 class Sequence(DecodeState):
     """Owned by the engine's thread once submitted.
 
-    leader: a sequence with the same prompt; this one waits until the leader's prompt is in the cache.
+    awaited: of those that compute what its prompt begins with, by number, how far they must have come (see Sharing).
+    is_awaited: others wait for what it computes.  pooled: the vector of a text that is embedded.
     """
 
-    def __init__(self, job: Job, tokenizer: Tokenizer, stream: Stream, leader: Sequence | None = None):
+    def __init__(self, job: Job, tokenizer: Tokenizer, stream: Stream):
         sampler = Sampler(job.sampling, job.prompt if job.penalize_prompt else ())
         super().__init__(job.prompt, sampler, job.max_tokens)
-        self.job, self.stream, self.leader = job, stream, leader
+        self.job, self.stream = job, stream
         self.number = next(_NUMBERS)
         self.usage = Usage(len(job.prompt))
         self.is_guided = bool(job.guides)
@@ -40,6 +41,9 @@ class Sequence(DecodeState):
             job.logprobs is not None or job.prompt_logprobs or not all(g.suits_device for g in job.guides)
         )
         self.is_cancelled = self.is_damaged = False  # damaged: its own work failed, its state is of no use
+        self.awaited: dict[int, int] = {}
+        self.is_awaited = False
+        self.pooled: Pooled | None = None
         self.submitted_s = time.monotonic()
         self.last_token_s = 0.0
         self._hidden_sum, self._hidden_rows = np.zeros(()), 0
@@ -65,6 +69,14 @@ class Sequence(DecodeState):
             self.marks.popleft()
         return self.marks[0] if self.marks else None
 
+    def mark_at(self, position: int, near: int) -> int:
+        """Have the state kept at a position of the prompt that is not reached yet, or at one less than `near` below: where that is."""
+        known = [m for m in self.marks if self.position < m and position - near < m <= position]
+        if known:
+            return known[-1]
+        self.marks = deque(sorted({*self.marks, position}))
+        return position
+
     def choose(self, logits: np.ndarray) -> tuple[int, Logprob | None]:
         """The next token of f32 logits [vocab], on the host."""
         limited = logits
@@ -87,8 +99,12 @@ class Sequence(DecodeState):
         self._hidden_sum = self._hidden_sum + rows.sum(0, dtype=np.float64)
         self._hidden_rows += len(rows)
         if self.position == len(self.prompt):
-            self.stream.put(Pooled(self._hidden_sum / self._hidden_rows))
-            self.finish("stop")
+            self.take_vector(Pooled(self._hidden_sum / self._hidden_rows))
+
+    def take_vector(self, pooled: Pooled) -> None:
+        self.pooled = pooled
+        self.stream.put(pooled)
+        self.finish("stop")
 
     def take(self, token: int, logprob: Logprob | None, context: int) -> bool:
         """Add a chosen token: its text goes to the reader. True when the answer is complete."""

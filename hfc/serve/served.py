@@ -87,14 +87,9 @@ class Served:
             self.renderer.warm()
 
     def start(self, jobs: Items[Job]) -> list[Sequence]:
-        """Queue the sequences of one request; those with an equal prompt wait for the first one's. ApiError 429, 503."""
+        """Queue the sequences of one request. ApiError 429, 503."""
         loop = asyncio.get_running_loop()
-        sequences: list[Sequence] = []
-        leaders: dict[tuple[int, ...], Sequence] = {}
-        for job in jobs:
-            sequence = Sequence(job, self.tokenizer, Stream(loop, self.engine.resume), leaders.get(job.prompt))
-            leaders.setdefault(job.prompt, sequence)
-            sequences.append(sequence)
+        sequences = [Sequence(job, self.tokenizer, Stream(loop, self.engine.resume)) for job in jobs]
         try:
             self.engine.submit(sequences)
         except QueueFull as full:

@@ -22,6 +22,7 @@ from hfc.serve.metrics import Metrics
 from hfc.serve.prefix import PrefixCache
 from hfc.serve.scheduler import Limits, Scheduler
 from hfc.serve.sequence import Sequence
+from hfc.serve.sharing import Sharing, same_vector
 from hfc.serve.stream import Stream
 from hfc.step import DECODE_ROWS
 
@@ -38,6 +39,7 @@ class Stepper:
         self.model, self.limits, self.metrics, self.cache = model, limits, metrics, cache
         self.scheduler = Scheduler(limits)
         self.lanes = Lanes(limits.slots, cache)
+        self._sharing = Sharing(cache, self._keep)
         self.steps = 0  # that ended well
         rows = min(limits.max_rows, limits.max_outputs)
         self._decoder = Decoder(model, speculation, rows, limits.context, keeps_prompts=True, own=self._own)
@@ -60,7 +62,7 @@ class Stepper:
 
     def admit(self) -> None:
         """Give free slots to those that wait."""
-        while (sequence := self.scheduler.admissible()) is not None:
+        while (sequence := self.scheduler.admissible(self._sharing.is_held)) is not None:
             slot, position = self.lanes.place(sequence, {s.slot for s in self.scheduler.running})
             sequence.usage.cached = position
             sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
@@ -150,6 +152,7 @@ class Stepper:
             if count:  # all rows for a mean, else the prompt's last
                 hidden = self.model.tap(LAST_HIDDEN, segment.row + segment.rows - count, count)
                 self._own(sequence, sequence.put_hidden, hidden)
+                self._give_vector(sequence)
         elif part.outputs:
             self._own(sequence, self._choose, result)
         if sequence.phase is Phase.DONE:
@@ -219,9 +222,22 @@ class Stepper:
         if self.cache.is_recurrent and sequence.position // self._snapshot_every > before // self._snapshot_every:
             self._keep(sequence)
 
+    def _give_vector(self, sequence: Sequence) -> None:
+        """To those that wait to have the same text embedded."""
+        if sequence.pooled is None:
+            return
+        same = [other for other in self.scheduler.waiting if same_vector(sequence, other) and not other.is_cancelled]
+        for other in same:
+            other.usage.cached = len(other.prompt)
+            self.metrics.admitted(len(other.prompt), len(other.prompt))
+            self._own(other, other.take_vector, sequence.pooled)
+            self._release(other)
+        self._ring(other.stream for other in same)
+
     def _keep(self, sequence: Sequence) -> None:
         """Into the cache with a slot's state, which stands exactly behind `history`."""
-        if sequence.job.pool or sequence.is_damaged:  # a text that is embedded has no next turn
+        has_next = not sequence.job.pool or sequence.is_awaited  # a text that is embedded has no next turn
+        if sequence.is_damaged or not has_next:
             return
         self._commit(sequence)
         self.cache.store(sequence.history, sequence.slot)

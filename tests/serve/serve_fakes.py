@@ -218,10 +218,10 @@ def make_served(engine, template=TEMPLATE) -> Served:
     return Served("fake", Vocabulary(TOKENIZER, template), engine, GREEDY)
 
 
-def sequence_of(engine, text, count=8, leader=None, **job) -> Sequence:
+def sequence_of(engine, text, count=8, **job) -> Sequence:
     stream = Stream(asyncio.get_running_loop(), engine.resume)
     defaults = dict(sampling=GREEDY, max_tokens=count, stop_ids=TOKENIZER.stop_ids)
-    return Sequence(Job(tuple(text.encode()), **{**defaults, **job}), TOKENIZER, stream, leader)
+    return Sequence(Job(tuple(text.encode()), **{**defaults, **job}), TOKENIZER, stream)
 
 
 async def read_all(sequence) -> tuple[str, Finish]:

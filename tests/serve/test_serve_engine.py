@@ -201,8 +201,7 @@ def test_choices_of_one_prompt_share_its_state():
         model = FakeModel(slots=3, max_rows=64)
         engine = make_engine(model)
         prompt = "the same prompt for all " * 5
-        first = sequence_of(engine, prompt, 6)
-        others = [sequence_of(engine, prompt, 6, first) for _ in range(2)]
+        first, *others = [sequence_of(engine, prompt, 6) for _ in range(3)]
         engine.submit([first, *others])
         assert {(await read_all(s))[0] for s in (first, *others)} == {expected(prompt.encode(), 6)}
         assert [s.usage.cached for s in others] == [len(prompt) - 1] * 2 and first.usage.cached == 0

@@ -149,20 +149,22 @@ def check_hidden(served: Served) -> None:
 
 
 async def answers_of(request: Request, served: Served, jobs: list[Job]) -> list[Answer]:
-    """A request of many inputs takes as many places in the queue as there are slots, and comes back for more."""
+    """A request of many inputs takes as many places in the queue as there are slots, and comes back for more. Equal inputs run once."""
     answers: list[Answer] = []
     slots = served.engine.limits.slots
-    for first in range(0, len(jobs), slots):
+    each = list({job.prompt: job for job in jobs}.values())
+    for first in range(0, len(each), slots):
         while True:
             try:
-                sequences = served.start(jobs[first : first + slots])
+                sequences = served.start(each[first : first + slots])
                 break
             except ApiError as error:
                 if error.status != 429 or not first or time.monotonic() > jobs[0].deadline_s:
                     raise
                 await asyncio.sleep(RETRY_S)
         answers += await whole(request, served, sequences)
-    return answers
+    of_prompt = {job.prompt: answer for job, answer in zip(each, answers)}
+    return [of_prompt[job.prompt] for job in jobs]
 
 
 def vector(pooled: np.ndarray, dimensions: int | None, normalize: bool) -> np.ndarray:
