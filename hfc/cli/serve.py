@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import re
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -45,6 +46,7 @@ BACKLOG = 2048  # uvicorn's own
 # what the thread that runs steps waits for the interpreter at most; with Python's 0.005 it is most of a short step
 SWITCH_S = 0.001
 _POLL_S = 0.1
+_SIGNALS = signal.SIGTERM, signal.SIGINT
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _serve(served: Models, server: Draining, listener: socket.socket, address: s
     """Answer until a signal or a failed engine ends it."""
     host, port, log = server.config.host, server.config.port, os.environ.get(_LOG_VARIABLE)
     with recorded(Record(port, os.getpid(), host, ", ".join(e.name for e in served.entries), time.time(), log)):
-        signal.signal(signal.SIGTERM, _leave)  # uvicorn drains first and raises the signal again at its end
+        server.catch_signals()  # before anybody is told where it listens
         sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on {address}", flush=True)
         gc.collect()
@@ -195,32 +197,34 @@ def _serve(served: Models, server: Draining, listener: socket.socket, address: s
             served.close()
     if server.has_failed:
         raise DeviceLost("an engine has failed and cannot start again in this process; the log says why")
+    if server.first_signal == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 class Draining(uvicorn.Server):
     """The first signal lets requests finish, the second of any kind ends them. has_failed: it ends because an engine has."""
 
     has_failed = False
+    first_signal: int | None = None
 
     def fail(self) -> None:
         """Let what was asked see its error, then end."""
         self.has_failed = self.should_exit = True
 
+    def catch_signals(self) -> None:
+        for sig in _SIGNALS:
+            signal.signal(sig, self.handle_exit)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: uvicorn would install its handlers again over what a signal that came earlier has set."""
+        yield
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        _second_signal_kills()
-
-
-def _leave(*_: object) -> None:
-    """A server that was asked to end has done what it should."""
-    _second_signal_kills()
-    raise SystemExit(0)
-
-
-def _second_signal_kills() -> None:
-    """By the system itself, whatever this process is busy with."""
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sig, signal.SIG_DFL)
+        """Drain. A second signal kills by the system itself, whatever this process is busy with."""
+        self.first_signal, self.should_exit = sig, True
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
 
 
 _LOG_VARIABLE = "_HFC_SERVE_LOG"  # set by the parent of a daemon for its child alone

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import string
 import subprocess
@@ -19,8 +20,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import tokenizers
+import uvicorn
 from model_reference import MODELS
 
+from hfc.cli.serve import Draining
 from hfc.serve.record import Record, recorded, running
 
 
@@ -163,6 +166,21 @@ def test_a_second_signal_ends_at_once(model, cache):
             process.send_signal(signal.SIGTERM)
             process.wait(25)  # --drain is 30
             assert time.monotonic() - began < 25 and process.returncode == -signal.SIGTERM
+
+
+def test_a_signal_before_the_loop_runs_ends_it_and_a_second_one_would_kill():
+    """uvicorn's own handlers, installed when its loop starts, do not take the place of what the first signal set."""
+    handlers = {sig: signal.getsignal(sig) for sig in (signal.SIGTERM, signal.SIGINT)}
+    server = Draining(uvicorn.Config(None, log_level="critical", lifespan="off"))
+    try:
+        server.catch_signals()
+        signal.raise_signal(signal.SIGTERM)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server.run([listener])
+        assert [signal.getsignal(sig) for sig in handlers] == [signal.SIG_DFL] * 2
+    finally:
+        for sig, handler in handlers.items():
+            signal.signal(sig, handler)
 
 
 @pytest.mark.long  # a fast machine may compile the largest schema that is taken before the second signal
