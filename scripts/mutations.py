@@ -199,7 +199,7 @@ FEWS = (
 
 MIXTURES = (
     Mutation("maximum over a wave skips a step", MOE, "route", r"x = hfc_larger\(x, hfc_other<2>\(x\)\);", ""),
-    Mutation("an expert is chosen twice", MOE, "route", r"i \* WAVE \+ lane == id \? -1\.0f : ", ""),
+    Mutation("an expert is chosen twice", MOE, "route", r"i \* WAVE + lane == id ? -HFC_INFINITY : ", ""),
     Mutation("an expert's last pair is forgotten", MOE, "_sort$", r"(row < end; row\+\+)(\) \{)", r"row < end - 1; row++\2"),
     Mutation("pairs of an expert overlap", MOE, "_sort$", r"before\[thread\] - mine", "before[thread]"),
     Mutation("a tile's rows of another expert", MOE, MATRIX, r"pairs \+ 1 \+ entry\[1\]", "pairs + 2 + entry[1]", MATRIX_UNITS),

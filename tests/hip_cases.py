@@ -147,18 +147,21 @@ def delta(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bool) 
     return Bound("delta", f"delta_{k_heads}_{v_heads}_{dk}x{dv}_t{taps}" + "_tiled" * tiled, tuple(args), "T", region)
 
 
-def route(experts: int, top: int, normalize: bool) -> Bound:
+def route(experts: int, top: int, biased: bool = False, **attrs) -> Bound:
     weights = arg("out0", "buffer", "T", top, written=True)
     ids = arg("out1", "buffer", "T", top, dtype="i32", written=True)
+    args = [arg("x0", "buffer", "T", experts), arg("w0", "weight", experts), weights, ids]
     region = RouteRegion(
         experts=experts,
         top=top,
-        normalize=normalize,
         logits=f"x0[row * {experts} + j]",
+        bias="w0[j]" if biased else "",
+        by_logits=not biased,
         weights=weights,
         ids=ids,
+        **attrs,
     )
-    return Bound("route", f"route_{top}of{experts}", (arg("x0", "buffer", "T", experts), weights, ids), "T", region)
+    return Bound("route", f"route_{top}of{experts}", tuple(args), "T", region)
 
 
 def conv(channels: int, taps: int) -> Bound:
@@ -200,8 +203,9 @@ CASES = (
     delta(2, 4, 24, 40, 4, tiled=False),
     delta(2, 6, 128, 128, 4, tiled=True),
     delta(1, 1, 8, 5, 2, tiled=False),
-    route(8, 3, True),
-    route(77, 10, False),
+    route(8, 3),
+    route(77, 10, normalize=False),
+    route(96, 70, True, score="sigmoid", groups=6, top_groups=5, group_best=2, scale=2.5, eps=1e-20),
     conv(150, 4),
     adopt_bound(7),
 )

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from random_maker import SIZES, Maker, is_clear
+from random_maker import SIZES, Maker
 
 from hfc.ir.graph import Value
+from hfc.ir.ops import OPS
 
 MAKERS: dict[str, Callable[[Maker], None]] = {}
 
@@ -150,9 +151,32 @@ def _hadamard(m: Maker) -> None:
 def _route(m: Maker) -> None:
     experts, top = int(m.one(4, 5, 8, 12)), int(m.one(1, 2, 3))
     logits = m.op("scale", m.of(experts), by=3.0)
-    shares, ids = m.op("route", logits, top=top, normalize=m.chance(0.5))
-    if is_clear(np.asarray(m.env[logits]), top):
+    bias = [m.vector(experts)] if m.chance(0.4) else []
+    groups = int(m.one(1, 1, 2, 4))
+    if experts % groups or experts // groups < 2:
+        groups = 1
+    least = -(-top * groups // experts)  # groups that have enough experts
+    attrs = dict(
+        top=top,
+        normalize=m.chance(0.5),
+        score=m.one("softmax", "sigmoid"),
+        groups=groups,
+        top_groups=int(m.rng.integers(least, groups + 1)),
+        group_best=int(m.one(1, 2)) if groups > 1 else 1,
+        scale=m.one(1.0, 2.5),
+    )
+    shares, ids = m.op("route", logits, *bias, **attrs)
+    if _is_stable(np.asarray(m.env[logits]), [np.asarray(m.env[b]) for b in bias], attrs):
         m.ids.append((ids, shares, experts))
+
+
+def _is_stable(logits: np.ndarray, bias: list[np.ndarray], attrs: dict) -> bool:
+    """The choice does not hang on rounding."""
+    rng, route = np.random.default_rng(0), OPS["route"].meaning
+    _shares, ids = route(logits, *bias, **attrs)
+    off = 5e-3 * np.abs(logits).max()
+    moved = (logits + np.float32(off) * rng.uniform(-1, 1, logits.shape).astype(np.float32) for _ in range(20))
+    return all(np.array_equal(route(x, *bias, **attrs)[1], ids) for x in moved)
 
 
 def _chosen(m: Maker) -> tuple[Value, Value, int] | None:

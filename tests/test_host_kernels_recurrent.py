@@ -155,17 +155,23 @@ def test_conv_rows_that_wait():
     )
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_route(normalize):
-    experts, top = 37, 5
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"top": 5},
+        {"top": 37, "normalize": False, "scale": 2.5},
+        {"top": 5, "score": "sigmoid", "eps": 1e-20},
+    ],
+)
+def test_route(attrs):
+    experts, top = 37, attrs["top"]
     args = [pointer("x0"), pointer("y1", written=True), pointer("y2", ctype="int32_t", written=True)]
     region = RouteRegion(
         experts=experts,
-        top=top,
-        normalize=normalize,
         logits=f"x0[(size_t)row * {experts} + j]",
         weights=args[1],
         ids=args[2],
+        **attrs,
     )
     logits = np.random.default_rng(7).standard_normal((6, experts), np.float32)
     logits[0] = 0.0  # all tie: the lower id wins
@@ -173,7 +179,7 @@ def test_route(normalize):
     Kernel(Bound("route", "route_test", tuple(args), "T", region))(
         {"x0": logits, "y1": weights, "y2": ids}, segments_of((6, 0))
     )
-    want, chosen = OPS["route"].meaning(logits, top=top, normalize=normalize)
+    want, chosen = OPS["route"].meaning(logits, **attrs)
     np.testing.assert_array_equal(ids, chosen)
     np.testing.assert_allclose(weights, want, rtol=1e-5)
 

@@ -35,9 +35,10 @@ class Operations:
         self.builder = builder
         self._composed: dict[str, Callable[..., Any]] = {
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
-            "concat": self._concat, "delay": self._delay,
+            "concat": self._concat, "delay": self._delay, "route": self._route,
         }  # fmt: skip
-        self.names = (*self._composed, *(kind for kind, op in OPS.items() if kind not in SOURCES and not op.internal))
+        ops = (kind for kind, op in OPS.items() if kind not in SOURCES and not op.internal)
+        self.names = tuple(dict.fromkeys((*self._composed, *ops)))
 
     def call(self, name: str, arguments: list, keywords: Mapping[str, Any], span: Span) -> Any:
         """One result, or the list of results; the new value of a state is recorded and not returned."""
@@ -96,6 +97,23 @@ class Operations:
             raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
         cache = self.call("kv_append", [kv, k, v], {}, span)
         return self.call("attend", [q, cache, scale, window, softcap, causal, first], {}, span)
+
+    def _route(
+        self, logits: Any, top: Any, normalize: Any = True, score: Any = "softmax", bias: Any = None, groups: Any = 1,
+        top_groups: Any = 1, group_best: Any = 1, scale: Any = 1.0, eps: Any = 0.0, *, span: Span,
+    ) -> list[Value]:  # fmt: skip
+        """The op, whose only other tensor may be null: [shares, numbers of the chosen experts]."""
+        if not isinstance(score, str):
+            raise HfcError(f'route: score must be "softmax" or "sigmoid", found {_shown(score)}', span)
+        operands = [_tensor("route", "logits", logits, span)]
+        operands += [_tensor("route", "bias", bias, span)] if bias is not None else []
+        numbers = {"top": top, "groups": groups, "top_groups": top_groups, "group_best": group_best}
+        for name, number in numbers.items():
+            if type(number) is not int:
+                raise HfcError(f"route: {name} must be a whole number, found {_shown(number)}", span)
+        factors = {"normalize": normalize, "scale": scale, "eps": eps}
+        factors = {name: _plain("route", name, value, span) for name, value in factors.items()}
+        return list(self.builder.op("route", *operands, span=span, score=score, **numbers, **factors))
 
     def _concat(self, parts: Any, *, span: Span) -> Value:
         """The last axes of several tensors, one behind the other."""

@@ -28,7 +28,13 @@ MEANT = {
     "concat([x, y])": ("cat", "stack_last", "hstack", "concatenate"),
     "gather(table, tokens)": ("embedding", "embed_tokens", "lookup", "index_select", "take"),
     "clamp(x, low, high)": ("clip", "minimum", "maximum", "hardtanh", "relu6"),
-    "route(logits, top, normalize)": ("topk", "top_k", "router", "moe_gate", "select_experts"),
+    "route(logits, top, normalize)": (
+        *("topk", "top_k", "router", "moe_gate", "select_experts", "topk_softmax", "fused_topk"),
+        *("softmax_topk", "route_tokens_to_experts", "gating"),
+    ),
+    'route(logits, top, score = "sigmoid", bias = b, groups = n_group, top_groups = topk_group)': (
+        *("grouped_topk", "noaux_tc", "group_limited_greedy", "sigmoid_topk", "e_score_correction_bias"),
+    ),
     "expert_linear(x, w, experts)": ("moe", "grouped_gemm", "experts_linear", "moe_linear"),
     "attention(q, k, v, kv, scale)": ("sdpa", "scaled_dot_product_attention", "attn", "flash_attention", "self_attn"),
     "rope(x, rope_table(rotary, theta))": ("rotary", "apply_rotary_pos_emb", "rotary_embedding", "apply_rope"),

@@ -1,4 +1,4 @@
-"""route: the best experts of a row and their weights; a wave serves one row."""
+"""route: the best experts of a row and their shares; a wave serves one row."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from hfc.backend.skeletons.route.bind import bind
 from hfc.backend.skeletons.route.region import RouteRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
-from hfc.base.diagnostics import HfcError
 from hfc.target.arch import Arch
 
 
 @dataclass(frozen=True)
 class RouteParams(Params):
-    """held: experts of a lane."""
+    """held: experts of a lane.  kept: choices of a lane."""
 
     held: int
+    kept: int
 
 
 ROUTE = template(__file__, "route", KernelLimits(128, "one wave a row"), RouteParams)
@@ -24,9 +24,7 @@ ROUTE = template(__file__, "route", KernelLimits(128, "one wave a row"), RoutePa
 
 def launches(bound: Bound[RouteRegion], arch: Arch) -> tuple[Geometry, ...]:
     region = bound.region
-    if region.top > arch.wave:
-        raise HfcError(f"route: the {region.top} best of {region.experts} do not fit a wave of {arch.wave} lanes")
-    params = RouteParams(-(-region.experts // arch.wave))
+    params = RouteParams(-(-region.experts // arch.wave), -(-region.top // arch.wave))
     return (Geometry(ROUTE, bound.name, one_row_per_block(bound), arch.wave, params),)
 
 

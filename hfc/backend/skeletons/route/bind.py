@@ -1,4 +1,4 @@
-"""route: softmax over all experts, the best few, their weights renormalised."""
+"""route: scores over all experts, the best few, their shares."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from hfc.backend.body import Printer
 from hfc.backend.skeletons.route.region import RouteRegion
 from hfc.backend.spec import Bound
 from hfc.ir.graph import Op
+from hfc.ir.opdef import OPS
+from hfc.ir.ops.experts import ranks_by_logits
 
 
 def bind(region: Op, printer: Printer) -> Bound[RouteRegion]:
     (route,) = (op for op in region.inner if op.kind == "route")
-    logits = route.inputs[0]
+    logits, *bias = route.inputs
+    attrs = OPS["route"].complete(route.attrs)
     made = RouteRegion(
         experts=logits.type.size(-1),
-        top=route.attrs["top"],
-        normalize=route.attrs["normalize"],
         logits=printer.element(logits, ("j",)),
+        bias=printer.element(bias[0], ("j",)) if bias else "",
+        by_logits=ranks_by_logits(bool(bias), attrs["groups"], attrs["group_best"]),
         weights=printer.arg(route.outputs[0], written=True),
         ids=printer.arg(route.outputs[1], written=True),
+        **attrs,
     )
-    return Bound("route", f"route_{made.top}of{made.experts}", tuple(printer.args), "T", made)
+    return Bound("route", f"route_{made.top}of{made.experts}", tuple(printer.args), str(logits.type.shape[0]), made)

@@ -9,11 +9,21 @@ from hfc.backend.spec import Arg, KernelRegion
 
 @dataclass(frozen=True)
 class RouteRegion(KernelRegion):
-    """top: experts chosen of `experts`.  normalize: their weights add up to 1.  logits: C expression in row, j."""
+    """top: experts chosen of `experts`.  score, groups, top_groups, group_best, normalize, scale, eps: as in the op.
+
+    logits, bias: C expressions in row, j; bias is empty without one.  by_logits: the order of the scores is that of the logits."""
 
     experts: int
     top: int
-    normalize: bool
     logits: str
     weights: Arg
     ids: Arg
+    normalize: bool = True
+    score: str = "softmax"
+    bias: str = ""
+    by_logits: bool = True
+    groups: int = 1
+    top_groups: int = 1
+    group_best: int = 1
+    scale: float = 1.0
+    eps: float = 0.0
