@@ -39,14 +39,15 @@ def plan_of(model: str, weights: str = "q4_k", arch: str = "gfx1100", quick: boo
     return Planner(quick).plan(Place(model, arch, weights, "f16"), find_arch(arch), {}).plan
 
 
-def test_every_model_file_has_a_representative():
+def test_representatives_are_of_model_files():
     drafts = {
         path.stem for path in (ROOT / "models").glob("*.hfm") if re.search(r"^  observe\(", path.read_text(), re.M)
     }
     # no model by themselves: tests/test_draft_models.py compiles them with their targets
     assert {"dflash", "dflash2"} <= drafts
     described = {path.stem for path in (ROOT / "models").glob("*.hfm")} - drafts
-    assert {find_model(configs()[name]["model_type"]).path.stem for name in REPRESENTATIVES} == described
+    represented = {find_model(configs()[name]["model_type"]).path.stem for name in REPRESENTATIVES}
+    assert represented <= described  # the families of docs/models.md have a test of their own, tests/test_families.py
     assert chosen_models([]) == list(REPRESENTATIVES) and chosen_models(["all"]) == list(configs())
     with pytest.raises(HfcError, match="did you mean 'Qwen3.5-9B'"):
         chosen_models(["Qwen3.5-9"])

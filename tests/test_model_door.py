@@ -15,7 +15,7 @@ from hfc.cli.interpret import open_interpreted
 from hfc.cli.open_model import Choice, open_bundle, resolve
 from hfc.compiler import CompileOptions, compile_model, open_source, source_of
 from hfc.frontend.build import build_graph
-from hfc.frontend.model import builtin_folder, find_model, read_model
+from hfc.frontend.model import _headings, builtin_folder, find_model, load_model, read_model
 from hfc.plan import Bundle
 from hfc.runtime.executor import load
 from hfc.step import Step
@@ -165,3 +165,14 @@ def test_half_of_a_family_names_the_tensor_and_the_row(tmp_path):
     with pytest.raises(HfcError, match="the checkpoint has no tensor 'model.layers.2") as error:
         open_source(folder).graph()
     assert error.value.span is not None and "llama.hfm" in error.value.span.file
+
+
+def test_the_names_of_a_file_are_found_without_parsing_it(tmp_path):
+    for path in builtin_folder().glob("*.hfm"):
+        model = load_model(path)
+        names, is_draft = _headings(path, 0)
+        assert (
+            set(names) == {model.name, *model.model_types, *model.gguf_architectures} and is_draft == model.is_draft
+        ), path
+    (tmp_path / "bad.hfm").write_bytes(b"\xff\xfe")
+    assert find_model("llama", [tmp_path]).path.parent == builtin_folder()

@@ -60,7 +60,15 @@ def _caught(function: Callable, found: list[HfcError]):
 
 
 def launches(source: Source, arch: str) -> str:
-    """Kernel regions by layer, and which ops each of the most common layer holds."""
+    """How many launches the layers have, and of which kinds."""
+    layers = layer_regions(source, arch)
+    shapes = Counter(tuple(stems) for layer, stems in layers.items() if layer >= 0)
+    lines = [f"{count} layers of {len(stems)} launches: {' '.join(stems)}" for stems, count in shapes.most_common(3)]
+    return "\n".join(lines) or f"{sum(map(len, layers.values()))} launches"
+
+
+def layer_regions(source: Source, arch: str) -> dict[int, list[str]]:
+    """The stems of the kernel regions of each layer; of -1 what comes before the first. The head's is left out."""
     fused = run_passes(source.graph(), settings_for(source, find_arch(arch)))
     names = {op.output: op.attrs["name"] for op in fused.ops if op.kind in ("weight", "state")}
     layers: dict[int, list[str]] = {}
@@ -69,9 +77,7 @@ def launches(source: Source, arch: str) -> str:
         seen = [re.search(r"\d+", names[v]) for v in region.inputs if v in names and re.search(r"\d+", names[v])]
         current = max([current, *(int(m[0]) for m in seen if m)])
         layers.setdefault(current, []).append(region.attrs["stem"])
-    shapes = Counter(tuple(stems) for layer, stems in layers.items() if layer >= 0)
-    lines = [f"{count} layers of {len(stems)} launches: {' '.join(stems)}" for stems, count in shapes.most_common(3)]
-    return "\n".join(lines) or f"{sum(map(len, layers.values()))} launches"
+    return layers
 
 
 def compare(source: Source) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,10 @@ def find_model(model_type: str, folders: Sequence[str | Path] = ()) -> Model:
                 hint="give that model, and this one as --draft",
             )
         raise _unknown_type(model_type, known)
-    return known[model_type]
+    return _loaded(known[model_type])
 
 
-def _unknown_type(model_type: str, known: Mapping[str, Model]) -> HfcError:
+def _unknown_type(model_type: str, known: Iterable[str]) -> HfcError:
     """Another family's name would be a wrong answer, however near: what helps is how to describe this one."""
     same = [name for name in known if name.lower() == model_type.lower()]
     advice = f"did you mean {same[0]!r}?" if same else (
@@ -97,22 +98,34 @@ def find_draft(name: str, folders: Sequence[str | Path] = ()) -> Model:
     known = _known(folders, drafts=True)
     if name not in known:
         raise unknown("kind of draft", name, known)
-    return known[name]
+    return _loaded(known[name])
 
 
 def has_draft(name: str) -> bool:
     return name in _known((), drafts=True)
 
 
-def _known(folders: Sequence[str | Path], drafts: bool) -> dict[str, Model]:
-    """Name -> model, of those that are drafts or of those that are not."""
-    known: dict[str, Model] = {}
+def _known(folders: Sequence[str | Path], drafts: bool) -> dict[str, Path]:
+    """Name -> file, of those that are drafts or of those that are not."""
+    known: dict[str, Path] = {}
     for folder in (*map(Path, folders), *_own_folder(), builtin_folder()):
         for path in sorted(folder.glob("*.hfm")):
-            model = _cached(path, path.stat().st_mtime_ns)
-            for name in (model.name, *model.model_types, *model.gguf_architectures) if model.is_draft == drafts else ():
-                known.setdefault(name, model)
+            names, is_draft = _headings(path, path.stat().st_mtime_ns)
+            for name in names if is_draft == drafts else ():
+                known.setdefault(name, path)
     return known
+
+
+@functools.lru_cache(maxsize=256)
+def _headings(path: Path, _modified_ns: int) -> tuple[tuple[str, ...], bool]:
+    """What a file calls itself, and whether it is a draft: read without parsing, since every command looks into every file."""
+    try:
+        text = re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return (), False  # named when somebody asks for it
+    quoted = [re.findall(r'"([^"]*)"', names) for names in re.findall(r"\bconfig\s+(?:hf|gguf)\b([^{]*)\{", text)]
+    own = re.findall(r"\bmodel\s+(\w+)", text)[:1]
+    return (*own, *(name for names in quoted for name in names)), re.search(r"\bobserve\s*\(", text) is not None
 
 
 def _own_folder() -> tuple[Path, ...]:
@@ -153,6 +166,10 @@ def _shown(path: Path) -> str:
     absolute = path.resolve()
     here = Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
+
+
+def _loaded(path: Path) -> Model:
+    return _cached(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""The models of the matrix: configs.json has at least one published config for every .hfm, by name."""
+"""The models of the matrix: configs.json has published configs, by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hfc.compiler import Source
 from hfc.frontend.model import find_model
 
 CONFIGS = Path(__file__).with_name("configs.json")
-# One for every model file: what a run without --model takes. The others are there to be asked for.
+# One for every kind of kernel: what a run without --model takes. Families whose kernels are those of these have none.
 REPRESENTATIVES = ("SmolLM2-135M", "Qwen3-4B", "gemma-3-4b", "Qwen3.5-9B", "Qwen3.5-35B-A3B")
 
 

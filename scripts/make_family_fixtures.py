@@ -1,0 +1,181 @@
+"""Writes tests/data/families: a tiny random checkpoint of every shipped family with what transformers computes from it in float32.
+
+usage: python scripts/make_family_fixtures.py [NAME...] [--llama-cpp SOURCES] [--llama-lib FOLDER]
+
+Needs torch, transformers, safetensors and gguf; the tests need only gguf. A folder holds config.json, model.safetensors (bf16) and
+reference.npz: tokens, logits of the whole prompt, greedy tokens with their logits, and every layer's state after the prompt.
+SOURCES: a checkout of llama.cpp, whose converter then writes model.gguf; put its gguf-py into PYTHONPATH, since the released gguf is older.  FOLDER: its shared libraries; reference.npz then has what
+llama.cpp computes from that file (through ../shared/tools/llamacpp_oracle.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from families import Family
+from make_fixtures import draw as draw_recurrent
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "tests/data/families"
+PROMPT, GREEDY = 20, 8
+MARGIN = 0.02  # between a greedy token's logit and the next: other devices round differently
+RECURRENT = ("A_log", "dt_bias", "conv1d.weight", "conv.weight")
+
+
+def tables() -> dict[str, Family]:
+    found: dict[str, Family] = {}
+    for path in sorted((Path(__file__).parent / "families").glob("[a-z]*.py")):
+        found |= importlib.import_module(f"families.{path.stem}").FAMILIES
+    return found
+
+
+def draw(name: str, initial: torch.Tensor, config, generator: torch.Generator) -> torch.Tensor:
+    """Values that keep activations near 1 and exercise every term: what is constant at first (norms, biases) varies around that,
+    matrices keep the size of their inputs, a head is loud enough for clear choices."""
+    shape = tuple(initial.shape)
+    if name.endswith(RECURRENT):
+        return draw_recurrent(name, shape, config, generator)
+    normal = torch.randn(*shape, generator=generator)
+    if initial.ndim <= 1 or initial.min() == initial.max():
+        return initial.flatten()[:1].reshape([1] * initial.ndim) + 0.25 * normal
+    if "embed" in name:
+        return normal * 0.7
+    return normal * ((2.5 if "lm_head" in name else 1.2) / shape[-1] ** 0.5)
+
+
+def make(name: str, family: Family, out: Path) -> None:
+    """The first seed from the family's on whose greedy choices are clear."""
+    for seed in range(family.seed, family.seed + 4000, 1000):
+        model, reference, margin = model_and_reference(family, seed)
+        if margin >= MARGIN and len(set(reference["greedy_tokens"].tolist())) > 2:
+            break
+    else:
+        raise SystemExit(f"{name}: greedy choices are never clear (the last margin is {margin:.3f})")
+    out.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(out)
+    (out / "generation_config.json").unlink(missing_ok=True)
+    (out / "model.safetensors").chmod(0o644)
+    np.savez_compressed(out / "reference.npz", **reference)
+    print(
+        f"{name}: seed {seed}, logits std {reference['prefill_logits'].std():.2f}, margin {margin:.3f}, greedy {reference['greedy_tokens'].tolist()}"
+    )
+
+
+def model_and_reference(family: Family, seed: int):
+    config = getattr(transformers, family.config_class)(**family.config)
+    config._attn_implementation = config._experts_implementation = "eager"
+    model = getattr(transformers, family.model_class)(config).float().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            parameter.copy_(draw(name, parameter, config, generator).to(torch.bfloat16).float())
+        for name, buffer in sorted(model.named_buffers()):
+            if (
+                "inv_freq" not in name and buffer.is_floating_point() and buffer.ndim > 0
+            ):  # biases that only select are buffers
+                buffer.copy_(draw(name, buffer, config, generator).to(torch.bfloat16).float())
+        model.tie_weights()
+        reference, margin = run(model, torch.randint(3, family.config["vocab_size"], (1, PROMPT), generator=generator))
+    return model, reference, margin
+
+
+def run(model, prompt: torch.Tensor) -> tuple[dict[str, np.ndarray], float]:
+    """What the tests compare with, and how clear the closest greedy choice was."""
+    whole = model(input_ids=prompt, use_cache=True)
+    reference = {"tokens": prompt[0].numpy().astype(np.int32), "prefill_logits": whole.logits[0].numpy()}
+    cache, last, tokens, logits, margins = whole.past_key_values, whole.logits[0, -1], [], [], []
+    for _ in range(GREEDY):
+        best = last.topk(2)
+        margins.append(float(best.values[0] - best.values[1]))
+        tokens.append(int(best.indices[0]))
+        last = model(input_ids=best.indices[:1][None], past_key_values=cache, use_cache=True).logits[0, -1]
+        logits.append(last.numpy())
+    reference |= {"greedy_tokens": np.array(tokens, np.int32), "greedy_logits": np.stack(logits)}
+    cache, rows = None, []
+    for at in range(prompt.shape[1]):
+        step = model(input_ids=prompt[:, at : at + 1], past_key_values=cache, use_cache=True)
+        cache = step.past_key_values
+        rows.append(step.logits[0, -1].numpy())
+    error = np.linalg.norm(np.stack(rows) - reference["prefill_logits"]) / np.linalg.norm(reference["prefill_logits"])
+    assert error < 1e-5, f"transformers: token by token differs from the whole prompt by {error:.1e}"
+    return reference | states(cache), min(margins)
+
+
+def states(cache) -> dict[str, np.ndarray]:
+    """Every layer's state after the prompt; a sliding layer keeps only its window."""
+    found = {}
+    for at, layer in enumerate(cache.layers):
+        parts = {
+            "k": "keys",
+            "v": "values",
+            "window": "conv_states",
+            "memory": "recurrent_states",
+        }
+        for part, attribute in parts.items():
+            value = getattr(layer, attribute, None)
+            value = value[0] if isinstance(value, (list, tuple)) and value else value
+            value = value.get(0) if isinstance(value, dict) else value
+            if isinstance(value, torch.Tensor) and value.numel():
+                found[f"state.{at}.{part}"] = value[0].float().numpy()
+    return found
+
+
+def convert(folder: Path, sources: Path) -> None:
+    """model.gguf, by llama.cpp's own converter; the vocabulary is made up, since these checkpoints have no tokenizer."""
+    sys.path.insert(0, str(sources))
+    conversion, gguf = importlib.import_module("conversion"), importlib.import_module("gguf")
+    hparams = conversion.ModelBase.load_hparams(folder, False)
+    kind = conversion.get_model_class(conversion.get_model_architecture(hparams, conversion.ModelType.TEXT))
+
+    class Converted(kind):
+        model_arch = kind.model_arch
+
+        def set_vocab(self) -> None:
+            count = {**self.hparams, **self.hparams.get("text_config", {})}["vocab_size"]
+            self.gguf_writer.add_tokenizer_model("gpt2")
+            self.gguf_writer.add_tokenizer_pre("gpt-2")
+            self.gguf_writer.add_token_list([f"t{n}" for n in range(count)])
+            self.gguf_writer.add_token_types([gguf.TokenType.NORMAL] * count)
+            self.gguf_writer.add_token_merges(["t 0"])  # llama.cpp refuses a vocabulary without
+            self.gguf_writer.add_eos_token_id(2)
+
+    with torch.inference_mode():
+        Converted(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / "model.gguf").write()
+
+
+def add_llama_cpp(folder: Path, library: Path) -> None:
+    """What llama.cpp computes from model.gguf, into reference.npz."""
+    sys.path.insert(0, str(ROOT.parent / "shared/tools"))
+    oracle = importlib.import_module("llamacpp_oracle")
+    with np.load(folder / "reference.npz") as file:
+        reference = dict(file)
+    logits = oracle.Llama(str(library), folder / "model.gguf", n_ctx=256).logits(reference["tokens"].tolist())
+    error = np.linalg.norm(logits - reference["prefill_logits"]) / np.linalg.norm(reference["prefill_logits"])
+    np.savez_compressed(folder / "reference.npz", **{**reference, "llamacpp_logits": logits})
+    print(f"{folder.name}: llama.cpp differs from transformers by {error:.1e}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--llama-cpp", type=Path)
+    parser.add_argument("--llama-lib", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    known = tables()
+    for name in given.names or known:
+        make(name, known[name], OUT / name)
+        if given.llama_cpp and known[name].gguf:
+            convert(OUT / name, given.llama_cpp)
+            if given.llama_lib:
+                add_llama_cpp(OUT / name, given.llama_lib)
+
+
+if __name__ == "__main__":
+    main()
