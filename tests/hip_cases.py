@@ -84,6 +84,7 @@ def attend(
     formats=("f16", "f32"),
     causal: bool = True,
     capacity: int = CONTEXT,
+    sinks: bool = False,
 ) -> Bound:
     planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
     keys, values = (kv_format(name).sized(size) for name in formats)
@@ -106,8 +107,15 @@ def attend(
         k_format=keys,
         v_format=values,
         store=f"out0[row * {heads * size} + g * {size} + j] = y;",
+        sink="w_sinks[g]" if sinks else "",
     )
-    args = [arg("x0", "buffer", "T", heads, size), *planes, arg("out0", "buffer", "T", heads, size, written=True)]
+    more = [arg("w_sinks", "weight", heads)] if sinks else []
+    args = [
+        arg("x0", "buffer", "T", heads, size),
+        *planes,
+        *more,
+        arg("out0", "buffer", "T", heads, size, written=True),
+    ]
     name = f"attend_h{heads}_{kv_heads}_d{size}_w{window}_c{int(softcap)}" + "_block" * (not causal)
     return Bound("attend", name, tuple(args), "T", region)
 
@@ -197,7 +205,7 @@ CASES = (
     softmax_map(3, 50),
     softmax_map(1, 1500),
     attend(6, 2, 80),
-    attend(4, 4, 16, window=5, softcap=20.0),
+    attend(4, 4, 16, window=5, softcap=20.0, sinks=True),
     attend(24, 4, 256, formats=("f16", "f16")),
     attend(4, 2, 64, window=9, causal=False),
     delta(2, 4, 24, 40, 4, tiled=False),

@@ -13,22 +13,24 @@ from hfc.formats import kv_format
 SLOTS = 3
 
 
-def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True):
+def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True, sinks=False):
     args = [
         pointer("x0"),
         pointer("s1_k", "state", "uint8_t"),
         pointer("s2_v", "state", "uint8_t"),
         pointer("y3", written=True),
+        pointer("w4", "weight"),
     ]
     region = AttendRegion(
         heads=heads, kv_heads=kv_heads, size=size, scale=size**-0.5, window=window, softcap=softcap, causal=causal, first=0, capacity=CONTEXT,
         q=f"x0[((size_t)row * {heads} + g) * {size} + j]", walsh=0, k=args[1], v=args[2], k_format=kv_format(form).sized(size),
         v_format=kv_format(form).sized(size), store=f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
+        sink="w4[g]" if sinks else "",
     )  # fmt: skip
     return Bound("attend", "attend_test", tuple(args), "T", region)
 
 
-def reference(q, k, v, segments, window, softcap, causal=True):
+def reference(q, k, v, segments, window, softcap, causal=True, sinks=None):
     rows, heads, size = q.shape
     out = np.zeros_like(q, np.float64)
     group = heads // k.shape[1]
@@ -44,7 +46,8 @@ def reference(q, k, v, segments, window, softcap, causal=True):
                 if softcap:
                     score = softcap * np.tanh(score / softcap)
                 p = np.exp(score - score.max())
-                out[s.row + i, h] = p / p.sum() @ v[s.slot, h // group, first:last]
+                sink = 0.0 if sinks is None else np.exp(sinks[h] - score.max())
+                out[s.row + i, h] = p / (p.sum() + sink) @ v[s.slot, h // group, first:last]
     return out
 
 
@@ -52,7 +55,17 @@ class Case:
     """A kernel, caches of SLOTS lanes filled up to `filled` tokens (NaN behind), and queries."""
 
     def __init__(
-        self, filled, heads=6, kv_heads=2, size=64, window=0, softcap=0.0, form="f32", causal=True, cpu="native"
+        self,
+        filled,
+        heads=6,
+        kv_heads=2,
+        size=64,
+        window=0,
+        softcap=0.0,
+        form="f32",
+        causal=True,
+        cpu="native",
+        sinks=False,
     ):
         rng = np.random.default_rng(3)
         self.form, self.window, self.softcap, self.heads, self.size, self.causal = (
@@ -66,7 +79,8 @@ class Case:
         self.k, self.v = rng.standard_normal((2, SLOTS, kv_heads, CONTEXT, size), np.float32)
         self.k[:, :, filled:], self.v[:, :, filled:] = np.nan, np.nan
         self.raw = {"s1_k": self.form.pack(self.k), "s2_v": self.form.pack(self.v)}
-        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form, causal), cpu)
+        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form, causal, sinks), cpu)
+        self.sinks = 2 * rng.standard_normal(heads, np.float32) if sinks else None
         self.rng = rng
 
     def queries(self, rows):
@@ -74,7 +88,9 @@ class Case:
 
     def run(self, q, segments, threads=2):
         out = np.full_like(q, np.nan)
-        self.kernel({"x0": q, **self.raw, "y3": out}, segments, threads)
+        self.kernel(
+            {"x0": q, **self.raw, "y3": out, "w4": self.sinks if self.sinks is not None else q}, segments, threads
+        )
         return out
 
     def expected(self, q, segments):
@@ -86,6 +102,7 @@ class Case:
             self.window,
             self.softcap,
             self.causal,
+            self.sinks,
         )
 
 
@@ -128,6 +145,15 @@ def test_shapes(heads, kv_heads, size, window, softcap):
     segments = segments_of((1, 600), (20, 600), (2, 1))
     q = case.queries(23)
     np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=3e-6)
+
+
+@pytest.mark.parametrize("form", ["f32", "q8", "asym4"])
+def test_sinks(form):
+    for window in (0, 300):
+        case = Case(620, 9, 3, 64, window, form=form, sinks=True)
+        for segments in (segments_of((1, 600), (20, 600), (2, 1)), segments_of((1, 619))):
+            q = case.queries(sum(s.rows for s in segments))
+            np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=3e-6)
 
 
 @pytest.mark.parametrize("window, position", [(0, 0), (0, 500), (6, 0), (6, 250), (300, 500)])

@@ -90,13 +90,14 @@ class Operations:
 
     def _attention(
         self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, causal: Any = True, first: Any = 0,
-        *, span: Span,
+        sinks: Any = None, *, span: Span,
     ) -> Value:  # fmt: skip
         """Write k and v into the cache, then attend: kv_append and attend."""
         if not isinstance(kv, Handle):
             raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
         cache = self.call("kv_append", [kv, k, v], {}, span)
-        return self.call("attend", [q, cache, scale, window, softcap, causal, first], {}, span)
+        attrs = {"scale": scale, "window": window, "softcap": softcap, "causal": causal, "first": first}
+        return self.call("attend", [q, cache, *([] if sinks is None else [sinks])], attrs, span)
 
     def _route(
         self, logits: Any, top: Any, normalize: Any = True, score: Any = "softmax", bias: Any = None, groups: Any = 1,

@@ -37,6 +37,7 @@ MEANT = {
     ),
     "expert_linear(x, w, experts)": ("moe", "grouped_gemm", "experts_linear", "moe_linear"),
     "attention(q, k, v, kv, scale)": ("sdpa", "scaled_dot_product_attention", "attn", "flash_attention", "self_attn"),
+    "attention(q, k, v, kv, scale, sinks = s)": ("attention_sinks", "sink_attention", "softmax_one", "softmax1"),
     "rope(x, rope_table(rotary, theta))": ("rotary", "apply_rotary_pos_emb", "rotary_embedding", "apply_rope"),
     "causal_conv(u, w, window)": ("conv1d", "short_conv", "causal_conv1d", "depthwise_conv"),
     "gated_delta(q, k, v, g, beta, memory)": ("delta_rule", "gated_delta_rule", "deltanet", "chunk_gated_delta_rule"),

@@ -54,9 +54,10 @@ class Attention:
         formats=("f16", "f16"),
         causal=True,
         context=None,
+        sinks=False,
     ):
         self.arch, self.context = find_arch(arch), context or filled
-        made = attend(heads, kv_heads, size, window, softcap, formats, causal, self.context)
+        made = attend(heads, kv_heads, size, window, softcap, formats, causal, self.context, sinks)
         self.bound = replace(made, name=f"{made.name}_{'_'.join(formats)}")
         self.forms = [kv_format(name).sized(size) for name in formats]
         self.attrs = {"scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal}
@@ -69,6 +70,7 @@ class Attention:
             raw[:, :, :filled] = form.pack(content)
             self.raw.append(raw)
             self.values.append(np.asarray(form.unpack(raw[:, :, :filled]), np.float32))
+        self.sinks = [2 * rng.standard_normal(heads, np.float32)] if sinks else []
         self.queries = rng.standard_normal((MAX_ROWS, heads, size), np.float32)
 
     def run(self, step: Step, rows_class: str, options: LaunchOptions = DEFAULT, first: int = 0) -> np.ndarray:
@@ -82,6 +84,7 @@ class Attention:
             "q": q,
             "k": self.raw[0],
             "v": self.raw[1],
+            **({"sinks": self.sinks[0]} if self.sinks else {}),
         }
         wanted = (
             [(n, a.nbytes, False) for n, a in fixed.items()]
@@ -97,7 +100,7 @@ class Attention:
             made = compile_job(kernel_job(self.bound, shape, self.settings))
             grid = tuple(grid_size(expression, step) for expression in shape.grid)
             if math.prod(grid):
-                pointers = [regions[n] for n in ("step", "q", "k", "v", "out", *(s.name for s in shape.scratch))]
+                pointers = [regions[n] for n in (*fixed, "out", *(s.name for s in shape.scratch))]
                 launch_kernel(
                     made.data, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol
                 )
@@ -106,7 +109,7 @@ class Attention:
     def expected(self, step: Step, first: int = 0) -> np.ndarray:
         cache = KvCache(*self.values, *(form.name for form in self.forms))
         return definition("attend").meaning(
-            self.queries[first : first + len(step.tokens)], cache, **self.attrs, step=step
+            self.queries[first : first + len(step.tokens)], cache, *self.sinks, **self.attrs, step=step
         )
 
 

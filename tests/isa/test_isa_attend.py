@@ -20,7 +20,14 @@ FORMATS = (
 )
 # heads, KV heads, size
 SHAPES = ((4, 4, 80), (8, 2, 256), (8, 1, 64), (16, 2, 128), (3, 1, 64), (4, 2, 24), (7, 1, 16))
+FEW_ARCHS = ("gfx1100", "gfx1201", "gfx942")
 DECODE_BOUND, PREFILL_BOUND = 3e-6, 1e-3
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Decode on matrix units wherever there are any."""
+    monkeypatch.setattr(attend_geometry, "DECODE_ON", attend_geometry.MATRIX_FEATURES)
 
 
 @pytest.mark.parametrize("window", (0, 7))
@@ -52,6 +59,33 @@ def test_decode_of_every_shape(arch, shape):
     assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
 
 
+SINKS = [
+    pytest.param(
+        arch, formats, marks=() if (arch, formats[0]) in (("gfx1100", "f16"), ("gfx906", "q8")) else pytest.mark.long
+    )
+    for arch in ARCHS
+    for formats in FORMATS
+]
+
+
+@pytest.mark.parametrize("arch, formats", SINKS)
+def test_sinks(arch, formats):
+    """One split, two splits, a first token, a window; prefill by lines and by tiles."""
+    for window in (0, 200):
+        case = Attention(arch, 300, 6, 2, 64, window=window, formats=formats, sinks=True)
+        step = step_of((2, 298), (1, 0), (1, 130))
+        assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+        step = step_of((20, 280), (11, 0))
+        assert error(case.run(step, "prefill"), case.expected(step)) < PREFILL_BOUND
+
+
+@pytest.mark.parametrize("arch", FEW_ARCHS)
+def test_sinks_in_decode_on_matrix_units(few, arch):
+    case = Attention(arch, 1060, 6, 2, 64, sinks=True)
+    step = step_of((4, 1056), (1, 0), (7, 508))
+    assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+
+
 @pytest.mark.parametrize("window", (0, 300))
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_row_of_decode_does_not_depend_on_its_company(arch, window):
@@ -66,15 +100,6 @@ def test_a_row_of_decode_does_not_depend_on_its_company(arch, window):
     np.testing.assert_array_equal(behind[5:], whole[5:8])
     for options in SCHEDULES[1:]:
         np.testing.assert_array_equal(case.run(step_of((16, 512)), "decode", options), whole)
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Decode on matrix units wherever there are any."""
-    monkeypatch.setattr(attend_geometry, "DECODE_ON", attend_geometry.MATRIX_FEATURES)
-
-
-FEW_ARCHS = ("gfx1100", "gfx1201", "gfx942")
 
 
 @pytest.mark.parametrize("causal, window", ((True, 0), (True, 200), (False, 0)))

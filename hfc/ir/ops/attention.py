@@ -66,10 +66,24 @@ def kv_append(kv, k, v, *, step):
     return kv.append(k, v, step)
 
 
-def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0, causal=True, first=0) -> TensorType:
+def _attend_type(
+    q: TensorType,
+    kv: TensorType,
+    sinks: TensorType | None = None,
+    *,
+    scale,
+    window=0,
+    softcap=0.0,
+    causal=True,
+    first=0,
+) -> TensorType:
     require(
         len(q.shape) == 3 and q.shape[2] == kv.shape[3] and q.size(1) % kv.size(1) == 0,
         f"attend: q is {q}, cache is {kv}; heads must be a multiple of the cache's, head sizes equal",
+    )
+    require(
+        sinks is None or sinks.shape == (q.size(1),),
+        f"attend: q is {q}, sinks is {sinks}; sinks must be [{q.size(1)}], a logit for each head",
     )
     require(not (first and window), f"attend: first is {first} and window is {window}; one of them must be 0")
     return q
@@ -78,16 +92,19 @@ def _attend_type(q: TensorType, kv: TensorType, *, scale, window=0, softcap=0.0,
 @root(
     _attend_type,
     stem="attend",
-    reads=("rows", "cache"),
+    reads=("rows", "cache", "vector"),
     flops=lambda op: {"context": 4 * math.prod(op.output.type.sizes(1))},
 )
-def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
+def attend(q, kv, sinks=None, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
     """softmax(q kᵀ · scale) v over positions p - window < s <= p (window 0: all s <= p), grouped query heads.
 
     q [T, heads, head] -> [T, heads, head]; head h reads kv head h // (heads / kv_heads). softcap c > 0: c·tanh(score/c).
     causal False: a row sees all s before its segment's end, and of these, with a window, |p - s| < window.
-    first: a row at p sees no s < min(first, p); not with a window."""
+    first: a row at p sees no s < min(first, p); not with a window.
+    sinks [heads]: one more logit in each head's softmax, without a value (Xiao et al. 2024; learned: gpt-oss)."""
     heads, kv_heads = q.shape[1], kv.k.shape[1]
+    sink = np.full(heads, -np.inf, np.float32) if sinks is None else sinks
+    sink = sink.reshape(kv_heads, heads // kv_heads, 1, 1)
     out = np.empty_like(q)
     for segment in step.segments:
         rows = slice(segment.row, segment.row + segment.rows)
@@ -103,7 +120,8 @@ def attend(q, kv, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
             hidden |= np.abs(distance) >= window
         hidden[:, :first] |= np.arange(first) < np.arange(segment.position, context)[:, None]
         scores = np.where(hidden, -np.inf, scores)
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        weights /= weights.sum(axis=-1, keepdims=True)
+        high = np.maximum(scores.max(axis=-1, keepdims=True), sink)
+        weights = np.exp(scores - high)
+        weights /= weights.sum(axis=-1, keepdims=True) + np.exp(sink - high)
         out[rows] = np.einsum("grts,gsd->tgrd", weights, v, optimize=True).reshape(segment.rows, heads, q.shape[2])
     return out

@@ -13,7 +13,7 @@ from hfc.ir.index import flat, reindex
 
 def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
     (attend,) = (op for op in region.inner if op.kind == "attend")
-    q, cache = attend.inputs
+    q, cache, *sinks = attend.inputs
     heads, size = q.type.sizes(1)
     state = printer.sources[cache]
     keys, values = (kv_format(state.attrs[f]).sized(size) for f in ("k_format", "v_format"))
@@ -47,6 +47,7 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
         k_format=keys,
         v_format=values,
         store=" ".join(stores),
+        sink=printer.element(sinks[0], ("g",)) if sinks else "",
     )
     name = f"attend_{keys.name}_h{heads}_kv{bound.kv_heads}_d{size}"
     return Bound("attend", name, tuple(printer.args), "T", bound)

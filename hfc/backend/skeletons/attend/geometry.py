@@ -17,6 +17,7 @@ from hfc.target.arch import Arch
 MOST_SPLITS = 1024  # of a slot
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 LINES = 64  # queries of a block in prefill: rows x heads of a KV head
+LOG2E = math.log2(math.e)
 WIDEST_HEAD = 256  # elements, on matrix units
 # Features with which decode, too, uses matrix units. ("mma_f16",) turns it on for sm_90, where at 16k positions steps of one row of 9B
 # took 10 % longer and of eight 11 % less (docs/performance.md).
@@ -56,9 +57,10 @@ class SplitParams(ScoreParams):
 
 @dataclass(frozen=True)
 class CombineParams(Params):
-    """groups: of threads that take turns at the splits.  split, splits: as in SplitParams."""
+    """groups: of threads that take turns at the splits.  split, splits: as in SplitParams.  log2e: as in ScoreParams."""
 
     groups: int
+    log2e: float
     split: int
     splits: int
 
@@ -215,7 +217,7 @@ def _combine(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         bound.name + "_join",
         (str(bound.region.heads), f"{bound.rows} * (C > {split})", "1"),  # nothing to combine, nothing to launch
         threads,
-        CombineParams(1 << groups.bit_length() - 1, split, splits),
+        CombineParams(1 << groups.bit_length() - 1, LOG2E, split, splits),
         scratch=(_scratch(bound.region, written=False),),
     )
 
@@ -243,10 +245,9 @@ def _scratch(region: AttendRegion, written: bool) -> Scratch:
 
 def _scores(region: AttendRegion) -> dict[str, Any]:
     """The fields of ScoreParams."""
-    log2e = math.log2(math.e)
     return {
-        "factor": region.scale / region.softcap if region.softcap else region.scale * log2e,
-        "log2e": log2e,
+        "factor": region.scale / region.softcap if region.softcap else region.scale * LOG2E,
+        "log2e": LOG2E,
         "bottom": "-1e30f",
         "group": region.group,
         "key_words": run_of(region.k_format, region.size).words,

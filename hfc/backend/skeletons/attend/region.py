@@ -12,7 +12,8 @@ from hfc.formats.kv_format import KvFormat
 class AttendRegion(KernelRegion):
     """size: elements of a head.  capacity: tokens that a slot holds.  window, softcap: 0 for none.  causal: else a row sees its whole
     segment.  first: a row at p sees no s < min(first, p).  q: C expression in row, g=head, j.  walsh: elements of q that are rotated
-    together; 0: none.  k, v: state planes.  store: C statement in row, g=head, j and y."""
+    together; 0: none.  k, v: state planes.  store: C statement in row, g=head, j and y.
+    sink: C expression in g=head of the logit that takes part in the softmax and has no value; empty: none does."""
 
     heads: int
     kv_heads: int
@@ -30,6 +31,7 @@ class AttendRegion(KernelRegion):
     k_format: KvFormat
     v_format: KvFormat
     store: str
+    sink: str = ""
 
     @property
     def kv_formats(self) -> tuple[KvFormat, ...]:
