@@ -117,7 +117,7 @@ def test_config_show_says_where_each_value_came_from(files, capsys, monkeypatch)
         with pytest.raises(SystemExit):
             main(words)
     out = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["serve", "slots", "8", "hfc.toml"] in out and ["serve", "queue", "64", "default"] in out
+    assert ["serve", "slots", "8", "hfc.toml"] in out and ["serve", "queue", "256", "default"] in out
     rows = {line[0]: line for line in out if line and line[0].startswith("HFC_")}
     assert rows["HFC_CACHE"][1] == "/data/hfc" and rows["HFC_CACHE"][2].endswith("config/hfc/hfc.toml")
     assert rows["HFC_JOBS"][1:3] == ["2", "environment"] and set(rows) == set(KNOBS)

@@ -13,9 +13,9 @@ VARIABLE = "HFC_API_KEY"  # keys with spaces between; only the same user can rea
 OPTION = "--api-key"
 
 
-def api_keys(given: Sequence[str] | None, file: Path | None) -> tuple[str, ...]:
-    """Every key once, of all places."""
-    of_file = _keys_of(file) if file else []
+def api_keys(given: Sequence[str] | None, file: Path | None, first: Sequence[str] = ()) -> tuple[str, ...]:
+    """Every key once, of all places. first: those whose requests may go first."""
+    of_file = [*(keys_of("--api-key-file", file) if file else []), *first]
     if any(not key.strip() for key in given or ()):
         raise HfcError("an API key is empty")
     return tuple(dict.fromkeys([*(given or ()), *of_file, *os.environ.get(VARIABLE, "").split()]))
@@ -49,11 +49,12 @@ def without_keys(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def _keys_of(file: Path) -> list[str]:
+def keys_of(option: str, file: Path) -> list[str]:
+    """Of the file that an option names."""
     try:
         keys = file.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise HfcError(f"--api-key-file {file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise HfcError(f"{option} {file}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not keys:
         raise HfcError(f"{file}: there is no key in it")
     return keys

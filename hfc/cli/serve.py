@@ -22,7 +22,7 @@ import uvicorn
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.base.system import require_linux
 from hfc.cli.device import announce, device_for
-from hfc.cli.keys import api_keys, environment, hide_keys, without_keys
+from hfc.cli.keys import api_keys, environment, hide_keys, keys_of, without_keys
 from hfc.cli.listening import bound, listening
 from hfc.cli.sampling import chosen_sampling
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, plan_bytes_of, sources_of
@@ -74,9 +74,11 @@ class ServeOptions:
     cache_mb: int
     device_cache_mb: int | None
     queue: int
-    prefill_rows: int
+    max_wait_s: float | None
+    prefill_rows: int | None
     api_key: list[str] | None
     api_key_file: Path | None
+    priority_key_file: Path | None
     cors: list[str] | None
     tls_cert: Path | None
     tls_key: Path | None
@@ -109,7 +111,8 @@ def command(options: ServeOptions) -> None:
 
     A single model is loaded at once; several are when they are asked for."""
     require_linux("hfc serve", "templates and grammars of clients run in processes with limits")
-    keys = api_keys(options.api_key, options.api_key_file)
+    first = keys_of("--priority-key-file", options.priority_key_file) if options.priority_key_file else []
+    keys = api_keys(options.api_key, options.api_key_file, first)
     hide_keys(options.api_key)
     _check(options, keys)
     use_one_heap()
@@ -125,7 +128,7 @@ def command(options: ServeOptions) -> None:
     bounds = server_limits(options.limits)
     served = _models(options, bounds, template_of_file(options.chat_template) if options.chat_template else None)
     settings = Settings(
-        keys, tuple(map(_origin, options.cors or ())), timeout_s=options.timeout_s, limits=bounds, hosts=frozenset({options.host.lower()})
+        keys, frozenset(first), tuple(map(_origin, options.cors or ())), timeout_s=options.timeout_s, limits=bounds, hosts=frozenset({options.host.lower()})
     )  # fmt: skip
     config = uvicorn.Config(
         make_app(served, settings), options.host, port, log_level="warning", access_log=False, server_header=False,
@@ -161,7 +164,7 @@ def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -
         device, options.threads, options.ctx, options.kv, options.weights, options.slots, (LAST_HIDDEN,),
         *caches, options.prefill_rows, options.queue,
         options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens, template,
-        plan_bytes_of(device, memory, caches, len(found)),
+        plan_bytes_of(device, memory, caches, len(found)), options.max_wait_s,
     )  # fmt: skip
     meters = Meters()
     sources = _sources(found, choice, meters, options.name)

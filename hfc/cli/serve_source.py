@@ -35,7 +35,8 @@ from hfc.serve.served import Served
 
 SUFFIXES = (".gguf", ".hfp", ".hfq", ".mq3", ".mq4", ".mq6")  # what a models folder holds beside Hugging Face folders
 LATER_PART = re.compile(r"-(?!0*1-of)\d+-of-\d+\.gguf$")  # of a checkpoint in several files
-USUAL_SLOTS = 4
+USUAL_SLOTS, MANY_SLOTS = 4, 8
+SMALL_SHARE = 1 / 8  # of a plan's memory: a model that is smaller has room for many slots of long contexts
 HOST_SHARE = 0.9  # of the machine's memory
 
 
@@ -54,7 +55,7 @@ class ServeChoice:
     taps: tuple[str, ...]
     cache_bytes: int
     device_cache_bytes: int
-    prefill_rows: int
+    prefill_rows: int | None
     queue: int
     sampling: Mapping[str, float | None]
     draft: str = "auto"
@@ -64,10 +65,11 @@ class ServeChoice:
     usual_tokens: int | None = None
     template: str | None = None
     plan_bytes: int | None = None
+    max_wait_s: float | None = None
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
-        slots = self.slots or (None if source.kind == "bundle" else USUAL_SLOTS)
+        slots = self.slots or (None if source.kind == "bundle" else usual_slots(source.path, self.plan_bytes))
         drawn = self.random_weights
         return Choice(
             self.device,
@@ -112,7 +114,13 @@ class ModelOnDisk:
     def _served(self, opened: OpenModel) -> Served:
         model, choice = opened.model, self.choice
         limits = Limits(
-            model.slots, model.max_rows, model.max_outputs, model.context, choice.prefill_rows, choice.queue
+            model.slots,
+            model.max_rows,
+            model.max_outputs,
+            model.context,
+            choice.prefill_rows,
+            choice.queue,
+            choice.max_wait_s,
         )
         metrics = Metrics(self.name, self.meters)
         engine = Engine(
@@ -156,6 +164,13 @@ def _is_model(path: Path) -> bool:
     if path.is_dir():
         return (path / "config.json").is_file()
     return path.suffix in SUFFIXES and not LATER_PART.search(path.name)
+
+
+def usual_slots(path: Path, memory: int | None) -> int:
+    """Slots of a model for which nobody has chosen: more where its weights are small for the memory that its plan may take."""
+    files = [path] if path.is_file() else [*path.glob("*.safetensors"), *path.glob("*.gguf")]
+    nbytes = sum(file.stat().st_size for file in files)
+    return MANY_SLOTS if memory and 0 < nbytes <= SMALL_SHARE * memory else USUAL_SLOTS
 
 
 def device_cache_of(device: str, megabytes: int | None) -> int:

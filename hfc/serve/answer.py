@@ -85,6 +85,9 @@ def check(finish: Finish) -> None:
     """ApiError for an end that is no answer."""
     if finish.reason == "timeout":
         raise ApiError(408, "the request took longer than the server allows", None, "timeout")
+    if finish.reason == "overloaded":
+        text = "no slot became free within the time that this server lets requests wait; try again later"
+        raise ApiError(429, text, None, "queue_full", {"Retry-After": "5"})
     if finish.reason == "error":
         code = "model_error" if finish.status >= 500 else "invalid_value"
         raise ApiError(finish.status, finish.message or "the model failed", None, code)

@@ -118,6 +118,7 @@ def plan_chat(served: Served, read: Callable[[], Ask], settings: Settings) -> Pl
             guides=(*ask.fields.guides(served), *guides_of(served, wanted, rules, prompt, budget)),
             marks=prompt.marks,
             deadline_s=ask.fields.deadline_s(settings),
+            priority=ask.fields.priority(),
             penalize_prompt=ask.fields.penalizes_prompt(),
             shown=shown,
         )

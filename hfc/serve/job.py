@@ -43,7 +43,8 @@ class Job:
     logprobs: how many alternatives to report for each token, None for no log probabilities at all.  prompt_logprobs: also
     for the prompt's tokens.  marks: positions of the prompt at which another prompt is likely to branch off.  deadline_s:
     on time.monotonic()'s clock.  penalize_prompt: penalties look at the prompt's tokens too.  pool: "last" or "mean" asks
-    for the prompt's hidden states as one vector instead of an answer.  shown: control tokens that stand in the text.
+    for the prompt's hidden states as one vector instead of an answer.  shown: control tokens that stand in the text.  priority: 1 goes
+    before others, -1 after them.
     """
 
     prompt: tuple[int, ...]
@@ -60,6 +61,7 @@ class Job:
     keep_special: bool = False
     shown: Mapping[int, str] = field(default_factory=dict)
     pool: str | None = None
+    priority: int = 0
 
     @property
     def needs_every_row(self) -> bool:
@@ -116,7 +118,7 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """reason: "stop" | "length" | "timeout" | "cancelled" | "error".  stop: the stop text that was found.  message, status: of errors."""
+    """reason: "stop" | "length" | "timeout" | "overloaded" | "cancelled" | "error".  stop: the stop text that was found.  message, status: of errors."""
 
     reason: str
     stop: str | None = None

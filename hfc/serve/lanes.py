@@ -31,7 +31,9 @@ class Lanes:
         """A free slot for a sequence and how many tokens of its prompt that slot holds then."""
         free = [i for i in range(len(self._lanes)) if i not in taken]
         shared = {i: common_prefix(self._lanes[i].tokens, sequence.prompt) for i in free}
-        slot = max(free, key=lambda i: (self._in_place(i, shared[i], sequence), -self._lanes[i].used))
+        slot = max(
+            free, key=lambda i: (self._in_place(i, shared[i], sequence), self._is_better(i), -self._lanes[i].used)
+        )
         in_place = self._in_place(slot, shared[slot], sequence)
         cache = self._cache
         found = cache.match(sequence.prompt)
@@ -42,7 +44,7 @@ class Lanes:
             restored = found.length > in_place
         if restored:
             if not in_place:
-                slot = min(free, key=lambda i: self._lanes[i].used)
+                slot = max(free, key=lambda i: (self._is_better(i), -self._lanes[i].used))
             cache.restore(found, slot, shared[slot])
         position = found.length if restored else in_place
         cache.counts.hits += position > 0
@@ -58,6 +60,11 @@ class Lanes:
     def held(self, positions: dict[int, int]) -> int:
         """Tokens in all slots. positions: of those in use."""
         return sum(max(len(lane.tokens), positions.get(i, 0)) for i, lane in enumerate(self._lanes))
+
+    def _is_better(self, slot: int) -> bool:
+        """Whether to take a slot before others that hold nothing of a prompt: one that was used, as its memory is real by now and what
+        it holds is in the cache too; without a cache one that was not."""
+        return (self._lanes[slot].used > 0) == self._cache.is_on
 
     def _in_place(self, slot: int, shared: int, sequence: Sequence) -> int:
         """How much of a prompt can go on from what a slot holds. Recurrent state has no way back."""

@@ -88,6 +88,16 @@ class SamplingFields(Tolerant):
         None, description="Seconds for the whole request, waiting included."
     )
 
+    service_tier: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="priority goes before others, if the key may; flex after them."
+    )
+
+    def priority(self) -> int:
+        """Of the request's jobs. Who may not go first is served like the others, as OpenAI's flexible tiers are."""
+        if self.service_tier == "priority":
+            return int(TICKET.get().may_go_first)
+        return -1 if self.service_tier == "flex" else 0
+
     def stop_texts(self) -> tuple[str, ...]:
         return tuple(filter(None, (self.stop,) if isinstance(self.stop, str) else self.stop or ()))
 

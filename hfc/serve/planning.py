@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from hfc.serve.errors import ApiError
-from hfc.serve.served import settings_of
+from hfc.serve.served import MAY_GO_FIRST, settings_of
 from hfc.serve.workers.ticket import TICKET, Ended, Ticket
 
 T = TypeVar("T")
@@ -103,7 +103,8 @@ async def planned(request: Request, timeout_s: float | None, work: Callable[...,
     """What `work` gives, in a thread. The time of the whole request begins here; ApiError 408 when it is over, 499 when the client has
     gone: either ends the work."""
     settings = settings_of(request)
-    ticket = Ticket(time.monotonic() + min(timeout_s or settings.timeout_s, settings.timeout_s))
+    ends_s = time.monotonic() + min(timeout_s or settings.timeout_s, settings.timeout_s)
+    ticket = Ticket(ends_s, request.scope.get(MAY_GO_FIRST, False))
     context = contextvars.copy_context()
     context.run(TICKET.set, ticket)
     future = asyncio.wrap_future(request.app.state.planners.submit(lambda: context.run(work, *arguments)))

@@ -5,24 +5,30 @@ Pure bookkeeping, no model and no thread.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from hfc.runtime.decoding.state import Phase, Work
+from hfc.serve.pace import Pace
 from hfc.serve.sequence import Sequence
+
+AGE_S = 10.0  # of waiting, which count as much as one class of priority: nobody waits for ever
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The plan's sizes, and two choices: prefill_rows, prompt rows of a step in which others decode; queue, how many may wait."""
+    """The plan's sizes, and choices: prefill_rows, most prompt rows of a step in which others decode, None for as many as their rhythm
+    allows; queue, how many may wait; max_wait_s, how long for a slot, None for as long as the request may take."""
 
     slots: int
     max_rows: int
     max_outputs: int
     context: int
-    prefill_rows: int = 128
-    queue: int = 64
+    prefill_rows: int | None = None
+    queue: int = 256
+    max_wait_s: float | None = None
 
 
 class Scheduler:
@@ -32,6 +38,7 @@ class Scheduler:
         self.limits = limits
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self.pace = Pace(limits.max_rows)
         self._turn = 0
 
     @property
@@ -42,7 +49,7 @@ class Scheduler:
         """The first waiting sequence that is not held for what a running one computes; None when the slots are full."""
         if len(self.running) >= self.limits.slots:
             return None
-        return next((s for s in self.waiting if not is_held(s, self.running)), None)
+        return next((s for s in in_order(self.waiting) if not is_held(s, self.running)), None)
 
     def admit(self, sequence: Sequence, slot: int, position: int) -> None:
         """Give a slot that holds the sequence's first `position` tokens."""
@@ -59,7 +66,7 @@ class Scheduler:
             self.waiting.remove(sequence)
 
     def plan(self) -> list[Work]:
-        """The next step: every sequence that decodes, then prompts with what rows are left, in equal shares."""
+        """The next step: every sequence that decodes, then prompts with as many rows as those allow."""
         limits = self.limits
         prompts = [s for s in self.running if s.phase is Phase.PREFILL]
         ready = [s for s in self.running if s.phase is Phase.DECODE and not s.stream.is_full]
@@ -69,21 +76,28 @@ class Scheduler:
             self._turn = (self._turn + most) % len(ready)
             ready = (ready[self._turn :] + ready[: self._turn])[:most]
         work = [Work(s, 1, 1) for s in ready]
-        rows = limits.max_rows - len(work)
-        return work + self._prompts(
-            prompts, min(rows, limits.prefill_rows) if work else rows, limits.max_outputs - len(work)
-        )
+        rows = min(limits.max_rows - len(work), self.pace.rows(len(work)))
+        if work and limits.prefill_rows is not None:
+            rows = min(rows, limits.prefill_rows)
+        return work + self._prompts(prompts, rows, limits.max_outputs - len(work))
 
     def _prompts(self, prompts: list[Sequence], rows: int, outputs: int) -> list[Work]:
-        work = []
-        # Smallest need first: what it leaves of its share goes to the others, and a short prompt never waits for a long one.
-        for left, sequence in zip(range(len(prompts), 0, -1), sorted(prompts, key=_remaining)):
-            part = self._prompt(sequence, max(1, rows // left) if rows else 0, outputs)
+        """Half of the rows for whoever came first, so that it ends, half for whoever needs least, which then need not wait for it; what
+        they leave for the others in order of arrival. Of equal prompts the first is both: they end one after the other."""
+        if not prompts or not rows:
+            return []
+        first, *others = in_order(prompts)
+        # by arrival among its own class, as `first` is: who may go first may also go between
+        shortest = min((s for s in prompts if s.job.priority >= first.job.priority), key=_remaining)
+        work: dict[Sequence, Work] = {}
+        half = rows if shortest is first else -(-rows // 2)
+        for sequence, most in ((first, half), *((s, rows) for s in (shortest, *others, first))):
+            work.pop(sequence, None)
+            left = rows - sum(w.rows for w in work.values())
+            part = self._prompt(sequence, min(left, most), outputs - sum(w.outputs for w in work.values()))
             if part is not None:
-                work.append(part)
-                rows -= part.rows
-                outputs -= part.outputs
-        return work
+                work[sequence] = part
+        return list(work.values())
 
     def _prompt(self, sequence: Sequence, share: int, outputs: int) -> Work | None:
         """At most `share` rows, up to the next mark; the last row of a prompt wants logits."""
@@ -99,6 +113,12 @@ class Scheduler:
         if is_last and not outputs:
             count, is_last = count - 1, False
         return Work(sequence, count, int(is_last)) if count > 0 else None
+
+
+def in_order(sequences: list[Sequence] | deque[Sequence]) -> list[Sequence]:
+    """By priority, in which who waits long rises, and then by arrival."""
+    now = time.monotonic()
+    return sorted(sequences, key=lambda s: (-s.job.priority - int((now - s.submitted_s) / AGE_S), s.number))
 
 
 def _remaining(sequence: Sequence) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from hfc.serve.memory import give_memory_back
 from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
 from hfc.serve.planning import Planners
-from hfc.serve.served import Settings
+from hfc.serve.served import MAY_GO_FIRST, Settings
 from hfc.serve.tolerance import FIELDS
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
@@ -137,9 +137,11 @@ class Guarded:
     def _check(self, scope) -> None:
         """ApiError for a request whose body need not be read."""
         headers, settings = Headers(scope=scope), self._settings
+        key = self._key_of(headers)
+        scope[MAY_GO_FIRST] = not settings.api_keys or key in settings.priority_keys
         if not settings.api_keys:
             check_browser(headers, settings)
-        elif scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS" and not self._knows(headers):
+        elif scope["path"] not in OPEN_PATHS and scope["method"] != "OPTIONS" and key is None:
             raise ApiError(401, "missing or wrong API key", None, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")
         if not length.isdecimal():
@@ -147,14 +149,13 @@ class Guarded:
         if len(length) > 18 or int(length) > settings.limits.body_bytes:
             raise too_large(settings.limits)
 
-    def _knows(self, headers: Headers) -> bool:
-        """Compare with every key in constant time, so that neither a prefix nor the key's place shows."""
+    def _key_of(self, headers: Headers) -> str | None:
+        """The key that a request has. It is compared with every one in constant time, so that neither a prefix nor its place shows."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        matches = [
-            hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()) for key in self._settings.api_keys
-        ]
-        return any(matches)
+        keys = self._settings.api_keys
+        matches = [key for key in keys if hmac.compare_digest(given.encode("utf-8", "replace"), key.encode())]
+        return matches[0] if matches else None
 
 
 def check_browser(headers: Headers, settings: Settings) -> None:

@@ -100,12 +100,16 @@ class Served:
         return sequences
 
 
+MAY_GO_FIRST = "hfc.may_go_first"  # in the scope of a request: whether it may ask for priority
+
+
 @dataclass(frozen=True)
 class Settings:
     """Who may ask, and how much. timeout_s: of a whole request, waiting included.  hosts: names beside this machine's own that clients
-    without a key may call the server by."""
+    without a key may call the server by.  priority_keys: those of api_keys whose requests may go first; without any keys all may."""
 
     api_keys: tuple[str, ...] = ()
+    priority_keys: frozenset[str] = frozenset()
     cors_origins: tuple[str, ...] = ()
     hosts: frozenset[str] = frozenset()
     timeout_s: float = 600.0

@@ -28,7 +28,7 @@ class Sharing:
         return any(other.phase is Phase.PREFILL and self._awaits(waiting, other) for other in running)
 
     def _awaits(self, waiting: Sequence, other: Sequence) -> bool:
-        if other.is_cancelled:
+        if other.is_cancelled or other.job.priority < waiting.job.priority:
             return False
         if same_vector(waiting, other):
             return True

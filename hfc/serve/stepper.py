@@ -49,12 +49,14 @@ class Stepper:
 
     def drop(self) -> None:
         """End what was cancelled or is too late."""
-        now, ended = time.monotonic(), []
+        now, ended, most_s = time.monotonic(), [], self.limits.max_wait_s
         for sequence in [*self.scheduler.waiting, *self.scheduler.running]:
             if sequence.is_cancelled:
                 self._own(sequence, sequence.finish, "cancelled")
             elif sequence.job.deadline_s is not None and now > sequence.job.deadline_s:
                 self._own(sequence, sequence.finish, "timeout")
+            elif most_s is not None and sequence.slot is None and now - sequence.submitted_s > most_s:
+                self._own(sequence, sequence.finish, "overloaded")
             if sequence.phase is Phase.DONE:
                 ended.append(sequence.stream)
                 self._release(sequence)
@@ -76,11 +78,16 @@ class Stepper:
     def advance(self) -> bool:
         """A step for each group of the work; False when nobody can go on."""
         work = self.scheduler.plan()
+        decoding = sum(part.sequence.phase is Phase.DECODE for part in work)
+        prompt_rows = sum(part.rows for part in work) - decoding
+        began = time.monotonic()
         for group in self._groups(work):
             try:
                 self._step(group)
             finally:
                 self._ring(w.sequence.stream for w in group if w.outputs or w.sequence.phase is Phase.DONE)
+        if work:
+            self.scheduler.pace.stepped(decoding, prompt_rows, time.monotonic() - began)
         return bool(work)
 
     def _groups(self, work: list[Work]) -> list[list[Work]]:

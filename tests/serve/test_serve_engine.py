@@ -45,7 +45,7 @@ def test_prompts_yield_to_decoding():
         gate = threading.Semaphore(0)
         model = FakeModel(slots=2, gate=gate, max_rows=16)
         engine = make_engine(model, prefill_rows=8)
-        short = sequence_of(engine, "short", 12)
+        short = sequence_of(engine, "short", 15)  # the first steps show what decoding alone costs
         engine.submit([short])
         gate.release()
         await asyncio.wait_for(short.stream.read(), 10)
@@ -293,6 +293,8 @@ def test_the_scheduler_never_starves_a_prompt_of_its_logits_row():
             scheduler.waiting.append(sequence)
             scheduler.admit(sequence, slot, 0)
             sequence.phase = Phase.DECODE if slot < 7 else Phase.PREFILL
+        for _ in range(2):
+            scheduler.pace.stepped(3, 0, 0.01)
         seen = set()
         for _ in range(4):
             work = scheduler.plan()

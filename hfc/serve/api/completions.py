@@ -112,6 +112,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
                 guides=(*self.guides(served), *self.text_grammar(served)),
                 marks=(len(prompt) - 1,),
                 deadline_s=self.deadline_s(settings),
+                priority=self.priority(),
                 penalize_prompt=self.penalizes_prompt(),
             )
             for prompt in prompts

@@ -19,10 +19,10 @@ class Ended(Exception):
 
 
 class Ticket:
-    """ends_s: on time.monotonic()'s clock."""
+    """ends_s: on time.monotonic()'s clock.  may_go_first: whether its client has the right to priority."""
 
-    def __init__(self, ends_s: float = math.inf):
-        self.ends_s = ends_s
+    def __init__(self, ends_s: float = math.inf, may_go_first: bool = False):
+        self.ends_s, self.may_go_first = ends_s, may_go_first
         self._lock = threading.Lock()
         self._is_cancelled = False
         self._stop: Callable[[], None] | None = None
