@@ -6,7 +6,7 @@ import numpy as np
 from random_maker import VOCAB, Maker, is_clear
 from random_plain import MAKERS, maker
 
-from hfc.ir.graph import TensorType
+from hfc.ir.graph import TensorType, Value
 
 
 @maker("rope")
@@ -41,35 +41,64 @@ MAKERS["kv_append"] = _attend
 
 @maker("causal_conv")
 def _causal_conv(m: Maker) -> None:
+    """Alone, with a bias, between gates (a gated short convolution), in front of an activation."""
     channels, taps = int(m.one(3, 16, 33, 64)), int(m.one(2, 3, 4))
     u, window = m.of(channels), m.state(TensorType("f32", ("S", channels, taps - 1)))
-    if m.is_tame(u):
-        y, _window = m.op("causal_conv", u, m.vector(channels, taps), window)
-        m.op(m.one("silu", "tanh"), y)
+    if m.chance(0.3):
+        u = m.op("mul", u, m.of(channels))
+    if not m.is_tame(u):
+        return
+    y, _window = m.op("causal_conv", u, m.vector(channels, taps), window)
+    if m.chance(0.4):
+        y = m.op("add", y, m.vector(channels))
+    if m.chance(0.7):
+        y = m.op(m.one("silu", "tanh"), y)
+    if m.chance(0.3):
+        m.op("mul", y, m.of(channels))
 
 
-@maker("gated_delta")
-def _gated_delta(m: Maker) -> None:
-    k_heads, per_key, dk, dv = int(m.one(1, 2)), int(m.one(1, 2, 3)), int(m.one(16, 32)), int(m.one(16, 32))
-    v_heads = k_heads * per_key
+def _convolved(m: Maker, k_heads: int, v_heads: int, dk: int, dv: int) -> tuple[Value, Value, Value]:
+    """q, k and v as the kernels of DeltaNet layers begin: pieces of one convolution."""
     sizes = (k_heads * dk, k_heads * dk, v_heads * dv)
-    channels = sum(sizes)
-    u, window = m.of(channels), m.state(TensorType("f32", ("S", channels, 3)))
-    beta, decay = m.op("sigmoid", m.of(v_heads)), m.op("neg", m.op("softplus", m.of(v_heads)))
-    memory = m.state(TensorType("f32", ("S", v_heads, dk, dv)))
-    before = list(m.values)
-    y, _window = m.op("causal_conv", u, m.vector(channels, 4), window)
+    u, window = m.of(sum(sizes)), m.state(TensorType("f32", ("S", sum(sizes), 3)))
+    y, _window = m.op("causal_conv", u, m.vector(sum(sizes), 4), window)
     q, k, v = m.op("split", m.op("silu", y), sizes=sizes)
     q, k = (m.op("l2_norm", m.op("reshape", x, shape=(k_heads, dk)), eps=1e-6) for x in (q, k))
-    q = m.op("scale", q, by=dk**-0.5)
-    v = m.op("reshape", v, shape=(v_heads, dv))
-    out, _memory = m.op("gated_delta", q, k, v, decay, beta, memory, tiled=m.chance(0.3))
-    m.values = [
-        *before,
-        *(v for v in m.values if v is out),
-    ]  # its skeleton starts at the convolution, which nothing else reads
-    if m.chance(0.6) and m.is_tame(out):
-        m.op("rms_norm", out, m.vector(dv), eps=1e-5)
+    return m.op("scale", q, by=dk**-0.5), k, m.op("reshape", v, shape=(v_heads, dv))
+
+
+def _from_anywhere(m: Maker, k_heads: int, v_heads: int, dk: int, dv: int, delta: bool) -> tuple[Value, Value, Value]:
+    q, k, v = m.of(k_heads, dk), m.of(k_heads, dk), m.of(v_heads, dv)
+    if delta:  # longer keys would blow the state up
+        k = m.op("l2_norm", k, eps=1e-6)
+    if m.chance(0.4):
+        q = m.op(m.one("l2_norm", "rms_norm"), q, eps=1e-6)
+    return q, k, m.op("silu", v) if m.chance(0.3) else v
+
+
+@maker("linear_recurrence")
+def _linear_recurrence(m: Maker) -> None:
+    """Mamba-2's, the gated delta rule's, with a decay for each key channel; heads of odd sizes."""
+    k_heads, per_key, dk, dv = int(m.one(1, 2)), int(m.one(1, 2, 3)), int(m.one(16, 32)), int(m.one(16, 32))
+    is_plain, delta = m.chance(0.3), m.chance(0.6)
+    if not is_plain and m.chance(0.6):
+        dk, dv = int(m.one(1, 3, 8, 20, 33)), int(m.one(1, 5, 12, 33))
+    v_heads = k_heads * per_key
+    beta = m.op("sigmoid", m.of(v_heads))
+    decay = m.op("neg", m.op("softplus", m.of(*(v_heads, dk) if not is_plain and m.chance(0.4) else (v_heads,))))
+    memory = m.state(TensorType("f32", ("S", v_heads, dk, dv)))
+    q, k, v = (
+        _convolved(m, k_heads, v_heads, dk, dv) if is_plain else _from_anywhere(m, k_heads, v_heads, dk, dv, delta)
+    )
+    if not all(map(m.is_tame, (k, v))):
+        return
+    out, _memory = m.op("linear_recurrence", q, k, v, decay, beta, memory, delta=is_plain or delta, tiled=m.chance(0.3))
+    if m.chance(0.4):
+        out = m.op("add", out, m.op("mul", v, m.vector(v_heads, 1)))  # Mamba-2's skip term
+    if m.chance(0.6) and m.is_tame(out) and dv > 1:
+        if m.chance(0.4):  # over all heads, as Mamba-2 has it
+            out = m.op("reshape", out, shape=(v_heads * dv,))
+        m.op("rms_norm", out, m.vector(out.type.shape[-1]), eps=1e-5)
 
 
 @maker("previous")

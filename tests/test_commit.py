@@ -3,15 +3,23 @@
 import numpy as np
 import pytest
 from model_reference import MODELS
+from recurrences import CASES, VOCAB, random_store, recurrence_net
 from speculated import LENGTH, Speculation, plain_logits
 
+from hfc.backend.emit import emit
+from hfc.backend.host import plan as host
 from hfc.base.diagnostics import HfcError
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.oracle import InterpretedModel
+from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
+from hfc.plan import Bundle
 from hfc.runtime.executor import load
 from hfc.runtime.fit import need_of, table
+from hfc.runtime.host import HostModel
 from hfc.runtime.slots import slot_states
 from hfc.step import JOURNAL_ROWS, Segment, Step
+from hfc.target.arch import find_arch
 
 SLOTS, CONTEXT, CYCLES = 3, 48, 30
 
@@ -47,6 +55,21 @@ def test_the_host_gives_the_same_bits_whatever_waited(checkpoint):
     for slot in range(SLOTS):
         model.forward(Step.single(tokens[slot, : case.position[slot]], slot=slot))
         assert states.read_recurrent(slot).tobytes() == found[slot].tobytes()
+
+
+@pytest.mark.parametrize("case", ["kda", "mamba", pytest.param("wide", marks=pytest.mark.long)])
+def test_the_host_s_recurrences_whatever_made_their_operands(case):
+    settings = Settings(find_arch("host"), CONTEXT, SLOTS, 32, 32, "f32", "f32", journal_rows=JOURNAL_ROWS)
+    graph = recurrence_net(**CASES[case])
+    plan, files = host.build(emit(run_passes(graph, settings), settings, host.MATRIX_LAYOUT), settings)
+    model = HostModel(Bundle({}, {"host": plan}, files), plan, random_store(graph), threads=2)
+    expected = plain_logits(model.forward, tokens_of(VOCAB))
+    case = Speculation(tokens_of(VOCAB), VOCAB, 24, JOURNAL_ROWS, seed=4)
+    for _ in range(CYCLES):
+        step, real = case.step()
+        found = model.forward(step) if step.segments else None
+        for row, slot, position in real:
+            assert found[row].tobytes() == expected[position, slot].tobytes(), (row, slot, position)
 
 
 def test_the_interpreter_gives_the_same_whatever_waited():

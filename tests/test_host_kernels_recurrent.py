@@ -74,8 +74,8 @@ class DeltaCase:
 
         q, k = keys(y[:, :cut]) * np.float32(self.dk**-0.5), keys(y[:, cut : 2 * cut])
         v = y[:, 2 * cut :].reshape(-1, self.v_heads, self.dv)
-        o, memory = OPS["gated_delta"].meaning(
-            q, k, v, decay, 1 / (1 + np.exp(-beta)), states[1], tiled=self.tiled, step=step
+        o, memory = OPS["linear_recurrence"].meaning(
+            q, k, v, decay, 1 / (1 + np.exp(-beta)), states[1], delta=True, tiled=self.tiled, step=step
         )
         return o / np.sqrt((o * o).mean(-1, keepdims=True) + 1e-6), window, memory
 

@@ -272,13 +272,8 @@ def _const(op: Op) -> ConstRef:
 
 def _journals(part: _Part) -> dict[str, int]:
     """Recurrent state -> numbers that its journal keeps of a row."""
-    found = {}
-    for op in part.graph.walk():
-        journal = OPS[op.kind].journal if op.kind in OPS else None
-        if journal:
-            state = op.inputs[OPS[op.kind].state[0]]
-            found[part.sources[state].attrs["name"]] = journal(state.type)
-    return found
+    journals = ((arg.value, numbers) for bound in part.bounds for arg, numbers in bound.region.journals)
+    return {part.sources[state].attrs["name"]: numbers for state, numbers in journals}
 
 
 def _state(op: Op, settings: Settings, journal: int) -> StateRef:

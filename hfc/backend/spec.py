@@ -77,6 +77,11 @@ class KernelRegion:
         return 0
 
     @property
+    def journals(self) -> tuple[tuple[Arg, int], ...]:
+        """Journals of recurrent states (hfc/step.py, Segment.commit), each with how many numbers say what a row does to its state."""
+        return ()
+
+    @property
     def rows_per_row(self) -> int:
         """Rows of the kernel for each row of the step: the experts chosen for it, else 1."""
         return 1

@@ -74,8 +74,8 @@ def _head_order(graph: Graph, op: Op) -> np.ndarray | None:
         if maker is None or maker in seen:
             continue
         seen.add(maker)
-        if maker.kind == "gated_delta":
-            if maker.attrs["tiled"]:
+        if maker.kind == "linear_recurrence":
+            if maker.attrs["tiled"] or not maker.attrs["delta"]:
                 return None
             key_heads, (value_heads, dv) = maker.inputs[0].type.shape[1], maker.inputs[2].type.shape[1:]
             return (

@@ -35,7 +35,7 @@ class Operations:
         self.builder = builder
         self._composed: dict[str, Callable[..., Any]] = {
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
-            "concat": self._concat, "delay": self._delay, "route": self._route,
+            "concat": self._concat, "delay": self._delay, "route": self._route, "gated_delta": self._gated_delta,
         }  # fmt: skip
         ops = (kind for kind, op in OPS.items() if kind not in SOURCES and not op.internal)
         self.names = tuple(dict.fromkeys((*self._composed, *ops)))
@@ -122,6 +122,12 @@ class Operations:
             raise HfcError(f"concat takes a list of tensors, found {_shown(parts)}", span)
         values = [_tensor("concat", "a part", part, span) for part in parts]
         return functools.reduce(lambda x, y: self.builder.op("concat", x, y, span=span), values)
+
+    def _gated_delta(
+        self, q: Any, k: Any, v: Any, g: Any, beta: Any, memory: Any, tiled: Any = False, *, span: Span
+    ) -> Value:
+        """The recurrence that corrects what the state holds for k."""
+        return self.call("linear_recurrence", [q, k, v, g, beta, memory], {"delta": True, "tiled": tiled}, span)
 
     def _delay(self, x: Any, window: Any, *, span: Span) -> Value:
         """The row before; `window`, a state f32[size, 1], keeps the last one for the next step's first row."""

@@ -48,7 +48,6 @@ class OpDef:
     stem: the skeleton that computes a root.  fold: the recipe op that it is on a weight alone.
     flops: of an op, by "row" and "context"; elementwise work hides behind memory and is not counted.
     state: (operand, result) for an op that carries a state on: which operand is the state, which result its new value.
-    journal: of a recurrent state's type: how many numbers say what a row does to the state (see hfc/step.py, Segment.commit).
     internal: passes make it; the model language does not have it.
     """
 
@@ -68,7 +67,6 @@ class OpDef:
     fold: str | None = None
     flops: Flops | None = None
     state: tuple[int, int] | None = None
-    journal: Callable[[TensorType], int] | None = None
     internal: bool = False
 
     def __post_init__(self) -> None:
@@ -88,7 +86,6 @@ class OpDef:
             "operands and parameters of its meaning have different names": source or _names(self.rule) == _names(self.meaning),
             "an operand is read as a state, or none, against `state`": source
             or [at for at, kind in enumerate(self.reads) if kind == "state"] == ([self.state[0]] if self.state else []),
-            "a journal without a state": self.journal is None or self.state is not None,
         }  # fmt: skip
         return [fault for fault, holds in rules.items() if not holds]
 
@@ -189,12 +186,9 @@ def root(
     reads: tuple[str, ...],
     flops: Flops,
     state: tuple[int, int] | None = None,
-    journal: Callable[[TensorType], int] | None = None,
     internal: bool = False,
 ) -> Register:
-    return _register(
-        "root", rule, reads, stem=stem, flops=flops, state=state, journal=journal, internal=internal
-    )  # fmt: skip
+    return _register("root", rule, reads, stem=stem, flops=flops, state=state, internal=internal)
 
 
 def source(meaning: Callable[..., Any]) -> OpDef:

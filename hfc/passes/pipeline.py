@@ -16,8 +16,10 @@ from hfc.passes.clone_views import clone_views
 from hfc.passes.drop_unused import drop_unused
 from hfc.passes.fold_constants import fold_constants
 from hfc.passes.fuse_attention import fuse_attention
+from hfc.passes.fuse_conv import fuse_conv
 from hfc.passes.fuse_delta import fuse_delta
 from hfc.passes.fuse_linear import fuse_epilogue, fuse_gate, fuse_norm, join_projections
+from hfc.passes.fuse_recurrence import fuse_recurrence
 from hfc.passes.fuse_rows import fuse_rows
 from hfc.passes.narrow_outputs import narrow_outputs
 from hfc.passes.settings import Settings
@@ -49,6 +51,8 @@ PIPELINE = (
     Pass(
         fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"
     ),
+    Pass(fuse_conv, "behind fuse_delta, which takes its own; before what would store its activation or its gate apart"),
+    Pass(fuse_recurrence, "behind fuse_conv, so that an activation is done once and not by every head that reads it"),
     Pass(fuse_attention, "likewise: q/k norm and the output gate belong to the cache write and to attention"),
     Pass(fuse_gate, "before joining, which would separate gate and up into parts that never meet in a register"),
     Pass(join_projections, "after fuse_gate took its pairs; one launch for all that read the same row"),

@@ -1,7 +1,8 @@
 """Which reductions a kernel could compute where a fusion would put them: the walk of a printer, without memory.
 
 A kernel makes a vector per row and group: element j of group g. A reduction inside of it runs over j, so its own vector must be
-whole for each group; a norm over heads, read flat, is not: its vectors end inside of the reader's.
+whole for each group; a norm over heads, read flat, is not: its vectors end inside of the reader's. Nor can a kernel whose root has
+one head reduce over several of them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from hfc.ir.opdef import OPS
 
 
 class _Walk(Elements):
-    """stray: the reductions met whose vector is not one of the kernel's, or lies in another row."""
+    """by_head: a root of whose result a kernel has head g alone.
+    stray: the reductions met whose vector is not one of the kernel's, or lies in another row or in other heads."""
 
-    def __init__(self, ops: Iterable[Op]):
+    def __init__(self, ops: Iterable[Op], by_head: Op | None):
         super().__init__(ops)
-        self.stray: set[Op] = set()
+        self.by_head, self.stray = by_head, set[Op]()
+        self._reads_others = False
 
     def computed(self, op: Op, value: Value, index: Index, row: str) -> str:
         element = OPS[op.kind].element
+        self._reads_others |= op is self.by_head and index[0] != "g"
         return element(self, op, value, index, row) if element else "root"
 
     def outside(self, value: Value, index: Index, row: str) -> str:
@@ -41,7 +45,11 @@ class _Walk(Elements):
     def reduced(self, op: Op, index: Index, row: str, reduce: str, element: str, finish: str) -> str:
         if any(re.search(r"\bj\b", axis) for axis in index[:-1]) or "-" in row:
             self.stray.add(op)
+        before, self._reads_others = self._reads_others, False
         self.element(op.inputs[0], (*index[:-1], "j"), row)
+        if self._reads_others:
+            self.stray.add(op)
+        self._reads_others |= before
         return "stat"
 
     @property
@@ -49,12 +57,12 @@ class _Walk(Elements):
         return 0
 
 
-def stray_reductions(ops: Iterable[Op], made: Iterable[tuple[Value, Index]]) -> set[Op]:
-    """made: the values that the kernel of `ops` makes, each at the index of one element, in g and j."""
+def stray_reductions(ops: Iterable[Op], made: Iterable[tuple[Value, Index]], by_head: Op | None = None) -> set[Op]:
+    """made: the values that the kernel of `ops` makes, each at the index of one element, in g and j.  by_head: see _Walk."""
     ops = list(ops)
     if not any(OPS[op.kind].reduces for op in ops if not op.body):
         return set()
-    walk = _Walk(op for op in ops if not op.body)
+    walk = _Walk((op for op in ops if not op.body), by_head)
     for value, index in made:
         walk.element(value, index)
     return walk.stray

@@ -46,7 +46,7 @@ function heat() {
 // The lines of the region's ops that read weights or caches; all of its lines where none does.
 function heavy(region) {
   const ops = plan().regions[region]?.ops ?? [];
-  const reading = ops.filter((op) => /linear|attend|gated_delta|kv_append|gather|route/.test(op.kind));
+  const reading = ops.filter((op) => /linear|attend|linear_recurrence|kv_append|gather|route/.test(op.kind));
   return [...new Set((reading.length ? reading : ops).filter((op) => op.at).map((op) => `${op.at[0]}:${op.at[1]}`))];
 }
 

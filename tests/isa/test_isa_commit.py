@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from model_reference import MODELS
+from recurrences import CASES, recurrence_net
 from regions import VOCAB, Builder
 from speculated import LENGTH, Speculation, plain_logits
 
@@ -58,6 +59,22 @@ def test_a_convolution_that_stands_alone(arch):
     graph = b.finish(b.op("linear", y, b.matrix("head", "f32", VOCAB, channels)))
     settings = Settings(find_arch(arch), CONTEXT, SLOTS, 32, 32, "f16", "f16", journal_rows=JOURNAL_ROWS)
     plan, files = gpu.build(emit(run_passes(graph, settings), settings, gpu.MATRIX_LAYOUT), settings)
+    decode_as_it_comes(EmulatedModel(Bundle({}, {arch: plan}, files), arch, RandomWeights(CONTEXT)))
+
+
+@pytest.mark.parametrize(
+    "case, arch",
+    [
+        ("kda", "gfx1100"),
+        pytest.param("mamba", "gfx906", marks=pytest.mark.long),
+        pytest.param("wide", "gfx1100", marks=pytest.mark.long),
+        pytest.param("odd", "gfx1201", marks=pytest.mark.long),
+    ],
+)
+def test_a_recurrence_whatever_made_its_operands(case, arch):
+    settings = Settings(find_arch(arch), CONTEXT, SLOTS, 32, 32, "f16", "f16", journal_rows=JOURNAL_ROWS)
+    fused = emit(run_passes(recurrence_net(**CASES[case]), settings), settings, gpu.MATRIX_LAYOUT)
+    plan, files = gpu.build(fused, settings)
     decode_as_it_comes(EmulatedModel(Bundle({}, {arch: plan}, files), arch, RandomWeights(CONTEXT)))
 
 

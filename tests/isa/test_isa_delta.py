@@ -40,7 +40,7 @@ def delta_net(k_heads: int, v_heads: int, dk: int, dv: int, taps: int, tiled: bo
     decay = b.op("scale", b.op("softplus", b.vectors("a", v_heads)), by=-strength)
     beta = b.op("sigmoid", b.op("scale", b.vectors("b", v_heads), by=6.0))
     q, v = b.op("scale", q, by=dk**-0.5), b.op("reshape", v, shape=(v_heads, dv))
-    y = b.normed(_first(b.op("gated_delta", q, k, v, decay, beta, memory, tiled=tiled)))
+    y = b.normed(_first(b.op("linear_recurrence", q, k, v, decay, beta, memory, delta=True, tiled=tiled)))
     y = b.op("reshape", y, shape=(v_heads * dv,))
     return b.finish(b.op("linear", y, b.matrix("head", "f32", VOCAB, v_heads * dv)))
 
@@ -97,8 +97,8 @@ def test_blocks_of_few_columns_leave_the_bits_of_whole_heads(shape, arch, monkey
 class Cut:
     """One sequence through a region in parts, each by the program that takes so many rows."""
 
-    def __init__(self, region: Region):
-        self.region = region
+    def __init__(self, region: Region, stem: str = "delta"):
+        self.region, self.stem = region, stem
         self.stage = Stage(region.graph, region.plan, region.weights)
 
     def run(self, parts: list[int]) -> dict[str, np.ndarray]:
@@ -106,7 +106,7 @@ class Cut:
         whole, plan = Step.single(np.arange(sum(parts)) % VOCAB, POSITION, SLOT), self.region.plan
         regions = {print_op(op): op for op in self.region.graph.ops if op.kind == "kernel"}
         places = {
-            p: next(v[0] for k, v in places_of(plan, p, regions).items() if k.startswith("delta"))
+            p: next(v[0] for k, v in places_of(plan, p, regions).items() if k.startswith(self.stem))
             for p in ("decode", "prefill")
         }
         region = places["prefill"][0]

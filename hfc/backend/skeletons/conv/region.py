@@ -20,3 +20,7 @@ class ConvRegion(KernelRegion):
     store: str
     journal_rows: int
     inputs_journal: Arg | None
+
+    @property
+    def journals(self) -> tuple[tuple[Arg, int], ...]:
+        return ((self.inputs_journal, self.channels),) if self.inputs_journal else ()

@@ -7,7 +7,7 @@ from hfc.backend.skeletons.delta.region import DeltaRegion
 
 SKELETON = Skeleton(
     "delta",
-    ("gated_delta",),
+    ("linear_recurrence",),
     DeltaRegion,
     bind,
     {

@@ -8,8 +8,8 @@ from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.delta.region import DeltaRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
-from hfc.base.diagnostics import HfcError
 from hfc.target.arch import Arch
+from hfc.target.state_block import MAX_THREADS
 
 SHORT = 16  # segments of so many rows are one kernel's, of more several launches': what decodes is always the former
 THREADS = 256
@@ -121,14 +121,16 @@ def _whole(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
     # few also until there are threads for all inputs of a head: 64-wide heads with a journal need 142 of 128 otherwise.
     split, inputs = 1, 2 * region.dk + region.dv
     while -(-region.dk // (4 * split)) * 4 > 32 or (
-        arch.scarce_registers and region.dv * split < inputs and 8 * split <= region.dk
+        arch.scarce_registers
+        and region.dv * split < inputs
+        and 8 * split <= region.dk
+        and 2 * region.dv * split <= MAX_THREADS
     ):
         split *= 2
     block = -(-region.dv * split // arch.wave) * arch.wave
-    if block > 1024 or split > arch.wave:
-        raise HfcError(f"gated_delta: head sizes {region.dk} x {region.dv} do not fit one thread block of 1024 threads")
-    if region.taps > SHORT:
-        raise HfcError(f"gated_delta: a convolution of {region.taps} taps; at most {SHORT}")
+    assert block <= MAX_THREADS and split <= arch.wave, (
+        f"heads of {region.dk} x {region.dv} are not this kernel's: fuse_delta"
+    )
     depth = -(-region.dk // (4 * split)) * 4
     tokens = max(1, min(16, 32768 // (8 * (split * depth + region.dv))))  # between barriers
     batch = min(tokens, arch.tuning.predicated_loads)

@@ -48,3 +48,7 @@ class DeltaRegion(KernelRegion):
     stats: tuple[Stat, ...]
     store: str
     journal: Journal | None
+
+    @property
+    def journals(self) -> tuple[tuple[Arg, int], ...]:
+        return ((self.journal.inputs, self.channels), (self.journal.gates, 2 * self.v_heads)) if self.journal else ()
