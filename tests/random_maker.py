@@ -110,6 +110,13 @@ class Maker:
         self.env[value] = self.store.value(next(op for op in self.builder.graph.ops if value in op.outputs))
         return value
 
+    def scale_table(self) -> Value:
+        value = self.builder.const(
+            apply("position_scale", beta=0.3, period=float(self.one(1, 2)), offset=0.0), ("C", 1)
+        )
+        self.env[value] = self.store.value(next(op for op in self.builder.graph.ops if value in op.outputs))
+        return value
+
     def state(self, type: TensorType) -> Value:
         self._count += 1
         value = self.builder.state(f"s{self._count}", type)

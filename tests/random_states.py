@@ -13,7 +13,12 @@ from hfc.ir.graph import TensorType, Value
 def _rope(m: Maker) -> None:
     x = m.any(lambda s: len(s) == 2 and s[1] >= 2, 3, 16)
     rotary = min(x.type.shape[2] // 2 * 2, int(m.one(2, 4, 8, 128)))
-    m.op("rope", x, m.table(rotary))
+    m.op("rope", x, m.table(rotary), **({"interleaved": True} if m.chance(0.5) else {}))
+
+
+@maker("position_scale")
+def _position_scale(m: Maker) -> None:
+    m.op("position_scale", m.any(), m.scale_table())
 
 
 @maker("attend")

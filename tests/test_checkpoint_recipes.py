@@ -7,6 +7,7 @@ import pytest
 import safetensors.numpy
 
 from hfc.base.diagnostics import HfcError
+from hfc.bundles.recipes import check_recipe
 from hfc.formats.checkpoint import evaluate, open_checkpoint
 from hfc.formats.checkpoint.rope import FREQUENCIES, PARAMETERS, rope_table
 from hfc.formats.recipe import Recipe, apply, tensor
@@ -185,3 +186,27 @@ def test_tables_are_those_of_transformers_rotary_embedding():
     # equal angles, so only the last bits of cos and sin differ
     assert np.allclose(found[:, :32], cos[0, :, :32].numpy(), atol=2e-7)
     assert np.allclose(found[:, 32:], sin[0, :, :32].numpy(), atol=2e-7)
+
+
+def test_position_scales_and_two_lists_of_divisors(tmp_path):
+    """1 + beta ln(1 + floor((p + offset) / period)); longrope's divisors as tensors, the long ones beyond the original context."""
+    scale = evaluate(apply("position_scale", beta=0.5, period=4.0, offset=1.0), None, 9).f32()
+    np.testing.assert_allclose(scale[:, 0], [1 + 0.5 * np.log1p(np.floor((p + 1) / 4)) for p in range(9)], rtol=1e-6)
+    lists = {"short_factor": (1.0, 1.1, 1.2, 1.3), "long_factor": (2.0, 4.0, 8.0, 16.0)}
+    safetensors.numpy.save_file(
+        {name: np.float32(values) for name, values in lists.items()}, tmp_path / "model.safetensors"
+    )
+    (tmp_path / "config.json").write_text("{}")
+    checkpoint = open_checkpoint(tmp_path)
+    given = {"original_max_position_embeddings": 16, "attention_factor": 1.25}
+    recipe = apply(
+        "rope_table", tensor("short_factor"), tensor("long_factor"), rotary=8, theta=1e4, kind="longrope", **given
+    )
+    for context in (16, 17):
+        expected = rope_table(context, 8, 1e4, "longrope", **lists, **given)
+        np.testing.assert_allclose(evaluate(recipe, checkpoint, context).f32(), expected, rtol=1e-6, atol=1e-6)
+    check_recipe(recipe, "r", (17, 8))
+    with pytest.raises(HfcError, match="original_max_position_embeddings"):
+        check_recipe(apply("rope_table", tensor("a"), tensor("b"), rotary=8, theta=1e4), "r")
+    with pytest.raises(HfcError, match="a period above 0"):
+        check_recipe(apply("position_scale", beta=0.5, period=0.0, offset=0.0), "r")

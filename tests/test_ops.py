@@ -37,11 +37,12 @@ class AllOps:
             self.odd.append(m.builder.op(kind, *operands, **ATTRS.get(kind, {})))
         shown = []
         for kind in (k for k in KINDS if not OPS[k].elementwise):
-            for _ in range(20):  # a maker leaves out what would not tell right from wrong
+            for _ in range(100):  # a maker leaves out what would not tell right from wrong
                 before = len(m.values)
                 MAKERS[kind](m)
-                shown += m.values[before:][-2:]
                 made = kind == "hadamard" or any(op.kind == kind for op in m.builder.graph.ops)
+                results = {v for op in m.builder.graph.ops if op.kind == kind for v in op.outputs}
+                shown += [v for v in m.values[before:] if v in results] or m.values[before:][-2:]
                 if made and len(m.values) > before:
                     break
         recalled = [op.output for op in m.builder.graph.ops if op.kind == "recall"]  # 0 in the first step, so a dead op

@@ -52,7 +52,8 @@ OPERATIONS: dict[str, tuple[int, int, Mapping[str, Callable[[Any], bool]]]] = {
     "neg": (1, 1, {}),
     "exp": (1, 1, {}),
     "repeat": (0, 0, {"rows": _whole, "values": _numbers}),
-    "rope_table": (0, 1, {"rotary": _whole, "theta": _number}),
+    "rope_table": (0, 2, {"rotary": _whole, "theta": _number}),
+    "position_scale": (0, 0, {"beta": _number, "period": _number, "offset": _number}),
 }
 OPEN = ("rope_table",)  # further parameters are the scaling's own, but for its kind all numbers
 
@@ -88,6 +89,18 @@ def _check_size(recipe: Recipe, given: Mapping[str, Any], where: str, shape: Seq
         most = math.prod(shape) if shape is not None else 1 << 32
         if made > most or shape is not None and made != most:
             _refuse(f"{where}: repeat", f"{made} numbers", f"{list(shape)}" if shape is not None else f"at most {most}")
+    if recipe.op == "position_scale" and (given["period"] <= 0 or given["offset"] < 0):
+        _refuse(
+            f"{where}: position_scale",
+            f"period {given['period']}, offset {given['offset']}",
+            "a period above 0, no negative offset",
+        )
+    if (
+        recipe.op == "rope_table"
+        and len(recipe.args) == 2
+        and not _number(given.get("original_max_position_embeddings"))
+    ):
+        _refuse(f"{where}: rope_table", "two lists of divisors", "original_max_position_embeddings beside them")
     if recipe.op == "rope_table":
         if given["rotary"] > WIDEST_TABLE:
             _refuse(f"{where}: rope_table: rotary", given["rotary"], f"at most {WIDEST_TABLE}")

@@ -22,6 +22,8 @@ class Recipe:
     add(x; c), mul(x; c), neg(x), exp(x)     elementwise, f32
     repeat(; rows, values)           the same row `rows` times, f32
     rope_table(; rotary, theta, ...) f32 [C, rotary]: cos in the first half, sin in the second; C = context of the plan
+    rope_table(x...; ...)            the same with divisors of frequencies; of two, the first for contexts up to the original one
+    position_scale(; beta, period, offset)   f32 [C, 1]: 1 + beta ln(1 + floor((position + offset) / period))
     """
 
     op: str

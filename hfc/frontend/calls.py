@@ -36,6 +36,7 @@ class Operations:
         self._composed: dict[str, Callable[..., Any]] = {
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
             "concat": self._concat, "delay": self._delay, "route": self._route, "gated_delta": self._gated_delta,
+            "position_scale": self._position_scale,
         }  # fmt: skip
         ops = (kind for kind, op in OPS.items() if kind not in SOURCES and not op.internal)
         self.names = tuple(dict.fromkeys((*self._composed, *ops)))
@@ -146,7 +147,7 @@ class Operations:
     ) -> Value:
         """cos | sin of position * theta ** (-2j / rotary) / divisors[j], f32 [C, rotary]; see formats.checkpoint.rope.
 
-        divisors: null, a number, or a weight (llama.cpp's rope_freqs).  kind: what `rope_scaling` found, null, or a kind with its
+        divisors: null, a number, a weight (llama.cpp's rope_freqs), or [short, long], two weights, for longrope.  kind: what `rope_scaling` found, null, or a kind with its
         parameters beside it, named as in config.json's rope_parameters; a null parameter counts as not given."""
         if kind is None or isinstance(kind, tuple):
             record = {"kind": "default", **dict(kind or ())}
@@ -165,15 +166,42 @@ class Operations:
         for name in given:
             if name not in PARAMETERS[kind]:
                 raise unknown(f"parameter of {kind} RoPE", name, PARAMETERS[kind], span)
-        recipes = ()
+        recipes: tuple[Recipe, ...] = ()
         if isinstance(divisors, Value):
             recipes = (self._weight_recipe(divisors, span),)
+        elif isinstance(divisors, (list, tuple)):
+            recipes = self._short_and_long(divisors, kind, span)
         elif divisors is not None:
             given["divisors"] = float(_plain("rope_table", "divisors", divisors, span))
         if kind != "default":
             given = {"kind": kind, **given}
         recipe = apply("rope_table", *recipes, rotary=rotary, theta=float(theta), **given)
         return self.builder.const(recipe, ("C", rotary), span)
+
+    def _short_and_long(self, divisors: Any, kind: str, span: Span) -> tuple[Recipe, ...]:
+        """The recipes of longrope's two lists; none where the checkpoint has none."""
+        given = [value for value in divisors if value is not None]
+        if not given:
+            return ()
+        if len(given) != 2 or kind != "longrope" or not all(isinstance(value, Value) for value in given):
+            raise HfcError("rope_table: [short, long] are two weights, and the scaling is longrope", span)
+        return tuple(self._weight_recipe(value, span) for value in given)
+
+    def _position_scale(self, x: Any, beta: Any, period: Any, offset: Any = 0, *, span: Span) -> Value:
+        """x times 1 + beta ln(1 + floor((position + offset) / period)): scores that keep their sharpness over long contexts."""
+        x = _tensor("position_scale", "x", x, span)
+        numbers = {"beta": beta, "period": period, "offset": offset}
+        for name, value in numbers.items():
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or (name != "beta" and value < (name == "period"))
+            ):
+                raise HfcError(
+                    f"position_scale: {name} must be a number, of a period above 0, found {_shown(value)}", span
+                )
+        table = self.builder.const(apply("position_scale", **numbers), ("C", 1), span)
+        return self.builder.op("position_scale", x, table, span=span)
 
     def _weight_recipe(self, value: Value, span: Span) -> Recipe:
         source = next(op for op in self.builder.graph.ops if value in op.outputs)

@@ -38,7 +38,8 @@ def settings_of(
     keys = _keys(config, source, arch)
     for problem in _unmentioned(block, keys, source):
         raise problem
-    scope = _ConfigScope(keys, source, checkpoint, config)
+    expressions = [*(s.value for s in block.settings), *block.requires]
+    scope = _ConfigScope(keys, source, checkpoint, config, names_in(expressions))
     for setting in block.settings:
         for name in setting.names:
             scope.settings[name] = scope.setting(setting)
@@ -123,7 +124,15 @@ def _entered(value: Any, part: str) -> Any:
 class _ConfigScope(Scope):
     """Names are the index of a per-layer list, settings made above, then config keys."""
 
-    def __init__(self, keys: Mapping[str, Any], source: str, checkpoint: Any, config: Mapping[str, Any]):
+    def __init__(
+        self,
+        keys: Mapping[str, Any],
+        source: str,
+        checkpoint: Any,
+        config: Mapping[str, Any],
+        mentioned: Iterable[str] = (),
+    ):
+        self._mentioned = frozenset(mentioned)
         self.settings: dict[str, Any] = {}
         self._keys = keys
         self._source = source
@@ -176,7 +185,7 @@ class _ConfigScope(Scope):
             return self._tensor_shape(node)
         if function == positions.FUNCTION and len(node.arguments) <= 1:
             layers = self.evaluate(node.arguments[0]) if node.arguments else None
-            return positions.rope_scaling(self._keys, self._source, layers, node.span)
+            return positions.rope_scaling(self._keys, self._source, layers, node.span, self._mentioned)
         if function == "scaled_context" and len(node.arguments) == 2:
             return positions.scaled_context(*map(self.evaluate, node.arguments))
         return super().call(node)

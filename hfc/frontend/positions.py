@@ -6,7 +6,7 @@ GGUF has keys below `rope.scaling.`. The record is pairs of names and values, "k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, Span, unknown
@@ -23,13 +23,19 @@ _KINDS = {"mrope": "default", "none": "default", "su": "longrope"}  # names of e
 _ELSEWHERE = ("type", "rope_type", "rope_theta", "theta", "partial_rotary_factor")
 _GGUF_NAMES = {
     "original_context_length": ORIGINAL, "yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow",
+    "yarn_attn_factor": "attention_factor", "yarn_log_multiplier": "mscale_all_dim",
 }  # fmt: skip
-_GGUF_FACTORS = ("attn_factor", "yarn_ext_factor", "yarn_attn_factor")  # llama.cpp multiplies with them
-_NOT_REFUSED = (ORIGINAL, "finetuned")  # transformers writes it for every kind
+_GGUF_FACTORS = ("attn_factor", "yarn_ext_factor", "attention_factor")  # llama.cpp multiplies with them: 1 says nothing
+_NOT_REFUSED = (ORIGINAL, "finetuned", "max_position_embeddings")  # they stand beside parameters of every kind
 
 
-def rope_scaling(keys: Mapping[str, Any], source: str, layers: str | None, span: Span) -> Record | None:
-    """The record, None where positions are not scaled. layers: which entry of `rope_parameters` ("full_attention")."""
+def rope_scaling(
+    keys: Mapping[str, Any], source: str, layers: str | None, span: Span, mentioned: Collection[str] = ()
+) -> Record | None:
+    """The record, None where positions are not scaled. layers: which entry of `rope_parameters` ("full_attention").
+
+    mentioned: dotted keys that the model file reads by itself; they are no parameters of the scaling."""
+    own = {name.rpartition(".")[2] for name in mentioned if name.startswith(tuple(f"{key}." for key in KEYS[source]))}
     found = _of_gguf(keys) if source == "gguf" else _of_config(keys, layers)
     kind = found.get("rope_type") or found.get("type") or "default"
     kind = _KINDS.get(kind, kind) if isinstance(kind, str) else kind
@@ -42,11 +48,14 @@ def rope_scaling(keys: Mapping[str, Any], source: str, layers: str | None, span:
         name: _frozen(kind, name, value, span) for name, value in found.items() if name in wanted and value is not None
     }
     for name, value in found.items():
-        left_out = name in wanted or name in _ELSEWHERE or name in _NOT_REFUSED or value is None
+        left_out = name in wanted or name in _ELSEWHERE or name in _NOT_REFUSED or name in own or value is None
         if not left_out and not is_harmless(name, found):
             raise unknown(f"parameter of {kind} RoPE", name, wanted, span)
     if ORIGINAL in wanted:  # as transformers: a model that does not say was trained for all of its positions
-        given.setdefault(ORIGINAL, keys.get("context_length" if source == "gguf" else "max_position_embeddings"))
+        longest = keys.get("context_length" if source == "gguf" else "max_position_embeddings")
+        given.setdefault(ORIGINAL, keys.get(ORIGINAL) or longest)
+        if kind == "longrope" and source == "hf" and longest:
+            given.setdefault("factor", longest / given[ORIGINAL])
     missing = [name for name, default in wanted.items() if default is REQUIRED and given.get(name) is None]
     if missing:
         raise HfcError(f"{kind} RoPE needs {', '.join(missing)}", span)
@@ -73,6 +82,12 @@ def _of_gguf(keys: Mapping[str, Any]) -> dict[str, Any]:
     start = KEYS["gguf"][0] + "."
     found = {k.removeprefix(start): v for k, v in keys.items() if k.startswith(start)}
     found = {_GGUF_NAMES.get(name, name): value for name, value in found.items()}
+    if {"attn_factor", ORIGINAL} <= found.keys() and "factor" not in found:
+        found.setdefault("type", "longrope")  # llama.cpp's converter says only this of Phi's; the divisors are tensors
+    if found.get("type") == "longrope" and "attn_factor" in found:
+        found["attention_factor"] = found.pop("attn_factor")
+    if found.get("mscale_all_dim"):
+        found["mscale"] = 1.0
     found = {k: v for k, v in found.items() if not (k in _GGUF_FACTORS and v == 1)}
     if "factor" not in found and keys.get("rope.scale_linear"):
         found["factor"] = keys["rope.scale_linear"]

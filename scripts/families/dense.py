@@ -4,6 +4,43 @@ from __future__ import annotations
 
 from families import Family, family
 
+YARN = {
+    "rope_type": "yarn", "rope_theta": 5e5, "factor": 8.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0,
+    "attention_factor": 1.2,
+}  # fmt: skip
+LONGROPE = {
+    "rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 64,
+    "short_factor": [1.0, 1.2, 3.0], "long_factor": [1.0, 2.0, 16.0],
+}  # fmt: skip
 FAMILIES: dict[str, Family] = {
     "qwen2": family("Qwen2", 11, tie_word_embeddings=True),
+    "mistral": family("Mistral", 12, gguf=False, head_dim=16, sliding_window=8),
+    "ministral": family("Ministral", 13, gguf=False, head_dim=16, sliding_window=8, layer_types=["sliding_attention", "full_attention"]),
+    "smollm3": family("SmolLM3", 14, tie_word_embeddings=True, num_hidden_layers=4, intermediate_size=32),
+    "granite": family(
+        "Granite", 15, embedding_multiplier=3.0, logits_scaling=0.5, residual_multiplier=0.6, attention_multiplier=0.2
+    ),
+    "olmo2": family("Olmo2", 16),
+    "olmo3": family(
+        "Olmo3", 17, sliding_window=8, layer_types=["sliding_attention", "full_attention"],
+        rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 5e5}, "full_attention": YARN},
+    ),
+    "gemma2": family(
+        "Gemma2", 18, tie_word_embeddings=True, head_dim=16, query_pre_attn_scalar=16, sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"], attn_logit_softcapping=5.0, final_logit_softcapping=8.0,
+    ),
+    "cohere2": family(
+        "Cohere2", 20, without=("rms_norm_eps",), tie_word_embeddings=True, sliding_window=8, logit_scale=0.5, rotary_pct=1.0,
+        num_hidden_layers=4, intermediate_size=32,
+    ),
+    "ernie4_5": family("Ernie4_5", 21, head_dim=16, tie_word_embeddings=True),
+    "glm4": family("Glm4", 22, head_dim=16, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}),
+    "ministral3": family(
+        "Ministral3", 23, head_dim=16,
+        rope_parameters={
+            "rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 8, "max_position_embeddings": 128,
+            "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.3,
+        },
+    ),
+    "phi3": family("Phi3", 19, max_position_embeddings=256, original_max_position_embeddings=64, rope_parameters=LONGROPE),
 }  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.formats import weight_format
 from hfc.formats.checkpoint.checkpoint import Checkpoint
-from hfc.formats.checkpoint.rope import rope_table
+from hfc.formats.checkpoint.rope import position_scale, rope_table
 from hfc.formats.recipe import Recipe
 
 
@@ -44,16 +44,24 @@ def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData
         return _tensor(checkpoint, params["name"])
     args = [evaluate(arg, checkpoint, context) for arg in recipe.args]
     if recipe.op == "rope_table":
-        divisors = {"divisors": args[0].f32()} if args else {}
+        divisors = {"divisors": _divisors(args, params, context)} if args else {}
         try:
             return _from_f32(rope_table(context, **params, **divisors))
         except (ArithmeticError, ValueError) as error:
             raise HfcError(f"{str(recipe)[:100]}: these parameters make no table: {error}") from None
+    if recipe.op == "position_scale":
+        return _from_f32(position_scale(context, **params))
     if recipe.op == "repeat":
         return _from_f32(repeated(**params))
     if recipe.op not in OPERATIONS:
-        raise unknown("recipe operation", recipe.op, [*OPERATIONS, "tensor", "rope_table"])
+        raise unknown("recipe operation", recipe.op, [*OPERATIONS, "tensor", "rope_table", "position_scale"])
     return OPERATIONS[recipe.op](recipe, args, params)
+
+
+def _divisors(args: list[WeightData], params: dict[str, Any], context: int) -> np.ndarray:
+    """Of two lists, longrope's, the first is for contexts up to the original one."""
+    is_long = len(args) > 1 and context > params["original_max_position_embeddings"]
+    return args[1 if is_long else 0].f32()
 
 
 def repeated(rows: int, values: tuple[float, ...]) -> np.ndarray:

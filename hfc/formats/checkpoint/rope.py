@@ -38,8 +38,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "dynamic": {"factor": REQUIRED, "original_max_position_embeddings": REQUIRED},
     "longrope": {
-        "short_factor": REQUIRED,
-        "long_factor": REQUIRED,
+        "short_factor": None,  # one of the two, or `divisors`, where they are tensors
+        "long_factor": None,
         "original_max_position_embeddings": REQUIRED,
         "factor": None,
         "attention_factor": None,
@@ -65,7 +65,8 @@ def rope_table(
     if rotary <= 0 or rotary % 2 or theta <= 0:
         raise HfcError(f"rope_table: rotary={rotary}, theta={theta}: rotary must be even and both positive")
     given = _parameters(_known_kind(kind), scaling)
-    frequencies, attention_factor = FREQUENCIES[kind](rotary, theta, {**given, "context": context})
+    given |= {"context": context, "divisors": divisors}
+    frequencies, attention_factor = FREQUENCIES[kind](rotary, theta, given)
     if divisors is not None:
         divisors = np.asarray(divisors, np.float32)
         if divisors.shape not in ((), (rotary // 2,)):
@@ -76,6 +77,12 @@ def rope_table(
     table[:, : rotary // 2] = np.cos(angles.astype(np.float64))
     table[:, rotary // 2 :] = np.sin(angles.astype(np.float64))
     return table if attention_factor == 1 else table * np.float32(attention_factor)
+
+
+def position_scale(context: int, beta: float, period: float, offset: float) -> np.ndarray:
+    """f32 [context, 1]: 1 + beta ln(1 + floor((position + offset) / period)), by which Llama 4 and Ministral 3 scale queries."""
+    steps = np.floor((np.arange(context, dtype=np.float64) + offset) / period)
+    return (1 + beta * np.log1p(steps)).astype(np.float32)[:, None]
 
 
 def _known_kind(kind: str) -> str:
@@ -183,7 +190,10 @@ def _longrope(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndar
         given["original_max_position_embeddings"],
         given["context"] > given["original_max_position_embeddings"],
     )
-    divisors = np.asarray(given["long_factor" if is_long else "short_factor"], np.float32)
+    name = "long_factor" if is_long else "short_factor"
+    if given[name] is None and given["divisors"] is None:
+        raise HfcError(f"longrope RoPE needs {name}", hint="see rope_parameters in the model's config.json")
+    divisors = np.asarray(given[name] or (1.0,) * (rotary // 2), np.float32)
     if divisors.shape != (rotary // 2,):
         raise HfcError(f"longrope RoPE has {divisors.size} factors, {rotary // 2} are expected")
     exponents = np.arange(0, rotary, 2, dtype=np.float32) / np.float32(rotary)

@@ -12,7 +12,7 @@ from hfc.ir.index import Index, group
 from hfc.ir.opdef import none_counted, require, root, row_local
 
 
-def _rope_type(x: TensorType, table: TensorType) -> TensorType:
+def _rope_type(x: TensorType, table: TensorType, *, interleaved=None) -> TensorType:
     require(
         len(x.shape) == 3 and table.size(1) <= x.size(2) and table.size(1) % 2 == 0,
         f"rope: x is {x}, table is {table}; x must be [T, heads, head] with head >= rotary, rotary even",
@@ -33,6 +33,11 @@ def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: s
     def turn(part: int, offset: int) -> str:
         return f"{elements.pointer(table)}[(size_t){position} * {rotary} + {j} + {part * half - offset}]"
 
+    if op.attrs["interleaved"]:
+        entry = f"{elements.pointer(table)}[(size_t){position} * {rotary} + {j} / 2"
+        other = elements.element(x, (*index[:-1], f"{j} ^ 1"), row)
+        turned = f"{at(0)} * {entry}] + {other} * ({j} % 2 ? {entry} + {half}] : -{entry} + {half}])"
+        return f"({j} < {rotary} ? {turned} : {at(0)})" if rotary < value.type.size(-1) else f"({turned})"
     low = f"{at(0)} * {turn(0, 0)} - {at(half)} * {turn(1, 0)}"
     high = f"{at(0)} * {turn(0, half)} + {at(-half)} * {turn(1, half)}"
     rest = f" : {at(0)}" if rotary < value.type.size(-1) else ""
@@ -41,14 +46,35 @@ def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: s
 
 
 @row_local(_rope_type, reads=("rows", "table"), element=_rope_element)
-def rope(x, table, *, step):
+def rope(x, table, *, interleaved=None, step):
     """Rotate the pairs (i, i + rotary/2) of each head by its position; other dims pass. table: cos | sin, [C, rotary].
 
-    Half-split ("NeoX") pairing (Su et al. 2021; GPT-NeoX)."""
+    Half-split ("NeoX") pairing (Su et al. 2021; GPT-NeoX); interleaved: the pairs are (2i, 2i + 1), as GPT-J has them."""
     half = table.shape[1] // 2
     cos, sin = np.split(table[step.positions][:, None], 2, axis=-1)
-    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return np.concatenate([a * cos - b * sin, b * cos + a * sin, rest], axis=-1)
+    turned, rest = x[..., : 2 * half], x[..., 2 * half :]
+    a, b = (turned[..., 0::2], turned[..., 1::2]) if interleaved else np.split(turned, 2, axis=-1)
+    parts = [a * cos - b * sin, b * cos + a * sin]
+    if interleaved:
+        parts = [np.stack(parts, axis=-1).reshape(turned.shape)]
+    return np.concatenate([*parts, rest], axis=-1)
+
+
+def _position_scale_type(x: TensorType, table: TensorType) -> TensorType:
+    require(len(table.shape) == 2 and table.size(1) == 1, f"position_scale: the table is {table}; it must be [C, 1]")
+    return TensorType("f32", x.shape)
+
+
+def _position_scale_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    x, table = op.inputs
+    factor = f"{elements.pointer(table)}[{elements.step_word('position', row)}]"
+    return f"({elements.element(x, index, row)} * {factor})"
+
+
+@row_local(_position_scale_type, reads=("rows", "table"), element=_position_scale_element)
+def position_scale(x, table, *, step):
+    """Each row times the table's entry of its position. table: [C, 1]"""
+    return x * table[step.positions].reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
