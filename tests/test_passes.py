@@ -68,6 +68,17 @@ def test_launches_a_layer(model):
     assert [op.attrs["stem"] for op in fused.ops if op.kind == "kernel"] == STEMS[model]
 
 
+def test_a_norm_behind_a_sublayer_takes_no_launch_of_its_own_before_the_next_projection():
+    """Of the two sums of a layer one is kept in memory: the other is computed again where it is read."""
+    fused = run_passes(small_graph("gemma3_text"), SETTINGS)
+    stems = [op.attrs["stem"] for op in fused.ops if op.kind == "kernel"]
+    assert stems == [
+        "map",
+        *(["linear", "map", "attend", "linear", "linear", "linear", "map"] * (len(stems) // 7)),
+        "linear",
+    ]
+
+
 def test_experts_take_at_most_twelve_launches_a_layer():
     fused = run_passes(small_graph("qwen3_5_moe_text"), SETTINGS)
     assert sum(op.kind == "kernel" for op in fused.ops) <= 2 + 11 + 12

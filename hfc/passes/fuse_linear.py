@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value, region
 from hfc.ir.index import Index, reindex
 from hfc.ir.opdef import OPS
 from hfc.passes.absorb import Neighbours, is_constant, is_elementwise, is_product, origin, reduces
+from hfc.passes.clone_sums import clone_sums
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
 
@@ -64,25 +67,28 @@ def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
 
 
 def fuse_norm(graph: Graph, _settings=None) -> Graph:
-    """A norm read by linear regions only is computed inside each of them; views and rotations of the input join too."""
-    graph = _clone_norms(_clone_rotations(graph))
+    """A norm read by linear regions only is computed inside each of them; views and rotations of the input join too, and sums with
+    a norm behind the sublayer that the next sum computes again."""
+    graph, sums = clone_sums(_clone_norms(_clone_rotations(graph)), _linear_inputs)
     near = Neighbours(graph)
     groups = []
     for op in graph.ops:
         if op.attrs.get("stem") != "linear":
             continue
-        groups.append(("linear", list(_with_inputs(op, near))))
+        groups.append(("linear", list(_with_inputs(op, near, sums))))
     return regroup(graph, groups)
 
 
-def _with_inputs(linear: Op, near: Neighbours) -> set[Op]:
-    """The region and what of its inputs' making it can do itself."""
+def _with_inputs(linear: Op, near: Neighbours, sums: Collection[Op]) -> set[Op]:
+    """The region and what of its inputs' making it can do itself. sums: ops that were copied for it."""
     inputs = _linear_inputs(linear)
 
     def grow(banned: set[Op]) -> set[Op]:
         group = {linear}
         near.absorb_back(
-            inputs, group, lambda o: (reduces(o) or OPS[o.kind].selects or is_constant(o)) and o not in banned
+            inputs,
+            group,
+            lambda o: (o in sums or reduces(o) or OPS[o.kind].selects or is_constant(o)) and o not in banned,
         )
         return group
 
