@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of, record_made
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.installed import package_digest
 from hfc.base.trace import is_watched, timed
 from hfc.bundles import read_bundle
 from hfc.formats import weight_format
@@ -53,7 +52,6 @@ OWN_HEAD = "mtp"  # a draft that is part of the target's own checkpoint
 AUTO = "auto"  # the draft that lies where drafts lie, if there is one
 HEAD_TENSORS = ("mtp.*", "*.nextn.*")
 MODEL_FILE, DRAFT_FILE = "model.hfm", "draft.hfm"  # of a bundle: what its graphs were made from
-PACKAGE = Path(__file__).parent
 
 After = Callable[[str, Graph], None]
 
@@ -365,12 +363,3 @@ def _content(opened: Source) -> tuple[str, ...]:
     weights = WeightTable(opened.model.syntax, opened.settings, opened.kind, opened.checkpoint, opened.default_format)
     untied = " ".join(weights.own_aliases())  # the one choice that the values of tensors decide
     return opened.model.text, config, inventory, untied, opened.default_format, os.path.abspath(opened.path)
-
-
-@cache
-def package_digest() -> str:
-    """A hash of hfc itself: a changed compiler compiles again."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".j2", ".h", ".lark", ".c", ".csv")):
-        digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -1,8 +1,10 @@
-"""An error of the system -> the file of hfc itself that is missing: a wheel that was built or copied without its data."""
+"""hfc as it is installed: a hash of it, and what to say where a file of it is missing (a wheel that was built or copied without its data)."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+from functools import cache
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
@@ -23,3 +25,12 @@ def incomplete(what: str | Path) -> HfcError:
         f"this installation of hfc is incomplete: {what} is missing",
         hint="install it again: pip install --force-reinstall --no-deps hfc",
     )
+
+
+@cache
+def package_digest() -> str:
+    """A hash of hfc itself: what another version has made is made again."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".j2", ".h", ".lark", ".c", ".csv")):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+from pathlib import Path
 from typing import IO
 
 from hfc.base.diagnostics import HfcError
@@ -33,6 +34,16 @@ def memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):
         return UNKNOWN_MEMORY
+
+
+def free_memory_bytes() -> int:
+    """What programs may still take without making others leave; the machine's memory where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return memory_bytes()
+    lines = (line.split() for line in text.splitlines())
+    return next((int(line[1]) << 10 for line in lines if line[0] == "MemAvailable:"), memory_bytes())
 
 
 def private_memory(nbytes: int) -> mmap.mmap:

@@ -12,6 +12,7 @@ import numpy as np
 from hfc import __version__
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
+from hfc.base.installed import package_digest
 from hfc.base.progress import spinner
 from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
@@ -24,7 +25,6 @@ from hfc.compiler import (
     compile_model,
     open_source,
     outline,
-    package_digest,
     settings_for,
 )
 from hfc.ir.graph import Graph

@@ -25,6 +25,7 @@ from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, keys_of, without_keys
 from hfc.cli.listening import bound, listening
 from hfc.cli.sampling import chosen_sampling
+from hfc.cli.serve_cache import cache_folder_of, cache_of
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, plan_bytes_of, sources_of
 from hfc.runtime.chat import template_of_file
 from hfc.runtime.sampler import Sampling
@@ -71,7 +72,9 @@ class ServeOptions:
     alias: list[str] | None
     memory_mb: int | None
     idle_unload_s: float | None
-    cache_mb: int
+    cache_mb: int | None
+    cache_dir: Path | None
+    cache_dir_mb: int | None
     device_cache_mb: int | None
     queue: int
     max_wait_s: float | None
@@ -158,13 +161,13 @@ def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -
     chosen = device_for(options.device, [source for _, source in found], options.weights)
     announce(chosen)
     device = chosen.device
-    caches = options.cache_mb << 20, device_cache_of(device, options.device_cache_mb)
+    caches = cache_of(options.cache_mb), device_cache_of(device, options.device_cache_mb)
     memory = options.memory_mb << 20 if options.memory_mb else memory_of(device)
     choice = ServeChoice(
         device, options.threads, options.ctx, options.kv, options.weights, options.slots, (LAST_HIDDEN,),
         *caches, options.prefill_rows, options.queue,
         options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens, template,
-        plan_bytes_of(device, memory, caches, len(found)), options.max_wait_s,
+        plan_bytes_of(device, memory, caches, len(found)), options.max_wait_s, cache_folder_of(options.cache_dir, options.cache_dir_mb),
     )  # fmt: skip
     meters = Meters()
     sources = _sources(found, choice, meters, options.name)

@@ -23,6 +23,7 @@ from hfc.cli.open_model import (
     resolve,
 )
 from hfc.cli.sampling import chosen_sampling, recommended_sampling
+from hfc.cli.serve_cache import CacheFolder
 from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
 from hfc.runtime.fit import RESERVE, need_of
 from hfc.runtime.source import Source, name_of
@@ -66,6 +67,7 @@ class ServeChoice:
     template: str | None = None
     plan_bytes: int | None = None
     max_wait_s: float | None = None
+    cache_folder: CacheFolder | None = None
 
     def of(self, source: Source) -> Choice:
         """A bundle's slots were chosen when it was compiled."""
@@ -109,9 +111,10 @@ class ModelOnDisk:
         nbytes = need_of(plan).total - RESERVE + self.choice.device_cache_bytes
         if split_device(choice.device)[0] == "host":
             nbytes += self.choice.cache_bytes
-        return Prepared(nbytes, lambda: self._served(load_opened(bundle, choice, with_vocabulary=True)))
+        weights = self.choice.weights or bundle.model["weights"]
+        return Prepared(nbytes, lambda: self._served(load_opened(bundle, choice, with_vocabulary=True), weights))
 
-    def _served(self, opened: OpenModel) -> Served:
+    def _served(self, opened: OpenModel, weights: str) -> Served:
         model, choice = opened.model, self.choice
         limits = Limits(
             model.slots,
@@ -130,6 +133,7 @@ class ModelOnDisk:
             metrics,
             device_cache_bytes=choice.device_cache_bytes,
             speculation=opened.speculation,
+            cache_files=choice.cache_folder.of(model.plan, weights) if choice.cache_folder else None,
         )
         engine.metrics.watch(engine.gauges)
         default = chosen_sampling(recommended_sampling(self.name, opened.vocabulary), **choice.sampling)

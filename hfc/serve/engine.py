@@ -13,6 +13,7 @@ from hfc.runtime.executor import Loaded
 from hfc.runtime.near import NearCopies
 from hfc.runtime.slots import SlotStates, slot_states, use_from_this_thread
 from hfc.runtime.speculate.speculator import Speculation
+from hfc.serve.cache_files import CacheFiles
 from hfc.serve.job import Finish, check_job
 from hfc.serve.metrics import Metrics
 from hfc.serve.prefix import PrefixCache
@@ -47,8 +48,10 @@ class Engine:
     def __init__(
         self, model: Loaded, limits: Limits, cache_bytes: int, metrics: Metrics, snapshot_every: int = 512,
         states: SlotStates | None = None, device_cache_bytes: int = 0, speculation: Speculation | None = None,
+        cache_files: CacheFiles | None = None,
     ):  # fmt: skip
-        """cache_bytes, device_cache_bytes: of the prefix cache in host memory, and before that in a GPU's.
+        """cache_bytes, device_cache_bytes: of the prefix cache in host memory, and before that in a GPU's; cache_files: what of it outlives
+        this process.
 
         speculation: None decodes plainly."""
         self.model, self.limits, self.metrics = model, limits, metrics
@@ -58,6 +61,7 @@ class Engine:
         self.step_began_s: float | None = None
         self._states = states or slot_states(model)
         self._cache_bytes, self._device_cache_bytes = cache_bytes, device_cache_bytes
+        self._cache_files = cache_files
         self._snapshot_every, self._speculation = snapshot_every, speculation
         self._bell = Bell()
         self._stepper = self._new_stepper(speculation)
@@ -129,6 +133,7 @@ class Engine:
             "kv_capacity": self.limits.slots * self.limits.context,
             "cache_bytes": stepper.cache.bytes,
             "cache_device_bytes": stepper.cache.near_bytes,
+            "cache_disk_bytes": stepper.cache.disk_bytes,
             "cache_nodes": len(stepper.cache),
         }
 
@@ -241,5 +246,5 @@ class Engine:
 
     def _new_stepper(self, speculation: Speculation | None) -> Stepper:
         near = NearCopies(self._states, self._device_cache_bytes) if self._device_cache_bytes else None
-        cache = PrefixCache(self._states, self._cache_bytes, near)
+        cache = PrefixCache(self._states, self._cache_bytes, near, self._cache_files, self.metrics.cache)
         return Stepper(self.model, self.limits, self.metrics, cache, self._snapshot_every, speculation, self._bell.ring)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfc.serve.prefix import PrefixCache, common_prefix
+from hfc.serve.prefix import PrefixCache
+from hfc.serve.prefix_tree import common_prefix
 from hfc.serve.sequence import Sequence
 
 
@@ -36,17 +37,17 @@ class Lanes:
         )
         in_place = self._in_place(slot, shared[slot], sequence)
         cache = self._cache
-        found = cache.match(sequence.prompt)
         cache.counts.lookups += 1
         if sequence.job.needs_every_row:
-            in_place, restored = 0, False
-        else:
-            restored = found.length > in_place
-        if restored:
-            if not in_place:
-                slot = max(free, key=lambda i: (self._is_better(i), -self._lanes[i].used))
-            cache.restore(found, slot, shared[slot])
-        position = found.length if restored else in_place
+            in_place = 0
+        elif (found := cache.match(sequence.prompt)).length > in_place and not in_place:
+            slot = max(free, key=lambda i: (self._is_better(i), -self._lanes[i].used))
+        position = in_place
+        while not sequence.job.needs_every_row and found.length > in_place:
+            if cache.restore(found, slot, shared[slot]):
+                position = found.length
+                break
+            found = cache.match(sequence.prompt)  # a file was damaged: what is left
         cache.counts.hits += position > 0
         cache.counts.hit_tokens += position
         self._uses += 1

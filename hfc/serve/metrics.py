@@ -9,6 +9,8 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from hfc.serve.prefix_tiers import CacheCounts
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 GAUGES = {
     "slots": "Sequences that can run at a time",
@@ -19,6 +21,7 @@ GAUGES = {
     "kv_capacity": "Positions that slots can hold",
     "cache_bytes": "Bytes of the prefix cache in host memory",
     "cache_device_bytes": "Bytes of the prefix cache in device memory",
+    "cache_disk_bytes": "Bytes of the prefix cache on disk",
     "cache_nodes": "Blocks of the prefix cache",
 }
 COUNTERS = {
@@ -35,6 +38,12 @@ COUNTERS = {
     "draft_cycles": "Verifying steps of sequences: their tokens are these and the accepted drafts",
     "drafted_tokens": "Drafts that were checked",
     "accepted_tokens": "Drafts that were right",
+}
+CACHE_COUNTERS = {
+    "cache_hits": ("Prompts of which the prefix cache or a slot had a beginning", lambda c: c.hits),
+    "cache_misses": ("Prompts of which neither had one", lambda c: c.lookups - c.hits),
+    "cache_spills": ("Blocks that moved from device to host memory", lambda c: c.spills),
+    "cache_loads": ("Copies that came back from disk", lambda c: c.loads),
 }
 HISTOGRAMS = {
     "time_to_first_token_seconds": "From arrival to the first token",
@@ -84,6 +93,7 @@ class Meters:
             for model, metrics in models:
                 counter.add_metric([model], metrics.counts[name])
             yield counter
+        yield from _of_caches([(model, metrics.cache) for model, metrics in models])
         for name, text in HISTOGRAMS.items():
             histogram = HistogramMetricFamily(f"hfc_{name}", text, labels=["model"])
             for model, metrics in models:
@@ -97,6 +107,19 @@ class Meters:
             yield gauge
 
 
+def _of_caches(caches: list[tuple[str, CacheCounts]]) -> Iterable[Metric]:
+    for name, (text, read) in CACHE_COUNTERS.items():
+        counter = CounterMetricFamily(f"hfc_{name}", text, labels=["model"])
+        for model, counts in caches:
+            counter.add_metric([model], float(read(counts)))
+        yield counter
+    evictions = CounterMetricFamily("hfc_cache_evictions", "What left the prefix cache", labels=["model", "cause"])
+    for model, counts in caches:
+        for cause, count in counts.evictions.items():
+            evictions.add_metric([model, cause], float(count))
+    yield evictions
+
+
 class Metrics:
     """One model's counters; they outlive its engine. Only the engine's thread changes them."""
 
@@ -104,6 +127,7 @@ class Metrics:
         self.model, self.meters = model, meters or Meters()
         before = self.meters.models.get(model)  # of an engine that was unloaded
         self.counts = before.counts if before else dict.fromkeys(COUNTERS, 0.0)
+        self.cache = before.cache if before else CacheCounts()
         self.times = before.times if before else {name: Times() for name in HISTOGRAMS}
         self.meters.models[model] = self
         self._between = self.times["inter_token_seconds"]

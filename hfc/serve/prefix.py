@@ -1,77 +1,40 @@
 """The prefix cache: token prefixes to the state that a model has after them, by content.
 
 A node is a block of 64 tokens, or the shorter end of a stored prefix. It holds the keys and values of its own tokens and,
-for models with recurrent state, that state after its last token if it was stored there. A chain of hashes names a node by
-all the tokens up to its end, so equal prefixes share nodes whoever sent them.
+for models with recurrent state, that state after its last token if it was stored there.
 
-What a node holds lies in the device's memory while there is room (the near tier), then in the host's. A host device has one
-memory and no near tier.
+What a node holds lies in the device's memory while there is room (the near tier), then in the host's, and on disk where a folder was named.
+A host device has one memory and no near tier. When room is needed, recurrent state that its text has gone on from goes before the
+newest ends of texts: first what was kept on the way through long texts, then where turns ended; then the least recently used text.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-from hfc.runtime.near import Held, Leaving, NearCopies
+from hfc.runtime.near import NearCopies
 from hfc.runtime.slots import SlotStates
-
-BLOCK = 64  # tokens
-ROOT = b""
-Copy = Held | Leaving | np.ndarray  # in device memory, on its way to the host's, or u8 there
-
-
-@dataclass(eq=False)
-class Node:
-    """tokens: i32 [1..BLOCK]; only full nodes have children."""
-
-    key: bytes
-    parent: bytes
-    tokens: np.ndarray
-    kv: Copy
-    recurrent: Copy | None = None
-
-    @property
-    def copies(self) -> list[Copy]:
-        return [c for c in (self.kv, self.recurrent) if c is not None]
-
-
-@dataclass(frozen=True)
-class Match:
-    """The longest prefix that can be restored: nodes in order, and how many tokens in all (the last node may be used in part)."""
-
-    nodes: tuple[Node, ...] = ()
-    length: int = 0
-
-
-@dataclass
-class CacheCounts:
-    """Since the start. hit_tokens: prompt tokens that were not computed again.  spills: nodes that moved to host memory."""
-
-    lookups: int = 0
-    hits: int = 0
-    hit_tokens: int = 0
-    spills: int = 0
-    evictions: int = 0
+from hfc.serve.cache_files import KV, CacheFiles
+from hfc.serve.prefix_tiers import CacheCounts, Tiers
+from hfc.serve.prefix_tree import BLOCK, ROOT, SHARED, Match, Node, Tree, key_of, text_of
 
 
 class PrefixCache:
-    """At most `budget_bytes` of host memory, and what `near` has; the least recently used goes first, leaves before what
-    they stand on. Used by the engine's thread only."""
+    """At most `budget_bytes` of host memory, what `near` has, and what `files` may; leaves go before what they stand on. Used by the
+    engine's thread only."""
 
-    def __init__(self, states: SlotStates, budget_bytes: int, near: NearCopies | None = None):
-        self._states = states
-        self._budget = budget_bytes
-        self._near = near
-        self._nodes: OrderedDict[bytes, Node] = OrderedDict()  # least recently used first
-        self._in_near: OrderedDict[bytes, Node] = OrderedDict()  # those with a copy in device memory, in the same order
-        self._children: dict[bytes, dict[bytes, Node]] = {}
-        self.bytes = self.near_bytes = 0
-        self.counts = CacheCounts()
+    def __init__(
+        self, states: SlotStates, budget_bytes: int, near: NearCopies | None = None, files: CacheFiles | None = None,
+        counts: CacheCounts | None = None,
+    ):  # fmt: skip
+        self._states, self._budget, self._near, self._files = states, budget_bytes, near, files
+        self.counts = counts or CacheCounts()
+        self._tree = Tree()
+        self._tiers = Tiers(self._tree, states, near, files, self.counts)
+        if files:
+            self._find(files)
 
     @property
     def is_recurrent(self) -> bool:
@@ -82,196 +45,152 @@ class PrefixCache:
         """Whether it may keep anything."""
         return self._budget > 0 or self._near is not None
 
+    @property
+    def bytes(self) -> int:
+        return self._tiers.bytes
+
+    @property
+    def near_bytes(self) -> int:
+        return self._tiers.near_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        return self._files.bytes if self._files else 0
+
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._tree.nodes)
 
     def match(self, tokens: np.ndarray) -> Match:
         """What can be restored for a prompt, i32 [n]; at most n - 1 tokens, as the last one's logits are wanted."""
-        limit = len(tokens) - 1
-        best, path, key = Match(), [], ROOT
-        while True:
-            at = len(path) * BLOCK
-            for child in self._children.get(key, {}).values():
-                used = self._usable(child, tokens[at:limit])
-                if used and at + used > best.length:
-                    best = Match((*path, child), at + used)
-            following = self._nodes.get(_key(key, tokens[at : at + BLOCK])) if at + BLOCK <= limit else None
-            if following is None:
-                return best
-            path.append(following)
-            key = following.key
+        return self._tree.match(tokens, self.is_recurrent)
 
-    def restore(self, match: Match, slot: int, in_place: int = 0) -> None:
-        """Copy a match into a slot that holds the first `in_place` tokens of it already."""
-        self._touch(match.nodes)  # first: what is being restored must not leave the device for what is restored next
+    def restore(self, match: Match, slot: int, in_place: int = 0) -> bool:
+        """Copy a match into a slot that holds the first `in_place` tokens of it already. False, and the slot is as it was, where a file of
+        it is damaged: that part of the cache is gone then."""
+        last = match.nodes[-1]
+        for node in match.nodes:
+            if not self._tiers.load(node, self.is_recurrent and node is last):
+                self._remove_branch(node, "damaged")
+                return False
+        # first: what is being restored must not leave the device for what is restored next
+        self._tiers.touch(match.nodes)
         for i, node in enumerate(match.nodes):
             start = i * BLOCK
             count = min(len(node.tokens), match.length - start)
             if start + count > in_place and self._states.kv_bytes:
-                self._put_kv(node, slot, start, count)
+                self._tiers.put_kv(node, slot, start, count)
         if self.is_recurrent:
-            self._put_recurrent(match.nodes[-1], slot)
+            self._tiers.put_recurrent(last, slot)
+            last.hits += 1
+            self._tiers.place(last)
+            if self._files and last.hits == SHARED:
+                self._tiers.write(match.nodes)
         self._evict()
+        return True
 
-    def store(self, tokens: np.ndarray, slot: int) -> None:
-        """Keep the state of a slot that stands exactly after `tokens`, i32 [n]: nothing of it may wait in a journal."""
+    def store(self, tokens: np.ndarray, slot: int, is_page: bool = False, is_end: bool = False) -> None:
+        """Keep the state of a slot that stands exactly after `tokens`, i32 [n]: nothing of it may wait in a journal.
+
+        is_page: on the way through a long text.  is_end: of a turn: on disk too."""
         if not self.is_on or not len(tokens):
             return
         path, key = [], ROOT
         for at in range(0, len(tokens), BLOCK):
             part = tokens[at : at + BLOCK]
-            node = self._nodes.get(_key(key, part)) or self._add(key, part, slot, at)
-            self._touch([node])
+            node = self._tree.nodes.get(key_of(key, part)) or self._add(key, part, slot, at)
+            self._tiers.touch([node])
             path.append(node)
             key = node.key
-        if self.is_recurrent and path[-1].recurrent is None:
-            path[-1].recurrent = self._take(
-                self._states.recurrent_bytes, lambda: self._near.take_recurrent(slot)
-            ) or self._states.read_recurrent(slot)
-            self._count(path[-1].recurrent, 1)
-            self._place(path[-1])
-        self._touch(path)
+        if self.is_recurrent and not path[-1].has_recurrent:
+            path[-1].is_page = is_page
+            self._tiers.take_recurrent(path[-1], slot)
+        self._tiers.touch(path)
+        if is_end and self._files:
+            self._tiers.write(path)
         self._evict()
 
     def close(self) -> None:
-        """Give the near tier's memory back. The cache is of no use afterwards."""
-        if self._near:
-            self._near.close()
-
-    def _usable(self, child: Node, tokens: np.ndarray) -> int:
-        """How many of a node's tokens a prompt that goes on with `tokens` can use."""
-        if not len(tokens) or child.tokens[0] != tokens[0]:
-            return 0
-        common = common_prefix(child.tokens, tokens)
-        if not self.is_recurrent:
-            return common
-        return common if common == len(child.tokens) and child.recurrent is not None else 0
+        """Give device memory back. The cache is of no use afterwards."""
+        self._tiers.close()
 
     def _add(self, parent: bytes, tokens: np.ndarray, slot: int, start: int) -> Node:
-        siblings = self._children.setdefault(parent, {})
         if not self.is_recurrent:  # a longer end holds all that a shorter one does
-            for old in [
-                n
-                for n in siblings.values()
-                if len(n.tokens) < len(tokens) and common_prefix(n.tokens, tokens) == len(n.tokens)
-            ]:
-                self._remove(old)
-            siblings = self._children.setdefault(parent, {})
-        end = start + len(tokens)
-        near = self._take(len(tokens) * self._states.kv_bytes, lambda: self._near.take_kv(slot, start, end))
-        kv = near or self._states.read_kv(slot, start, end)
-        node = Node(_key(parent, tokens), parent, np.array(tokens, np.int32), kv)
-        self._nodes[node.key] = siblings[node.key] = node
-        self._count(kv, 1)
-        self._place(node)
+            for old in list(self._tree.children(parent).begun(text_of(tokens))):
+                self._tiers.drop(old)
+        node = Node(key_of(parent, tokens), parent, np.array(tokens, np.int32))
+        self._tree.add(node)
+        self._tiers.take_kv(node, slot, start)
         return node
-
-    def _remove(self, node: Node) -> None:
-        del self._nodes[node.key]
-        self._in_near.pop(node.key, None)
-        siblings = self._children[node.parent]
-        del siblings[node.key]
-        if not siblings:
-            del self._children[node.parent]
-        for copy in node.copies:
-            self._count(copy, -1)
-            if isinstance(copy, Held):
-                self._near.free(copy)
-
-    def _touch(self, path: Sequence[Node]) -> None:
-        """Deepest first, so that a parent is always younger than its children and leaves are evicted first."""
-        for node in reversed(path):
-            for order in (self._nodes, self._in_near):
-                if node.key in order:
-                    order.move_to_end(node.key)
 
     def _evict(self) -> None:
         """What has a copy in host memory goes until the rest fits; what lies in device memory alone stays."""
-        while self.bytes > self._budget:
-            self._remove_branch(next(n for n in self._nodes.values() if not all(isinstance(c, Held) for c in n.copies)))
+        tiers = self._tiers
+        while tiers.bytes > self._budget:
+            if spare := tiers.spare_pages or tiers.spare_turns:
+                self.counts.evictions["page" if tiers.spare_pages else "superseded"] += 1
+                tiers.forget_recurrent(next(iter(spare.values())))
+                continue
+            node = next(iter(tiers.in_host.values()))
+            if not tiers.rests_on_disk(node):
+                self._remove_branch(node, "room")
+        while self._files and self._files.bytes > self._files.budget_bytes and tiers.on_disk:
+            self._remove_files(next(iter(tiers.on_disk.values())))
 
-    def _remove_branch(self, node: Node) -> None:
+    def _remove_branch(self, node: Node, cause: str) -> None:
         """A node and what stands on it: without it they cannot be found."""
-        for child in list(self._children.get(node.key, {}).values()):
-            self._remove_branch(child)
-        self._remove(node)
-        self.counts.evictions += 1
+        for one in self._tree.branch(node):
+            self.counts.evictions[cause] += 1
+            self._tiers.drop(one)
 
-    # --- the two tiers ---
+    def _remove_files(self, node: Node) -> None:
+        """Of a node and of what stands on it, which could not be found without it by the next server."""
+        branch = self._tree.branch(node)
+        for one in branch:
+            self.counts.evictions["disk"] += 1
+            self._tiers.unfile(one, "kv_file")
+            self._tiers.unfile(one, "recurrent_file")
+        for one in branch:
+            if one.kv is None and one.key in self._tree.nodes:
+                for lost in self._tree.branch(one):
+                    self._tiers.drop(lost)
 
-    def _take(self, nbytes: int, take: Callable[[], Held | None]) -> Held | None:
-        """A copy in device memory, for which the least recently used ones there leave; None without a near tier.
+    def _find(self, files: CacheFiles) -> None:
+        """Nodes of an earlier server's files, the least recently used first; those whose beginnings are lost are removed."""
+        nodes: dict[bytes, Node] = {}
+        used: dict[bytes, float] = {}
+        for found in files.found():
+            node = nodes.setdefault(found.key, Node(found.key, found.parent, found.tokens))
+            used[found.key] = max(found.used_s, used.get(found.key, 0.0))
+            if found.kind == KV:
+                node.kv_file = found.kept
+            else:
+                node.recurrent_file = found.kept
+        whole = {node.key: node for node in nodes.values() if self._is_whole(node, nodes)}
+        for node in sorted(whole.values(), key=lambda n: used[n.key]):
+            path = [node]
+            while (parent := whole.get(path[-1].parent)) is not None:
+                path.append(parent)
+            if path[-1].parent == ROOT:
+                self._hang_up(path[::-1])
+        for node in nodes.values():
+            if node.key not in self._tree.nodes:
+                for file in filter(None, (node.kv_file, node.recurrent_file)):
+                    files.remove(file)
+        self._evict()
 
-        They leave before the last room is taken: a step does not wait for them."""
-        if self._near is None or not self._near.can_hold(nbytes):
-            return None
-        while (held := take()) is None and self._in_near:
-            self._spill(next(iter(self._in_near.values())))
-        while self._near.lacks_room and self._in_near:
-            self._spill(next(iter(self._in_near.values())))
-        return held
+    def _hang_up(self, path: Iterable[Node]) -> None:
+        """Nodes from the beginning of a text on into the tree, as far as they are not there."""
+        for node in path:
+            if node.key not in self._tree.nodes:
+                self._tree.add(node)
+                self._tiers.count_recurrent(node, int(node.has_recurrent))
+                self._tiers.place(node)
+        self._tiers.touch(path)
 
-    def _spill(self, node: Node) -> None:
-        self.counts.spills += 1
-        del self._in_near[node.key]
-        node.kv, node.recurrent = self._sent(node.kv), self._sent(node.recurrent)
-
-    def _sent(self, copy: Copy | None) -> Copy | None:
-        if not isinstance(copy, Held):
-            return copy
-        self._count(copy, -1)
-        leaving = self._near.send(copy)
-        self._count(leaving, 1)
-        return leaving
-
-    def _put_kv(self, node: Node, slot: int, start: int, count: int) -> None:
-        """What comes from host memory and is whole then stays near."""
-        if isinstance(node.kv, Held):
-            self._near.put_kv(slot, start, node.kv, len(node.tokens), count)
-            return
-        self._states.write_kv(slot, start, _data(node.kv), len(node.tokens), count)
-        if count == len(node.tokens):
-            node.kv = self._nearer(node, node.kv, lambda: self._near.take_kv(slot, start, start + count))
-
-    def _put_recurrent(self, node: Node, slot: int) -> None:
-        if isinstance(node.recurrent, Held):
-            self._near.put_recurrent(slot, node.recurrent)
-            return
-        self._states.write_recurrent(slot, _data(node.recurrent))
-        node.recurrent = self._nearer(node, node.recurrent, lambda: self._near.take_recurrent(slot))
-
-    def _nearer(self, node: Node, copy: Leaving | np.ndarray, take: Callable[[], Held | None]) -> Copy:
-        self._in_near.pop(node.key, None)  # its own other copy must not leave for this one
-        held = self._take(copy.nbytes, take)
-        if held is not None:
-            self._count(copy, -1)
-            self._count(held, 1)
-        if held is not None or any(isinstance(c, Held) for c in node.copies):
-            self._in_near[node.key] = node
-        return copy if held is None else held
-
-    def _place(self, node: Node) -> None:
-        if any(isinstance(copy, Held) for copy in node.copies):
-            self._in_near[node.key] = node
-
-    def _count(self, copy: Copy, sign: int) -> None:
-        if isinstance(copy, Held):
-            self.near_bytes += sign * copy.nbytes
-        else:
-            self.bytes += sign * copy.nbytes
-
-
-def _data(copy: Leaving | np.ndarray) -> np.ndarray:
-    """u8 in host memory; waits for what is on its way."""
-    return copy.data() if isinstance(copy, Leaving) else copy
-
-
-def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
-    """How many tokens two sequences share from their start."""
-    n = min(len(a), len(b))
-    differs = np.flatnonzero(a[:n] != b[:n])
-    return int(differs[0]) if len(differs) else n
-
-
-def _key(parent: bytes, tokens: np.ndarray) -> bytes:
-    return hashlib.blake2b(parent + np.ascontiguousarray(tokens, np.int32).tobytes(), digest_size=16).digest()
+    def _is_whole(self, node: Node, nodes: dict[bytes, Node]) -> bool:
+        """Whether what files of an earlier server say fits a node of this model."""
+        n, states, parent = len(node.tokens), self._states, nodes.get(node.parent)
+        sizes = (node.kv_file, n * states.kv_bytes), (node.recurrent_file, states.recurrent_bytes)
+        stands = node.parent == ROOT or (parent is not None and len(parent.tokens) == BLOCK)
+        fits = node.kv_file is not None and all(file is None or file.nbytes == size for file, size in sizes)
+        return 0 < n <= BLOCK and stands and fits and key_of(node.parent, node.tokens) == node.key

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from hfc.runtime.decoding.state import Phase
-from hfc.serve.prefix import PrefixCache, common_prefix
+from hfc.serve.prefix import PrefixCache
+from hfc.serve.prefix_tree import common_prefix
 from hfc.serve.sequence import Sequence
 
 WORTH = 16  # tokens that waiting must save: fewer are computed sooner than they are waited for

@@ -22,7 +22,7 @@ from hfc.serve.metrics import Metrics
 from hfc.serve.prefix import PrefixCache
 from hfc.serve.scheduler import Limits, Scheduler
 from hfc.serve.sequence import Sequence
-from hfc.serve.sharing import Sharing, same_vector
+from hfc.serve.sharing import NEAR, Sharing, same_vector
 from hfc.serve.stream import Stream
 from hfc.step import DECODE_ROWS
 
@@ -150,7 +150,7 @@ class Stepper:
         self.metrics.prefilled(part.rows)
         self._own(sequence, self._decoder.read, sequence, sequence.prompt[before : sequence.position])
         is_end = sequence.position == len(sequence.prompt)
-        if is_end or (sequence.marks and sequence.position == sequence.marks[0]):
+        if (is_end and not self._is_kept_near(sequence)) or (sequence.marks and sequence.position == sequence.marks[0]):
             self._keep(sequence)
         else:
             self._keep_now_and_then(sequence, before)
@@ -225,9 +225,18 @@ class Stepper:
     # --- what sequences share ---
 
     def _keep_now_and_then(self, sequence: Sequence, before: int) -> None:
-        """Recurrent state has no way back: keep some of it on the way. before: the position before the step."""
-        if self.cache.is_recurrent and sequence.position // self._snapshot_every > before // self._snapshot_every:
-            self._keep(sequence)
+        """Recurrent state has no way back: keep some of it on the way, the farther apart the longer that is. before: the position before
+        the step."""
+        every = self._snapshot_every
+        while 8 * every <= sequence.position:
+            every *= 2
+        if self.cache.is_recurrent and sequence.position // every > before // every:
+            self._keep(sequence, is_page=True)
+
+    def _is_kept_near(self, sequence: Sequence) -> bool:
+        """Whether recurrent state was kept just before the end of the prompt: nobody goes on from behind its last token but this answer."""
+        end = len(sequence.prompt)
+        return self.cache.is_recurrent and any(0 < end - mark <= NEAR for mark in sequence.job.marks)
 
     def _give_vector(self, sequence: Sequence) -> None:
         """To those that wait to have the same text embedded."""
@@ -241,13 +250,14 @@ class Stepper:
             self._release(other)
         self._ring(other.stream for other in same)
 
-    def _keep(self, sequence: Sequence) -> None:
-        """Into the cache with a slot's state, which stands exactly behind `history`."""
+    def _keep(self, sequence: Sequence, is_page: bool = False, is_end: bool = False) -> None:
+        """Into the cache with a slot's state, which stands exactly behind `history`. is_page: on the way through a long text.  is_end: of
+        the answer."""
         has_next = not sequence.job.pool or sequence.is_awaited  # a text that is embedded has no next turn
         if sequence.is_damaged or not has_next:
             return
         self._commit(sequence)
-        self.cache.store(sequence.history, sequence.slot)
+        self.cache.store(sequence.history, sequence.slot, is_page, is_end)
 
     def _commit(self, sequence: Sequence) -> None:
         """Apply what waits in the slot's journal: a slot that is read or left holds its state as a whole."""
@@ -260,7 +270,7 @@ class Stepper:
         if sequence.slot is not None:
             if sequence.position and not sequence.is_damaged:
                 self._commit(sequence)
-                self._keep(sequence)
+                self._keep(sequence, is_end=True)
             self.lanes.leave(sequence.slot, np.empty(0, np.int32) if sequence.is_damaged else sequence.history)
             sequence.usage.timings["total_s"] = time.monotonic() - sequence.submitted_s
             self.metrics.finished(time.monotonic() - sequence.submitted_s)

@@ -12,6 +12,7 @@ from hfc.formats import KV_FORMATS
 from hfc.runtime.executor import load
 from hfc.runtime.generate import Generation, Request
 from hfc.runtime.slots import slot_states
+from hfc.serve.cache_files import CacheFiles
 from hfc.serve.engine import Engine
 from hfc.serve.job import Job, Piece
 from hfc.serve.metrics import Metrics
@@ -81,6 +82,48 @@ def test_a_conversation_is_token_exact_and_prefills_new_tokens_only(name, kv):
         engine.close()
 
     asyncio.run(main())
+
+
+SPILLED = [
+    pytest.param(name, kv, marks=() if (name, kv) == ("qwen3_5_text", "asym3") else pytest.mark.long)
+    for name in NAMES
+    for kv in sorted(KV_FORMATS)
+]
+
+
+@pytest.mark.parametrize(("name", "kv"), SPILLED)
+def test_spilled_and_restored_state_is_that_of_a_cold_run_bit_for_bit(name, kv, tmp_path):
+    """Three conversations in memory for one, two turns; then another server on the same folder, one more."""
+    model, alone = open_model(name, kv), open_model(name, kv, slots=1)
+    states, plain = slot_states(model), slot_states(alone)
+    memory = 100 * states.kv_bytes + states.recurrent_bytes
+
+    async def check(engine, prompt):
+        sequence = await turn(engine, prompt, 5)
+        assert sequence.tokens == cold(alone, prompt, 5)
+        length = len(prompt) + 4
+        np.testing.assert_array_equal(states.read_kv(sequence.slot, 0, length), plain.read_kv(0, 0, length))
+        np.testing.assert_array_equal(states.read_recurrent(sequence.slot), plain.read_recurrent(0))
+        return sequence
+
+    async def server(prompts, turns):
+        files = CacheFiles(tmp_path, "model", 1 << 26)
+        engine = Engine(
+            model, Limits(2, model.max_rows, model.max_outputs, CONTEXT), memory, Metrics(), cache_files=files
+        )
+        for number in range(turns):
+            for i, prompt in enumerate(prompts):
+                sequence = await check(engine, prompt)
+                prompts[i] = (*prompt, *sequence.tokens, *tokens_of(model, 4, number + i))
+        assert engine.gauges()["cache_bytes"] <= memory
+        engine.close()
+        return sequence.usage.cached, engine.metrics.cache.loads
+
+    prompts = [tokens_of(model, 70, 40 + i) for i in range(3)]
+    cached, loads = asyncio.run(server(prompts, 2))
+    assert cached == 74 and loads > 0, "spilled"
+    cached, loads = asyncio.run(server(prompts, 1))
+    assert cached == 83 and loads > 0, "restored"
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])

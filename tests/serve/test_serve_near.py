@@ -18,7 +18,8 @@ from hfc.runtime.near import Held, Leaving, NearCopies, Pool
 from hfc.runtime.slots import GpuSlots
 from hfc.serve.engine import Engine
 from hfc.serve.metrics import Metrics
-from hfc.serve.prefix import BLOCK, PrefixCache
+from hfc.serve.prefix import PrefixCache
+from hfc.serve.prefix_tree import BLOCK
 from hfc.serve.scheduler import Limits
 
 
@@ -119,7 +120,7 @@ def test_what_comes_back_is_what_was_there(recurrent, near_bytes, far_bytes):
                 feed(model, cut[: match.length], 0)
                 np.testing.assert_array_equal(model.memory[1], model.memory[0])
         assert cache.bytes <= far_bytes and cache.near_bytes <= near_bytes
-        copies = [c for n in cache._nodes.values() for c in n.copies]
+        copies = [c for n in cache._tree.nodes.values() for c in n.copies]
         assert cache.bytes + cache.near_bytes == sum(c.nbytes for c in copies)
     assert hits > 5 and (cache.counts.spills > 0) == (256 <= near_bytes < 1 << 20)
     assert (cache.near_bytes > 0) == (near_bytes >= 256)
@@ -133,12 +134,12 @@ def test_the_least_recently_used_spills_and_what_is_used_again_comes_back():
     for tokens in texts:
         feed(model, tokens, 0)
         cache.store(tokens, 0)
-    where = [isinstance(n.kv, Leaving) for n in cache._nodes.values()]
+    where = [isinstance(n.kv, Leaving) for n in cache._tree.nodes.values()]
     assert where == [True, True, False, False, False] and cache.counts.spills == 2
     longer = np.append(texts[0], np.full(9, 7, np.int32))
     cache.restore(cache.match(longer), 1)
     np.testing.assert_array_equal(model.keys[1, :BLOCK], texts[0])
-    assert [int(n.tokens[0]) for n in cache._nodes.values() if isinstance(n.kv, Held)] == [3, 4, 0]
+    assert [int(n.tokens[0]) for n in cache._tree.nodes.values() if isinstance(n.kv, Held)] == [3, 4, 0]
 
 
 def test_a_copy_is_taken_while_older_ones_are_on_their_way_out(monkeypatch):
@@ -151,7 +152,7 @@ def test_a_copy_is_taken_while_older_ones_are_on_their_way_out(monkeypatch):
         feed(model, tokens, 0)
         cache.store(tokens, 0)
     assert cache.counts.spills == 2 and not any(
-        n.kv.arrival.done() for n in cache._nodes.values() if isinstance(n.kv, Leaving)
+        n.kv.arrival.done() for n in cache._tree.nodes.values() if isinstance(n.kv, Leaving)
     )
     longer = np.append(texts[0], np.int32(9))
     threading.Timer(0.1, may_arrive.set).start()

@@ -58,7 +58,25 @@ USAGE = usage(
         settable=PROJECT,
     ),
     option(
-        "--cache-mb", int, "Host memory of a model's prefix cache, in MB; 0: none.", 1024, least=0, settable=PROJECT
+        "--cache-mb",
+        int,
+        "Host memory of a model's prefix cache, in MB; 0: none. [default: an eighth of what is free, 1024 at least]",
+        least=0,
+        settable=PROJECT,
+    ),
+    option(
+        "--cache-dir",
+        Path,
+        "A folder for what the prefix cache keeps on disk: conversations that leave memory, and those of before a restart.",
+        metavar="FOLDER",
+        settable=USER,
+    ),
+    option(
+        "--cache-dir-mb",
+        int,
+        "Disk that it may take for each model, in MB. [default: 16384, at most half of what is free]",
+        least=1,
+        settable=USER,
     ),
     option(
         "--device-cache-mb",
