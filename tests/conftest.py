@@ -1,9 +1,10 @@
-"""Things that several test files need: the small real model and its vocabulary."""
+"""Things that several test files need: the small real model and its vocabulary; and what of products of parameters runs."""
 
 import os
 from pathlib import Path
 
 import pytest
+from sampled import sample
 
 from hfc.base.cache import cache_folder
 from hfc.formats.checkpoint import open_checkpoint
@@ -14,6 +15,11 @@ from hfc.runtime.registry import REGISTRY, find_local
 os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
 os.environ.setdefault("ZIG_LOCAL_CACHE_DIR", str(cache_folder() / "zig"))
 os.environ["HFC_CONFIG"] = "off"  # whatever the user of this machine has set
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    sample(items)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ FORMATS = (
 SHAPES = ((4, 4, 80), (8, 2, 256), (8, 1, 64), (16, 2, 128), (3, 1, 64), (4, 2, 24), (7, 1, 16))
 FEW_ARCHS = ("gfx1100", "gfx1201", "gfx942")
 DECODE_BOUND, PREFILL_BOUND = 3e-6, 1e-3
+pytestmark = pytest.mark.sampled(5)
 
 
 @pytest.fixture
@@ -59,16 +60,9 @@ def test_decode_of_every_shape(arch, shape):
     assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
 
 
-SINKS = [
-    pytest.param(
-        arch, formats, marks=() if (arch, formats[0]) in (("gfx1100", "f16"), ("gfx906", "q8")) else pytest.mark.long
-    )
-    for arch in ARCHS
-    for formats in FORMATS
-]
-
-
-@pytest.mark.parametrize("arch, formats", SINKS)
+@pytest.mark.sampled(20)
+@pytest.mark.parametrize("formats", FORMATS, ids="/".join)
+@pytest.mark.parametrize("arch", ARCHS)
 def test_sinks(arch, formats):
     """One split, two splits, a first token, a window; prefill by lines and by tiles."""
     for window in (0, 200):

@@ -50,12 +50,9 @@ def _first(results: Value | tuple[Value, ...]) -> Value:
     return results[0] if isinstance(results, tuple) else results
 
 
-def pairs() -> list:
-    found = [(i + j, shape, arch) for i, shape in enumerate(SHAPES) for j, arch in enumerate(ARCHS)]
-    return [pytest.param(shape, arch, marks=() if n % 4 == 0 else pytest.mark.long) for n, shape, arch in found]
-
-
-@pytest.mark.parametrize("shape, arch", pairs())
+@pytest.mark.sampled(10)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_long_segments_beside_short_ones(shape, arch):
     for strength in (1.0, 1e-4, 30.0):
         subject = Region(delta_net(*SHAPES[shape], strength), arch, slots=4, context=256)
@@ -65,7 +62,9 @@ def test_long_segments_beside_short_ones(shape, arch):
         assert not wrong, (strength, wrong)
 
 
-@pytest.mark.parametrize("shape, arch", pairs())
+@pytest.mark.sampled(7)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_bits_do_not_depend_on_how_a_prompt_is_cut(shape, arch):
     """A segment of 45 rows at once, in two long parts, and decoded in short ones."""
     subject = Cut(Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256))
@@ -75,14 +74,10 @@ def test_bits_do_not_depend_on_how_a_prompt_is_cut(shape, arch):
             assert np.array_equal(content, whole[name]), (parts, name)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "shape, arch",
-    [
-        ("three to a key", "gfx1100"),
-        ("awkward", "gfx1201"),
-        pytest.param("heads of 128", "gfx1100", marks=pytest.mark.long),
-        pytest.param("odd", "gfx906", marks=pytest.mark.long),
-    ],
+    [("three to a key", "gfx1100"), ("awkward", "gfx1201"), ("heads of 128", "gfx1100"), ("odd", "gfx906")],
 )
 def test_blocks_of_few_columns_leave_the_bits_of_whole_heads(shape, arch, monkeypatch):
     """What sm_90 takes for short segments, on machines that can be looked into."""

@@ -106,6 +106,7 @@ def prompt(rows: int) -> Step:
     return Step(step.tokens, step.segments, np.arange(0, rows, -(-rows // 32), dtype=np.int32))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("format", ["f16", "bf16"])
 def test_the_tape_multiplies_with_the_library_it_finds(format, bundle_of, fake_library, monkeypatch, capfd):
     """The same logits as by hfc's own kernels; rows come in pieces of one size, whatever the step has."""

@@ -49,14 +49,10 @@ def side_by_side(format: str) -> Graph:
     return b.finish(b.op("linear", b.op("add", b.op("mul", first, second), third), b.matrix("head", "f32", VOCAB, 33)))
 
 
-def each(graphs, ordinary):
-    pairs = [(graph, name, arch) for graph in graphs for name in ROTATED for arch in ARCHS]
-    return [pytest.param(*p, marks=() if p[1:] in ordinary else pytest.mark.long) for p in pairs]
-
-
-@pytest.mark.parametrize(
-    "graph, format, arch", each((two_experts_deep, side_by_side), {("mq4g256", "gfx1030"), ("mq6g256v2", "gfx1100")})
-)
+@pytest.mark.sampled(54)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("format", ROTATED)
+@pytest.mark.parametrize("graph", (two_experts_deep, side_by_side))
 def test_rotated_and_other_weights(graph, format, arch):
     """1, 4 and 16 rows have the same bits, many agree with numpy; what no kernel wrote is NaN."""
     region = Region(graph(format), arch)

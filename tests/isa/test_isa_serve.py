@@ -87,6 +87,7 @@ async def serve(model, asked, cache_bytes=1 << 20):
     return ends, [sequence.tokens for sequence in sequences]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])
 def test_what_a_device_chooses_is_what_the_host_would_have(name, monkeypatch):
     # an emulated step takes its time
@@ -124,6 +125,7 @@ class Remembering(SamplingModel):
         return found
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])
 def test_logits_do_not_depend_on_neighbours(name, monkeypatch):
     """Six texts in three slots and each alone, prompts in pieces of eight rows beside others that decode: the same bits."""

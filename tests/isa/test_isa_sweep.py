@@ -3,8 +3,6 @@
 Odd sizes, one row and many, contexts of 1, 127 and 4097 positions; what no kernel wrote and what lies behind a row is NaN.
 """
 
-import zlib
-
 import pytest
 from regions import Region, attention, awkward_k, experts, linear, steps_at, zipped
 
@@ -26,16 +24,10 @@ SHAPES = {  # heads, KV heads, head size, window, softcap
 }
 
 
-def every(cases: list[tuple], share: int):
-    """All pairs of a case and an arch; one in `share`, chosen by name, is in the ordinary run."""
-    pairs = [(*case, arch) for case in cases for arch in ARCHS]
-    return [
-        pytest.param(*pair, marks=() if zlib.crc32(repr(pair).encode()) % share == 0 else pytest.mark.long)
-        for pair in pairs
-    ]
-
-
-@pytest.mark.parametrize("kind, format, arch", every([(k, f) for k in LINEARS for f in FORMATS], 24))
+@pytest.mark.sampled(48)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", LINEARS)
 def test_linears(kind, format, arch):
     subject = Region(LINEARS[kind](format), arch)
     wrong = [c for c in subject.check() if not (c.ok and c.deviation.error <= BOUND)]
@@ -43,7 +35,10 @@ def test_linears(kind, format, arch):
     assert not list(subject.rows_that_differ("linear", position=3))
 
 
-@pytest.mark.parametrize("shape, kv, arch", every([(s, kv) for s in SHAPES for kv in (*KV_FORMATS, "q8/q4")], 48))
+@pytest.mark.sampled(48)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("kv", (*KV_FORMATS, "q8/q4"))
+@pytest.mark.parametrize("shape", SHAPES)
 def test_attention_and_cache_writes(shape, kv, arch):
     heads, kv_heads, size, window, softcap = SHAPES[shape]
     size = size if kv in ("f16", "f32") else -(-size // 32) * 32  # the others have blocks of 32
