@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,9 @@ def make(name: str, family: Family, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
+    if family.published:
+        config = json.loads((out / "config.json").read_text()) | family.published
+        (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (out / "model.safetensors").chmod(0o644)
     np.savez_compressed(out / "reference.npz", **reference)
     print(
@@ -76,10 +80,9 @@ def model_and_reference(family: Family, seed: int):
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             parameter.copy_(draw(name, parameter, config, generator).to(torch.bfloat16).float())
+        stored = model.state_dict()  # a buffer that is not computed from the config: biases that only select
         for name, buffer in sorted(model.named_buffers()):
-            if (
-                "inv_freq" not in name and buffer.is_floating_point() and buffer.ndim > 0
-            ):  # biases that only select are buffers
+            if name in stored and buffer.is_floating_point() and buffer.ndim > 0:
                 buffer.copy_(draw(name, buffer, config, generator).to(torch.bfloat16).float())
         model.tie_weights()
         reference, margin = run(model, torch.randint(3, family.config["vocab_size"], (1, PROMPT), generator=generator))

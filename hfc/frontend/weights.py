@@ -10,6 +10,7 @@ from typing import Any
 
 from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats import READABLE, loaded_format
+from hfc.formats.checkpoint.evaluate import same_elements
 from hfc.formats.recipe import Recipe
 from hfc.frontend import syntax
 from hfc.frontend.evaluate import Absent, show, strings_in
@@ -194,7 +195,8 @@ class WeightTable:
     def _evaluate(self, scope: RecipeScope, name: str, shape: tuple[int, ...], row: syntax.Row) -> RecipePiece | None:
         """The weight's expression, checked against the declared shape.
 
-        Axes of size 1 do not count: conv1d.weight is [channels, 1, taps] in HF and [channels, taps] in GGUF."""
+        Axes of size 1 do not count: conv1d.weight is [channels, 1, taps] in HF and [channels, taps] in GGUF. A vector stands for a
+        matrix of f32 with as many elements, row after row, and the other way round: norms of groups are either."""
         node = row.columns[self._source][row.names.index(name)]
         try:
             piece = scope.evaluate(node)
@@ -202,7 +204,8 @@ class WeightTable:
             raise HfcError(f"weight {name} {list(shape)}: {error.message}", error.span, error.hint) from None
         if piece is not None and not isinstance(piece, RecipePiece):
             raise HfcError(f"weight {name}: this is {show(piece)}, not a tensor", node.span)
-        if piece and piece.shape is not None and [n for n in piece.shape if n != 1] != [n for n in shape if n != 1]:
+        is_plain = len([n for n in shape if n != 1]) <= 1 or row.format == COMPUTED
+        if piece and piece.shape is not None and not same_elements(piece.shape, shape, is_plain):
             found = f"{piece.recipe} is {list(piece.shape)} in the checkpoint"
             raise HfcError(f"weight {name}: {found}, expected {list(shape)}", node.span)
         return piece

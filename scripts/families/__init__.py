@@ -5,7 +5,7 @@ A family is one row here, one models/*.hfm and one folder in tests/data/families
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 VOCAB, HIDDEN, FFN, HEADS, KV_HEADS, HEAD = 96, 32, 64, 4, 2, 16
@@ -19,16 +19,25 @@ COMMON = dict(
 class Family:
     """config_class and model_class are transformers'; config: the arguments that make it tiny; seed: of weights and prompt.
 
-    gguf: llama.cpp has a converter and a graph for it."""
+    gguf: llama.cpp has a converter and a graph for it.  published: keys as published checkpoints spell them, where transformers 5
+    writes other values than its converter knows."""
 
     config_class: str
     model_class: str
     config: dict[str, Any]
     seed: int
     gguf: bool = True
+    published: dict[str, Any] = field(default_factory=dict)
 
 
-def family(stem: str, seed: int, gguf: bool = True, without: tuple[str, ...] = (), **config: Any) -> Family:
+def family(
+    stem: str,
+    seed: int,
+    gguf: bool = True,
+    without: tuple[str, ...] = (),
+    published: dict[str, Any] | None = None,
+    **config: Any,
+) -> Family:
     """A model whose classes are {stem}Config and {stem}ForCausalLM. without: keys of COMMON that its config does not have."""
     arguments = {key: value for key, value in {**COMMON, **config}.items() if key not in without}
-    return Family(f"{stem}Config", f"{stem}ForCausalLM", arguments, seed, gguf)
+    return Family(f"{stem}Config", f"{stem}ForCausalLM", arguments, seed, gguf, published or {})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,14 +28,21 @@ class WeightData:
         return weight_format(self.format).unpack(self.raw).reshape(self.shape)
 
     def with_shape(self, shape: tuple[int, ...], what: str = "weight") -> WeightData:
-        """The same data under a declared shape, which may differ by dimensions of size 1: [C, 1, K] is [C, K]."""
+        """The same data under a declared shape, which may differ as `same_elements` says: [C, 1, K] is [C, K]."""
         if tuple(shape) == self.shape:
             return self
-        if [size for size in shape if size != 1] != [size for size in self.shape if size != 1]:
+        if not same_elements(self.shape, shape, weight_format(self.format).block == 1):
             raise HfcError(f"{what}: the checkpoint has {list(self.shape)}, the model declares {list(shape)}")
         last = shape[-1] if shape else 1
         raw = self.raw.reshape(*shape[:-1], weight_format(self.format).row_bytes(last))
         return WeightData(self.format, tuple(shape), raw)
+
+
+def same_elements(found: Sequence[int], declared: Sequence[int], is_plain: bool) -> bool:
+    """Axes of size 1 do not count; a vector of plain numbers is a matrix with as many, row after row, and the other way round."""
+    found, declared = ([size for size in shape if size != 1] for shape in (found, declared))
+    is_flat = is_plain and min(len(found), len(declared)) <= 1
+    return found == declared or (is_flat and math.prod(found) == math.prod(declared))
 
 
 def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData:

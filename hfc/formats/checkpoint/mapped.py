@@ -54,16 +54,25 @@ def read_json(path: Path) -> dict[str, Any]:
     return parse_json(text, str(path))
 
 
+NOT_FINITE = (
+    "Infinity",
+    "-Infinity",
+    "NaN",
+)  # transformers 5 writes {"__float__": "Infinity"} for what JSON cannot say
+
+
 def parse_json(text: bytes, where: str) -> dict[str, Any]:
     """Bytes of a JSON object; a key given twice, bad text or deep nesting is an error at `where`."""
 
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def no_duplicates(pairs: list[tuple[str, Any]]) -> Any:
         found = dict(pairs)
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in found if names.count(name) > 1)
             raise HfcError(f"{where}: key {twice!r} is given twice")
-        return found
+        return (
+            float(found["__float__"]) if found.keys() == {"__float__"} and found["__float__"] in NOT_FINITE else found
+        )
 
     try:
         value = json.loads(text, object_pairs_hook=no_duplicates)
