@@ -137,11 +137,15 @@ def convert(folder: Path, sources: Path) -> None:
     hparams = conversion.ModelBase.load_hparams(folder, False)
     kind = conversion.get_model_class(conversion.get_model_architecture(hparams, conversion.ModelType.TEXT))
 
+    count = hparams.get("text_config", hparams)["vocab_size"]
+    tokenizer = folder / "tokenizer.json"  # some count its tokens
+    tokenizer.write_text(json.dumps({"model": {"vocab": {f"t{n}": n for n in range(count)}}, "added_tokens": []}))
     with torch.inference_mode():
         model = kind(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / "model.gguf")
         for part in (model, getattr(model, "impl", model)):  # some delegate
             part.set_vocab = partial(add_vocabulary, part)
         model.write()
+    tokenizer.unlink()
 
 
 def add_vocabulary(model) -> None:

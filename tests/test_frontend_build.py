@@ -96,7 +96,7 @@ def test_the_graph_prints_parses_back_and_verifies():
         ("linear(silu(linear(x, up)), down)", "linear(x, down)", "linear: x is f32[T, 16], w is bf16[16, 64]; x.shape[-1] must equal w.shape[1] (16 != 64)"),
         ("[heads, head]), reshape(linear(x, k)", "[heads, 9]), reshape(linear(x, k)", "reshape: f32[T, 16] has 16 elements a row, [2, 9] has 18"),
         ("scale = 0.25", "scal = 0.25", "unknown argument of attention 'scal'"),
-        ("scale = 0.25", "window = 4", "attention takes (q, k, v, kv, scale, window, softcap, causal, first); scale is missing"),
+        ("scale = 0.25", "window = 4", "attention takes (q, k, v, kv, scale, window, softcap, causal, first, sinks); scale is missing"),
         ("scale = 0.25", 'scale = "0.25"', 'attend: scale must be a number, found "0.25"'),
         ("attention(a, b, c, kv,", "attention(a, b, c, x,", "attention: kv must be a state"),
         ("silu(linear(x, up))", "silu(linear(x, up), 3)", "silu takes (x), got 2 values"),
@@ -263,3 +263,14 @@ def test_taps_that_are_not_there_are_named():
 def test_a_state_carried_on_twice_is_refused():
     line = "attention(a, b, c, kv, scale = 0.25)"
     assert "a state may be carried on only once a step" in error(line, f"{line} + {line}")
+
+
+def test_attention_reads_a_cache_behind_what_writes_it():
+    """However far away: the read names the new value, or verify says so."""
+    text = TEXT  # any model with a cache
+    graph = build_graph(Model(parse(text, "tiny.hfm"), builtin_folder()), CONFIG, "hf")
+    (attend,) = graph.ops_of("attend")[:1]
+    state = next(old for old, new in graph.updates.items() if new is attend.inputs[1])
+    stale = graph.with_ops(op.rewired({attend.inputs[1]: state}) if op is attend else op for op in graph.ops)
+    with pytest.raises(HfcError, match="what the step makes of it"):
+        verify(stale)

@@ -178,3 +178,19 @@ def test_gemma_multimodal_config_with_little_in_it():
     assert (found["theta"], found["local_theta"], found["scale"]) == (1000000, 10000, 1 / 16)
     assert found["scaled"] == (("kind", "linear"), ("factor", 8.0))
     assert [i for i, kind in enumerate(found["kind"]) if kind == "full_attention"] == [5, 11, 17, 23, 29]
+
+
+def test_entries_of_one_layer():
+    """Mappings are entered by number and by name; one number of a GGUF stands for all layers, a pattern of n for all but each n-th."""
+    config = {"n": None, "layers": {"1": {"head_dim": 16}}, "head_dim": 8}
+    text = "model m {{ config {0} {{ layers = 4 vocab = 2 context = 9 {1} }} graph(t) {{ return t }} }}"
+    model = parse(text.format("hf", 'head[i] = layers_by[i, "head_dim"] or head_dim'), "m.hfm")
+    found = settings_of(model, {"layers_by": config["layers"], "head_dim": 8}, "hf")
+    assert found["head"] == [8, 16, 8, 8]
+    model = parse(text.format('gguf "a"', "kv[i] = kv[i] local[i] = attention.sliding_window_pattern[i]"), "m.hfm")
+    keys = {"general.architecture": "a", "a.kv": 3, "a.attention.sliding_window_pattern": 2}
+    found = settings_of(model, keys, "gguf")
+    assert found["kv"] == [3] * 4 and found["local"] == [True, False, True, False]
+    keys |= {"a.kv": [1, 2, 3, 4], "a.attention.sliding_window_pattern": [True, True, False, False]}
+    found = settings_of(model, keys, "gguf")
+    assert found["kv"] == [1, 2, 3, 4] and found["local"] == [True, True, False, False]

@@ -48,7 +48,8 @@ class Operations:
         spec = definition(name)
         operands = spec.operand_names
         bound = _bind(name, (*operands, *spec.attrs), arguments, keywords, span)
-        inputs = [self.builder.latest(_tensor(name, n, bound.pop(n), span)) for n in operands if n in bound]
+        given = [(_tensor(name, n, bound.pop(n), span), way) for n, way in zip(operands, spec.reads) if n in bound]
+        inputs = [self.builder.latest(value, read_only=way == "cache") for value, way in given]
         attrs = {n: _plain(name, n, value, span) for n, value in bound.items()}
         try:
             results = self.builder.op(name, *inputs, span=span, **attrs)

@@ -121,6 +121,9 @@ def _entered(value: Any, part: str) -> Any:
     return None
 
 
+PATTERN = "sliding_window_pattern"  # of a GGUF: a truth for each layer, or n where each n-th layer sees everything
+
+
 class _ConfigScope(Scope):
     """Names are the index of a per-layer list, settings made above, then config keys."""
 
@@ -191,14 +194,38 @@ class _ConfigScope(Scope):
         return super().call(node)
 
     def index(self, node: syntax.Index) -> Any:
-        """A per-layer list is asked for its element: it need not be the same in all layers."""
-        listed = self._keys.get(node.value.name) if isinstance(node.value, syntax.Name) else None
-        if self._source != "gguf" or not isinstance(listed, (list, tuple)) or len(node.items) != 1:
+        """One layer's element of a list or a mapping of the checkpoint; `x[i, "key"]` enters mappings by number and by name."""
+        listed = self._raw(node.value.name) if isinstance(node.value, syntax.Name) else None
+        if isinstance(listed, Mapping) or (len(node.items) > 1 and listed is None):
+            return self._entry(node, listed)
+        if self._source != "gguf" or len(node.items) != 1 or listed is None or isinstance(listed, str):
             return super().index(node)
         at = self.evaluate(node.items[0])
+        if type(at) is int and type(listed) in (int, float):  # one number for all layers
+            is_pattern = node.value.name.endswith(PATTERN) and listed > 0
+            return at % listed < listed - 1 if is_pattern else listed
         if type(at) is not int or not 0 <= at < len(listed):
             raise HfcError(f"index {show(at)} is outside of a list of {len(listed)}", node.span)
         return listed[at]
+
+    def _raw(self, name: str) -> Any:
+        """The value of a key as it stands in the checkpoint's config; None where a setting of ours has the name."""
+        if name in self.settings or name in self._index:
+            return None
+        if self._source == "gguf":
+            return self._keys.get(name)
+        value: Any = self._keys
+        for part in name.split("."):
+            value = _entered(value, part)
+        return value
+
+    def _entry(self, node: syntax.Index, value: Any) -> Any:
+        for item in node.items:
+            at = str(self.evaluate(item))
+            value = _entered(value, at)
+            if value is None:
+                raise Absent(f"{FILE_NAMES[self._source]} has no {node.span.text.strip()!r} for {at!r}", node.span)
+        return value
 
     def _tensor_shape(self, node: syntax.Call) -> list[int]:
         name = self.evaluate(node.arguments[0]) if len(node.arguments) == 1 else None

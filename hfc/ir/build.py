@@ -78,9 +78,10 @@ class GraphBuilder:
                     "compute it in the weight table: w + 1, w * 2, -w and exp(w) are made when the model is loaded",
                 )
 
-    def latest(self, state: Value) -> Value:
-        """The state as the ops so far have left it, where it may be carried on again."""
-        return self.graph.updates.get(state, state) if self._is_chained and state.type.dtype == "kv" else state
+    def latest(self, state: Value, read_only: bool = False) -> Value:
+        """The cache as the ops so far have left it, where an op only reads it or may carry it on again."""
+        is_cache = state.type.dtype == "kv"
+        return self.graph.updates.get(state, state) if is_cache and (read_only or self._is_chained) else state
 
     def _carry(self, state: Value, new: Value, span: Span | None) -> None:
         if state in self.graph.updates:

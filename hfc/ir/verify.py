@@ -20,6 +20,9 @@ def verify(graph: Graph, stage: str = "built") -> None:
     for value in (*graph.outputs, *graph.updates.values()):
         if value not in defined:
             raise HfcError(f"graph {graph.name}: {value} is returned but never defined")
+    for op in graph.ops:
+        for inner in op.inner if op.kind == "kernel" else (op,):
+            _check_reads(inner, graph)
     for state, new in graph.updates.items():
         if state.type != new.type:
             raise HfcError(f"graph {graph.name}: state {state} is {state.type}, its new value {new} is {new.type}")
@@ -40,6 +43,14 @@ def _check(op: Op, defined: set[Value]) -> None:
         if types != found:
             raise _wrong(op, f"has type {', '.join(map(str, found))}, its rule gives {', '.join(map(str, types))}")
     defined.update(op.outputs)
+
+
+def _check_reads(op: Op, graph: Graph) -> None:
+    """A cache that the step writes is read behind the write: nothing else orders the two."""
+    ways = () if op.kind in SOURCES else definition(op.kind).reads
+    for value, way in zip(op.inputs, ways):
+        if way == "cache" and value in graph.updates:
+            raise _wrong(op, f"reads {value}, not {graph.updates[value]}, what the step makes of it")
 
 
 def _check_region(op: Op, defined: set[Value]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from families import Family, family
+from dataclasses import replace
+
+from families import VOCAB, Family, family
 
 YARN = {
     "rope_type": "yarn", "rope_theta": 5e5, "factor": 8.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0,
@@ -12,6 +14,16 @@ LONGROPE = {
     "rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.75, "original_max_position_embeddings": 64,
     "short_factor": [1.0, 1.2, 3.0], "long_factor": [1.0, 2.0, 16.0],
 }  # fmt: skip
+
+
+def gemma4(seed: int, **config) -> Family:
+    usual = dict(
+        tie_word_embeddings=True, head_dim=8, global_head_dim=16, sliding_window=8, layer_types=["sliding_attention", "full_attention"],
+        final_logit_softcapping=8.0,
+    )  # fmt: skip
+    return replace(family("Gemma4", seed, **{**usual, **config}), config_class="Gemma4TextConfig")
+
+
 FAMILIES: dict[str, Family] = {
     "qwen2": family("Qwen2", 11, tie_word_embeddings=True),
     "mistral": family("Mistral", 12, gguf=False, head_dim=16, sliding_window=8),
@@ -35,6 +47,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "ernie4_5": family("Ernie4_5", 21, head_dim=16, tie_word_embeddings=True),
     "glm4": family("Glm4", 22, head_dim=16, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}),
+    "gemma4_e": gemma4(
+        24, num_hidden_layers=4, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCAB, num_kv_shared_layers=2, use_double_wide_mlp=True,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"], intermediate_size=32,
+    ),
+    "gemma4": gemma4(25, hidden_size_per_layer_input=0, attention_k_eq_v=True, num_global_key_value_heads=1),
     "ministral3": family(
         "Ministral3", 23, head_dim=16,
         rope_parameters={

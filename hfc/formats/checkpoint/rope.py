@@ -36,6 +36,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "mscale_all_dim": None,
         "truncate": True,
     },
+    "proportional": {"partial_rotary_factor": 1.0, "factor": 1.0},
     "dynamic": {"factor": REQUIRED, "original_max_position_embeddings": REQUIRED},
     "longrope": {
         "short_factor": None,  # one of the two, or `divisors`, where they are tensors
@@ -184,6 +185,13 @@ def _dynamic(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarr
     return _plain(rotary, theta * grown ** (rotary / (rotary - 2))), 1.0
 
 
+def _proportional(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
+    """The slower pairs of a whole head stay as they are: frequencies as for all of it, 0 from `partial_rotary_factor` on."""
+    turned = int(given["partial_rotary_factor"] * rotary // 2)
+    frequencies = _plain(rotary, theta) / np.float32(given["factor"])
+    return np.where(np.arange(rotary // 2) < turned, frequencies, np.float32(0)), 1.0
+
+
 def _longrope(rotary: int, theta: float, given: dict[str, Any]) -> tuple[np.ndarray, float]:
     """A divisor for each pair: the short ones where the context is no longer than the old one, else the long ones."""
     old_context, is_long = (
@@ -209,6 +217,7 @@ FREQUENCIES: dict[str, Callable[[int, float, dict[str, Any]], tuple[np.ndarray, 
     "linear": _linear,
     "llama3": _llama3,
     "yarn": _yarn,
+    "proportional": _proportional,
     "dynamic": _dynamic,
     "longrope": _longrope,
 }
