@@ -19,7 +19,7 @@ from hfc.compiler import compile_model, open_source, settings_for
 from hfc.formats import FORMATS, KV_FORMATS
 from hfc.frontend.model import find_model
 from hfc.matrix import cells as cells_module
-from hfc.matrix.cells import Cell, Place, Planner, places, run, run_in_turn
+from hfc.matrix.cells import Cell, Place, Planner, places, run, run_covering, run_in_turn
 from hfc.matrix.models import REPRESENTATIVES, chosen_models, configs, shortened, source
 from hfc.matrix.page import as_html, as_json, as_markdown
 from hfc.matrix.predict import SpeedBound, bounds, works
@@ -81,19 +81,45 @@ def test_what_the_passes_make_does_not_depend_on_the_arch(name):
     assert found[0] == found[1] == found[2]
 
 
-def test_a_quick_run_tries_every_model_on_every_arch_and_every_format():
-    found = places(REPRESENTATIVES, GPUS, list(FORMATS), list(KV_FORMATS), quick=True)
-    assert len(found) == len(GPUS) * len(REPRESENTATIVES)
-    assert {p.weights for p in found} == set(FORMATS)
-    assert all(len({p.weights for p in found if p.model == m}) > len(FORMATS) // 2 for m in REPRESENTATIVES)
-    assert {(p.arch, p.model) for p in found} == {(a.name, m) for a in GPUS for m in REPRESENTATIVES}
-    assert {p.kv for p in found} == set(KV_FORMATS)
-    whole = places(REPRESENTATIVES, GPUS, list(FORMATS), list(KV_FORMATS), quick=False)
+def test_every_combination_is_a_place_once():
+    whole = places(REPRESENTATIVES, GPUS, list(FORMATS), list(KV_FORMATS))
     assert len(set(whole)) == len(whole) == len(GPUS) * len(REPRESENTATIVES) * len(FORMATS) * len(KV_FORMATS)
 
 
+def covering(monkeypatch, models, archs, weights, kvs) -> list[Cell]:
+    """What a quick run would compile. SmolLM2's rows are no multiple of 256."""
+
+    def compiled(wanted, quick, report):
+        refuses = lambda place: place.model == "SmolLM2-135M" and FORMATS[place.weights].block == 256  # noqa: E731
+        return [Cell(place, "refused" if refuses(place) else "compiled") for place in wanted]
+
+    monkeypatch.setattr(cells_module, "run", compiled)
+    return list(run_covering(models, archs, weights, kvs, quick=True))
+
+
+def test_a_quick_run_has_every_model_arch_and_format_and_little_more(monkeypatch):
+    cells = covering(monkeypatch, REPRESENTATIVES, GPUS, list(FORMATS), list(KV_FORMATS))
+    found = [cell.place for cell in cells if cell.status == "compiled"]
+    assert {p.model for p in found} == set(REPRESENTATIVES) and {p.arch for p in found} == {arch.name for arch in GPUS}
+    assert {p.weights for p in found} == set(FORMATS) and {p.kv for p in found} == set(KV_FORMATS)
+    alone = {arch.name for arch in GPUS if not arch.twin}
+    assert sum(p.arch in alone for p in found) == len(FORMATS), "one cell a format, the longest of the lists"
+    for twin in (arch for arch in GPUS if arch.twin):
+        mine, theirs = ({(p.model, p.weights, p.kv) for p in found if p.arch == a} for a in (twin.name, twin.twin))
+        assert mine == theirs, "no kernel is compiled for a twin alone"
+
+
+@pytest.mark.parametrize("weights", (["q8_0"], ["q4_k", "q8_0", "q6_k"]))
+def test_a_quick_run_of_a_choice_has_all_of_it(weights, monkeypatch):
+    archs = [find_arch("gfx1201"), GFX1100]
+    found = [c.place for c in covering(monkeypatch, ["Qwen3-4B"], archs, weights, ["f16"]) if c.status == "compiled"]
+    assert {p.arch for p in found} == {"gfx1201", "gfx1100"} and {p.weights for p in found} == set(weights)
+    (cell,) = covering(monkeypatch, ["SmolLM2-135M"], [GFX1100], ["q4_k"], ["f16"])
+    assert cell.status == "refused"
+
+
 def test_cells_compile_or_are_refused_with_the_reason():
-    wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0", "q4_k"], ["f16"], quick=False)
+    wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0", "q4_k"], ["f16"])
     compiled, refused = run(wanted, quick=False)
     assert compiled.status == "compiled" and compiled.why == ""
     assert 0 < compiled.lds_bytes <= 65536 and 4 <= compiled.waves <= 16 and 0 < compiled.vgprs <= 256
@@ -104,7 +130,7 @@ def test_cells_compile_or_are_refused_with_the_reason():
 def test_what_a_library_multiplies_is_no_kernel_of_a_cell():
     """gfx942 has a program of prefill with rocBLAS for 16-bit weights."""
     arch = find_arch("gfx942")
-    (cell,) = run(places(["SmolLM2-135M"], [arch], ["bf16"], ["f16"], quick=False), quick=True)
+    (cell,) = run(places(["SmolLM2-135M"], [arch], ["bf16"], ["f16"]), quick=True)
     assert cell.status == "compiled" and cell.kernels
 
 
@@ -134,9 +160,7 @@ def test_products_by_a_library_are_no_kernels_of_a_cell(monkeypatch):
 
 
 def test_several_processes_give_the_cells_of_one_in_order(monkeypatch):
-    wanted = places(
-        ["SmolLM2-135M"], [find_arch("gfx1031"), GFX1100], ["q8_0", "q4_k", "bf16"], ["f16", "q8"], quick=False
-    )
+    wanted = places(["SmolLM2-135M"], [find_arch("gfx1031"), GFX1100], ["q8_0", "q4_k", "bf16"], ["f16", "q8"])
     found, reports = {}, []
     for jobs in ("1", "3"):
         monkeypatch.setenv("HFC_JOBS", jobs)
@@ -147,7 +171,7 @@ def test_several_processes_give_the_cells_of_one_in_order(monkeypatch):
 
 
 def test_rotated_weights_take_no_launch_more_in_decode():
-    wanted = places(["Qwen3-4B"], [GFX1100], ["hfq4g256", "mq4g256"], ["f16"], quick=False)
+    wanted = places(["Qwen3-4B"], [GFX1100], ["hfq4g256", "mq4g256"], ["f16"])
     plain, rotated = run(wanted, quick=True)
     assert (plain.place.weights, rotated.place.weights) == ("hfq4g256", "mq4g256")
     assert rotated.status == "compiled" and rotated.launches <= plain.launches
@@ -162,7 +186,7 @@ def test_one_bad_kernel_fails_its_cells_and_no_others(monkeypatch):
         return compile_job(job)
 
     monkeypatch.setattr(cells_module, "compile_job", broken)
-    wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0"], ["f16", "f32"], quick=False)
+    wanted = places(["SmolLM2-135M"], [GFX1100], ["q8_0"], ["f16", "f32"])
     good, bad = run(wanted, quick=True)
     assert (good.status, bad.status) == ("compiled", "failed")
     assert "attend_f32" in bad.why and bad.why.endswith("the limit is 0")

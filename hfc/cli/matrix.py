@@ -8,7 +8,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.table import table
 from hfc.formats import FORMATS, KV_FORMATS, kv_format, weight_format
-from hfc.matrix.cells import Cell, places, run, run_in_turn
+from hfc.matrix.cells import Cell, places, run, run_covering, run_in_turn
 from hfc.matrix.models import chosen_models
 from hfc.matrix.page import as_html, as_json, as_markdown
 from hfc.matrix.results import read_results
@@ -40,8 +40,10 @@ def command(
     with progress_bar("compiling", "cells") as report:
         if in_turn:
             cells = list(run_in_turn(models, archs, formats, kvs, quick, report))
+        elif quick:
+            cells = list(run_covering(models, archs, formats, kvs, quick, report))
         else:
-            cells = run(places(models, archs, formats, kvs, quick), quick, report)
+            cells = run(places(models, archs, formats, kvs), quick, report)
     write = as_json if json else as_markdown if md else as_html if html else None
     text = write(cells, records) if write else show(cells) + "\n"
     if output:

@@ -101,16 +101,35 @@ class Planner:
         return found
 
 
-def places(
-    models: Sequence[str], archs: Sequence[Arch], weights: Sequence[str], kvs: Sequence[str], quick: bool
-) -> list[Place]:
-    """All combinations. quick: one weight and KV format for each model and architecture, in turn, so that all come up."""
-    if not quick:
-        return [Place(m, a.name, w, kv) for a in archs for m in models for w in weights for kv in kvs]
-    pairs = [(m, a) for a in archs for m in models]
-    # A step more after each round: else a model would meet the same few formats over and over.
-    turns = [(pair, n + n // len(weights)) for n, pair in enumerate(pairs)]
-    return [Place(m, a.name, weights[n % len(weights)], kvs[n % len(kvs)]) for (m, a), n in turns]
+def places(models: Sequence[str], archs: Sequence[Arch], weights: Sequence[str], kvs: Sequence[str]) -> list[Place]:
+    """All combinations."""
+    return [Place(m, a.name, w, kv) for a in archs for m in models for w in weights for kv in kvs]
+
+
+def run_covering(
+    models: Sequence[str],
+    archs: Sequence[Arch],
+    weights: Sequence[str],
+    kvs: Sequence[str],
+    quick: bool,
+    report: Update = lambda done, total: None,
+) -> Iterator[Cell]:
+    """Every model, architecture, weight and KV format at least once, in about as few cells as the longest of these lists is long.
+
+    Architectures that share their kernels have the same cells. What a model refuses, the next one takes."""
+    names = [arch.name for arch in archs]
+    alone = [arch.name for arch in archs if arch.twin not in names]
+    left = list(range(max(map(len, (models, alone, weights, kvs)))))
+    for turn in range(len(models)):
+        wanted = {
+            Place(models[(n + turn) % len(models)], arch.name, weights[n % len(weights)], kvs[n % len(kvs)]): n
+            for n in left
+            for arch in archs
+            if alone[n % len(alone)] in (arch.name, arch.twin)
+        }
+        cells = run(wanted, quick, report)
+        left = sorted({wanted[cell.place] for cell in cells if cell.status == "refused"})
+        yield from cells
 
 
 def run_in_turn(

@@ -17,7 +17,9 @@ TITLE = "What compiles for what"
 INTRO = (
     "Written by `hfc matrix`. Every kernel of a cell was compiled for its architecture and kept every gate of "
     "hfc/backend/gates.py: no scratch, no spills, LDS and occupancy within limits, no flat access in a loop, loads as wide "
-    "as declared, promised instructions present."
+    "as declared, promised instructions present. Without options all combinations; `--in-turn`: every weight format on every "
+    "architecture, models and KV formats in turn; `--quick`: few layers, and as few cells as have every model, architecture, weight "
+    "and KV format at least once (what `.ci/run` compiles)."
 )
 LEGEND = (
     "✓ compiled · e also its kernels as machine code in the emulator · E the whole model in the emulator · M measured on a card · "

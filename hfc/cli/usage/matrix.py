@@ -10,8 +10,11 @@ USAGE = usage(
     option("--model", str, "Models, with commas between, or all. [default: one for each model file]"),
     option("--weights", str, "Weight formats, with commas between. [default: all]"),
     option("--kv", str, "KV formats, with commas between. [default: all]"),
-    flag("--quick", "Few layers, and one format in turn for each model and architecture."),
-    flag("--in-turn", "Every weight format once on every architecture, models and KV formats in turn."),
+    flag("--quick", "Few layers, and a selection in which every model, architecture and format comes up."),
+    flag(
+        "--in-turn",
+        "Every weight format once on every architecture, models and KV formats in turn; with --quick of few layers.",
+    ),
     flag("--json", "Every cell as JSON."),
     flag("--md", "A page of Markdown."),
     flag("--html", "A page of HTML."),
