@@ -32,16 +32,17 @@ def config(tmp_path):
     return write
 
 
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("arch", ONE_OF_EACH)
 @pytest.mark.parametrize("model", CONFIGS)
-def test_every_model_compiles_for_each_generation(model, config):
-    bundle = compile_model(config(model), ONE_OF_EACH)
-    for arch in ONE_OF_EACH:
-        plan = bundle.plans[arch]
-        assert set(plan.programs) == {"decode", "prefill", "sample"}
-        for kernel in plan.kernels:
-            assert bundle.files[kernel.file][:4] == b"\x7fELF"
-            assert kernel.resources["spills"] == 0 and kernel.resources["scratch_bytes"] == 0, (arch, kernel)
-            assert kernel.resources["lds_bytes"] <= find_arch(arch).lds_bytes
+def test_every_model_compiles_for_each_generation(model, arch, config):
+    bundle = compile_model(config(model), [arch])
+    plan = bundle.plans[arch]
+    assert set(plan.programs) == {"decode", "prefill", "sample"}
+    for kernel in plan.kernels:
+        assert bundle.files[kernel.file][:4] == b"\x7fELF"
+        assert kernel.resources["spills"] == 0 and kernel.resources["scratch_bytes"] == 0, kernel
+        assert kernel.resources["lds_bytes"] <= find_arch(arch).lds_bytes
 
 
 @pytest.mark.long

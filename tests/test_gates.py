@@ -181,18 +181,32 @@ def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
     assert re.search(r"would fit: .*(tile_rows 32 instead of 64|tile_rows 64 instead of 128)", message), message
 
 
+PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for each architecture, in turn
+
+
+@pytest.mark.sampled(PARTS)
 @pytest.mark.parametrize("arch", GPUS, ids=lambda arch: arch.name)
-def test_the_kernel_suite_keeps_every_gate(arch):
-    for made in compile_all(suite(CASES, arch)):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_kernel_suite_keeps_every_gate(part, arch):
+    for made in compile_all(suite(CASES[part::PARTS], arch)):
+        assert re.search(rf"\b{made.name}\b", made.assembly)
         assert read_resources(made.assembly, arch) == made.resources
+        if arch.kind == "amd":
+            assert made.data[:4] == b"\x7fELF"
+            assert made.resources.vgprs > 0 and made.resources.occupancy >= 1
+            other = re.search(r"\b(flat|scratch|buffer)_(load|store)", made.assembly)
+            assert not other, f"{made.name}: not a global access"
 
 
-def test_kernels_that_start_early_read_nothing_before_they_wait():
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_kernels_that_start_early_read_nothing_before_they_wait(part):
     """But for those that ask for weights or states meanwhile, which no other kernel of a step writes."""
     arch, meanwhile = find_arch("sm_90"), ("skinny_row", "skinny_rows", "delta_parts")
-    shapes = [shape for bound in CASES for rows_class in ROWS_CLASSES for shape in geometry(bound, arch, rows_class)]
+    bounds = CASES[part::PARTS]
+    shapes = [shape for bound in bounds for rows_class in ROWS_CLASSES for shape in geometry(bound, arch, rows_class)]
     early = {shape.symbol for shape in shapes if shape.template.name in meanwhile}
-    for made in compile_all(suite(CASES, arch)):
+    for made in compile_all(suite(bounds, arch)):
         before, wait, _ = made.assembly.partition("griddepcontrol.wait")
         assert wait and ("ld.global" not in before or made.name in early), made.name
 
@@ -213,16 +227,9 @@ def test_products_of_warpgroups_keep_the_gates():
         assert any("_warpgroup" in shape.symbol for shape in geometry(bound, find_arch("sm_90"), "prefill"))
 
 
-EVERYWHERE = ("gfx906", "gfx1030", "gfx1100", "sm_90")
-# Every format on one of them in turn; on the others on demand.
-FORMAT_PLACES = [
-    pytest.param(name, arch, marks=() if (i + j) % len(EVERYWHERE) == 0 else pytest.mark.long)
-    for i, name in enumerate(FORMATS)
-    for j, arch in enumerate(EVERYWHERE)
-]
-
-
-@pytest.mark.parametrize("name, arch", FORMAT_PLACES)
+@pytest.mark.sampled(12)
+@pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100", "sm_90"))
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_format_keeps_every_gate(name, arch):
     bounds = [
         linear([name], 8448, [20]),  # inputs in several tiles

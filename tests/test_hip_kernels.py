@@ -1,4 +1,6 @@
-"""Every stem, at awkward sizes, compiles for every GPU architecture within its limits; sources are reproducible."""
+"""Kernels of every stem at awkward sizes: formats compile, sources are reproducible, blocks make every output once.
+
+tests/test_gates.py compiles them all."""
 
 import re
 
@@ -29,24 +31,16 @@ def jobs_for(bounds, arch):
 
 
 @pytest.mark.parametrize("arch", GPUS, ids=lambda arch: arch.name)
-def test_every_stem_compiles_within_the_limits(arch):
-    jobs = jobs_for(CASES, arch)
-    assert len(jobs) > len(CASES)  # linear has two classes
-    for made in compile_all(jobs):
-        assert re.search(rf"\b{made.name}\b", made.assembly)
-        if arch.kind == "amd":
-            assert made.data[:4] == b"\x7fELF"
-            assert made.resources.vgprs > 0 and made.resources.occupancy >= 1
-            assert not re.search(r"\b(flat|scratch|buffer)_(load|store)", made.assembly), (
-                f"{made.name}: not a global access"
-            )
+def test_every_stem_has_kernels(arch):
+    assert len(jobs_for(CASES, arch)) > len(CASES)  # linear has two classes
 
 
+@pytest.mark.sampled(9)
+@pytest.mark.parametrize("arch", ("gfx906", "gfx1100", "sm_90"))
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_weight_format_compiles(name):
+def test_every_weight_format_compiles(name, arch):
     bounds = [linear([name], 2 * FORMATS[name].block + (0 if FORMATS[name].quantized else 35), [10])]
-    for arch in map(find_arch, ("gfx906", "gfx1100", "sm_90")):
-        assert len(compile_all(jobs_for(bounds, arch))) >= 2
+    assert len(compile_all(jobs_for(bounds, find_arch(arch)))) >= 2
 
 
 def test_plain_scalars_are_read_in_wide_loads():

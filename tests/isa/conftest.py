@@ -13,7 +13,8 @@ def no_disassembler_from_elsewhere(monkeypatch):
     disassemble.objdump.cache_clear()
 
 
-@pytest.fixture(params=ARCHS)
+# gfx1151 has gfx1100's instructions but for a few; its kernels take as long to compile.
+@pytest.fixture(params=[pytest.param(a, marks=pytest.mark.long) if a == "gfx1151" else a for a in ARCHS])
 def arch(request) -> str:
     return request.param
 

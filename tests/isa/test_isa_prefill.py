@@ -134,7 +134,7 @@ def odd_k(name: str) -> int:
     return {32: 96, 256: 256}.get(FORMATS[name].block, 160)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_weight_family_on_matrix_units(name, arch):
@@ -224,7 +224,7 @@ def uneven(rows: int, top: int, crowded: int = 2, empty: int = 3) -> np.ndarray:
     return np.array(chosen, np.int32)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", *MATRIX))
 @pytest.mark.parametrize("formats", [("q4_k", "q4_k"), ("q6_k",), ("bf16", "bf16")], ids="+".join)
 def test_rows_of_experts(formats, arch):
