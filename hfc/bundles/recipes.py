@@ -45,6 +45,9 @@ WHAT = {
 OPERATIONS: dict[str, tuple[int, int, Mapping[str, Callable[[Any], bool]]]] = {
     "tensor": (0, 0, {"name": _text}),
     "rows": (1, 1, {"axis": _whole, "start": _whole, "stop": _whole}),
+    "every": (1, 1, {"axis": _whole, "step": _whole}),
+    "transpose": (1, 1, {}),
+    "mxfp4": (2, 2, {}),
     "stack": (1, MOST_PARTS, {}),
     "half_split": (1, 1, {"heads": _whole}),
     "add": (1, 1, {"c": _number}),

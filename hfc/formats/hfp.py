@@ -76,12 +76,12 @@ def _encode(x: np.ndarray, flags: int) -> np.ndarray:
     out[:, 6] = flags
     body = out[:, HEADER_BYTES:].reshape(rows, -1, GROUP_BYTES)
     body[:, :, 0] = e
-    codes = _nearest(np.ldexp(groups, BIAS - e[:, :, None]))
+    codes = nearest(np.ldexp(groups, BIAS - e[:, :, None]))
     body[:, :, 1:] = codes[:, :, 0::2] | codes[:, :, 1::2] << 4
     return out
 
 
-def _nearest(x: np.ndarray) -> np.ndarray:
+def nearest(x: np.ndarray) -> np.ndarray:
     """The code of the nearest value, the smaller one of two equally near, u8; zero is never negative."""
     middles = (np.array(HALVES[1:], np.float32) + np.array(HALVES[:-1], np.float32)) / 4
     size = np.searchsorted(middles, abs(x)).astype(np.uint8)

@@ -1,6 +1,7 @@
 """A recipe says how a weight is made from checkpoint tensors when it is loaded. Pure data, kept in the plan as JSON.
 
-Row-wise recipes (rows, stack, half_split) work on quantized blocks as they are; the others make f32.
+Recipes that move rows (rows, every, stack, half_split) work on quantized blocks as they are, transpose on plain numbers; the others
+make f32.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ class Recipe:
 
     tensor(name)                     a checkpoint tensor
     rows(x; axis, start, stop)       x[start:stop] along `axis` (not the last axis of a quantized tensor)
+    every(x; axis, step)             x[::step] along `axis`, as in rows
+    transpose(x)                     the last two axes the other way round; not of a quantized tensor
+    mxfp4(blocks, scales)            two u8 tensors of safetensors as one in the format mxfp4
     stack(x...)                      a new first axis
     half_split(x; heads)             rows of interleaved RoPE pairs (GGUF's llama layout) to half-split order, per head
     add(x; c), mul(x; c), neg(x), exp(x)     elementwise, f32

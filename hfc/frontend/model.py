@@ -149,6 +149,8 @@ def model_type_of(config: Mapping[str, Any], source: str) -> str:
         raise HfcError(f"the config has no {key}, so that its model is unknown")
     if source == "gguf" and f"{found}.selector_rank" in config:
         return found + "2"  # llama.cpp has one name for both kinds of DFlash
+    if source == "gguf" and found == "llama" and config.get("llama.expert_count"):
+        return "mixtral"  # and one for both of these
     return found
 
 

@@ -225,7 +225,7 @@ class _ToSyntax(lark.Transformer):
         return syntax.Index(children[0], tuple(children[1:]), span)
 
     def slice(self, span: Span, children: list) -> syntax.Slice:
-        return syntax.Slice(children[0], children[1], span)
+        return syntax.Slice(*children, span)
 
     def call(self, span: Span, children: list) -> syntax.Call:
         function, arguments = children

@@ -91,7 +91,15 @@ class RecipeScope(SettingScope):
             piece = self._piece(node.arguments[0])
             heads = self._whole(node.arguments[1])
             return RecipePiece(apply("half_split", piece.recipe, heads=heads), piece.shape, piece.format)
-        known = "stack(e in n, x), half_split(x, heads), exp(x), slices and arithmetic"
+        if function == "transpose" and len(node.arguments) == 1:
+            piece = self._piece(node.arguments[0])
+            shape = piece.shape and (*piece.shape[:-2], *piece.shape[:-3:-1])
+            return RecipePiece(apply("transpose", piece.recipe), shape, piece.format)
+        if function == "mxfp4" and len(node.arguments) == 2:
+            return self._mxfp4(*map(self._piece, node.arguments), node.span)
+        known = (
+            "stack(e in n, x), half_split(x, heads), transpose(x), mxfp4(blocks, scales), exp(x), slices and arithmetic"
+        )
         raise HfcError(f"a weight is made by {known}", node.span)
 
     def unary(self, node: syntax.Unary, value: Any) -> Any:
@@ -135,7 +143,7 @@ class RecipeScope(SettingScope):
     def _slice_axis(self, piece: RecipePiece, axis: int, part: syntax.Expression) -> RecipePiece:
         if not isinstance(part, syntax.Slice):
             raise HfcError("a weight is cut by slices: [start:stop] or [:, start:stop]", part.span)
-        if part.start is None and part.stop is None:
+        if part.start is None and part.stop is None and part.step is None:
             return piece
         start = self._whole(part.start) if part.start else 0
         size = piece.shape[axis] if piece.shape is not None and axis < len(piece.shape) else None
@@ -147,8 +155,28 @@ class RecipeScope(SettingScope):
         if not 0 <= start < stop or (size is not None and stop > size):
             where = f"axis {axis} of {piece.recipe}, which has {size}"
             raise HfcError(f"slice {start}:{stop} does not fit {where}", part.span)
-        shape = piece.shape and (*piece.shape[:axis], stop - start, *piece.shape[axis + 1 :])
-        return RecipePiece(apply("rows", piece.recipe, axis=axis, start=start, stop=stop), shape, piece.format)
+        if (start, stop) != (0, size):
+            shape = piece.shape and (*piece.shape[:axis], stop - start, *piece.shape[axis + 1 :])
+            piece = RecipePiece(apply("rows", piece.recipe, axis=axis, start=start, stop=stop), shape, piece.format)
+        return self._every(piece, axis, part.step) if part.step else piece
+
+    def _every(self, piece: RecipePiece, axis: int, node: syntax.Expression) -> RecipePiece:
+        """The first of every `step` pieces along an axis."""
+        step = self._whole(node)
+        if step < 1:
+            raise HfcError("the step of a slice must be above 0", node.span)
+        shape = piece.shape and (*piece.shape[:axis], -(-piece.shape[axis] // step), *piece.shape[axis + 1 :])
+        return RecipePiece(apply("every", piece.recipe, axis=axis, step=step), shape, piece.format)
+
+    def _mxfp4(self, blocks: RecipePiece, scales: RecipePiece, span: Span) -> RecipePiece:
+        """Both as gpt-oss's safetensors have them: [..., K / 32, 16] and [..., K / 32]."""
+        recipe = apply("mxfp4", blocks.recipe, scales.recipe)
+        if blocks.shape is None or scales.shape is None:
+            return RecipePiece(recipe, None, "mxfp4")
+        if blocks.shape != (*scales.shape, 16) or {blocks.format, scales.format} != {"u8"}:
+            found = f"{blocks.format}{list(blocks.shape)} and {scales.format}{list(scales.shape)}"
+            raise HfcError(f"mxfp4: blocks and scales are {found}; expected u8 [..., n, 16] and u8 [..., n]", span)
+        return RecipePiece(recipe, (*scales.shape[:-1], 32 * scales.shape[-1]), "mxfp4")
 
     def _stack(self, node: syntax.Call) -> RecipePiece:
         """stack(e in n, x): x for e = 0 .. n-1, as a new first axis."""

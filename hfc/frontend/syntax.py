@@ -61,10 +61,11 @@ class ListOf:
 
 @dataclass(frozen=True)
 class Slice:
-    """`start : stop` of one axis; a missing end is None."""
+    """`start : stop : step` of one axis; what is missing is None."""
 
     start: "Expression | None"
     stop: "Expression | None"
+    step: "Expression | None"
     span: Span
 
 

@@ -45,6 +45,7 @@ class OpDef:
     operands: fewest and most.  attrs: name -> default (inspect.Parameter.empty when required).  wants_step: the meaning takes `step=`.
     reads: of each operand, see READS.  element: prints one element of a result, see hfc.ir.element; None for roots and sources.
     selects: it only picks elements, so that every reader may do it again.  neighbours: it reads other rows of its first operand.
+    beside: it reads few numbers, so that a matrix product's epilogue may compute it for another operand than its own result.
     stem: the skeleton that computes a root.  fold: the recipe op that it is on a weight alone.
     flops: of an op, by "row" and "context"; elementwise work hides behind memory and is not counted.
     state: (operand, result) for an op that carries a state on: which operand is the state, which result its new value.
@@ -63,6 +64,7 @@ class OpDef:
     element: PrintElement | None = None
     selects: bool = False
     neighbours: bool = False
+    beside: bool = False
     stem: str | None = None
     fold: str | None = None
     flops: Flops | None = None
@@ -171,8 +173,9 @@ def row_local(
     element: PrintElement,
     selects: bool = False,
     neighbours: bool = False,
+    beside: bool = False,
 ) -> Register:
-    return _register("row_local", rule, reads, element=element, selects=selects, neighbours=neighbours)
+    return _register("row_local", rule, reads, element=element, selects=selects, neighbours=neighbours, beside=beside)
 
 
 def reduction(rule: Callable[..., Any], *, reads: tuple[str, ...], element: PrintElement) -> Register:

@@ -41,8 +41,17 @@ class Neighbours:
         found = self.readers.get(value, [])
         return found[0] if len(found) == 1 and value not in self.outlive else None
 
-    def absorb_forward(self, value: Value, group: set[Op], allowed: Callable[[Op], bool], taken: set[Op]) -> Value:
-        """Follow sole readers while they are allowed; views count only when an allowed op follows. Returns the last value."""
+    def absorb_forward(
+        self,
+        value: Value,
+        group: set[Op],
+        allowed: Callable[[Op], bool],
+        taken: set[Op],
+        beside: Callable[[Op], bool] = lambda _: False,
+    ) -> Value:
+        """Follow sole readers while they are allowed; views count only when an allowed op follows. Returns the last value.
+
+        beside: what else may make their other operands."""
         end, pending = value, []
         while True:
             reader = self.sole_reader(value)
@@ -56,7 +65,7 @@ class Neighbours:
                 self.absorb_back(
                     [v for v in reader.inputs if v is not value],
                     group,
-                    lambda o: o not in taken and is_view_or_elementwise(o),
+                    lambda o: o not in taken and (is_view_or_elementwise(o) or beside(o)),
                 )
                 end = reader.output
             else:
@@ -79,6 +88,12 @@ def is_constant(op: Op) -> bool:
 
 def is_view_or_elementwise(op: Op) -> bool:
     return is_view(op) or is_elementwise(op)
+
+
+def is_beside(op: Op) -> bool:
+    """An epilogue may compute it: what it reads of a table needs no format's loader."""
+    tables = [v for v in op.inputs if not is_row_value(v)]
+    return op.kind in OPS and OPS[op.kind].beside and all(v.type.dtype == "f32" for v in tables)
 
 
 def reduces(op: Op) -> bool:

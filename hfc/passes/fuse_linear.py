@@ -8,7 +8,7 @@ from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value, region
 from hfc.ir.index import Index, reindex
 from hfc.ir.opdef import OPS
-from hfc.passes.absorb import Neighbours, is_constant, is_elementwise, is_product, origin, reduces
+from hfc.passes.absorb import Neighbours, is_beside, is_constant, is_elementwise, is_product, origin, reduces
 from hfc.passes.clone_sums import clone_sums
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
@@ -23,12 +23,21 @@ def fuse_gate(graph: Graph, _settings=None) -> Graph:
         if not is_elementwise(op) or len(op.inputs) != 2:
             continue
         group = {op}
-        near.absorb_back(op.inputs, group, lambda o: is_elementwise(o) or is_product(o))
+        near.absorb_back(
+            op.inputs,
+            group,
+            lambda o: is_elementwise(o) or is_product(o) or (is_beside(o) and not _multiplied(o, near)),
+        )
         linears = [o for o in graph.ops if o in group and is_product(o)] if len(group) > 2 else []
         if len(linears) > 1 and not group & taken and _alike(linears, near):
             taken |= group
             groups.append(("linear", list(group)))
     return regroup(graph, groups)
+
+
+def _multiplied(op: Op, near: Neighbours) -> bool:
+    """A matrix product reads it."""
+    return any(is_product(reader) for v in op.outputs for reader in near.readers.get(v, ()))
 
 
 def _alike(linears: list[Op], near: Neighbours) -> bool:
@@ -50,8 +59,9 @@ def join_projections(graph: Graph, _settings=None) -> Graph:
 
 
 def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
-    """Elementwise readers of a projection (residual, bias, activation) join it."""
+    """Elementwise readers of a projection (residual, bias, activation) join it, with the sums over experts that they add."""
     near = Neighbours(graph)
+    place = {op: at for at, op in enumerate(graph.ops)}
     taken: set[Op] = set()
     groups = []
     for op in graph.ops:
@@ -59,11 +69,27 @@ def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
             continue
         group = {op}
         for value in op.outputs:
-            near.absorb_forward(value, group, is_elementwise, taken)
+            near.absorb_forward(value, group, is_elementwise, taken, lambda o, root=op: _beside(o, root, near, place))
         if len(group) > 1 and not group & taken:
             groups.append(("linear", list(group)))
         taken |= group
     return regroup(graph, groups)
+
+
+def _beside(op: Op, linear: Op, near: Neighbours, place: dict[Op, int]) -> bool:
+    """It does not hang on the region's results, of which an epilogue has one element, nor is it what the region multiplies."""
+    if not is_beside(op) or set(op.outputs) & set(linear.inputs):
+        return False
+    seen, stack = {op}, [op]
+    while stack:
+        made = stack.pop()
+        if made is linear:
+            return False
+        makers = {near.producers[v] for v in made.inputs if v in near.producers} - seen
+        later = [maker for maker in makers if place[maker] >= place[linear]]  # what stands before it cannot
+        seen.update(later)
+        stack += later
+    return True
 
 
 def fuse_norm(graph: Graph, _settings=None) -> Graph:

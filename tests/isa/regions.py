@@ -134,6 +134,24 @@ def experts(format: str, k: int, n: int, count: int = 5, top: int = 2) -> Graph:
     return b.finish(_head(b, b.op("weighted_sum", y, weights)))
 
 
+def biased_experts(format: str, k: int, n: int, count: int = 5, top: int = 2) -> Graph:
+    """Experts with biases and a clamped SwiGLU, a router with a bias, and a shared expert whose epilogue adds their sum."""
+    b = Builder()
+    x = b.normed(b.vectors("embed", k))
+    logits = b.op("linear", x, b.matrix("router", "f32", count, k))
+    weights, ids = b.op("route", logits, b.matrix("choice", "f32", count), top=top, score="sigmoid", scale=2.5)
+    gate, up = (
+        b.op("add", b.op("expert_linear", x, b.matrix(name, format, count, n, k), ids), b.op("gather", b.matrix(f"{name}_bias", "f32", count, n), ids))
+        for name in ("gate", "up")
+    )  # fmt: skip
+    gate, up = b.op("clamp", gate, high=1.5), b.op("clamp", up, low=-1.5, high=1.5)
+    h = b.op("mul", b.op("mul", gate, b.op("sigmoid", b.op("scale", gate, by=1.702))), b.op("shift", up, by=1.0))
+    y = b.op("expert_linear", h, b.matrix("down", "f16", count, k, n), ids)
+    y = b.op("add", y, b.op("gather", b.matrix("down_bias", "f32", count, k), ids))
+    y = b.op("weighted_sum", y, weights)
+    return b.finish(_head(b, b.op("add", y, b.op("linear", x, b.matrix("shared", format, k, k)))))
+
+
 def attention(heads: int, kv_heads: int, size: int, window: int = 0, softcap: float = 0.0) -> Graph:
     """Cache write with a norm and rotary positions, then attention."""
     b = Builder()

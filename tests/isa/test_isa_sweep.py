@@ -4,7 +4,7 @@ Odd sizes, one row and many, contexts of 1, 127 and 4097 positions; what no kern
 """
 
 import pytest
-from regions import Region, attention, awkward_k, experts, linear, steps_at, zipped
+from regions import Region, attention, awkward_k, biased_experts, experts, linear, steps_at, zipped
 
 from hfc.formats import FORMATS, KV_FORMATS
 
@@ -15,6 +15,7 @@ LINEARS = {
     "long rows": lambda name: linear(name, awkward_k(name, 9 if FORMATS[name].block == 256 else 67), 5),
     "zipped": lambda name: zipped(name, awkward_k(name, 3), 35),
     "experts": lambda name: experts(name, awkward_k(name, 3), 33),
+    "biased experts": lambda name: biased_experts(name, awkward_k(name, 3), 33),
 }
 SHAPES = {  # heads, KV heads, head size, window, softcap
     "one group of four": (4, 1, 64, 0, 0.0),

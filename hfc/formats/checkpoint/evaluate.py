@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.formats import weight_format
+from hfc.formats import RowFormat, weight_format
 from hfc.formats.checkpoint.checkpoint import Checkpoint
 from hfc.formats.checkpoint.rope import position_scale, rope_table
+from hfc.formats.mxfp import GROUP, from_pair
 from hfc.formats.recipe import Recipe
 
 
@@ -50,6 +51,8 @@ def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData
     params = dict(recipe.params)
     if recipe.op == "tensor":
         return _tensor(checkpoint, params["name"])
+    if recipe.op == "mxfp4":
+        return _mxfp4(*(checkpoint.raw(_named(arg)).reshape(checkpoint.info(_named(arg)).shape) for arg in recipe.args))
     args = [evaluate(arg, checkpoint, context) for arg in recipe.args]
     if recipe.op == "rope_table":
         divisors = {"divisors": _divisors(args, params, context)} if args else {}
@@ -82,6 +85,20 @@ def _tensor(checkpoint: Checkpoint, name: str) -> WeightData:
     return WeightData(format, checkpoint.info(name).shape, raw)
 
 
+def _named(recipe: Recipe) -> str:
+    """The tensor that a recipe stands for, which must be nothing but a tensor."""
+    if recipe.op != "tensor":
+        raise HfcError(f"mxfp4 takes tensors as they lie in the checkpoint, not {recipe}")
+    return dict(recipe.params)["name"]
+
+
+def _mxfp4(blocks: np.ndarray, scales: np.ndarray) -> WeightData:
+    form = weight_format("mxfp4")
+    assert isinstance(form, RowFormat), form
+    raw = form.loaded(from_pair(blocks, scales))
+    return WeightData(form.blocks.name, (*scales.shape[:-1], scales.shape[-1] * GROUP), raw)
+
+
 def _from_f32(values: np.ndarray) -> WeightData:
     values = np.ascontiguousarray(values, np.float32)
     raw = values.reshape(values.shape or (1,)).view(np.uint8)
@@ -109,15 +126,38 @@ def _moved(x: WeightData, pieces: np.ndarray) -> WeightData:
 def _rows(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
     (x,) = args
     axis, start, stop = params["axis"], params["start"], params["stop"]
-    pieces = _movable(x)
     if not 0 <= axis < len(x.shape) or not 0 <= start < stop <= x.shape[axis]:
         raise HfcError(f"{recipe}: rows {start}:{stop} of axis {axis} do not lie in {x.format}{list(x.shape)}")
+    return _cut(recipe, x, axis, slice(start, stop))
+
+
+def _every(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    (x,) = args
+    axis, step = params["axis"], params["step"]
+    if not 0 <= axis < len(x.shape) or step < 1:
+        raise HfcError(f"{recipe}: {x.format}{list(x.shape)} has no axis {axis} to take every {step}. piece of")
+    return _cut(recipe, x, axis, slice(None, None, step))
+
+
+def _cut(recipe: Recipe, x: WeightData, axis: int, part: slice) -> WeightData:
+    pieces = _movable(x)
     if axis >= pieces.ndim - 1:
         raise HfcError(
             f"{recipe}: the last axis of {x.format}{list(x.shape)} cannot be cut: its elements lie in blocks",
             hint="cut another axis, or use a checkpoint in f32, f16 or bf16",
         )
-    return _moved(x, pieces[(slice(None),) * axis + (slice(start, stop),)])
+    return _moved(x, pieces[(slice(None),) * axis + (part,)])
+
+
+def _transpose(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    (x,) = args
+    pieces = _movable(x)
+    if len(x.shape) < 2 or weight_format(x.format).quantized:
+        raise HfcError(
+            f"{recipe}: {x.format}{list(x.shape)} cannot be transposed: it has no two axes, or its elements lie in blocks",
+            hint="use a checkpoint in f32, f16 or bf16",
+        )
+    return _moved(x, pieces.swapaxes(-2, -3))
 
 
 def _stack(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
@@ -147,6 +187,8 @@ def _elementwise(function: Callable[..., np.ndarray]) -> Callable[..., WeightDat
 
 OPERATIONS: dict[str, Callable[[Recipe, list[WeightData], dict[str, Any]], WeightData]] = {
     "rows": _rows,
+    "every": _every,
+    "transpose": _transpose,
     "stack": _stack,
     "half_split": _half_split,
     "add": _elementwise(lambda x, c: x + np.float32(c)),

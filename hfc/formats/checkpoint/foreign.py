@@ -15,6 +15,7 @@ METHODS = {
     "quark": "Quark", "torchao": "torchao", "aqlm": "AQLM", "eetq": "EETQ", "higgs": "HIGGS", "vptq": "VPTQ", "spqr": "SpQR",
     "finegrained_fp8": "FP8", "auto-round": "AutoRound", "intel/auto-round": "AutoRound",
 }  # fmt: skip
+READ_METHODS = ("mxfp4",)  # the model file makes weights of its tensors
 # Types of GGUF that llama.cpp gave up, by number: (name, what took their place)
 REMOVED_TYPES = {
     4: ("Q4_2", "Q4_0"), 5: ("Q4_3", "Q4_1"), 31: ("Q4_0_4_4", "Q4_0"), 32: ("Q4_0_4_8", "Q4_0"), 33: ("Q4_0_8_8", "Q4_0"),
@@ -37,7 +38,7 @@ def refuse_foreign(path: Path, config: Mapping[str, Any]) -> None:
         what, step = GGUF_KINDS[kind]
         raise HfcError(f"{path}: this is {what}", hint=step)
     found = config.get("quantization_config") or config.get("compression_config")
-    if isinstance(found, Mapping):
+    if isinstance(found, Mapping) and found.get("quant_method") not in READ_METHODS:
         method = found.get("quant_method") or "no method that it names"
         bits = found.get("bits") or (4 if found.get("load_in_4bit") else None)
         width = f", {bits} bits" if isinstance(bits, int) else ""

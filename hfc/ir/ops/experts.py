@@ -146,7 +146,7 @@ def _weighted_sum_element(elements: Elements, op: Op, value: Value, index: Index
     return f"({' + '.join(terms)})"
 
 
-@row_local(_weighted_sum_type, reads=("rows", "rows"), element=_weighted_sum_element)
+@row_local(_weighted_sum_type, reads=("rows", "rows"), element=_weighted_sum_element, beside=True)
 def weighted_sum(x, weights):
     """Σ over top of weights · x, in order: [T, top, N] and [T, top] -> [T, N]"""
     total = np.zeros((x.shape[0], x.shape[2]), np.float32)

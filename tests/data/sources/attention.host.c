@@ -243,6 +243,7 @@ static inline void hfc_kv_f16_rows(const uint8_t* from, int row_bytes, int count
 
 
 
+
 enum {
   attend_f16_h4_kv2_d64_PART = 80,  // floats of a chunk's result for one query: o, m, l
   attend_f16_h4_kv2_d64_SHARED = 81920,

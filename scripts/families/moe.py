@@ -1,0 +1,32 @@
+"""Families with a mixture of experts in some or all layers."""
+
+from __future__ import annotations
+
+from families import Family, family
+
+FAMILIES: dict[str, Family] = {
+    "qwen3_moe": family("Qwen3Moe", 41, head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True),
+    "mixtral": family("Mixtral", 42, num_local_experts=5, num_experts_per_tok=2, intermediate_size=24, sliding_window=None),
+    "qwen2_moe": family(
+        "Qwen2Moe", 43, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, shared_expert_intermediate_size=24,
+    ),
+    "glm4_moe": family(
+        "Glm4Moe", 44, head_dim=16, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1, n_group=1,
+        topk_group=1, first_k_dense_replace=1, use_qk_norm=True, attention_bias=True, partial_rotary_factor=0.5, routed_scaling_factor=1.5,
+    ),
+    "minimax_m2": family(
+        "MiniMaxM2", 45, head_dim=16, num_local_experts=6, num_experts_per_tok=3, intermediate_size=16, rotary_dim=8, scoring_func="sigmoid",
+    ),
+    "ernie4_5_moe": family(
+        "Ernie4_5_Moe", 46, moe_num_experts=6, moe_k=3, moe_intermediate_size=16, moe_num_shared_experts=2, moe_layer_start_index=1,
+    ),
+    "olmoe": family("Olmoe", 57, num_experts=6, num_experts_per_tok=3, intermediate_size=16, num_key_value_heads=4),
+    "granitemoe": family(
+        "GraniteMoe", 48, num_local_experts=6, num_experts_per_tok=3, intermediate_size=16, embedding_multiplier=6.0, logits_scaling=2.0,
+        residual_multiplier=0.7, attention_multiplier=0.3,
+    ),
+    "gpt_oss": family(
+        "GptOss", 49, head_dim=16, num_local_experts=5, num_experts_per_tok=2, intermediate_size=32, sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+}  # fmt: skip
