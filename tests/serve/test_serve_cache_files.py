@@ -41,8 +41,8 @@ def restarted(tmp_path, recurrent, between=lambda folder: None, **options):
             for i, (answer, _) in enumerate(answers):
                 assert answer == expected(texts[i].encode(), 12, recurrent)
                 texts[i] += answer + " and then?"
-        bounds = engine.gauges()
         engine.close()
+        bounds = engine.gauges()
         return [s.usage.cached for _, s in answers], bounds, engine.metrics.cache
 
     asyncio.run(turns(2))
