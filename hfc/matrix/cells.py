@@ -116,13 +116,22 @@ def run_covering(
 ) -> Iterator[Cell]:
     """Every model, architecture, weight and KV format at least once, in about as few cells as the longest of these lists is long.
 
-    Architectures that share their kernels have the same cells. What a model refuses, the next one takes."""
+    Each model has a cell, the first one all that are left: it should be the one of fewest kernels. What a model refuses, the next
+    one takes. Architectures that share their kernels have the same cells."""
     names = [arch.name for arch in archs]
     alone = [arch.name for arch in archs if arch.twin not in names]
-    left = list(range(max(map(len, (models, alone, weights, kvs)))))
+    count = max(map(len, (models, alone, weights, kvs)))
+    left = list(range(count))
+    # Each at a place of its own among all cells, so that they meet architectures of every kind.
+    others = {-(-model * count // len(models)): model for model in range(len(models))}
     for turn in range(len(models)):
         wanted = {
-            Place(models[(n + turn) % len(models)], arch.name, weights[n % len(weights)], kvs[n % len(kvs)]): n
+            Place(
+                models[(others.get(n, 0) + turn) % len(models)],
+                arch.name,
+                weights[n % len(weights)],
+                kvs[n % len(kvs)],
+            ): n
             for n in left
             for arch in archs
             if alone[n % len(alone)] in (arch.name, arch.twin)
