@@ -178,7 +178,11 @@ def emits(arch, probe) -> bool:
         return False
 
 
-@pytest.mark.parametrize("arch", AMD, ids=lambda arch: arch.name)
+# Twins have the instructions of the row that they resemble, which tests/test_hip_compile.py compares.
+PROBED = [pytest.param(arch, id=arch.name, marks=pytest.mark.long if arch.twin else ()) for arch in AMD]
+
+
+@pytest.mark.parametrize("arch", PROBED)
 def test_a_row_claims_exactly_what_compiles(arch):
     layout = next((table for name, table in LAYOUTS.items() if arch.has(name)), REPLICATED)
     found = {feature for feature, probe in {**PROBES, **layout}.items() if emits(arch, probe)}
@@ -193,7 +197,7 @@ def test_features_that_stand_for_several(arch):
     assert arch.has("wmma_f16") == (arch.has("wmma_replicated") or arch.has("wmma_split"))
 
 
-@pytest.mark.parametrize("arch", AMD, ids=lambda arch: arch.name)
+@pytest.mark.parametrize("arch", PROBED)
 def test_wave_width_and_occupancy_agree_with_the_compiler(arch):
     for highest in (7, 40, 63, 100, 150, 250):
         source = f'extern "C" __attribute__((global)) void probe() {{ asm volatile("" ::: "v{highest}"); }}'

@@ -196,14 +196,9 @@ def test_commands(hfc, folder, tmp_path):  # noqa: F811
     source = write_model(tmp_path / "source", vocab_size=json.loads((folder / "config.json").read_text())["vocab_size"])
     (source / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
     assert hfc("imatrix", source, "-o", tmp_path / "m.gguf", "-n", 100)[0] == 0
-    few = ("-n", 100, "--eval", 64)
-    for words in (
-        ("--imatrix", tmp_path / "m.gguf"),
-        ("--awq",),
-        ("--gptq", "--awq", "--imatrix", tmp_path / "m.gguf"),
-    ):
-        code, out, err = hfc("quantize", source, "--format", "mq4g256v2", "-o", tmp_path / "out", *words, *few)
-        assert code == 0, err
+    words = ("--gptq", "--awq", "--imatrix", tmp_path / "m.gguf", "-n", 100, "--eval", 64)
+    code, out, err = hfc("quantize", source, "--format", "mq4g256v2", "-o", tmp_path / "out", *words)
+    assert code == 0, err
     found = json.loads(hfc("inspect", tmp_path / "out", "--json")[1])
     assert found["method"] == "imatrix m.gguf, awq, gptq" and found["report"]["kl_mean"] > 0
     assert "imatrix m.gguf, awq, gptq" in hfc("inspect", tmp_path / "out")[1]
@@ -214,6 +209,23 @@ def test_commands(hfc, folder, tmp_path):  # noqa: F811
         "quantize", other, "--format", "mq4g256v2", "-o", tmp_path / "no", "--imatrix", tmp_path / "m.gguf"
     )
     assert code == 2 and "m.gguf is an imatrix of another model than other" in err and not (tmp_path / "no").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["imatrix", "awq"])
+def test_commands_with_one_way_alone(way, hfc, folder, tmp_path):  # noqa: F811
+    vocab = json.loads((folder / "config.json").read_text())["vocab_size"]
+    source = write_model(tmp_path / "source", vocab_size=vocab)
+    (source / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    words = ("--awq",)
+    if way == "imatrix":
+        assert hfc("imatrix", source, "-o", tmp_path / "m.gguf", "-n", 100)[0] == 0
+        words = ("--imatrix", tmp_path / "m.gguf")
+    options = ("--format", "mq4g256v2", "-o", tmp_path / "out", "-n", 100, "--eval", 64)
+    code, out, err = hfc("quantize", source, *options, *words)
+    assert code == 0, err
+    found = json.loads(hfc("inspect", tmp_path / "out", "--json")[1])
+    assert found["method"].split()[0] == way and found["report"]["kl_mean"] > 0
 
 
 def test_an_interrupted_run_with_feedback_is_gone_on_with(llama, tmp_path):

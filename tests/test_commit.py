@@ -28,10 +28,10 @@ def tokens_of(vocab: int) -> np.ndarray:
     return np.random.default_rng(11).integers(0, vocab, (SLOTS, LENGTH)).astype(np.int32)
 
 
-def host_model(checkpoint: str, journal_rows: int = JOURNAL_ROWS, slots: int = SLOTS):
+def host_model(checkpoint: str, journal_rows: int = JOURNAL_ROWS):
     return load(
         compile_model(
-            MODELS / checkpoint, ["host"], CompileOptions(ctx=CONTEXT, slots=slots, kv="f32", journal_rows=journal_rows)
+            MODELS / checkpoint, ["host"], CompileOptions(ctx=CONTEXT, slots=SLOTS, kv="f32", journal_rows=journal_rows)
         ),
         threads=2,
     )
@@ -113,7 +113,7 @@ def test_a_journal_costs_what_the_memory_plan_says():
     ],
 )
 def test_what_a_journal_cannot_hold_is_refused(checkpoint, journal_rows, segment, message):
-    model = host_model(checkpoint, journal_rows, slots=1)
+    model = host_model(checkpoint, journal_rows)
     rows = np.zeros(segment.rows, np.int32)
     with pytest.raises(HfcError, match=message):
         model.forward(Step(rows, (segment,), rows))

@@ -47,6 +47,7 @@ def greedy_tokens(model, logits, position, count):
     return tokens
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kv, bound", [("f16", BOUND), ("f32", FLOAT_BOUND)])
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_prompt_steps_and_greedy_tokens(checkpoint, kv, bound):

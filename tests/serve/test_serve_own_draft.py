@@ -72,6 +72,7 @@ async def answer(engine, prompt, count, sampling=GREEDY):
     return sequence
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("draft", "kv"), KINDS)
 def test_clients_and_turns_get_plain_text(draft, kv):
     model, alone = open_pair(draft, kv, slots=3), open_plain(kv)
@@ -93,6 +94,7 @@ def test_clients_and_turns_get_plain_text(draft, kv):
     asyncio.run(main())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("hoped", [True, False], ids=["asked before", "not asked before"])
 @pytest.mark.parametrize(("draft", "kv"), KINDS)
 def test_guesses_behind_a_cached_beginning_are_those_behind_a_computed_one(draft, kv, hoped):

@@ -1,14 +1,21 @@
 """A cycle on a GPU: the launch that puts guesses into the step, as machine code, and the one tape call around it."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fake_driver import FakeDriver
 from model_reference import MODELS
 
-from hfc.compiler import CompileOptions, compile_model
+from hfc.backend import gpu
+from hfc.backend.compile import compile_job
+from hfc.compiler import CompileOptions, compile_model, emit_model, open_source, settings_for
 from hfc.emulated import EmulatedLauncher
 from hfc.isa.launch import SCHEDULES
+from hfc.plan import Bundle, Kernel
 from hfc.pointer import STEP, TOKENS, Pointer
+from hfc.program import Program
 from hfc.runtime import executor
 from hfc.runtime.decoding.model import RunsCycles
 from hfc.runtime.executor import load
@@ -16,10 +23,11 @@ from hfc.runtime.launcher import grid_size
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.runtime.speculate.accept import row_samplers
 from hfc.step import Segment, Step, step_words
+from hfc.target.arch import find_arch
 
 DRAFT = MODELS.parent / "drafts" / "dflash"
 ROWS, SLOTS, MASK = 24, 3, 3
-OPTIONS = {"ctx": 64, "slots": SLOTS, "max_rows": ROWS, "draft": DRAFT}
+OPTIONS = {"ctx": 256, "slots": SLOTS, "max_rows": ROWS, "draft": DRAFT}
 
 
 def cycle_step(guessed):
@@ -34,10 +42,21 @@ def cycle_step(guessed):
     return Step(tokens, segments, np.arange(10, dtype=np.int32), guessed)
 
 
+def bundle_with_adopt(arch: str, draft: Path = DRAFT) -> Bundle:
+    """The whole plan, and code of the one kernel that these tests run: all of it takes 40 s."""
+    opened, jobs = open_source(MODELS / "qwen3_5_text", draft=draft), {}
+    settings = settings_for(opened, find_arch(arch), CompileOptions(**OPTIONS))
+    emitted, programs = gpu.list_launches(emit_model(opened, settings), settings, jobs)
+    made = [compile_job(jobs[launch.kernel]) for launch in programs[Program.ADOPT]]
+    kernels = tuple(Kernel(o.name, o.name, asdict(o.resources)) for o in made)
+    plan = gpu.make_plan(emitted, settings, kernels, programs)
+    return Bundle({}, {arch: plan}, {o.name: o.data for o in made})
+
+
 @pytest.mark.parametrize("arch", ["gfx906", "gfx1100"])
 @pytest.mark.parametrize("guessed", [0, 1, 2, 4])
 def test_guesses_take_their_places_and_no_others(arch, guessed):
-    bundle = compile_model(MODELS / "qwen3_5_text", [arch], CompileOptions(**OPTIONS))
+    bundle = bundle_with_adopt(arch)
     plan, step = bundle.plans[arch], cycle_step(guessed)
     guesses = np.arange(100, 110, dtype=np.int32)
     expected = step.tokens.copy()
@@ -113,9 +132,7 @@ def test_plain_steps_beside_cycles_are_as_before(card):
 @pytest.mark.parametrize("draft", ["dflash", "dflash2"])
 def test_only_attention_costs_more_behind_a_longer_prompt(draft):
     """What the draft knows of the text lies there after RoPE, in place: no launch of a cycle but attention looks at old positions."""
-    plan = compile_model(
-        MODELS / "qwen3_5_text", ["gfx1100"], CompileOptions(ctx=256, draft=DRAFT.parent / draft)
-    ).plans["gfx1100"]
+    plan = bundle_with_adopt("gfx1100", DRAFT.parent / draft).plans["gfx1100"]
     rows = np.arange(plan.draft.block, dtype=np.int32)
     near, far = (
         Step(np.full(len(rows), MASK, np.int32), (Segment(0, 0, len(rows), at, 0, False),), rows, 1, True)

@@ -101,7 +101,7 @@ def test_made_up_acceptance_brings_that_many_tokens(smollm2_gguf):
 
 
 def test_blocks_of_several_sizes_are_measured_in_one_run(hfc, smollm2_gguf):
-    options = ("-p", "", "-n", "", "-r", 1, "--draft-acceptance", 2, "--draft-tokens", 12, "--ctx", 128)
+    options = ("-p", "", "-n", "", "-r", 1, "--draft-acceptance", 2, "--draft-tokens", 12, "--ctx", 512)
     code, out, err = hfc("bench", smollm2_gguf, *options, "--draft-rows", "2,4", "--json")
     assert code == 0, err
     found = json.loads(out)
@@ -167,7 +167,7 @@ def test_run_says_the_same_with_and_without_drafts(hfc, smollm2_gguf):
             "-n",
             40,
             "--ctx",
-            256,
+            512,
             "--draft",
             draft,
         )

@@ -67,9 +67,8 @@ def some(kernels):
 def test_a_card_launches_less(monkeypatch):
     driver = FakeDriver()
     monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: driver)
-    model = load(
-        compile_model(TARGET, ["sm_90"], CompileOptions(ctx=64, max_rows=ROWS, draft=DRAFTS / "dflash")), "cuda"
-    )
+    options = CompileOptions(ctx=256, slots=3, max_rows=24, draft=DRAFTS / "dflash")  # test_cycle.py compiles the same
+    model = load(compile_model(TARGET, ["sm_90"], options), "cuda")
     launched = {}
     for observed in (True, False):
         driver.launches.clear()
