@@ -38,6 +38,7 @@ SUFFIXES = (".gguf", ".hfp", ".hfq", ".mq3", ".mq4", ".mq6")  # what a models fo
 LATER_PART = re.compile(r"-(?!0*1-of)\d+-of-\d+\.gguf$")  # of a checkpoint in several files
 USUAL_SLOTS, MANY_SLOTS = 4, 8
 SMALL_SHARE = 1 / 8  # of a plan's memory: a model that is smaller has room for many slots of long contexts
+LEAST_ON_GPU = 64  # prompt rows of a step: a tile of the products, which fewer fill as well
 HOST_SHARE = 0.9  # of the machine's memory
 
 
@@ -124,6 +125,7 @@ class ModelOnDisk:
             choice.prefill_rows,
             choice.queue,
             choice.max_wait_s,
+            1 if split_device(choice.device)[0] == "host" else LEAST_ON_GPU,
         )
         metrics = Metrics(self.name, self.meters)
         engine = Engine(

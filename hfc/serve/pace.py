@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from hfc.runtime.speculate.costs import STEP, Costs
 
-SLOWER = 2.5  # times a step without prompts: what writers are promised is 3, and steps vary
-LEAST_ROWS = 16  # one tile of the products: fewer cost as much
+# What prompts may add to a step, in times of the step without them: what writers are promised beside one is 3 in all, and steps vary.
+# When many come at once, each further one for a writer makes it more: few writers would make the steps of all many and dear.
+USUAL, FURTHER, MOST = 1.5, 4.0, 24.0
+FIRST_ROWS = 16  # before any was measured
 PROBE_EVERY = 64  # steps with prompts, after which one without shows what decoding costs by now
 LATEST = 0.3  # weight of the latest step in what a row costs
 
 
 class Pace:
-    """Used by the engine's thread only. most: rows that a step may take at all.
+    """Used by the engine's thread only. most: rows that a step may take at all.  least: fewer cost as much.
 
     row_s: seconds that a row of a prompt adds to a step; None before any was measured."""
 
-    def __init__(self, most: int):
-        self._most, self._costs = most, Costs()
+    def __init__(self, most: int, least: int = 1):
+        self._most, self._least, self._costs = most, least, Costs()
         self._since_probe = 0
         self.row_s: float | None = None
 
-    def rows(self, decoding: int) -> int:
-        """Of prompts in the next step, beside so many sequences that decode. 0: that step is to show what decoding alone costs."""
+    def rows(self, decoding: int, prompts: int = 1) -> int:
+        """Of so many prompts in the next step, beside so many sequences that decode. 0: that step is to show what decoding alone costs."""
         if not decoding:
             return self._most
         alone_s = self._costs.estimate(STEP, decoding)
         if alone_s is None or self._since_probe >= PROBE_EVERY:
             return 0
         if self.row_s is None:
-            return min(self._most, LEAST_ROWS)
-        room = (SLOWER - 1) * alone_s / self.row_s
-        return int(min(self._most, max(LEAST_ROWS, room)))
+            return min(self._most, FIRST_ROWS)
+        times = min(max(USUAL, FURTHER * (prompts - 1) / decoding), MOST)
+        room = times * alone_s / max(self.row_s, 1e-9)
+        return int(min(self._most, max(self._least, room)))
 
     def stepped(self, decoding: int, prompt_rows: int, seconds: float) -> None:
         """A step is over. decoding: its sequences that decoded."""

@@ -20,7 +20,8 @@ AGE_S = 10.0  # of waiting, which count as much as one class of priority: nobody
 @dataclass(frozen=True)
 class Limits:
     """The plan's sizes, and choices: prefill_rows, most prompt rows of a step in which others decode, None for as many as their rhythm
-    allows; queue, how many may wait; max_wait_s, how long for a slot, None for as long as the request may take."""
+    allows; queue, how many may wait; max_wait_s, how long for a slot, None for as long as the request may take;
+    least_prefill_rows, of which fewer cost as much."""
 
     slots: int
     max_rows: int
@@ -29,6 +30,7 @@ class Limits:
     prefill_rows: int | None = None
     queue: int = 256
     max_wait_s: float | None = None
+    least_prefill_rows: int = 1
 
 
 class Scheduler:
@@ -38,7 +40,7 @@ class Scheduler:
         self.limits = limits
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
-        self.pace = Pace(limits.max_rows)
+        self.pace = Pace(limits.max_rows, limits.least_prefill_rows)
         self._turn = 0
 
     @property
@@ -76,7 +78,7 @@ class Scheduler:
             self._turn = (self._turn + most) % len(ready)
             ready = (ready[self._turn :] + ready[: self._turn])[:most]
         work = [Work(s, 1, 1) for s in ready]
-        rows = min(limits.max_rows - len(work), self.pace.rows(len(work)))
+        rows = min(limits.max_rows - len(work), self.pace.rows(len(work), len(prompts)))
         if work and limits.prefill_rows is not None:
             rows = min(rows, limits.prefill_rows)
         return work + self._prompts(prompts, rows, limits.max_outputs - len(work))

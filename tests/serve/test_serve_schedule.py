@@ -12,7 +12,7 @@ from test_serve_api import app_of, call
 from hfc.runtime.decoding.state import Phase
 from hfc.serve import scheduler as scheduling
 from hfc.serve import stepper as stepping
-from hfc.serve.pace import LEAST_ROWS, PROBE_EVERY, Pace
+from hfc.serve.pace import FIRST_ROWS, PROBE_EVERY, Pace
 from hfc.serve.scheduler import Limits, Scheduler
 from hfc.serve.served import Settings
 
@@ -77,12 +77,13 @@ def test_rows_follow_the_measured_times():
     assert pace.rows(0) == 1000 and pace.rows(2) == 0, "what decoding costs is measured first"
     for _ in range(3):
         pace.stepped(2, 0, 0.010)
-    assert pace.rows(2) == LEAST_ROWS
+    assert pace.rows(2) == FIRST_ROWS
     pace.stepped(2, 16, 0.010 + 16 * 1e-4)
     assert 149 <= pace.rows(2) <= 150, "1.5 times ten milliseconds"
     for _ in range(40):
         pace.stepped(2, 16, 0.010 + 16 * 1e-2)
-    assert pace.rows(2) == LEAST_ROWS, "rows that became dear"
+    assert pace.rows(2) == 1, "rows that became dear"
+    assert pace.rows(2, 20) in (23, 24), "many prompts for each writer may make a step 25 times as long"
     for _ in range(PROBE_EVERY):
         pace.stepped(2, 16, 0.2)
     assert pace.rows(2) == 0, "now and then decoding alone is measured again"
