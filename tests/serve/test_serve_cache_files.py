@@ -4,13 +4,17 @@ import asyncio
 import errno
 import json
 import logging
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from model_reference import MODELS
 from serve_fakes import FakeGpu, FakeModel, FakeSlots, ask, expected
 
 from hfc.base.diagnostics import HfcError
+from hfc.cli.serve_cache import cache_folder_of, cache_of
+from hfc.compiler import CompileOptions, open_source, outline, settings_for
 from hfc.runtime.slots import GpuSlots
 from hfc.serve import cache_files
 from hfc.serve.cache_files import CacheFiles
@@ -18,6 +22,7 @@ from hfc.serve.engine import Engine
 from hfc.serve.metrics import Metrics
 from hfc.serve.prefix import PrefixCache
 from hfc.serve.scheduler import Limits
+from hfc.target.arch import find_arch
 
 
 def run(coroutine):
@@ -148,3 +153,28 @@ def test_what_lies_in_device_memory_is_written_when_the_server_ends(tmp_path):
     answer, sequence = asyncio.run(second())
     engine.close()
     assert answer == expected((text + " more").encode(), 4, True) and sequence.usage.cached == len(text) - 1
+
+
+def test_the_folder_belongs_to_a_model_its_weights_and_its_kv_format(tmp_path):
+    weights = shutil.copytree(MODELS / "llama", tmp_path / "weights")
+    opened = open_source(weights)
+
+    def place(kv="f16", ctx=64):
+        plan = outline(opened, settings_for(opened, find_arch("host"), CompileOptions(kv=kv, ctx=ctx)))
+        return cache_folder_of(tmp_path / "cache", None).of(plan, str(weights)).folder
+
+    usual = place()
+    assert usual.parent == tmp_path / "cache" and place(ctx=96) == usual, "a context is no other state"
+    assert place(kv="q8") != usual
+    file = weights / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert place() != usual
+
+
+def test_a_cache_in_memory_takes_a_share_of_what_is_free(monkeypatch):
+    monkeypatch.setattr("hfc.cli.serve_cache.free_memory_bytes", lambda: 80 << 30)
+    assert (cache_of(None), cache_of(0), cache_of(7)) == (10 << 30, 0, 7 << 20)
+    monkeypatch.setattr("hfc.cli.serve_cache.free_memory_bytes", lambda: 1 << 30)
+    assert cache_of(None) == 1 << 30
