@@ -186,34 +186,17 @@ def open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None,
     return checkpoint.config, checkpoint.kind, checkpoint, path
 
 
-class _Partly(Exception):
-    """Some archs do not compile, others do. bundle: of those; failed: arch -> why."""
-
-    def __init__(self, bundle: Bundle, failed: dict[str, HfcError]):
-        super().__init__(", ".join(failed))
-        self.bundle, self.failed = bundle, failed
-
-
 def compile_model(
-    source: str | Path, archs: Sequence[str], options: CompileOptions = USUAL, print_after: After | None = None,
-    failed: dict[str, HfcError] | None = None,
-) -> Bundle:  # fmt: skip
-    """A plan for each arch ("all": every one). An equal compilation done before comes from the cache.
-
-    failed: takes down why an arch does not compile, as long as another one does; without it that is raised."""
+    source: str | Path, archs: Sequence[str], options: CompileOptions = USUAL, print_after: After | None = None
+) -> Bundle:
+    """A plan for each arch ("all": every one). An equal compilation done before comes from the cache."""
     opened = open_source(source, options.weights, options.default_format, options.draft)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
     chosen = [settings_for(opened, find_arch(name), options) for name in names]
     make = lambda: _compile(opened, chosen, options, print_after).pack()  # noqa: E731
     is_seen = print_after is not None or is_watched()
     label = f"{opened.model.name}-{'-'.join(names)}"
-    try:
-        data = make() if is_seen else cached(_key(opened, chosen), ".hfp", make, label).read_bytes()
-    except _Partly as partly:  # not kept: the next compilation shall say it again
-        if failed is None:
-            raise next(iter(partly.failed.values())) from None
-        failed.update(partly.failed)
-        data = partly.bundle.pack()
+    data = make() if is_seen else cached(_key(opened, chosen), ".hfp", make, label).read_bytes()
     bundle = read_bundle(data, "cached bundle")
     for name in bundle.files:
         if name.endswith(".so"):  # the bundle may come from the cache, and its host code was made when it was
@@ -269,18 +252,11 @@ def _compile(opened: Source, chosen: list[Settings], options: CompileOptions, pr
         graph = pair.target if pair else opened.graph(chosen[0].taps)
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
-    failed: dict[str, HfcError] = {}
     for settings in chosen:
         backend = host if settings.arch.kind == "host" else gpu
-        try:
-            plan, made = backend.build(_emit(graph, pair, settings, backend.MATRIX_LAYOUT, print_after), settings)
-        except HfcError as error:
-            failed[settings.arch.name] = error
-            continue
+        plan, made = backend.build(_emit(graph, pair, settings, backend.MATRIX_LAYOUT, print_after), settings)
         plans[settings.arch.name] = plan
         files.update(made)
-    if not plans:
-        raise next(iter(failed.values()))
     model = {
         "name": graph.name,
         "kind": opened.kind,
@@ -297,8 +273,6 @@ def _compile(opened: Source, chosen: list[Settings], options: CompileOptions, pr
     files |= {MODEL_FILE: opened.model.text.encode()}
     if opened.draft:
         files[DRAFT_FILE] = opened.draft.model.text.encode()
-    if failed:
-        raise _Partly(Bundle(model, plans, files), failed)
     return Bundle(model, plans, files)
 
 

@@ -220,7 +220,31 @@ def test_normal_form_is_applied_where_the_model_does(tmp_path):
     assert gpt2.encode(composed) != gpt2.encode(decomposed)
 
 
+def test_gemma_4_merges_over_spaces_and_spells_the_rest_in_bytes():
+    """By hand: no word is cut before merging, spaces are marks, runs of newlines merge, é is two bytes."""
+    letters = [*"abc\n", "▁", "ab", "▁ab", "b▁", "\n\n", "▁▁"]
+    tokens = ["<unk>", "<bos>", "<turn>", "<tool>", *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    metadata = {
+        "tokenizer.ggml.model": "gemma4", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.token_type": [2, 3, 3, 4, *[6] * 256, *[1] * len(letters)],
+        "tokenizer.ggml.merges": ["\n \n", "▁ ▁", "a b", "▁ ab", "b ▁"],
+    }  # fmt: skip
+    tokenizer = tokenizer_from_gguf(metadata)
+
+    def pieces(text: str, *more) -> list[str]:
+        return [tokens[i] for i in tokenizer.encode(text, *more)]
+
+    assert pieces("ab ab") == ["<bos>", "ab", "▁ab"]
+    assert pieces("b a\n\nc")[1:] == ["b▁", "a", "\n\n", "c"]
+    assert pieces("a  é")[1:] == ["a", "▁▁", "<0xC3>", "<0xA9>"]
+    assert pieces("a<tool><turn>", True)[1:] == ["a", "<tool>", "<turn>"] and "<turn>" not in pieces("a<turn>")
+    for text in ("ab ab", "b a\n\nc", "a  é", " a ", "日本"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
 BAD = {
+    "wordpiece": ("tokenizer.ggml.model", "bert", "WordPiece (tokenizer.ggml.model is 'bert')"),
+    "unigram": ("tokenizer.ggml.model", "t5", "Unigram"),
     "model": ("tokenizer.ggml.model", "wordpiece", "unknown GGUF tokenizer model 'wordpiece'"),
     "no model": ("tokenizer.ggml.model", None, "no tokenizer"),
     "pre": ("tokenizer.ggml.pre", "smolm", "did you mean 'smollm'"),

@@ -31,6 +31,11 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
         raise HfcError(
             f"the GGUF file has no tokenizer: key {KEY}model is missing", hint="use a file with a vocabulary"
         )
+    if kind in _FOREIGN:
+        raise HfcError(
+            f"the GGUF file's vocabulary is {_FOREIGN[kind]} ({KEY}model is {kind!r}), which hfc does not read",
+            hint=f"it reads BPE and SentencePiece ({', '.join(_KINDS)}), those of the models it runs",
+        )
     if kind not in _KINDS:
         raise unknown("GGUF tokenizer model", kind, _KINDS)
     tokens = _strings(metadata, "tokens")
@@ -80,7 +85,26 @@ def _sentencepiece_bpe(
     return _finish(metadata, core, len(tokens), special, add_bos=True, strip_space=add_space)
 
 
-_KINDS = {"gpt2": _byte_level_bpe, "llama": _sentencepiece_bpe}
+def _escaped_bpe(
+    metadata: Mapping[str, Any], tokens: list[str], types: Sequence[int], special: dict[int, str]
+) -> Tokenizer:
+    """Gemma 4's: merges over the whole text with sentencepiece's mark for spaces; what has no token is spelled in bytes."""
+    vocab = {text: i for i, text in enumerate(tokens)}
+    unknown_id = _token_id(metadata, "unknown_token_id", len(tokens))
+    found_anywhere = [tokens[i] for i, t in enumerate(types) if t == USER_DEFINED and tokens[i]]
+    with native_calls("the GGUF file's vocabulary is not valid"):
+        known = None if unknown_id is None else tokens[unknown_id]
+        model = models.BPE(vocab, _merges(metadata, vocab), byte_fallback=True, fuse_unk=True, unk_token=known)
+        library = tokenizers.Tokenizer(model)
+        library.normalizer = normalizers.Replace(" ", SPACE)
+        library.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special.values() if t])
+        library.add_tokens([AddedToken(t, normalized=False, special=False) for t in found_anywhere])
+    return _finish(metadata, HuggingFaceCore(library, byte_level=False), len(tokens), special, True, False)
+
+
+_KINDS = {"gpt2": _byte_level_bpe, "llama": _sentencepiece_bpe, "gemma4": _escaped_bpe}
+# Of models that hfc does not run: what their vocabularies are.
+_FOREIGN = {"bert": "WordPiece", "t5": "Unigram", "rwkv": "RWKV's trie", "plamo2": "PLaMo 2's table"}
 
 
 def _finish(metadata, core, vocab: int, special: dict[int, str], add_bos: bool, strip_space: bool) -> Tokenizer:
