@@ -10,7 +10,7 @@ from small_models import CONFIGS
 from hfc.backend import gpu
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
-from hfc.compiler import CompileOptions, compile_model, emit_model, open_source, settings_for
+from hfc.compiler import CompileOptions, compile_model, emit_model, open_source, outline, settings_for
 from hfc.runtime.executor import load
 from hfc.runtime.null import NullModel
 from hfc.step import Segment, Step
@@ -145,11 +145,10 @@ def test_bad_sources_are_named(tmp_path, config):
 def test_precision_profiles(config):
     """Prompts of a GPU's plan take one product a weight in fast, two or three in exact; a CPU's plan has no choice."""
     source = config("llama")
-    plans = {
-        p: compile_model(source, ["gfx1100"], CompileOptions(ctx=64, profile=p)).plans["gfx1100"]
-        for p in ("exact", "fast")
-    }
-    assert {name: plan.profile for name, plan in plans.items()} == {"exact": "exact", "fast": "fast"}
+    opened = open_source(source)
+    for profile in ("exact", "fast"):
+        settings = settings_for(opened, find_arch("gfx1100"), CompileOptions(ctx=64, profile=profile))
+        assert outline(opened, settings).profile == profile
     assert settings_for(open_source(source), find_arch("host"), CompileOptions(profile="auto")).profile == "exact"
     assert settings_for(open_source(source), find_arch("gfx1100"), CompileOptions(profile="auto")).profile == "fast"
     with pytest.raises(HfcError, match="host has no such plan"):

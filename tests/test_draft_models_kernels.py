@@ -39,6 +39,7 @@ def test_awkward_sizes(name):
     assert all(c.ok for c in checks), checks
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("draft", ["dflash", "dflash2", "mtp"])
 def test_every_launch_of_target_and_draft(draft, small_mtp):
     target = small_mtp if draft == "mtp" else MODELS / "qwen3_5_text"

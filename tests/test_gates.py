@@ -181,11 +181,13 @@ def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
     assert re.search(r"would fit: .*(tile_rows 32 instead of 64|tile_rows 64 instead of 128)", message), message
 
 
+# Twins have the kernels of the row that they resemble.
+ALONE = [pytest.param(arch, id=arch.name, marks=pytest.mark.long if arch.twin else ()) for arch in GPUS]
 PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for each architecture, in turn
 
 
 @pytest.mark.sampled(PARTS)
-@pytest.mark.parametrize("arch", GPUS, ids=lambda arch: arch.name)
+@pytest.mark.parametrize("arch", ALONE)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_kernel_suite_keeps_every_gate(part, arch):
     for made in compile_all(suite(CASES[part::PARTS], arch)):

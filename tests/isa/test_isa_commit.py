@@ -46,6 +46,7 @@ def test_the_same_bits_whatever_waited(checkpoint, arch):
     decode_as_it_comes(emulated(checkpoint, arch))
 
 
+@pytest.mark.long
 def test_the_same_bits_where_blocks_carry_few_columns(monkeypatch):
     monkeypatch.setattr(geometry, "comes_apart", lambda region, arch: True)
     decode_as_it_comes(emulated("qwen3_5_text", "gfx1100"))

@@ -125,7 +125,7 @@ class Remembering(SamplingModel):
         return found
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["llama", "qwen3_5_text"])
 def test_logits_do_not_depend_on_neighbours(name, monkeypatch):
     """Six texts in three slots and each alone, prompts in pieces of eight rows beside others that decode: the same bits."""

@@ -74,6 +74,7 @@ def test_every_genre_is_measured_and_equal(hfc, smollm2_gguf):
     assert sum(row["accepted"] for row in drafted) > 0
 
 
+@pytest.mark.long
 def test_the_table_says_what_to_think_of_loops(hfc, smollm2_gguf):
     code, out, err = hfc(
         "bench", smollm2_gguf, "-p", "", "-n", "", "-r", 1, "--draft", "ngram", "--draft-tokens", 12, "--ctx", 512
