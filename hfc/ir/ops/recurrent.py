@@ -86,7 +86,7 @@ def linear_recurrence(q, k, v, g, beta, memory, *, delta=False, tiled=False, ste
     key_heads, value_heads = q.shape[1], v.shape[1]
     heads = np.arange(value_heads)
     key_of = heads % key_heads if tiled else heads // (value_heads // key_heads)
-    decay = np.exp(g.reshape(*v.shape[:2], -1, 1))  # [T, vh, dk or 1, 1]
+    decay = np.exp(np.atleast_3d(g))[..., None]  # [T, vh, dk or 1, 1]; a step may have no rows
     out, new = np.empty_like(v), memory.copy()
     for segment in step.segments:
         state = memory[segment.slot] if segment.position else np.zeros(memory.shape[1:], np.float32)
