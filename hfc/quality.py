@@ -89,12 +89,12 @@ def chunks(tokens: Sequence[int], size: int) -> list[np.ndarray]:
     return [piece for piece in pieces if len(piece) > 1]
 
 
-def logits_of(model: LogitsModel, piece: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    """Logits of a text from position 0, f32 [<= rows, vocab] at a time."""
+def logits_of(model: LogitsModel, piece: np.ndarray, rows: int, prompts: bool = True) -> Iterator[np.ndarray]:
+    """Logits of a text from position 0, f32 [<= rows, vocab] at a time. prompts: by the program of prompts, else of decoding."""
     for start in range(0, len(piece), rows):
         some = piece[start : start + rows]
         wanted = np.arange(len(some), dtype=np.int32)
-        yield model.forward(Step(some, (Segment(0, 0, len(some), start),), wanted, prompts=True))
+        yield model.forward(Step(some, (Segment(0, 0, len(some), start),), wanted, prompts=prompts))
 
 
 def rows_at_a_time(*models: LogitsModel) -> int:
@@ -108,19 +108,20 @@ def evaluate(
     reference: LogitsModel | np.ndarray | None = None,
     update: Callable[[int, int], None] = lambda done, total: None,
     keep: np.ndarray | None = None,
+    decode_rows: int | None = None,
 ) -> dict[str, float]:
     """Run the pieces through the model [and the reference]. reference: or saved logits f32 [tokens, vocab].
 
     The last position of a piece predicts nothing that is known; it counts for divergence only.
-    keep: f32 [tokens, vocab] to write the model's logits into."""
+    keep: f32 [tokens, vocab] to write the model's logits into.  decode_rows: so many tokens a step, as decoding takes them."""
     saved = reference if isinstance(reference, np.ndarray) else None
     other = None if saved is not None else reference
-    rows = rows_at_a_time(model, *([other] if other else []))
+    rows = decode_rows or rows_at_a_time(model, *([other] if other else []))
     tally, done, total = Tally(), 0, sum(map(len, pieces))
     for piece in pieces:
         theirs = logits_of(other, piece, rows) if other else None
         at = 0
-        for logits in logits_of(model, piece, rows):
+        for logits in logits_of(model, piece, rows, prompts=not decode_rows):
             place = slice(done, done + len(logits))
             expected = saved[place] if saved is not None else next(theirs) if theirs else None
             tally.add(logits, piece[at + 1 : at + 1 + len(logits)], expected)

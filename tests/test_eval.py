@@ -67,3 +67,6 @@ def test_command(hfc, bundle, folder, tmp_path):  # noqa: F811
     empty.write_text("")
     assert "at least 2" in hfc("eval", folder, "--text", empty)[2]
     assert "perplexity " in hfc("eval", folder, "-n", 40)[1]
+    stepped = json.loads(hfc("eval", folder, *options, "--decode-rows", 1, "--against", logits)[1])
+    assert 0 < stepped["tokens"] == 70 and stepped["kl_mean"] < 1e-6
+    assert "--decode-rows" in hfc("eval", folder, "--decode-rows", 17)[2]

@@ -229,6 +229,25 @@ def test_products_of_warpgroups_keep_the_gates():
         assert any("_warpgroup" in shape.symbol for shape in geometry(bound, find_arch("sm_90"), "prefill"))
 
 
+@pytest.mark.parametrize("name, product", [("q4_k", "m16n8k32"), ("q6_k", "m16n8k16"), ("mq4g256", "m16n8k32")])
+def test_decode_multiplies_bytes_where_the_profile_lets_inputs_be_rounded(name, product):
+    """Groups of 32 elements and more take products of 32, those of 16 products of 16; in `exact`, and of plain weights, pairs of f16."""
+    arch, bound = find_arch("sm_90"), linear([name], 512, [20])
+    for fast, instruction in (
+        (True, rf"mma\.sync\S*{product}\S*\.s32\.[su]8\.s8\.s32"),
+        (False, r"mma\.sync\S*m16n8k16\S*\.f16"),
+    ):
+        chosen = replace(bound, region=replace(bound.region, single_product=fast))
+        for made in compile_all(suite([chosen], arch)):
+            if made.name == bound.name or "_rows" in made.name:
+                assert re.search(instruction, made.assembly), made.name
+    plain = linear(["bf16"], 512, [20])
+    plain = replace(plain, region=replace(plain.region, single_product=True))
+    assert {shape.promises for shape in geometry(plain, arch, "decode") if "skinny_row" in shape.template.name} == {
+        ("mma_f16",)
+    }
+
+
 @pytest.mark.sampled(12)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100", "sm_90"))
 @pytest.mark.parametrize("name", FORMATS)
@@ -238,6 +257,8 @@ def test_every_format_keeps_every_gate(name, arch):
         linear([name, name], 8448, [20, 20], zipped=True),
         linear([name], 512, [20], top=2),
     ]
+    if arch == "sm_90":  # as its default profile has them
+        bounds = [replace(bound, region=replace(bound.region, single_product=True)) for bound in bounds]
     assert compile_all(suite(bounds, find_arch(arch)))
 
 

@@ -32,6 +32,7 @@ def command(
     text: Path | None,
     tokens: int,
     chunk: int | None,
+    decode_rows: int | None,
     save: Path | None,
     as_json: bool,
     kv: str | None,
@@ -56,7 +57,7 @@ def command(
             f"{against} has a vocabulary of {reference.model.vocab} tokens, {model} of {opened.model.vocab}",
             hint="compare formats of the same model",
         )
-    found = measure(opened, reference, pieces, save)
+    found = measure(opened, reference, pieces, save, decode_rows)
     found |= {"chunk": chunk, "text": str(text or "pydoc_data.topics"), "text_digest": digest(pieces)}
     print(json.dumps(found) if as_json else describe(found))
 
@@ -108,7 +109,11 @@ def open_reference(
 
 
 def measure(
-    opened: OpenModel, reference: OpenModel | np.ndarray | None, pieces: list[np.ndarray], save: Path | None = None
+    opened: OpenModel,
+    reference: OpenModel | np.ndarray | None,
+    pieces: list[np.ndarray],
+    save: Path | None = None,
+    decode_rows: int | None = None,
 ) -> dict:
     """The figures of hfc.quality, with bits per weight where the model has a plan."""
     shape = (sum(map(len, pieces)), opened.model.vocab)
@@ -119,7 +124,7 @@ def measure(
         )
     other = reference.model if isinstance(reference, OpenModel) else reference
     with saved_logits(save, shape) if save else nullcontext() as keep, progress_bar("evaluating", "tokens") as update:
-        return evaluate(opened.model, pieces, other, update, keep)
+        return evaluate(opened.model, pieces, other, update, keep, decode_rows)
 
 
 def digest(pieces: list[np.ndarray]) -> str:

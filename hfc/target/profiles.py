@@ -9,7 +9,8 @@ EXACT, FAST, AUTO_PROFILE = "exact", "fast", "auto"
 # Within each, bits depend neither on neighbours nor on how a prompt is cut.
 PROFILES = {
     EXACT: "products of prompts on matrix units are made of pairs of f16: 22 bits of inputs and weights",
-    FAST: "prompts round inputs and dequantized weights to f16: one product a weight; decode is as in exact",
+    FAST: "prompts round inputs and dequantized weights to f16: one product a weight; decode rounds "
+    "inputs to whole numbers of 15 bits where integer products are fastest, and is as in exact elsewhere",
 }
 
 

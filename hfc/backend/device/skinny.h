@@ -3,7 +3,7 @@
 //   K, TURN_ELEMENTS: of K, of one turn of a wave.  SPLIT: waves that share K.  AHEAD: the next turn's weights are read before this
 //   one's work; LATE: as soon as their registers are free.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up
 //   for minimums.  ROWS: places for rows in staged inputs.  HELD: products of columns that a wave makes at a time.  OWN_SUMS:
-//   accumulators of a lane and product that count.
+//   accumulators of a lane and product that count.  INT8: products are those of device/int8_operands.h.
 #if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
 template <class W> using hfc_raw_weights = uint32_t[HFC_OWN][W::PIECES][W::WORDS];
 template <class S> using hfc_accumulators = float[S::HELD][HFC_OWN][S::OWN_SUMS];
@@ -65,7 +65,8 @@ template <class W, class S>
 HFC_FUNCTION void hfc_scale_group(const hfc_own_product (&dot)[S::HELD], int group, int l, float scale, float low, const float* sums,
                                   int begin, hfc_accumulators<S>& here) {
   float add = 0.0f;
-  if constexpr (W::HAS_LOW) add = __builtin_fmaf(scale, (float)W::ZERO - hfc_halves_offset<W::BITS>, low);
+  constexpr float offset = S::INT8 ? 0.0f : hfc_halves_offset<W::BITS>;
+  if constexpr (W::HAS_LOW) add = __builtin_fmaf(scale, (float)W::ZERO - offset, low);
 #pragma unroll
   for (int h = 0; h < S::HELD; h++) {
 #pragma unroll
@@ -109,7 +110,10 @@ HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&line)[HFC_OWN], hfc_raw_w
       }
     }
     hfc_own_product dot[S::HELD] = {};
-    hfc_mma_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
+#if defined(HFC_MMA_I8)
+    if constexpr (S::INT8) hfc_int8_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
+#endif
+    if constexpr (!S::INT8) hfc_mma_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
 #pragma unroll
     for (int l = 0; l < HFC_OWN; l++) hfc_scale_group<W, S>(dot, group, l, scale[l][g], low[l][g], sums, begin, here);
   }

@@ -202,6 +202,19 @@ def _one_group_each(lanes: OperandLanes) -> bool:
     return lanes.form.group % max(lanes.map.run * lanes.share, DEPTH) == 0
 
 
+def multiplies_bytes(lanes: OperandLanes) -> bool:
+    """Whether its codes are operands of integer products: bytes, two products in a row next to each other along K."""
+    pairs = [(one.at, two.at) for one, two in zip(lanes.products[::2], lanes.products[1::2])]
+    return (
+        lanes.loader is not None
+        and len(lanes.products) == 2 * len(pairs)
+        and all(len(product.words) == 1 for product in lanes.products)
+        and all(one % 2 == 0 and two == one + 1 for one, two in pairs)
+        and all(len(batch.products) % 2 == 0 for batch in lanes.batches)
+        and (lanes.has_low or -128 <= lanes.loader.zero <= 128 - (1 << lanes.loader.bits))
+    )
+
+
 def operand_source(lanes: OperandLanes, k: int, sum_group: int) -> str:
     """The C++ type `lanes.symbol`. k: elements of a line of weights.  sum_group: inputs that are added up for minimums, else 0."""
     loader, batches = lanes.loader, lanes.batches

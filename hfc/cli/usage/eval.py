@@ -14,6 +14,13 @@ USAGE = usage(
     option("--text", Path, "The text, UTF-8. [default: Python's manual, from its library]", metavar="FILE"),
     option("--tokens -n", int, "Use the first N tokens of the text.", 4096, least=2),
     option("--chunk", int, "Tokens of each separate piece of text. [default: 512 or the context]", least=2),
+    option(
+        "--decode-rows",
+        int,
+        "Take N tokens a step, as decoding does, which has its own kernels on GPUs. [default: as prompts are taken]",
+        least=1,
+        most=16,
+    ),
     option("--save", Path, "Write the logits, a .npy for --against.", metavar="FILE"),
     JSON,
     KV,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hfc.backend.lanes.loaders import LINE
-from hfc.backend.lanes.operands import DEPTH, OperandLanes, operand_lanes, operand_source
+from hfc.backend.lanes.operands import DEPTH, OperandLanes, multiplies_bytes, operand_lanes, operand_source
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
@@ -17,7 +17,7 @@ from hfc.target.arch import Arch, CardSpec
 ROWS = 16  # of a block: one operand of a product, two where it has 8 columns
 THREADS = 256
 SPAN = 256  # elements of a row of inputs that share a unit
-CAPACITY = 8192  # inputs of a row in LDS at a time: as pairs of f16 32 KiB
+CAPACITY = 32768  # bytes of LDS for the inputs of one row
 TILE = 16  # outputs of a product
 MOST_MATRICES = 2  # that one block makes
 LATE_WORDS = 12  # of a turn and line that find room beside the products of the turn before, in 80 registers
@@ -26,13 +26,18 @@ LATE_WORDS = 12  # of a turn and line that find room beside the products of the 
 @dataclass(frozen=True)
 class Unit:
     """A matrix unit as linear_few uses it. share: lanes of a line of weights.  columns: of a product.  rate: multiplications of
-    a compute unit and clock.  apart: other instructions run beside it."""
+    a compute unit and clock.  apart: other instructions run beside it.  int8: products of bytes, see device/int8_operands.h."""
 
     feature: str
     share: int
     columns: int
     rate: int
     apart: bool
+    int8: bool = False
+
+    @property
+    def input_bytes(self) -> int:
+        return 2 if self.int8 else 4
 
 
 def unit_of(arch: Arch) -> Unit | None:
@@ -103,6 +108,7 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     assert unit, arch.name
     lanes = operand_lanes(region.weight_formats, unit.share)
     assert lanes, bound.name
+    unit = _integers(arch, unit, region, lanes)
     most = THREADS // arch.wave // (region.together if region.zipped else 1)
     split = _split(sum(-(-part.n // TILE) for part in region.parts), most, arch)
     one = _geometry(bound, arch, unit, lanes, split, 0)
@@ -131,7 +137,8 @@ def _split(tiles: int, most: int, arch: Arch) -> int:
 class SkinnyStageParams(Params):
     """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of a product.  span: inputs
     that share a unit.  sum_group: inputs that are added up for minimums; 0: none are.  run: neighbouring elements that a lane takes.
-    staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats."""
+    staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats.  int8: as of Unit.  put_inputs: the function
+    that lays inputs out for it."""
 
     together: int
     columns: int
@@ -140,6 +147,8 @@ class SkinnyStageParams(Params):
     run: int
     staged_sums: int
     staged_units: int
+    int8: bool
+    put_inputs: str
     threads: int = THREADS
 
 
@@ -147,7 +156,8 @@ def _staging(region: LinearRegion, unit: Unit, lanes: dict[str, OperandLanes]) -
     k, sum_group = region.k, _sum_group(lanes)
     inputs, sums = -(-k // SPAN) * SPAN * ROWS, -(-k // sum_group) * ROWS if sum_group else 0
     run = next(iter(lanes.values())).map.run
-    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums)
+    put = "hfc_put_int8_inputs" if unit.int8 else "hfc_put_inputs"
+    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums, unit.int8, put)
 
 
 def _staged(region: LinearRegion, lanes: dict[str, OperandLanes], written: bool) -> Scratch:
@@ -169,6 +179,13 @@ def _stage(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes
         scratch=(_staged(bound.region, lanes, written=True),),
         task="stage the inputs of",
     )
+
+
+def _integers(arch: Arch, unit: Unit, region: LinearRegion, lanes: Mapping[str, OperandLanes]) -> Unit:
+    """The unit for bytes, where the profile lets inputs be rounded and all weights are codes that two products in a row share."""
+    if region.single_product and arch.has("mma_i8") and all(map(multiplies_bytes, lanes.values())):
+        return replace(unit, feature="mma_i8", int8=True)
+    return unit
 
 
 @dataclass(frozen=True)
@@ -217,7 +234,7 @@ class SkinnyParams(Params):
     """waves: of a block; `split` of them share the K of 16 outputs (split-K), `teams` make different outputs.
     turn_elements: of K in one turn of a wave, of `turns`.
     resident: blocks of a compute unit.  ahead: the next turn's weights are read before this one's work; late: as soon as
-    their registers are free.  span, sum_group: as in SkinnyStageParams."""
+    their registers are free.  span, sum_group, int8: as in SkinnyStageParams."""
 
     span: int
     sum_group: int
@@ -230,15 +247,18 @@ class SkinnyParams(Params):
     resident: int
     ahead: bool
     late: bool
+    int8: bool
 
 
 @dataclass(frozen=True)
 class RowParams(SkinnyParams):
-    """tile: inputs in LDS at a time.  columns, run, threads: as in SkinnyStageParams."""
+    """tile: inputs in LDS at a time.  factors: weights of the inputs, as a norm has them, read by every block.  columns, run, put_inputs, threads: as in SkinnyStageParams."""
 
     tile: int
     columns: int
     run: int
+    put_inputs: str
+    factors: tuple[str, ...]
     threads: int = THREADS
 
 
@@ -282,14 +302,24 @@ def _geometry(
         families=families,
         resident=cut.resident,
         ahead=cut.ahead,
+        int8=unit.int8,
         late=not cut.ahead and not held and max(of.words * of.pieces for of in lanes.values()) <= LATE_WORDS,
     )
     sources = dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader)
     loaders = "\n".join([*sources, *(operand_source(lane, region.k, staging.sum_group) for lane in lanes.values())])
     block, promises = cut.waves * arch.wave, (unit.feature,)
     if not held:
-        tile = max(min(CAPACITY, -(-region.k // SPAN) * SPAN), cut.waves * TILE * unit.columns)
-        params = RowParams(tile=tile, columns=unit.columns, run=staging.run, **shared)
+        most = CAPACITY // unit.input_bytes
+        partials = cut.waves * TILE * unit.columns * 4  # bytes, which take the inputs' place
+        tile = max(min(most, -(-region.k // SPAN) * SPAN), partials // unit.input_bytes)
+        params = RowParams(
+            tile=tile,
+            columns=unit.columns,
+            run=staging.run,
+            put_inputs=staging.put_inputs,
+            factors=_factors(bound, arch),
+            **shared,
+        )
         wanted, count = ("1", f"{bound.rows} * {region.top}") if region.top else (f"({bound.rows} == 1)", "1")
         return Geometry(
             ROW, bound.name, (f"{wanted} * {blocks}", count, "1"), block, params, promises=promises, loaders=loaders
@@ -313,6 +343,15 @@ def _geometry(
         loaders=loaders,
         scratch=(_staged(region, lanes, written=False),),
         task=f"up to {most} rows of",
+    )
+
+
+def _factors(bound: Bound[LinearRegion], arch: Arch) -> tuple[str, ...]:
+    vectors = [arg for arg in bound.args if arg.kind == "weight" and arg.ctype == "float" and arg.value]
+    return (
+        tuple(arg.name for arg in vectors if arg.value.type.shape == (bound.region.k,))
+        if arch.has("early_launch")
+        else ()
     )
 
 
