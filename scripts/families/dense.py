@@ -51,6 +51,10 @@ FAMILIES: dict[str, Family] = {
         24, num_hidden_layers=4, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCAB, num_kv_shared_layers=2, use_double_wide_mlp=True,
         layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"], intermediate_size=32,
     ),
+    "gemma4_unified": replace(  # the 12B; llama.cpp's converter knows it with its other modalities alone
+        gemma4(44, attention_k_eq_v=True, num_global_key_value_heads=1), gguf=False,
+        config_class="Gemma4UnifiedTextConfig", model_class="Gemma4UnifiedForCausalLM",
+    ),
     "gemma4": gemma4(25, hidden_size_per_layer_input=0, attention_k_eq_v=True, num_global_key_value_heads=1),
     "ministral3": family(
         "Ministral3", 23, head_dim=16,
