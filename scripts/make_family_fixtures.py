@@ -64,6 +64,7 @@ def make(name: str, family: Family, out: Path) -> None:
     (out / "generation_config.json").unlink(missing_ok=True)
     if family.published:
         config = json.loads((out / "config.json").read_text()) | family.published
+        config = {key: value for key, value in config.items() if value is not None}
         (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (out / "model.safetensors").chmod(0o644)
     np.savez_compressed(out / "reference.npz", **reference)
@@ -130,8 +131,10 @@ def states(cache) -> dict[str, np.ndarray]:
     return found
 
 
-def convert(folder: Path, sources: Path) -> None:
-    """model.gguf, by llama.cpp's own converter; the vocabulary is made up, since these checkpoints have no tokenizer."""
+def convert(folder: Path, sources: Path, as_published: bool) -> None:
+    """model.gguf, by llama.cpp's own converter; the vocabulary is made up, since these checkpoints have no tokenizer.
+
+    as_published: it reads config.json itself and not what transformers 5 makes of it, which has keys of the whole family."""
     sys.path.insert(0, str(sources))
     conversion, gguf = importlib.import_module("conversion"), importlib.import_module("gguf")
     hparams = conversion.ModelBase.load_hparams(folder, False)
@@ -141,7 +144,9 @@ def convert(folder: Path, sources: Path) -> None:
     tokenizer = folder / "tokenizer.json"  # some count its tokens
     tokenizer.write_text(json.dumps({"model": {"vocab": {f"t{n}": n for n in range(count)}}, "added_tokens": []}))
     with torch.inference_mode():
-        model = kind(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / "model.gguf")
+        kind.no_mtp = True
+        own = {"hparams": json.loads((folder / "config.json").read_text())} if as_published else {}
+        model = kind(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / "model.gguf", **own)
         for part in (model, getattr(model, "impl", model)):  # some delegate
             part.set_vocab = partial(add_vocabulary, part)
         model.write()
@@ -186,7 +191,7 @@ def main() -> None:
     for name in given.names or known:
         make(name, known[name], OUT / name)
         if given.llama_cpp and known[name].gguf:
-            convert(OUT / name, given.llama_cpp)
+            convert(OUT / name, given.llama_cpp, bool(known[name].published))
             if given.llama_lib:
                 add_llama_cpp(OUT / name, given.llama_lib)
 

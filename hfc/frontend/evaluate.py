@@ -56,7 +56,7 @@ class Scope:
 
     def index(self, node: syntax.Index) -> Any:
         value, items = self.evaluate(node.value), [self.evaluate(i) for i in node.items]
-        if not isinstance(value, (list, tuple)) or len(items) != 1 or not isinstance(items[0], int):
+        if not isinstance(value, (list, tuple, str)) or len(items) != 1 or not isinstance(items[0], int):
             raise HfcError("only a list can be indexed, by one whole number", node.span)
         if not 0 <= items[0] < len(value):
             raise HfcError(f"index {items[0]} is outside of a list of {len(value)}", node.span)

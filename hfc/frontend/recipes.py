@@ -12,7 +12,7 @@ from hfc.formats.recipe import Recipe, apply, tensor
 from hfc.frontend import syntax
 from hfc.frontend.evaluate import Absent, Scope, show
 
-HF_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "")
+HF_PREFIXES = ("model.", "model.language_model.", "language_model.model.", "backbone.", "")
 LAYER_PREFIX = {"hf": "layers.{}.", "gguf": "blk.{}."}
 MAX_COUNT = 1 << 31
 COMPUTED = "f32"  # the format of a recipe that calculates

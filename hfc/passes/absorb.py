@@ -96,6 +96,11 @@ def is_beside(op: Op) -> bool:
     return op.kind in OPS and OPS[op.kind].beside and all(v.type.dtype == "f32" for v in tables)
 
 
+def is_pointwise(op: Op) -> bool:
+    """An element of it is one of its operands', or arithmetic on one of each."""
+    return is_view_or_elementwise(op) or op.kind == "concat"
+
+
 def reduces(op: Op) -> bool:
     """It needs a whole vector for each element: a norm, a softmax, a sum."""
     return op.kind in OPS and OPS[op.kind].reduces

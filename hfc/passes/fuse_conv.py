@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op
-from hfc.passes.absorb import Neighbours, is_elementwise, is_view_or_elementwise
+from hfc.passes.absorb import Neighbours, is_elementwise, is_pointwise
 from hfc.passes.regroup import regroup
 
 
@@ -15,12 +15,8 @@ def fuse_conv(graph: Graph, _settings=None) -> Graph:
         if conv.kind != "causal_conv" or conv in taken:
             continue
         group = {conv}
-        near.absorb_back(conv.inputs[:1], group, lambda op: _before(op) and op not in taken)
+        near.absorb_back(conv.inputs[:1], group, lambda op: is_pointwise(op) and op not in taken)
         near.absorb_forward(conv.outputs[0], group, is_elementwise, taken)
         taken |= group
         groups.append(("conv", list(group)))
     return regroup(graph, groups)
-
-
-def _before(op: Op) -> bool:
-    return is_view_or_elementwise(op) or op.kind == "concat"

@@ -6,7 +6,7 @@ from hfc.ir.convolved import Convolved, convolved
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.index import Index, reindex
-from hfc.passes.absorb import Neighbours, is_elementwise, is_view_or_elementwise, reduces
+from hfc.passes.absorb import Neighbours, is_elementwise, is_pointwise, reduces
 from hfc.passes.reductions import grown, stray_reductions
 from hfc.passes.regroup import regroup
 from hfc.target.state_block import one_block
@@ -32,7 +32,7 @@ def _around(delta: Op, near: Neighbours, found: Convolved) -> set[Op]:
     end = delta.outputs[0]
 
     def before(op: Op) -> bool:
-        return is_view_or_elementwise(op) or op is found.conv or op in found.ops
+        return is_pointwise(op) or op is found.conv or op in found.ops
 
     def grow(banned: set[Op]) -> set[Op]:
         nonlocal end

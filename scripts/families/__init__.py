@@ -20,7 +20,7 @@ class Family:
     """config_class and model_class are transformers'; config: the arguments that make it tiny; seed: of weights and prompt.
 
     gguf: llama.cpp has a converter and a graph for it.  published: keys as published checkpoints spell them, where transformers 5
-    writes other values than its converter knows."""
+    writes other values than its converter knows; None: they have no such key."""
 
     config_class: str
     model_class: str

@@ -12,10 +12,18 @@ GRANITE = dict(
     tie_word_embeddings=False,
 )  # fmt: skip
 
+NEMOTRON = dict(
+    mamba_num_heads=8, mamba_head_dim=8, ssm_state_size=16, n_groups=2, conv_kernel=4, head_dim=16, time_step_min=1e-30
+)
+
 FAMILIES: dict[str, Family] = {
     "lfm2": family(
         "Lfm2", 21, conv_L_cache=3, layer_types=["conv", "conv", "full_attention"], num_hidden_layers=3,
         block_auto_adjust_ff_dim=True, block_multiple_of=16, tie_word_embeddings=True,
+    ),
+    "lfm2_moe": family(
+        "Lfm2Moe", 22, conv_L_cache=3, layer_types=["conv", "full_attention"], num_dense_layers=1, num_experts=8, num_experts_per_tok=3,
+        moe_intermediate_size=16, tie_word_embeddings=True,
     ),
     "granitemoehybrid": family("GraniteMoeHybrid", 31, published={"layer_types": ["mamba", "attention", "mamba"]}, **GRANITE),
     "granitemoehybrid_moe": family(
@@ -38,5 +46,24 @@ FAMILIES: dict[str, Family] = {
     "falcon_h1_norm": family(
         "FalconH1", 42, num_hidden_layers=1, **{**MAMBA, "mamba_d_ssm": 64, "mamba_n_groups": 2}, mamba_rms_norm=True,
         mamba_norm_before_gate=False, head_dim=8,
+    ),
+    "nemotron_h": family(
+        "NemotronH", 51, without=("num_hidden_layers",), layers_block_type=["linear_attention", "mlp", "full_attention", "mlp"],
+        published={
+            "hybrid_override_pattern": "M-*-", "layers_block_type": None, "num_hidden_layers": 4, "num_experts_per_tok": None,
+            "n_routed_experts": None, "moe_intermediate_size": None, "moe_shared_expert_intermediate_size": None, "n_group": None, "topk_group": None,
+        }, **NEMOTRON,
+    ),
+    "nemotron_h_moe": family(
+        "NemotronH", 52, without=("num_hidden_layers",), layers_block_type=["linear_attention", "moe", "full_attention"],
+        published={"layers_block_type": ["mamba", "moe", "attention"]}, **{
+            **NEMOTRON, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_group": 2, "topk_group": 1, "routed_scaling_factor": 2.5,
+            "moe_intermediate_size": 16, "moe_shared_expert_intermediate_size": 24,
+        },
+    ),
+    "qwen3_next": family(
+        "Qwen3Next", 61, num_hidden_layers=2, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2,
+        linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8, head_dim=16, num_experts=8, num_experts_per_tok=3,
+        moe_intermediate_size=16, shared_expert_intermediate_size=24,
     ),
 }  # fmt: skip
