@@ -46,10 +46,12 @@ def _check(op: Op, defined: set[Value]) -> None:
 
 
 def _check_reads(op: Op, graph: Graph) -> None:
-    """A cache that the step writes is read behind the write: nothing else orders the two."""
+    """A cache of positions that the step writes is read behind the write: nothing else orders the two.
+
+    `recall` reads a state as the step before left it, which its kernels keep."""
     ways = () if op.kind in SOURCES else definition(op.kind).reads
     for value, way in zip(op.inputs, ways):
-        if way == "cache" and value in graph.updates:
+        if way == "cache" and value.type.dtype == "kv" and value in graph.updates:
             raise _wrong(op, f"reads {value}, not {graph.updates[value]}, what the step makes of it")
 
 
