@@ -35,7 +35,7 @@ def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: s
 
     if op.attrs["interleaved"]:
         entry = f"{elements.pointer(table)}[(size_t){position} * {rotary} + {j} / 2"
-        other = elements.element(x, (*index[:-1], f"{j} ^ 1"), row)
+        other = elements.element(x, (*index[:-1], f"({j} ^ 1)"), row)
         turned = f"{at(0)} * {entry}] + {other} * ({j} % 2 ? {entry} + {half}] : -{entry} + {half}])"
         return f"({j} < {rotary} ? {turned} : {at(0)})" if rotary < value.type.size(-1) else f"({turned})"
     low = f"{at(0)} * {turn(0, 0)} - {at(half)} * {turn(1, 0)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hfc.backend.template import Allowance
 
 BYTE_SCALES = frozenset({"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "hfc4", "hfp4b256", "mfp4b256"})
-SMALL_BLOCKS = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"})
+SMALL_BLOCKS = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "mxfp4b32"})
 BIT_STREAMS = frozenset(
     f"{kind}{bits}g256{version}" for kind in ("hfq", "mq") for bits in (3, 4, 6) for version in ("", "v2")
 )
