@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -24,42 +24,57 @@ UNASKED_CONTEXT = 4096  # what a model is compiled for without --ctx, if it has 
 MARGIN = 4  # characters a token at least, for what need not be read of a long text
 
 
-def command(
-    model: str,
-    against: str | None,
-    against_device: str | None,
-    against_kv: str | None,
-    text: Path | None,
-    tokens: int,
-    chunk: int | None,
-    decode_rows: int | None,
-    save: Path | None,
-    as_json: bool,
-    kv: str | None,
-    profile: str | None,
-    threads: int | None,
-    device: str,
-    weights: str | None,
-    trust: bool,
-) -> None:
+@dataclass(frozen=True)
+class EvalOptions:
+    """What `hfc eval` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/eval.py)."""
+
+    model: str
+    against: str | None
+    against_device: str | None
+    against_kv: str | None
+    text: Path | None
+    tokens: int
+    chunk: int | None
+    decode_rows: int | None
+    save: Path | None
+    as_json: bool
+    kv: str | None
+    profile: str | None
+    threads: int | None
+    device: str
+    weights: str | None
+    trust: bool
+
+    @property
+    def choice(self) -> Choice:
+        context = self.chunk if self.chunk and self.chunk > UNASKED_CONTEXT else None
+        return Choice(self.device, self.threads, context, self.kv, self.weights, trust=self.trust, profile=self.profile)
+
+
+OPTIONS = EvalOptions
+
+
+def command(options: EvalOptions) -> None:
     """Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees."""
-    context = chunk if chunk and chunk > UNASKED_CONTEXT else None
-    opened = open_model(
-        model, Choice(device, threads, context, kv, weights, trust=trust, profile=profile), with_vocabulary=True
+    opened = open_model(options.model, options.choice, with_vocabulary=True)
+    chunk = options.chunk or min(DEFAULT_CHUNK, opened.model.context)
+    pieces = chunks(read_tokens(opened, options.text, options.tokens), chunk)
+    other = replace(
+        options.choice,
+        device=options.against_device or options.device,
+        kv=options.against_kv or options.kv,
+        profile=None,
     )
-    chunk = chunk or min(DEFAULT_CHUNK, opened.model.context)
-    pieces = chunks(read_tokens(opened, text, tokens), chunk)
-    other = Choice(against_device or device, threads, context, against_kv or kv, weights, trust=trust)
-    reference = open_reference(model, against, other, device, kv)
+    reference = open_reference(options.model, options.against, other, options.device, options.kv)
     _check_context(opened, reference, chunk)
     if isinstance(reference, OpenModel) and reference.model.vocab != opened.model.vocab:
         raise HfcError(
-            f"{against} has a vocabulary of {reference.model.vocab} tokens, {model} of {opened.model.vocab}",
+            f"{options.against} has a vocabulary of {reference.model.vocab} tokens, {options.model} of {opened.model.vocab}",
             hint="compare formats of the same model",
         )
-    found = measure(opened, reference, pieces, save, decode_rows)
-    found |= {"chunk": chunk, "text": str(text or "pydoc_data.topics"), "text_digest": digest(pieces)}
-    print(json.dumps(found) if as_json else describe(found))
+    found = measure(opened, reference, pieces, options.save, options.decode_rows)
+    found |= {"chunk": chunk, "text": str(options.text or "pydoc_data.topics"), "text_digest": digest(pieces)}
+    print(json.dumps(found) if options.as_json else describe(found))
 
 
 def _check_context(opened: OpenModel, reference: OpenModel | np.ndarray | None, chunk: int) -> None:

@@ -58,7 +58,8 @@ def _projections(value: Value, near: Neighbours, inputs_of: Callable[[Op], list[
     def is_input(read: Value, reader: Op) -> bool:
         return reader.attrs.get("stem") == "linear" and read in inputs_of(reader)
 
-    found, others = [], []
+    found: list[Op] = []
+    others: list[Op] = []
     for reader in near.readers.get(value, []):
         behind = near.sole_reader(reader.output) if reduces(reader) else None
         fits = is_input(value, reader) or (behind is not None and is_input(reader.output, behind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value, region
@@ -69,7 +70,9 @@ def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
             continue
         group = {op}
         for value in op.outputs:
-            near.absorb_forward(value, group, is_elementwise, taken, lambda o, root=op: _beside(o, root, near, place))
+            near.absorb_forward(
+                value, group, is_elementwise, taken, partial(_beside, linear=op, near=near, place=place)
+            )
         if len(group) > 1 and not group & taken:
             groups.append(("linear", list(group)))
         taken |= group

@@ -347,12 +347,10 @@ def _geometry(
 
 
 def _factors(bound: Bound[LinearRegion], arch: Arch) -> tuple[str, ...]:
-    vectors = [arg for arg in bound.args if arg.kind == "weight" and arg.ctype == "float" and arg.value]
-    return (
-        tuple(arg.name for arg in vectors if arg.value.type.shape == (bound.region.k,))
-        if arch.has("early_launch")
-        else ()
-    )
+    if not arch.has("early_launch"):
+        return ()
+    vectors = [(arg.name, arg.value) for arg in bound.args if arg.kind == "weight" and arg.ctype == "float"]
+    return tuple(name for name, value in vectors if value and value.type.shape == (bound.region.k,))
 
 
 def _sum_group(lanes: dict[str, OperandLanes]) -> int:
