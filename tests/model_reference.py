@@ -64,6 +64,16 @@ def greedy(run: Interpreter, logits: np.ndarray, position: int, count: int) -> t
     return tokens, np.stack(rows)
 
 
+def _latent(plane: np.ndarray, reference: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of MLA transformers keeps the latent (k) and the rotated key (v, pairs half-split) apart, where a row here has both."""
+    size = reference.shape[-1]
+    if size == plane.shape[-1]:
+        return plane, reference
+    if part == "k":
+        return plane[..., :size], reference
+    return plane[..., -size:], reference.reshape(*reference.shape[:-1], 2, -1).swapaxes(-1, -2).reshape(reference.shape)
+
+
 def state_errors(run: Interpreter, expected: dict[str, np.ndarray], rows: int) -> dict[str, float]:
     """Relative error of each layer's final state. expected: "3.k", "3.v", "0.window", "0.memory" -> array.
 
@@ -74,6 +84,7 @@ def state_errors(run: Interpreter, expected: dict[str, np.ndarray], rows: int) -
         if isinstance(state, KvCache):
             for part, plane in (("k", state.k), ("v", state.v)):
                 reference = expected.pop(f"{layer}.{part}")
+                plane, reference = _latent(plane, reference, part)
                 errors[f"{layer}.{part}"] = relative_error(plane[0, :, rows - reference.shape[1] : rows], reference)
         else:
             part = name.split(".")[2]

@@ -196,6 +196,13 @@ def _expert_linear(m: Maker) -> None:
             m.op("weighted_sum", y, shares)
 
 
+@maker("numbers")
+def _numbers(m: Maker) -> None:
+    count, k = int(m.one(1, 3, 4)), int(m.one(16, 32))
+    ids = m.op("numbers", m.tokens, count=count)
+    m.op("expert_linear", m.of(count, k), m.matrix(int(m.one(8, 33)), k, count), ids)
+
+
 @maker("weighted_sum")
 def _weighted_sum(m: Maker) -> None:
     top = int(m.one(1, 2, 3))

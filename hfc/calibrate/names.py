@@ -13,7 +13,14 @@ from hfc.formats.recipe import Recipe
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph, Op
 
-MOVES_ROWS = ("tensor", "rows", "every", "stack", "half_split")  # recipes that leave the inputs of a weight as they are
+MOVES_ROWS = (
+    "tensor",
+    "rows",
+    "every",
+    "stack",
+    "half_split",
+    "by_head",
+)  # recipes that leave the inputs of a weight as they are
 LAYER = re.compile(r"layers\.(\d+)\.(\w+)")
 
 

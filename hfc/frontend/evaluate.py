@@ -21,7 +21,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "in": lambda item, items: item in items,
 }  # fmt: skip
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "int": int, "sqrt": math.sqrt, "min": min, "max": max, "len": len, "moved": lambda items, by: [item + by for item in items],
+    "int": int, "sqrt": math.sqrt, "log": math.log, "min": min, "max": max, "len": len, "moved": lambda items, by: [item + by for item in items],
 }  # fmt: skip
 LOGICAL = ("and", "or", "not", *COMPARISONS)
 

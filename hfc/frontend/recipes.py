@@ -91,15 +91,15 @@ class RecipeScope(SettingScope):
             piece = self._piece(node.arguments[0])
             heads = self._whole(node.arguments[1])
             return RecipePiece(apply("half_split", piece.recipe, heads=heads), piece.shape, piece.format)
+        if function == "by_head" and len(node.arguments) == 2:
+            return self._by_head(self._piece(node.arguments[0]), self._whole(node.arguments[1]), node.span)
         if function == "transpose" and len(node.arguments) == 1:
             piece = self._piece(node.arguments[0])
             shape = piece.shape and (*piece.shape[:-2], *piece.shape[:-3:-1])
             return RecipePiece(apply("transpose", piece.recipe), shape, piece.format)
         if function == "mxfp4" and len(node.arguments) == 2:
             return self._mxfp4(*map(self._piece, node.arguments), node.span)
-        known = (
-            "stack(e in n, x), half_split(x, heads), transpose(x), mxfp4(blocks, scales), exp(x), slices and arithmetic"
-        )
+        known = "stack(e in n, x), half_split(x, heads), by_head(x, heads), transpose(x), mxfp4(blocks, scales), exp(x), slices and arithmetic"
         raise HfcError(f"a weight is made by {known}", node.span)
 
     def unary(self, node: syntax.Unary, value: Any) -> Any:
@@ -167,6 +167,15 @@ class RecipeScope(SettingScope):
             raise HfcError("the step of a slice must be above 0", node.span)
         shape = piece.shape and (*piece.shape[:axis], -(-piece.shape[axis] // step), *piece.shape[axis + 1 :])
         return RecipePiece(apply("every", piece.recipe, axis=axis, step=step), shape, piece.format)
+
+    def _by_head(self, piece: RecipePiece, heads: int, span: Span) -> RecipePiece:
+        shape = piece.shape
+        if heads < 1 or shape is not None and (not shape or shape[0] % heads):
+            raise HfcError(
+                f"by_head: {piece.recipe} is {list(shape or ())}, whose rows are no multiple of {heads} heads", span
+            )
+        shape = shape and (heads, shape[0] // heads, *shape[1:])
+        return RecipePiece(apply("by_head", piece.recipe, heads=heads), shape, piece.format)
 
     def _mxfp4(self, blocks: RecipePiece, scales: RecipePiece, span: Span) -> RecipePiece:
         """Both as gpt-oss's safetensors have them: [..., K / 32, 16] and [..., K / 32]."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from families import Family, family
 
+MLA = dict(
+    num_key_value_heads=4, q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20
+)
 FAMILIES: dict[str, Family] = {
     "qwen3_moe": family("Qwen3Moe", 41, head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True),
     "mixtral": family("Mixtral", 42, num_local_experts=5, num_experts_per_tok=2, intermediate_size=24, sliding_window=None),
@@ -28,5 +31,17 @@ FAMILIES: dict[str, Family] = {
     "gpt_oss": family(
         "GptOss", 49, head_dim=16, num_local_experts=5, num_experts_per_tok=2, intermediate_size=32, sliding_window=8,
         layer_types=["sliding_attention", "full_attention"],
+    ),
+    "glm4_moe_lite": family(
+        "Glm4MoeLite", 50, **MLA, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1,
+        routed_scaling_factor=1.8, mlp_layer_types=["dense", "sparse"], first_k_dense_replace=1, scoring_func="sigmoid",
+    ),
+    "deepseek_v3": family(
+        "DeepseekV3", 51, **MLA, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1, n_group=4,
+        topk_group=2, first_k_dense_replace=1, routed_scaling_factor=2.5, scoring_func="sigmoid",
+    ),
+    "deepseek_v2": family(
+        "DeepseekV2", 52, **{**MLA, "q_lora_rank": None}, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16,
+        n_shared_experts=2, n_group=4, topk_group=2, topk_method="group_limited_greedy", first_k_dense_replace=1, routed_scaling_factor=1.5,
     ),
 }  # fmt: skip

@@ -177,6 +177,14 @@ def _half_split(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) 
     return _moved(x, split.reshape(pieces.shape))
 
 
+def _by_head(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    (x,) = args
+    heads = params["heads"]
+    if heads <= 0 or len(x.shape) < 2 or x.shape[0] % heads:
+        raise HfcError(f"{recipe}: {x.format}{list(x.shape)} has no rows for {heads} heads")
+    return WeightData(x.format, (heads, x.shape[0] // heads, *x.shape[1:]), x.raw.reshape(heads, -1, *x.raw.shape[1:]))
+
+
 def _elementwise(function: Callable[..., np.ndarray]) -> Callable[..., WeightData]:
     def run(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
         (x,) = args
@@ -191,6 +199,7 @@ OPERATIONS: dict[str, Callable[[Recipe, list[WeightData], dict[str, Any]], Weigh
     "transpose": _transpose,
     "stack": _stack,
     "half_split": _half_split,
+    "by_head": _by_head,
     "add": _elementwise(lambda x, c: x + np.float32(c)),
     "mul": _elementwise(lambda x, c: x * np.float32(c)),
     "neg": _elementwise(lambda x: -x),

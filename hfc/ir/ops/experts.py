@@ -132,6 +132,21 @@ def expert_linear(x, w, experts):
     return out
 
 
+def _numbers_type(tokens: TensorType, *, count) -> TensorType:
+    require(count > 0, f"numbers: count is {count}; it must be above 0")
+    return TensorType("i32", (tokens.shape[0], count))
+
+
+def _numbers_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    return index[0]
+
+
+@row_local(_numbers_type, reads=("ids",), element=_numbers_element)
+def numbers(tokens, *, count):
+    """0 … count - 1 in every row: i32 [T, count]. With them, expert_linear multiplies each head with its own matrix."""
+    return np.broadcast_to(np.arange(count, dtype=np.int32), (len(tokens), count))
+
+
 def _weighted_sum_type(x: TensorType, weights: TensorType) -> TensorType:
     require(x.shape[:2] == weights.shape, f"weighted_sum: x is {x}, weights is {weights}; they must agree in [T, top]")
     return x.with_shape(x.shape[0], *x.shape[2:])
