@@ -65,13 +65,17 @@ def greedy(run: Interpreter, logits: np.ndarray, position: int, count: int) -> t
 
 
 def _latent(plane: np.ndarray, reference: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of MLA transformers keeps the latent (k) and the rotated key (v, pairs half-split) apart, where a row here has both."""
+    """Of MLA transformers keeps the latent (k) and the rotated key (v) apart, where a row here has both. Its pairs are half-split in
+    DeepSeek V3 and neighbours in V2."""
     size = reference.shape[-1]
     if size == plane.shape[-1]:
         return plane, reference
     if part == "k":
         return plane[..., :size], reference
-    return plane[..., -size:], reference.reshape(*reference.shape[:-1], 2, -1).swapaxes(-1, -2).reshape(reference.shape)
+    key, neighbours = plane[..., -size:], reference.reshape(*reference.shape[:-1], 2, -1).swapaxes(-1, -2)
+    halves = neighbours.reshape(reference.shape)
+    rows = reference.shape[1]
+    return key, min(reference, halves, key=lambda found: relative_error(key[0, :, :rows], found))
 
 
 def state_errors(run: Interpreter, expected: dict[str, np.ndarray], rows: int) -> dict[str, float]:
