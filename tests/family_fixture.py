@@ -73,7 +73,7 @@ class Fixture:
         bundle = compile_model(path or self.folder, [arch], CompileOptions(ctx=CONTEXT))
         if arch.startswith("gfx"):
             return EmulatedModel(bundle, arch, CheckpointWeights(open_source(path or self.folder).checkpoint, CONTEXT))
-        return load(bundle, arch, threads=1)
+        return load(bundle, "cuda" if arch == "sm_90" else arch, threads=1)
 
     def compare(self, model) -> Found:
         reference = self.reference
