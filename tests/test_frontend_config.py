@@ -72,7 +72,7 @@ def test_expressions(block, config, expected):
         ("require a == 1", {"a": 2}, "config.json does not fit this model: a is 2"),
         ('require a in ["x", "y"]', {"a": "z"}, 'a is "z"'),
         ("require a == 1", {}, "no key 'a'"),
-        ("x = f(1)", {}, "only int, sqrt, min, max, len, moved may be called here"),
+        ("x = f(1)", {}, "only int, sqrt, log, min, max, len, moved may be called here"),
         ("x = a[2]", {"a": [1, 2]}, "index 2 is outside of a list of 2"),
         ('x = shape("t")[0]', {}, "the checkpoint has no tensor 't'"),
     ],
