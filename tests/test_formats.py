@@ -108,6 +108,9 @@ def test_pack_of_unpacked_values_is_stable(name):
     assert np.allclose(once, twice, rtol=2e-3, atol=2e-3 * np.abs(once).max())
 
 
+FLOATS = ("f16", "bf16", "f32")
+
+
 @pytest.mark.parametrize("name", QUANTIZED)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(1, 4))
@@ -120,12 +123,14 @@ def test_assemble_inverts_the_layout(name, seed, blocks):
         count = form.block if code_name == "q" else form.block // form.group
         parts[code_name] = rng.integers(0, 2**width, (blocks, count), dtype=np.uint8)
     for field in form.fields:
-        if field.dtype in ("f16", "f32"):
-            parts[field.name] = rng.standard_normal((blocks, 1)).astype(np.float16).astype(np.float32)
+        if field.dtype in FLOATS:
+            parts[field.name] = rng.choice([-4.0, 0.5, 1.0, 8.0], (blocks, 1)).astype(
+                np.float32
+            )  # exact in each of them
     raw = form.assemble(parts)
     for code_name in form.codes:
         assert np.array_equal(form._take_code(raw, code_name), parts[code_name])
-    width = 8 * sum(f.nbytes for f in form.fields if f.dtype in ("f16", "f32") or f.name == "zeros")
+    width = 8 * sum(f.nbytes for f in form.fields if f.dtype in FLOATS or f.name == "zeros")
     for code_name, code in form.codes.items():
         width += sum(plane.bits for plane in code.planes) * parts[code_name].shape[1]
     assert width == 8 * form.block_bytes, "the codes and scales must cover the block exactly"

@@ -20,7 +20,10 @@ from hfc.runtime.speculate.governor import Governor
 from hfc.runtime.speculate.speculator import Speculation, Speculator
 from hfc.runtime.tokenizer import Detokenizer
 from hfc.serve import engine as engine_module
+from hfc.serve import lanes as lanes_module
 from hfc.serve import prefix as prefix_module
+from hfc.serve import prefix_tiers as tiers_module
+from hfc.serve import prefix_tree as tree_module
 from hfc.serve import scheduler as scheduler_module
 from hfc.serve import sequence as sequence_module
 from hfc.serve import stepper as stepper_module
@@ -28,16 +31,20 @@ from hfc.serve.engine import MOST_FRUITLESS, Engine
 from hfc.serve.job import Finish
 from hfc.serve.lanes import Lanes
 from hfc.serve.metrics import Metrics, Times
+from hfc.serve.pace import Pace
 from hfc.serve.parameters import AtLeast, Bias
 from hfc.serve.prefix import PrefixCache
+from hfc.serve.prefix_tiers import Tiers
+from hfc.serve.prefix_tree import Siblings, Tree
 from hfc.serve.scheduler import Scheduler
 from hfc.serve.sequence import Sequence
+from hfc.serve.sharing import Sharing
 from hfc.serve.stepper import Stepper
 from hfc.serve.stream import Bell
 
 # A sequence's own work: what it raises ends that sequence, and the engine goes on as if it had not been there.
 OWN = [
-    (Sequence, "choose take finish put_hidden put_prompt_logprobs"),
+    (Sequence, "choose take take_vector finish put_hidden put_prompt_logprobs"),
     (sequence_module, "logprob_of"),
     (Stepper, "_accept _accepted _choose _take"),
     (StepResult, "choose"),
@@ -59,23 +66,34 @@ SHARED = [
     (Engine, "_advance _loop"),
     (
         Stepper,
-        "drop admit advance _groups _step _limit _decoded _prefilled _keep_now_and_then _keep _commit _release _own",
+        "drop admit advance _groups _step _limit _decoded _prefilled _keep_now_and_then _keep _commit _release _own _give_vector _is_kept_near",
     ),
     (Scheduler, "admissible admit remove plan _prompts _prompt"),
-    (scheduler_module, "_remaining"),
+    (scheduler_module, "_remaining in_order"),
     (stepper_module, "flushed"),
     (decoder_module, "make_step"),
-    (Lanes, "place leave _in_place"),
+    (Lanes, "place leave _in_place _is_better"),
     (
         PrefixCache,
-        "match restore store _usable _add _remove _remove_branch _touch _evict _put_kv _put_recurrent _nearer _place _count _take",
+        "match restore store _add _evict",
     ),
-    (prefix_module, "common_prefix _key _data"),
+    (
+        Tiers,
+        "take_kv take_recurrent touch place drop put_kv put_recurrent free load count_recurrent forget_recurrent _nearer _count _take",
+    ),
+    (tiers_module, "_data _is_in_host"),
+    (Tree, "children add remove touch match count_recurrent"),
+    (Siblings, "add begun extending get remove"),
+    (tree_module, "text_of _bytes"),
+    (prefix_module, "key_of"),
+    (lanes_module, "common_prefix"),
+    (Pace, "rows stepped"),
+    (Sharing, "_awaits _needed is_held"),
     (Decoder, "extend run settle"),
     (StepRunner, "run"),
     (Governor, "settle"),
     (Metrics, "admitted prefilled stepped drafted finished"),
-    (Sequence, "next_mark"),
+    (Sequence, "next_mark mark_at"),
     (FakeModel, "forward tap"),
     (FakeSlots, "read_kv write_kv read_recurrent write_recurrent"),
     (Bell, "ring"),
@@ -226,11 +244,11 @@ def test_the_table_has_every_call_of_the_step_loop():
     harmless = (
         "<",  # comprehensions and lambdas belong to the function around them
         "_run", "_end", "_forget_ended", "abort",  # the supervisor itself and what it ends with
-        "is_idle", "is_full", "active", "is_recurrent", "history", "copies", "lacks_room", "__len__", "__init__", "__eq__",
+        "is_idle", "is_full", "is_on", "is_spare", "has_recurrent", "same_vector", "active", "is_recurrent", "history", "copies", "lacks_room", "__len__", "__init__", "__eq__",
         "needs_every_row", "close", "_new_stepper", "put", "suits_device",
     )  # fmt: skip
     missing = {text for code, text in seen.items() if code not in known and not code.co_name.startswith(harmless)}
-    assert not missing and len(seen) > 50, missing
+    assert not missing and len(seen) > 50, " ".join(sorted(missing))
 
 
 def test_waiting_requests_survive_a_failed_step(monkeypatch, caplog):
