@@ -13,7 +13,7 @@ from hfc.backend.spec import Arg, Stat
 from hfc.formats import block_format
 from hfc.ir.element import Elements, is_row_value, row_shape
 from hfc.ir.graph import Op, Value
-from hfc.ir.index import Index, Shape, flat, group
+from hfc.ir.index import Index, Shape, flat, group, reindex
 from hfc.ir.opdef import OPS
 from hfc.passes.settings import Settings
 from hfc.step import column_at
@@ -51,6 +51,16 @@ class Printer(Elements):
 
     def pointer(self, value: Value, plane: str = "") -> str:
         return self.arg(value, plane=plane).name
+
+    def stores(self, index: Index, shape: Shape) -> str:
+        """Statements that write element `index`, of `shape`, of each of the region's outputs that have rows: new states lie in place."""
+        made = []
+        for value in self.region.outputs:
+            if value.type.shape[:1] == ("T",):
+                expression = self.element(value, reindex(index, shape, row_shape(value)))
+                place = f"(size_t)row * {math.prod(shape)} + {flat(index, shape)}"
+                made.append(f"{self.arg(value, written=True).name}[{place}] = {expression};")
+        return " ".join(made)
 
     def fresh_stats(self) -> None:
         """Forget the reductions: a new task begins."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.delta.region import DeltaRegion, Journal
-from hfc.backend.spec import Bound, Stat
+from hfc.backend.spec import Bound
 from hfc.ir.convolved import convolved
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
-from hfc.ir.index import flat, reindex
+from hfc.ir.index import reindex
 
 
 def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
@@ -24,7 +24,9 @@ def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
     weights, activate = printer.arg(taps), printer.element(found.activated, ("j",))
     gates = printer.element(decay, ("g",)), printer.element(beta, ("g",))
     states = printer.arg(window, written=True), printer.arg(memory, written=True)
-    stats, store = _output(region, delta, printer)
+    printer.leaves[delta.outputs[0]] = lambda index: f"y[{index[-1]}]"
+    printer.fresh_stats()
+    store = printer.stores(("g", "j"), row_shape(delta.outputs[0]))
     made = DeltaRegion(
         k_heads=delta.inputs[0].type.size(1),
         v_heads=memory.type.size(1),
@@ -45,7 +47,7 @@ def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
         q0=q.first,
         k0=k.first,
         v0=v.first,
-        stats=stats,
+        stats=tuple(printer.stats),
         store=store,
         journal=_journal(window, memory, printer),
     )
@@ -62,20 +64,3 @@ def _journal(window: Value, memory: Value, printer: Printer) -> Journal | None:
         printer.arg(window, written=True, plane="journal"),
         printer.arg(memory, written=True, plane="journal"),
     )
-
-
-def _output(region: Op, delta: Op, printer: Printer) -> tuple[tuple[Stat, ...], str]:
-    """The reductions and the statement of what follows the delta rule."""
-    printer.leaves[delta.outputs[0]] = lambda index: f"y[{index[-1]}]"
-    heads, size = row_shape(delta.outputs[0])
-    printer.fresh_stats()
-    stores = []
-    for value in region.outputs:
-        if not value.type.shape[:1] == ("T",):
-            continue  # the new states live in place
-        expression = printer.element(value, reindex(("g", "j"), (heads, size), row_shape(value)))
-        target = printer.arg(value, written=True)
-        stores.append(
-            f"{target.name}[(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}] = {expression};"
-        )
-    return tuple(printer.stats), " ".join(stores)

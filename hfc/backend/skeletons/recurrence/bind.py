@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.recurrence.region import RecurrenceRegion, RowVector
-from hfc.backend.spec import Bound, Stat
+from hfc.backend.spec import Bound
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
-from hfc.ir.index import flat, reindex
 
 
 def bind(region: Op, printer: Printer) -> Bound[RecurrenceRegion]:
@@ -16,7 +15,9 @@ def bind(region: Op, printer: Printer) -> Bound[RecurrenceRegion]:
     state = recurrence.inputs[5]
     memory, rows = printer.arg(state, written=True), printer.settings.journal_rows
     v_heads, dk, dv = state.type.sizes(1)
-    stats, store = _output(region, recurrence, printer)
+    printer.leaves[recurrence.outputs[0]] = lambda index: f"y[{index[-1]}]"
+    printer.fresh_stats()
+    store = printer.stores(("g", "j"), row_shape(recurrence.outputs[0]))
     made = RecurrenceRegion(
         k_heads=recurrence.inputs[0].type.size(1),
         v_heads=v_heads,
@@ -31,7 +32,7 @@ def bind(region: Op, printer: Printer) -> Bound[RecurrenceRegion]:
         decay=decay,
         beta=beta,
         memory=memory,
-        stats=stats,
+        stats=tuple(printer.stats),
         store=store,
         journal_rows=rows,
         journal=printer.arg(state, written=True, plane="journal") if rows else None,
@@ -44,17 +45,3 @@ def _operand(value: Value, printer: Printer) -> RowVector:
     printer.fresh_stats()
     expression = printer.element(value, ("g", "j")[: len(row_shape(value))])
     return RowVector(tuple(printer.stats), expression)
-
-
-def _output(region: Op, recurrence: Op, printer: Printer) -> tuple[tuple[Stat, ...], str]:
-    """The reductions and the statement of what follows the recurrence."""
-    printer.leaves[recurrence.outputs[0]] = lambda index: f"y[{index[-1]}]"
-    heads, size = row_shape(recurrence.outputs[0])
-    printer.fresh_stats()
-    stores = []
-    for value in region.outputs:
-        if value.type.shape[:1] == ("T",):  # the new state lies in place
-            expression = printer.element(value, reindex(("g", "j"), (heads, size), row_shape(value)))
-            place = f"(size_t)row * {heads * size} + {flat(('g', 'j'), (heads, size))}"
-            stores.append(f"{printer.arg(value, written=True).name}[{place}] = {expression};")
-    return tuple(printer.stats), " ".join(stores)

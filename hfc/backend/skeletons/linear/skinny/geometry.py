@@ -137,8 +137,7 @@ def _split(tiles: int, most: int, arch: Arch) -> int:
 class SkinnyStageParams(Params):
     """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of a product.  span: inputs
     that share a unit.  sum_group: inputs that are added up for minimums; 0: none are.  run: neighbouring elements that a lane takes.
-    staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats.  int8: as of Unit.  put_inputs: the function
-    that lays inputs out for it."""
+    staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats.  int8: as of Unit."""
 
     together: int
     columns: int
@@ -148,7 +147,6 @@ class SkinnyStageParams(Params):
     staged_sums: int
     staged_units: int
     int8: bool
-    put_inputs: str
     threads: int = THREADS
 
 
@@ -156,8 +154,7 @@ def _staging(region: LinearRegion, unit: Unit, lanes: dict[str, OperandLanes]) -
     k, sum_group = region.k, _sum_group(lanes)
     inputs, sums = -(-k // SPAN) * SPAN * ROWS, -(-k // sum_group) * ROWS if sum_group else 0
     run = next(iter(lanes.values())).map.run
-    put = "hfc_put_int8_inputs" if unit.int8 else "hfc_put_inputs"
-    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums, unit.int8, put)
+    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums, unit.int8)
 
 
 def _staged(region: LinearRegion, lanes: dict[str, OperandLanes], written: bool) -> Scratch:
@@ -252,12 +249,12 @@ class SkinnyParams(Params):
 
 @dataclass(frozen=True)
 class RowParams(SkinnyParams):
-    """tile: inputs in LDS at a time.  factors: weights of the inputs, as a norm has them, read by every block.  columns, run, put_inputs, threads: as in SkinnyStageParams."""
+    """tile: inputs in LDS at a time.  factors: weights of the inputs, as a norm has them, read by every block.  columns, run,
+    threads: as in SkinnyStageParams."""
 
     tile: int
     columns: int
     run: int
-    put_inputs: str
     factors: tuple[str, ...]
     threads: int = THREADS
 
@@ -316,7 +313,6 @@ def _geometry(
             tile=tile,
             columns=unit.columns,
             run=staging.run,
-            put_inputs=staging.put_inputs,
             factors=_factors(bound, arch),
             **shared,
         )
