@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from typing import Any
 
@@ -121,24 +122,16 @@ def run_covering(
     names = [arch.name for arch in archs]
     alone = [arch.name for arch in archs if arch.twin not in names]
     count = max(map(len, (models, alone, weights, kvs)))
-    left = list(range(count))
     # Each at a place of its own among all cells, so that they meet architectures of every kind.
     others = {-(-model * count // len(models)): model for model in range(len(models))}
-    for turn in range(len(models)):
-        wanted = {
-            Place(
-                models[(others.get(n, 0) + turn) % len(models)],
-                arch.name,
-                weights[n % len(weights)],
-                kvs[n % len(kvs)],
-            ): n
-            for n in left
-            for arch in archs
-            if alone[n % len(alone)] in (arch.name, arch.twin)
-        }
-        cells = run(wanted, quick, report)
-        left = sorted({wanted[cell.place] for cell in cells if cell.status == "refused"})
-        yield from cells
+
+    def places_of(n: int, turn: int) -> Iterator[Place]:
+        model = models[(others.get(n, 0) + turn) % len(models)]
+        for arch in archs:
+            if alone[n % len(alone)] in (arch.name, arch.twin):
+                yield Place(model, arch.name, weights[n % len(weights)], kvs[n % len(kvs)])
+
+    return _run_in_turns(range(count), len(models), places_of, quick, report)
 
 
 def run_in_turn(
@@ -150,20 +143,25 @@ def run_in_turn(
     report: Update = lambda done, total: None,
 ) -> Iterator[Cell]:
     """Every weight format once on every architecture, models and KV formats in turn; what a model refuses, the next one takes."""
-    left = [(a, i, w) for a in range(len(archs)) for i, w in enumerate(weights)]
-    for turn in range(len(models)):
+
+    def places_of(at: tuple[int, int], turn: int) -> Iterator[Place]:
+        a, i = at
         # KV formats and models step differently, so that a model does not meet the same few over and over.
-        wanted = {
-            Place(
-                models[(a + i + turn) % len(models)],
-                archs[a].name,
-                w,
-                kvs[(a + i + i // len(kvs) + i // len(models)) % len(kvs)],
-            ): (a, i, w)
-            for a, i, w in left
-        }
-        cells = run(wanted, quick, report)
-        left = [wanted[cell.place] for cell in cells if cell.status == "refused"]
+        kv = kvs[(a + i + i // len(kvs) + i // len(models)) % len(kvs)]
+        yield Place(models[(a + i + turn) % len(models)], archs[a].name, weights[i], kv)
+
+    return _run_in_turns(product(range(len(archs)), range(len(weights))), len(models), places_of, quick, report)
+
+
+def _run_in_turns(
+    wanted: Iterable[Any], turns: int, places_of: Callable[[Any, int], Iterable[Place]], quick: bool, report: Update
+) -> Iterator[Cell]:
+    """places_of(one of `wanted`, turn): its cells. What one of them refuses has cells in the next turn, too."""
+    left = list(wanted)
+    for turn in range(turns):
+        owner = {place: one for one in left for place in places_of(one, turn)}
+        cells = run(owner, quick, report)
+        left = list(dict.fromkeys(owner[cell.place] for cell in cells if cell.status == "refused"))
         yield from cells
 
 
