@@ -22,6 +22,7 @@ import torch
 import transformers
 from families import Family
 from make_fixtures import draw as draw_recurrent
+from make_fixtures import token_by_token
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests/data/families"
@@ -102,12 +103,8 @@ def run(model, prompt: torch.Tensor) -> tuple[dict[str, np.ndarray], float]:
         last = model(input_ids=best.indices[:1][None], past_key_values=cache, use_cache=True).logits[0, -1]
         logits.append(last.numpy())
     reference |= {"greedy_tokens": np.array(tokens, np.int32), "greedy_logits": np.stack(logits)}
-    cache, rows = None, []
-    for at in range(prompt.shape[1]):
-        step = model(input_ids=prompt[:, at : at + 1], past_key_values=cache, use_cache=True)
-        cache = step.past_key_values
-        rows.append(step.logits[0, -1].numpy())
-    error = np.linalg.norm(np.stack(rows) - reference["prefill_logits"]) / np.linalg.norm(reference["prefill_logits"])
+    stepwise, cache = token_by_token(model, prompt)
+    error = np.linalg.norm(stepwise - reference["prefill_logits"]) / np.linalg.norm(reference["prefill_logits"])
     assert error < 1e-5, f"transformers: token by token differs from the whole prompt by {error:.1e}"
     return reference | states(cache), min(margins)
 

@@ -117,6 +117,16 @@ def make(stem: str, arguments: dict, seed: int, out: Path) -> None:
     )
 
 
+def token_by_token(model, prompt: torch.Tensor):
+    """Logits f32 [tokens, vocab] of a prompt [1, tokens], and the cache behind it."""
+    cache, rows = None, []
+    for at in range(prompt.shape[1]):
+        step = model(input_ids=prompt[:, at : at + 1], past_key_values=cache, use_cache=True)
+        cache = step.past_key_values
+        rows.append(step.logits[0, -1].numpy())
+    return np.stack(rows), cache
+
+
 def run(model, prompt: torch.Tensor) -> dict[str, np.ndarray]:
     whole = model(input_ids=prompt, use_cache=True)
     reference = {"tokens": prompt[0].numpy().astype(np.int32), "prefill_logits": whole.logits[0].numpy()}
@@ -128,12 +138,7 @@ def run(model, prompt: torch.Tensor) -> dict[str, np.ndarray]:
         logits.append(step.logits[0, -1].numpy())
         token = step.logits[:, -1:].argmax(-1)
     reference |= {"greedy_tokens": np.array(tokens, np.int32), "greedy_logits": np.stack(logits)}
-    cache, rows = None, []
-    for at in range(prompt.shape[1]):
-        step = model(input_ids=prompt[:, at : at + 1], past_key_values=cache, use_cache=True)
-        cache = step.past_key_values
-        rows.append(step.logits[0, -1].numpy())
-    reference["stepwise_logits"] = np.stack(rows)
+    reference["stepwise_logits"], cache = token_by_token(model, prompt)
     for at, layer in enumerate(cache.layers):
         if hasattr(layer, "conv_states"):
             reference[f"state.{at}.window"] = layer.conv_states[0][0].numpy()
