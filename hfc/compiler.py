@@ -24,7 +24,7 @@ from hfc.formats.checkpoint.foreign import refuse_foreign
 from hfc.formats.checkpoint.mapped import read_json
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
 from hfc.frontend.model import (
-    Model,
+    ModelFile,
     builtin_folder,
     find_draft,
     find_model,
@@ -83,18 +83,18 @@ USUAL = CompileOptions()
 
 
 @dataclass(frozen=True)
-class Source:
+class CompilerInput:
     """What is compiled: the description, the config behind it, and the weights if there are any.
 
     draft: what guesses for it, and runs on its hidden states."""
 
-    model: Model
+    model: ModelFile
     config: Mapping[str, Any]
     kind: str  # "hf" | "gguf"
     checkpoint: Checkpoint | None
     path: Path
     default_format: str = "bf16"  # of matrices, where there are no weights to ask
-    draft: Source | None = None
+    draft: CompilerInput | None = None
 
     def graph(self, taps: Sequence[str] = ()) -> Graph:
         """Of the model itself; with a draft, it also leaves what the draft will need."""
@@ -131,7 +131,7 @@ class Source:
 
 def open_source(
     source: str | Path, weights: str | Path | None = None, default_format: str = "bf16", draft: str | Path | None = None
-) -> Source:
+) -> CompilerInput:
     """source: an HF folder, a GGUF file, a config.json, or a .hfm with `weights` (a checkpoint or a config) beside it.
 
     draft: the same of what guesses for it; "mtp" is the head for this in the model's own checkpoint, "auto" what
@@ -141,7 +141,7 @@ def open_source(
     return opened if draft is None else replace(opened, draft=_open_draft(draft, opened))
 
 
-def discover_draft(target: Source) -> str | Path | None:
+def discover_draft(target: CompilerInput) -> str | Path | None:
     """A folder "draft" or a file draft.gguf in the target's, one beside it that is named after it ("Qwen3.5-9B-DFlash"), or a head in
     its checkpoint. A model of the registry has a folder of its own in the cache, so that its draft can lie there too."""
     folder = target.path if target.path.is_dir() else target.path.parent
@@ -153,14 +153,14 @@ def discover_draft(target: Source) -> str | Path | None:
     return OWN_HEAD if has_head and has_draft(f"{target.model.name}_{OWN_HEAD}") else None
 
 
-def _open_draft(draft: str | Path, target: Source) -> Source:
+def _open_draft(draft: str | Path, target: CompilerInput) -> CompilerInput:
     if str(draft) == OWN_HEAD:
         return replace(target, model=find_draft(f"{target.model.name}_{OWN_HEAD}"))
     config, kind, checkpoint, path = open_weights(Path(draft))
-    return Source(find_draft(model_type_of(config, kind)), config, kind, checkpoint, path, target.default_format)
+    return CompilerInput(find_draft(model_type_of(config, kind)), config, kind, checkpoint, path, target.default_format)
 
 
-def _open_source(source: Path, weights: str | Path | None, default_format: str) -> Source:
+def _open_source(source: Path, weights: str | Path | None, default_format: str) -> CompilerInput:
     if source.suffix == ".hfm":
         if weights is None:
             raise HfcError(
@@ -168,9 +168,9 @@ def _open_source(source: Path, weights: str | Path | None, default_format: str) 
                 hint="add --weights with a checkpoint or a config.json",
             )
         config, kind, checkpoint, path = open_weights(Path(weights))
-        return Source(load_model(source), config, kind, checkpoint, path, default_format)
+        return CompilerInput(load_model(source), config, kind, checkpoint, path, default_format)
     config, kind, checkpoint, path = open_weights(Path(weights or source))
-    return Source(
+    return CompilerInput(
         find_model(model_type_of(config, kind)), config, kind, checkpoint, path, weight_format(default_format).name
     )
 
@@ -204,7 +204,7 @@ def compile_model(
     return bundle
 
 
-def settings_for(opened: Source, arch: Arch, options: CompileOptions = USUAL) -> Settings:
+def settings_for(opened: CompilerInput, arch: Arch, options: CompileOptions = USUAL) -> Settings:
     """Every choice about a plan resolved; those about its source are `opened`."""
     limit = opened.context_limit
     context = options.ctx or min(DEFAULT_CONTEXT, limit)
@@ -232,7 +232,7 @@ def _known_cpu(cpu: str) -> str:
     return cpu
 
 
-def _outputs(opened: Source, slots: int, rows: int) -> int:
+def _outputs(opened: CompilerInput, slots: int, rows: int) -> int:
     """Rows whose logits one step can give: with a draft, those of whole blocks."""
     if opened.draft is None:
         return min(MAX_OUTPUTS, rows)
@@ -246,7 +246,9 @@ def _outputs(opened: Source, slots: int, rows: int) -> int:
     return min(max(MAX_OUTPUTS, min(slots * block, MAX_DRAFT_ROWS)), rows)
 
 
-def _compile(opened: Source, chosen: list[Settings], options: CompileOptions, print_after: After | None) -> Bundle:
+def _compile(
+    opened: CompilerInput, chosen: list[Settings], options: CompileOptions, print_after: After | None
+) -> Bundle:
     with timed("build the graph"):
         pair = opened.pair(chosen[0].taps) if opened.draft else None
         graph = pair.target if pair else opened.graph(chosen[0].taps)
@@ -276,7 +278,7 @@ def _compile(opened: Source, chosen: list[Settings], options: CompileOptions, pr
     return Bundle(model, plans, files)
 
 
-def _recorded(opened: Source, settings: Settings, options: CompileOptions) -> dict[str, Any] | None:
+def _recorded(opened: CompilerInput, settings: Settings, options: CompileOptions) -> dict[str, Any] | None:
     """What `hfc compile` must be told to make this bundle again; None where it needs a description that hfc does not ship."""
     if opened.model.path.resolve().parent != builtin_folder().resolve():
         return None
@@ -296,10 +298,10 @@ def _recorded(opened: Source, settings: Settings, options: CompileOptions) -> di
     }
 
 
-def source_of(bundle: Bundle, weights: str | Path | None = None, default_format: str = "bf16") -> Source:
+def source_of(bundle: Bundle, weights: str | Path | None = None, default_format: str = "bf16") -> CompilerInput:
     """What a bundle was compiled from: the model file that it carries, on the checkpoint that it names, or on `weights`."""
     config, kind, checkpoint, path = open_weights(Path(weights or bundle.model["weights"]))
-    opened = Source(_carried(bundle, MODEL_FILE), config, kind, checkpoint, path, default_format)
+    opened = CompilerInput(_carried(bundle, MODEL_FILE), config, kind, checkpoint, path, default_format)
     draft = bundle.model.get("draft")
     if draft is None:
         return opened
@@ -307,10 +309,10 @@ def source_of(bundle: Bundle, weights: str | Path | None = None, default_format:
     if draft["weights"] == bundle.model["weights"]:  # a head in the model's own checkpoint
         return replace(opened, draft=replace(opened, model=model))
     config, kind, checkpoint, path = open_weights(Path(draft["weights"]))
-    return replace(opened, draft=Source(model, config, kind, checkpoint, path, default_format))
+    return replace(opened, draft=CompilerInput(model, config, kind, checkpoint, path, default_format))
 
 
-def _carried(bundle: Bundle, name: str) -> Model:
+def _carried(bundle: Bundle, name: str) -> ModelFile:
     if name not in bundle.files:
         raise HfcError(f"the bundle of {bundle.model['name']} does not carry its model file", hint="compile it again")
     return read_model(bundle.files[name].decode(), Path(f"{bundle.model['name']}.hfp") / name)
@@ -331,7 +333,7 @@ def _emit(
         return emit(fused, settings, layout, draft)
 
 
-def emit_model(opened: Source, settings: Settings, after: After | None = None) -> Emitted:
+def emit_model(opened: CompilerInput, settings: Settings, after: After | None = None) -> Emitted:
     """The regions of a model (and of its draft) bound to skeletons, and their memory; nothing is rendered.
 
     after: called with each pass's name and result."""
@@ -341,12 +343,12 @@ def emit_model(opened: Source, settings: Settings, after: After | None = None) -
     return _emit(graph, pair, settings, backend.MATRIX_LAYOUT, after)
 
 
-def outline(opened: Source, settings: Settings) -> Plan:
+def outline(opened: CompilerInput, settings: Settings) -> Plan:
     """The plan without kernels and launches: enough for its memory arithmetic, in a fraction of a second."""
     return make_plan(emit_model(opened, settings), settings, (), {})
 
 
-def _key(opened: Source, chosen: list[Settings]) -> str:
+def _key(opened: CompilerInput, chosen: list[Settings]) -> str:
     """Everything that the bundle depends on."""
     settings = "\n".join(map(repr, chosen)) + (
         host.cpu_features() if any(s.arch.kind == "host" and s.cpu == NATIVE for s in chosen) else ""
@@ -354,7 +356,7 @@ def _key(opened: Source, chosen: list[Settings]) -> str:
     return key_of(package_digest(), *_content(opened), settings, *(_content(opened.draft) if opened.draft else ()))
 
 
-def _content(opened: Source) -> tuple[str, ...]:
+def _content(opened: CompilerInput) -> tuple[str, ...]:
     tensors = [opened.checkpoint.info(n) for n in opened.checkpoint.names()] if opened.checkpoint else []
     inventory = "\n".join(f"{t.name} {t.format} {t.shape}" for t in tensors)
     config = json.dumps(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.formats.checkpoint import evaluate
 from hfc.ir.graph import Graph, Op
 from hfc.ir.interpret import Interpreter
@@ -15,7 +15,7 @@ from hfc.step import Step
 class InterpretedModel:
     """Weights are unpacked to f32 when the graph is loaded. graph: the source's own unless a pass's result is given."""
 
-    def __init__(self, source: Source, context: int, slots: int = 1, graph: Graph | None = None):
+    def __init__(self, source: CompilerInput, context: int, slots: int = 1, graph: Graph | None = None):
         if source.checkpoint is None:
             raise HfcError(f"{source.path}: there are no weights to run")
         self._checkpoint, self._unpacked = source.weights(), {}

@@ -134,7 +134,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Draft:
+class DraftPlan:
     """What guesses for the model of the plan. Its programs run over the step that will verify the guesses.
 
     block: rows of a segment, the latest token and the guesses behind it.  mask_token: what stands for a guess in the step; None
@@ -173,7 +173,7 @@ class Plan:
     programs: dict[Program, tuple[Launch, ...]]
     library: str | None = None  # host: file with all kernels and the tape
     taps: dict[str, str] = field(default_factory=dict)
-    draft: Draft | None = None
+    draft: DraftPlan | None = None
     journal_rows: int = 0  # rows of a slot that recurrent states can keep uncommitted
     cpu: tuple[str, ...] = ()  # host: instruction sets that the library needs
     profile: str = "exact"  # one of target.profiles.PROFILES

@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 
-from hfc.cli.open_model import Choice, open_model
+from hfc.cli.open_model import ModelChoice, open_model
 from hfc.step import Step
 
 BOUND = 1e-2
@@ -22,7 +22,7 @@ BOUND = 1e-2
 
 def main() -> int:
     options = parse()
-    model = open_model(options.model, Choice(options.device, None, None, options.kv, options.weights)).model
+    model = open_model(options.model, ModelChoice(options.device, None, None, options.kv, options.weights)).model
     expected = dict(np.load(options.against)) if options.against else None
     prompt = expected["prompt"] if expected else np.array(options.tokens.split(","), np.int32)
     count = len(expected["greedy"]) if expected else options.n

@@ -39,7 +39,7 @@ from hfc.serve.engine import Engine
 from hfc.serve.metrics import Metrics
 from hfc.serve.models import Models
 from hfc.serve.scheduler import Limits
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 from hfc.step import step_words
 
 CONTEXT, ROWS, OUTPUTS = 4096, 512, 32
@@ -106,7 +106,7 @@ def overhead(options) -> None:
         model, Limits(options.streams, ROWS, OUTPUTS, CONTEXT, queue=64), 0, Metrics("timed"), states=NoStates()
     )
     engine.metrics.watch(engine.gauges)
-    app = make_app(Models([Served("timed", vocabulary, engine)]), Settings())
+    app = make_app(Models([Served("timed", vocabulary, engine)]), ServerSettings())
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))

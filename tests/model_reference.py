@@ -9,7 +9,7 @@ import numpy as np
 
 from hfc.formats.checkpoint import Checkpoint, evaluate, open_checkpoint
 from hfc.frontend.build import build_graph
-from hfc.frontend.model import Model, find_model, model_type_of
+from hfc.frontend.model import ModelFile, find_model, model_type_of
 from hfc.ir.graph import Graph, Op
 from hfc.ir.interpret import Interpreter, KvCache
 from hfc.ir.verify import verify
@@ -37,7 +37,7 @@ def weights_of(checkpoint: Checkpoint, context: int) -> Callable[[Op], np.ndarra
     return weight
 
 
-def build(path: Path, model: Model | None = None, taps: tuple[str, ...] = ()) -> tuple[Graph, Checkpoint]:
+def build(path: Path, model: ModelFile | None = None, taps: tuple[str, ...] = ()) -> tuple[Graph, Checkpoint]:
     checkpoint = open_checkpoint(path)
     model = model or find_model(model_type_of(checkpoint.config, checkpoint.kind))
     graph = build_graph(model, checkpoint.config, checkpoint.kind, checkpoint, taps=taps)
@@ -45,7 +45,9 @@ def build(path: Path, model: Model | None = None, taps: tuple[str, ...] = ()) ->
     return graph, checkpoint
 
 
-def interpreter(path: Path, model: Model | None = None, context: int = 192, taps: tuple[str, ...] = ()) -> Interpreter:
+def interpreter(
+    path: Path, model: ModelFile | None = None, context: int = 192, taps: tuple[str, ...] = ()
+) -> Interpreter:
     graph, checkpoint = build(path, model, taps)
     return Interpreter(graph, weights_of(checkpoint, context), context=context)
 

@@ -19,7 +19,7 @@ from hfc.formats.checkpoint import open_checkpoint
 from hfc.ir.verify import verify
 from hfc.oracle import InterpretedModel
 from hfc.runtime.executor import load
-from hfc.runtime.registry import REGISTRY, Entry, cached_path
+from hfc.runtime.registry import REGISTRY, RegistryEntry, cached_path
 from hfc.runtime.source import find_source
 from hfc.step import Segment, Step
 
@@ -323,7 +323,7 @@ def test_auto_finds_what_belongs_to_the_target(tmp_path, small_mtp):
 def test_auto_finds_a_draft_beside_a_model_of_the_registry(tmp_path, monkeypatch):
     """What `hfc pull` fetched lies in a folder of its own in the cache."""
     monkeypatch.setenv("HFC_CACHE", str(tmp_path))
-    entry = Entry("small:1", "", "", "model.gguf", (SMALL / "model.gguf").stat().st_size, "")
+    entry = RegistryEntry("small:1", "", "", "model.gguf", (SMALL / "model.gguf").stat().st_size, "")
     monkeypatch.setitem(REGISTRY, entry.name, entry)
     cached_path(entry).parent.mkdir(parents=True)
     shutil.copy(SMALL / "model.gguf", cached_path(entry))

@@ -6,7 +6,7 @@ import pytest
 
 from hfc.base.diagnostics import HfcError
 from hfc.frontend.build import build_graph
-from hfc.frontend.model import Model, builtin_folder
+from hfc.frontend.model import ModelFile, builtin_folder
 from hfc.frontend.parse import parse
 from hfc.ir.text import parse_graph, print_graph
 from hfc.ir.verify import verify
@@ -60,7 +60,7 @@ class Inventory:
 
 def build(old: str = "", new: str = "", **arguments):
     assert old in TEXT
-    model = Model(parse(TEXT.replace(old, new, 1) if old else TEXT, "tiny.hfm"), builtin_folder())
+    model = ModelFile(parse(TEXT.replace(old, new, 1) if old else TEXT, "tiny.hfm"), builtin_folder())
     return build_graph(model, CONFIG, "hf", **arguments)
 
 
@@ -192,7 +192,7 @@ def test_ignored_tensors_may_be_there():
     model = TEXT.replace(*text).replace(
         "  layer mlp", '  weights ignore "layers.*.inv_freq", "/layers.{layers}.*"\n  layer mlp'
     )
-    build_graph(Model(parse(model, "tiny.hfm"), builtin_folder()), CONFIG, "hf", Inventory(tensors))
+    build_graph(ModelFile(parse(model, "tiny.hfm"), builtin_folder()), CONFIG, "hf", Inventory(tensors))
 
 
 def test_an_optional_weight_is_null_where_the_checkpoint_lacks_it():
@@ -222,7 +222,7 @@ def test_recipes_of_the_weight_table(expression, recipe, format):
     ignored = '  weights ignore "layers.0.*"\n  layer mlp'
     text = TEXT.replace('"up.weight" | "up"', f'{expression} | "up"').replace("  layer mlp", ignored)
     inventory = Inventory({**TENSORS, **tensors}, formats={"layers.0.up.weight": "q8_0"})
-    model = Model(
+    model = ModelFile(
         parse(text.replace("gather(embed, tokens)", "gather(embed, tokens) + bias"), "t.hfm"), builtin_folder()
     )
     weights = {op.attrs["name"]: op for op in build_graph(model, CONFIG, "hf", inventory).ops_of("weight")}
@@ -268,7 +268,7 @@ def test_a_state_carried_on_twice_is_refused():
 def test_attention_reads_a_cache_behind_what_writes_it():
     """However far away: the read names the new value, or verify says so."""
     text = TEXT  # any model with a cache
-    graph = build_graph(Model(parse(text, "tiny.hfm"), builtin_folder()), CONFIG, "hf")
+    graph = build_graph(ModelFile(parse(text, "tiny.hfm"), builtin_folder()), CONFIG, "hf")
     (attend,) = graph.ops_of("attend")[:1]
     state = next(old for old, new in graph.updates.items() if new is attend.inputs[1])
     stale = graph.with_ops(op.rewired({attend.inputs[1]: state}) if op is attend else op for op in graph.ops)

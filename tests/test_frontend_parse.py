@@ -28,9 +28,9 @@ def shape(node) -> object:
         return node.operator, shape(node.operand)
     if isinstance(node, syntax.Binary):
         return shape(node.left), node.operator, shape(node.right)
-    if isinstance(node, syntax.Choice):
+    if isinstance(node, syntax.Conditional):
         return shape(node.then), "if", shape(node.condition), "else", shape(node.otherwise)
-    if isinstance(node, syntax.Call):
+    if isinstance(node, syntax.CallExpression):
         return shape(node.function), *map(shape, node.arguments), *((k, shape(v)) for k, v in node.keywords)
     raise AssertionError(node)
 

@@ -12,7 +12,7 @@ from model_reference import MODELS
 from hfc.base.diagnostics import HfcError
 from hfc.cli import take_model_file
 from hfc.cli.interpret import open_interpreted
-from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.open_model import ModelChoice, open_bundle, resolve
 from hfc.compiler import CompileOptions, compile_model, open_source, source_of
 from hfc.frontend.build import build_graph
 from hfc.frontend.model import _headings, builtin_folder, find_model, load_model, read_model
@@ -44,7 +44,7 @@ def test_a_bundle_is_interpreted_from_the_model_file_that_it_carries(private, tm
     bundle = compile_model(private, ["host"], CompileOptions(weights=LLAMA, ctx=64))
     bundle.save(tmp_path / "mine.hfp")
     private.unlink()
-    oracle = open_interpreted(resolve(str(tmp_path / "mine.hfp")), Choice("interpret"), False)
+    oracle = open_interpreted(resolve(str(tmp_path / "mine.hfp")), ModelChoice("interpret"), False)
     expected, plan = logits(oracle.model), logits(load(bundle, "host", 1))
     assert np.linalg.norm(plan - expected) <= 5e-3 * np.linalg.norm(expected)
     shipped = logits(load(compile_model(LLAMA, ["host"], CompileOptions(ctx=64)), "host", 1))
@@ -62,7 +62,7 @@ def test_a_model_file_for_one_command_and_a_folder_for_all(private, tmp_path, mo
     bundle = compile_model(LLAMA, ["host"], CompileOptions(ctx=64))
     bundle.save(tmp_path / "b.hfp")
     with pytest.raises(HfcError, match="is compiled already"):
-        open_bundle(resolve(str(tmp_path / "b.hfp")), Choice())
+        open_bundle(resolve(str(tmp_path / "b.hfp")), ModelChoice())
     monkeypatch.setenv("HFC_MODEL_FILE", "")
     assert open_source(LLAMA).model.path != private
     monkeypatch.setenv("HFC_MODELS", str(private.parent))

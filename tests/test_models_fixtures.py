@@ -11,7 +11,7 @@ from model_reference import MODELS, TOLERANCE, build, greedy, interpreter, relat
 from safetensors.numpy import load_file, save_file
 
 from hfc.compiler import CompileOptions, compile_model
-from hfc.frontend.model import Model, load_model
+from hfc.frontend.model import ModelFile, load_model
 from hfc.runtime.executor import load
 from hfc.step import Step
 
@@ -23,7 +23,7 @@ FILES = (*FIXTURES, "llama/model.gguf", "qwen3_5_text/model.gguf")
 
 
 @pytest.fixture(scope="module")
-def guide_model(tmp_path_factory) -> Model:
+def guide_model(tmp_path_factory) -> ModelFile:
     """The model file that docs/add-a-model.md writes block by block."""
     blocks = re.findall(r"```hfm\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path_factory.mktemp("guide") / "olmo2.hfm"

@@ -11,7 +11,7 @@ from model_reference import MODELS, TOLERANCE, build, interpreter, relative_erro
 
 from hfc.formats.checkpoint import open_checkpoint
 from hfc.frontend.build import build_graph
-from hfc.frontend.model import Model, builtin_folder, find_model
+from hfc.frontend.model import ModelFile, builtin_folder, find_model
 from hfc.frontend.parse import parse
 from hfc.ir.ops import definition
 from hfc.step import Step
@@ -19,14 +19,14 @@ from hfc.step import Step
 WRONG = 0.02  # relative error that a mistake must exceed: 200 times the tolerance
 
 
-def planted(model: str, old: str, new: str) -> Model:
+def planted(model: str, old: str, new: str) -> ModelFile:
     path = builtin_folder() / f"{model}.hfm"
     text = path.read_text(encoding="utf-8")
     assert old in text, f"{path.name} has no {old!r}"
-    return Model(parse(text.replace(old, new), path.name), path)
+    return ModelFile(parse(text.replace(old, new), path.name), path)
 
 
-def error_of(fixture: str, model: Model | None = None) -> float:
+def error_of(fixture: str, model: ModelFile | None = None) -> float:
     path = MODELS / fixture
     folder = path if path.is_dir() else path.parent
     with np.load(folder / "reference.npz") as reference:
@@ -117,7 +117,7 @@ def test_norm_offsets_may_stand_in_the_graph():
         "rms_norm(x, final_norm, eps)", "rms_norm(x, final_norm + 1, eps)"
     )
     assert moved != text
-    model = Model(parse(moved, "moved.hfm"), builtin_folder() / "qwen3_5_text.hfm")
+    model = ModelFile(parse(moved, "moved.hfm"), builtin_folder() / "qwen3_5_text.hfm")
     assert error_of("qwen3_5_text", model) <= TOLERANCE
     graph, _ = build(MODELS / "qwen3_5_text", model)
     assert graph.ops_of("shift")

@@ -16,13 +16,13 @@ from hfc.base.diagnostics import HfcError
 from hfc.runtime import registry
 from hfc.runtime.pull import pull
 from hfc.runtime.reference import HubFile
-from hfc.runtime.registry import REGISTRY, Entry, WheelFile, cached_path, find_entry, find_local
+from hfc.runtime.registry import REGISTRY, RegistryEntry, WheelFile, cached_path, find_entry, find_local
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.source import find_source
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-ENTRY = Entry(
+ENTRY = RegistryEntry(
     name="tiny:1k", summary="", license="mit", file="tiny.gguf", size_bytes=len(CONTENT),
     sha256=hashlib.sha256(CONTENT).hexdigest(), wheel=WheelFile("hfc-test-tiny", "1.0", "hfc_test_tiny/tiny.gguf"),
     hub=HubFile("org/tiny", REVISION, "tiny.gguf"),
@@ -94,13 +94,13 @@ def hub_address():
     server.shutdown()
 
 
-def pull_from_hub(endpoint: str, entry: Entry, tmp_path: Path) -> subprocess.CompletedProcess:
+def pull_from_hub(endpoint: str, entry: RegistryEntry, tmp_path: Path) -> subprocess.CompletedProcess:
     """In a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
     code = (
         "import json, os, sys; from hfc.runtime.registry import *; from hfc.runtime.pull import pull; from hfc.runtime.reference import HubFile\n"
         "fields = json.loads(sys.argv[1]); hub = HubFile(**fields.pop('hub')); fields.pop('wheel'); fields.pop('reference')\n"
         "from hfc.base.diagnostics import HfcError\n"
-        "try: print(pull(Entry(**fields, hub=hub), 'hub'))\n"
+        "try: print(pull(RegistryEntry(**fields, hub=hub), 'hub'))\n"
         "except HfcError as error: print(error)\n"
     )
     environment = {"HF_ENDPOINT": endpoint, "HFC_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}

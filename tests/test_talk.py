@@ -23,7 +23,7 @@ from hfc.cli.talk.screen import split_blocks
 from hfc.runtime.recommended import sampling_of_config, sampling_of_gguf
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.vocabulary import load_vocabulary
-from hfc.serve.record import Record
+from hfc.serve.record import ServerRecord
 
 # What is said so far, and whether thinking is on, can be read off the prompt's length in /stats.
 TEMPLATE = (
@@ -175,7 +175,7 @@ def test_a_server_that_runs_answers(monkeypatch):
         def close(self): ...
 
     monkeypatch.setattr("http.client.HTTPConnection", Connection)
-    answerer = remote.Remote("m", Record(1, 2, "127.0.0.1", "m", 0.0))
+    answerer = remote.Remote("m", ServerRecord(1, 2, "127.0.0.1", "m", 0.0))
     messages = [{"role": "user", "content": "hi"}]
     pieces = list(answerer.answer(messages, Sampling(temperature=0.5, seed=3), 9, {"enable_thinking": False}))
     assert [(p.kind, p.text) for p in pieces[:2]] == [("thought", "hm"), ("text", "yes")]
@@ -187,9 +187,9 @@ def test_a_server_that_runs_answers(monkeypatch):
 
 def test_a_server_is_taken_only_for_its_own_models_on_loopback(monkeypatch):
     records = [
-        Record(1, 1, "0.0.0.0", "m", 0.0),
-        Record(2, 1, "127.0.0.1", "a, m", 0.0),
-        Record(3, 1, "127.0.0.1", "x", 0.0),
+        ServerRecord(1, 1, "0.0.0.0", "m", 0.0),
+        ServerRecord(2, 1, "127.0.0.1", "a, m", 0.0),
+        ServerRecord(3, 1, "127.0.0.1", "x", 0.0),
     ]
     monkeypatch.setattr(remote, "running", lambda: records)
     monkeypatch.setattr(remote, "_answers", lambda record: True)

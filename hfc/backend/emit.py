@@ -19,7 +19,7 @@ from hfc.ir.graph import SOURCES, Graph, Op, Value
 from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings
-from hfc.plan import Buffer, ConstRef, Draft, Kernel, Launch, Plan, StateRef, WeightRef
+from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, Plan, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.program import Program
 
@@ -53,7 +53,7 @@ class Emitted:
     logits: str
     vocab: int
     taps: dict[str, str]
-    draft: Draft | None = None
+    draft: DraftPlan | None = None
     draft_calls: tuple[RegionCall, ...] = ()
     observing: int = 0  # number of trailing calls that only write the draft model's inputs
 
@@ -64,7 +64,7 @@ class Emitted:
 
 @dataclass(frozen=True)
 class DraftGraph:
-    """A fused draft and what its plan says of it, see plan.Draft."""
+    """A fused draft and what its plan says of it, see DraftPlan."""
 
     graph: Graph
     settings: Settings
@@ -147,9 +147,9 @@ def _observing(part: _Part) -> int:
     return trailing
 
 
-def _draft(draft: DraftGraph, settings: Settings) -> Draft:
+def _draft(draft: DraftGraph, settings: Settings) -> DraftPlan:
     logits, tokens = (value.name for value in draft.graph.outputs)
-    return Draft(draft.graph.name, draft.block, draft.mask_token, settings.max_outputs, logits, tokens)
+    return DraftPlan(draft.graph.name, draft.block, draft.mask_token, settings.max_outputs, logits, tokens)
 
 
 def _unique(found: Iterable) -> tuple:

@@ -12,7 +12,7 @@ from hfc.bundles.contract import pointer_sizes
 from hfc.bundles.grid import grid_value
 from hfc.bundles.recipes import check_recipe
 from hfc.formats import FORMATS, KV_FORMATS, weight_format
-from hfc.plan import Buffer, ConstRef, Draft, Kernel, Launch, Plan, Product, StateRef, WeightRef
+from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, Plan, Product, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.program import Program
 from hfc.step import DECODE_ROWS, JOURNAL_ROWS
@@ -183,7 +183,7 @@ def _outputs(plan: Plan, where: str) -> None:
         _draft(plan.draft, plan, where, holds)
 
 
-def _draft(draft: Draft, plan: Plan, where: str, holds: Callable[[str, str, int | None, int], None]) -> None:
+def _draft(draft: DraftPlan, plan: Plan, where: str, holds: Callable[[str, str, int | None, int], None]) -> None:
     _within(f"{where}: draft: block", draft.block, 1, JOURNAL_ROWS)
     _within(f"{where}: draft: rows", draft.rows, 1, plan.max_rows)
     if draft.mask_token is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from hfc.base.diagnostics import HfcError
 from hfc.calibrate.names import Linear, linears
 from hfc.calibrate.stream import stream
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.ir.graph import Op
 from hfc.quantize.imatrix import Imatrix, ImatrixEntry
 
@@ -23,7 +23,7 @@ LAYER = re.compile(r"blk\.(\d+)\.")
 
 
 def collect(
-    source: Source,
+    source: CompilerInput,
     pieces: Sequence[np.ndarray],
     dataset: str = "",
     update: Callable[[int, int], None] = lambda done, total: None,
@@ -67,7 +67,7 @@ def _of_experts(x: np.ndarray, experts: np.ndarray, count: int) -> ImatrixEntry:
     return ImatrixEntry(sums, counts)
 
 
-def importances(source: Source, imatrix: Imatrix, where: str) -> dict[str, np.ndarray]:
+def importances(source: CompilerInput, imatrix: Imatrix, where: str) -> dict[str, np.ndarray]:
     """Mean squares of the inputs of each tensor of the checkpoint, f32 [1 or experts, K].
 
     where: the file's name, for the error that says that it belongs to another model. Published files lack some entries (the head,
@@ -102,7 +102,7 @@ def _entry_for(linear: Linear, known: Sequence[Linear], imatrix: Imatrix) -> Ima
     return next((imatrix.entries[name] for name in (*fused, *siblings) if name in imatrix.entries), None)
 
 
-def _fitting(where: str, source: Source, linear: Linear, mean: np.ndarray, number: int) -> np.ndarray:
+def _fitting(where: str, source: CompilerInput, linear: Linear, mean: np.ndarray, number: int) -> np.ndarray:
     """The part for tensor `number` of the linear's, in the order of this checkpoint."""
     shape = linear.op.inputs[1].type.shape
     matrices = shape[0] if len(shape) == 3 else 1
@@ -116,7 +116,7 @@ def _fitting(where: str, source: Source, linear: Linear, mean: np.ndarray, numbe
     return mean[number : number + 1] if len(linear.tensors) > 1 else mean
 
 
-def _another(where: str, source: Source, reason: str) -> HfcError:
+def _another(where: str, source: CompilerInput, reason: str) -> HfcError:
     return HfcError(
         f"{where} is an imatrix of another model than {source.path.name}: {reason}",
         hint=f"hfc imatrix {source.path.name} -o FILE makes one",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hfc.calibrate.names import moves_rows_only
 from hfc.calibrate.stream import LINEARS
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.formats.recipe import Recipe
 from hfc.ir.graph import Graph, Op, Value
 
@@ -29,7 +29,7 @@ class Fold:
     first_row: int | None = None
 
 
-def folds(source: Source) -> list[Fold]:
+def folds(source: CompilerInput) -> list[Fold]:
     """Every place, in the order of the graph."""
     graph = source.graph()
     readers = _readers(graph)

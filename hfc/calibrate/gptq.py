@@ -14,7 +14,7 @@ import numpy as np
 from hfc.calibrate.names import linears
 from hfc.calibrate.prepare import unrotated_rows
 from hfc.calibrate.stream import stream
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.formats import BlockFormat, weight_format
 from hfc.formats.checkpoint import Checkpoint, TensorInfo
 from hfc.formats.rotation import rotate, rotate_back
@@ -27,7 +27,7 @@ MOST_BITS = 8.0  # with as many, rounding is not what limits a weight
 
 
 def pack_linears(
-    source: Source,
+    source: CompilerInput,
     pieces: Sequence[np.ndarray],
     formats: Mapping[str, str],
     treatments: Mapping[str, Treatment],

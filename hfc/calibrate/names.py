@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.calibrate.stream import LINEARS
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.formats.recipe import Recipe
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph, Op
@@ -36,7 +36,7 @@ class Linear:
     order: np.ndarray | None = None
 
 
-def linears(source: Source, graph: Graph) -> list[Linear]:
+def linears(source: CompilerInput, graph: Graph) -> list[Linear]:
     """Those whose weights are tensors of the checkpoint, with their rows moved at most, in the order of the graph."""
     makers = {op.output: op for op in graph.ops_of("weight")}
     gguf = _gguf_recipes(source) if source.kind == "hf" else None
@@ -57,7 +57,7 @@ def moves_rows_only(recipe: Recipe) -> bool:
     return recipe.op in MOVES_ROWS and all(map(moves_rows_only, recipe.args))
 
 
-def _gguf_recipes(source: Source):
+def _gguf_recipes(source: CompilerInput):
     """Weight op -> its recipe from a GGUF of the same model, None where there is none."""
     table = WeightTable(
         source.model.syntax, source.model.settings(source.config, "hf", source.checkpoint), "gguf", None, "f32"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, WeightData, evaluate
 from hfc.ir.graph import SOURCES, Graph, Op, Value
@@ -31,7 +31,9 @@ class Rows:
         return form.unpack(np.ascontiguousarray(self._data.raw[rows])).astype(np.float32, copy=False)
 
 
-def stream(source: Source, pieces: Sequence[np.ndarray], watch: Watch, weights: Checkpoint | None = None) -> None:
+def stream(
+    source: CompilerInput, pieces: Sequence[np.ndarray], watch: Watch, weights: Checkpoint | None = None
+) -> None:
     """Every piece of text from its start, all in one step. weights: where they come from; may change while the model runs.
 
     Nothing runs after the last linear, whose outputs (logits of all positions) nobody wants."""

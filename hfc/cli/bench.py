@@ -16,7 +16,7 @@ from hfc.cli.bench_record import comparison, load, record_of, shared
 from hfc.cli.bench_record import save as save_record
 from hfc.cli.drafted import Drafted, Synthetic, measure_genres, measure_synthetic
 from hfc.cli.measure import Measurement, measure
-from hfc.cli.open_model import Choice, OpenModel, open_model
+from hfc.cli.open_model import ModelChoice, OpenModel, open_model
 from hfc.cli.table import table
 from hfc.cli.workload import check_workload, workloads
 from hfc.runtime.decoding.model import Model
@@ -55,8 +55,8 @@ class BenchOptions:
     draft_acceptance: float | None
     draft_rows: str
 
-    def choice(self, context: int | None, slots: int, draft: str) -> Choice:
-        return Choice(
+    def choice(self, context: int | None, slots: int, draft: str) -> ModelChoice:
+        return ModelChoice(
             self.device, self.threads, context, self.kv, self.weights, slots, self.format, self.random_weights, draft=draft,
             profile=self.profile, trust=self.trust,
         )  # fmt: skip

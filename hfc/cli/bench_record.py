@@ -20,7 +20,7 @@ from hfc.cli.table import table
 FORMAT = 1
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BenchRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was measured, of what, on what. model: its name alone, no path of anybody's machine.
 
     choices: the options that change the speed, as given; those left out are the defaults."""
@@ -39,9 +39,9 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {str(row["test"]): (float(row["tok_s"]), float(row["min"]), float(row["max"])) for row in self.results}
 
 
-def record_of(model: str, choices: Mapping[str, object], results: Sequence[Measurement]) -> Record:
+def record_of(model: str, choices: Mapping[str, object], results: Sequence[Measurement]) -> BenchRecord:
     given = {name: str(value) for name, value in choices.items() if value is not None}
-    return Record(
+    return BenchRecord(
         FORMAT,
         __version__,
         datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -53,16 +53,16 @@ def record_of(model: str, choices: Mapping[str, object], results: Sequence[Measu
     )
 
 
-def save(record: Record, path: Path) -> None:
+def save(record: BenchRecord, path: Path) -> None:
     write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n", "the record")
 
 
-def load(path: Path) -> Record:
+def load(path: Path) -> BenchRecord:
     """HfcError where the file is no record of `hfc bench --save`, or of --share."""
     text = path.read_text(encoding="utf-8", errors="replace")
     before, fence, rest = text.partition("```json\n")
     try:
-        found = msgspec.json.decode(rest.partition("\n```")[0] if fence else text, type=Record)
+        found = msgspec.json.decode(rest.partition("\n```")[0] if fence else text, type=BenchRecord)
         found.speeds()
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
         raise HfcError(
@@ -73,7 +73,7 @@ def load(path: Path) -> Record:
     return found
 
 
-def comparison(before: Record, now: Record) -> str:
+def comparison(before: BenchRecord, now: BenchRecord) -> str:
     """Each test of either, with the speed of both. What differs besides the speed comes first."""
     notes = [
         f"{name}: {old} before, {new} now"
@@ -89,7 +89,7 @@ def comparison(before: Record, now: Record) -> str:
     return "\n".join([*notes, table(("test", f"hfc {before.hfc}, {before.date[:10]}", "now", "change"), rows)])
 
 
-def shared(record: Record) -> str:
+def shared(record: BenchRecord) -> str:
     """Markdown: a table for people, and the record itself for `--compare`."""
     rows = "\n".join(f"| {r['test']} | {r['tok_s']} | {r['min']} | {r['max']} |" for r in record.results)
     options = "".join(f", {name} {value}" for name, value in record.choices.items())

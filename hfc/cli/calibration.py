@@ -15,7 +15,7 @@ from hfc.calibrate.fold import folds
 from hfc.calibrate.gptq import pack_linears
 from hfc.calibrate.prepare import by_importance, with_scales
 from hfc.cli.imatrix import calibration_pieces
-from hfc.compiler import Source, open_source
+from hfc.compiler import CompilerInput, open_source
 from hfc.formats.checkpoint import Checkpoint
 from hfc.quality import DEFAULT_CHUNK
 from hfc.quantize.convert import ConversionPlan, Put
@@ -74,7 +74,7 @@ def prepare(path: Path, checkpoint: Checkpoint, made: ConversionPlan, wanted: Ca
     return PreparedCalibration(treatments, first, wanted.method + _digest(treatments, pieces))
 
 
-def _importances(source: Source, wanted: Calibration, pieces: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _importances(source: CompilerInput, wanted: Calibration, pieces: list[np.ndarray]) -> dict[str, np.ndarray]:
     if wanted.imatrix:
         return importances(source, read_imatrix(wanted.imatrix), str(wanted.imatrix))
     with progress_bar("collecting", "linears") as update:

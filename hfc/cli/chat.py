@@ -16,7 +16,7 @@ from rich.console import Console
 
 from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
-from hfc.cli.choice import Choice
+from hfc.cli.choice import ModelChoice
 from hfc.cli.open_model import open_model
 from hfc.cli.sampling import GIVEN, chosen_sampling, recommended_sampling, template_variables
 from hfc.cli.talk import conversation
@@ -80,7 +80,7 @@ def command(options: ChatOptions) -> None:
     """Talk with a model."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise HfcError("hfc chat needs a terminal", hint=f'for one answer: hfc run {options.model} "..."')
-    choice = Choice(
+    choice = ModelChoice(
         options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
         fits_memory=True,
     )  # fmt: skip
@@ -90,7 +90,7 @@ def command(options: ChatOptions) -> None:
     Chat(answerer, Conversation(sampling, options.system, options.max_tokens, variables), Console()).run()
 
 
-def _answerer(model: str, choice: Choice) -> tuple[Answerer, Any]:
+def _answerer(model: str, choice: ModelChoice) -> tuple[Answerer, Any]:
     """A server that runs and has the model, unless options ask for something of its own; else the model, loaded."""
     own = (choice.context, choice.kv, choice.threads, choice.weights) != (None,) * 4
     server = None if own else find_server(name_of(model))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import Source, open_source, settings_for
+from hfc.compiler import CompilerInput, open_source, settings_for
 from hfc.frontend.config import key_problems
 from hfc.frontend.weights import WeightTable
 from hfc.oracle import InterpretedModel
@@ -38,7 +38,7 @@ def command(model: str, weights: str, arch: str) -> None:
         raise SystemExit(1)
 
 
-def problems(source: Source) -> list[HfcError]:
+def problems(source: CompilerInput) -> list[HfcError]:
     """Everything that is wrong, not the first alone: keys of the config, tensors, then the graph."""
     found: list[HfcError] = list(key_problems(source.model.syntax, source.config, source.kind))
     if found or not (settings := _caught(lambda: source.settings, found)):
@@ -59,7 +59,7 @@ def _caught(function: Callable, found: list[HfcError]):
         return None
 
 
-def launches(source: Source, arch: str) -> str:
+def launches(source: CompilerInput, arch: str) -> str:
     """How many launches the layers have, and of which kinds."""
     layers = layer_regions(source, arch)
     shapes = Counter(tuple(stems) for layer, stems in layers.items() if layer >= 0)
@@ -67,7 +67,7 @@ def launches(source: Source, arch: str) -> str:
     return "\n".join(lines) or f"{sum(map(len, layers.values()))} launches"
 
 
-def layer_regions(source: Source, arch: str) -> dict[int, list[str]]:
+def layer_regions(source: CompilerInput, arch: str) -> dict[int, list[str]]:
     """The stems of the kernel regions of each layer; of -1 what comes before the first. The head's is left out."""
     fused = run_passes(source.graph(), settings_for(source, find_arch(arch)))
     names = {op.output: op.attrs["name"] for op in fused.ops if op.kind in ("weight", "state")}
@@ -80,7 +80,7 @@ def layer_regions(source: Source, arch: str) -> dict[int, list[str]]:
     return layers
 
 
-def compare(source: Source) -> bool:
+def compare(source: CompilerInput) -> bool:
     """Logits of a few tokens in f32 against transformers, where it is installed."""
     if source.kind != "hf" or not source.path.is_dir():
         print("not compared: transformers reads a Hugging Face folder")

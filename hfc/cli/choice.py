@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """What the options say about a model; None leaves a choice to the compiler.
 
     trust: the code of a bundle that was made elsewhere may run.  fits_memory: without a context, take the longest that the model was

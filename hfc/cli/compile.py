@@ -21,7 +21,7 @@ from hfc.cli.table import table
 from hfc.compiler import (
     DEFAULT_CONTEXT,
     CompileOptions,
-    Source,
+    CompilerInput,
     compile_model,
     open_source,
     outline,
@@ -115,7 +115,7 @@ def list_timings(seconds: Mapping[str, float]) -> str:
     return table(("seconds", "part"), [*rows, (f"{sum(seconds.values()):.3f}", "all")])
 
 
-def _fitted(opened: Source, arch: Arch, memory: int, options: CompileOptions) -> int:
+def _fitted(opened: CompilerInput, arch: Arch, memory: int, options: CompileOptions) -> int:
     """The context that fits, kept in the cache: finding it takes a second or two for a large model."""
     files = [f.path for o in (opened, opened.draft) if o and o.checkpoint for f in o.checkpoint.files]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -15,7 +15,7 @@ from hfc.base.arrays import read_array
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.logits import saved_logits
-from hfc.cli.open_model import Choice, OpenModel, open_model
+from hfc.cli.open_model import ModelChoice, OpenModel, open_model
 from hfc.cli.table import table
 from hfc.quality import DEFAULT_CHUNK, chunks, evaluate
 from hfc.runtime.tokenizer import Tokenizer
@@ -46,9 +46,11 @@ class EvalOptions:
     trust: bool
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> ModelChoice:
         context = self.chunk if self.chunk and self.chunk > UNASKED_CONTEXT else None
-        return Choice(self.device, self.threads, context, self.kv, self.weights, trust=self.trust, profile=self.profile)
+        return ModelChoice(
+            self.device, self.threads, context, self.kv, self.weights, trust=self.trust, profile=self.profile
+        )
 
 
 OPTIONS = EvalOptions
@@ -109,7 +111,7 @@ def tokens_of(tokenizer: Tokenizer, vocab: int, path: Path | None, count: int) -
 
 
 def open_reference(
-    model: str, against: str | None, choice: Choice, device: str, kv: str | None
+    model: str, against: str | None, choice: ModelChoice, device: str, kv: str | None
 ) -> OpenModel | np.ndarray | None:
     """Another KV format or device alone means the same model."""
     if against and against.endswith(".npy"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.base.progress import spinner
 from hfc.base.whole_file import write_whole
-from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.open_model import ModelChoice, open_bundle, resolve
 from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
 from hfc.predict import report
@@ -45,7 +45,7 @@ def command(
     opened = resolve(model)
     wanted = find_cards(card)[:1] if card else []
     arch = wanted[0][0].name if wanted else arch
-    bundle = open_bundle(opened, Choice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
+    bundle = open_bundle(opened, ModelChoice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
     plans = chosen_plans(bundle, arch)
     if html is not None:
         write_page(html, bundle, plans, weights)

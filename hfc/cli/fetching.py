@@ -8,7 +8,7 @@ import time
 
 from hfc.base.progress import byte_bar, spinner
 from hfc.runtime.hub import fetch
-from hfc.runtime.library import Record
+from hfc.runtime.library import FetchedModel
 from hfc.runtime.pull import pull
 from hfc.runtime.reference import Reference
 from hfc.runtime.source import NotHere, Source, is_ready, source_of
@@ -22,7 +22,7 @@ def get_model(missing: NotHere) -> Source:
     return source_of(make_ready(get_files(missing.reference)))
 
 
-def get_files(reference: Reference) -> Record:
+def get_files(reference: Reference) -> FetchedModel:
     """The files of a repository that the reference means, checked."""
     start = time.monotonic()
     with byte_bar(f"fetching {reference}") as update:
@@ -31,7 +31,7 @@ def get_files(reference: Reference) -> Record:
     return record
 
 
-def make_ready(record: Record) -> Record:
+def make_ready(record: FetchedModel) -> FetchedModel:
     """Quantize it where that was asked for, in a process of its own, so that its memory is gone when the model runs."""
     if is_ready(record):
         return record

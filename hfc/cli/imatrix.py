@@ -11,7 +11,7 @@ from hfc.base.progress import progress_bar
 from hfc.calibrate.collect import collect
 from hfc.cli.eval import tokens_of
 from hfc.cli.open_model import resolve
-from hfc.compiler import Source, open_source
+from hfc.compiler import CompilerInput, open_source
 from hfc.quality import chunks
 from hfc.quantize.imatrix import write_imatrix
 from hfc.runtime.vocabulary import load_vocabulary
@@ -35,7 +35,7 @@ def command(
         print(f"{output}: {len(found.entries)} weights, {sum(map(len, pieces))} tokens")
 
 
-def calibration_pieces(source: Source, text: Path | None, tokens: int, chunk: int) -> list[np.ndarray]:
+def calibration_pieces(source: CompilerInput, text: Path | None, tokens: int, chunk: int) -> list[np.ndarray]:
     """The text as pieces of tokens."""
     if source.checkpoint is None:
         raise HfcError(f"{source.path}: there are no weights to run", hint="give a checkpoint")

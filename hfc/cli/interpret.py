@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
-from hfc.cli.open_model import Choice, OpenModel
+from hfc.cli.open_model import ModelChoice, OpenModel
 from hfc.compiler import DEFAULT_CONTEXT, open_source, source_of
 from hfc.oracle import InterpretedModel
 from hfc.runtime.source import Source
 from hfc.runtime.vocabulary import load_vocabulary
 
 
-def open_interpreted(source: Source, choice: Choice, with_vocabulary: bool) -> OpenModel:
+def open_interpreted(source: Source, choice: ModelChoice, with_vocabulary: bool) -> OpenModel:
     """A bundle is interpreted from the model file that it carries and the checkpoint that it names."""
     if choice.kv not in (None, "f32"):
         raise HfcError(f"--kv {choice.kv}: the interpreter keeps its cache in f32", hint="leave --kv out")

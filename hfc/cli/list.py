@@ -6,7 +6,7 @@ import time
 
 from hfc.cli.table import table
 from hfc.runtime.library import records
-from hfc.runtime.registry import REGISTRY, Entry, find_local
+from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local
 from hfc.runtime.source import is_ready, source_of
 
 
@@ -40,7 +40,7 @@ def _named() -> str:
     return table(("name", "model", "license", "from", "here"), rows)
 
 
-def _source(entry: Entry) -> str:
+def _source(entry: RegistryEntry) -> str:
     return str(entry.reference) if entry.reference else size_text(entry.size_bytes)
 
 

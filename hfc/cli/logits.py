@@ -12,7 +12,7 @@ import numpy as np
 from hfc.base.arrays import read_array
 from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import whole_file
-from hfc.cli.open_model import Choice, open_model
+from hfc.cli.open_model import ModelChoice, open_model
 from hfc.quality import logits_of, rows_at_a_time
 from hfc.runtime.decoding.model import Model
 from hfc.runtime.generate import check_prompt
@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Write the logits that follow each of the given tokens."""
     ids = read_tokens(tokens)
-    opened = open_model(model, Choice(device, threads, ctx, kv, weights, trust=trust, profile=profile))
+    opened = open_model(model, ModelChoice(device, threads, ctx, kv, weights, trust=trust, profile=profile))
     check_prompt(opened.model, tuple(ids.tolist()))
     write_logits(opened.model, ids, out, 1 if step else None)
     print(f"{out}: float32 [{len(ids)}, {opened.model.vocab}]")

@@ -14,7 +14,7 @@ from hfc.base.knobs import knob
 from hfc.base.progress import progress_bar
 from hfc.base.system import memory_bytes
 from hfc.bundles import load_bundle
-from hfc.cli.choice import Choice
+from hfc.cli.choice import ModelChoice
 from hfc.cli.device import announce, device_for
 from hfc.cli.remake import remade_choice, runs_here
 from hfc.plan import Bundle, Plan
@@ -40,7 +40,7 @@ class OpenModel:
     speculation: Speculation | None = None
 
 
-def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> OpenModel:
+def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) -> OpenModel:
     """Find, compile if need be, and load."""
     source = resolve(name)
     check_draft(choice.draft)
@@ -58,7 +58,7 @@ def open_model(name: str, choice: Choice, with_vocabulary: bool = False) -> Open
     return load_opened(bundle, choice, with_vocabulary)
 
 
-def load_opened(bundle: Bundle, choice: Choice, with_vocabulary: bool = False) -> OpenModel:
+def load_opened(bundle: Bundle, choice: ModelChoice, with_vocabulary: bool = False) -> OpenModel:
     """Load a bundle on the chosen device."""
     # The vocabulary first: reading it takes memory for a moment, and that must not come on top of the weights.
     vocabulary = load_vocabulary(choice.weights or bundle.model["weights"]) if with_vocabulary else None
@@ -90,7 +90,7 @@ def resolve(name: str) -> Source:
         return importlib.import_module("hfc.cli.fetching").get_model(missing)
 
 
-def open_bundle(source: Source, choice: Choice) -> Bundle:
+def open_bundle(source: Source, choice: ModelChoice) -> Bundle:
     """The bundle of a source, compiled for the chosen device unless it is one."""
     if source.kind != "bundle":
         return _compile(source, choice)
@@ -101,7 +101,7 @@ def open_bundle(source: Source, choice: Choice) -> Bundle:
     return _compile(*remade_choice(source.path, bundle, choice, reason)) if reason else bundle
 
 
-def _compile(source: Source, choice: Choice) -> Bundle:
+def _compile(source: Source, choice: ModelChoice) -> Bundle:
     """Run `hfc compile` as a child: the compiler's memory is gone when the model runs, and Ctrl-C ends both."""
     with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
         out = Path(folder) / "model.hfp"
@@ -139,7 +139,7 @@ def plan_memory(device: str) -> int | None:
     return memory_bytes() // 2 // MEMORY_STEP * MEMORY_STEP
 
 
-def check_weights(source: Source, choice: Choice) -> None:
+def check_weights(source: Source, choice: ModelChoice) -> None:
     """Refuse what has no weights before anything is compiled."""
     kind = split_device(choice.device)[0]
     if choice.random_weights and kind == "host":
@@ -152,7 +152,7 @@ def check_weights(source: Source, choice: Choice) -> None:
         )
 
 
-def _refuse_changes(source: Source, bundle: Bundle, choice: Choice) -> None:
+def _refuse_changes(source: Source, bundle: Bundle, choice: ModelChoice) -> None:
     """What was decided when a bundle was compiled cannot be decided again."""
     contexts = sorted({plan.context for plan in bundle.plans.values()})
     if choice.context is not None and [choice.context] != contexts:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
-from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.open_model import ModelChoice, open_bundle, resolve
 from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
 from hfc.predict.cards import CARDS, described, find_cards
@@ -50,7 +50,7 @@ def command(
     wanted = find_cards(card)
     arch = wanted[0][0]
     bundle = _bundle(
-        model, arch, Choice(f"null:{arch.name}", None, None, kv, weights, format=format), prompt, context + decode
+        model, arch, ModelChoice(f"null:{arch.name}", None, None, kv, weights, format=format), prompt, context + decode
     )
     plan = plan_for(bundle, arch.name)
     with spinner(f"running samples of {plan.arch}'s kernels"):
@@ -76,10 +76,10 @@ def _card_row(name: str, arch: Arch, card: CardSpec) -> tuple:
     return (name, arch.name, card.compute_units, card.bandwidth_gb_s, ghz, timing.launch_us, kind)
 
 
-def _bundle(model: str, arch: Arch, choice: Choice, prompt: int, end: int) -> Bundle:
+def _bundle(model: str, arch: Arch, choice: ModelChoice, prompt: int, end: int) -> Bundle:
     source = resolve(model)
     if source.kind != "bundle":
-        choice = Choice(**{**choice.__dict__, "context": max(LEAST_CONTEXT, prompt, end)})
+        choice = ModelChoice(**{**choice.__dict__, "context": max(LEAST_CONTEXT, prompt, end)})
     return open_bundle(source, choice)
 
 

@@ -9,7 +9,7 @@ from hfc.base.progress import spinner
 from hfc.cli.fetching import get_files, make_ready
 from hfc.runtime.pull import pull
 from hfc.runtime.reference import parse_reference
-from hfc.runtime.registry import REGISTRY, Entry
+from hfc.runtime.registry import REGISTRY, RegistryEntry
 from hfc.runtime.source import source_of, unknown_model
 
 
@@ -31,6 +31,6 @@ def command(name: str, source: str | None, no_draft: bool) -> None:
         _pull_draft(REGISTRY[entry.draft])
 
 
-def _pull_draft(entry: Entry) -> None:
+def _pull_draft(entry: RegistryEntry) -> None:
     """What guesses for the model: `--draft auto` finds it."""
     print(source_of(make_ready(get_files(entry.reference))).path)

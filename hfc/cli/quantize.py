@@ -9,7 +9,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.calibration import Calibration, prepare
 from hfc.cli.eval import digest, measure, read_tokens
-from hfc.cli.open_model import Choice, open_model, resolve
+from hfc.cli.open_model import ModelChoice, open_model, resolve
 from hfc.cli.table import table
 from hfc.compiler import open_source
 from hfc.formats import weight_format
@@ -79,7 +79,7 @@ def check_runs(path: Path) -> None:
 
 def compare(model: str, reference: str, count: int) -> dict:
     """The report of `hfc eval model --against reference` on the host."""
-    opened, other = open_model(model, Choice(), with_vocabulary=True), open_model(reference, Choice())
+    opened, other = open_model(model, ModelChoice(), with_vocabulary=True), open_model(reference, ModelChoice())
     pieces = chunks(read_tokens(opened, None, count), min(DEFAULT_CHUNK, opened.model.context))
     return measure(opened, other, pieces) | {"text": "pydoc_data.topics", "text_digest": digest(pieces)}
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.choice import Choice
+from hfc.cli.choice import ModelChoice
 from hfc.plan import Bundle
 from hfc.runtime.executor import arch_of_device, plan_for, split_device
 from hfc.runtime.host_code import why_not
@@ -34,14 +34,14 @@ class RemakeOptions(msgspec.Struct):
     taps: list[str]
 
 
-def runs_here(bundle: Bundle, choice: Choice) -> str | None:
+def runs_here(bundle: Bundle, choice: ModelChoice) -> str | None:
     """Why the bundle's code will not be run on the chosen device; None if it will."""
     if split_device(choice.device)[0] == "null":
         return None
     return why_not(bundle, plan_for(bundle, arch_of_device(choice.device)))
 
 
-def remade_choice(path: Path, bundle: Bundle, choice: Choice, reason: str) -> tuple[Source, Choice]:
+def remade_choice(path: Path, bundle: Bundle, choice: ModelChoice, reason: str) -> tuple[Source, ModelChoice]:
     """What to compile instead. HfcError where that cannot be done: then only the user's word makes the code run."""
     weights = Path(choice.weights or bundle.model["weights"])
     options = _options(bundle.model)

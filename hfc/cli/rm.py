@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.list import size_text
-from hfc.runtime.library import Record, records, remove, unused
+from hfc.runtime.library import FetchedModel, records, remove, unused
 from hfc.runtime.registry import REGISTRY, cached_path, find_local, names_here
 
 
@@ -36,7 +36,7 @@ def _remove(name: str, dry_run: bool) -> None:
     print(f"removed {record.name}, {size_text(remove(record))}")
 
 
-def _record(reference: str, name: str) -> Record:
+def _record(reference: str, name: str) -> FetchedModel:
     found = next((record for record in records() if record.name == reference), None)
     if found is not None:
         return found

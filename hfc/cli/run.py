@@ -11,7 +11,7 @@ from typing import Any
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import INTERRUPTED
-from hfc.cli.choice import Choice
+from hfc.cli.choice import ModelChoice
 from hfc.cli.open_model import open_model
 from hfc.cli.sampling import GIVEN, chosen_sampling, recommended_sampling, template_variables
 from hfc.runtime.chat import chat_template
@@ -77,7 +77,7 @@ def command(options: RunOptions) -> None:
             "--system, --think and --var have no meaning with --raw", hint="put the text in front of the prompt"
         )
     values = template_variables(options.variables, options.think)
-    choice = Choice(
+    choice = ModelChoice(
         options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
         fits_memory=True,
     )  # fmt: skip

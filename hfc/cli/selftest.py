@@ -6,7 +6,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
 from hfc.base.system import thread_count
 from hfc.cli.device import announce, device_for
-from hfc.cli.open_model import Choice, open_bundle, resolve
+from hfc.cli.open_model import ModelChoice, open_bundle, resolve
 from hfc.cli.table import table
 from hfc.compiler import source_of
 from hfc.emulated import EmulatedLauncher
@@ -45,7 +45,9 @@ def command(
     context = ctx or (None if source.kind == "bundle" else CONTEXT)
     bundle = open_bundle(
         source,
-        Choice(f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format, trust=trust),
+        ModelChoice(
+            f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format, trust=trust
+        ),
     )
     name, plan, launcher = open_emulator(bundle, emulate) if emulate else open_launcher(bundle, device, threads)
     opened = source_of(bundle, weights, matrix_format(plan))

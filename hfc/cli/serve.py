@@ -38,9 +38,9 @@ from hfc.serve.limits import ServerLimits
 from hfc.serve.memory import use_one_heap
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
-from hfc.serve.record import Record, log_path, recorded, running
+from hfc.serve.record import ServerRecord, log_path, recorded, running
 from hfc.serve.security import is_loopback
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 from hfc.serve.stepper import LAST_HIDDEN
 
 BACKLOG = 2048  # uvicorn's own
@@ -130,7 +130,7 @@ def command(options: ServeOptions) -> None:
     chosen_sampling(Sampling(), **options.sampling)  # what cannot be is refused before a model is loaded
     bounds = server_limits(options.limits)
     served = _models(options, bounds, template_of_file(options.chat_template) if options.chat_template else None)
-    settings = Settings(
+    settings = ServerSettings(
         keys, frozenset(first), tuple(map(_origin, options.cors or ())), timeout_s=options.timeout_s, limits=bounds, hosts=frozenset({options.host.lower()})
     )  # fmt: skip
     config = uvicorn.Config(
@@ -190,7 +190,7 @@ def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -
 def _serve(served: Models, server: Draining, listener: socket.socket, address: str) -> None:
     """Answer until a signal or a failed engine ends it."""
     host, port, log = server.config.host, server.config.port, os.environ.get(_LOG_VARIABLE)
-    with recorded(Record(port, os.getpid(), host, ", ".join(e.name for e in served.entries), time.time(), log)):
+    with recorded(ServerRecord(port, os.getpid(), host, ", ".join(e.name for e in served.entries), time.time(), log)):
         server.catch_signals()  # before anybody is told where it listens
         sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on {address}", flush=True)

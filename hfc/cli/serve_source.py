@@ -13,7 +13,7 @@ from hfc.base.system import memory_bytes
 from hfc.cli.device import memory_text
 from hfc.cli.open_model import (
     MEMORY_STEP,
-    Choice,
+    ModelChoice,
     OpenModel,
     check_weights,
     load_opened,
@@ -70,11 +70,11 @@ class ServeChoice:
     max_wait_s: float | None = None
     cache_folder: CacheFolder | None = None
 
-    def of(self, source: Source) -> Choice:
+    def of(self, source: Source) -> ModelChoice:
         """A bundle's slots were chosen when it was compiled."""
         slots = self.slots or (None if source.kind == "bundle" else usual_slots(source.path, self.plan_bytes))
         drawn = self.random_weights
-        return Choice(
+        return ModelChoice(
             self.device,
             self.threads,
             self.context,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hfc.cli.list import size_text
 from hfc.cli.table import table
-from hfc.runtime.library import Record, records
+from hfc.runtime.library import FetchedModel, records
 from hfc.runtime.reference import parse_reference
-from hfc.runtime.registry import REGISTRY, Entry, find_local
+from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local
 from hfc.runtime.source import is_ready, source_of, unknown_model
 
 
@@ -22,7 +22,7 @@ def command(name: str) -> None:
     print(table(("what", "value"), [*(_of_entry(entry) if entry else ()), *(_of_record(record) if record else ())]))
 
 
-def _of_entry(entry: Entry) -> list[tuple[str, str]]:
+def _of_entry(entry: RegistryEntry) -> list[tuple[str, str]]:
     rows = [("name", entry.name), ("model", entry.summary), ("license", entry.license or "see its repository")]
     if entry.reference:
         rows.append(("repository", str(entry.reference)))
@@ -35,7 +35,7 @@ def _of_entry(entry: Entry) -> list[tuple[str, str]]:
     return [*rows, ("draft", entry.draft)] if entry.draft else rows
 
 
-def _of_record(record: Record) -> list[tuple[str, str]]:
+def _of_record(record: FetchedModel) -> list[tuple[str, str]]:
     rows = [("repository", record.repository), ("revision", record.revision), ("fetched", size_text(record.size_bytes))]
     rows += [(Path(path).name, f"{size_text(size)} {digest[:16]}") for path, size, _, digest in record.files]
     state = "" if is_ready(record) else ", to be quantized first"

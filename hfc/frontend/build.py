@@ -11,7 +11,7 @@ from hfc.frontend import syntax
 from hfc.frontend.calls import Operations
 from hfc.frontend.config import settings_of
 from hfc.frontend.evaluate import show
-from hfc.frontend.model import Model
+from hfc.frontend.model import ModelFile
 from hfc.frontend.recipes import Inventory
 from hfc.frontend.scope import DraftTarget, GraphScope, Surroundings
 from hfc.frontend.weights import WeightTable
@@ -27,7 +27,7 @@ DRAFT = "draft."  # what the names of a draft's weights, states and values begin
 class Described:
     """A model and what it is built from. source: "hf" | "gguf".  default_format: of matrices where there is no checkpoint."""
 
-    model: Model
+    model: ModelFile
     config: Mapping[str, Any]
     source: str
     checkpoint: Inventory | None = None
@@ -52,7 +52,7 @@ class Pair:
 
 
 def build_graph(
-    model: Model,
+    model: ModelFile,
     config: Mapping[str, Any],
     source: str,
     checkpoint: Inventory | None = None,

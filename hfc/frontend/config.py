@@ -182,7 +182,7 @@ class _ConfigScope(Scope):
             raise Absent(f"{FILE_NAMES[self._source]} has no key {node.name!r}, which the model needs", node.span, hint)
         return value
 
-    def call(self, node: syntax.Call) -> Any:
+    def call(self, node: syntax.CallExpression) -> Any:
         function = node.function.name if isinstance(node.function, syntax.Name) else ""
         if function == "shape":
             return self._tensor_shape(node)
@@ -227,7 +227,7 @@ class _ConfigScope(Scope):
                 raise Absent(f"{FILE_NAMES[self._source]} has no {node.span.text.strip()!r} for {at!r}", node.span)
         return value
 
-    def _tensor_shape(self, node: syntax.Call) -> list[int]:
+    def _tensor_shape(self, node: syntax.CallExpression) -> list[int]:
         name = self.evaluate(node.arguments[0]) if len(node.arguments) == 1 else None
         if not isinstance(name, str):
             raise HfcError('shape takes the name of one tensor: shape("token_embd.weight")', node.span)

@@ -36,7 +36,7 @@ class Scope:
     def name(self, node: syntax.Name) -> Any:
         raise NotImplementedError
 
-    def call(self, node: syntax.Call) -> Any:
+    def call(self, node: syntax.CallExpression) -> Any:
         if isinstance(node.function, syntax.Name) and node.function.name in FUNCTIONS:
             arguments = [self.evaluate(a) for a in node.arguments]
             return self._arithmetic(FUNCTIONS[node.function.name], arguments, node.span)
@@ -63,24 +63,27 @@ class Scope:
         return value[items[0]]
 
     def evaluate(self, node: syntax.Expression) -> Any:
-        return getattr(self, "evaluate_" + type(node).__name__.lower())(node)
+        match node:
+            case syntax.Literal():
+                return self.text(node) if isinstance(node.value, str) else node.value
+            case syntax.Name():
+                return self.name(node)
+            case syntax.CallExpression():
+                return self.call(node)
+            case syntax.Index():
+                return self.index(node)
+            case syntax.ListOf():
+                return [self.evaluate(item) for item in node.items]
+            case syntax.Conditional():
+                return self.conditional(node)
+            case syntax.Unary():
+                return self.unary(node, self.evaluate(node.operand))
+            case syntax.Binary():
+                return self._binary(node)
+            case syntax.Slice():
+                raise HfcError("a slice has meaning only behind a weight's name in a weight table", node.span)
 
-    def evaluate_literal(self, node: syntax.Literal) -> Any:
-        return self.text(node) if isinstance(node.value, str) else node.value
-
-    def evaluate_name(self, node: syntax.Name) -> Any:
-        return self.name(node)
-
-    def evaluate_call(self, node: syntax.Call) -> Any:
-        return self.call(node)
-
-    def evaluate_index(self, node: syntax.Index) -> Any:
-        return self.index(node)
-
-    def evaluate_listof(self, node: syntax.ListOf) -> list:
-        return [self.evaluate(item) for item in node.items]
-
-    def evaluate_choice(self, node: syntax.Choice) -> Any:
+    def conditional(self, node: syntax.Conditional) -> Any:
         return self.evaluate(node.then if self._holds(node.condition) else node.otherwise)
 
     def truth(self, value: Any, span: Span) -> bool:
@@ -90,10 +93,7 @@ class Scope:
     def _holds(self, node: syntax.Expression) -> bool:
         return self.truth(self.evaluate(node), node.span)
 
-    def evaluate_unary(self, node: syntax.Unary) -> Any:
-        return self.unary(node, self.evaluate(node.operand))
-
-    def evaluate_binary(self, node: syntax.Binary) -> Any:
+    def _binary(self, node: syntax.Binary) -> Any:
         if node.operator == "and":
             return self._holds(node.left) and self._holds(node.right)
         if node.operator == "or":
@@ -104,9 +104,6 @@ class Scope:
         with_null = isinstance(node.right, syntax.Literal) and node.right.value is None
         left = self._or_null(node.left) if with_null and node.operator in ("==", "!=") else self.evaluate(node.left)
         return self.binary(node, left, self.evaluate(node.right))
-
-    def evaluate_slice(self, node: syntax.Slice) -> Any:
-        raise HfcError("a slice has meaning only behind a weight's name in a weight table", node.span)
 
     def _or_null(self, node: syntax.Expression) -> Any:
         try:

@@ -20,7 +20,7 @@ from hfc.frontend.recipes import Inventory
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelFile:
     """A parsed model file."""
 
     syntax: syntax.ModelSyntax
@@ -51,7 +51,7 @@ class Model:
         return settings_of(self.syntax, config, source, checkpoint)
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path) -> ModelFile:
     """Parse a model file."""
     path = Path(path)
     try:
@@ -61,12 +61,12 @@ def load_model(path: str | Path) -> Model:
     return read_model(text, path)
 
 
-def read_model(text: str, path: Path) -> Model:
+def read_model(text: str, path: Path) -> ModelFile:
     """The model that a text describes; `path` says where it came from, for messages."""
-    return Model(parse(text, _shown(path)), path, text)
+    return ModelFile(parse(text, _shown(path)), path, text)
 
 
-def find_model(model_type: str, folders: Sequence[str | Path] = ()) -> Model:
+def find_model(model_type: str, folders: Sequence[str | Path] = ()) -> ModelFile:
     """The model that describes this HF model_type or GGUF architecture.
 
     The file of --model-file is taken for any; then `folders`, the folder in HFC_MODELS and hfc's own models are searched."""
@@ -93,7 +93,7 @@ def _unknown_type(model_type: str, known: Iterable[str]) -> HfcError:
     return HfcError(f"no model file describes the model type {model_type!r}", hint=advice)
 
 
-def find_draft(name: str, folders: Sequence[str | Path] = ()) -> Model:
+def find_draft(name: str, folders: Sequence[str | Path] = ()) -> ModelFile:
     """The draft that describes this name of config.json's `architectures` or GGUF architecture."""
     known = _known(folders, drafts=True)
     if name not in known:
@@ -170,10 +170,10 @@ def _shown(path: Path) -> str:
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
 
 
-def _loaded(path: Path) -> Model:
+def _loaded(path: Path) -> ModelFile:
     return _cached(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
-def _cached(path: Path, _modified_ns: int) -> Model:
+def _cached(path: Path, _modified_ns: int) -> ModelFile:
     return load_model(path)

@@ -210,9 +210,9 @@ class _ToSyntax(lark.Transformer):
     def expressions(self, span: Span, children: list) -> tuple:
         return tuple(children)
 
-    def choice(self, span: Span, children: list) -> syntax.Choice:
+    def choice(self, span: Span, children: list) -> syntax.Conditional:
         then, condition, otherwise = children
-        return syntax.Choice(condition, then, otherwise, span)
+        return syntax.Conditional(condition, then, otherwise, span)
 
     def binary(self, span: Span, children: list) -> syntax.Binary:
         left, operator, right = children
@@ -227,11 +227,11 @@ class _ToSyntax(lark.Transformer):
     def slice(self, span: Span, children: list) -> syntax.Slice:
         return syntax.Slice(*children, span)
 
-    def call(self, span: Span, children: list) -> syntax.Call:
+    def call(self, span: Span, children: list) -> syntax.CallExpression:
         function, arguments = children
         plain = tuple(a for a in arguments or () if not isinstance(a, tuple))
         keywords = tuple(a for a in arguments or () if isinstance(a, tuple))
-        return syntax.Call(function, plain, keywords, span)
+        return syntax.CallExpression(function, plain, keywords, span)
 
     def arguments(self, span: Span, children: list) -> list:
         return children

@@ -81,7 +81,7 @@ class RecipeScope(SettingScope):
                 return RecipePiece(tensor(name), tuple(info.shape), info.format)
         raise Absent(f"the checkpoint has no tensor {names[0]!r}", node.span)
 
-    def call(self, node: syntax.Call) -> Any:
+    def call(self, node: syntax.CallExpression) -> Any:
         function = node.function.name if isinstance(node.function, syntax.Name) else ""
         if function == "stack" and len(node.arguments) == 2:
             return self._stack(node)
@@ -125,7 +125,7 @@ class RecipeScope(SettingScope):
             value = self._slice_axis(value, axis, part)
         return value
 
-    def evaluate_choice(self, node: syntax.Choice) -> Any:
+    def conditional(self, node: syntax.Conditional) -> Any:
         return self.evaluate(node.then if self._conditions.evaluate(node.condition) else node.otherwise)
 
     def _piece(self, node: syntax.Expression) -> RecipePiece:
@@ -187,7 +187,7 @@ class RecipeScope(SettingScope):
             raise HfcError(f"mxfp4: blocks and scales are {found}; expected u8 [..., n, 16] and u8 [..., n]", span)
         return RecipePiece(recipe, (*scales.shape[:-1], 32 * scales.shape[-1]), "mxfp4")
 
-    def _stack(self, node: syntax.Call) -> RecipePiece:
+    def _stack(self, node: syntax.CallExpression) -> RecipePiece:
         """stack(e in n, x): x for e = 0 .. n-1, as a new first axis."""
         over, item = node.arguments
         if not (isinstance(over, syntax.Binary) and over.operator == "in" and isinstance(over.left, syntax.Name)):

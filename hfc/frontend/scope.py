@@ -126,7 +126,9 @@ class GraphScope(Scope):
         """`f32[channels, taps - 1]` or `kv_cache(kv_heads, head)`; one lane a slot."""
         node = statement.type
         is_array = isinstance(node, syntax.Index) and _is_name(node.value, "f32")
-        is_cache = isinstance(node, syntax.Call) and _is_name(node.function, "kv_cache") and len(node.arguments) == 2
+        is_cache = (
+            isinstance(node, syntax.CallExpression) and _is_name(node.function, "kv_cache") and len(node.arguments) == 2
+        )
         sizes = [self.evaluate(n) for n in (node.items if is_array else node.arguments if is_cache else ())]
         if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
             raise HfcError("a state is f32[sizes] or kv_cache(heads, head)", node.span)
@@ -178,7 +180,7 @@ class GraphScope(Scope):
             recipe = recipe.of(DRAFT_TENSORS)
         return self._around.operations.builder.weight(name, weight.format, weight.shape, recipe, weight.span)
 
-    def call(self, node: syntax.Call) -> Any:
+    def call(self, node: syntax.CallExpression) -> Any:
         name = node.function.name if isinstance(node.function, syntax.Name) else None
         if name is None or name in self._variables or name in self._around.settings:
             chosen = self.evaluate(node.function)
@@ -197,7 +199,7 @@ class GraphScope(Scope):
             return self._around.operations.call(name, arguments, keywords, node.span)
         return self._run_function(function, arguments, keywords, node.span)
 
-    def _call_on_numbers(self, name: str, node: syntax.Call) -> Any:
+    def _call_on_numbers(self, name: str, node: syntax.CallExpression) -> Any:
         values = [self.evaluate(a) for a in node.arguments]
         if any(map(_holds_tensor, values)):
             shown = ", ".join(map(_shown, values))

@@ -44,7 +44,7 @@ class Binary:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Conditional:
     """`then if condition else otherwise`"""
 
     condition: "Expression"
@@ -79,14 +79,14 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Call:
+class CallExpression:
     function: "Expression"
     arguments: tuple["Expression", ...]
     keywords: tuple[tuple[str, "Expression"], ...]
     span: Span
 
 
-Expression = Union[Literal, Name, Unary, Binary, Choice, ListOf, Slice, Index, Call]
+Expression = Union[Literal, Name, Unary, Binary, Conditional, ListOf, Slice, Index, CallExpression]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Tap:
 class Perform:
     """A call that stands alone, for what it does to a state."""
 
-    call: Call
+    call: CallExpression
     span: Span
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import unknown
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.frontend.model import find_model
 
 CONFIGS = Path(__file__).with_name("configs.json")
@@ -33,11 +33,11 @@ def chosen_models(names: Sequence[str]) -> list[str]:
     return list(names or REPRESENTATIVES)
 
 
-def source(name: str, weights: str, quick: bool = False) -> Source:
+def source(name: str, weights: str, quick: bool = False) -> CompilerInput:
     """The model with every matrix in the format `weights`. quick: as few layers as have every kind of layer."""
     config = configs()[name]
     config = shortened(config) if quick else config
-    return Source(find_model(config["model_type"]), config, "hf", None, CONFIGS, weights)
+    return CompilerInput(find_model(config["model_type"]), config, "hf", None, CONFIGS, weights)
 
 
 def shortened(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from huggingface_hub import errors, file_download
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
-from hfc.runtime.library import Record, find_record, records, save
+from hfc.runtime.library import FetchedModel, find_record, records, save
 from hfc.runtime.reference import HubFile, Reference, select
 from hfc.runtime.registry import names_here
 
@@ -41,7 +41,7 @@ def download_from_hub(source: HubFile, staging: Path, report: Report) -> Path:
 
 def fetch(
     reference: Reference, report: Report = lambda line: None, update: Update = lambda done, total: None
-) -> Record:
+) -> FetchedModel:
     """Every file of a model, whole and with the right hash, and the record of it. What was fetched before is not fetched again.
 
     Without a network what is here counts."""
@@ -71,7 +71,9 @@ def fetch(
         done += sizes[name]
         update(done, total)
     first = files[0][0] if chosen.kind == "gguf" else str(Path(files[0][0]).parent)
-    record = Record(str(reference), reference.repository, info.sha, chosen.kind, first, tuple(files), chosen.format)
+    record = FetchedModel(
+        str(reference), reference.repository, info.sha, chosen.kind, first, tuple(files), chosen.format
+    )
     save(record)
     return record
 

@@ -19,7 +19,7 @@ UNUSED_S = 30 * 24 * 3600  # compiled files that nothing asked for since
 
 
 @dataclass(frozen=True)
-class Record:
+class FetchedModel:
     """name: as it was asked for.  path: what to open, in the hub's cache.  files: [path, bytes, mtime_ns, hash] of each."""
 
     name: str
@@ -54,29 +54,29 @@ def models_folder() -> Path:
     return cache_folder() / "models"
 
 
-def records() -> list[Record]:
+def records() -> list[FetchedModel]:
     """By name."""
     found = []
     for path in sorted((models_folder() / "hub").glob("*.json")):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # of another version, or half gone
             data = json.loads(path.read_text(encoding="utf-8"))
-            found.append(Record(**{**data, "files": tuple(map(tuple, data["files"]))}))
+            found.append(FetchedModel(**{**data, "files": tuple(map(tuple, data["files"]))}))
     return sorted(found, key=lambda record: record.name)
 
 
-def find_record(reference: Reference) -> Record | None:
+def find_record(reference: Reference) -> FetchedModel | None:
     """The record of this very reference, if its files are whole."""
     return next((r for r in records() if r.name == str(reference) and r.is_whole()), None)
 
 
-def save(record: Record) -> None:
+def save(record: FetchedModel) -> None:
     folder = models_folder() / "hub"
     folder.mkdir(parents=True, exist_ok=True)
     data = json.dumps({**asdict(record), "fetched_s": time.time()}).encode()
     write_whole(folder / f"{_slug(record.name)}.json", data, "what was fetched")
 
 
-def remove(record: Record) -> int:
+def remove(record: FetchedModel) -> int:
     """Delete a model: its files unless another record names them too, what was made of it, and the record. Bytes freed."""
     others = {path for other in records() if other.name != record.name for path, *_ in other.files}
     freed = 0

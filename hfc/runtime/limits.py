@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
-from hfc.plan import Buffer, Draft, Plan
+from hfc.plan import Buffer, DraftPlan, Plan
 from hfc.step import JOURNAL_ROWS, Segment, Step
 
 
@@ -26,7 +26,7 @@ def check_step(step: Step, plan: Plan) -> None:
         _check_commit(segment, plan)
 
 
-def check_draft_step(step: Step, plan: Plan) -> Draft:
+def check_draft_step(step: Step, plan: Plan) -> DraftPlan:
     """The plan's draft. HfcError where there is none, or the step has more rows than its buffers."""
     if plan.draft is None:
         raise HfcError("the plan has no draft", hint="compile it with --draft")

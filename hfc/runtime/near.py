@@ -42,7 +42,7 @@ class Leaving:
         return self.arrival.result()
 
 
-class Pool:
+class RangeAllocator:
     """First fit over one range of addresses; neighbours that are freed become one."""
 
     def __init__(self, base: int, nbytes: int):
@@ -85,7 +85,7 @@ class NearCopies:
                 f"{budget_bytes >> 20} MB for the prefix cache: {error.message}",
                 hint="ask for less with --device-cache-mb",
             ) from error
-        self._pool = Pool(_aligned(self._block), self._budget)
+        self._pool = RangeAllocator(_aligned(self._block), self._budget)
         self._stream, self._staging = self._driver.create_stream(), self._driver.allocate_pinned(STAGING)
         self._carrier = ThreadPoolExecutor(1, "hfc-spill", self._driver.make_current)
         self._leaving: deque[tuple[Held, Future]] = deque()  # in the order in which they arrive

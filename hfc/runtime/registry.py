@@ -31,7 +31,7 @@ class WheelFile:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """A model that hfc can fetch by name: see registry.toml. Either one file with its size and hash (whatever source it comes from),
     or a repository, whose files the hub's own hashes are checked against."""
 
@@ -49,15 +49,15 @@ class Entry:
     draft: str = ""
 
 
-def _entry(table: dict[str, Any]) -> Entry:
+def _entry(table: dict[str, Any]) -> RegistryEntry:
     repository, revision, choice = table.pop("repository"), table.pop("revision", None), table.pop("choice", None)
     wheel = WheelFile(**table.pop("wheel")) if "wheel" in table else None
     if "file" in table:
-        return Entry(**table, wheel=wheel, hub=HubFile(repository, revision, table["file"]))
-    return Entry(**table, reference=Reference(repository, revision, choice))
+        return RegistryEntry(**table, wheel=wheel, hub=HubFile(repository, revision, table["file"]))
+    return RegistryEntry(**table, reference=Reference(repository, revision, choice))
 
 
-def _load() -> dict[str, Entry]:
+def _load() -> dict[str, RegistryEntry]:
     text = Path(__file__).with_name("registry.toml").read_text(encoding="utf-8")
     return {table["name"]: _entry(table) for table in tomllib.loads(text)["model"]}
 
@@ -65,13 +65,13 @@ def _load() -> dict[str, Entry]:
 REGISTRY = _load()
 
 
-def find_entry(name: str) -> Entry:
+def find_entry(name: str) -> RegistryEntry:
     if name not in REGISTRY:
         raise unknown("model", name, REGISTRY)
     return REGISTRY[name]
 
 
-def find_local(entry: Entry) -> Path | None:
+def find_local(entry: RegistryEntry) -> Path | None:
     """The entry's file if it is on this machine: in an installed wheel, or fetched before. The size is checked."""
     if entry.reference is not None:
         record = find_record(entry.reference)
@@ -87,7 +87,7 @@ def names_here() -> list[str]:
     return [*files, *(named.get(r.name, r.name) for r in records() if r.is_whole())]
 
 
-def cached_path(entry: Entry) -> Path:
+def cached_path(entry: RegistryEntry) -> Path:
     return cache_folder() / "models" / entry.name.replace(":", "-") / entry.file
 
 

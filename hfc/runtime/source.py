@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, one_of, suggestions
-from hfc.runtime.library import Record, find_record, records
+from hfc.runtime.library import FetchedModel, find_record, records
 from hfc.runtime.reference import Reference, parse_reference
-from hfc.runtime.registry import REGISTRY, Entry, find_local
+from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Source:
 class NotHere(HfcError):
     """A model that must be fetched, or quantized after fetching, before it can be opened."""
 
-    def __init__(self, model: str, entry: Entry | None, reference: Reference | None):
+    def __init__(self, model: str, entry: RegistryEntry | None, reference: Reference | None):
         super().__init__(f"{model} is not on this machine", hint=f"hfc pull {model}")
         self.entry, self.reference = entry, reference
 
@@ -69,12 +69,12 @@ def find_source(model: str) -> Source:
     return source_of(record)
 
 
-def source_of(record: Record) -> Source:
+def source_of(record: FetchedModel) -> Source:
     """A fetched model, what was quantized from it where it was to be."""
     return Source("checkpoint", record.quantized or Path(record.path))
 
 
-def is_ready(record: Record) -> bool:
+def is_ready(record: FetchedModel) -> bool:
     return record.quantized is None or (record.quantized / "model.safetensors").is_file()
 
 

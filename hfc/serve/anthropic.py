@@ -36,7 +36,7 @@ class ToolResult(Tolerant, dialect=MESSAGES, noun="block"):
     is_error: bool | None = None
 
 
-class Thinking(Tolerant, dialect=MESSAGES, noun="block"):
+class ThinkingBlock(Tolerant, dialect=MESSAGES, noun="block"):
     type: Literal["thinking"]
     thinking: str
 
@@ -48,7 +48,7 @@ class UserTurn(Tolerant, dialect=MESSAGES, noun="turn"):
 
 class AssistantTurn(Tolerant, dialect=MESSAGES, noun="turn"):
     role: Literal["assistant"]
-    content: str | listed(MESSAGES, "block", {"text": TextBlock, "tool_use": ToolUse, "thinking": Thinking})
+    content: str | listed(MESSAGES, "block", {"text": TextBlock, "tool_use": ToolUse, "thinking": ThinkingBlock})
 
 
 class SystemTurn(Tolerant, dialect=MESSAGES, noun="turn"):
@@ -61,7 +61,7 @@ class SystemTurn(Tolerant, dialect=MESSAGES, noun="turn"):
 Turn = Annotated[UserTurn | AssistantTurn | SystemTurn, Field(discriminator="role")]
 
 
-class Tool(Tolerant, dialect=MESSAGES, noun="tool"):
+class AnthropicTool(Tolerant, dialect=MESSAGES, noun="tool"):
     type: Literal["custom"] | None = None
     name: Name
     description: str | None = None
@@ -78,7 +78,7 @@ class Tool(Tolerant, dialect=MESSAGES, noun="tool"):
         }
 
 
-class Choice(Tolerant, dialect=MESSAGES, noun="choice"):
+class ToolChoice(Tolerant, dialect=MESSAGES, noun="choice"):
     type: Literal["auto", "any", "none", "tool"]
     name: Name | None = None
     disable_parallel_tool_use: bool | None = None
@@ -106,9 +106,10 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
     messages: Annotated[list[Turn], Field(min_length=1, fail_fast=True)]
     system: str | listed(MESSAGES, "block", {"text": TextBlock}) | None = None
     tools: (
-        Annotated[listed(MESSAGES, "tool", {"custom": Tool}, usual="custom"), Field(max_length=MOST_TOOLS)] | None
+        Annotated[listed(MESSAGES, "tool", {"custom": AnthropicTool}, usual="custom"), Field(max_length=MOST_TOOLS)]
+        | None
     ) = None
-    tool_choice: Choice | None = None
+    tool_choice: ToolChoice | None = None
     thinking: ThinkingConfig | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
@@ -119,7 +120,7 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
         return (*super().stop_texts(), *filter(None, self.stop_sequences or ()))
 
     def ask(self) -> Ask:
-        choice = self.tool_choice or Choice(type="auto")
+        choice = self.tool_choice or ToolChoice(type="auto")
         if choice.type == "tool" and choice.name is None:
             raise ApiError(400, "tool_choice: a tool needs its name", "tool_choice.name")
         format = (self.output_config and self.output_config.format) or self.output_format
@@ -208,7 +209,7 @@ def _text(content: str | list[TextBlock]) -> str:
 
 def _assistant(blocks: list[Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"role": "assistant", "content": _text([b for b in blocks if isinstance(b, TextBlock)])}
-    if thoughts := [b.thinking for b in blocks if isinstance(b, Thinking)]:
+    if thoughts := [b.thinking for b in blocks if isinstance(b, ThinkingBlock)]:
         out["reasoning_content"] = "\n".join(thoughts)
     uses = [b for b in blocks if isinstance(b, ToolUse)]
     if uses:

@@ -22,10 +22,10 @@ from hfc.serve.models import Models
 from hfc.serve.paths import ShortPaths
 from hfc.serve.planning import Planners
 from hfc.serve.security import Guarded
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 
-def make_app(models: Models, settings: Settings) -> FastAPI:
+def make_app(models: Models, settings: ServerSettings) -> FastAPI:
     """The app of some models."""
 
     @contextlib.asynccontextmanager

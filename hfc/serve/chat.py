@@ -17,7 +17,7 @@ from hfc.serve.prompt import Prompt, chat_prompt, single_token
 from hfc.serve.reasoning import BUDGETS
 from hfc.serve.reasoning import CLOSE as CLOSE_THOUGHT
 from hfc.serve.sequence import Sequence as Generated
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 from hfc.serve.thinking import new_thought, shown_tags
 from hfc.serve.tools import explained, parser_of, schemas_of, style_of
 from hfc.serve.truncate import fit_messages
@@ -68,7 +68,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChatPlan:
     """jobs: one for each choice; `new_output` makes the parser of one.  headers: of the response."""
 
     jobs: list[Job]
@@ -76,7 +76,7 @@ class Plan:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def plan_chat(served: Served, read: Callable[[], Ask], settings: Settings) -> Plan:
+def plan_chat(served: Served, read: Callable[[], Ask], settings: ServerSettings) -> ChatPlan:
     """ApiError 400 for what cannot run. Takes as long as encoding a prompt does: not for an event loop. read: makes the question of a
     request, which takes its time where there are many messages."""
     ask = read()
@@ -128,8 +128,8 @@ def plan_chat(served: Served, read: Callable[[], Ask], settings: Settings) -> Pl
     may_open = not prompt.is_begun
     parser = lambda: parser_of(style, schemas) if tools else None  # noqa: E731
     if not ask.splits:
-        return Plan(jobs, lambda: Output(False, parser(), may_open=False), rules.headers())
-    return Plan(jobs, lambda: Output(thought.is_open, parser(), may_open, close_id), rules.headers())
+        return ChatPlan(jobs, lambda: Output(False, parser(), may_open=False), rules.headers())
+    return ChatPlan(jobs, lambda: Output(thought.is_open, parser(), may_open, close_id), rules.headers())
 
 
 def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:

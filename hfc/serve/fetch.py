@@ -32,7 +32,7 @@ async def fetched(models: Models, name: str) -> AsyncIterator[dict[str, Any]]:
     yield {"status": "success"}
 
 
-async def _download(entry: registry.Entry) -> AsyncIterator[dict[str, Any]]:
+async def _download(entry: registry.RegistryEntry) -> AsyncIterator[dict[str, Any]]:
     """The file's bytes as they come, then whether its hash is right."""
     said: list[str] = []
     work = asyncio.ensure_future(asyncio.to_thread(pull.pull, entry, None, said.append))

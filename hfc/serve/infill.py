@@ -12,7 +12,7 @@ from hfc.serve.job import Job
 from hfc.serve.parameters import FORBIDS, SamplingFields, TokenId, biases_of, check_prompt
 from hfc.serve.prompt import encode, single_token
 from hfc.serve.sequence import Sequence
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 from hfc.serve.tolerance import Tolerant
 
 MOST_SEQUENCES = 64
@@ -61,7 +61,7 @@ class NativeRequest(SamplingFields, dialect=LLAMA):
         given = self.prompt if self.is_list or _are_texts(self.prompt) else [self.prompt]
         return [tuple(_tokens(served, one)) for one in given]
 
-    def jobs(self, served: Served, settings: Settings) -> list[Job]:
+    def jobs(self, served: Served, settings: ServerSettings) -> list[Job]:
         prompts = self.prompts(served)
         if len(prompts) > MOST_SEQUENCES:
             raise ApiError(400, f"{len(prompts)} prompts are more than {MOST_SEQUENCES}", "prompt", "invalid_value")

@@ -30,7 +30,7 @@ class Prepared:
     load: Callable[[], Served]
 
 
-class Source(Protocol):
+class ServedSource(Protocol):
     """Where a model comes from."""
 
     name: str
@@ -41,12 +41,12 @@ class Source(Protocol):
 
 
 @dataclass(eq=False)
-class Entry:
+class ModelEntry:
     """A model. users: requests that use it now.  is_leaving: it will be unloaded as soon as there are none.  keep_s: how long
     clients want it to stay unused, negative for ever; None: as the server was told."""
 
     name: str
-    source: Source | None
+    source: ServedSource | None
     served: Served | None = None
     nbytes: int = 0
     users: int = 0
@@ -75,16 +75,18 @@ class Models:
     def __init__(
         self,
         served: Iterable[Served] = (),
-        sources: Iterable[Source] = (),
+        sources: Iterable[ServedSource] = (),
         meters: Meters | None = None,
         limit_bytes: int | None = None,
         idle_s: float | None = None,
         on_failure: Callable[[], None] = lambda: None,
-        find: Callable[[str], Source] | None = None,
+        find: Callable[[str], ServedSource] | None = None,
         aliases: Iterable[str] = (),
     ):
         """aliases: other names of the only model, "*" for any.  on_failure: called once an engine has ended for good: its device is lost, or it fails whenever it starts again."""
-        self.entries = [Entry(s.name, None, s, created=s.created) for s in served] + [Entry(s.name, s) for s in sources]
+        self.entries = [ModelEntry(s.name, None, s, created=s.created) for s in served] + [
+            ModelEntry(s.name, s) for s in sources
+        ]
         self.meters = meters or (self.loaded[0].metrics.meters if self.loaded else Meters())
         self._limit, self._idle_s, self._find = limit_bytes, idle_s, find
         self.on_failure = on_failure
@@ -102,7 +104,7 @@ class Models:
     def loaded(self) -> list[Served]:
         return [e.served for e in self.entries if e.served is not None]
 
-    def entry(self, name: str | None) -> Entry:
+    def entry(self, name: str | None) -> ModelEntry:
         """The only model needs no name, and every name may end with Ollama's tag ":latest". ApiError 404 for others."""
         if name is None:
             if len(self.entries) == 1:
@@ -120,7 +122,7 @@ class Models:
     def knows(self, name: str) -> bool:
         return not {name, name.removesuffix(":latest"), ANY}.isdisjoint(self._by_name)
 
-    def names(self, entry: Entry) -> list[str]:
+    def names(self, entry: ModelEntry) -> list[str]:
         """What it may be called."""
         return [name for name, e in self._by_name.items() if e is entry and name != ANY]
 
@@ -128,11 +130,11 @@ class Models:
         """Serve a model of the registry too. ApiError 400 where models cannot be added."""
         if self._find is None:
             raise ApiError(400, "this server's models were chosen when it was started", "model", "unsupported")
-        entry = Entry(name, self._find(name))
+        entry = ModelEntry(name, self._find(name))
         self.entries.append(entry)
         self._by_name[name] = entry
 
-    async def take(self, name: str | None) -> Entry:
+    async def take(self, name: str | None) -> ModelEntry:
         """The model, loaded, and kept so until it is given back. ApiError 404, 503."""
         entry = self.entry(name)
         while entry.served is None or entry.is_leaving:
@@ -141,7 +143,7 @@ class Models:
         entry.used_s = time.monotonic()
         return entry
 
-    def give_back(self, entry: Entry) -> None:
+    def give_back(self, entry: ModelEntry) -> None:
         entry.users -= 1
         entry.used_s = time.monotonic()
         self._returned.set()
@@ -159,12 +161,12 @@ class Models:
                     entry.keep_s = None
                     await self._unload(entry)
 
-    def expires_s(self, entry: Entry) -> float | None:
+    def expires_s(self, entry: ModelEntry) -> float | None:
         """When an unused model goes, on the monotonic clock; None for never."""
         keep_s = self._idle_s if entry.keep_s is None else entry.keep_s
         return None if keep_s is None or keep_s < 0 else entry.used_s + keep_s
 
-    def _is_over(self, entry: Entry) -> bool:
+    def _is_over(self, entry: ModelEntry) -> bool:
         end = self.expires_s(entry)
         return bool(entry.source and entry.is_idle and end is not None and time.monotonic() > end)
 
@@ -181,7 +183,7 @@ class Models:
         for served in self.loaded:
             served.engine.close()
 
-    async def _load(self, entry: Entry) -> None:
+    async def _load(self, entry: ModelEntry) -> None:
         async with self._changing:
             if entry.served is not None:
                 return
@@ -203,7 +205,7 @@ class Models:
             finally:
                 entry.is_loading = False
 
-    async def _make_room(self, entry: Entry, nbytes: int) -> None:
+    async def _make_room(self, entry: ModelEntry, nbytes: int) -> None:
         """Unload the least recently used until `nbytes` fit; what is busy goes when its requests have ended."""
         if self._limit is None:
             return
@@ -225,7 +227,7 @@ class Models:
             finally:
                 victim.is_leaving = False
 
-    async def _unload(self, entry: Entry) -> None:
+    async def _unload(self, entry: ModelEntry) -> None:
         served, entry.served, entry.nbytes = entry.served, None, 0
         await asyncio.to_thread(_end, served)
 

@@ -13,7 +13,7 @@ from hfc.serve.chat import Ask
 from hfc.serve.dialects import OLLAMA
 from hfc.serve.errors import ApiError
 from hfc.serve.messages import Name, loads_object
-from hfc.serve.output import Message as Answered
+from hfc.serve.output import ParsedMessage as Answered
 from hfc.serve.parameters import SEED_LIMIT, SamplingFields, Stops, Temperature, Text
 from hfc.serve.sequence import Sequence
 from hfc.serve.tolerance import Tolerant, listed
@@ -48,14 +48,14 @@ class Options(Tolerant, dialect=OLLAMA, noun="options"):
         return None if self.num_predict is None else max(self.num_predict, -1)
 
 
-class Function(Tolerant, dialect=OLLAMA, noun="function"):
+class OllamaFunction(Tolerant, dialect=OLLAMA, noun="function"):
     name: Name
     arguments: dict[str, Any] | str = Field(default_factory=dict)
 
 
-class Call(Tolerant, dialect=OLLAMA, noun="call"):
+class OllamaCall(Tolerant, dialect=OLLAMA, noun="call"):
     id: str | None = None
-    function: Function
+    function: OllamaFunction
 
 
 class ToolFunction(Tolerant, dialect=OLLAMA, noun="function"):
@@ -64,18 +64,18 @@ class ToolFunction(Tolerant, dialect=OLLAMA, noun="function"):
     parameters: dict[str, Any] | None = None
 
 
-class Tool(Tolerant, dialect=OLLAMA, noun="tool"):
+class OllamaTool(Tolerant, dialect=OLLAMA, noun="tool"):
     type: Literal["function"] = "function"
     function: ToolFunction
 
 
-class Message(Tolerant, dialect=OLLAMA, noun="message"):
+class OllamaMessage(Tolerant, dialect=OLLAMA, noun="message"):
     """tool_name: whose result a tool's message is; results answer the calls before in their order, or by tool_call_id."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     thinking: str | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[OllamaCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
 
@@ -124,10 +124,11 @@ class AskRequest(ModelRequest, dialect=OLLAMA):
         )
 
 
-class ChatRequest(AskRequest, dialect=OLLAMA):
-    messages: list[Message] = Field(default_factory=list)
+class OllamaChatRequest(AskRequest, dialect=OLLAMA):
+    messages: list[OllamaMessage] = Field(default_factory=list)
     tools: (
-        Annotated[listed(OLLAMA, "tool", {"function": Tool}, usual="function"), Field(max_length=MOST_TOOLS)] | None
+        Annotated[listed(OLLAMA, "tool", {"function": OllamaTool}, usual="function"), Field(max_length=MOST_TOOLS)]
+        | None
     ) = None
 
     def ask(self) -> Ask:
@@ -148,7 +149,7 @@ class GenerateRequest(AskRequest, dialect=OLLAMA):
         return self.ask_of([*system, {"role": "user", "content": self.prompt}], [], "prompt")
 
 
-def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
+def template_messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
     """As templates want them, calls and results with ids. ApiError 400 for a result that answers no call."""
     out: list[dict[str, Any]] = []
     open_calls: dict[str, str] = {}
@@ -174,7 +175,7 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
     return out
 
 
-def _answered(message: Message, open_calls: dict[str, str]) -> str | None:
+def _answered(message: OllamaMessage, open_calls: dict[str, str]) -> str | None:
     """The call that a result answers: by id, by name, or the first."""
     if message.tool_call_id in open_calls:
         return message.tool_call_id

@@ -32,19 +32,19 @@ class ToolParser(Protocol):
 
 
 @dataclass
-class Call:
+class ParsedCall:
     id: str
     name: str
     arguments: str = ""
 
 
 @dataclass
-class Message:
+class ParsedMessage:
     """All deltas of an answer put together."""
 
     content: str = ""
     reasoning: str = ""
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ParsedCall] = field(default_factory=list)
 
     def add(self, delta: Delta) -> None:
         if delta.kind == "content":
@@ -52,7 +52,7 @@ class Message:
         elif delta.kind == "reasoning":
             self.reasoning += delta.text
         elif delta.kind == "call":
-            self.calls.append(Call(delta.id, delta.name))
+            self.calls.append(ParsedCall(delta.id, delta.name))
         else:
             self.calls[delta.index].arguments += delta.text
 
@@ -70,7 +70,7 @@ class Output:
         """may_open, close_id: as of a Thought."""
         self._split = ReasoningSplit(reasoning_is_open, may_open, close_id is not None)
         self._tools, self._close_id = tools, close_id
-        self.message = Message()
+        self.message = ParsedMessage()
 
     @property
     def is_reasoning(self) -> bool:

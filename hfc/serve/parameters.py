@@ -19,7 +19,7 @@ from hfc.serve.job import Guide
 from hfc.serve.prompt import encode
 from hfc.serve.reasoning import Thought
 from hfc.serve.schema import cleaned
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 from hfc.serve.tolerance import Tolerant, refusal
 from hfc.serve.workers.ticket import TICKET
 
@@ -150,7 +150,7 @@ class SamplingFields(Tolerant):
             guides.append(AtLeast(self.min_tokens, self.stop_ids(served)))
         return tuple(guides)
 
-    def deadline_s(self, settings: Settings) -> float:
+    def deadline_s(self, settings: ServerSettings) -> float:
         """That of the whole request, which began before it was planned."""
         usual = time.monotonic() + min(self.timeout or math.inf, settings.timeout_s)
         return min(usual, TICKET.get().ends_s)

@@ -21,7 +21,7 @@ _POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class Record:
+class ServerRecord:
     """A server that runs."""
 
     port: int
@@ -45,7 +45,7 @@ def log_path(port: int) -> Path:
 
 
 @contextlib.contextmanager
-def recorded(record: Record) -> Iterator[None]:
+def recorded(record: ServerRecord) -> Iterator[None]:
     """Keep the record while the body runs. The lock, not the file, says that the server lives: a killed one loses it."""
     folder().mkdir(parents=True, exist_ok=True)
     path = folder() / f"{record.port}.json"
@@ -63,20 +63,20 @@ def recorded(record: Record) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def running() -> list[Record]:
+def running() -> list[ServerRecord]:
     """The servers that live, by port; what dead ones left is removed."""
     records = []
     for path in sorted(folder().glob("*.json"), key=lambda p: p.name):
         with contextlib.suppress(FileNotFoundError), path.open("r+") as file:
             if not try_lock(file, shared=True):
                 with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):  # a file of another program
-                    records.append(msgspec.json.decode(file.read(), type=Record))
+                    records.append(msgspec.json.decode(file.read(), type=ServerRecord))
                 continue
             path.unlink(missing_ok=True)
     return records
 
 
-def find(port: int | None) -> Record:
+def find(port: int | None) -> ServerRecord:
     """The server on a port; without one, the only server there is."""
     records = running()
     found = [r for r in records if port is None or r.port == port]
@@ -87,7 +87,7 @@ def find(port: int | None) -> Record:
     raise HfcError("several servers run", hint="name a port: " + ", ".join(str(r.port) for r in records))
 
 
-def stop(record: Record, timeout_s: float) -> bool:
+def stop(record: ServerRecord, timeout_s: float) -> bool:
     """Ask a server to drain and end; False if it still runs after the time. A second signal makes it end at once."""
     os.kill(record.pid, signal.SIGTERM)
     end = time.monotonic() + timeout_s

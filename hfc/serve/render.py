@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
-from hfc.serve.workers.pool import Failed, Pool, TooMany
+from hfc.serve.workers.pool import Failed, TooMany, WorkerPool
 from hfc.serve.workers.ticket import Ticket
 
 MOST_CHARACTERS = 64 << 20  # of a rendered prompt
@@ -16,7 +16,7 @@ MOST_CHARACTERS = 64 << 20  # of a rendered prompt
 class Renderer:
     """One template. named: what it may print by name ("bos_token")."""
 
-    def __init__(self, source: str, named: Mapping[str, str], pool: Pool):
+    def __init__(self, source: str, named: Mapping[str, str], pool: WorkerPool):
         self._id = hashlib.sha256(repr((source, sorted(named.items()))).encode("utf-8", "replace")).hexdigest()
         self._source = {"source": source, "named": dict(named)}
         self._pool = pool

@@ -15,15 +15,15 @@ from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.tools import MOST_TOOLS, allowed
 
 
-class TextPart(Tolerant, dialect=RESPONSES, noun="part"):
+class ResponseTextPart(Tolerant, dialect=RESPONSES, noun="part"):
     text: str
 
 
-class RefusalPart(Tolerant, dialect=RESPONSES, noun="part"):
+class ResponseRefusalPart(Tolerant, dialect=RESPONSES, noun="part"):
     refusal: str
 
 
-PARTS = {**dict.fromkeys(("input_text", "output_text", "text"), TextPart), "refusal": RefusalPart}
+PARTS = {**dict.fromkeys(("input_text", "output_text", "text"), ResponseTextPart), "refusal": ResponseRefusalPart}
 Parts = listed(RESPONSES, "part", PARTS)
 
 
@@ -79,7 +79,7 @@ class AllowedFunctions(Tolerant, dialect=RESPONSES, noun="choice"):
     tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MOST_TOOLS)]
 
 
-class TextFormat(Tolerant, dialect=RESPONSES, noun="format"):
+class ResponseTextFormat(Tolerant, dialect=RESPONSES, noun="format"):
     type: Literal["text", "json_object"]
 
 
@@ -92,11 +92,11 @@ class SchemaFormat(Tolerant, dialect=RESPONSES, noun="format"):
 
 
 class TextConfig(Tolerant, dialect=RESPONSES, noun="text"):
-    format: Annotated[TextFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    format: Annotated[ResponseTextFormat | SchemaFormat, Field(discriminator="type")] | None = None
     verbosity: str | None = None
 
 
-class Reasoning(Tolerant, dialect=RESPONSES, noun="reasoning"):
+class ReasoningConfig(Tolerant, dialect=RESPONSES, noun="reasoning"):
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
 
 
@@ -112,7 +112,7 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedFunctions | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
-    reasoning: Reasoning | None = None
+    reasoning: ReasoningConfig | None = None
     metadata: dict[str, Any] | None = None
 
     def ask(self) -> Ask:
@@ -182,7 +182,7 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
         return out
 
 
-def _text(content: str | list[TextPart | RefusalPart]) -> str:
+def _text(content: str | list[ResponseTextPart | ResponseRefusalPart]) -> str:
     if isinstance(content, str):
         return content
-    return "".join(part.refusal if isinstance(part, RefusalPart) else part.text for part in content)
+    return "".join(part.refusal if isinstance(part, ResponseRefusalPart) else part.text for part in content)

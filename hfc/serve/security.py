@@ -18,7 +18,7 @@ from hfc.serve.memory import give_memory_back
 from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
 from hfc.serve.planning import Planners
-from hfc.serve.served import MAY_GO_FIRST, Settings
+from hfc.serve.served import MAY_GO_FIRST, ServerSettings
 from hfc.serve.tolerance import FIELDS
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
@@ -33,7 +33,7 @@ class Guarded:
     def __init__(
         self,
         app,
-        settings: Settings,
+        settings: ServerSettings,
         meters: Meters,
         paths: frozenset[str],
         planners: Planners,
@@ -158,7 +158,7 @@ class Guarded:
         return matches[0] if matches else None
 
 
-def check_browser(headers: Headers, settings: Settings) -> None:
+def check_browser(headers: Headers, settings: ServerSettings) -> None:
     """Without keys the address is all that protects the server, so a browser must not lend it to other sites. ApiError 403 for a Host
     that is neither this machine's nor the one that the server was told (another name may have been made to point here), and for
     pages of another origin."""

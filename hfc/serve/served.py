@@ -104,7 +104,7 @@ MAY_GO_FIRST = "hfc.may_go_first"  # in the scope of a request: whether it may a
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """Who may ask, and how much. timeout_s: of a whole request, waiting included.  hosts: names beside this machine's own that clients
     without a key may call the server by.  priority_keys: those of api_keys whose requests may go first; without any keys all may."""
 
@@ -118,5 +118,5 @@ class Settings:
     limits: ServerLimits = ServerLimits()
 
 
-def settings_of(request: Request) -> Settings:
+def settings_of(request: Request) -> ServerSettings:
     return request.app.state.settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
-from hfc.compiler import Source
+from hfc.compiler import CompilerInput
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
 from hfc.passes.settings import Settings
@@ -34,7 +34,7 @@ def begin_dump(folder: Path, force: bool, title: str) -> None:
     (folder / MARK).write_text(title + "\n")
 
 
-def dump_plan(folder: Path, opened: Source, settings: Settings) -> Remade:
+def dump_plan(folder: Path, opened: CompilerInput, settings: Settings) -> Remade:
     """Graphs and sources of one architecture, before anything is compiled: what is written stays when compiling fails."""
     place = folder / settings.arch.name
     (place / "ir").mkdir(parents=True)

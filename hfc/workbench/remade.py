@@ -18,7 +18,7 @@ from hfc.backend.library import assembly_for_cpu
 from hfc.backend.shape import Geometry
 from hfc.backend.skeletons import by_library, geometry
 from hfc.base.diagnostics import HfcError, nearest
-from hfc.compiler import After, Source, emit_model, source_of
+from hfc.compiler import After, CompilerInput, emit_model, source_of
 from hfc.ir.graph import Graph, Op
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, Settings
@@ -32,7 +32,7 @@ class Remade:
 
     after: called with each pass's name and graph when the passes run."""
 
-    opened: Source
+    opened: CompilerInput
     settings: Settings
     after: After | None = None
 
@@ -144,7 +144,7 @@ def matrix_format(plan: Plan) -> str:
     return Counter(w.format for w in plan.weights if len(w.shape) > 1).most_common(1)[0][0]
 
 
-def fused_graphs(opened: Source, plan: Plan) -> tuple[Graph, Graph | None]:
+def fused_graphs(opened: CompilerInput, plan: Plan) -> tuple[Graph, Graph | None]:
     """The graphs behind the plan, made again: the model's and its draft's."""
     taps = tuple(plan.taps)
     pair = opened.pair(taps) if opened.draft else None

@@ -14,7 +14,7 @@ from hfc.serve.engine import Engine
 from hfc.serve.metrics import Metrics
 from hfc.serve.models import Models
 from hfc.serve.scheduler import Limits
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 
 SMOLLM2_CONTEXT = 1024
 
@@ -44,5 +44,5 @@ def smollm2(smollm2_gguf):
 
 @pytest.fixture(scope="session")
 def smollm2_url(smollm2):
-    with listening(make_app(Models([smollm2]), Settings(keep_alive_s=0.2))) as url:
+    with listening(make_app(Models([smollm2]), ServerSettings(keep_alive_s=0.2))) as url:
         yield url

@@ -11,7 +11,7 @@ from serve_script import TEMPLATE
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 
 BLOCK = 64  # tokens of a block of the cache
 SYSTEM = "You work on a repository. " * 40
@@ -86,7 +86,7 @@ def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent)
             cache_bytes=1 << 26,
             prefill_rows=2048,
         )
-        app = make_app(Models([Served("fake", Vocabulary(TOKENIZER, TEMPLATE), engine, GREEDY)]), Settings())
+        app = make_app(Models([Served("fake", Vocabulary(TOKENIZER, TEMPLATE), engine, GREEDY)]), ServerSettings())
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
 
             async def ask(turns, number):

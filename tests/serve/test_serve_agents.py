@@ -15,7 +15,7 @@ from serve_script import call_of, scripted
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 SDKS = (
     "@anthropic-ai/sdk", "ollama", "ai", "zod", "@ai-sdk/openai-compatible", "@ai-sdk/openai", "@ai-sdk/anthropic",
@@ -50,7 +50,7 @@ def packages(tmp_path_factory):
 
 def app_of(*texts, paths=None):
     """paths: takes every path and status that was answered."""
-    app = make_app(Models([scripted(*texts)]), Settings())
+    app = make_app(Models([scripted(*texts)]), ServerSettings())
 
     async def counted(scope, receive, send):
         async def sending(message):

@@ -13,9 +13,9 @@ from serve_fakes import FakeModel, expected, make_engine, make_served
 from hfc.serve.app import make_app
 from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
-DEFAULT = Settings()
+DEFAULT = ServerSettings()
 
 
 @contextlib.contextmanager
@@ -150,7 +150,7 @@ def test_tokens_and_back(app):
 
 
 def test_keys():
-    with app_of(settings=Settings(api_keys=("first", "zweiter"))) as (app, _):
+    with app_of(settings=ServerSettings(api_keys=("first", "zweiter"))) as (app, _):
 
         def status(**headers):
             return call(app, "GET", "/v1/models", headers=headers).status_code
@@ -168,7 +168,7 @@ def test_keys():
 
 
 def test_large_bodies_are_refused_before_they_are_read():
-    with app_of(settings=Settings(limits=ServerLimits(body_bytes=1000))) as (app, _):
+    with app_of(settings=ServerSettings(limits=ServerLimits(body_bytes=1000))) as (app, _):
         assert call(app, "POST", "/v1/completions", content=b"x" * 1001).status_code == 413
 
         async def parts():
@@ -180,7 +180,7 @@ def test_large_bodies_are_refused_before_they_are_read():
 
 
 def test_cors_only_for_origins_that_were_named():
-    with app_of(settings=Settings(cors_origins=("https://app.example",), api_keys=("k",))) as (app, _):
+    with app_of(settings=ServerSettings(cors_origins=("https://app.example",), api_keys=("k",))) as (app, _):
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
         allowed = call(app, "OPTIONS", "/v1/completions", headers={"Origin": "https://app.example", **asked})
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
@@ -212,7 +212,7 @@ def test_the_queue_s_bound_is_a_429_with_retry_after():
 
 def test_timeouts_are_a_408():
     gate = threading.Semaphore(0)
-    with app_of(FakeModel(gate=gate), settings=Settings(timeout_s=0.1)) as (app, _):
+    with app_of(FakeModel(gate=gate), settings=ServerSettings(timeout_s=0.1)) as (app, _):
         threading.Timer(0.3, gate.release, [100]).start()
         response = call(app, "POST", "/v1/completions", json={"model": "fake", "prompt": "x", "max_tokens": 200})
         assert response.status_code == 408 and response.json()["error"]["type"] == "timeout_error"
@@ -220,7 +220,7 @@ def test_timeouts_are_a_408():
 
 def test_ready_tells_of_stalls_and_lost_devices():
     gate = threading.Semaphore(0)
-    with app_of(FakeModel(gate=gate), settings=Settings(stall_s=0.05)) as (app, engine):
+    with app_of(FakeModel(gate=gate), settings=ServerSettings(stall_s=0.05)) as (app, engine):
         assert call(app, "GET", "/ready").status_code == 200
 
         async def main():

@@ -12,7 +12,7 @@ from serve_loopback import listening
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="needs Chromium: apt install chromium, or HFC_TEST_BROWSER"
@@ -34,7 +34,7 @@ def server(page, *texts, template=TEMPLATE, gate=None, keys=()):
     """A server that says these texts, with its page open."""
     engine = make_engine(Says(*texts, context=4000, gate=gate))
     page.events.clear()
-    with listening(make_app(Models([make_served(engine, template)]), Settings(api_keys=keys))) as url:
+    with listening(make_app(Models([make_served(engine, template)]), ServerSettings(api_keys=keys))) as url:
         page.open(url)
         if not keys:
             page.wait_for("document.getElementById('model').value === 'fake'")

@@ -24,7 +24,7 @@ import uvicorn
 from model_reference import MODELS
 
 from hfc.cli.serve import Draining
-from hfc.serve.record import Record, recorded, running
+from hfc.serve.record import ServerRecord, recorded, running
 
 
 @pytest.fixture(scope="module")
@@ -315,11 +315,11 @@ def test_a_record_lives_as_long_as_its_process(tmp_path, monkeypatch):
     monkeypatch.setenv("HFC_CACHE", str(tmp_path))
     (tmp_path / "serve").mkdir()
     (tmp_path / "serve" / "7.json").write_text('{"port": 7}')  # what a killed server left
-    with recorded(Record(8, os.getpid(), "127.0.0.1", "m", time.time())):
+    with recorded(ServerRecord(8, os.getpid(), "127.0.0.1", "m", time.time())):
         assert [r.port for r in running()] == [8] and not (tmp_path / "serve" / "7.json").exists()
         with (
             pytest.raises(Exception, match="runs on port 8 already"),
-            recorded(Record(8, 1, "127.0.0.1", "other", 0.0)),
+            recorded(ServerRecord(8, 1, "127.0.0.1", "other", 0.0)),
         ):
             pass
         assert [r.model for r in running()] == ["m"]

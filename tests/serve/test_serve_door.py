@@ -13,7 +13,7 @@ from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.job import check_job
 from hfc.serve.models import Models
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 
 ASK = {"model": "fake", "prompt": "hello", "max_tokens": 4}
 REFUSED = [
@@ -61,7 +61,7 @@ def test_what_leaves_no_token_to_choose_is_the_request_s_fault(model):
 def test_ends_that_a_checkpoint_names_beyond_its_vocabulary_are_not_waited_for():
     engine = make_engine(FakeModel(context=128))
     tokenizer = dataclasses.replace(TOKENIZER, stop_ids=frozenset({EOS, VOCAB, 10**9, -1}))
-    app = make_app(Models([Served("fake", Vocabulary(tokenizer, None), engine)]), Settings())
+    app = make_app(Models([Served("fake", Vocabulary(tokenizer, None), engine)]), ServerSettings())
     body = call(app, "POST", "/v1/completions", json={**ASK, "min_tokens": 2, "temperature": 0}).json()
     assert body["choices"][0]["text"] == expected(b"hello", 4) and engine.restarts == 0
     engine.close()

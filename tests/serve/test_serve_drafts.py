@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from serve_fakes import EOS, VOCAB, Device, FakeModel, ask, expected, make_engine, make_served, read_all, sequence_of
 
-from hfc.plan import Draft as OwnDraft
+from hfc.plan import DraftPlan as OwnDraft
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.speculate.drafter import Draft
 from hfc.runtime.speculate.governor import PLAIN, BlockChoice, Governor
@@ -17,7 +17,7 @@ from hfc.runtime.speculate.speculator import Speculation
 from hfc.serve.app import make_app
 from hfc.serve.metrics import Metrics
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 MASK = 259
 
@@ -263,7 +263,7 @@ def test_the_governor_decides_and_metrics_count():
 
 def test_usage_counts_drafts():
     engine = make_engine(FakeModel(context=512, max_outputs=8), speculation=drafting(False, chance=0.9))
-    app = make_app(Models([make_served(engine)]), Settings())
+    app = make_app(Models([make_served(engine)]), ServerSettings())
 
     async def main():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

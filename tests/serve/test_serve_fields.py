@@ -12,7 +12,7 @@ from hfc.runtime.sampler import Sampling
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 
 TEXT = "fourteen bytes"
 
@@ -140,7 +140,7 @@ def test_a_suffix_where_the_vocabulary_has_tokens_for_it(tags):
     engine = make_engine(FakeModel(context=512))
     tokenizer = dataclasses.replace(TOKENIZER, core=Tagged(tags))  # tags that are not "special", as in Qwen's own file
     app = make_app(
-        Models([Served("fake", Vocabulary(tokenizer, TEMPLATE), engine, Sampling(temperature=0))]), Settings()
+        Models([Served("fake", Vocabulary(tokenizer, TEMPLATE), engine, Sampling(temperature=0))]), ServerSettings()
     )
     prompt = [257, *b"def f(", 258, *b")\n", 259]
     answer = complete(app, prompt="def f(", suffix=")\n", max_tokens=8)

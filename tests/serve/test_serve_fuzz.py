@@ -11,7 +11,7 @@ from serve_fakes import FakeModel, make_engine, make_served
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 # What a schema cannot say (a token id of this vocabulary, a tool result that answers a call) is refused with 400, and streams
 # make a request valid in ways that a generator does not see, so these are judged:
@@ -28,7 +28,7 @@ LOOPBACK = {"Host": "127.0.0.1"}  # the name that a server without a key answers
 @pytest.fixture(scope="module")
 def schema():
     engine = make_engine(FakeModel(slots=4, context=256, max_rows=64, max_outputs=8), queue=256)
-    app = make_app(Models([make_served(engine)]), Settings(timeout_s=20))
+    app = make_app(Models([make_served(engine)]), ServerSettings(timeout_s=20))
     yield schemathesis.openapi.from_asgi("/openapi.json", app, headers=LOOPBACK)
     engine.close()
 

@@ -17,7 +17,7 @@ from hfc.serve.grammar import Grammar, GrammarCompiler
 from hfc.serve.models import Models
 from hfc.serve.output import Output
 from hfc.serve.reasoning import ReasoningSplit, Thought
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 from hfc.serve.tools import forced_grammar, free_grammar
 
 THINKING = "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}<think>\n{% if enable_thinking is false %}</think>\n{% endif %}{% endif %}"
@@ -44,7 +44,7 @@ def test_reasoning_and_content(text, is_open, reasoning, content, size):
 
 def chat(template, **body):
     engine = make_engine(FakeModel(context=512))
-    app = make_app(Models([make_served(engine, template)]), Settings())
+    app = make_app(Models([make_served(engine, template)]), ServerSettings())
 
     async def main():
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
@@ -121,7 +121,7 @@ def test_tags_that_are_control_tokens_structure_the_answer():
     )
     engine = make_engine(Thinks("hm|yes", context=512))
     served = Served("fake", Vocabulary(WITH_TAGS, template), engine, GREEDY)
-    app = make_app(Models([served]), Settings())
+    app = make_app(Models([served]), ServerSettings())
     body = {"model": "fake", "messages": [{"role": "user", "content": "x"}]}
     message = call(app, "POST", "/v1/chat/completions", json=body).json()["choices"][0]["message"]
     engine.close()

@@ -22,7 +22,7 @@ from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
 from hfc.serve.security import is_loopback
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 ASK = {"model": "fake", "prompt": "hello", "max_tokens": 4}
 TIGHT = ServerLimits(
@@ -32,7 +32,7 @@ TIGHT = ServerLimits(
 
 @pytest.fixture(scope="module")
 def app():
-    with app_of(settings=Settings(hosts=frozenset({"my.server"}), cors_origins=("https://friend.example",))) as (
+    with app_of(settings=ServerSettings(hosts=frozenset({"my.server"}), cors_origins=("https://friend.example",))) as (
         app,
         _,
     ):
@@ -41,7 +41,7 @@ def app():
 
 @pytest.fixture(scope="module")
 def keyed():
-    with app_of(settings=Settings(api_keys=("k",))) as (app, _):
+    with app_of(settings=ServerSettings(api_keys=("k",))) as (app, _):
         yield app
 
 
@@ -211,7 +211,7 @@ def test_pages_of_other_origins_are_refused(app, headers, status):
 @pytest.fixture
 def url():
     engine = make_engine(FakeModel(slots=4, context=4000))
-    with listening(make_app(Models([make_served(engine)]), Settings(limits=TIGHT)), TIGHT) as url:
+    with listening(make_app(Models([make_served(engine)]), ServerSettings(limits=TIGHT)), TIGHT) as url:
         yield url
     engine.close()
 
@@ -413,7 +413,7 @@ def test_memory_comes_back_after_large_bodies():
     """Twelve bodies of 15 MB at once; a little of what is kept is the threads' own."""
     engine = make_engine(FakeModel(slots=4, context=512))
     limits = ServerLimits()
-    with listening(make_app(Models([make_served(engine)]), Settings(limits=limits)), limits) as url:
+    with listening(make_app(Models([make_served(engine)]), ServerSettings(limits=limits)), limits) as url:
         body = json.dumps({**ASK, "prompt": "word " * (3 << 20)}).encode()
 
         def send():

@@ -15,7 +15,7 @@ from hfc.runtime.chat import template_of_file
 from hfc.runtime.sampler import Sampling
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -165,7 +165,7 @@ def test_bodies_that_name_no_content_type_are_json(app):
 
 def test_aliases_of_the_only_model():
     served = make_served(make_engine(FakeModel()))
-    app = make_app(Models([served], aliases=("gpt-4o", "claude-haiku")), Settings())
+    app = make_app(Models([served], aliases=("gpt-4o", "claude-haiku")), ServerSettings())
     answer = post(app, "/v1/completions", model="gpt-4o", prompt="hello", max_tokens=2).json()
     assert answer["choices"][0]["text"] == expected(b"hello", 2) and answer["model"] == "gpt-4o"
     assert post(app, "/v1/completions", model="gpt-5", prompt="hello").status_code == 404
@@ -186,7 +186,7 @@ def test_a_server_s_own_defaults_and_template():
     served = replace(
         make_served(engine, "<{{ messages[0].content }}>"), usual_tokens=5, default=Sampling(3.0, 0, 1, 0, seed=7)
     )
-    app = make_app(Models([served], aliases=("*",)), Settings())
+    app = make_app(Models([served], aliases=("*",)), ServerSettings())
     answer = post(app, "/v1/chat/completions", model="any at all", messages=MESSAGES).json()
     assert answer["usage"]["completion_tokens"] == 5 and answer["model"] == "any at all"
     for path, body in (("/completion", {}), ("/v1/completions", {}), ("/api/generate", {"raw": True, "stream": False})):

@@ -14,7 +14,7 @@ from hfc.compiler import CompileOptions, compile_model
 from hfc.pointer import Pointer
 from hfc.runtime import executor
 from hfc.runtime.executor import load
-from hfc.runtime.near import Held, Leaving, NearCopies, Pool
+from hfc.runtime.near import Held, Leaving, NearCopies, RangeAllocator
 from hfc.runtime.slots import GpuSlots
 from hfc.serve.engine import Engine
 from hfc.serve.metrics import Metrics
@@ -24,7 +24,7 @@ from hfc.serve.scheduler import Limits
 
 
 def test_a_pool_gives_no_byte_twice_and_loses_none():
-    rng, pool, held = np.random.default_rng(1), Pool(1 << 20, 64 * 256), {}
+    rng, pool, held = np.random.default_rng(1), RangeAllocator(1 << 20, 64 * 256), {}
     for _ in range(3000):
         if held and rng.random() < 0.5:
             address = int(rng.choice(list(held)))

@@ -15,7 +15,7 @@ from hfc.serve.errors import ApiError
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models, Prepared
 from hfc.serve.ollama import seconds_of
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 HELLO = {"model": "fake", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -175,7 +175,7 @@ class Source:
 def test_keep_alive_loads_and_unloads():
     async def main():
         models = Models(sources=[Source()], meters=Meters())
-        transport = httpx.ASGITransport(make_app(models, Settings()))
+        transport = httpx.ASGITransport(make_app(models, ServerSettings()))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             loaded = (await client.post("/api/generate", json={"model": "fake", "keep_alive": "10m"})).json()
             assert loaded["done_reason"] == "load" and models.loaded
@@ -191,7 +191,7 @@ def test_keep_alive_loads_and_unloads():
 
 
 def test_a_model_of_the_registry_is_pulled_with_progress(monkeypatch, tmp_path):
-    entry = registry.Entry("tiny:1m", "a model", "mit", "tiny.gguf", 100, "ab" * 32)
+    entry = registry.RegistryEntry("tiny:1m", "a model", "mit", "tiny.gguf", 100, "ab" * 32)
     monkeypatch.setitem(registry.REGISTRY, entry.name, entry)
     monkeypatch.setattr(registry, "cached_path", lambda entry: tmp_path / entry.file)
 
@@ -203,7 +203,7 @@ def test_a_model_of_the_registry_is_pulled_with_progress(monkeypatch, tmp_path):
 
     monkeypatch.setattr("hfc.runtime.pull.pull", fake_pull)
     models = Models([make_served(make_engine(FakeModel()))], find=Source)
-    app = make_app(models, Settings())
+    app = make_app(models, ServerSettings())
     told = lines(post(app, "pull", model="tiny:1m"))
     assert told[0] == {"status": "pulling manifest"} and told[-1] == {"status": "success"}
     assert {"status": "downloading"} in told and {t.get("completed") for t in told} >= {40, 100}

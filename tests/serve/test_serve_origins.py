@@ -12,7 +12,7 @@ from serve_loopback import listening
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None, reason="needs Chromium: apt install chromium, or HFC_TEST_BROWSER"
@@ -31,7 +31,7 @@ def page(tmp_path_factory):
 def server(cors=()):
     engine = make_engine(FakeModel(context=512))
     models = Models([make_served(engine)])
-    with listening(make_app(models, Settings(cors_origins=cors))) as url:
+    with listening(make_app(models, ServerSettings(cors_origins=cors))) as url:
         yield url, engine, models.meters
     engine.close()
 

@@ -9,11 +9,11 @@ from test_serve_api import app_of, call
 
 from hfc.serve.api.page import FILES, FOLDER
 from hfc.serve.security import PAGE
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 
 def test_the_page_and_its_files_need_no_key():
-    with app_of(settings=Settings(api_keys=("k",))) as (app, _):
+    with app_of(settings=ServerSettings(api_keys=("k",))) as (app, _):
         html = call(app, "GET", "/")
         assert html.status_code == 200 and "default-src 'self'" in html.headers["content-security-policy"]
         for name in re.findall(r'(?:href|src)="([^":]+)"', html.text):

@@ -13,7 +13,7 @@ from serve_script import call_of, scripted
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 QUIET = {  # nothing of these tests leaves the machine
     "OPENAI_AGENTS_DISABLE_TRACING": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "LOGFIRE_IGNORE_NO_CONFIG": "1",
@@ -33,7 +33,7 @@ def nothing_leaves():
 
 
 def url_of(*texts):
-    return listening(make_app(Models([scripted(*texts)]), Settings()))
+    return listening(make_app(Models([scripted(*texts)]), ServerSettings()))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hfc.serve import scheduler as scheduling
 from hfc.serve import stepper as stepping
 from hfc.serve.pace import FIRST_ROWS, PROBE_EVERY, Pace
 from hfc.serve.scheduler import Limits, Scheduler
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 
 def run(coroutine):
@@ -142,7 +142,7 @@ def test_a_client_without_the_right_is_served_like_the_others():
             asked.extend(s.job.priority for s in engine.running())
             return super().forward(step)
 
-    settings = Settings(api_keys=("usual", "first"), priority_keys=frozenset({"first"}))
+    settings = ServerSettings(api_keys=("usual", "first"), priority_keys=frozenset({"first"}))
     body = {"model": "fake", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
     for given, key, priority in (
         ("priority", "first", 1),

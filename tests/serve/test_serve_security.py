@@ -15,7 +15,7 @@ from test_serve_api import app_of, call
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 HUGE = 100 << 20
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def test_every_key_is_compared_in_constant_time(monkeypatch):
     pairs, compare = [], hmac.compare_digest
     monkeypatch.setattr("hfc.serve.security.hmac.compare_digest", lambda a, b: (pairs.append((a, b)), compare(a, b))[1])
     keys = ("first", "zweiter", "drittér")
-    with app_of(settings=Settings(api_keys=keys)) as (app, _):
+    with app_of(settings=ServerSettings(api_keys=keys)) as (app, _):
         for given, status in (("first", 200), ("drittér", 200), ("firs", 401), ("", 401), ("x" * 5000, 401)):
             pairs.clear()
             headers = {"Authorization": b"Bearer " + given.encode("latin-1")}
@@ -39,7 +39,7 @@ def test_every_key_is_compared_in_constant_time(monkeypatch):
 @pytest.fixture(scope="module")
 def url():
     engine = make_engine(FakeModel(context=512))
-    with listening(make_app(Models([make_served(engine)]), Settings())) as url:
+    with listening(make_app(Models([make_served(engine)]), ServerSettings())) as url:
         yield url
     engine.close()
 

@@ -27,7 +27,7 @@ from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.metrics import Meters, Metrics
 from hfc.serve.models import Models, Prepared
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 
 
 class Fake:
@@ -61,7 +61,7 @@ def fakes(*names, limit=None, idle_s=None, **options):
     meters = Meters()
     sources = [Fake(name, meters, **options) for name in names]
     models = Models((), sources, meters, limit, idle_s)
-    return make_app(models, Settings()), models, sources
+    return make_app(models, ServerSettings()), models, sources
 
 
 def ask(app, model, prompt="hello", count=4):

@@ -13,7 +13,7 @@ from serve_loopback import listening
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -58,7 +58,7 @@ OPTIONS = SimpleNamespace(
 def run(soak, model, options=OPTIONS):
     engine = make_engine(model, queue=6)
     try:
-        with listening(make_app(Models([make_served(engine)]), Settings())) as url:
+        with listening(make_app(Models([make_served(engine)]), ServerSettings())) as url:
             return asyncio.run(soak(url, options).run())
     finally:
         engine.close()

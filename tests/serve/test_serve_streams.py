@@ -18,7 +18,7 @@ from hfc.runtime.speculate.accept import RowSampler
 from hfc.sampling import encode_rows, sampling_words
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
-from hfc.serve.served import Settings
+from hfc.serve.served import ServerSettings
 from hfc.step import Segment, Step, step_words
 
 BODY = {"model": "fake", "prompt": "stream", "max_tokens": 9, "stream": True}
@@ -28,7 +28,7 @@ BODY = {"model": "fake", "prompt": "stream", "max_tokens": 9, "stream": True}
 def gated():
     gate = threading.Semaphore(0)
     engine = make_engine(FakeModel(slots=1, gate=gate, context=512))
-    with listening(make_app(Models([make_served(engine)]), Settings(keep_alive_s=0.05))) as url:
+    with listening(make_app(Models([make_served(engine)]), ServerSettings(keep_alive_s=0.05))) as url:
         yield url, gate, engine
         gate.release(10000)
     engine.close()
@@ -87,7 +87,7 @@ def test_a_client_that_goes_frees_its_slot(gated, stream, caplog):
 def test_errors_inside_a_stream_are_events():
     gate = threading.Semaphore(0)
     engine = make_engine(FakeModel(slots=1, gate=gate, context=512))
-    with listening(make_app(Models([make_served(engine)]), Settings(timeout_s=0.2))) as url:
+    with listening(make_app(Models([make_served(engine)]), ServerSettings(timeout_s=0.2))) as url:
         threading.Timer(0.4, gate.release, [1000]).start()
         with httpx.stream("POST", f"{url}/v1/completions", json={**BODY, "max_tokens": 400}) as response:
             *_, last = events_of(response)
@@ -105,7 +105,7 @@ def test_a_running_answer_is_finished_before_the_server_ends():
         with httpx.stream("POST", f"{url}/v1/completions", json=BODY, timeout=20) as response:
             lines.extend(events_of(response))
 
-    with listening(make_app(Models([make_served(engine)]), Settings())) as url:
+    with listening(make_app(Models([make_served(engine)]), ServerSettings())) as url:
         reader = threading.Thread(target=read, args=(url,))
         reader.start()
         end = time.monotonic() + 10

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hfc.serve.output import Message
+from hfc.serve.output import ParsedMessage
 from hfc.serve.tools import explained, parser_of, style_of
 
 SCHEMAS = {
@@ -56,7 +56,7 @@ CASES = [("hermes", *c) for c in HERMES] + [("xml", *c) for c in XML] + [("json"
 
 
 def parsed(style, pieces):
-    parser, message = parser_of(style, SCHEMAS), Message()
+    parser, message = parser_of(style, SCHEMAS), ParsedMessage()
     for delta in [d for piece in pieces for d in parser.push(piece)] + parser.close():
         message.add(delta)
     return message

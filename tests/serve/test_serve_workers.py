@@ -16,8 +16,8 @@ from hfc.serve.app import make_app
 from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
 from hfc.serve.render import Renderer
-from hfc.serve.served import Served, Settings
-from hfc.serve.workers.pool import Failed, Nursery, Pool, TooMany, workers_of
+from hfc.serve.served import Served, ServerSettings
+from hfc.serve.workers.pool import Failed, Nursery, TooMany, WorkerPool, workers_of
 from hfc.serve.workers.ticket import Ended, Ticket
 
 LOOPS = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"
@@ -31,7 +31,7 @@ def nursery():
 
 
 def pool_of(nursery, size=1, queue=0, limit_s=0.5, memory=96 << 20):
-    return Pool(size, queue, limit_s, memory, False, nursery)
+    return WorkerPool(size, queue, limit_s, memory, False, nursery)
 
 
 def render(pool, source, ticket=None, **variables):
@@ -130,7 +130,7 @@ class app_with:
                    ordinary.default, limits=limits)
             for name, t in {"fake": None, **templates}.items()
         ]  # fmt: skip
-        self.app = make_app(Models(models), Settings(limits=limits))
+        self.app = make_app(Models(models), ServerSettings(limits=limits))
 
     def __enter__(self):
         return self.app
@@ -215,7 +215,7 @@ def test_a_grammar_is_compiled_once(monkeypatch):
         first = call(app, "POST", "/v1/chat/completions", json=structured(schema)).json()["choices"][0]["message"][
             "content"
         ]
-        monkeypatch.setattr(Pool, "run", _only_templates(Pool.run))
+        monkeypatch.setattr(WorkerPool, "run", _only_templates(WorkerPool.run))
         again = call(app, "POST", "/v1/chat/completions", json=structured(schema)).json()["choices"][0]["message"][
             "content"
         ]

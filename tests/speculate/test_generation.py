@@ -8,7 +8,7 @@ import pytest
 from speculation_cases import Always, Guesses
 from test_generate import EOS, TOKENIZER
 
-from hfc.plan import Draft as OwnDraft
+from hfc.plan import DraftPlan as OwnDraft
 from hfc.runtime.decoding.decoder import Decoder, StepResult
 from hfc.runtime.decoding.state import DecodeState, Work
 from hfc.runtime.generate import Generation, Request

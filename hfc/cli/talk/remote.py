@@ -12,7 +12,7 @@ from typing import Any
 from hfc.base.diagnostics import HfcError
 from hfc.cli.talk.piece import TextPiece
 from hfc.runtime.sampler import Sampling
-from hfc.serve.record import Record, running
+from hfc.serve.record import ServerRecord, running
 
 TIMEOUT_S = 600
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -24,7 +24,7 @@ class Remote:
     """An Answerer over HTTP."""
 
     name: str
-    record: Record
+    record: ServerRecord
 
     def answer(
         self,
@@ -88,7 +88,7 @@ def find_server(name: str) -> Remote | None:
     return None
 
 
-def _answers(record: Record) -> bool:
+def _answers(record: ServerRecord) -> bool:
     connection = http.client.HTTPConnection(record.host, record.port, timeout=2)
     try:
         connection.request("GET", "/v1/models")

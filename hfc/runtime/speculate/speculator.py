@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hfc.plan import Draft as OwnDraft
+from hfc.plan import DraftPlan as OwnDraft
 from hfc.runtime.speculate.drafter import Drafter
 from hfc.runtime.speculate.governor import BLOCKS, PLAIN, BlockChoice, Governor, Offer, Track
 

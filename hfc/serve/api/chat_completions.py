@@ -25,7 +25,7 @@ from hfc.serve.answer import (
     whole,
 )
 from hfc.serve.body import BodyRoute
-from hfc.serve.chat import Ask, Plan, feed, joined, new_id, plan_chat
+from hfc.serve.chat import Ask, ChatPlan, feed, joined, new_id, plan_chat
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.job import Finish, Piece
@@ -323,7 +323,7 @@ def finish_reason(finish: Finish, output: Output) -> str:
 
 
 async def _chunks(
-    request: Request, served: Served, sequences: list[Sequence], plan: Plan, head: dict[str, Any], body: ChatRequest
+    request: Request, served: Served, sequences: list[Sequence], plan: ChatPlan, head: dict[str, Any], body: ChatRequest
 ) -> AsyncIterator[bytes]:
     outputs = [plan.new_output() for _ in sequences]
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)

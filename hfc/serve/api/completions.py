@@ -36,7 +36,7 @@ from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, Token
 from hfc.serve.planning import planned
 from hfc.serve.prompt import encode
 from hfc.serve.sequence import Sequence
-from hfc.serve.served import Served, Settings, settings_of
+from hfc.serve.served import Served, ServerSettings, settings_of
 from hfc.serve.truncate import fit_tokens
 from hfc.serve.usage import openai_usage
 
@@ -84,7 +84,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
     def _most(self, served: Served) -> int | None:
         return served.most_tokens(first_given(self.max_tokens, self.n_predict, served.usual_tokens, USUAL_TOKENS))
 
-    def jobs(self, served: Served, settings: Settings) -> list[Job]:
+    def jobs(self, served: Served, settings: ServerSettings) -> list[Job]:
         """n jobs for each prompt. ApiError 400 where fields contradict each other."""
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ApiError(400, "best_of other than n is not supported", "best_of", "unsupported_parameter")

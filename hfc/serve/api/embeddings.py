@@ -21,7 +21,7 @@ from hfc.serve.models import borrow
 from hfc.serve.parameters import Text, TokenId, Truncation, check_prompt
 from hfc.serve.planning import planned
 from hfc.serve.prompt import encode
-from hfc.serve.served import Served, Settings, settings_of
+from hfc.serve.served import Served, ServerSettings, settings_of
 from hfc.serve.stepper import LAST_HIDDEN
 from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.workers.ticket import TICKET
@@ -35,13 +35,13 @@ Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 Mixed = Annotated[list[TokenId | Text], Field(min_length=1, fail_fast=True)]  # one text, some of it as tokens
 
 
-class TextPart(Tolerant, dialect=EMBEDDINGS, noun="part"):
+class EmbeddingTextPart(Tolerant, dialect=EMBEDDINGS, noun="part"):
     type: Literal["text"]
     text: str
 
 
 class Parts(Tolerant, dialect=EMBEDDINGS, noun="input"):
-    content: listed(EMBEDDINGS, "part", {"text": TextPart})
+    content: listed(EMBEDDINGS, "part", {"text": EmbeddingTextPart})
 
 
 class WholeText(Tolerant, dialect=EMBEDDINGS, noun="input"):
@@ -74,7 +74,7 @@ class EmbeddingsRequest(Tolerant, dialect=EMBEDDINGS):
     truncation: Truncation | None = None
     timeout: Annotated[float, Field(gt=0, le=86400)] | None = None
 
-    def jobs(self, served: Served, settings: Settings) -> list[Job]:
+    def jobs(self, served: Served, settings: ServerSettings) -> list[Job]:
         """ApiError 400 for what cannot run."""
         pool = self.pooling or served.vocabulary.pooling or "last"
         if pool not in POOLINGS:

@@ -17,7 +17,7 @@ from hfc.serve.errors import AnthropicErrorObject, ApiError, documented
 from hfc.serve.job import Finish
 from hfc.serve.messages import loads_object
 from hfc.serve.models import borrow
-from hfc.serve.output import Delta, Message, Output
+from hfc.serve.output import Delta, Output, ParsedMessage
 from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
@@ -85,7 +85,7 @@ def usage(sequence: Sequence) -> dict[str, int]:
     }  # fmt: skip
 
 
-def stop_reason(finish: Finish, message: Message) -> str:
+def stop_reason(finish: Finish, message: ParsedMessage) -> str:
     if finish.reason == "length":
         return "max_tokens"
     if message.calls:
@@ -93,7 +93,7 @@ def stop_reason(finish: Finish, message: Message) -> str:
     return "stop_sequence" if finish.stop else "end_turn"
 
 
-def _blocks(message: Message) -> list[dict[str, Any]]:
+def _blocks(message: ParsedMessage) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     if message.reasoning:
         out.append({"type": "thinking", "thinking": message.reasoning, "signature": ""})

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from hfc.serve.errors import documented
-from hfc.serve.models import Entry, Models, models_of
+from hfc.serve.models import ModelEntry, Models, models_of
 
 ROUTE = APIRouter(tags=["models"])
 
 
-class Model(BaseModel):
+class ModelCard(BaseModel):
     """OpenAI's object, and what hfc knows beyond it. context_length and slots: of a model that is loaded."""
 
     id: str
@@ -29,10 +29,10 @@ class Model(BaseModel):
 
 class ModelList(BaseModel):
     object: Literal["list"]
-    data: list[Model]
+    data: list[ModelCard]
 
 
-def describe(models: Models, entry: Entry) -> dict:
+def describe(models: Models, entry: ModelEntry) -> dict:
     limits = entry.served.engine.limits if entry.served else None
     return {
         "id": entry.name, "object": "model", "created": entry.created, "owned_by": "hfc", "state": entry.state,
@@ -47,7 +47,7 @@ async def list_models(request: Request):
 
 
 @ROUTE.get(
-    "/v1/models/{model:path}", response_model=Model, responses={s: documented()[s] for s in (400, 401, 403, 404)}
+    "/v1/models/{model:path}", response_model=ModelCard, responses={s: documented()[s] for s in (400, 401, 403, 404)}
 )
 async def one_model(request: Request, model: str):
     """The id may hold slashes."""

@@ -16,20 +16,20 @@ from hfc import __version__
 from hfc.serve.answer import Answer, large_json, whole
 from hfc.serve.api.embeddings import EmbeddingsRequest, answers_of, check_hidden, vector
 from hfc.serve.body import BodyRoute
-from hfc.serve.chat import Plan, feed, plan_chat, stream_deltas
+from hfc.serve.chat import ChatPlan, feed, plan_chat, stream_deltas
 from hfc.serve.dialects import OLLAMA
 from hfc.serve.errors import ApiError, OllamaError, documented, error_object
 from hfc.serve.fetch import fetched
 from hfc.serve.infill import NativeRequest, fill_in
 from hfc.serve.job import Job
-from hfc.serve.models import Entry, borrow, models_of
-from hfc.serve.ollama import AskRequest, ChatRequest, GenerateRequest, ModelRequest, at, calls_of, ending, now
+from hfc.serve.models import ModelEntry, borrow, models_of
+from hfc.serve.ollama import AskRequest, GenerateRequest, ModelRequest, OllamaChatRequest, at, calls_of, ending, now
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import Text, check_prompt
 from hfc.serve.planning import planned
 from hfc.serve.reasoning import OPEN
 from hfc.serve.sequence import Sequence
-from hfc.serve.served import Served, Settings, settings_of
+from hfc.serve.served import Served, ServerSettings, settings_of
 from hfc.serve.stepper import LAST_HIDDEN
 from hfc.serve.tools import style_of
 
@@ -86,7 +86,7 @@ async def ps(request: Request) -> dict[str, Any]:
     return {"models": [running(entry, models.expires_s(entry)) for entry in models.entries if entry.served]}
 
 
-def described(entry: Entry) -> dict[str, Any]:
+def described(entry: ModelEntry) -> dict[str, Any]:
     """A model as lists show it. What is not known of one that is not loaded is empty."""
     digest = hashlib.sha256(entry.name.encode()).hexdigest()
     details = {
@@ -101,7 +101,7 @@ def described(entry: Entry) -> dict[str, Any]:
     return {**common, "modified_at": at(entry.created)}
 
 
-def running(entry: Entry, expires_s: float | None) -> dict[str, Any]:
+def running(entry: ModelEntry, expires_s: float | None) -> dict[str, Any]:
     """expires_s: on the monotonic clock; a model that stays has a date far away, as Ollama's clients want one."""
     left_s = 100 * 365 * 86400 if expires_s is None else max(0.0, expires_s - time.monotonic())
     limits = entry.served.engine.limits
@@ -134,7 +134,7 @@ async def show(request: Request, body: NameRequest) -> dict[str, Any]:
 
 
 @ROUTE.post("/api/chat", responses=ANSWER)
-async def chat(request: Request, body: ChatRequest):
+async def chat(request: Request, body: OllamaChatRequest):
     return await _answer(request, body, bool(body.messages), _as_message)
 
 
@@ -167,7 +167,7 @@ async def _answer(request: Request, body: AskRequest, is_asked: bool, shape):
     return JSONResponse({**head, "created_at": now(), **told, **done}, headers=plan.headers)
 
 
-def _plan(served: Served, body: AskRequest, settings: Settings) -> Plan:
+def _plan(served: Served, body: AskRequest, settings: ServerSettings) -> ChatPlan:
     """Of a chat, or of a text without a template."""
     if not isinstance(body, GenerateRequest) or not (body.raw or body.suffix):
         return plan_chat(served, body.ask, settings)
@@ -176,7 +176,7 @@ def _plan(served: Served, body: AskRequest, settings: Settings) -> Plan:
         prompt=body.prompt, n_predict=body.options.max_tokens, **fields.model_dump(exclude_none=True)
     )
     if not body.suffix:
-        return Plan(native.jobs(served, settings), lambda: Output(False, may_open=False))
+        return ChatPlan(native.jobs(served, settings), lambda: Output(False, may_open=False))
     prompt = tuple(fill_in(served, body.prompt, body.suffix, param="suffix"))
     check_prompt(served, prompt, "prompt")
     job = Job(
@@ -187,7 +187,7 @@ def _plan(served: Served, body: AskRequest, settings: Settings) -> Plan:
         fields.stop_ids(served),
         deadline_s=fields.deadline_s(settings),
     )
-    return Plan([job], lambda: Output(False, may_open=False))
+    return ChatPlan([job], lambda: Output(False, may_open=False))
 
 
 def _as_message(content: str, thinking: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
@@ -207,7 +207,7 @@ async def _lines(
     request: Request,
     served: Served,
     sequence: Sequence,
-    plan: Plan,
+    plan: ChatPlan,
     head: dict[str, Any],
     shape,
     began: tuple[float, float],

@@ -150,7 +150,7 @@ def nursery() -> Nursery:
     return Nursery()
 
 
-class Pool:
+class WorkerPool:
     """At most `size` workers of one kind; at most `queue` jobs wait for one."""
 
     def __init__(
@@ -228,12 +228,12 @@ class Pool:
 class Workers:
     """The workers of a server."""
 
-    templates: Pool
-    grammars: Pool
+    templates: WorkerPool
+    grammars: WorkerPool
 
 
 @functools.cache
 def workers_of(limits: ServerLimits) -> Workers:
-    templates = Pool(limits.template_workers, limits.planning, limits.template_s, limits.template_bytes, False)
-    grammars = Pool(limits.grammar_workers, limits.grammar_queue, limits.grammar_s, limits.grammar_bytes, True)
+    templates = WorkerPool(limits.template_workers, limits.planning, limits.template_s, limits.template_bytes, False)
+    grammars = WorkerPool(limits.grammar_workers, limits.grammar_queue, limits.grammar_s, limits.grammar_bytes, True)
     return Workers(templates, grammars)
