@@ -222,7 +222,7 @@ def settings_for(opened: CompilerInput, arch: Arch, options: CompileOptions = US
     outputs = _outputs(opened, options.slots, rows)
     return Settings(
         arch, context, options.slots, rows, outputs, k_format, v_format, tuple(options.taps), journal_rows, kv_edges=edges,
-        profile=profile_for(arch, options.profile), cpu=_known_cpu(options.cpu) if arch.kind == "host" else NATIVE,
+        profile=profile_for(arch, options.profile), cpu=_known_cpu(options.cpu) if not arch.platform.is_gpu else NATIVE,
     )  # fmt: skip
 
 
@@ -255,7 +255,7 @@ def _compile(
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
     for settings in chosen:
-        backend = host if settings.arch.kind == "host" else gpu
+        backend = gpu if settings.arch.platform.is_gpu else host
         plan, made = backend.build(_emit(graph, pair, settings, backend.MATRIX_LAYOUT, print_after), settings)
         plans[settings.arch.name] = plan
         files.update(made)
@@ -337,7 +337,7 @@ def emit_model(opened: CompilerInput, settings: Settings, after: After | None = 
     """The regions of a model (and of its draft) bound to skeletons, and their memory; nothing is rendered.
 
     after: called with each pass's name and result."""
-    backend = host if settings.arch.kind == "host" else gpu
+    backend = gpu if settings.arch.platform.is_gpu else host
     pair = opened.pair(settings.taps) if opened.draft else None
     graph = pair.target if pair else opened.graph(settings.taps)
     return _emit(graph, pair, settings, backend.MATRIX_LAYOUT, after)
@@ -351,7 +351,7 @@ def outline(opened: CompilerInput, settings: Settings) -> Plan:
 def _key(opened: CompilerInput, chosen: list[Settings]) -> str:
     """Everything that the bundle depends on."""
     settings = "\n".join(map(repr, chosen)) + (
-        host.cpu_features() if any(s.arch.kind == "host" and s.cpu == NATIVE for s in chosen) else ""
+        host.cpu_features() if any(not s.arch.platform.is_gpu and s.cpu == NATIVE for s in chosen) else ""
     )
     return key_of(package_digest(), *_content(opened), settings, *(_content(opened.draft) if opened.draft else ()))
 

@@ -16,7 +16,7 @@ from hfc.runtime.null import NullModel
 from hfc.step import Segment, Step
 from hfc.target.arch import ARCHS, find_arch
 
-GPUS = [name for name, arch in ARCHS.items() if arch.kind == "amd"]
+GPUS = [name for name, arch in ARCHS.items() if arch.platform.has_registers]
 ONE_OF_EACH = ["gfx906", "gfx942", "gfx1010", "gfx1030", "gfx1100", "gfx1201"]
 
 

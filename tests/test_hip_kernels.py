@@ -14,9 +14,7 @@ from hfc.backend.skeletons import geometry
 from hfc.formats import FORMATS
 from hfc.runtime.launcher import grid_size
 from hfc.step import Step
-from hfc.target.arch import ALL, find_arch
-
-GPUS = [arch for arch in ALL if arch.kind != "host"]
+from hfc.target.arch import GPUS, find_arch
 
 
 def jobs_for(bounds, arch):

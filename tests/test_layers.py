@@ -1,6 +1,7 @@
 """The layer table of docs/ARCHITECTURE.md, enforced on the imports of every module."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,18 @@ def test_every_layer_is_described():
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
     for layer in LAYERS.keys() - {"__main__", "__init__"}:
         assert layer in text, f"docs/ARCHITECTURE.md does not mention {layer}"
+
+
+IDENTITY = re.compile(
+    r"arch\.(?:kind|platform|platform\.name|name) *(?:==|!=|in\b|is\b)|arch\.name\.startswith|\bvgprs *=="
+)
+
+
+def test_nothing_asks_who_the_hardware_is():
+    """Outside of target/: capabilities of an arch's row and its platform's, never identities."""
+    sources = [p for p in (*MODULES, *PACKAGE.rglob("*.j2")) if layer_of(p) != "target"]
+    asked = {str(p.relative_to(PACKAGE)): found for p in sources if (found := IDENTITY.findall(p.read_text()))}
+    assert not asked, "a fact of Arch or Platform is missing"
 
 
 def test_files_stay_short():

@@ -28,10 +28,9 @@ from hfc.passes.pipeline import run_passes
 from hfc.plan import Plan
 from hfc.runtime.null import NullModel
 from hfc.step import Step
-from hfc.target.arch import ALL, find_arch
+from hfc.target.arch import GPUS, find_arch
 
 ROOT = Path(__file__).parent.parent
-GPUS = [arch for arch in ALL if arch.kind != "host"]
 GFX1100 = find_arch("gfx1100")
 
 

@@ -53,7 +53,7 @@ def test_flags_are_part_of_what_is_cached(monkeypatch):
 
 @pytest.mark.parametrize("arch", ["gfx906", "gfx1100", "sm_90"])
 def test_products_and_sums_are_fused_unless_a_source_says_no(arch):
-    fused = FUSED[find_arch(arch).kind]
+    fused = FUSED[find_arch(arch).platform.name]
     assert re.search(fused, assembly(MULTIPLY_ADD.format(pragma=""), arch))
     assert not re.search(fused, assembly(MULTIPLY_ADD.format(pragma="\n#pragma clang fp contract(off)"), arch))
 

@@ -7,8 +7,10 @@ what it puts between the two is what runs again and again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from hfc.target.platform import AMDGCN, PTX
 
 # Bytes a lane moves, by the end of an AMD mnemonic. d16: into half a register.
 _AMD_BYTES = {
@@ -56,9 +58,9 @@ def loop_lines(text: str) -> list[tuple[int, str]]:
     return [(number + 1, line.strip()) for number, line in enumerate(lines) if inside[number] and line[:1].isspace()]
 
 
-def accesses(lines: Iterable[tuple[int, str]], kind: str) -> list[Access]:
-    """The memory instructions among `lines`. kind: of the arch, "amd" or "nvidia"."""
-    read = _amd_access if kind == "amd" else _ptx_access
+def accesses(lines: Iterable[tuple[int, str]], language: str) -> list[Access]:
+    """The memory instructions among `lines`. language: of the platform's assembly."""
+    read = READERS[language]
     return [found for number, line in lines if (found := read(number, line))]
 
 
@@ -81,6 +83,9 @@ def _ptx_access(number: int, line: str) -> Access | None:
     size = _PTX_BYTES.search(mnemonic)
     count = int(size[1] or 1) * int(size[2]) // 8 if size else 0
     return Access(mnemonic, spaces[0] if spaces else "generic", mnemonic.startswith("ld"), count, number)
+
+
+READERS: dict[str, Callable[[int, str], Access | None]] = {AMDGCN: _amd_access, PTX: _ptx_access}
 
 
 def function_of(text: str, symbol: str) -> str:

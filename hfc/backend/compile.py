@@ -17,6 +17,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.trace import CODE, KERNELS, say
 from hfc.target.arch import Arch, find_arch
+from hfc.target.platform import AMDGCN, PTX
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def compile_job(job: KernelJob) -> CompiledKernel:
         raise _refusal(job, found, tools)
     label = f"{job.name}-{job.arch.name}"
     data = cached(key, ".hsaco", lambda: tools.code_object(assembly, job.name, job.arch), label).read_bytes()
-    if job.arch.kind == "amd":
+    if job.arch.platform.is_emulated:
         keep_assembly(data, assembly)  # the emulator decodes by it
     seconds = time.perf_counter() - begin
     say(KERNELS, lambda: f"hfc: {seconds:8.3f} s  kernel {job.name} for {job.arch.name}: {resources.summary}")
@@ -140,8 +141,10 @@ def compile_all(jobs: Iterable[KernelJob]) -> list[CompiledKernel]:
 
 def read_resources(assembly: str, arch: Arch) -> Resources:
     """Resources of the only kernel in an assembly text."""
-    if arch.kind == "nvidia":
-        return _read_ptx_resources(assembly)
+    return RESOURCES[arch.platform.assembly](assembly, arch)
+
+
+def _amdgcn_resources(assembly: str, arch: Arch) -> Resources:
     metadata = assembly[assembly.index(".amdgpu_metadata") :]
     assert metadata.count(".symbol:") == 1, "one kernel a source"
 
@@ -161,9 +164,12 @@ def read_resources(assembly: str, arch: Arch) -> Resources:
     )
 
 
-def _read_ptx_resources(assembly: str) -> Resources:
+def _ptx_resources(assembly: str, _arch: Arch) -> Resources:
     sizes = {
         space: sum(int(size) for size in re.findall(rf"^\s*\.{space} [^\n]*\.b8 \S+\[(\d+)\];", assembly, re.MULTILINE))
         for space in ("shared", "local")
     }
     return Resources(0, 0, 0, sizes["shared"], sizes["local"], 0, 0)
+
+
+RESOURCES: dict[str, Callable[[str, Arch], Resources]] = {AMDGCN: _amdgcn_resources, PTX: _ptx_resources}

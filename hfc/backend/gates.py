@@ -124,7 +124,7 @@ def _registers(waves: int, arch: Arch) -> int:
 
 
 def _loop_accesses(assembly: str, arch: Arch, contract: Contract) -> list[Broken]:
-    found = accesses(loop_lines(assembly), arch.kind)
+    found = accesses(loop_lines(assembly), arch.platform.assembly)
     made = []
     flat = [access for access in found if access.space in ("flat", "generic")]
     if flat:

@@ -11,6 +11,7 @@ import importlib.util
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.whole_file import keep_source
 from hfc.target.arch import Arch
+from hfc.target.platform import AMDGCN, PTX
 
 OLDEST_CLANG = 17
 # No compilation-unit id: it would be a hash of the source's path, and equal sources must give equal bytes.
@@ -62,7 +64,7 @@ class Toolchain:
 
     def code_object(self, assembly: bytes, name: str, arch: Arch) -> bytes:
         """Assemble and link. Nothing but a broken compiler makes this fail."""
-        if arch.kind == "nvidia":
+        if not arch.platform.has_registers:  # the driver assembles it
             return assembly
         with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
             text, part, whole = (Path(folder) / f"{name}.{suffix}" for suffix in ("s", "o", "hsaco"))
@@ -83,17 +85,23 @@ class Toolchain:
 
 def flags(arch: Arch) -> list[str]:
     """Everything on the compiler's command line that changes the code."""
-    if arch.kind == "host":
+    if not arch.platform.is_gpu:
         raise HfcError("the host target has no GPU code objects", hint="choose a gfx architecture or sm_90")
-    common = (
-        [*AMD_FLAGS, f"-mcode-object-version={arch.code_object_version}", NO_UNIT_ID, f"--offload-arch={arch.name}"]
-        if arch.kind == "amd"
-        # "a": with the instructions that no later generation has
-        else [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}{'a' if arch.has('wgmma_f16') else ''}"]
-    )
-    return common + [
+    return FLAGS[arch.platform.assembly](arch) + [
         word for feature in arch.target_features for word in ("-Xclang", "-target-feature", "-Xclang", feature)
     ]
+
+
+def _amdgcn_flags(arch: Arch) -> list[str]:
+    return [*AMD_FLAGS, f"-mcode-object-version={arch.code_object_version}", NO_UNIT_ID, f"--offload-arch={arch.name}"]
+
+
+def _ptx_flags(arch: Arch) -> list[str]:
+    # "a": with the instructions that no later generation has
+    return [*NVIDIA_FLAGS, f"--cuda-gpu-arch={arch.name}{'a' if arch.has('wgmma_f16') else ''}"]
+
+
+FLAGS: dict[str, Callable[[Arch], list[str]]] = {AMDGCN: _amdgcn_flags, PTX: _ptx_flags}
 
 
 @cache

@@ -201,21 +201,22 @@ def _kernels(plan: Plan, arch: Arch, where: str, files: Iterable[str] | None) ->
         return
     names = set(files)
     for kernel in plan.kernels:
-        if arch.kind == "host":
+        if not arch.platform.is_gpu:
             _equal(f"{where}: kernel {kernel.symbol}: file", kernel.file, None)
         elif kernel.file not in names:
             _refuse(f"{where}: kernel {kernel.symbol}: file", kernel.file, "a file of the bundle")
     tapes = [name for name in names if plan.library and name.startswith(f"{plan.library}-")]
-    if plan.library is None or not (plan.library in names if arch.kind == "host" else tapes):
+    if plan.library is None or not (tapes if arch.platform.is_gpu else plan.library in names):
         _refuse(f"{where}: library", plan.library, "a file of the bundle")
 
 
 def _programs(plan: Plan, arch: Arch, where: str) -> None:
-    required = HOST_PROGRAMS if arch.kind == "host" else GPU_PROGRAMS
-    allowed = set(required) if arch.kind == "host" else {*required, Program.PREFILL_ROCBLAS}
+    is_gpu = arch.platform.is_gpu
+    required = GPU_PROGRAMS if is_gpu else HOST_PROGRAMS
+    allowed = {*required, Program.PREFILL_ROCBLAS} if is_gpu else set(required)
     if plan.draft:
         drafting = {program.of_draft for program in required - {Program.SAMPLE}}
-        required = required | drafting | ({Program.ADOPT} if arch.kind != "host" else set())
+        required = required | drafting | ({Program.ADOPT} if is_gpu else set())
         allowed |= required
     if not required <= set(plan.programs) <= allowed:
         _refuse(f"{where}: programs", ", ".join(plan.programs), ", ".join(sorted(required)))
@@ -243,10 +244,10 @@ def _launch(
     if launch.kernel not in kernels:
         _refuse(f"{where}: kernel", repr(launch.kernel), "a kernel of the plan")
     _within(f"{where}: lds_bytes", launch.lds_bytes, 0, arch.lds_bytes)
-    if arch.kind == "host":
-        _equal(f"{where}: block", launch.block, 0)
-    else:
+    if arch.platform.is_gpu:
         _within(f"{where}: block", launch.block, 1, LARGEST_BLOCK)
+    else:
+        _equal(f"{where}: block", launch.block, 0)
 
 
 def _extremes(plan: Plan) -> list[dict[str, int]]:

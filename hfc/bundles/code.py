@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 from hfc.base.diagnostics import HfcError
 from hfc.plan import Kernel, Launch, Plan
 from hfc.target.arch import Arch, find_arch
+from hfc.target.platform import AMDGCN, PTX
 
 ELF = b"\x7fELF\x02\x01"  # 64 bits, little endian
 NOTE_SECTION = 7
@@ -34,9 +35,9 @@ class FoundCode:
 def check_code(plan: Plan, files: Mapping[str, bytes], where: str) -> None:
     """HfcError for a kernel that its file does not hold, or that asks for more than a launch gives."""
     arch = find_arch(plan.arch)
-    if arch.kind == "host":
+    if not arch.platform.is_gpu:
         return
-    read = _read_ptx if arch.kind == "nvidia" else _read_amd
+    read = READERS[arch.platform.assembly]
     found = {kernel.symbol: _kernel(kernel, read, files, where) for kernel in plan.kernels}
     for name, launches in plan.programs.items():
         for i, launch in enumerate(launches):
@@ -57,7 +58,9 @@ def _check_launch(launch: Launch, found: FoundCode, arch: Arch, where: str) -> N
         )
 
 
-def _kernel(kernel: Kernel, read, files: Mapping[str, bytes], where: str) -> FoundCode:
+def _kernel(
+    kernel: Kernel, read: Callable[[bytes], dict[str, FoundCode]], files: Mapping[str, bytes], where: str
+) -> FoundCode:
     try:
         kernels = read(files[kernel.file])
     except (struct.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -131,3 +134,6 @@ def _notes(data: bytes) -> Iterator[Any]:
             if note == AMDGPU_METADATA:
                 yield data[start : start + description_bytes]
             offset = start + -(-description_bytes // 4) * 4
+
+
+READERS: dict[str, Callable[[bytes], dict[str, FoundCode]]] = {AMDGCN: _read_amd, PTX: _read_ptx}

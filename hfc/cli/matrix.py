@@ -12,7 +12,7 @@ from hfc.matrix.cells import Cell, places, run, run_covering, run_in_turn
 from hfc.matrix.models import chosen_models
 from hfc.matrix.page import as_html, as_json, as_markdown
 from hfc.matrix.results import read_results
-from hfc.target.arch import ARCHS, Arch, find_arch
+from hfc.target.arch import GPUS, Arch, find_arch
 
 FAILED = 1
 
@@ -61,9 +61,9 @@ def words(text: str | None) -> list[str]:
 def chosen_archs(text: str) -> list[Arch]:
     """GPU architectures by name; "all": every one."""
     if text == "all":
-        return [row for row in ARCHS.values() if row.kind != "host"]
+        return list(GPUS)
     found = [find_arch(name) for name in words(text)]
-    if not found or any(row.kind == "host" for row in found):
+    if not found or not all(row.platform.is_gpu for row in found):
         raise HfcError(f"--arch {text}: the matrix is of GPU architectures", hint="a gfx name, sm_90, or all")
     return found
 

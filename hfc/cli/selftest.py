@@ -74,7 +74,7 @@ def open_launcher(bundle: Bundle, device: str, threads: int | None) -> tuple[str
 
 
 def open_emulator(bundle: Bundle, arch: str) -> tuple[str, Plan, Launcher]:
-    if find_arch(arch).kind != "amd":
+    if not find_arch(arch).platform.is_emulated:
         raise HfcError(f"--emulate {arch}: the emulator runs machine code of AMD GPUs", hint="e.g. --emulate gfx1100")
     plan = plan_for(bundle, arch)
     return "the emulator", plan, EmulatedLauncher(bundle, plan)

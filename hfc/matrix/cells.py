@@ -237,7 +237,7 @@ def _judge(planned: _Planned, arch: Arch, jobs: dict[str, KernelJob], results: d
         return replace(cell, status="failed", why=_first_line(errors[0]))
     used = [results[name] for name in planned.kernels]
     features = {name: jobs[name].contract.promises[0] for name in planned.kernels if jobs[name].contract.promises}
-    known = arch.kind == "amd"
+    known = arch.platform.has_registers
     return replace(
         cell,
         vgprs=max(r.vgprs for r in used) if known else None,

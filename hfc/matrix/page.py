@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from hfc.formats import FORMATS
 from hfc.matrix.cells import Cell
 from hfc.matrix.results import MatrixRecord, verdict
-from hfc.target.roofline import NVIDIA_LAUNCH_US
+from hfc.target.platform import NVIDIA_PLATFORM
 from hfc.target.timing import RDNA2, RDNA3
 
 TITLE = "What compiles for what"
@@ -28,7 +28,7 @@ LEGEND = (
 PREDICTED = (
     "Tokens a second that no implementation of these plans can exceed: for each launch the longer of bytes / bandwidth and "
     f"operations / rate, plus the gap between launches ({RDNA3.launch_us} µs on RDNA3 and 4, {RDNA2.launch_us} on RDNA2, whose figure is taken "
-    f"for RDNA1, GCN and CDNA, {NVIDIA_LAUNCH_US} where graphs are captured). Decode is one sequence at full context (4096 tokens), prefill a "
+    f"for RDNA1, GCN and CDNA, {NVIDIA_PLATFORM.launch_us} where graphs are captured). Decode is one sequence at full context (4096 tokens), prefill a "
     "first prompt of "
     "512. Kernels do not reach these figures, `hfc predict` says what they reach; a blank does not fit into the card's memory."
 )

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from hfc.base.diagnostics import unknown
+from hfc.target.platform import AMD_PLATFORM, HOST_PLATFORM, NVIDIA_PLATFORM, Platform
 from hfc.target.tuning import NVIDIA_TUNING, Tuning
 from hfc.target.twins import FAMILIES, TWINS, Twin
 
@@ -31,17 +32,18 @@ class CardSpec:
 class Arch:
     """One architecture.
 
-    kind: "amd" | "nvidia" | "host".  wave: lanes of a wave.  lds_bytes: most that one thread block can have.
+    platform: what holds for all archs of its toolchain.  wave: lanes of a wave.  lds_bytes: most that one thread block can have.
     vgprs: vector registers of a SIMD for one lane; granule: allocation step; waves: most waves a SIMD holds.
     addressable_vgprs: most that one wave can use.  l2_mb, l3_mb: caches of the largest card (l3: memory-side cache).
     features: see FEATURES.  target_features: switches of the compiler's back end, e.g. "-real-true16".
     code_object_version: 5 loads on every ROCm since 5.5; generic targets need 6, which needs ROCm 6.3.
     twin: an arch that the compiler does not tell from this one: equal sources give equal instructions (a test compares them).
     tuning: measured numbers by which geometries differ.
+    paired_compute_units: two share their LDS (a workgroup processor of RDNA): 128 KB for the blocks of both.
     """
 
     name: str
-    kind: str
+    platform: Platform
     wave: int
     lds_bytes: int
     vgprs: int
@@ -56,21 +58,12 @@ class Arch:
     twin: str | None = None
     code_object_version: int = 5
     tuning: Tuning = Tuning()
+    paired_compute_units: bool = False
 
     @property
     def scarce_registers(self) -> bool:
         """A SIMD has 256 vector registers for each lane (GCN, CDNA 1): two waves hold 128 each."""
         return self.vgprs == 256
-
-    @property
-    def loads_unaligned(self) -> bool:
-        """The memory unit takes any alignment, so that bytes that a loader names one by one are joined."""
-        return self.kind == "amd"
-
-    @property
-    def paired_compute_units(self) -> bool:
-        """Two compute units share their LDS (a workgroup processor of RDNA): 128 KB for the blocks of both."""
-        return self.kind == "amd" and self.wave == 32
 
     def has(self, feature: str) -> bool:
         if feature not in FEATURES:
@@ -150,7 +143,7 @@ def _amd(
     target_features = ("-real-true16",) if "wmma_replicated" in features else ()
     return Arch(
         name,
-        "amd",
+        AMD_PLATFORM,
         wave,
         lds_bytes,
         vgprs,
@@ -163,6 +156,7 @@ def _amd(
         tuple(CardSpec(*card) for card in cards),
         target_features,
         twin,
+        paired_compute_units=wave == 32,
     )
 
 
@@ -341,7 +335,7 @@ _ROWS: tuple[Arch, ...] = (
     ),
     Arch(
         "sm_90",
-        "nvidia",
+        NVIDIA_PLATFORM,
         32,
         49152,
         512,
@@ -355,7 +349,7 @@ _ROWS: tuple[Arch, ...] = (
         ("+ptx80",),
         tuning=NVIDIA_TUNING,
     ),
-    Arch("host", "host", 1, 0, 0, 1, 0, 0, 0, 0, frozenset()),
+    Arch("host", HOST_PLATFORM, 1, 0, 0, 1, 0, 0, 0, 0, frozenset()),
     # fmt: on
 )
 
@@ -373,7 +367,8 @@ GENERIC: dict[str, Arch] = {
     family.target: replace(ARCHS[family.base], name=family.target, twin=None, code_object_version=6)
     for family in FAMILIES
 }
-AMD: tuple[Arch, ...] = tuple(arch for arch in ALL if arch.kind == "amd")
+AMD: tuple[Arch, ...] = tuple(arch for arch in ALL if arch.platform is AMD_PLATFORM)
+GPUS: tuple[Arch, ...] = tuple(arch for arch in ALL if arch.platform.is_gpu)
 
 
 def find_arch(name: str) -> Arch:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.target.arch import Arch
+from hfc.target.platform import EXACT, FAST
 
-EXACT, FAST, AUTO_PROFILE = "exact", "fast", "auto"
+AUTO_PROFILE = "auto"
 # Within each, bits depend neither on neighbours nor on how a prompt is cut.
 PROFILES = {
     EXACT: "products of prompts on matrix units are made of pairs of f16: 22 bits of inputs and weights",
@@ -15,13 +16,14 @@ PROFILES = {
 
 
 def profile_for(arch: Arch, profile: str) -> str:
-    """The profile of a plan: the one that was asked for; AUTO_PROFILE is FAST on GPUs. A CPU's plan is EXACT."""
+    """The profile of a plan: the one that was asked for; AUTO_PROFILE is the fastest that the platform has."""
     if profile == AUTO_PROFILE:
-        return EXACT if arch.kind == "host" else FAST
+        return arch.platform.profiles[-1]
     if profile not in PROFILES:
         raise unknown("precision profile", profile, [*PROFILES, AUTO_PROFILE])
-    if profile == FAST and arch.kind == "host":
+    if profile not in arch.platform.profiles:
+        have = " or ".join(arch.platform.profiles)
         raise HfcError(
-            f"--profile {FAST}: {arch.name} has no such plan", hint=f"leave it out: {EXACT} is all that a CPU does"
+            f"--profile {profile}: {arch.name} has no such plan", hint=f"leave it out: {arch.name} does {have}"
         )
     return profile

@@ -51,7 +51,6 @@ F32_LANES, F32_RATE, F32_PAIRED_RATE = 64, 128, 256
 PAIRED = ("dual_issue", "packed_f32")
 
 # NVIDIA with a captured graph: about 1 a node. AMD's are in timing.py.
-NVIDIA_LAUNCH_US = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def operations_per_clock(arch: Arch, feature: str = "") -> int:
 
 def launch_seconds(arch: Arch) -> float:
     """What a launch costs beyond its work: the gap before the next."""
-    return (timing_of(arch).launch_us if arch.kind == "amd" else NVIDIA_LAUNCH_US) * 1e-6
+    own = arch.platform.launch_us
+    return (timing_of(arch).launch_us if own is None else own) * 1e-6
 
 
 def least_seconds(launches: Iterable[RooflineWork], arch: Arch, card: CardSpec) -> float:

@@ -38,7 +38,7 @@ def assembly_text(remade: Remade, bundle: Bundle, plan: Plan, symbol: str) -> st
     """Instructions and labels behind a head that says what the kernel uses."""
     whole = remade.assembly(symbol)
     code = code_of(whole, symbol)
-    sign = "#" if remade.is_host else ";" if remade.settings.arch.kind == "amd" else "//"
+    sign = remade.settings.arch.platform.comment
     notes = [f"{symbol} for {plan.arch}", usage_line(remade, plan, symbol, whole), instruction_line(code)]
     if not remade.is_host and not is_bundled(remade, bundle, plan, symbol):
         notes.append(OTHER_CODE)

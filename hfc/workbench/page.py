@@ -72,7 +72,7 @@ def plan_data(bundle: Bundle, plan: Plan, remade: Remade, lines: Lines) -> dict[
     symbols = {symbol: name for name in remade.emitted.kernels for symbol in remade.symbols_of(name)}
     return {
         "arch": arch.name,
-        "limits": {"waves": arch.occupancy(1) if arch.kind == "amd" else 0, "lds": arch.lds_bytes},
+        "limits": {"waves": arch.occupancy(1) if arch.platform.has_registers else 0, "lds": arch.lds_bytes},
         "facts": [
             f"context {plan.context}", f"{plan.slots} slot{'s' * (plan.slots > 1)}", f"up to {plan.max_rows} rows a step", f"profile {plan.profile}",
             f"{len(plan.kernels)} kernels",

@@ -82,7 +82,7 @@ class Remade:
 
     @property
     def is_host(self) -> bool:
-        return self.settings.arch.kind == "host"
+        return not self.settings.arch.platform.is_gpu
 
     def find(self, name: str) -> str:
         """The kernel that `name` means: the whole name, or a part that only one has."""

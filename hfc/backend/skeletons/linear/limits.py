@@ -23,6 +23,6 @@ def allowances_for_elements(cannot_join: str) -> tuple[Allowance, ...]:
             "loads",
             1,
             "PTX joins bytes only where the pointer's alignment is known",
-            arch=lambda arch: not arch.loads_unaligned,
+            arch=lambda arch: not arch.platform.loads_unaligned,
         ),
     )
