@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
 """What one client can do to another: the longest silence of a neighbour's stream under each abuse, and the server's memory after it.
 
-    scripts/abuse_serve.py MODEL [--silence 0.1] [-o FILE] [-- OPTIONS of hfc serve]
+    scripts/abuse_serve.py MODEL [--silence 0.1] [--steps-ms 5] [-o FILE] [-- OPTIONS of hfc serve]
 
 A neighbour, a process of its own, streams one answer after the other all the time; its longest silence while nothing else runs is the
 base. Every abuse must be answered with what is expected of it, the neighbour's answers must stay what they are, and memory must come
 back to within a tenth. The exit code is 1 otherwise. All input is harmless: large, wrong or slow.
+
+With --steps-ms a step of the model waits so long instead of computing, and a silence is counted in the seconds of processor time that
+the server takes in it: what else runs on the machine does not count then. What ran beside the neighbour on another core does, so
+it is at least what the neighbour would wait for on a machine of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import subprocess
 import sys
@@ -20,25 +25,27 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_client import CUT, Server, anonymous_mb, chat_body, get, post, served, text_of
+from serve_client import CUT, Server, anonymous_mb, chat_body, get, post, process_clock, served, text_of
 
 QUESTION = "Tell me about rivers."
 TOKENS = 120
 
 
-def neighbour(url: str, model: str) -> None:
-    """Prints (time of day on the monotonic clock, silence before it, text of the answer if it ended) for every part that comes."""
+def neighbour(url: str, model: str, pid: str) -> None:
+    """Prints (time of day on the monotonic clock, silence before it, the server's processor time in it, text of the answer if it ended)
+    for every part that comes."""
+    clock = functools.partial(time.clock_gettime, process_clock(int(pid)))
 
     async def main() -> None:
         while True:
             reply = await post(
-                url, "/v1/chat/completions", chat_body(model, QUESTION, TOKENS, temperature=0, stream=True)
+                url, "/v1/chat/completions", chat_body(model, QUESTION, TOKENS, temperature=0, stream=True), clock=clock
             )
             text = "".join(map(text_of, reply.events()))
-            for before, now in zip(reply.times, reply.times[1:]):
-                print(json.dumps([now, now - before, None]))
+            for i, now in enumerate(reply.times[1:]):
+                print(json.dumps([now, now - reply.times[i], reply.clocks[i + 1] - reply.clocks[i], None]))
             print(
-                json.dumps([time.monotonic(), 0.0, text if reply.is_whole_stream else f"LOST {reply.status}"]),
+                json.dumps([time.monotonic(), 0.0, 0.0, text if reply.is_whole_stream else f"LOST {reply.status}"]),
                 flush=True,
             )
 
@@ -69,6 +76,20 @@ from hfc.serve.render import Renderer
 before, init = "{{% if messages[0].content == '{LOOP}' %}}{{% for i in range(99999) %}}{{% for j in range(99999) %}}{{% endfor %}}{{% endfor %}}{{% endif %}}", Renderer.__init__
 Renderer.__init__ = lambda self, source, *more: init(self, before + source, *more)
 """
+# Steps that wait: what they bring follows from positions alone.
+WAITING_STEPS = """
+import time
+import numpy as np
+from hfc.runtime.host import HostModel
+from hfc.runtime.limits import check_step
+def forward(self, step):
+    check_step(step, self.plan)
+    time.sleep({step_s})
+    logits = np.zeros((len(step.output_rows), self.vocab), np.float32)
+    logits[np.arange(len(logits)), 1000 + 37 * np.asarray(step.positions)[step.output_rows] % 5000] = 9
+    return logits
+HostModel.forward = forward
+"""
 UNANSWERED = -1  # in the place of a status
 BEYOND = {"prompt": "x", "stop_token_ids": [2**30], "min_tokens": 1}
 SIXTEEN = {"max_tokens": 100, "n": 16, "logprobs": True, "top_logprobs": 20}
@@ -98,6 +119,7 @@ class Abuses:
             Abuse("1.2 million unknown fields", self._each(chat, self._said("x") | _many(1_200_000)), (413, CUT)),
             Abuse("200,000 unknown fields, eight times", self._each(chat, self._said("x") | _many(200_000), 8), (400,)),
             Abuse("80,000 messages, four times", self._each(chat, self._turns(80_000), 4), (400,)),
+            Abuse("30,000 messages, eight times", self._each(chat, self._turns(30_000), 8), (400,)),
             Abuse("3,000 messages, sixteen times", self._each(chat, self._turns(3_000), 16), (400,)),
             Abuse("200,000 biases that are no numbers", self._each(chat, self._biases("x")), (400,)),
             Abuse("200,000 biases, four times", self._each(chat, self._biases(1.5), 4), (400,)),
@@ -174,8 +196,8 @@ async def peak_mb(pid: int, run: asyncio.Future, timeout_s: float) -> float:
 async def measure(server: Server, options: argparse.Namespace) -> dict:
     lines: list[list] = []
     process = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, "--neighbour", server.url, server.model, stdout=subprocess.PIPE, limit=1 << 24
-    )
+        sys.executable, __file__, "--neighbour", server.url, server.model, str(server.pid), stdout=subprocess.PIPE, limit=1 << 24
+    )  # fmt: skip
 
     async def read() -> None:
         while line := await process.stdout.readline():
@@ -185,23 +207,26 @@ async def measure(server: Server, options: argparse.Namespace) -> dict:
     await asyncio.sleep(options.base_s)
     while not lines:  # they come with the end of an answer
         await asyncio.sleep(0.5)
-    base = max((silence for _, silence, _ in lines), default=0.0)
+    counted = (lambda line: line[2]) if options.steps_ms else (lambda line: line[1])
+    base = max(map(counted, lines), default=0.0)
     first, rows = anonymous_mb(server.pid), []
     for abuse in Abuses(server, options.context).table():
-        if options.only and options.only not in abuse.name:
+        if options.only and not any(part in abuse.name for part in options.only):
             continue
         before, began = anonymous_mb(server.pid), time.monotonic()
         run = asyncio.ensure_future(abuse.run())
         most = await peak_mb(server.pid, run, options.timeout)
         statuses, took = [UNANSWERED] if run.cancelled() else run.result(), time.monotonic() - began
         await asyncio.sleep(options.after_s)  # the neighbour's answer must end for its lines to come
-        silence = max((s for at, s, _ in lines if at >= began), default=float("inf"))
+        mine = [line for line in lines if line[0] >= began]
+        silence = max(map(counted, mine), default=float("inf"))
         after = anonymous_mb(server.pid)
         row = {
             "abuse": abuse.name,
             "statuses": sorted(set(statuses)),
             "took_s": round(took, 2),
-            "silence_s": round(silence, 3),
+            "silence_s": round(max((line[1] for line in mine), default=float("inf")), 3),
+            "silence_cpu_s": round(max((line[2] for line in mine), default=float("inf")), 3),
             "beyond_base_s": round(max(0.0, silence - base), 3),
             "memory_mb": [round(before), round(most), round(after)],
         }
@@ -214,7 +239,7 @@ async def measure(server: Server, options: argparse.Namespace) -> dict:
         print(json.dumps(row), flush=True)
     process.kill()
     await reading
-    answers = {text for _, _, text in lines if text is not None}
+    answers = {text for *_, text in lines if text is not None}
     last = anonymous_mb(server.pid)
     ok = (
         all(row["ok"] for row in rows)
@@ -227,7 +252,7 @@ async def measure(server: Server, options: argparse.Namespace) -> dict:
         "ok": ok,
         "base_silence_s": round(base, 3),
         "memory_mb": [round(first), round(last)],
-        "neighbour_s_answers": sum(text is not None for _, _, text in lines),
+        "neighbour_s_answers": sum(text is not None for *_, text in lines),
         "different": len(answers),
         "rows": rows,
     }
@@ -245,12 +270,15 @@ def main() -> int:
     parser.add_argument("--base-s", type=float, default=10, help="seconds in which nothing else runs")
     parser.add_argument("--after-s", type=float, default=5, help="seconds after each abuse")
     parser.add_argument("--timeout", type=float, default=120, help="seconds that an abuse may take to be answered")
+    parser.add_argument("--steps-ms", type=float, help="steps wait so long, and silence is processor time")
     parser.add_argument("--context", type=int, default=1024)
-    parser.add_argument("--only", help="abuses with this in their name")
+    parser.add_argument("--only", action="append", help="abuses with this in their name; may be given several times")
     parser.add_argument("-o", "--output", type=Path)
     options, more = parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
     usual = ["--slots", "4", "--ctx", str(options.context), "--cache-mb", "64"]
-    with served(options.served, [*usual, *more], patch=PATCH) as server:
+    steps = WAITING_STEPS.format(step_s=options.steps_ms / 1000) if options.steps_ms else ""
+    usual += ["--draft", "off"] if options.steps_ms else []
+    with served(options.served, [*usual, *more], patch=PATCH + steps) as server:
         result = asyncio.run(measure(server, options))
     print(json.dumps({k: v for k, v in result.items() if k != "rows"}, indent=1))
     if options.output:

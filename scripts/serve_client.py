@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Reply:
-    """status, and the parts of the body with when each came (time.monotonic): one event of a stream or several."""
+    """status, and the parts of the body with when each came (time.monotonic, and a clock of the asker's): one event of a stream or several."""
 
-    def __init__(self):
-        self.status, self.parts, self.times = CUT, [], []
+    def __init__(self, clock: Callable[[], float]):
+        self.status, self.parts, self.times, self.clocks, self.clock = CUT, [], [], [], clock
 
     @property
     def body(self) -> bytes:
@@ -55,7 +55,9 @@ def text_of(event: dict) -> str:
     return choices[0].get("text") or choices[0].get("delta", {}).get("content") or ""
 
 
-async def post(url: str, path: str, body: bytes, slow_s: float = 0.0) -> Reply:
+async def post(
+    url: str, path: str, body: bytes, slow_s: float = 0.0, clock: Callable[[], float] = time.monotonic
+) -> Reply:
     """One request on a connection of its own. slow_s: a pause before each read; nothing is read ahead then."""
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=SMALL if slow_s else 1 << 26)
@@ -67,7 +69,7 @@ async def post(url: str, path: str, body: bytes, slow_s: float = 0.0) -> Reply:
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         writer.write(head.encode() + body)
-        reply = Reply()
+        reply = Reply(clock)
         try:
             await _read(reader, reply, slow_s)
         except (
@@ -90,6 +92,7 @@ async def _read(reader: asyncio.StreamReader, reply: Reply, slow_s: float) -> No
         if not part:
             return
         reply.times.append(time.monotonic())
+        reply.clocks.append(reply.clock())
         reply.parts.append(part)
 
 
@@ -155,6 +158,11 @@ def anonymous_mb(pid: int) -> float:
     """Resident memory of a process that is no file's: mapped weights come and go as the system likes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:")) * 1024 / 1e6
+
+
+def process_clock(pid: int) -> int:
+    """Linux's clock of the processor time that a process has taken, for time.clock_gettime."""
+    return (~pid << 3) | 2
 
 
 @dataclass(frozen=True)
