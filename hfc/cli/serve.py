@@ -35,7 +35,7 @@ from hfc.serve.app import make_app
 from hfc.serve.connection import bounded
 from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
-from hfc.serve.memory import use_one_heap
+from hfc.serve.memory import collect_old_when_calm, use_one_heap
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
 from hfc.serve.record import ServerRecord, log_path, recorded, running
@@ -195,6 +195,7 @@ def _serve(served: Models, server: Draining, listener: socket.socket, address: s
         sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on {address}", flush=True)
         gc.collect()
+        collect_old_when_calm()
         gc.freeze()  # what is there now stays: later collections look at requests alone, and are short
         served.on_failure = server.fail
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from hfc.serve.encoding import encoded
 from hfc.serve.errors import ApiError, error_object
 from hfc.serve.job import Event, Finish, Logprob, Piece, Pooled
 from hfc.serve.planning import disconnected
@@ -124,34 +125,6 @@ async def merged(
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-
-
-MANY = 64  # of a list, which are encoded in one go: encoding holds Python's lock
-
-
-def encoded(value: Any) -> bytes:
-    """JSON of an answer of any size, part by part."""
-    return "".join(_parts(value)).encode("utf-8", "surrogatepass")
-
-
-def _parts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield "{"
-        for i, (key, inner) in enumerate(value.items()):
-            yield f"{',' if i else ''}{_encode(key)}:"
-            yield from _parts(inner)
-        yield "}"
-    elif isinstance(value, list) and len(value) > MANY:
-        for at in range(0, len(value), MANY):
-            yield ("," if at else "[") + _encode(value[at : at + MANY])[1:-1]
-        yield "]"
-    elif isinstance(value, list) and any(isinstance(inner, (dict, list)) for inner in value):
-        for i, inner in enumerate(value):
-            yield "," if i else "["
-            yield from _parts(inner)
-        yield "]"
-    else:
-        yield _encode(value)
 
 
 async def large_json(

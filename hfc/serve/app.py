@@ -16,13 +16,16 @@ from fastapi.responses import JSONResponse
 
 from hfc import __version__
 from hfc.serve import api
-from hfc.serve.body import LARGE_AT_A_TIME
 from hfc.serve.errors import install_handlers
+from hfc.serve.memory import collect_old
 from hfc.serve.models import Models
 from hfc.serve.paths import ShortPaths
 from hfc.serve.planning import Planners
 from hfc.serve.security import Guarded
 from hfc.serve.served import ServerSettings
+from hfc.serve.turns import Turns
+
+WATCH_S = 1.0
 
 
 def make_app(models: Models, settings: ServerSettings) -> FastAPI:
@@ -30,15 +33,16 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def watching(_app: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.ensure_future(models.watch())
+        tasks = asyncio.ensure_future(models.watch()), asyncio.ensure_future(_watch_memory(turns))
         yield
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
     app = FastAPI(title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)
     app.state.models, app.state.settings = models, settings
     app.state.planners = planners = Planners(settings.limits.planning)
     paths = {"/openapi.json"}
-    app.state.large_bodies = asyncio.Semaphore(LARGE_AT_A_TIME)
+    app.state.turns = turns = Turns()
     for module in pkgutil.iter_modules(api.__path__):
         router: APIRouter = importlib.import_module(f"{api.__name__}.{module.name}").ROUTE
         app.include_router(router)
@@ -46,9 +50,7 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
     _add_openapi_route(app)
     install_handlers(app)
     known = frozenset(paths)
-    app.add_middleware(
-        Guarded, settings=settings, meters=models.meters, paths=known, planners=planners, large=app.state.large_bodies
-    )
+    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=known, planners=planners, turns=turns)
     app.add_middleware(ShortPaths, paths=known)
     if settings.cors_origins:
         app.add_middleware(
@@ -58,6 +60,12 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
             allow_headers=["*"],
         )
     return app
+
+
+async def _watch_memory(turns: Turns) -> None:
+    while True:
+        await asyncio.sleep(WATCH_S)
+        collect_old(turns.is_calm)
 
 
 def _add_openapi_route(app: FastAPI) -> None:

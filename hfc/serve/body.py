@@ -21,7 +21,6 @@ from hfc.serve.limits import ServerLimits
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 LARGE_BYTES, LARGE_VALUES = 1 << 15, 1 << 10  # bodies from here on are read by a thread
-LARGE_AT_A_TIME = 2
 PARSED = "hfc.parsed"  # in the scope of a request with a large body: its value
 LINGER_S = 2.0
 MARKS_OF_A_VALUE = 8  # brackets, commas and colons for each, at most
@@ -81,7 +80,7 @@ def is_large(body: bytes) -> bool:
 
 def check_small(body: bytes, limits: ServerLimits) -> None:
     """ApiError 400 for a body that the event loop may parse, or may not."""
-    least = min(limits.json_depth, limits.json_values, limits.json_fields)
+    least = min(limits.json_depth, limits.json_containers, limits.json_values, limits.json_fields)
     if body.count(b"[") + body.count(b"{") + body.count(b":") + body.count(b",") > least:
         checked_shape(body, limits)
 
@@ -94,6 +93,9 @@ def checked_shape(body: bytes, limits: ServerLimits) -> Shape:
         raise _refused(f"the body has more than {limits.json_values} values") from None
     if (deepest := shape.deepest) > limits.json_depth:
         raise _refused(f"the body is nested {deepest} deep; at most {limits.json_depth} is read")
+    if (containers := shape.containers) > limits.json_containers:
+        text = f"the body has {containers} objects and lists; at most {limits.json_containers} are read"
+        raise _refused(text)
     if (values := shape.values) > limits.json_values:
         raise _refused(f"the body has {values} values; at most {limits.json_values} are read")
     if (fields := shape.fields) > limits.json_fields:
@@ -141,8 +143,7 @@ class BodyRoute(APIRoute):
             if PARSED not in request.scope or field is None:
                 return await handle(request)
             state, value = request.app.state, request.scope.pop(PARSED)
-            async with state.large_bodies:
-                checked, problems = await state.planners.run(field.validate, value, {}, loc=("body",))
+            checked, problems = await state.planners.run(state.turns.work, field.validate, value, {}, loc=("body",))
             if problems:
                 raise RequestValidationError(problems, body=value)
             return await handle(_Checked(request.scope, request.receive, checked))

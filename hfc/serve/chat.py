@@ -13,7 +13,7 @@ from hfc.serve.guides import Wanted, guides_of, rules_of
 from hfc.serve.job import Finish, Job, Piece
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import SamplingFields, check_prompt
-from hfc.serve.prompt import Prompt, chat_prompt, single_token
+from hfc.serve.prompt import Encoder, Prompt, chat_prompt, single_token
 from hfc.serve.reasoning import BUDGETS
 from hfc.serve.reasoning import CLOSE as CLOSE_THOUGHT
 from hfc.serve.sequence import Sequence as Generated
@@ -99,9 +99,11 @@ def plan_chat(served: Served, read: Callable[[], Ask], settings: ServerSettings)
             return chat_prompt(served, explained(messages, tools), None, begun, **limits, variables=variables)
         return chat_prompt(served, messages, tools, begun, **limits, variables=variables)
 
-    prompt = (
-        fit_messages(ask.messages, prompt_of, context, ask.max_tokens) if ask.truncates else prompt_of(ask.messages)
-    )
+    if ask.truncates:
+        check = Encoder(served, context, ask.param).check_messages
+        prompt = fit_messages(ask.messages, prompt_of, context, ask.max_tokens, check)
+    else:
+        prompt = prompt_of(ask.messages)
     check_prompt(served, prompt.tokens, ask.param)
     shown, stops = shown_tags(served), ask.fields.stop_ids(served)
     wanted = Wanted(ask.tools, ask.tool_choice, ask.parallel_tool_calls, ask.format, style)

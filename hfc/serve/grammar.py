@@ -116,8 +116,9 @@ class GrammarCompiler:
         ticket = TICKET.get()
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
-        while not making.acquire(timeout=POLL_S):
-            ticket.check()
+        with ticket.away():
+            while not making.acquire(timeout=POLL_S):
+                ticket.check()
         try:
             return self._recall(key) or self._remember(key, self._compile(kind, text, ticket))
         finally:

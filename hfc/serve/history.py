@@ -68,17 +68,24 @@ def without_system(messages: Messages) -> list[Message]:
 
 def without_neighbours(messages: Messages) -> list[Message]:
     """Neighbours of one role as one message; results stay apart, as each answers a call of its own."""
-    out: list[Message] = []
+    runs: list[list[Message]] = []
     for message in messages:
-        if not out or out[-1]["role"] != message["role"] or message["role"] == "tool":
-            out.append(message)
-            continue
-        before = out.pop()
-        both = {**before, **message, "content": _joined(before["content"], message["content"])}
-        if calls := [*before.get("tool_calls", ()), *message.get("tool_calls", ())]:
-            both["tool_calls"] = calls
-        out.append(both)
-    return out
+        if not runs or runs[-1][0]["role"] != message["role"] or message["role"] == "tool":
+            runs.append([])
+        runs[-1].append(message)
+    return [_as_one(run) for run in runs]
+
+
+def _as_one(run: list[Message]) -> Message:
+    if len(run) == 1:
+        return run[0]
+    one: dict[str, Any] = {}
+    for message in run:
+        one |= message
+    one["content"] = _joined(*(message["content"] for message in run))
+    if calls := [call for message in run for call in message.get("tool_calls", ())]:
+        one["tool_calls"] = calls
+    return one
 
 
 def without_cut_calls(messages: Messages) -> list[Message]:

@@ -49,6 +49,11 @@ class Shape:
         return int(self.depths.max(initial=0))
 
     @property
+    def containers(self) -> int:
+        """Objects and lists."""
+        return int(np.count_nonzero(DEEPER[self.marks] > 0))
+
+    @property
     def values(self) -> int:
         """How many stand behind a comma or a colon."""
         return int(np.count_nonzero((self.marks == ord(",")) | (self.marks == ord(":"))))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class ServerLimits:
     """_s: seconds.
 
-    A request: header_bytes and body_bytes; header_s and body_s until all of it has come; json_depth and json_values of its body, and json_fields of
-    one object in it that hfc reads. All of them together: connections; idle_s between two requests of one; write_s that a client may
+    A request: header_bytes and body_bytes; header_s and body_s until all of it has come; json_depth and json_values of its body, json_containers of
+    these that are objects or lists, and json_fields of one object that hfc reads. All of them together: connections; idle_s between two requests of one; write_s that a client may
     leave an answer unread; bodies_bytes that are being read; planning requests that are being rendered, tokenized and compiled.
 
     Programs that clients and checkpoints bring run in workers: template_s and template_bytes of a chat template's rendering,
@@ -23,6 +23,7 @@ class ServerLimits:
     body_s: float = 60.0
     json_depth: int = 128
     json_values: int = 500_000
+    json_containers: int = 32_768
     json_fields: int = 256
     connections: int = 512
     idle_s: float = 75.0

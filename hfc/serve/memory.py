@@ -39,6 +39,23 @@ def allocated_bytes() -> int | None:
     return usage.allocated + usage.mapped
 
 
+YOUNG, MIDDLE = 700, 10  # Python's own
+NEVER = 1 << 30
+OLD, VERY_OLD = 20, 100  # generations: what Python would collect after ten
+
+
+def collect_old_when_calm() -> None:
+    """A collection of all that is old looks at every object of every request and holds Python's lock meanwhile; by itself it comes while
+    a large request is read, when there are most. From here on `collect_old` decides."""
+    gc.set_threshold(YOUNG, MIDDLE, NEVER)
+
+
+def collect_old(is_calm: bool) -> None:
+    """Asked every second or so."""
+    if gc.get_threshold()[2] == NEVER and gc.get_count()[2] >= (OLD if is_calm else VERY_OLD):
+        gc.collect()
+
+
 def give_memory_back() -> None:
     """Errors and their tracebacks hold some in cycles, and the C library keeps what was freed."""
     gc.collect()

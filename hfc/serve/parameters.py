@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import Field, PrivateAttr, ValidatorFunctionWrapHandler, WrapValidator
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
@@ -44,9 +44,11 @@ def first_given(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _first_bad_bias(biases: Any) -> Any:
-    """Checked here and not number by number by pydantic, which would make an error of each."""
-    for key, value in biases.items() if isinstance(biases, dict) else ():
+def _biases_by_id(biases: Any, others: ValidatorFunctionWrapHandler) -> Any:
+    """A dict is checked here and not by pydantic, which would make an error of each number, and hold Python's lock for all of them."""
+    if not isinstance(biases, dict):
+        return others(biases)
+    for key, value in biases.items():
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not -100 <= value <= 100:
             raise refusal("should be a number from -100 to 100", key, "invalid_value")
     return biases
@@ -76,7 +78,7 @@ class SamplingFields(Tolerant):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
-    logit_bias: Annotated[dict[str, float] | list[BiasPair], BeforeValidator(_first_bad_bias)] | None = None
+    logit_bias: Annotated[dict[str, float] | list[BiasPair], WrapValidator(_biases_by_id)] | None = None
     grammar: Text | None = Field(None, description="GBNF, as llama.cpp writes it, or Lark.")
     json_schema: dict[str, Any] | None = Field(None, description="llama.cpp's: a schema that the answer follows.")
     min_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
@@ -91,6 +93,7 @@ class SamplingFields(Tolerant):
     service_tier: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="priority goes before others, if the key may; flex after them."
     )
+    _bias: Bias | None = PrivateAttr(None)
 
     def priority(self) -> int:
         """Of the request's jobs. Who may not go first is served like the others, as OpenAI's flexible tiers are."""
@@ -141,14 +144,20 @@ class SamplingFields(Tolerant):
         return self.repetition_penalty if self.repeat_penalty is None else self.repeat_penalty
 
     def guides(self, served: Served) -> tuple[Guide, ...]:
+        """Of one answer. The bias is that of all: it has no state, and may be of every token of a vocabulary."""
         guides: list[Guide] = []
-        if biases := self.biases(served):
-            if len(biases) == served.engine.model.vocab and all(value <= FORBIDS for value in biases.values()):
-                raise ApiError(400, "logit_bias forbids every token", "logit_bias", "invalid_value")
-            guides.append(Bias(biases))
+        if self.logit_bias and (bias := self._bias or self._bias_of(served)):
+            self._bias = bias
+            guides.append(bias)
         if self.min_tokens:
             guides.append(AtLeast(self.min_tokens, self.stop_ids(served)))
         return tuple(guides)
+
+    def _bias_of(self, served: Served) -> Bias | None:
+        biases = self.biases(served)
+        if len(biases) == served.engine.model.vocab and all(value <= FORBIDS for value in biases.values()):
+            raise ApiError(400, "logit_bias forbids every token", "logit_bias", "invalid_value")
+        return Bias(biases) if biases else None
 
     def deadline_s(self, settings: ServerSettings) -> float:
         """That of the whole request, which began before it was planned."""
@@ -158,7 +167,7 @@ class SamplingFields(Tolerant):
     def biases(self, served: Served) -> dict[int, float]:
         """logit_bias by token."""
         if isinstance(self.logit_bias, dict):
-            return {_token(key, served): value for key, value in self.logit_bias.items()}
+            return {_token(key, served): float(value) for key, value in self.logit_bias.items()}
         return biases_of(served, self.logit_bias or ())
 
     def grammar_format(self) -> dict[str, Any] | None:

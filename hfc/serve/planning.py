@@ -15,6 +15,7 @@ from fastapi import Request
 
 from hfc.serve.errors import ApiError
 from hfc.serve.served import MAY_GO_FIRST, settings_of
+from hfc.serve.turns import PLACE, leave
 from hfc.serve.workers.ticket import TICKET, Ended, Ticket
 
 T = TypeVar("T")
@@ -104,10 +105,16 @@ async def planned(request: Request, timeout_s: float | None, work: Callable[...,
     gone: either ends the work."""
     settings = settings_of(request)
     ends_s = time.monotonic() + min(timeout_s or settings.timeout_s, settings.timeout_s)
-    ticket = Ticket(ends_s, request.scope.get(MAY_GO_FIRST, False))
+    state, scope = request.app.state, request.scope
+    ticket = Ticket(ends_s, scope.get(MAY_GO_FIRST, False), state.turns.working if PLACE in scope else None)
     context = contextvars.copy_context()
     context.run(TICKET.set, ticket)
-    future = asyncio.wrap_future(request.app.state.planners.submit(lambda: context.run(work, *arguments)))
+
+    def in_turn() -> T:
+        with ticket.turn():
+            return work(*arguments)
+
+    future = asyncio.wrap_future(state.planners.submit(lambda: context.run(in_turn)))
     gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait(
@@ -122,6 +129,7 @@ async def planned(request: Request, timeout_s: float | None, work: Callable[...,
         raise ApiError(499, "the client has gone") from ended
     finally:
         gone.cancel()
+        leave(scope)
         if not future.done():
             ticket.cancel()
             future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody asks for it any more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,7 +19,6 @@ from hfc.serve.workers.ticket import TICKET
 
 # A tokenizer library may keep how to treat special tokens as a setting of itself, so one thread encodes at a time: a piece.
 _ENCODING = threading.Lock()
-PAUSE_S = 0.0005  # between two pieces, in which others take their turn
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,10 @@ class Encoder:
         if self._most is not None and longest and count > self._most * longest:  # a character has a byte at least
             raise self._too_long(count // longest)
 
+    def check_messages(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Templates leave out parts of what the assistant said, and nothing else."""
+        self.check_characters(sum(len(m.get("content") or "") for m in messages if m["role"] != "assistant"))
+
     def __call__(self, text: str, parse_special: bool = False, frame: bool = False) -> list[int]:
         tokenizer, ticket = self._served.tokenizer, TICKET.get()
         ids: list[int] = []
@@ -58,8 +60,7 @@ class Encoder:
         try:
             for i, piece in enumerate(pieces):
                 if i:
-                    time.sleep(PAUSE_S)
-                    ticket.check()
+                    ticket.pause()
                 with _ENCODING:
                     ids += tokenizer.encode(piece, parse_special, frame=False)
                 if self._most is not None and self._count + len(ids) > self._most:
@@ -113,8 +114,7 @@ def chat_prompt(
     The history is rendered without the answer's opening too: the next turn shares it, but maybe not the opening (templates
     drop earlier reasoning), so the state there is worth keeping."""
     encoder = Encoder(served, most, param)
-    # Before it is copied and sent to a worker. Templates leave out parts of what the assistant said, and nothing else.
-    encoder.check_characters(sum(len(m.get("content") or "") for m in messages if m["role"] != "assistant"))
+    encoder.check_messages(messages)  # before they are copied and sent to a worker
     (messages, tools, variables), mark = served.guard.mark((list(messages), tools, dict(variables)))
     text, opening = _rendered(served, messages, tools, variables, mark)
     encoder.check_length(text)

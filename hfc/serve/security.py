@@ -20,11 +20,12 @@ from hfc.serve.models import LEASES, return_all
 from hfc.serve.planning import Planners
 from hfc.serve.served import MAY_GO_FIRST, ServerSettings
 from hfc.serve.tolerance import FIELDS
+from hfc.serve.turns import Turns, leave
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
 OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
 HUGE_BYTES = 1 << 20  # of a request and its answer: after those from here on memory is given back
-GIVE_BACK_S = 1.0
+GIVE_BACK_S, MOST_PUT_OFF = 1.0, 20
 
 
 class Guarded:
@@ -37,10 +38,10 @@ class Guarded:
         meters: Meters,
         paths: frozenset[str],
         planners: Planners,
-        large: asyncio.Semaphore,
+        turns: Turns,
     ):
         self._app, self._settings, self._meters, self._paths = app, settings, meters, paths
-        self._bodies, self._planners, self._large = Bodies(settings.limits), planners, large
+        self._bodies, self._planners, self._turns = Bodies(settings.limits), planners, turns
         self._ended = 0  # large requests, since memory was given back
 
     async def __call__(self, scope, receive, send) -> None:
@@ -69,6 +70,7 @@ class Guarded:
         try:
             await self._serve(scope, counting_receive, counting_send)
         finally:
+            leave(scope)
             if nbytes >= HUGE_BYTES:
                 self._give_back_soon()
 
@@ -77,6 +79,7 @@ class Guarded:
             self._check(scope)
             body = await self._read(scope, receive)
         except ApiError as error:
+            leave(scope)
             await self._refuse(error, scope["path"])(scope, receive, send)
             return
         messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -98,8 +101,8 @@ class Guarded:
             if body:
                 _check_type(Headers(scope=scope))
             if is_large(body):
-                async with self._large:
-                    scope[PARSED] = await self._planners.run(parsed, body, limits)
+                await self._turns.enter(scope)
+                scope[PARSED] = await self._planners.run(self._turns.work, parsed, body, limits)
                 return b""
             check_small(body, limits)
             return body
@@ -108,9 +111,13 @@ class Guarded:
         """When the connection has let go of the request, too; once for several that end together."""
         self._ended += 1
         if self._ended == 1:
-            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._give_back)
+            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._give_back, MOST_PUT_OFF)
 
-    def _give_back(self) -> None:
+    def _give_back(self, may_put_off: int) -> None:
+        """Looking for what can be given back takes the longer, the more large requests are held."""
+        if may_put_off and not self._turns.is_calm:
+            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._give_back, may_put_off - 1)
+            return
         several, self._ended = self._ended > 1, 0
         self._planners.submit(give_memory_back, is_new=False)
         if several:

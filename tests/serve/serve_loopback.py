@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -39,3 +40,18 @@ def listening(app, limits=LIMITS):
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+def connect(url):
+    place = urlsplit(url)
+    return socket.create_connection((place.hostname, place.port), 10)
+
+
+def head(url, length, path="/v1/completions"):
+    lines = (
+        f"POST {path} HTTP/1.1",
+        f"Host: {urlsplit(url).netloc}",
+        "Content-Type: application/json",
+        f"Content-Length: {length}",
+    )
+    return "\r\n".join((*lines, "", "")).encode()

@@ -31,6 +31,10 @@ def prompt_of(messages):
     return Prompt(tuple(rendered(text_of(messages).encode())), ())
 
 
+def check(messages):
+    """That they may fit."""
+
+
 LAST = {"role": "user", "content": "the last one"}
 PATHS = {
     "/v1/chat/completions": lambda m: {"messages": m, "max_completion_tokens": 5},
@@ -48,7 +52,7 @@ def test_the_oldest_turns_go_where_the_client_says_so(app, path):
     assert call(app, "POST", path, json={**body, "truncation": "disabled"}).status_code == 400
     answer = call(app, "POST", path, json={**body, "truncation": "auto"})
     assert answer.status_code == 200, answer.text
-    kept = fit_messages(messages, prompt_of, CONTEXT, 5).tokens
+    kept = fit_messages(messages, prompt_of, CONTEXT, 5, check).tokens
     assert expected(kept, 5) in answer.text and 0 < len(kept) <= CONTEXT - 5
     text = bytes(t for t in kept if t != EOS).decode()
     assert (
@@ -75,10 +79,35 @@ def test_turns_that_follow_cut_at_the_same_place():
     """Else every turn would compute its whole prompt again."""
     firsts = []
     for turns in range(40, 100):
-        kept = fit_messages([*history(turns), LAST], prompt_of, 5 * CONTEXT, 20).tokens
+        kept = fit_messages([*history(turns), LAST], prompt_of, 5 * CONTEXT, 20, check).tokens
         assert len(kept) <= 5 * CONTEXT - 20
         firsts.append(bytes(t for t in kept if t != EOS)[8:32])
     assert len(set(firsts)) < len(firsts) / 4
+
+
+def test_of_a_history_of_many_contexts_the_latest_are_looked_at():
+    """Ten megabytes were rendered and tokenized as a whole, and then half as often as they could be halved. The cut is still one place."""
+    seen, firsts = [], []
+
+    def counted(messages):
+        text = text_of(messages)
+        seen.append(len(text))
+        return Prompt(tuple(text.encode()), ())
+
+    for turns in range(2000, 2060):
+        kept = fit_messages([*history(turns), LAST], counted, 5 * CONTEXT, 20, check).tokens
+        assert len(kept) <= 5 * CONTEXT - 20 and bytes(kept).endswith(b"user:the last one<eos>assistant:")
+        firsts.append(kept[:60])
+    assert max(seen) < 40 * 5 * CONTEXT and len(set(firsts)) < len(firsts) / 2
+
+
+def test_what_must_stay_is_refused_before_it_is_rendered(monkeypatch):
+    with app_of(FakeModel(context=CONTEXT)) as (app, _):
+        monkeypatch.setattr("serve_fakes.Bytes.is_local", True, raising=False)
+        monkeypatch.setattr("hfc.serve.render.Renderer.__call__", None)
+        messages = [*history(3), {"role": "user", "content": "x" * 300_000}]
+        body = {"model": "fake", "messages": messages, "truncation": "auto"}
+        assert call(app, "POST", "/v1/chat/completions", json=body).json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_calls_and_their_results_go_together():
@@ -86,7 +115,7 @@ def test_calls_and_their_results_go_together():
         {"role": "user", "content": "a" * 80}, {"role": "assistant", "content": "c"}, {"role": "tool", "content": "r" * 80},
         {"role": "assistant", "content": "d"}, {"role": "user", "content": "b" * 60},
     ]  # fmt: skip
-    assert fit_messages(messages, prompt_of, CONTEXT, 10).tokens == prompt_of(messages[-1:]).tokens
+    assert fit_messages(messages, prompt_of, CONTEXT, 10, check).tokens == prompt_of(messages[-1:]).tokens
 
 
 def test_texts_lose_their_oldest_tokens(app):

@@ -24,6 +24,7 @@ LIMITS = (
     limit("--max-connections", "connections", int, "Connections at a time; more get 503.", 512),
     limit("--json-depth", "json_depth", int, "Depth of a JSON body.", 128),
     limit("--json-values", "json_values", int, "Values in a JSON body.", 500_000),
+    limit("--json-containers", "json_containers", int, "Objects and lists in a JSON body.", 32_768),
     limit("--json-fields", "json_fields", int, "Fields of one object of a request.", 256),
     limit("--max-planning", "planning", int, "Requests rendered, tokenized or compiled at a time; more get 429.", 64),
     limit("--template-timeout", "template_s", float, "Seconds that a chat template may take.", 2.0),

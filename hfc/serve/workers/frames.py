@@ -8,14 +8,15 @@ import socket
 import struct
 from typing import Any
 
+from hfc.serve.encoding import encoded
+
 _LENGTH = struct.Struct("=Q")
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _FD_BYTES = array.array("i", [0]).itemsize
 
 
 def send(to: socket.socket, message: dict[str, Any], file: int | None = None) -> None:
     """file: a descriptor that the other process gets too."""
-    data = _encode(message).encode("utf-8", "surrogatepass")
+    data = encoded(message)
     head = _LENGTH.pack(len(data))
     if file is not None:
         to.sendmsg([head], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file]))])

@@ -51,7 +51,8 @@ class Worker:
             with ticket.ends(self.kill):
                 self._connection.settimeout(limit_s)
                 send(self._connection, {**job, "cpu_s": int(limit_s) + 1})
-                answer = receive(self._connection)
+                with ticket.away():
+                    answer = receive(self._connection)
         except TimeoutError:
             raise Failed(f"it takes longer than the {limit_s:g} s that it may take") from None
         except OSError:
@@ -214,8 +215,9 @@ class WorkerPool:
                 raise TooMany
             self._waiting += 1
             try:
-                while not self._free.acquire(timeout=POLL_S):
-                    ticket.check()
+                with ticket.away():
+                    while not self._free.acquire(timeout=POLL_S):
+                        ticket.check()
             finally:
                 self._waiting -= 1
         try:

@@ -18,11 +18,18 @@ class Ended(Exception):
         self.is_late = is_late
 
 
-class Ticket:
-    """ends_s: on time.monotonic()'s clock.  may_go_first: whether its client has the right to priority."""
+POLL_S, PAUSE_S = 0.05, 0.0005
 
-    def __init__(self, ends_s: float = math.inf, may_go_first: bool = False):
+
+class Ticket:
+    """ends_s: on time.monotonic()'s clock.  may_go_first: whether its client has the right to priority.  working: threads that may work
+    at requests of this kind; None for any number."""
+
+    def __init__(
+        self, ends_s: float = math.inf, may_go_first: bool = False, working: threading.Semaphore | None = None
+    ):
         self.ends_s, self.may_go_first = ends_s, may_go_first
+        self._working, self._has_turn = working, False
         self._lock = threading.Lock()
         self._is_cancelled = False
         self._stop: Callable[[], None] | None = None
@@ -31,6 +38,40 @@ class Ticket:
         """Ended when there is nobody to work for; asked between pieces of work."""
         if self._is_cancelled or time.monotonic() > self.ends_s:
             raise Ended(not self._is_cancelled or time.monotonic() > self.ends_s)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """While the body works at the request. Ended when nobody waits for it any more."""
+        self._take_turn()
+        try:
+            yield
+        finally:
+            self._leave_turn()
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """While the body waits for others: it is somebody else's turn."""
+        had_turn = self._has_turn
+        self._leave_turn()
+        yield
+        if had_turn:
+            self._take_turn()
+
+    def pause(self) -> None:
+        """Between two pieces of work: others take their turn."""
+        with self.away():
+            time.sleep(PAUSE_S)
+        self.check()
+
+    def _take_turn(self) -> None:
+        while self._working is not None and not self._has_turn:
+            self._has_turn = self._working.acquire(timeout=POLL_S)
+            self.check()
+
+    def _leave_turn(self) -> None:
+        if self._working is not None and self._has_turn:
+            self._has_turn = False
+            self._working.release()
 
     def cancel(self) -> None:
         """From any thread: end what is being waited for."""
