@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -64,6 +65,9 @@ def dispatch(words: list[str]) -> None:
         print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
         return
     command = importlib.import_module(f"hfc.cli.{module}")
+    if not gc.isenabled():  # see hfc.__main__
+        gc.freeze()
+        gc.enable()
     options = getattr(command, "OPTIONS", None)  # the dataclass of a command with many parameters
     command.command(options(**values)) if options else command.command(**values)
 

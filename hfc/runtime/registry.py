@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -92,12 +92,11 @@ def cached_path(entry: RegistryEntry) -> Path:
 
 
 def _installed_path(source: WheelFile) -> Path | None:
-    """Where an installed wheel keeps the file. The package is not imported: it would bring its own runtime along."""
-    try:
-        files = importlib.metadata.files(source.package) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return next((Path(str(f.locate())) for f in files if f.as_posix() == source.path), None)
+    """Where an installed wheel keeps the file. Its package is found, not imported: it would bring its own runtime along."""
+    package, *rest = Path(source.path).parts
+    found = importlib.util.find_spec(package)
+    places = found.submodule_search_locations if found else None
+    return next((path for place in places or () if (path := Path(place, *rest)).is_file()), None)
 
 
 def sha256_of(path: Path) -> str:
