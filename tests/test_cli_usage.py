@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from hfc import __version__
 from hfc.base.diagnostics import HfcError, suggestions, unknown
 from hfc.cli import dispatch, main
-from hfc.cli.commands import COMMANDS, overview
+from hfc.cli.commands import ALSO, COMMANDS, INSTEAD, overview
 from hfc.cli.usage.declare import Argument, flag, option, usage
 from hfc.cli.usage.help import help_text
 from hfc.cli.usage.parse import HelpWanted, parse
@@ -209,3 +210,18 @@ def test_an_unknown_name_gets_the_nearest_three_and_a_model_in_its_place_a_comma
     for model in ("./model", "model.gguf", "smollm2:135m"):
         with pytest.raises(HfcError, match=f"(?s)unknown command '{model}'.*hfc run {model}"):
             dispatch([model, "hi"])
+
+
+def test_what_people_type_from_other_programs_does_the_same_or_says_what_to_do(capsys):
+    dispatch(["version"])
+    dispatch(["-V"])
+    assert capsys.readouterr().out.splitlines() == [f"hfc {__version__}"] * 2
+    dispatch(["ls", "--help"])
+    assert capsys.readouterr().out.startswith("Usage: hfc list")
+    assert not (ALSO.keys() | INSTEAD.keys()) & COMMANDS.keys()
+    for word, instead in INSTEAD.items():
+        with pytest.raises(HfcError, match=f"hfc has no command '{word}'") as caught:
+            dispatch([word, "x"])
+        assert caught.value.hint == instead
+    with pytest.raises(HfcError, match="unknown option '-x'.*\n.*a command comes first"):
+        dispatch(["-x", "run"])

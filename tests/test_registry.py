@@ -251,3 +251,10 @@ def test_the_registry_is_whole():
         assert entry.summary and (entry.reference or (entry.sha256 and entry.size_bytes and entry.hub))
         assert not entry.draft or REGISTRY[entry.draft].reference.choice == "source", "drafts are not quantized"
         dataclasses.replace(Sampling(), **entry.sampling)
+    here = {path.stem for path in (Path(__file__).parent.parent / "models").glob("*.hfm")}
+    heads = {name for name in here if name.endswith("_mtp")}  # of models that have their own
+    named = {entry.family for entry in REGISTRY.values()}
+    assert here - heads == named - {""}, "each family can be had by a name"
+    assert REGISTRY["qwen3:8b"].download_bytes == 2 * REGISTRY["qwen3:8b"].parameters
+    assert REGISTRY["minimax-m2:230b"].download_bytes == 0, "4 bits a parameter are not 16"
+    assert REGISTRY["gpt-oss:20b"].download_bytes == REGISTRY["gpt-oss:20b"].size_bytes

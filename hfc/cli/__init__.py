@@ -14,7 +14,7 @@ from typing import Any
 from hfc import __version__
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
 from hfc.base.installed import missing_part
-from hfc.cli.commands import COMMANDS, module_of, overview, settings_files
+from hfc.cli.commands import ALSO, COMMANDS, INSTEAD, module_of, overview, settings_files
 
 VARIABLES = {"HFC_DEVICE", "HFC_THREADS"}  # that set an option
 USER_ERROR, DEVICE_ERROR, BROKEN_PIPE, INTERRUPTED = 2, 3, 1, 130
@@ -46,16 +46,15 @@ def dispatch(words: list[str]) -> None:
     name, rest = (words[0], words[1:]) if words else ("help", [])
     if name == "help" and rest:
         name, rest = rest[0], ["--help"]
+    name = ALSO.get(name, name)
     if name in ("-h", "--help", "help"):
         print(overview(), end="")
         return
     if name == "--version":
         print(f"hfc {__version__}")
         return
-    if name not in COMMANDS and not name.startswith("-") and is_model(name):
-        raise HfcError(f"unknown command {name!r}", hint=f"for a model: hfc run {name}")
     if name not in COMMANDS:
-        raise unknown("option" if name.startswith("-") else "command", name, COMMANDS)
+        raise no_command(name)
     module = module_of(name)
     usage = importlib.import_module(f"hfc.cli.usage.{module}").USAGE
     parsing = importlib.import_module("hfc.cli.usage.parse")
@@ -70,6 +69,18 @@ def dispatch(words: list[str]) -> None:
         gc.enable()
     options = getattr(command, "OPTIONS", None)  # the dataclass of a command with many parameters
     command.command(options(**values)) if options else command.command(**values)
+
+
+def no_command(name: str) -> HfcError:
+    """What to type instead of a word that is no command."""
+    if name.startswith("-"):
+        hint = "a command comes first: hfc run MODEL; before it: --help, --version, --debug, --model-file FILE"
+        return HfcError(f"unknown option {name!r}", hint=hint)
+    if name in INSTEAD:
+        return HfcError(f"hfc has no command {name!r}", hint=INSTEAD[name])
+    if is_model(name):
+        return HfcError(f"unknown command {name!r}", hint=f"for a model: hfc run {name}")
+    return unknown("command", name, COMMANDS)
 
 
 def is_model(word: str) -> bool:

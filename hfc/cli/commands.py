@@ -59,6 +59,20 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
 }
 COMMANDS = {command.name: command for group in GROUPS.values() for command in group}
+# What people know from other programs: the same under another name, or what to do instead.
+ALSO = {"ls": "list", "remove": "rm", "version": "--version", "-v": "--version", "-V": "--version"}
+INSTEAD = {
+    "create": "hfc compile makes a bundle of a model, hfc quantize another weight format; a system message is --system",
+    "cp": "a model keeps its name; a name for clients is hfc serve --name",
+    "convert": "hfc run takes Hugging Face folders and GGUF files as they are; hfc quantize makes them smaller",
+    "generate": 'hfc run MODEL "..."',
+    "info": "hfc show NAME, or hfc inspect FILE",
+    "login": "hf auth login, or set HF_TOKEN",
+    "push": "hf upload ORG/REPO FILE",
+    "search": "hfc list --remote shows what has a name; any repository of https://huggingface.co/models can be given as ORG/REPO",
+    "signin": "hf auth login, or set HF_TOKEN",
+    "update": "pip install --upgrade hfc",
+}
 
 
 def settings_files() -> list[tuple[str, str]]:

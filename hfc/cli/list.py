@@ -35,13 +35,18 @@ def _here() -> str:
 
 def _named() -> str:
     rows = [
-        (e.name, e.summary, e.license or "-", _source(e), "yes" if find_local(e) else "") for e in REGISTRY.values()
+        (e.name, e.summary, download_text(e), e.license or "-", _source(e), "yes" if find_local(e) else "")
+        for e in REGISTRY.values()
     ]
-    return table(("name", "model", "license", "from", "here"), rows)
+    return table(("name", "model", "download", "license", "from", "here"), rows)
 
 
 def _source(entry: RegistryEntry) -> str:
-    return str(entry.reference) if entry.reference else size_text(entry.size_bytes)
+    return str(entry.reference) if entry.reference else entry.hub.repository
+
+
+def download_text(entry: RegistryEntry) -> str:
+    return size_text(entry.download_bytes) if entry.download_bytes else "-"
 
 
 def size_text(nbytes: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hfc.cli.list import size_text
+from hfc.cli.list import download_text, size_text
 from hfc.cli.table import table
 from hfc.runtime.library import FetchedModel, records
 from hfc.runtime.reference import parse_reference
@@ -24,13 +24,16 @@ def command(name: str) -> None:
 
 def _of_entry(entry: RegistryEntry) -> list[tuple[str, str]]:
     rows = [("name", entry.name), ("model", entry.summary), ("license", entry.license or "see its repository")]
+    if entry.family:
+        rows.append(("model file", f"{entry.family}.hfm"))
     if entry.reference:
-        rows.append(("repository", str(entry.reference)))
+        rows += [("repository", str(entry.reference)), ("download", download_text(entry))]
     if entry.hub:
         rows += [("repository", entry.hub.repository), ("file", entry.file), ("sha256", entry.sha256)]
         rows += [("size", size_text(entry.size_bytes)), ("path", str(find_local(entry) or "not here yet"))]
     if entry.parameters:
-        rows.append(("parameters", f"{entry.parameters / 1e9:.2f} billion (text)"))
+        billions = entry.parameters / 1e9
+        rows.append(("parameters", f"{billions:.1f} billion" if billions >= 1 else f"{billions * 1000:.0f} million"))
     rows.append(("sampling", _pairs(entry.sampling) or "as its own files say"))
     return [*rows, ("draft", entry.draft)] if entry.draft else rows
 

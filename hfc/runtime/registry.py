@@ -37,6 +37,7 @@ class RegistryEntry:
 
     name: str
     summary: str
+    family: str = ""
     license: str = ""
     file: str = ""
     size_bytes: int = 0
@@ -47,6 +48,12 @@ class RegistryEntry:
     parameters: int = 0
     sampling: Mapping[str, float] = field(default_factory=dict)
     draft: str = ""
+
+    @property
+    def download_bytes(self) -> int:
+        """About what is fetched; 0: not known. Repositories without a choice hold 16 bits a parameter."""
+        is_packed = self.reference is not None and self.reference.choice is not None
+        return self.size_bytes or (0 if is_packed else 2 * self.parameters)
 
 
 def _entry(table: dict[str, Any]) -> RegistryEntry:
