@@ -45,6 +45,7 @@ def use(monkeypatch):
 )
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch, module, name, package):
     monkeypatch.setattr(module, name, None)
+    monkeypatch.setattr(cuda, "has_cuda_library", lambda: True)
     with pytest.raises(HfcError, match=f"(?s)Python package {package} is not installed.*pip install "):
         module.open_device()
 
@@ -56,6 +57,7 @@ def test_no_card_is_one_line_and_exit_code_2_and_never_the_cpu(monkeypatch, capf
         CUresult=error, cuInit=lambda flags: None, cuDeviceGetCount=lambda: (result,), cuGetErrorString=lambda e: (0, b"no CUDA-capable device")
     )  # fmt: skip
     monkeypatch.setattr(cuda, "cu", fake)
+    monkeypatch.setattr(cuda, "has_cuda_library", lambda: True)
     bundle.save(tmp_path / "m.hfp")
     np.save(tmp_path / "t.npy", np.arange(4))
     with pytest.raises(SystemExit) as end:
@@ -72,7 +74,12 @@ def test_no_card_is_one_line_and_exit_code_2_and_never_the_cpu(monkeypatch, capf
             ]
         )
     out, err = capfd.readouterr()
-    assert end.value.code == 2 and out == "" and "no NVIDIA driver or no GPU" in err and "no CUDA-capable device" in err
+    assert (
+        end.value.code == 2
+        and out == ""
+        and "no GPU that the NVIDIA driver shows" in err
+        and "no CUDA-capable device" in err
+    )
     assert err.count("error:") == 1 and not (tmp_path / "o.npy").exists()
 
 

@@ -10,10 +10,10 @@ import pytest
 from hip_double.build import environment, library_folder
 
 from hfc.base.diagnostics import HfcError
-from hfc.runtime import devices, hip
+from hfc.runtime import cuda, devices, hip
 from hfc.runtime.devices import Card, Found, choose_device, visible
 from hfc.runtime.driver import DeviceInfo
-from hfc.runtime.hip_library import NAMES, candidates
+from hfc.runtime.hip_library import NAMES, HipLibrary, candidates
 
 GIB = 1 << 30
 XTX = DeviceInfo(0, "AMD Radeon RX 7900 XTX", "gfx1100", 96, 24 * GIB)
@@ -81,6 +81,24 @@ def test_what_is_named_is_taken_or_refused():
     )  # opening it says why there is none
     found = chosen("auto", XTX, R9700, needed=lambda arch: 1 if arch == "gfx1201" else f"no plan for {arch}")
     assert found.device == "hip:1" and found.reasons == ("hip:0: no plan for gfx1100",)
+
+
+def test_devices_have_the_names_of_other_programs_too():
+    assert chosen("cpu", XTX).device == "host" and chosen("rocm:1", XTX).device == "hip:1"
+    assert chosen("gpu", IGPU, XTX).device == "hip:0", "any card: the fastest"
+    with pytest.raises(HfcError, match="unknown device 'gpu'.*\n.*no NVIDIA driver"):
+        chosen("gpu", missing={"hip": "no HIP runtime", "cuda": "no NVIDIA driver"})
+
+
+def test_a_device_without_its_library_is_refused_by_what_is_missing(monkeypatch):
+    monkeypatch.setattr(hip, "find_hip_library", lambda: HipLibrary(None, ("/opt/x.so: no libnuma",)))
+    monkeypatch.setattr(cuda, "has_cuda_library", lambda: False)
+    with pytest.raises(
+        HfcError, match=r"device hip: no HIP runtime \(libamdhip64\); /opt/x.so: no libnuma\n.*hfc doctor"
+    ):
+        hip.open_device()
+    with pytest.raises(HfcError, match=r"device cuda: no NVIDIA driver\n.*hfc devices"):
+        cuda.open_device()
 
 
 def test_windows_shows_all_cards_and_hfc_leaves_out_what_is_not_visible():

@@ -72,6 +72,18 @@ def test_what_is_missing_is_a_failure_with_the_command_that_mends_it(tmp_path):
     assert all(check.mend for check in found if check.state != PASS)
 
 
+def test_an_access_list_opens_a_device_file_that_its_group_would_not(tmp_path, monkeypatch):
+    """As systemd's logind gives it to who sits at the machine: the mode and the group say no."""
+    root = machine(tmp_path, RX_7900_XTX)
+    monkeypatch.setattr("os.getegid", lambda: 54321)
+    monkeypatch.setattr("os.getgroups", lambda: [])
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    monkeypatch.setattr("os.access", lambda path, how: str(path).endswith("kfd"))
+    assert states(checks(root, Who.me()))[1:3] == [(PASS, "/dev/kfd"), (FAIL, "render node of gfx1100")]
+    assert states(checks(root, STRANGER))[1] == (PASS, "/dev/kfd"), "the same user"
+    assert states(checks(root, Who(1, frozenset())))[1] == (FAIL, "/dev/kfd"), "another one, by mode and group"
+
+
 def test_the_small_gpu_of_a_desktop_cpu_is_no_trouble_beside_a_card(tmp_path):
     found = checks(machine(tmp_path, RX_7900_XTX, RAPHAEL))
     assert states(found)[-2:] == [(PASS, "card"), (PASS, "card")] and "gfx1036" in found[-1].found

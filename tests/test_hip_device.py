@@ -91,7 +91,7 @@ def test_doctor_run_logits_and_bench_on_two_cards(library, bundle, tmp_path):
 
 
 FAILURES = [  # devices, faults, exit code, words of the message
-    ("", "", 2, ["no HIP runtime or no AMD GPU", "hfc doctor"]),
+    ("", "", 2, ["no AMD GPU that", "libamdhip64", "hfc doctor"]),
     ("gfx1030:1G", "", 2, ["no plan for gfx1030", "--arch gfx1030"]),
     ("gfx1100:1G", "hipMalloc@1=2", 2, ["hipMalloc failed", "hipErrorOutOfMemory"]),
     ("gfx1100:1M", "", 2, ["weights", "scratch"]),

@@ -210,3 +210,11 @@ def test_the_table_of_variables_is_the_table_of_knobs():
     assert dict(re.findall(r"^\| `(HFC_\w+)` \| (.*) \|$", text, re.MULTILINE)) == {
         k.name: k.effect for k in KNOBS.values()
     }
+
+
+def test_every_variable_of_others_that_the_source_names_is_in_the_page():
+    root = Path(__file__).parent.parent
+    pattern = r'"((?:HIP|ROCR|HSA|ROCM|HF|XDG|ZIG|LISTEN|CUDA_VISIBLE)_[A-Z_]+)"'
+    named = {name for path in (root / "hfc").rglob("*.py") for name in re.findall(pattern, path.read_text())}
+    text = (root / "docs" / "settings.md").read_text()
+    assert {"HF_ENDPOINT", "ROCM_PATH"} <= named and not [name for name in sorted(named) if f"`{name}`" not in text]

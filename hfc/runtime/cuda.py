@@ -7,6 +7,7 @@ import ctypes
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.cuda_library import NO_DRIVER, has_cuda_library
 from hfc.runtime.driver import DeviceInfo
 
 try:
@@ -46,6 +47,8 @@ def list_devices() -> list[DeviceInfo]:
 
 
 def count_devices() -> int:
+    if not has_cuda_library():
+        raise HfcError(f"device cuda: {NO_DRIVER}", hint="hfc devices lists the cards; --device host is this CPU")
     if cu is None:
         raise HfcError("device cuda: the Python package cuda-bindings is not installed", hint="pip install hfc[cuda]")
     try:
@@ -53,7 +56,7 @@ def count_devices() -> int:
         return _check("cuDeviceGetCount", cu.cuDeviceGetCount())
     except (RuntimeError, HfcError) as error:
         why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
-        raise HfcError(f"device cuda: there is no NVIDIA driver or no GPU ({why})") from error
+        raise HfcError(f"device cuda: there is no GPU that the NVIDIA driver shows ({why})") from error
 
 
 def info_of(index: int) -> DeviceInfo:

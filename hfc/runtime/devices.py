@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import re
@@ -11,12 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hfc.base.diagnostics import HfcError, suggestions, unknown
+from hfc.runtime.cuda_library import NO_DRIVER, has_cuda_library
 from hfc.runtime.driver import DeviceInfo
 from hfc.runtime.hip_library import find_hip_library
 from hfc.target.arch import ARCHS, GENERIC
 
 AUTO = "auto"
 OTHERS = ("host", "null", "interpret")  # devices that are no cards
+ALSO = {"cpu": "host", "rocm": "hip", "nvidia": "cuda"}  # as other programs call them
+ANY_CARD = "gpu"
 GIB = 1 << 30
 ROWS = {**ARCHS, **GENERIC}
 MATRIX_UNITS = 1.5  # what they are worth beside memory speed, for prompts: a 7900 XTX comes before a MI50
@@ -83,6 +85,8 @@ def choose_device(device: str, needed: Callable[[str], int | str], found: Callab
     needed: the bytes that a model takes on an arch, or why it cannot run there. HfcError where no card is what was asked for; one that cannot hold the model is taken where the user named it.
     """
     kind, _, number = device.partition(":")
+    kind = ALSO.get(kind, kind)
+    device = f"{kind}:{number}" if number else kind
     if kind in OTHERS or (kind in LISTERS and number):
         return Chosen(device)
     here = found()
@@ -135,23 +139,21 @@ def _fitting(cards: Sequence[Card], needed: Callable[[str], int | str]) -> tuple
 
 
 def _is_meant(device: str, card: Card) -> bool:
-    """ "hip", "gfx1100", "7900 XTX": a kind, an arch, or a part of a name."""
-    return device == card.kind or device == card.info.arch or device.lower() in card.info.name.lower()
+    """ "gpu", "hip", "gfx1100", "7900 XTX": any, a kind, an arch, or a part of a name."""
+    return device in (ANY_CARD, card.kind) or device == card.info.arch or device.lower() in card.info.name.lower()
 
 
 def _hip() -> list[DeviceInfo]:
     library = find_hip_library()
     if library.path is None:
-        raise HfcError("no HIP runtime (libamdhip64)" + "".join(f"; {text}" for text in library.failed))
+        raise HfcError(library.why_not)
     infos = importlib.import_module("hfc.runtime.hip").list_devices()
     return visible(infos, os.environ, sys.platform)
 
 
 def _cuda() -> list[DeviceInfo]:
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        raise HfcError("no NVIDIA driver") from None
+    if not has_cuda_library():
+        raise HfcError(NO_DRIVER)
     return importlib.import_module("hfc.runtime.cuda").list_devices()
 
 

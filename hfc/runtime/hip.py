@@ -48,14 +48,18 @@ def count_devices() -> int:
         raise HfcError(
             "device hip: the Python package rocm-bindings-hip is not installed", hint="pip install rocm-bindings-hip"
         )
+    hint = "hfc doctor says what is missing; --device host is this CPU"
+    library = find_hip_library()
+    if library.path is None:
+        raise HfcError(f"device hip: {library.why_not}", hint=hint)
     _show_library()
     try:
         return _check("hipGetDeviceCount", hip.hipGetDeviceCount())
     except (RuntimeError, HfcError) as error:
         why = error.message if isinstance(error, HfcError) else str(error).splitlines()[0]
         raise HfcError(
-            f"device hip: there is no HIP runtime or no AMD GPU ({why})",
-            hint="hfc doctor says what is missing; --device host is this CPU",
+            f"device hip: there is no AMD GPU that {library.path} shows ({why})",
+            hint=hint,
         ) from error
 
 

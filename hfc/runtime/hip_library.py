@@ -26,6 +26,11 @@ class HipLibrary:
     path: str | None
     failed: tuple[str, ...] = ()
 
+    @property
+    def why_not(self) -> str:
+        """Why none was loaded."""
+        return "no HIP runtime (libamdhip64)" + "".join(f"; {text}" for text in self.failed)
+
 
 @cache
 def find_hip_library() -> HipLibrary:
