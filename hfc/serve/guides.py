@@ -101,7 +101,8 @@ def _of_tools(
         if loose == schemas:
             raise
         grammars.lark(grammar(loose), "tools")
-        not_enforced += [f"{name}: all but its shape" for name in schemas if loose[name] != schemas[name]]
+        shapes = [f"{name}: all but its shape" for name in schemas if loose[name] != schemas[name]]
+        not_enforced = [*shapes, *not_enforced]
         schemas = loose
     text = grammar(schemas)
     return Rules(lambda: grammars.lark(text, "tools"), tuple(not_enforced))
@@ -126,7 +127,7 @@ def _of_format(grammars: GrammarCompiler, format: Mapping[str, Any]) -> Rules:
             raise
         schema = bare(schema)
         grammars.json_schema(schema, param)
-        not_enforced = (*not_enforced, "all but the shape")
+        not_enforced = ("all but the shape", *not_enforced)
     return Rules(lambda: grammars.json_schema(schema, param), not_enforced)
 
 

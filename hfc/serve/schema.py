@@ -80,6 +80,8 @@ def bare(schema: Any) -> Any:
         "definitions",
     )
     out = {k: v for k, v in schema.items() if k in kept}
+    if "patternProperties" in schema:  # names that it allows are additional now
+        out.pop("additionalProperties", None)
     for key in ("properties", "$defs", "definitions"):
         if key in out:
             out[key] = {name: bare(inner) for name, inner in out[key].items()}
@@ -104,7 +106,7 @@ class _Cleaner:
             raise ApiError(400, f"{'.'.join(place) or 'the schema'} should be an object", None, "invalid_schema")
         if depth > DEEPEST:
             raise ApiError(400, f"the schema is nested more than {DEEPEST} deep", None, "invalid_schema")
-        if place[-2:-1] in (("$defs",), ("definitions",)) and schema and not KNOWN.intersection(schema):
+        if place[-2:-1] in (("$defs",), ("definitions",)) and _is_group(schema):
             return {
                 name: self.schema(inner, (*place, name), depth + 1) for name, inner in schema.items()
             }  # a group of them
@@ -118,6 +120,7 @@ class _Cleaner:
             elif key not in ANNOTATIONS and (near := difflib.get_close_matches(key, ENFORCED, 1, 0.85)):
                 self._loosen(place, f"{key} (did you mean {near[0]}?)")
         self._unite(schema, out, place, depth)
+        self._count_properties(out, place)
         return _closed(out) if self._closes else out
 
     def _loosen(self, place: Iterable[str], what: str) -> None:
@@ -235,6 +238,18 @@ class _Cleaner:
         else:
             out["anyOf"] = united
 
+    def _count_properties(self, out: dict[str, Any], place: tuple[str, ...]) -> None:
+        """The library counts properties where all that are listed are required."""
+        names, required = out.get("properties") or {}, set(out.get("required", ()))
+        if required.issuperset(names):
+            return
+        least, most = out.pop("minProperties", 0), out.pop("maxProperties", None)
+        if least > len(required):
+            self._loosen(place, "minProperties")
+        is_closed = out.get("additionalProperties") is False and "patternProperties" not in out
+        if most is not None and not (is_closed and most >= len(names)):
+            self._loosen(place, "maxProperties")
+
     def _are_disjoint(self, branches: list[Any]) -> bool:
         """By type, or by a required property whose values differ."""
         found = [self._resolved(branch) for branch in branches]
@@ -271,6 +286,11 @@ class _Cleaner:
                 return schema
             schema = self._at(schema["$ref"])
         return schema
+
+
+def _is_group(schema: Mapping[str, Any]) -> bool:
+    """Definitions under a name of their own."""
+    return bool(schema) and not KNOWN.intersection(schema) and all(isinstance(v, Mapping) for v in schema.values())
 
 
 def _closed(out: dict[str, Any]) -> dict[str, Any]:
