@@ -21,7 +21,7 @@ from hfc.runtime.upload import CheckpointWeights
 from hfc.step import DECODE_ROWS, JOURNAL_ROWS, Segment, Step
 from hfc.target.arch import find_arch
 
-SLOTS, CONTEXT, CYCLES = 3, 48, 15
+SLOTS, CONTEXT, CYCLES = 3, 48, 12
 
 
 def emulated(checkpoint: str, arch: str) -> EmulatedModel:

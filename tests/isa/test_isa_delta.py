@@ -50,7 +50,7 @@ def _first(results: Value | tuple[Value, ...]) -> Value:
     return results[0] if isinstance(results, tuple) else results
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_long_segments_beside_short_ones(shape, arch):
@@ -62,7 +62,7 @@ def test_long_segments_beside_short_ones(shape, arch):
         assert not wrong, (strength, wrong)
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_bits_do_not_depend_on_how_a_prompt_is_cut(shape, arch):

@@ -49,7 +49,7 @@ def side_by_side(format: str) -> Graph:
     return b.finish(b.op("linear", b.op("add", b.op("mul", first, second), third), b.matrix("head", "f32", VOCAB, 33)))
 
 
-@pytest.mark.sampled(108)
+@pytest.mark.sampled(216)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("format", ROTATED)
 @pytest.mark.parametrize("graph", (two_experts_deep, side_by_side))
