@@ -8,7 +8,7 @@ import numpy as np
 
 from hfc.step import Segment, Step
 
-LENGTH = 20  # tokens of a slot's sequence; then it begins anew
+LENGTH = 30  # tokens of a slot's sequence; then it begins anew
 
 
 def plain_logits(forward: Callable[[Step], np.ndarray], tokens: np.ndarray) -> np.ndarray:

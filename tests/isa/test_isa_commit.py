@@ -5,7 +5,7 @@ import pytest
 from model_reference import MODELS
 from recurrences import CASES, recurrence_net
 from regions import VOCAB, Builder
-from speculated import LENGTH, Speculation, plain_logits
+from speculated import Speculation, plain_logits
 
 from hfc.backend import gpu
 from hfc.backend.emit import emit
@@ -21,7 +21,7 @@ from hfc.runtime.upload import CheckpointWeights
 from hfc.step import DECODE_ROWS, JOURNAL_ROWS, Segment, Step
 from hfc.target.arch import find_arch
 
-SLOTS, CONTEXT, CYCLES = 3, 48, 12
+SLOTS, CONTEXT, LENGTH, CYCLES = 3, 48, 18, 12
 
 
 def emulated(checkpoint: str, arch: str) -> EmulatedModel:
