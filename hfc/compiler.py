@@ -35,9 +35,11 @@ from hfc.frontend.model import (
 )
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph
+from hfc.passes.balance import StagePlace, balanced, layer_costs
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
-from hfc.passes.settings import Settings, parse_kv
+from hfc.passes.settings import Settings, StageCut, parse_kv
+from hfc.passes.stages import Ranges, check_ranges, written_stages
 from hfc.plan import Bundle, Plan
 from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
@@ -64,7 +66,8 @@ class CompileOptions:
     ctx: tokens a slot holds.  kv: as parse_kv takes it.  slots: lanes of the batch.  max_rows: of the largest step.
     taps: values besides the logits that the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps
     ("hidden[3]").  journal_rows: rows of a slot that a step may leave uncommitted; JOURNAL_ROWS with a draft, else none.
-    profile: of precision, see target.profiles; "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code."""
+    profile: of precision, see target.profiles; "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code.
+    stages: layers (first, last) of each arch: its plans are then the stages of one pipeline, and an arch may come again."""
 
     ctx: int | None = None
     kv: str | None = None
@@ -77,6 +80,7 @@ class CompileOptions:
     default_format: str = "bf16"
     draft: str | Path | None = None
     cpu: str = NATIVE
+    stages: tuple[tuple[int, int], ...] = ()
 
 
 USUAL = CompileOptions()
@@ -192,7 +196,7 @@ def compile_model(
     """A plan for each arch ("all": every one). An equal compilation done before comes from the cache."""
     opened = open_source(source, options.weights, options.default_format, options.draft)
     names = list(ARCHS) if list(archs) == ["all"] else list(archs)
-    chosen = [settings_for(opened, find_arch(name), options) for name in names]
+    chosen = chosen_settings(opened, names, options)
     make = lambda: _compile(opened, chosen, options, print_after).pack()  # noqa: E731
     is_seen = print_after is not None or is_watched()
     label = f"{opened.model.name}-{'-'.join(names)}"
@@ -202,6 +206,28 @@ def compile_model(
         if name.endswith(".so"):  # the bundle may come from the cache, and its host code was made when it was
             record_made(bundle.files[name])
     return bundle
+
+
+def chosen_settings(opened: CompilerInput, archs: Sequence[str], options: CompileOptions) -> list[Settings]:
+    """Of the plan for each arch, or of each stage of a pipeline.
+
+    Those are all of one profile: the numbers of a prompt must not change their precision on the way."""
+    found = [settings_for(opened, find_arch(name), options) for name in archs]
+    if not options.stages:
+        return found
+    check_ranges(archs, options.stages, opened.settings["layers"])
+    if len({settings.profile for settings in found}) > 1:
+        found = [replace(settings, profile=EXACT) for settings in found]
+    return [replace(settings, stage=StageCut(i, options.stages)) for i, settings in enumerate(found)]
+
+
+def auto_stages(opened: CompilerInput, places: Sequence[StagePlace], options: CompileOptions) -> Ranges:
+    """Layers for stages that run in these places: see passes.balance."""
+    layers = opened.settings["layers"]
+    ends = tuple(f"hidden[{i}]" for i in range(layers - 1))
+    graph = opened.pair(ends).target if opened.draft else opened.graph(ends)
+    context = options.ctx or min(DEFAULT_CONTEXT, opened.context_limit)
+    return balanced(layer_costs(graph, layers, context, options.slots), places)
 
 
 def settings_for(opened: CompilerInput, arch: Arch, options: CompileOptions = USUAL) -> Settings:
@@ -250,21 +276,21 @@ def _compile(
     opened: CompilerInput, chosen: list[Settings], options: CompileOptions, print_after: After | None
 ) -> Bundle:
     with timed("build the graph"):
-        pair = opened.pair(chosen[0].taps) if opened.draft else None
-        graph = pair.target if pair else opened.graph(chosen[0].taps)
+        pair = opened.pair(chosen[0].graph_taps) if opened.draft else None
+        graph = pair.target if pair else opened.graph(chosen[0].graph_taps)
     plans: dict[str, Plan] = {}
     files: dict[str, bytes] = {}
     for settings in chosen:
         backend = gpu if settings.arch.platform.is_gpu else host
         plan, made = backend.build(_emit(graph, pair, settings, backend.MATRIX_LAYOUT, print_after), settings)
-        plans[settings.arch.name] = plan
+        plans[plan.name] = plan
         files.update(made)
     model = {
         "name": graph.name,
         "kind": opened.kind,
         "weights": os.path.abspath(opened.path),
         "context": opened.context_limit,
-        "options": _recorded(opened, chosen[0], options),
+        "options": _recorded(opened, chosen, options),
     }
     if opened.draft:
         model["draft"] = {
@@ -278,11 +304,11 @@ def _compile(
     return Bundle(model, plans, files)
 
 
-def _recorded(opened: CompilerInput, settings: Settings, options: CompileOptions) -> dict[str, Any] | None:
+def _recorded(opened: CompilerInput, chosen: list[Settings], options: CompileOptions) -> dict[str, Any] | None:
     """What `hfc compile` must be told to make this bundle again; None where it needs a description that hfc does not ship."""
     if opened.model.path.resolve().parent != builtin_folder().resolve():
         return None
-    draft = opened.draft
+    draft, settings = opened.draft, chosen[0]
     guesses = "off" if not settings.journal_rows else "ngram" if draft is None else str(draft.path.resolve())
     if draft and draft.path == opened.path:
         guesses = OWN_HEAD
@@ -295,6 +321,7 @@ def _recorded(opened: CompilerInput, settings: Settings, options: CompileOptions
         "format": opened.default_format,
         "draft": guesses,
         "taps": list(settings.taps),
+        "stages": written_stages([s.arch.name for s in chosen], settings.stage.ranges) if settings.stage else None,
     }
 
 
@@ -322,10 +349,10 @@ def _emit(
     graph: Graph, pair: Pair | None, settings: Settings, layout: str, print_after: After | None = None
 ) -> Emitted:
     fused = run_passes(graph, settings, after=print_after)
-    if pair is None:
+    if pair is None or not settings.gives_logits:
         with timed("bind regions"):
-            return emit(fused, settings, layout)
-    own = replace(settings, is_draft=True, taps=(), kv_edges=(0, 0))
+            return emit(fused, settings, layout, vocab=graph.outputs[0].type.size(-1))
+    own = replace(settings, is_draft=True, taps=(), kv_edges=(0, 0), stage=None)
     draft = DraftGraph(
         run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token")
     )
@@ -338,8 +365,8 @@ def emit_model(opened: CompilerInput, settings: Settings, after: After | None = 
 
     after: called with each pass's name and result."""
     backend = gpu if settings.arch.platform.is_gpu else host
-    pair = opened.pair(settings.taps) if opened.draft else None
-    graph = pair.target if pair else opened.graph(settings.taps)
+    pair = opened.pair(settings.graph_taps) if opened.draft else None
+    graph = pair.target if pair else opened.graph(settings.graph_taps)
     return _emit(graph, pair, settings, backend.MATRIX_LAYOUT, after)
 
 

@@ -152,9 +152,26 @@ class DraftPlan:
 
 
 @dataclass(frozen=True)
+class PipelineStage:
+    """The part of a model that a plan runs: layers `ranges[number]`, (first, last), of those that the plans of its bundle share out.
+
+    received: buffers of T rows that a step finds filled; sent: those that it leaves for stages behind it."""
+
+    number: int
+    ranges: tuple[tuple[int, int], ...]
+    received: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
+
+    @property
+    def is_last(self) -> bool:
+        return self.number == len(self.ranges) - 1
+
+
+@dataclass(frozen=True)
 class Plan:
     """programs: the launches of each, in order: STEP on the host, DECODE, PREFILL and SAMPLE on GPUs, see Program.
 
+    logits: the buffer that holds them after a step; "" where a later stage makes them.
     taps: name ("last_hidden", "hidden[3]") -> the buffer of T rows that holds it after a step."""
 
     arch: str
@@ -177,9 +194,18 @@ class Plan:
     journal_rows: int = 0  # rows of a slot that recurrent states can keep uncommitted
     cpu: tuple[str, ...] = ()  # host: instruction sets that the library needs
     profile: str = "exact"  # one of target.profiles.PROFILES
+    stage: PipelineStage | None = None  # None: the whole model
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)
+
+    @property
+    def name(self) -> str:
+        """In its bundle: "gfx1100", or with the layers of a stage "gfx1100:0-19"."""
+        if self.stage is None:
+            return self.arch
+        first, last = self.stage.ranges[self.stage.number]
+        return f"{self.arch}:{first}-{last}"
 
     @property
     def is_recurrent(self) -> bool:
@@ -204,7 +230,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Bundle:
-    """model: name, source (hf | gguf), weights path, config facts (eos ids, …).  files: name -> content.
+    """model: name, source (hf | gguf), weights path, config facts (eos ids, …).  plans: by Plan.name: one for each arch, or the stages of
+    a pipeline in order.  files: name -> content.
 
     trusted: its user vouches for the code in it, wherever it was made."""
 
@@ -212,6 +239,11 @@ class Bundle:
     plans: dict[str, Plan]
     files: dict[str, bytes]
     trusted: bool = False
+
+    @property
+    def is_staged(self) -> bool:
+        """Its plans are the stages of one pipeline."""
+        return any(plan.stage for plan in self.plans.values())
 
     def digest(self, file: str) -> str:
         """The hash of one of its files, as the manifest keeps it."""
@@ -222,7 +254,7 @@ class Bundle:
         manifest = {
             "version": BUNDLE_VERSION,
             "model": self.model,
-            "plans": {arch: asdict(plan) for arch, plan in self.plans.items()},
+            "plans": {name: asdict(plan) for name, plan in self.plans.items()},
             "files": {name: self.digest(name) for name in self.files},
         }
         out = io.BytesIO()

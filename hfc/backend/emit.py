@@ -18,8 +18,8 @@ from hfc.formats.recipe import Recipe
 from hfc.ir.graph import SOURCES, Graph, Op, Value
 from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
-from hfc.passes.settings import Settings
-from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, Plan, StateRef, WeightRef
+from hfc.passes.settings import Settings, StageCut
+from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, PipelineStage, Plan, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.program import Program
 
@@ -56,6 +56,7 @@ class Emitted:
     draft: DraftPlan | None = None
     draft_calls: tuple[RegionCall, ...] = ()
     observing: int = 0  # number of trailing calls that only write the draft model's inputs
+    stage: PipelineStage | None = None
 
     def observed_by(self, launches: dict[Program, int]) -> Emitted:
         """launches: program -> so many of its last ones are those calls."""
@@ -99,8 +100,10 @@ class _Part:
         )
 
 
-def emit(graph: Graph, settings: Settings, matrix_layout: str, draft: DraftGraph | None = None) -> Emitted:
-    """matrix_layout: the layout of weights that linear kernels read (others stay as stored).
+def emit(
+    graph: Graph, settings: Settings, matrix_layout: str, draft: DraftGraph | None = None, vocab: int = 0
+) -> Emitted:
+    """matrix_layout: the layout of weights that linear kernels read (others stay as stored).  vocab: logits a row, of a stage without.
 
     draft: runs on the same weights and states; its buffers share the arena, but what it gives out lives until the next draft."""
     parts = [_Part.of(graph, settings), *([_Part.of(draft.graph, draft.settings)] if draft else [])]
@@ -111,7 +114,7 @@ def emit(graph: Graph, settings: Settings, matrix_layout: str, draft: DraftGraph
         buffers += more
     journals = {name: numbers for part in parts for name, numbers in _journals(part).items()}
     sources = [op for part in parts for op in part.graph.ops]
-    logits = graph.outputs[0]
+    logits, *taps = graph.outputs if settings.gives_logits else (None,)
     return Emitted(
         parts[0].calls(layouts),
         {b.name: b for part in parts for b in part.bounds},
@@ -120,13 +123,22 @@ def emit(graph: Graph, settings: Settings, matrix_layout: str, draft: DraftGraph
         _unique(_const(op) for op in sources if op.kind == "const"),
         _unique(_state(op, settings, journals.get(op.attrs["name"], 0)) for op in sources if op.kind == "state"),
         arena,
-        logits.name,
-        logits.type.shape[-1],
-        {name: value.name for name, value in zip(settings.taps, graph.outputs[1:], strict=True)},
+        logits.name if logits else "",
+        logits.type.size(-1) if logits else vocab,
+        {name: value.name for name, value in zip(settings.taps, taps, strict=True)} if logits else {},
         _draft(draft, settings) if draft else None,
         parts[1].calls(layouts) if draft else (),
         _observing(parts[0]) if draft else 0,
+        _stage(graph, settings.stage),
     )
+
+
+def _stage(graph: Graph, cut: StageCut | None) -> PipelineStage | None:
+    """What the plan says of a graph that cut_stages made."""
+    if cut is None:
+        return None
+    received, sent = ([v.name for v in values] for values in (graph.inputs[1:], () if cut.is_last else graph.outputs))
+    return PipelineStage(cut.number, cut.ranges, tuple(received), tuple(sent))
 
 
 def _observing(part: _Part) -> int:
@@ -170,7 +182,7 @@ def _weights(sources: list[Op], layouts: dict[str, tuple[str, ...]]) -> tuple[We
 
 def storage(graph: Graph) -> dict[Value, Op]:
     """The source op behind each value that is not a buffer; a state's new value lies where the state lies."""
-    found = {value: Op(INPUT, (), (value,)) for value in graph.inputs}
+    found = {value: Op(INPUT, (), (value,)) for value in graph.inputs[:1]}  # behind the tokens: what a stage receives
     for op in graph.walk():
         if op.kind in SOURCES:
             found[op.output] = op
@@ -237,9 +249,8 @@ def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str
 
 def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) -> tuple[tuple[Buffer, ...], int]:
     """limit: rows of each kind.  apart: values that lie elsewhere."""
-    values = dict.fromkeys(
-        v for op in part.regions for v in (*op.inputs, *op.outputs) if v not in part.sources and v not in apart
-    )
+    used = [*part.graph.inputs, *(v for op in part.regions for v in (*op.inputs, *op.outputs))]
+    values = dict.fromkeys(v for v in used if v not in part.sources and v not in apart)
     nbytes = {v: _row_bytes(v) * limit[v.type.shape[0]] for v in values}
     offsets, arena = place(intervals(part.graph, nbytes))
     made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.shape[0], offsets[v], nbytes[v]) for v in values)
@@ -318,4 +329,5 @@ def make_plan(
         journal_rows=settings.journal_rows,
         taps=emitted.taps,
         profile=settings.profile,
+        stage=emitted.stage,
     )

@@ -43,12 +43,11 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
         objects = compile_all(jobs.values())
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
     kernels = tuple(Kernel(o.name, f"{arch}/{o.name}.hsaco", asdict(o.resources)) for o in objects)
-    plan = make_plan(emitted, settings, kernels, programs, f"{arch}/tape")
+    tape = f"{arch}/tape" if settings.stage is None else f"{arch}/stage{settings.stage.number}/tape"
+    plan = make_plan(emitted, settings, kernels, programs, tape)
     source = tape_source(plan)
     with timed("compile launch tapes"):
-        files |= {
-            f"{arch}/tape-{machine}.so": build_library(source, target) for machine, target in TAPE_TARGETS.items()
-        }
+        files |= {f"{tape}-{machine}.so": build_library(source, target) for machine, target in TAPE_TARGETS.items()}
     return plan, files
 
 
@@ -71,7 +70,8 @@ def list_launches(
         programs[Program.ADOPT] = tuple(
             _launches(_adopt_call(emitted, settings.max_outputs), Program.DECODE, settings, jobs)
         )
-    programs[Program.SAMPLE] = tuple(_launches(_sample_call(emitted), Program.DECODE, settings, jobs))
+    if emitted.logits:
+        programs[Program.SAMPLE] = tuple(_launches(_sample_call(emitted), Program.DECODE, settings, jobs))
     return emitted, programs
 
 

@@ -23,6 +23,9 @@ def intervals(graph: Graph, nbytes: dict[Value, int]) -> list[Interval]:
     """One interval for each buffer in `nbytes`; outputs of the graph stay alive to the end."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
+    for value in graph.inputs:
+        if value in nbytes:  # filled before the first launch
+            first[value] = last[value] = 0
     for at, op in enumerate(graph.ops):
         for value in (*op.inputs, *op.outputs):
             if value in nbytes:

@@ -11,7 +11,7 @@ from hfc.bundles.contract import pointer_sizes
 from hfc.bundles.grid import grid_value
 from hfc.bundles.recipes import check_recipe
 from hfc.formats import FORMATS, KV_FORMATS, weight_format
-from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, Plan, Product, StateRef, WeightRef
+from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, PipelineStage, Plan, Product, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.program import Program
 from hfc.step import DECODE_ROWS, JOURNAL_ROWS
@@ -177,11 +177,29 @@ def _outputs(plan: Plan, where: str) -> None:
         _equal(f"{where}: bytes over of a row of {name}", buffer.row_bytes % 4, 0)
         _within(f"{where}: bytes of the {what} {name}", buffer.nbytes, buffer.row_bytes * rows, MOST_BYTES)
 
-    holds("logits", plan.logits, 4 * plan.vocab, plan.max_outputs)
+    if plan.stage:
+        _stage(plan.stage, f"{where}: stage")
+        for what, names in (("received", plan.stage.received), ("sent", plan.stage.sent)):
+            for name in names:
+                holds(f"{what} value", name, None, plan.max_rows)
+    if plan.stage is None or plan.stage.is_last:
+        holds("logits", plan.logits, 4 * plan.vocab, plan.max_outputs)
+    else:
+        _equal(f"{where}: logits of a stage that is not the last", plan.logits, "")
     for tap, name in plan.taps.items():
         holds(f"tap {tap}", name, None, plan.max_rows)
     if plan.draft:
         _draft(plan.draft, plan, where, holds)
+
+
+def _stage(stage: PipelineStage, where: str) -> None:
+    """Its place among the others, which follow each other from layer 0 on."""
+    _within(f"{where}: number", stage.number, 0, len(stage.ranges) - 1)
+    begin = 0
+    for first, last in stage.ranges:
+        _equal(f"{where}: first layer of {first}-{last}", first, begin)
+        _within(f"{where}: last layer of {first}-{last}", last, first, MOST_ROWS)
+        begin = last + 1
 
 
 def _draft(draft: DraftPlan, plan: Plan, where: str, holds: Callable[[str, str, int | None, int], None]) -> None:
@@ -214,6 +232,8 @@ def _kernels(plan: Plan, arch: Arch, where: str, files: Iterable[str] | None) ->
 def _programs(plan: Plan, arch: Arch, where: str) -> None:
     is_gpu = arch.platform.is_gpu
     required = GPU_PROGRAMS if is_gpu else HOST_PROGRAMS
+    if not plan.logits:
+        required = required - {Program.SAMPLE}
     allowed = {*required, Program.PREFILL_ROCBLAS} if is_gpu else set(required)
     if plan.draft:
         drafting = {program.of_draft for program in required - {Program.SAMPLE}}

@@ -18,6 +18,7 @@ import msgspec
 from hfc.base.diagnostics import HfcError
 from hfc.bundles.check import check_plan
 from hfc.bundles.code import check_code
+from hfc.bundles.stages import check_stages
 from hfc.plan import BUNDLE_VERSION, MANIFEST, Bundle, Plan
 
 MOST_BYTES = 2 << 30  # of a bundle
@@ -102,12 +103,15 @@ def read_bundle(data: bytes, name: str) -> Bundle:
             raise HfcError(
                 f"{name}: {file} has hash {digest[:12]}, the manifest says {manifest.files[file][:12]!r}", hint=AGAIN
             )
-    for arch, plan in manifest.plans.items():
-        where = f"{name}: plan for {arch}"
-        if plan.arch != arch:
+    for key, plan in manifest.plans.items():
+        where = f"{name}: plan for {key}"
+        if plan.arch != key.partition(":")[0]:
             raise HfcError(f"{where} says that it is for {plan.arch[:40]!r}: the bundle is damaged", hint=AGAIN)
         check_plan(plan, where, members)
         check_code(plan, members, where)
+        if plan.name != key:
+            raise HfcError(f"{where} says that it is for {plan.name[:40]!r}: the bundle is damaged", hint=AGAIN)
+    check_stages(list(manifest.plans.values()), name)
     return Bundle(manifest.model, manifest.plans, members)
 
 

@@ -13,7 +13,7 @@ from hfc.passes.settings import Settings
 def narrow_outputs(graph: Graph, settings: Settings | None = None) -> Graph:
     """Taps (outputs behind the logits) keep all rows: what of the chain they need runs a second time, for those."""
     logits, *taps = graph.outputs
-    if settings and settings.is_draft or logits.type.shape[0] != "T":
+    if settings and (settings.is_draft or not settings.gives_logits) or logits.type.shape[0] != "T":
         return graph
     producers, readers = graph.producers(), graph.readers()
     narrowed: dict[Value, Value] = {}

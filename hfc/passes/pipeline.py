@@ -13,6 +13,7 @@ from hfc.ir.text import print_graph
 from hfc.ir.verify import verify
 from hfc.passes.choose_kv import choose_kv
 from hfc.passes.clone_views import clone_views
+from hfc.passes.cut_stages import cut_stages
 from hfc.passes.drop_unused import drop_unused
 from hfc.passes.fold_constants import fold_constants
 from hfc.passes.fuse_attention import fuse_attention
@@ -43,6 +44,11 @@ PIPELINE = (
     Pass(
         drop_unused,
         "before anything counts readers: a result that nothing needs would keep its maker out of every fusion",
+    ),
+    Pass(
+        cut_stages,
+        "before any fusion, so that no kernel spans two devices; behind choose_kv, which counts the caches of the whole model, and "
+        "drop_unused: what nothing needs would travel",
     ),
     Pass(fold_constants, "before any fusion, so that 1 + w is a weight and a norm has just one operand to load"),
     Pass(widen_vectors, "after folding, which makes new vectors; kernels then read every vector as plain f32"),

@@ -14,6 +14,24 @@ EDGE_FORMAT = "q8"  # of the layers that --kv K/V@FIRST+LAST leaves out
 
 
 @dataclass(frozen=True)
+class StageCut:
+    """One stage of a pipeline: stage `number` of those that run layers `ranges` (first, last) one behind the other."""
+
+    number: int
+    ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the logits come from it, and what they are chosen by."""
+        return self.number == len(self.ranges) - 1
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """What every stage but the last hands on, as the model file taps it."""
+        return tuple(f"hidden[{last}]" for _, last in self.ranges[:-1])
+
+
+@dataclass(frozen=True)
 class Settings:
     """context: tokens a slot holds.  slots: lanes of the batch.  max_rows: rows (and segments) of the largest step.
 
@@ -22,6 +40,7 @@ class Settings:
     kv_edges: first and last attention layers whose cache is in EDGE_FORMAT instead.
     max_outputs: most rows of one step whose logits are wanted.  taps: values besides the logits that the plan gives out.
     profile: one of target.profiles.PROFILES.  cpu: "native", or a row of target.cpus.CPUS; of the host's code.
+    stage: the part of the model that the plan runs, None for all of it.
     """
 
     arch: Arch
@@ -37,6 +56,16 @@ class Settings:
     kv_edges: tuple[int, int] = (0, 0)
     profile: str = "exact"
     cpu: str = "native"
+    stage: StageCut | None = None
+
+    @property
+    def gives_logits(self) -> bool:
+        return self.stage is None or self.stage.is_last
+
+    @property
+    def graph_taps(self) -> tuple[str, ...]:
+        """What the model's graph must give out beside the logits before the passes: taps, then the places of the cuts."""
+        return (*self.taps, *self.stage.taps) if self.stage else self.taps
 
 
 def parse_kv(kv: str | None) -> tuple[str, str, tuple[int, int]]:

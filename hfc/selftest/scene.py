@@ -72,7 +72,7 @@ class Stage:
 
     def _set_input(self, scene: Scene, region: Op, value: Value, rng: np.random.Generator) -> None:
         op = self._sources.get(value)
-        if value in self._graph.inputs:
+        if value in self._graph.inputs[:1]:
             scene.values[value] = scene.step.tokens
         elif op is None:
             self._set_activation(scene, region, value, rng)

@@ -21,7 +21,7 @@ from hfc.base.diagnostics import HfcError, nearest
 from hfc.compiler import After, CompilerInput, emit_model, source_of
 from hfc.ir.graph import Graph, Op
 from hfc.passes.pipeline import run_passes
-from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, Settings
+from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, Settings, StageCut
 from hfc.plan import Bundle, Plan
 from hfc.target.arch import find_arch
 
@@ -146,14 +146,14 @@ def matrix_format(plan: Plan) -> str:
 
 def fused_graphs(opened: CompilerInput, plan: Plan) -> tuple[Graph, Graph | None]:
     """The graphs behind the plan, made again: the model's and its draft's."""
-    taps = tuple(plan.taps)
-    pair = opened.pair(taps) if opened.draft else None
-    graph = pair.target if pair else opened.graph(taps)
+    settings = settings_of(plan)
+    pair = opened.pair(settings.graph_taps) if opened.draft else None
+    graph = pair.target if pair else opened.graph(settings.graph_taps)
     settings = settings_of(plan, {op.attrs["name"] for op in pair.draft.ops_of("state")} if pair else set())
-    if pair is None:
+    if pair is None or not settings.gives_logits:
         return run_passes(graph, settings), None
     return run_passes(graph, settings), run_passes(
-        pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0))
+        pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0), stage=None)
     )
 
 
@@ -163,7 +163,7 @@ def settings_of(plan: Plan, drafts: Collection[str] = ()) -> Settings:
     k_format, v_format, edges = kv_of(plan, set(drafts))
     return Settings(
         find_arch(plan.arch), *sizes, k_format, v_format, tuple(plan.taps), plan.journal_rows, kv_edges=edges,
-        profile=plan.profile,
+        profile=plan.profile, stage=StageCut(plan.stage.number, plan.stage.ranges) if plan.stage else None,
     )  # fmt: skip
 
 
