@@ -7,7 +7,7 @@ kernel has written is NaN: a read or write beside its rows is a named fault, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class EmulatedModel:
         self.vocab, self.context, self.slots = self.plan.vocab, self.plan.context, self.plan.slots
         self.max_rows, self.max_outputs = self.plan.max_rows, self.plan.max_outputs
         self._code = {k.symbol: bundle.files[k.file] for k in self.plan.kernels if k.file}
+        self._received: dict[str, np.ndarray] = {}
         self._regions = self._allocate(weights)
         self._rows = {b.pointer: (b.row_bytes, b.rows) for b in self.plan.buffers}
 
@@ -62,6 +63,16 @@ class EmulatedModel:
         regions = self._run_program(Program(step.rows_class), step)
         logits = regions[Pointer.buffer(self.plan.logits)].view.view(np.float32)
         return logits.reshape(wanted, self.vocab).copy()
+
+    def receive(self, values: Mapping[str, np.ndarray]) -> None:
+        """What the next step of a stage finds in its buffers, f32 [T, width] by name."""
+        self._received = dict(values)
+
+    def hand_on(self, step: Step) -> dict[str, np.ndarray]:
+        """Run one step of a stage that is not the last; copies of what it leaves for those behind, f32 [T, width] by name."""
+        regions = self._run_program(Program(step.rows_class), step)
+        sent = {name: regions[Pointer.buffer(name)].view.view(np.float32) for name in self.plan.stage.sent}
+        return {name: rows.reshape(len(step.tokens), -1).copy() for name, rows in sent.items()}
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
@@ -116,6 +127,8 @@ class EmulatedModel:
         for name, (row_bytes, rows) in self._rows.items():
             regions[name] = regions[name].part(0, row_bytes * counts[rows])
             regions[name].view[:] = NAN_BYTE
+        for name, rows in self._received.items():
+            regions[Pointer.buffer(name)].view[:] = rows.reshape(-1).view(np.uint8)
         return regions
 
     def _launch(self, call: Launch, step: Step, regions: dict[Pointer, Region]) -> None:

@@ -19,9 +19,11 @@ from hfc.cli.measure import Measurement, measure
 from hfc.cli.open_model import ModelChoice, OpenModel, open_model
 from hfc.cli.table import table
 from hfc.cli.workload import check_workload, workloads
+from hfc.plan import Plan, weight_sizes
 from hfc.runtime.decoding.model import Model
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
+from hfc.runtime.pipeline.model import StagedModel
 from hfc.runtime.speculate.drafts import AUTO, OFF
 
 USUAL_CONTEXT = 4096  # what a model is compiled for when nothing is asked
@@ -135,11 +137,19 @@ def lengths(text: str, zero: bool = False) -> list[int]:
 
 def memory_speed(model: Model, threads: int) -> tuple[str, float]:
     """The device's name, and how fast its memory is, in GB/s."""
+    if isinstance(model, StagedModel):
+        found = [memory_speed(stage, threads) for stage in model.stages]
+        moved = [weight_bytes_of(stage.plan) for stage in model.stages]  # one stage behind the other
+        return " + ".join(name for name, _ in found), sum(moved) / sum(n / s for n, (_, s) in zip(moved, found))
     if isinstance(model, GpuModel):
         return model.driver.info.name, copy_bandwidth_gb_s(model.driver)
     if isinstance(model, NullModel):
         return "null", read_bandwidth_gb_s(threads)
     return f"host, {threads} thread(s)", read_bandwidth_gb_s(threads)
+
+
+def weight_bytes_of(plan: Plan) -> int:
+    return sum(weight_sizes(plan).values())
 
 
 def show(results: Sequence[Measurement]) -> str:

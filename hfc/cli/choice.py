@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class ModelChoice:
     """What the options say about a model; None leaves a choice to the compiler.
 
+    device: of a pipeline one for each stage, with commas between.  stages: its layers, as `hfc compile` takes them.
     trust: the code of a bundle that was made elsewhere may run.  fits_memory: without a context, take the longest that the model was
     trained for and that the device's memory holds.  memory: bytes that the plan may take of it, None: what is free."""
 
@@ -27,3 +28,4 @@ class ModelChoice:
     fits_memory: bool = False
     memory: int | None = None
     profile: str | None = None
+    stages: str | None = None

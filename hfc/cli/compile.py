@@ -18,10 +18,13 @@ from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
 from hfc.cli.open_model import resolve
 from hfc.cli.table import table
+from hfc.cli.usage.kinds import size
 from hfc.compiler import (
     DEFAULT_CONTEXT,
     CompileOptions,
     CompilerInput,
+    auto_stages,
+    chosen_settings,
     compile_model,
     open_source,
     outline,
@@ -29,6 +32,8 @@ from hfc.compiler import (
 )
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
+from hfc.passes.balance import StagePlace
+from hfc.passes.stages import Ranges, parse_stages
 from hfc.plan import Bundle, Plan
 from hfc.runtime.fit import need_of
 from hfc.runtime.launcher import grid_size
@@ -47,6 +52,8 @@ class CompileRequest:
     model: str
     output: Path
     arch: str
+    stages: str | None
+    stage_memory: str | None
     cpu: str
     weights: str | None
     kv: str | None
@@ -77,6 +84,7 @@ class CompileRequest:
 
 
 OPTIONS = CompileRequest
+AUTO_STAGES = "auto"
 
 
 def command(asked: CompileRequest) -> None:
@@ -84,9 +92,14 @@ def command(asked: CompileRequest) -> None:
     source = resolve(asked.model)
     check_draft(asked.draft)
     options, archs = asked.options, asked.archs
+    if asked.stages:
+        archs, ranges = stages_of(asked, source.path, options)
+        options = replace(options, stages=ranges)
+    elif asked.stage_memory:
+        raise HfcError("--stage-memory is of the stages of a pipeline", hint="add --stages auto")
     if asked.cpu != NATIVE and "host" not in archs:
         raise HfcError(f"--cpu {asked.cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{asked.arch}")
-    with spinner(f"compiling {source.path.name} for {asked.arch}"):
+    with spinner(f"compiling {source.path.name} for {', '.join(archs)}"):
         if asked.ctx is None and asked.memory is not None:
             opened = open_source(source.path, asked.weights, options.default_format, options.draft)
             options = replace(options, ctx=_fitted(opened, find_arch(archs[0]), asked.memory, options))
@@ -94,7 +107,7 @@ def command(asked: CompileRequest) -> None:
         if asked.dump is not None:
             begin_dump(asked.dump, asked.force, f"{source.path} for {asked.arch}, hfc {__version__}")
             opened = open_source(source.path, asked.weights, options.default_format, options.draft)
-            dumped = [dump_plan(asked.dump, opened, settings_for(opened, find_arch(name), options)) for name in archs]
+            dumped = [dump_plan(asked.dump, opened, settings) for settings in chosen_settings(opened, archs, options)]
         with record_timings() if asked.timings else nullcontext({}) as seconds:
             after = _print_after if asked.print_after_all else None
             bundle = compile_model(str(source.path), archs, options, after)
@@ -107,6 +120,21 @@ def command(asked: CompileRequest) -> None:
         print(describe(bundle, asked.output))
         if asked.dump:
             print(f"{asked.dump}: {sum(path.is_file() for path in asked.dump.rglob('*'))} files")
+
+
+def stages_of(asked: CompileRequest, path: Path, options: CompileOptions) -> tuple[list[str], Ranges]:
+    """Archs and layers of the stages that --stages means."""
+    if asked.stages != AUTO_STAGES:
+        return parse_stages(asked.stages)
+    sizes = asked.stage_memory.split(",") if asked.stage_memory else [None] * len(asked.archs)
+    if len(sizes) != len(asked.archs):
+        raise HfcError(f"--stage-memory {asked.stage_memory}: {len(sizes)} sizes for {len(asked.archs)} stages")
+    places = [
+        StagePlace(find_arch(name), size(text.strip()) if text else None)
+        for name, text in zip(asked.archs, sizes, strict=True)
+    ]
+    opened = open_source(path, asked.weights, options.default_format, options.draft)
+    return asked.archs, auto_stages(opened, places, options)
 
 
 def list_timings(seconds: Mapping[str, float]) -> str:
@@ -138,11 +166,11 @@ def model_of(draft: str, max_rows: int | None) -> str | None:
 
 def describe(bundle: Bundle, output: Path) -> str:
     lines = [f"{output}: {bundle.model['name']}, {output.stat().st_size / 1e6:.1f} MB"]
-    for arch, plan in bundle.plans.items():
-        launches = ", ".join(f"{_launches(plan, name)} launches a {name}" for name in plan.programs)
+    for name, plan in bundle.plans.items():
+        launches = ", ".join(f"{_launches(plan, program)} launches a {program}" for program in plan.programs)
         guesses = f", drafts of {plan.draft.name}" if plan.draft else ""
         lines.append(
-            f"  {arch}: {len(plan.kernels)} kernels; {launches}; context {plan.context}, {plan.profile}{guesses}"
+            f"  {name}: {len(plan.kernels)} kernels; {launches}; context {plan.context}, {plan.profile}{guesses}"
         )
     return "\n".join(lines)
 

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
 from hfc.plan import Plan
-from hfc.runtime.devices import Chosen, choose_device
+from hfc.runtime.devices import AUTO, Chosen, choose_device, find_cards
+from hfc.runtime.executor import PROCESS
 from hfc.runtime.fit import RESERVE, need_of
 from hfc.runtime.source import Source
 
@@ -18,11 +20,28 @@ WEIGHTS = (".safetensors", ".gguf", ".bin", ".hfq")
 def device_for(device: str, sources: list[Source], weights: str | None = None) -> Chosen:
     """The device for models: it must hold the largest of them."""
 
+    if "," in device:
+        return Chosen(stage_devices(device))
+
     def needed(arch: str) -> int | str:
         needs = [need(arch) for need in map(_need_of, sources, [weights] * len(sources))]
         return next((n for n in needs if isinstance(n, str)), max(needs, default=0))
 
     return choose_device(device, needed)
+
+
+def stage_devices(devices: str) -> str:
+    """The stages' devices by kind and number: "0,1" are cards of the kind that auto takes."""
+    return ",".join(_stage_device(part.strip(), devices) for part in devices.split(","))
+
+
+def _stage_device(part: str, devices: str) -> str:
+    name = part.removeprefix(PROCESS)
+    if name.isdigit():
+        if not find_cards().cards:
+            raise HfcError(f"--devices {devices}: there is no card here", hint="hfc doctor says what is missing")
+        name = f"{choose_device(AUTO, lambda arch: 0).device.partition(':')[0]}:{name}"
+    return part.removesuffix(part.removeprefix(PROCESS)) + choose_device(name, lambda arch: 0).device
 
 
 def announce(chosen: Chosen, plan: Plan | None = None) -> None:

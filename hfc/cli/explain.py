@@ -141,6 +141,6 @@ def list_launches(plan: Plan) -> str:
 def title(plan: Plan) -> str:
     state = sum(sum(s.planes.values()) for s in plan.states) * plan.slots
     return (
-        f"{plan.arch}: {len(plan.kernels)} kernels, profile {plan.profile}, context {plan.context}, up to {plan.max_rows} rows a step; "
+        f"{plan.name}: {len(plan.kernels)} kernels, profile {plan.profile}, context {plan.context}, up to {plan.max_rows} rows a step; "
         f"scratch {plan.arena_bytes / 1e6:.1f} MB, state {state / 1e6:.1f} MB"
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hfc.base.diagnostics import HfcError
-from hfc.cli.compile import model_of
+from hfc.cli.compile import AUTO_STAGES, model_of
 from hfc.cli.open_model import resolve
-from hfc.compiler import CompileOptions, open_source, outline, settings_for
+from hfc.compiler import CompileOptions, CompilerInput, auto_stages, chosen_settings, open_source, outline, settings_for
+from hfc.passes.balance import StagePlace
+from hfc.passes.stages import parse_stages
 from hfc.predict.cards import find_cards
 from hfc.runtime.fit import need_of, table
 from hfc.runtime.speculate.drafts import check_draft
@@ -21,6 +24,7 @@ MOST_GIB = 4096  # a larger number without a unit was meant as something else
 def command(
     model: str,
     vram: str | None,
+    stages: str | None,
     ctx: int | None,
     slots: int,
     kv: str | None,
@@ -38,6 +42,9 @@ def command(
         arch, vram = known_arch.name, vram or f"{known.memory_gb}G"
     if vram is None:
         raise HfcError("hfc fit needs --vram or --card", hint="--vram 24G, --card 'RX 7900 XTX'")
+    if stages:
+        fit_stages(source, stages, arch.split(","), vram, CompileOptions(kv=kv, ctx=ctx, slots=slots))
+        return
     memory = size_of(vram)
     settings = settings_for(source, find_arch(arch), CompileOptions(kv=kv, ctx=ctx, slots=slots))
     need = need_of(outline(source, settings))
@@ -46,6 +53,36 @@ def command(
         print(f"does not fit {memory / GIB:g} GiB: {need.total - memory:,} bytes too many")
         raise SystemExit(1)
     print(f"fits {memory / GIB:g} GiB" + (f"; how fast it is: hfc predict {model} --card {card!r}" if card else ""))
+
+
+def fit_stages(source: CompilerInput, stages: str, archs: list[str], vram: str, options: CompileOptions) -> None:
+    """A table for each stage. Exit code 1 if one does not fit."""
+    if stages == AUTO_STAGES:
+        sizes = sizes_of(vram, len(archs))
+        places = [StagePlace(find_arch(name), memory) for name, memory in zip(archs, sizes, strict=True)]
+        ranges = auto_stages(source, places, options)
+    else:
+        archs, ranges = parse_stages(stages)
+        sizes = sizes_of(vram, len(archs))
+    fits = True
+    for settings, memory in zip(chosen_settings(source, archs, replace(options, stages=ranges)), sizes, strict=True):
+        plan = outline(source, settings)
+        need = need_of(plan)
+        is_enough = need.total <= memory
+        fits = fits and is_enough
+        missing = "" if is_enough else f": does not fit, {need.total - memory:,} bytes too many"
+        print(f"stage {plan.name} in {memory / GIB:g} GiB{missing}\n{table(need, memory, source.context_limit)}\n")
+    if not fits:
+        raise SystemExit(1)
+    print("every stage fits")
+
+
+def sizes_of(vram: str, stages: int) -> list[int]:
+    """The memory of each stage; one size is each one's."""
+    sizes = [size_of(text) for text in vram.split(",")]
+    if len(sizes) not in (1, stages):
+        raise HfcError(f"--vram {vram}: {len(sizes)} sizes for {stages} stages")
+    return sizes * stages if len(sizes) == 1 else sizes
 
 
 def size_of(text: str) -> int:

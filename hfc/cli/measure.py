@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hfc.cli.open_model import OpenModel
@@ -14,6 +14,8 @@ from hfc.program import Program
 from hfc.runtime.decoding.model import Model, StepRunner
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
+from hfc.runtime.pipeline.batches import rolling
+from hfc.runtime.pipeline.model import StagedModel
 from hfc.runtime.sampler import Sampler, Sampling
 from hfc.step import Step
 
@@ -72,10 +74,17 @@ def measure(workload: Workload, opened: OpenModel, repetitions: int, device: str
 
 
 def run(model: Model, steps: Iterable[Step]) -> None:
-    """Run steps one after the other, as a generation does: where the device can, it also chooses the likeliest tokens."""
+    """Run steps one after the other, as a generation does: where the device can, it also chooses the likeliest tokens. The stages of a
+    pipeline share the sequences of a step out among them, as a server does."""
     runner = StepRunner(model)
-    for step in steps:
-        runner.run(step, lambda made: [Sampler(GREEDY) for _ in made.output_rows])
+
+    def start(step: Step) -> Callable[[], object]:
+        return runner.start(step, lambda made: [Sampler(GREEDY) for _ in made.output_rows]).result
+
+    for _ in rolling(steps, runner.depth, start):
+        pass
+    if isinstance(model, StagedModel):
+        model.settle()
 
 
 def step_times(model: GpuModel, workload: Workload) -> tuple[float, float]:

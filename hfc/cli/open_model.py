@@ -19,7 +19,7 @@ from hfc.cli.device import announce, device_for
 from hfc.cli.remake import remade_choice, runs_here
 from hfc.plan import Bundle, Plan
 from hfc.runtime.decoding.model import Model
-from hfc.runtime.executor import OPENERS, arch_of_device, load, split_device
+from hfc.runtime.executor import OPENERS, arch_of_device, joined_plan_for, load, split_device, split_devices
 from hfc.runtime.registry import REGISTRY, find_local
 from hfc.runtime.source import NotHere, Source, find_source
 from hfc.runtime.speculate.drafts import AUTO, check_draft, speculation_for
@@ -54,7 +54,7 @@ def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) ->
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
     check_weights(source, choice)
     bundle = open_bundle(source, choice)
-    announce(chosen, bundle.plans.get(arch_of_device(choice.device)) if chosen.text else None)
+    announce(chosen, joined_plan_for(bundle, choice.device) if chosen.text else None)
     return load_opened(bundle, choice, with_vocabulary)
 
 
@@ -106,7 +106,7 @@ def _compile(source: Source, choice: ModelChoice) -> Bundle:
     with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
         out = Path(folder) / "model.hfp"
         options = {
-            "--arch": arch_of_device(choice.device),
+            "--arch": ",".join(arch_of_device(device) for device in split_devices(choice.device)),
             "--weights": choice.weights,
             "--kv": choice.kv,
             "--profile": choice.profile,
@@ -116,6 +116,8 @@ def _compile(source: Source, choice: ModelChoice) -> Bundle:
             "--draft": choice.draft,
             "--max-rows": choice.max_rows,
         }
+        if len(split_devices(choice.device)) > 1:
+            options |= stage_options(choice)
         if choice.fits_memory and choice.context is None and (memory := choice.memory or plan_memory(choice.device)):
             options["--memory"] = f"{memory >> 20}M"
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
@@ -127,9 +129,20 @@ def _compile(source: Source, choice: ModelChoice) -> Bundle:
         return load_bundle(out)
 
 
+def stage_options(choice: ModelChoice) -> dict[str, str]:
+    """What `hfc compile` is told of a pipeline over the chosen devices: its layers where they are known, else what each can hold."""
+    if choice.stages:
+        return {"--stages": choice.stages}
+    memories = [plan_memory(device) for device in split_devices(choice.device)]
+    known = {"--stage-memory": ",".join(f"{m >> 20}M" for m in memories)} if all(memories) else {}
+    return {"--stages": "auto", **known}
+
+
 def plan_memory(device: str) -> int | None:
     """Bytes that a plan may take: what a card has free, half of the machine's memory for the host; in steps, so that an equal plan is
-    found again. None for devices that compute nothing."""
+    found again. None for devices that compute nothing, and for several: each has its own."""
+    if len(split_devices(device)) > 1:
+        return None
     kind, which = split_device(device)
     if kind in OPENERS:
         free = OPENERS[kind](int(which or 0)).free_memory()
@@ -141,12 +154,12 @@ def plan_memory(device: str) -> int | None:
 
 def check_weights(source: Source, choice: ModelChoice) -> None:
     """Refuse what has no weights before anything is compiled."""
-    kind = split_device(choice.device)[0]
-    if choice.random_weights and kind == "host":
+    kinds = {split_device(device)[0] for device in split_devices(choice.device)}
+    if choice.random_weights and "host" in kinds:
         raise HfcError(
             "--random-weights: the host device reads weights from a checkpoint", hint="use a GPU, or give --weights"
         )
-    if source.path.suffix == ".json" and kind != "null" and not (choice.weights or choice.random_weights):
+    if source.path.suffix == ".json" and kinds != {"null"} and not (choice.weights or choice.random_weights):
         raise HfcError(
             f"{source.path}: a config has no weights", hint="add --weights CHECKPOINT, or --random-weights to measure"
         )

@@ -14,11 +14,11 @@ import msgspec
 from hfc.base.diagnostics import HfcError
 from hfc.cli.choice import ModelChoice
 from hfc.plan import Bundle
-from hfc.runtime.executor import arch_of_device, plan_for, split_device
+from hfc.runtime.executor import plans_for, split_device, split_devices
 from hfc.runtime.host_code import why_not
 from hfc.runtime.source import Source
 
-WORD = re.compile(r"[\w.@/+\[\] -]*")  # of options that a bundle carries: what `hfc compile` checks further
+WORD = re.compile(r"[\w.@/+\[\]: -]*")  # of options that a bundle carries: what `hfc compile` checks further
 
 
 class RemakeOptions(msgspec.Struct):
@@ -32,13 +32,14 @@ class RemakeOptions(msgspec.Struct):
     format: str
     draft: str
     taps: list[str]
+    stages: str | None = None
 
 
 def runs_here(bundle: Bundle, choice: ModelChoice) -> str | None:
     """Why the bundle's code will not be run on the chosen device; None if it will."""
-    if split_device(choice.device)[0] == "null":
+    if split_device(split_devices(choice.device)[0])[0] == "null":
         return None
-    return why_not(bundle, plan_for(bundle, arch_of_device(choice.device)))
+    return next(filter(None, (why_not(bundle, plan) for plan in plans_for(bundle, choice.device))), None)
 
 
 def remade_choice(path: Path, bundle: Bundle, choice: ModelChoice, reason: str) -> tuple[Source, ModelChoice]:
@@ -60,7 +61,7 @@ def remade_choice(path: Path, bundle: Bundle, choice: ModelChoice, reason: str) 
     print(f"{path.name}: {reason}: {weights} is compiled again with its options", file=sys.stderr)
     made = replace(
         choice, context=options.ctx, slots=options.slots, kv=options.kv, profile=options.profile, format=options.format, draft=options.draft,
-        taps=tuple(options.taps), max_rows=options.max_rows, weights=None,
+        taps=tuple(options.taps), max_rows=options.max_rows, weights=None, stages=options.stages,
     )  # fmt: skip
     return Source("checkpoint", weights.absolute()), made
 
@@ -70,7 +71,18 @@ def _options(model: Mapping[str, Any]) -> RemakeOptions | None:
         options = msgspec.convert(model.get("options"), RemakeOptions | None)
     except msgspec.ValidationError as error:
         raise HfcError(f"the bundle's options: {error}", hint="the bundle is damaged; compile it again") from error
-    words = [options.kv or "", options.profile, options.format, options.draft, *options.taps] if options else []
+    words = (
+        [
+            options.kv or "",
+            options.profile,
+            options.format,
+            options.draft,
+            *options.taps,
+            (options.stages or "").replace(",", " "),
+        ]
+        if options
+        else []
+    )
     if any(not WORD.fullmatch(word) or word.startswith("-") for word in words):
         raise HfcError("the bundle's options are no options of hfc compile", hint="compile it again")
     return options

@@ -12,7 +12,7 @@ from hfc.compiler import source_of
 from hfc.emulated import EmulatedLauncher
 from hfc.ir.graph import Graph
 from hfc.plan import Bundle, Plan
-from hfc.runtime.executor import OPENERS, plan_for, split_device
+from hfc.runtime.executor import OPENERS, plan_for, plans_for, split_device, split_devices
 from hfc.runtime.launcher import GpuLauncher, HostLauncher, Launcher
 from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.upload import CheckpointWeights, WeightSource
@@ -49,35 +49,42 @@ def command(
             f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format, trust=trust
         ),
     )
-    name, plan, launcher = open_emulator(bundle, emulate) if emulate else open_launcher(bundle, device, threads)
-    opened = source_of(bundle, weights, matrix_format(plan))
-    drawn = random_weights or opened.checkpoint is None
-    source_of_weights = RandomWeights(plan.context) if drawn else CheckpointWeights(opened.weights(), plan.context)
-    checks = run_checks(plan, *fused_graphs(opened, plan), launcher, source_of_weights, every)
-    print(f"{bundle.model['name']} on {name} ({plan.arch}), {'random' if drawn else 'its own'} weights")
-    print(show(checks))
-    if not all(check.ok for check in checks):
+    found = open_emulators(bundle, emulate) if emulate else open_launchers(bundle, device, threads)
+    is_well = True
+    for name, plan, launcher in found:
+        opened = source_of(bundle, weights, matrix_format(plan))
+        drawn = random_weights or opened.checkpoint is None
+        source_of_weights = RandomWeights(plan.context) if drawn else CheckpointWeights(opened.weights(), plan.context)
+        checks = run_checks(plan, *fused_graphs(opened, plan), launcher, source_of_weights, every)
+        print(f"{bundle.model['name']} on {name} ({plan.name}), {'random' if drawn else 'its own'} weights")
+        print(show(checks))
+        is_well = is_well and all(check.ok for check in checks)
+    if not is_well:
         raise SystemExit(1)
 
 
-def open_launcher(bundle: Bundle, device: str, threads: int | None) -> tuple[str, Plan, Launcher]:
-    """The device's name, its plan, and what runs single launches on it."""
+def open_launchers(bundle: Bundle, device: str, threads: int | None) -> list[tuple[str, Plan, Launcher]]:
+    """Of the device, or of each stage's: its name, its plan, and what runs single launches on it."""
+    plans, devices = plans_for(bundle, device), split_devices(device)
+    return [open_launcher(bundle, plan, name, threads) for plan, name in zip(plans, devices)]
+
+
+def open_launcher(bundle: Bundle, plan: Plan, device: str, threads: int | None) -> tuple[str, Plan, Launcher]:
     kind, which = split_device(device)
     if kind == "null":
         raise HfcError("device null computes nothing that could be tested", hint="--device host, hip or cuda")
     if kind == "host":
-        plan = plan_for(bundle, "host")
         return "the host", plan, HostLauncher(bundle, plan, threads or thread_count())
     driver = OPENERS[kind](int(which or 0))
-    plan = plan_for(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
     return driver.info.name, plan, GpuLauncher(bundle, plan, driver)
 
 
-def open_emulator(bundle: Bundle, arch: str) -> tuple[str, Plan, Launcher]:
+def open_emulators(bundle: Bundle, arch: str) -> list[tuple[str, Plan, Launcher]]:
+    """For the plan of an arch, or its stages."""
     if not find_arch(arch).platform.is_emulated:
         raise HfcError(f"--emulate {arch}: the emulator runs machine code of AMD GPUs", hint="e.g. --emulate gfx1100")
-    plan = plan_for(bundle, arch)
-    return "the emulator", plan, EmulatedLauncher(bundle, plan)
+    plans = [plan for plan in bundle.plans.values() if plan.arch == arch] or [plan_for(bundle, arch)]
+    return [("the emulator", plan, EmulatedLauncher(bundle, plan)) for plan in plans]
 
 
 def run_checks(

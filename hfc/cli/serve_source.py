@@ -24,7 +24,7 @@ from hfc.cli.open_model import (
 )
 from hfc.cli.sampling import chosen_sampling, recommended_sampling
 from hfc.cli.serve_cache import CacheFolder
-from hfc.runtime.executor import OPENERS, arch_of_device, plan_for, split_device
+from hfc.runtime.executor import OPENERS, is_host, joined_plan_for, split_device, split_devices
 from hfc.runtime.fit import RESERVE, need_of
 from hfc.runtime.source import Source, name_of
 from hfc.serve.engine import Engine
@@ -107,10 +107,10 @@ class ModelOnDisk:
             bundle = open_bundle(self.source, choice)
         except SystemExit as error:  # of the child that compiles
             raise HfcError(f"{self.source.path} does not compile; the server's log says why") from error
-        plan = plan_for(bundle, arch_of_device(choice.device))
+        plan = joined_plan_for(bundle, choice.device)
         print(f"hfc: {self.name}: {memory_text(plan)}; profile {plan.profile}", file=sys.stderr, flush=True)
         nbytes = need_of(plan).total - RESERVE + self.choice.device_cache_bytes
-        if split_device(choice.device)[0] == "host":
+        if is_host(choice.device):
             nbytes += self.choice.cache_bytes
         weights = self.choice.weights or bundle.model["weights"]
         return Prepared(nbytes, lambda: self._served(load_opened(bundle, choice, with_vocabulary=True), weights))
@@ -125,7 +125,7 @@ class ModelOnDisk:
             choice.prefill_rows,
             choice.queue,
             choice.max_wait_s,
-            1 if split_device(choice.device)[0] == "host" else LEAST_ON_GPU,
+            1 if is_host(choice.device) else LEAST_ON_GPU,
         )
         metrics = Metrics(self.name, self.meters)
         engine = Engine(
@@ -181,6 +181,12 @@ def usual_slots(path: Path, memory: int | None) -> int:
 
 def device_cache_of(device: str, megabytes: int | None) -> int:
     """Bytes of a model's prefix cache in device memory. A host device has one memory, and --cache-mb is about that."""
+    if len(split_devices(device)) > 1:
+        if megabytes:
+            raise HfcError(
+                "--device-cache-mb: the stages of a pipeline keep no cache of their own", hint="use --cache-mb"
+            )
+        return 0
     if split_device(device)[0] in OPENERS:
         return memory_of(device) // 16 if megabytes is None else megabytes << 20
     if megabytes:
@@ -188,16 +194,22 @@ def device_cache_of(device: str, megabytes: int | None) -> int:
     return 0
 
 
-def plan_bytes_of(device: str, limit: int, caches: tuple[int, int], models: int) -> int:
-    """Bytes that each of several plans may take where no context is named: a share of what a card has free, of half the host's memory,
+def plan_bytes_of(device: str, limit: int, caches: tuple[int, int], models: int) -> int | None:
+    """None for a pipeline, whose stages have a memory each.
+
+    Bytes that each of several plans may take where no context is named: a share of what a card has free, of half the host's memory,
     and of the limit, beside what the prefix caches (host, device) take there."""
-    is_host = split_device(device)[0] == "host"
-    memory = min(plan_memory(device) or limit, limit - caches[0] if is_host else limit) - caches[1]
+    if len(split_devices(device)) > 1:
+        return None
+    own = limit - caches[0] if is_host(device) else limit
+    memory = min(plan_memory(device) or limit, own) - caches[1]
     return max(memory // models // MEMORY_STEP, 1) * MEMORY_STEP
 
 
 def memory_of(device: str) -> int:
-    """Bytes that models may take on a device unless an option says otherwise."""
+    """Bytes that models may take on a device, or on all of a pipeline's, unless an option says otherwise."""
+    if len(split_devices(device)) > 1:
+        return sum(memory_of(part) for part in dict.fromkeys(split_devices(device)))
     kind, which = split_device(device)
     if kind in OPENERS:
         return OPENERS[kind](int(which or 0)).info.memory_bytes - RESERVE

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.system import thread_count
 from hfc.bundles import load_bundle
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.plan import Bundle, Plan
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 from hfc.runtime.null import NullModel
+from hfc.runtime.pipeline.model import StagedModel, pipeline_of
+from hfc.runtime.pipeline.plan import joined_plan
+from hfc.runtime.pipeline.process import Opening, ProcessStage
+from hfc.runtime.pipeline.worker import StageModel
 from hfc.runtime.random_weights import RandomWeights
+from hfc.runtime.slots import SlotStates, slot_states
 from hfc.runtime.upload import CheckpointWeights
 from hfc.runtime.weights import Progress
 
@@ -23,7 +30,8 @@ OPENERS = {
     "cuda": lambda index: importlib.import_module("hfc.runtime.cuda").open_device(index),
 }
 
-Loaded = HostModel | GpuModel | NullModel
+Loaded = HostModel | GpuModel | NullModel | StagedModel
+PROCESS = "process:"  # before a device: its stage runs in a process of its own
 
 
 def load(
@@ -34,27 +42,76 @@ def load(
     progress: Progress | None = None,
     random_weights: bool = False,
 ) -> Loaded:
-    """device: "host", "hip", "cuda" (also "hip:1" for the second card), "null" or "null:ARCH".
+    """device: "host", "hip", "cuda" (also "hip:1" for the second card), "null" or "null:ARCH"; of a pipeline one for each stage, with
+    commas between, "process:" before those that are to have a process of their own.
 
     weights: another place of the checkpoint than the bundle names.  random_weights: draw them instead (GPUs only).
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    plans = plans_for(bundle, device)
+    if len(plans) == 1:
+        return _load(bundle, plans[0], device, threads, weights, progress, random_weights)
+    devices = split_devices(device)
+    if devices[0] == "null":
+        return NullModel(joined_plan(plans))
+    threads = threads or _share_of_threads(devices)
+    stages: list[StageModel] = []
+    try:
+        for plan, name in zip(plans, devices, strict=True):
+            own = (bundle, plan, name.removeprefix(PROCESS), threads, weights)
+            if name.startswith(PROCESS):
+                stages.append(ProcessStage(plan, Opening(load_stage, (*own, random_weights))))
+            else:
+                stages.append(_load(*own, progress, random_weights))
+    except BaseException:
+        for stage in stages:
+            stage.close()
+        raise
+    return pipeline_of(stages)
+
+
+def load_stage(
+    bundle: Bundle, plan: Plan, device: str, threads: int | None, weights: str | Path | None, random_weights: bool
+) -> tuple[HostModel | GpuModel, SlotStates]:
+    """A stage and its slots, in this process."""
+    model = _load(bundle, plan, device, threads, weights, None, random_weights)
+    return model, slot_states(model)
+
+
+def _load(
+    bundle: Bundle, plan: Plan, device: str, threads: int | None, weights: str | Path | None, progress: Progress | None,
+    random_weights: bool,
+) -> HostModel | GpuModel | NullModel:  # fmt: skip
     kind, which = split_device(device)
     if kind == "null":
-        return NullModel(plan_for(bundle, which or next(iter(bundle.plans))))
+        return NullModel(plan)
     if kind == "host":
-        return HostModel(bundle, plan_for(bundle, "host"), _checkpoint(bundle, weights), threads, progress)
+        return HostModel(bundle, plan, _checkpoint(bundle, weights), threads, progress)
     driver = OPENERS[kind](int(which or 0))
-    plan = plan_for(bundle, driver.info.arch, f"{driver.info.name} is a {driver.info.arch}; ")
     source = (
         RandomWeights(plan.context) if random_weights else CheckpointWeights(_checkpoint(bundle, weights), plan.context)
     )
     return GpuModel(bundle, plan, driver, source, progress)
 
 
+def _share_of_threads(devices: Sequence[str]) -> int:
+    """The CPU's cores shared out among the stages that it runs."""
+    return max(1, thread_count() // max(1, sum(split_device(name)[0] == "host" for name in devices)))
+
+
+def split_devices(device: str) -> tuple[str, ...]:
+    """The device of each stage."""
+    return tuple(part.strip() for part in device.split(","))
+
+
+def is_host(device: str) -> bool:
+    """Whether the model's memory is the machine's, for some of its stages."""
+    return any(split_device(part)[0] == "host" for part in split_devices(device))
+
+
 def split_device(device: str) -> tuple[str, str]:
-    """ "hip:1" -> ("hip", "1"). Raises HfcError for an unknown device."""
-    kind, _, which = device.partition(":")
+    """ "hip:1" -> ("hip", "1"), also in a process of its own. Raises HfcError for an unknown device."""
+    kind, _, which = device.removeprefix(PROCESS).partition(":")
     if kind not in DEVICES:
         raise unknown("device", device, (*DEVICES, "auto"))
     if kind in OPENERS and which and not which.isdigit():
@@ -70,12 +127,47 @@ def arch_of_device(device: str) -> str:
     return which or "host"
 
 
+def plans_for(bundle: Bundle, device: str) -> list[Plan]:
+    """The plan for a device; the stages of a pipeline, if each has a device that can run it. HfcError where they do not go together."""
+    devices = split_devices(device)
+    if not bundle.is_staged:
+        if len(devices) > 1:
+            raise HfcError(
+                f"--devices {device}: the bundle is for one device", hint="compile it with --stages, or name one device"
+            )
+        kind, which = split_device(device)
+        if kind == "null":
+            return [plan_for(bundle, which or next(iter(bundle.plans)))]
+        if kind == "host":
+            return [plan_for(bundle, "host")]
+        info = OPENERS[kind](int(which or 0)).info
+        return [plan_for(bundle, info.arch, f"{info.name} is a {info.arch}; ")]
+    plans = list(bundle.plans.values())
+    if devices == ("null",):
+        return plans
+    if len(devices) != len(plans):
+        stages = ", ".join(bundle.plans)
+        raise HfcError(
+            f"--devices {device}: the bundle has {len(plans)} stages, {stages}", hint="name a device for each, in order"
+        )
+    for plan, name in zip(plans, devices):
+        arch = arch_of_device(name)
+        if arch != plan.arch:
+            raise HfcError(f"--devices {device}: stage {plan.name} cannot run on {name}, which is {arch}")
+    return plans
+
+
+def joined_plan_for(bundle: Bundle, device: str) -> Plan:
+    """What is asked of the plan of a model before it is loaded, whatever runs it."""
+    plans = plans_for(bundle, device)
+    return plans[0] if len(plans) == 1 else joined_plan(plans)
+
+
 def plan_for(bundle: Bundle, arch: str, device: str = "") -> Plan:
     if arch not in bundle.plans:
         have = ", ".join(bundle.plans)
-        raise HfcError(
-            f"{device}the bundle has no plan for {arch}, only for {have}", hint=f"compile it with --arch {arch}"
-        )
+        hint = f"compile it with --arch {arch}" if not bundle.is_staged else "name a device for each stage: --devices"
+        raise HfcError(f"{device}the bundle has no plan for {arch}, only for {have}", hint=hint)
     return bundle.plans[arch]
 
 

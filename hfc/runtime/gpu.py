@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -60,7 +60,9 @@ class GpuModel:
             self._library = _open_tape(bundle, plan)
             self._memory = self._allocate(weights, progress)
             self._input = self._pin(4 * self._input_words()).view(np.int32)
-            self._output = self._pin(4 * plan.vocab * plan.max_outputs)
+            received, sent = _travelling(plan)
+            self._output = self._pin(max(4 * plan.vocab * plan.max_outputs if plan.logits else 0, max(sent, default=0)))
+            self._inbox = self._pin(sum(map(_aligned, received))) if received else None
             self._tape = self._create_tape(bundle)
         except BaseException:
             self.close()
@@ -109,6 +111,31 @@ class GpuModel:
             self._left_out(step),
         )
         return rows
+
+    def receive(self, values: Mapping[str, np.ndarray]) -> None:
+        """What the next step of a stage finds in its buffers, f32 [T, width] by name: copied in front of it on its stream."""
+        self.driver.make_current()
+        at = 0
+        for name, rows in values.items():
+            staged = self._inbox[at : at + rows.nbytes]
+            staged[:] = rows.reshape(-1).view(np.uint8)
+            if rows.nbytes:
+                self.driver.copy_in_async(self._memory[Pointer.buffer(name)], staged, self.stream)
+            at += _aligned(rows.nbytes)
+
+    def hand_on(self, step: Step) -> dict[str, np.ndarray]:
+        """Run one step of a stage that is not the last; copies of what it leaves for those behind, f32 [T, width] by name."""
+        self._encode(step)
+        found: dict[str, np.ndarray] = {}
+        first, *others = self.plan.stage.sent
+        nbytes = len(step.tokens) * self.plan.buffer(first).row_bytes
+        self._launch((self._main(step),), self._words, self._memory[Pointer.buffer(first)], nbytes)
+        found[first] = self._output[:nbytes].view(np.float32).reshape(len(step.tokens), -1).copy()
+        for name in others:
+            rows = np.empty((len(step.tokens), self.plan.buffer(name).row_bytes // 4), np.float32)
+            self.driver.copy_out(rows.view(np.uint8).reshape(-1), self._memory[Pointer.buffer(name)])
+            found[name] = rows
+        return found
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
@@ -258,6 +285,13 @@ class GpuModel:
 
     def _library_entries(self) -> dict[str, int]:
         return {"multiply": self._rocblas.multiply, "library": self._rocblas.handle} if self._rocblas else {}
+
+
+def _travelling(plan: Plan) -> tuple[list[int], list[int]]:
+    """Most bytes of each value that a stage receives and sends."""
+    names = (plan.stage.received, plan.stage.sent) if plan.stage else ((), ())
+    received, sent = ([plan.buffer(name).row_bytes * plan.max_rows for name in group] for group in names)
+    return received, sent
 
 
 def _aligned(nbytes: int) -> int:

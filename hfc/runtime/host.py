@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -50,6 +51,17 @@ class HostModel:
         left_out = self.plan.draft.observing.get(Program.STEP, 0) if self.plan.draft and not step.observed else 0
         self._run(Program.STEP, step, left_out)
         return self._rows(self.plan.logits, len(step.output_rows)).copy()
+
+    def receive(self, values: Mapping[str, np.ndarray]) -> None:
+        """What the next step of a stage finds in its buffers, f32 [T, width] by name."""
+        for name, rows in values.items():
+            self._memory[Pointer.buffer(name)][: rows.nbytes] = rows.reshape(-1).view(np.uint8)
+
+    def hand_on(self, step: Step) -> dict[str, np.ndarray]:
+        """Run one step of a stage that is not the last; copies of what it leaves for those behind, f32 [T, width] by name."""
+        check_step(step, self.plan)
+        self._run(Program.STEP, step)
+        return {name: self._rows(name, len(step.tokens)).copy() for name in self.plan.stage.sent}
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""

@@ -54,6 +54,10 @@ class KeptPrompt:
         taken = Snapshot(length, self._states.read_recurrent(self._slot))
         self._snapshots = [*(s for s in self._snapshots if s.length < length), taken][-SNAPSHOTS:]
 
+    def forget(self) -> None:
+        """A step has failed: what the slot holds is not known."""
+        self._tokens, self._snapshots = (), []
+
     def note(self, prompt: Sequence[int]) -> None:
         """The slot has been through a whole prompt."""
         self._tokens = tuple(prompt)

@@ -13,6 +13,8 @@ from hfc.pointer import Pointer
 from hfc.runtime.driver import LEGACY_STREAM
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
+from hfc.runtime.pipeline.model import StagedModel
+from hfc.runtime.pipeline.process import ProcessStage
 
 
 class SlotStates(Protocol):
@@ -161,11 +163,52 @@ class GpuSlots(_Planes):
         self.driver.synchronize(LEGACY_STREAM)
 
 
-def slot_states(model: HostModel | GpuModel) -> SlotStates:
+class StagedSlots:
+    """Slots of a pipeline: one stage's bytes behind the other's.
+
+    A slot is read and written between its own steps: those that nobody waits for have ended then."""
+
+    def __init__(self, model: StagedModel):
+        self._model = model
+        self._parts = [(stage, slot_states(stage)) for stage in model.stages]
+        self.kv_bytes = sum(part.kv_bytes for _, part in self._parts)
+        self.recurrent_bytes = sum(part.recurrent_bytes for _, part in self._parts)
+
+    def read_kv(self, slot: int, start: int, end: int) -> np.ndarray:
+        return np.concatenate([part.read_kv(slot, start, end) for part in self._settled()])
+
+    def write_kv(self, slot: int, start: int, data: np.ndarray, positions: int, count: int) -> None:
+        at = 0
+        for part in self._settled():
+            nbytes = positions * part.kv_bytes
+            part.write_kv(slot, start, data[at : at + nbytes], positions, count)
+            at += nbytes
+
+    def read_recurrent(self, slot: int) -> np.ndarray:
+        return np.concatenate([part.read_recurrent(slot) for part in self._settled()])
+
+    def write_recurrent(self, slot: int, data: np.ndarray) -> None:
+        at = 0
+        for part in self._settled():
+            part.write_recurrent(slot, data[at : at + part.recurrent_bytes])
+            at += part.recurrent_bytes
+
+    def _settled(self) -> Iterator[SlotStates]:
+        self._model.settle()
+        for stage, part in self._parts:
+            use_from_this_thread(stage)
+            yield part
+
+
+def slot_states(model: HostModel | GpuModel | StagedModel | ProcessStage) -> SlotStates:
+    if isinstance(model, StagedModel):
+        return StagedSlots(model)
+    if isinstance(model, ProcessStage):
+        return model
     return GpuSlots(model) if isinstance(model, GpuModel) else HostSlots(model)
 
 
-def use_from_this_thread(model: HostModel | GpuModel) -> None:
+def use_from_this_thread(model: HostModel | GpuModel | StagedModel | ProcessStage) -> None:
     """A GPU's context belongs to threads: call this in the one that will run steps."""
-    if hasattr(model, "driver"):
+    if isinstance(model, GpuModel):
         model.driver.make_current()

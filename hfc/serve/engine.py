@@ -210,6 +210,7 @@ class Engine:
                 self._die()
                 return False
             waiting = self._end(Finish("error", message=f"{self.last_error}; ask again"), spares_waiting=True)
+            self._stepper.abandon()
             self._stepper.cache.close()
             self._speculation = self._speculation and self._speculation.fresh()
             stepper = self._new_stepper(self._speculation)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from hfc.runtime.decoding.state import Phase, Work
@@ -67,11 +67,12 @@ class Scheduler:
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
-    def plan(self) -> list[Work]:
-        """The next step: every sequence that decodes, then prompts with as many rows as those allow."""
+    def plan(self, busy: Collection[Sequence] = ()) -> list[Work]:
+        """The next step: every sequence that decodes, then prompts with as many rows as those allow. busy: those whose step is on its way."""
         limits = self.limits
-        prompts = [s for s in self.running if s.phase is Phase.PREFILL]
-        ready = [s for s in self.running if s.phase is Phase.DECODE and not s.stream.is_full]
+        free = [s for s in self.running if s not in busy]
+        prompts = [s for s in free if s.phase is Phase.PREFILL]
+        ready = [s for s in free if s.phase is Phase.DECODE and not s.stream.is_full]
         most = limits.max_outputs - (1 if prompts else 0)  # one for a prompt that ends, so that it is not starved
         most = max(1, min(most, limits.max_rows - (1 if prompts else 0)))
         if len(ready) > most:  # more slots than logits rows: take turns

@@ -7,14 +7,19 @@ out of `advance`: the state that sequences share may then be damaged, and the en
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import wait
+from dataclasses import dataclass
 
 import numpy as np
 
 from hfc.base.diagnostics import DeviceLost
 from hfc.runtime.decoding.decoder import Decoder, StepResult
+from hfc.runtime.decoding.model import Begun
 from hfc.runtime.decoding.state import Phase, Work, flushed
 from hfc.runtime.executor import Loaded
+from hfc.runtime.pipeline.model import StagedModel
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.serve.job import Logprob
 from hfc.serve.lanes import Lanes
@@ -27,6 +32,22 @@ from hfc.serve.stream import Stream
 from hfc.step import DECODE_ROWS
 
 LAST_HIDDEN = "last_hidden"  # the tap that embeddings read
+
+
+@dataclass(frozen=True)
+class Underway:
+    """A step on its way, and since when. counts: see _counts."""
+
+    work: list[Work]
+    counts: tuple[int, int]
+    begun: Begun
+    began_s: float
+
+
+def _counts(work: list[Work]) -> tuple[int, int]:
+    """Sequences that decode, and rows of prompts."""
+    decoding = [part for part in work if part.sequence.phase is Phase.DECODE]
+    return len(decoding), sum(part.rows for part in work) - sum(part.rows for part in decoding)
 
 
 class Stepper:
@@ -44,13 +65,17 @@ class Stepper:
         rows = min(limits.max_rows, limits.max_outputs)
         self._decoder = Decoder(model, speculation, rows, limits.context, keeps_prompts=True, own=self._own)
         self._on_device = self._decoder.on_device  # who chooses
+        self._flights: deque[Underway] = deque()  # steps on their way, the oldest first
         self._snapshot_every = snapshot_every
         self._ring = ring
 
     def drop(self) -> None:
         """End what was cancelled or is too late."""
         now, ended, most_s = time.monotonic(), [], self.limits.max_wait_s
+        busy = self._busy()
         for sequence in [*self.scheduler.waiting, *self.scheduler.running]:
+            if sequence in busy:  # when its step has ended
+                continue
             if sequence.is_cancelled:
                 self._own(sequence, sequence.finish, "cancelled")
             elif sequence.job.deadline_s is not None and now > sequence.job.deadline_s:
@@ -76,49 +101,85 @@ class Stepper:
                 self._ring([sequence.stream])
 
     def advance(self) -> bool:
-        """A step for each group of the work; False when nobody can go on."""
-        work = self.scheduler.plan()
-        decoding = sum(part.sequence.phase is Phase.DECODE for part in work)
-        prompt_rows = sum(part.rows for part in work) - decoding
-        began = time.monotonic()
+        """Begin a step for each group of the work, and end those that others must wait for; False when nobody can go on."""
+        work = self.scheduler.plan(self._busy())
+        counts, began = _counts(work), time.monotonic()
         for group in self._groups(work):
-            try:
-                self._step(group)
-            finally:
-                self._ring(w.sequence.stream for w in group if w.outputs or w.sequence.phase is Phase.DONE)
-        if work:
-            self.scheduler.pace.stepped(decoding, prompt_rows, time.monotonic() - began)
+            self._land(self._decoder.depth - 1)
+            self._begin(group)
+            if self._decoder.depth == 1 or any(part.sequence.job.pool for part in group):
+                self._land(0)  # a tap is read before the next step
+        if work and self._decoder.depth == 1:
+            self.scheduler.pace.stepped(*counts, time.monotonic() - began)
+        if not work and self._flights:
+            self._land(len(self._flights) - 1)
+            return True
         return bool(work)
+
+    def abandon(self) -> None:
+        """Wait until nothing is on its way, whatever became of it."""
+        wait([flight.begun.found for flight in self._flights])
+        self._flights.clear()
+        if isinstance(self.model, StagedModel):
+            self.model.abandon()
+
+    def _busy(self) -> set[Sequence]:
+        return {part.sequence for flight in self._flights for part in flight.work}
 
     def _groups(self, work: list[Work]) -> list[list[Work]]:
         """What shares a step. A GPU adds in one order for at most DECODE_ROWS rows that decode and in another for prompts: apart,
-        neither depends on its neighbours. So are tokens that it chooses and those that are chosen here."""
-        if not self._on_device:
-            return [work] if work else []
+        neither depends on its neighbours. So are tokens that it chooses and those that are chosen here. The stages of a pipeline share
+        the sequences out among them."""
+        depth = self._decoder.depth
+        groups = self._alike(work) if self._on_device else [work]
+        most = -(-len(self.scheduler.running) // depth) if depth > 1 else len(work)
+        parts = [group[at : at + most] for group in groups for at in range(0, len(group), most or 1)]
+        return [part for part in parts if part]
+
+    def _alike(self, work: list[Work]) -> list[list[Work]]:
         groups = []
         for needs_logits in (True, False):
             mine = [w for w in work if w.sequence.needs_logits == needs_logits]
             decoding = [w for w in mine if w.sequence.phase is Phase.DECODE]
             groups += [decoding[at : at + DECODE_ROWS] for at in range(0, len(decoding), DECODE_ROWS)]
             groups.append([w for w in mine if w.sequence.phase is not Phase.DECODE])
-        return [group for group in groups if group]
+        return groups
 
-    def _step(self, work: list[Work]) -> None:
+    def _begin(self, work: list[Work]) -> None:
         began = time.monotonic()
-        work = self._decoder.extend([part for part in work if self._limit(part)])
-        if not work:
-            return
-        step, results = self._decoder.run(work)
+        try:
+            extended = self._decoder.extend([part for part in work if self._limit(part)])
+            if extended:
+                counts = _counts(extended)
+                self._flights.append(Underway(extended, counts, self._decoder.start(extended), began))
+        finally:
+            self._ring(part.sequence.stream for part in work if part.sequence.phase is Phase.DONE)
+
+    def _land(self, most: int) -> None:
+        """End steps, the oldest first, until at most so many are on their way."""
+        while len(self._flights) > most:
+            flight = self._flights.popleft()
+            try:
+                self._end(flight)
+            finally:
+                done = [w for w in flight.work if w.outputs or w.sequence.phase is Phase.DONE]
+                self._ring(w.sequence.stream for w in done)
+
+    def _end(self, flight: Underway) -> None:
+        work = flight.work
+        step, results = self._decoder.finish(work, flight.begun)
         brought = []
         for result in results:
             if result.part.sequence.phase is Phase.DECODE:
                 brought.append(self._decoded(result))
             else:
                 self._prefilled(result)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - flight.began_s
         self._decoder.settle(work, brought, seconds)
         self.metrics.stepped(seconds, len(step.tokens))
         self.steps += 1
+        if self._decoder.depth > 1:
+            self.scheduler.pace.stepped(*flight.counts, seconds)
 
     def _limit(self, part: Work) -> bool:
         """Say what a device may choose; False where that fails, which ends the sequence."""

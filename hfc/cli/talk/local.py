@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hfc.base.diagnostics import HfcError
 from hfc.cli.open_model import OpenModel
 from hfc.cli.talk.piece import TextPiece
 from hfc.runtime.chat import ChatTemplate, chat_template
@@ -13,6 +14,7 @@ from hfc.runtime.gpu import GpuModel
 from hfc.runtime.guard import Guard
 from hfc.runtime.host import HostModel
 from hfc.runtime.kept import KeptPrompt, shared_tokens
+from hfc.runtime.pipeline.model import StagedModel
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.slots import slot_states
 from hfc.serve.reasoning import ReasoningSplit, opens_reasoning
@@ -27,7 +29,9 @@ class Local:
         self._opened = opened
         self._template: ChatTemplate = chat_template(opened.vocabulary.template, opened.vocabulary.tokenizer)
         self._guard = Guard(opened.vocabulary.tokenizer)
-        has_slots = isinstance(opened.model, HostModel | GpuModel)  # what only counts or interprets has none
+        has_slots = isinstance(
+            opened.model, HostModel | GpuModel | StagedModel
+        )  # what only counts or interprets has none
         self._kept = KeptPrompt(slot_states(opened.model)) if has_slots else None
 
     def answer(
@@ -48,8 +52,13 @@ class Local:
             self._opened.model, self._opened.vocabulary.tokenizer, request, self._opened.speculation, kept=self._kept
         )
         split = ReasoningSplit(opens_reasoning(text[len(history) :] if text.startswith(history) else ""))
-        for piece in generation:
-            yield from _pieces(split.push(piece))
+        try:
+            for piece in generation:
+                yield from _pieces(split.push(piece))
+        except HfcError:
+            if self._kept:
+                self._kept.forget()
+            raise
         yield from _pieces(split.close())
         s = generation.statistics
         kept = f" ({s.kept_tokens} kept)" if s.kept_tokens else ""

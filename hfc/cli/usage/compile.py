@@ -12,6 +12,19 @@ USAGE = usage(
     option("--output -o", Path, "The bundle to write.", metavar="FILE", required=True),
     option("--arch", str, "Architectures, with commas between, or all.", "host"),
     option(
+        "--stages",
+        str,
+        "A pipeline over several devices, each with a plan of its own: the layers of each (gfx1100:0-19,gfx1030:20-31), or auto "
+        "(as even as the memories of the devices of --arch are fast).",
+        metavar="LIST",
+    ),
+    option(
+        "--stage-memory",
+        str,
+        "With --stages auto: what the weights and the state of each stage may take: 24G,16G.",
+        metavar="SIZES",
+    ),
+    option(
         "--cpu",
         str,
         "What the host's code may use: native (this machine), x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, arm64, "

@@ -8,6 +8,12 @@ USAGE = usage(
     "Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit.",
     MODEL,
     option("--vram", str, "Memory of the card: 24 (GiB), 24G, 16384M.", metavar="SIZE"),
+    option(
+        "--stages",
+        str,
+        "A table for each stage of a pipeline: as `hfc compile --stages` takes it; then --vram has a size for each: 24G,16G.",
+        metavar="LIST",
+    ),
     option("--ctx -c --ctx-size", tokens, "Tokens of context: 4096, 32k.", metavar="N"),
     option("--slots", int, "Sequences at a time.", 1, least=1),
     KV,

@@ -43,11 +43,12 @@ PROFILE = option(
     settable=PROJECT,
 )
 DEVICE = option(
-    "--device",
+    "--device --devices",
     str,
     "auto (an AMD card, else an NVIDIA one, else host), hip or cuda (the fastest that holds the model; hip:1 is the second "
     "that `hfc devices` lists), an arch or a part of a card's name, host (this CPU, compiled C), interpret (numpy, slow, "
-    "exact), or null (computes nothing; null:ARCH for another plan).",
+    "exact), or null (computes nothing; null:ARCH for another plan). "
+    "Several with commas between are the stages of a pipeline: hip:0,hip:1 or 0,1; hip:0,host; process:host has a process of its own.",
     "auto",
     settable=PROJECT,
     variable="HFC_DEVICE",

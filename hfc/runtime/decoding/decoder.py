@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hfc.runtime.decoding.model import Model, StepRunner
+from hfc.runtime.decoding.model import Begun, Model, StepRunner
 from hfc.runtime.decoding.state import DecodeState, Phase, Work, make_step
 from hfc.runtime.speculate.accept import RowSampler, row_samplers
 from hfc.runtime.speculate.costs import STEP
@@ -84,13 +84,24 @@ class Decoder:
             tokens += sequence.speculator.choice.tokens - 1
         return sorted(parts, key=lambda part: not part.block.is_guessed)
 
+    @property
+    def depth(self) -> int:
+        """Steps that keep the model busy."""
+        return self._runner.depth
+
     def run(self, work: list[Work]) -> tuple[Step, list[StepResult]]:
         """One step for all of the work, and what it brings each part."""
+        return self.finish(work, self.start(work))
+
+    def start(self, work: list[Work]) -> Begun:
+        """Begin that step."""
         step = replace(make_step(work), observed=self._has_own and any(map(self._observes, work)))
         on_device = self.on_device and not any(part.sequence.needs_logits for part in work)
-        step, chosen, logits = self._runner.run(
-            step, (lambda filled: self._samplers(filled, work)) if on_device else None
-        )
+        return self._runner.start(step, (lambda filled: self._samplers(filled, work)) if on_device else None)
+
+    def finish(self, work: list[Work], begun: Begun) -> tuple[Step, list[StepResult]]:
+        """Wait for a step that was begun for this work; what it brings each part."""
+        step, chosen, logits = begun.result()
         row, results = 0, []
         for part, segment in zip(work, step.segments):
             rows = slice(row, row := row + part.outputs)

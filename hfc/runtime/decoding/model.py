@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +49,19 @@ class RunsCycles(SamplesItself, Protocol):
         ...
 
 
+@runtime_checkable
+class Overlaps(Protocol):
+    """A model that can have several steps on their way: one begins before another has ended, if they share no slot.
+
+    depth: how many keep it busy."""
+
+    depth: int
+
+    def start(self, step: Step, samplers: Samplers | None = None) -> Future:
+        """Begin a step: its logits, or the tokens that samplers choose."""
+        ...
+
+
 class Drafts(Protocol):
     """A model whose plan has a draft."""
 
@@ -56,12 +70,30 @@ class Drafts(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A step that may still be on its way. found: the tokens that the device chose if it does (chooses), else the logits."""
+
+    step: Step
+    found: Future
+    chooses: bool
+
+    def result(self) -> tuple[Step, list[int] | None, np.ndarray | None]:
+        """The step, its tokens, its logits: see StepRunner.run. Waits for it."""
+        found = self.found.result()
+        return (self.step, found, None) if self.chooses else (self.step, None, found)
+
+
 class StepRunner:
-    """Runs steps on a model. samples, cycles: what its device does itself; asking a protocol takes microseconds."""
+    """Runs steps on a model. samples, cycles: what its device does itself; asking a protocol takes microseconds.
+
+    depth: steps that keep the model busy."""
 
     def __init__(self, model: Model):
         self.model = model
         self.samples, self.cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)
+        self._overlaps = isinstance(model, Overlaps)
+        self.depth = model.depth if self._overlaps else 1
 
     def run(
         self, step: Step, samplers: Callable[[Step], Samplers] | None = None
@@ -70,15 +102,22 @@ class StepRunner:
         device chooses, else the logits f32 [R, vocab].
 
         samplers: one for each wanted row of a step whose guesses are known as far as the host knows them; None for logits."""
+        return self.start(step, samplers).result()
+
+    def start(self, step: Step, samplers: Callable[[Step], Samplers] | None = None) -> Begun:
+        """Begin a step, as `run` runs it. On a model that has one at a time it has ended then."""
         samplers = samplers if self.samples else None
         if step.guessed and samplers and self.cycles:
             tokens, chosen = self.model.cycle(step, samplers(step))
-            return replace(step, tokens=np.array(tokens, np.int32)), chosen, None
+            return _ended(replace(step, tokens=np.array(tokens, np.int32)), chosen, chooses=True)
         if step.guessed:
             step = self._filled(step)
-        if samplers and len(step.output_rows):
-            return step, self.model.next_tokens(step, samplers(step)), None
-        return step, None, self.model.forward(step)
+        choosing = samplers(step) if samplers and len(step.output_rows) else None
+        if self._overlaps:
+            return Begun(step, self.model.start(step, choosing), choosing is not None)
+        if choosing is not None:
+            return _ended(step, self.model.next_tokens(step, choosing), chooses=True)
+        return _ended(step, self.model.forward(step), chooses=False)
 
     def _filled(self, step: Step) -> Step:
         """The step with the draft's guesses; only the segments that have some are drafted for."""
@@ -88,3 +127,9 @@ class StepRunner:
         tokens = step.tokens.copy()
         tokens[:rows] = self.model.draft(part)[0]
         return replace(step, tokens=tokens)
+
+
+def _ended(step: Step, found: Any, chooses: bool) -> Begun:
+    result: Future = Future()
+    result.set_result(found)
+    return Begun(step, result, chooses)

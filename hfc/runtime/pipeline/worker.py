@@ -1,0 +1,97 @@
+"""The thread of one stage: it runs the steps that come in, in order, and hands each on to the stage behind it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from hfc.plan import Plan
+from hfc.step import Step
+
+
+class StageModel(Protocol):
+    """A loaded plan of one stage. The last one is a Model besides."""
+
+    plan: Plan
+
+    def receive(self, values: Mapping[str, np.ndarray]) -> None:
+        """What the next step finds in its buffers, f32 [T, width] by name."""
+        ...
+
+    def hand_on(self, step: Step) -> dict[str, np.ndarray]:
+        """Run a step; what it leaves for the stages behind, f32 [T, width] by name."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Flight:
+    """A step on its way. finish: what the last stage does with it.  result: of that.  values: what the stages so far have sent."""
+
+    step: Step
+    finish: Callable[[Any, Step], Any]
+    result: Future = field(default_factory=Future)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class StageWorker:
+    """Runs one stage. behind: the stage that its steps go to, None for the last."""
+
+    def __init__(self, model: StageModel, behind: StageWorker | None):
+        self.model, self._behind = model, behind
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"hfc-stage-{model.plan.stage.number}", daemon=True)
+        self._thread.start()
+
+    def fly(self, flight: Flight) -> None:
+        """Run a step behind those that came before."""
+        self._jobs.put(lambda: self._fly(flight))
+
+    def call(self, work: Callable[[Any], Any]) -> Future:
+        """Something else on the stage's model, in the order of its steps."""
+        found: Future = Future()
+        self._jobs.put(lambda: _settle(found, lambda: work(self.model)))
+        return found
+
+    def close(self) -> None:
+        """End the thread, behind what it still has to do."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _fly(self, flight: Flight) -> None:
+        if self._behind is None:
+            _settle(flight.result, lambda: flight.finish(self._filled(flight), flight.step))
+            return
+        try:
+            flight.values |= self._filled(flight).hand_on(_without_logits(flight.step))
+        except BaseException as error:  # of any type: whoever waits for the step must hear of it
+            flight.result.set_exception(error)
+            return
+        self._behind.fly(flight)
+
+    def _filled(self, flight: Flight) -> StageModel:
+        """The model, with what this step finds in its buffers."""
+        self.model.receive({name: flight.values[name] for name in self.model.plan.stage.received})
+        return self.model
+
+
+def _settle(found: Future, work: Callable[[], Any]) -> None:
+    try:
+        found.set_result(work())
+    except BaseException as error:  # of any type: whoever waits must hear of it
+        found.set_exception(error)
+
+
+def _without_logits(step: Step) -> Step:
+    return Step(step.tokens, step.segments, np.empty(0, np.int32), step.guessed, step.observed, step.prompts)
