@@ -46,7 +46,7 @@ class InterpretedModel:
         recipe, shape = op.attrs["recipe"], op.output.type.shape  # one tensor may stand for several shapes
         if (recipe, shape) not in self._unpacked:
             data = evaluate(recipe, self._checkpoint, self.context)
-            if op.kind == "weight":
+            if op.is_weight:
                 data = data.with_shape(op.output.type.shape, op.attrs["name"])
             self._unpacked[recipe, shape] = np.asarray(data.f32(), np.float32)
         return self._unpacked[recipe, shape]

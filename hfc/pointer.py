@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["buffer", "weight", "const", "state", "io"]
+PointerKind = Literal["buffer", "weight", "const", "state", "io"]
 
 
 class Pointer(NamedTuple):
@@ -12,7 +12,7 @@ class Pointer(NamedTuple):
 
     plane: of a state ("k", "v" or "journal"; "" where it has one piece), "" of everything else."""
 
-    kind: Kind
+    kind: PointerKind
     name: str
     plane: str = ""
 

@@ -16,6 +16,7 @@ from hfc.backend.hip import STANDARD, hip_source
 from hfc.backend.render import environment, variables_of
 from hfc.backend.skeleton import ROWS_CLASSES
 from hfc.backend.skeletons import SKELETONS, geometry
+from hfc.ir.opdef import OPS
 from hfc.target.arch import GPUS, find_arch
 
 BACKEND = Path(template.__file__).parent
@@ -49,6 +50,13 @@ def test_parameters_are_plain_data(skeleton, made):
         hints = typing.get_type_hints(kind)
         assert kind.__dataclass_params__.frozen
         assert not [name for name, hint in hints.items() if "Callable" in str(hint) or "Any" in str(hint)]
+
+
+def test_a_root_s_skeleton_knows_it():
+    """An op's definition names its skeleton, and the skeleton its roots; what a pass makes (a rotation) is nobody's root."""
+    stems = {kind: OPS[kind].stem for kind in OPS if OPS[kind].stem and not OPS[kind].internal}
+    assert not {kind: stem for kind, stem in stems.items() if kind not in SKELETONS[stem].roots}
+    assert {root for skeleton in SKELETONS.values() for root in skeleton.roots} == stems.keys()
 
 
 MOST_LINES, MOST_COLUMNS, MOST_NESTED = 150, 120, 3

@@ -16,7 +16,11 @@ from hfc.ir.graph import Op, Value
 from hfc.ir.index import Index, Shape, flat, group, reindex
 from hfc.ir.opdef import OPS
 from hfc.passes.settings import Settings
+from hfc.pointer import PointerKind
 from hfc.step import column_at
+
+# what a source op's value is for a kernel
+IN_MEMORY: dict[str, PointerKind] = {"weight": "weight", "const": "const", "state": "state"}
 
 
 class Printer(Elements):
@@ -43,7 +47,7 @@ class Printer(Elements):
             if found.value is value and found.plane == plane:
                 return found
         source = self.sources.get(value)
-        kind = source.kind if source else "buffer"
+        kind = IN_MEMORY[source.kind] if source else "buffer"
         letter = {"weight": "w", "buffer": "y" if written else "x"}.get(kind, kind[0])
         name = f"{letter}{len(self.args)}" + (f"_{plane}" if plane else "")
         self.args.append(Arg(name, kind, _ctype(value), value, plane, written))
@@ -76,7 +80,7 @@ class Printer(Elements):
 
     def outside(self, value: Value, index: Index, row: str) -> str:
         source = self.sources.get(value)
-        return self.step_word("token", row) if source and source.kind == "input" else self.load(value, index, row)
+        return self.step_word("token", row) if source and source.is_input else self.load(value, index, row)
 
     def load(self, value: Value, index: Index, row: str, shape: Shape | None = None) -> str:
         """Read a region input, seen in `shape`: row-major, rows outermost; weights and tables have no rows."""
@@ -86,7 +90,7 @@ class Printer(Elements):
             stride = math.prod(shape)
             lead = f"(size_t){group(row)} * {stride}" if stride > 1 else group(row)
             place = lead if place == "0" else f"{lead} + {place}"
-        if pointer.kind == "weight" and value.type.dtype != "f32":
+        if pointer.is_weight and value.type.dtype != "f32":
             return _weight_element(pointer, value, index)
         return f"{pointer.name}[{place}]"
 

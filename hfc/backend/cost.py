@@ -20,9 +20,9 @@ def expected(region: Op, sources: dict[Value, Op]) -> tuple[dict[str, int], dict
         source = sources.get(value)
         if source is None:
             moved["row"] += 4 * math.prod(value.type.sizes(1))
-        elif source.kind == "weight":
+        elif source.is_weight:
             _weight(value, readers[value], moved)
-        elif source.kind == "state":
+        elif source.is_state:
             _state(value, source, region, moved)
     for op in region.inner:
         count = OPS[op.kind].flops
@@ -40,7 +40,7 @@ def _weight(value: Value, readers: list[Op], moved: dict[str, int]) -> None:
     *rows, columns = value.type.sizes()
     row_bytes = weight_format(value.type.dtype).row_bytes(columns)
     ways = [_read_as(value, op) for op in readers]
-    if set(ways) == {"lines"}:
+    if set(ways) == {"gathered"}:
         moved["row"] += row_bytes
     elif "experts" in ways:
         top = readers[ways.index("experts")].output.type.size(1)

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 from hfc.backend.body import Printer
 from hfc.backend.cost import expected
@@ -14,8 +15,9 @@ from hfc.backend.skeletons import SKELETONS
 from hfc.backend.spec import Arg, Bound
 from hfc.base.diagnostics import unknown
 from hfc.formats import KV_FORMATS
+from hfc.formats.block import BlockFormat
 from hfc.formats.recipe import Recipe
-from hfc.ir.graph import SOURCES, Graph, Op, Value
+from hfc.ir.graph import INPUT, Graph, Op, Value
 from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings, StageCut
@@ -25,7 +27,6 @@ from hfc.program import Program
 
 SCALAR_BYTES = 4  # activations are f32 or i32
 DRAFT_STATES = "draft."  # what the names of a draft's states begin with: DRAFT of hfc/frontend/build.py
-INPUT = "input"  # the source of the tokens, which lie in the step buffer
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Emitted:
 
     def observed_by(self, launches: dict[Program, int]) -> Emitted:
         """launches: program -> so many of its last ones are those calls."""
+        assert self.draft, "only a draft is observed for"
         return replace(self, draft=replace(self.draft, observing=launches))
 
 
@@ -85,7 +87,7 @@ class _Part:
     @classmethod
     def of(cls, graph: Graph, settings: Settings) -> _Part:
         sources = storage(graph)
-        regions = [op for op in graph.ops if op.kind == "kernel"]
+        regions = [op for op in graph.ops if op.is_region]
         return cls(graph, sources, regions, [_bind(op, settings, sources) for op in regions])
 
     def calls(self, layouts: dict[str, tuple[str, ...]]) -> tuple[RegionCall, ...]:
@@ -120,8 +122,8 @@ def emit(
         {b.name: b for part in parts for b in part.bounds},
         buffers,
         _weights(sources, layouts),
-        _unique(_const(op) for op in sources if op.kind == "const"),
-        _unique(_state(op, settings, journals.get(op.attrs["name"], 0)) for op in sources if op.kind == "state"),
+        _unique(_const(op) for op in sources if op.is_const),
+        _unique(_state(op, settings, journals.get(op.attrs["name"], 0)) for op in sources if op.is_state),
         arena,
         logits.name if logits else "",
         logits.type.size(-1) if logits else vocab,
@@ -144,11 +146,7 @@ def _stage(graph: Graph, cut: StageCut | None) -> PipelineStage | None:
 def _observing(part: _Part) -> int:
     """How many of the last regions nothing needs but the draft's states."""
     graph = part.graph
-    own = {
-        state
-        for state, op in part.sources.items()
-        if op.kind == "state" and not op.attrs["name"].startswith(DRAFT_STATES)
-    }
+    own = {state for state, op in part.sources.items() if op.is_state and not op.attrs["name"].startswith(DRAFT_STATES)}
     needed = {*graph.outputs, *(new for state, new in graph.updates.items() if state in own)}
     count = trailing = 0
     for region in reversed(part.regions):
@@ -172,10 +170,14 @@ def _unique(found: Iterable) -> tuple:
 def _weights(sources: list[Op], layouts: dict[str, tuple[str, ...]]) -> tuple[WeightRef, ...]:
     return _unique(
         WeightRef(
-            _weight_name(op, layout, layouts), op.attrs["recipe"], op.output.type.dtype, op.output.type.shape, layout
+            _weight_name(op.attrs["name"], layout, layouts),
+            op.attrs["recipe"],
+            op.output.type.dtype,
+            op.output.type.sizes(),
+            layout,
         )
         for op in sources
-        if op.kind == "weight"
+        if op.is_weight
         for layout in layouts.get(op.attrs["name"], ())
     )
 
@@ -184,10 +186,10 @@ def storage(graph: Graph) -> dict[Value, Op]:
     """The source op behind each value that is not a buffer; a state's new value lies where the state lies."""
     found = {value: Op(INPUT, (), (value,)) for value in graph.inputs[:1]}  # behind the tokens: what a stage receives
     for op in graph.walk():
-        if op.kind in SOURCES:
+        if op.is_source:
             found[op.output] = op
-        elif op.kind in OPS and OPS[op.kind].state:
-            state, new = OPS[op.kind].state
+        elif op.kind in OPS and (carried := OPS[op.kind].state):
+            state, new = carried
             found[op.outputs[new]] = found[op.inputs[state]]
     return found
 
@@ -202,16 +204,14 @@ def _bind(region: Op, settings: Settings, sources: dict[Value, Op]) -> Bound:
     return replace(bound, name=f"{bound.name}_{digest}")
 
 
-def _content(thing):
+def _content(thing: Any) -> Any:
     """A bound region as plain data, without the values behind its pointers: equal content is the same kernel."""
     if isinstance(thing, Value):
         return None
+    if isinstance(thing, BlockFormat):
+        return thing.name
     if is_dataclass(thing):
-        return (
-            [type(thing).__name__, *(_content(getattr(thing, f.name)) for f in fields(thing))]
-            if not hasattr(thing, "block")
-            else thing.name
-        )
+        return [type(thing).__name__, *(_content(getattr(thing, f.name)) for f in fields(thing))]
     if isinstance(thing, dict):
         return sorted((k, _content(v)) for k, v in thing.items())
     return [_content(t) for t in thing] if isinstance(thing, (list, tuple)) else thing
@@ -222,38 +222,40 @@ def _layouts(parts: list[_Part], matrix_layout: str) -> dict[str, tuple[str, ...
     found: dict[str, set[str]] = {}
     for part in parts:
         for bound in part.bounds:
-            for arg in (a for a in bound.args if a.kind == "weight"):
+            for arg in (a for a in bound.args if a.is_weight):
                 matrix = any(a is arg for a in bound.region.matrix_args)
-                found.setdefault(part.sources[arg.value].attrs["name"], set()).add(matrix_layout if matrix else "rows")
+                found.setdefault(part.sources[arg.behind].attrs["name"], set()).add(matrix_layout if matrix else "rows")
     return {name: tuple(sorted(layouts)) for name, layouts in found.items()}
 
 
-def _weight_name(op: Op, layout: str, layouts: dict[str, tuple[str, ...]]) -> str:
-    name = op.attrs["name"]
+def _weight_name(name: str, layout: str, layouts: dict[str, tuple[str, ...]]) -> str:
     return name if len(layouts[name]) == 1 else f"{name}@{layout}"
 
 
 def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str, tuple[str, ...]]) -> Pointer:
-    if arg.kind == "buffer":
-        return Pointer.buffer(arg.value.name)
-    op = sources[arg.value]
-    if arg.kind == "weight":
-        matrix = any(a is arg for a in bound.region.matrix_args)
-        have = layouts[op.attrs["name"]]
-        layout = next((x for x in have if (x != "rows") == matrix), have[0])
-        return Pointer.weight(_weight_name(op, layout, layouts))
-    if arg.kind == "const":
-        return Pointer.const(const_name(op.attrs["recipe"]))
-    return Pointer.state(op.attrs["name"], arg.plane)
+    attrs = sources[arg.behind].attrs if arg.behind in sources else {}
+    match arg.kind:
+        case "buffer":
+            return Pointer.buffer(arg.behind.name)
+        case "weight":
+            matrix = any(a is arg for a in bound.region.matrix_args)
+            have = layouts[attrs["name"]]
+            layout = next((x for x in have if (x != "rows") == matrix), have[0])
+            return Pointer.weight(_weight_name(attrs["name"], layout, layouts))
+        case "const":
+            return Pointer.const(const_name(attrs["recipe"]))
+        case _:
+            assert arg.kind == "state", f"{arg.name} is what the runtime hands over, no value of a region"
+            return Pointer.state(attrs["name"], arg.plane)
 
 
 def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) -> tuple[tuple[Buffer, ...], int]:
     """limit: rows of each kind.  apart: values that lie elsewhere."""
     used = [*part.graph.inputs, *(v for op in part.regions for v in (*op.inputs, *op.outputs))]
     values = dict.fromkeys(v for v in used if v not in part.sources and v not in apart)
-    nbytes = {v: _row_bytes(v) * limit[v.type.shape[0]] for v in values}
+    nbytes = {v: _row_bytes(v) * limit[v.type.rows] for v in values}
     offsets, arena = place(intervals(part.graph, nbytes))
-    made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.shape[0], offsets[v], nbytes[v]) for v in values)
+    made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.rows, offsets[v], nbytes[v]) for v in values)
     return made, arena
 
 
@@ -270,7 +272,7 @@ def _draft_buffers(part: _Part, rows: int, arena: int) -> tuple[tuple[Buffer, ..
 
 
 def _row_bytes(value: Value) -> int:
-    return SCALAR_BYTES * math.prod(value.type.shape[1:])
+    return SCALAR_BYTES * math.prod(value.type.sizes(1))
 
 
 def const_name(recipe: Recipe) -> str:
@@ -289,16 +291,16 @@ def _journals(part: _Part) -> dict[str, int]:
 
 def _state(op: Op, settings: Settings, journal: int) -> StateRef:
     """journal: numbers of a row."""
-    shape = op.output.type.shape
-    if op.output.type.dtype != "kv":
-        planes = {"": 4 * math.prod(shape[1:])}
+    type = op.output.type
+    if type.dtype != "kv":
+        planes = {"": 4 * math.prod(type.sizes(1))}
         if settings.journal_rows:
             planes["journal"] = 4 * settings.journal_rows * journal
-        return StateRef(op.attrs["name"], shape, planes, dict.fromkeys(planes, "f32"))
-    _slots, heads, _context, head = shape
+        return StateRef(op.attrs["name"], type.shape, planes, dict.fromkeys(planes, "f32"))
+    heads, head = type.size(1), type.size(3)
     formats = {"k": op.attrs["k_format"], "v": op.attrs["v_format"]}
     planes = {p: heads * settings.context * KV_FORMATS[f].row_bytes(head) for p, f in formats.items()}
-    return StateRef(op.attrs["name"], shape, planes, formats)
+    return StateRef(op.attrs["name"], type.shape, planes, formats)
 
 
 def make_plan(

@@ -13,6 +13,7 @@ from hfc.backend.library import build_library
 from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
 from hfc.backend.shape import Geometry, LibraryCall, Scratch
+from hfc.backend.skeleton import RowsClass
 from hfc.backend.skeletons import by_library, geometry
 from hfc.backend.skeletons.adopt.bind import adopt_bound, adopt_pointers
 from hfc.backend.skeletons.linear.library.geometry import ROWS as LIBRARY_ROWS
@@ -29,6 +30,7 @@ from hfc.target.arch import Arch
 
 MATRIX_LAYOUT = "rows"
 PROGRAMS = (Program.DECODE, Program.PREFILL)
+ROWS_CLASS_OF: dict[Program, RowsClass] = {Program.DECODE: "decode", Program.PREFILL: "prefill"}
 TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
 STEP_ARGUMENT = -1
 
@@ -84,7 +86,7 @@ def _programs(emitted: Emitted, settings: Settings) -> tuple[Program, ...]:
 def _steps(bound: Bound, program: Program, arch: Arch) -> tuple[Geometry | LibraryCall, ...]:
     """The launches of a region in a program."""
     if program is not Program.PREFILL_ROCBLAS:
-        return geometry(bound, arch, program.value)
+        return geometry(bound, arch, ROWS_CLASS_OF[program])
     return by_library(bound, arch) or geometry(bound, arch, "prefill")
 
 
@@ -137,10 +139,10 @@ def _sample_call(emitted: Emitted) -> RegionCall:
 
 def _adopt_call(emitted: Emitted, max_outputs: int) -> RegionCall:
     """A word a row, read and written."""
+    draft = emitted.draft
+    assert draft, "guesses are adopted from a draft"
     bytes = {"step": 0, "row": 0, "segment": 0, "context": 0}
-    return RegionCall(
-        adopt_bound(max_outputs), adopt_pointers(emitted.draft.tokens), "adopt(tokens)", bytes, dict(bytes)
-    )
+    return RegionCall(adopt_bound(max_outputs), adopt_pointers(draft.tokens), "adopt(tokens)", bytes, dict(bytes))
 
 
 def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program, ...]) -> Emitted:

@@ -51,7 +51,7 @@ def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context
 
 def _param(arg: Arg) -> str:
     # Only weights and constants are restrict: the planner may lay an output over an input that it replaces.
-    alone = " __restrict__" if arg.kind in ("weight", "const") else ""
+    alone = " __restrict__" if arg.is_read_only else ""
     return f"{'' if arg.written else 'const '}{arg.ctype}*{alone} {arg.name}"
 
 
@@ -79,9 +79,7 @@ def _header(name: str) -> str:
 
 def _loaders(bound: Bound) -> list[str]:
     region = bound.region
-    weights = {
-        a.value.type.dtype: block_format(a.value.type.dtype) for a in bound.args if a.kind == "weight" and a.value
-    }
+    weights = {a.value.type.dtype: block_format(a.value.type.dtype) for a in bound.args if a.is_weight and a.value}
     weights |= {form.name: form for form in region.weight_formats}
     runs = [run_source(form, region.kv_head_size, "HFC_FUNCTION") for form in region.kv_formats if region.kv_head_size]
     return [

@@ -20,21 +20,37 @@ from typing import Generic, TypeVar
 from hfc.formats.block import BlockFormat
 from hfc.formats.kv_format import KvFormat
 from hfc.ir.graph import Value
+from hfc.pointer import PointerKind
 
 
 @dataclass(frozen=True)
 class Arg:
-    """A pointer parameter. kind: buffer | weight | state | const; `value` is the IR value behind it.
+    """A pointer parameter. kind: as of the plan's Pointer; `value` is the IR value behind it.
 
     plane: "" or, for a KV state, "k" / "v".  ctype: element type as C spells it (float, int32_t, uint8_t for blocks).
     """
 
     name: str
-    kind: str
+    kind: PointerKind
     ctype: str
     value: Value | None
     plane: str = ""
     written: bool = False
+
+    @property
+    def behind(self) -> Value:
+        """The IR value, of a pointer that has one."""
+        assert self.value is not None, f"{self.name} is a pointer of no value"
+        return self.value
+
+    @property
+    def is_weight(self) -> bool:
+        return self.kind == "weight"
+
+    @property
+    def is_read_only(self) -> bool:
+        """No kernel writes it."""
+        return self.kind in ("weight", "const")
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,13 @@ def _region(made: ServedKernel, settings: Settings) -> list[str]:
     return [
         f"{shape.symbol} for {settings.arch.name}: {shape.template.file}{task}",
         "",
-        f"It serves this region of the {bound.stem} skeleton, to which {_roots(made.call)} belongs:",
+        f"It serves this region of the {bound.stem} skeleton, to which {roots_of(made.call)} belongs:",
         *(f"    {line}" for line in made.call.text.splitlines()),
         "",
     ]
 
 
-def _roots(call: RegionCall) -> str:
+def roots_of(call: RegionCall) -> str:
     """The op by which the region was given to its skeleton."""
     roots = [kind for kind in SKELETONS[call.bound.stem].roots if f"= {kind}(" in call.text]
     return f"the root {' or '.join(roots)}" if roots else "what no other skeleton's root is in"

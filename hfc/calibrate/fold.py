@@ -12,10 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from hfc.calibrate.names import moves_rows_only
-from hfc.calibrate.stream import LINEARS
 from hfc.compiler import CompilerInput
 from hfc.formats.recipe import Recipe
 from hfc.ir.graph import Graph, Op, Value
+from hfc.ir.roles import is_product, is_rotation
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def folds(source: CompilerInput) -> list[Fold]:
     uses = _uses(graph, makers)
     found = []
     for value, ops in readers.items():
-        plain = [r for op in ops for r in (readers.get(op.output, []) if op.kind == "hadamard" else [op])]
-        if not plain or not all(op.kind in LINEARS and value in _inputs(op, producers) for op in plain):
+        plain = [r for op in ops for r in (readers.get(op.output, []) if is_rotation(op) else [op])]
+        if not plain or not all(is_product(op) and value in _inputs(op, producers) for op in plain):
             continue
         recipes = [makers[op.inputs[1]].attrs["recipe"] for op in plain]
         if not all(map(moves_rows_only, recipes)) or not _only_here(recipes, uses):
@@ -65,7 +65,7 @@ def _inputs(op: Op, producers: dict[Value, Op]) -> tuple[Value, ...]:
     """What the linear multiplies, and what that was before its rotation."""
     x = op.inputs[0]
     maker = producers.get(x)
-    return (x, maker.inputs[0]) if maker and maker.kind == "hadamard" else (x,)
+    return (x, maker.inputs[0]) if maker and is_rotation(maker) else (x,)
 
 
 def _uses(graph: Graph, makers: dict[Value, Op]) -> Counter:

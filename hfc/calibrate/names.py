@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfc.calibrate.stream import LINEARS
 from hfc.compiler import CompilerInput
 from hfc.formats.recipe import Recipe
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph, Op
+from hfc.ir.roles import is_product
 
 MOVES_ROWS = (
     "tensor",
@@ -41,7 +41,7 @@ def linears(source: CompilerInput, graph: Graph) -> list[Linear]:
     makers = {op.output: op for op in graph.ops_of("weight")}
     gguf = _gguf_recipes(source) if source.kind == "hf" else None
     found = []
-    for op in graph.ops_of(*LINEARS):
+    for op in filter(is_product, graph.walk()):
         weight = makers[op.inputs[1]]
         recipe = weight.attrs["recipe"]
         if not moves_rows_only(recipe):
@@ -91,6 +91,6 @@ def _head_order(graph: Graph, op: Op) -> np.ndarray | None:
                 .transpose(1, 0, 2)
                 .reshape(-1)
             )
-        if maker.kind not in LINEARS and maker.outputs[0].type.shape[0] == "T":
+        if not is_product(maker) and maker.outputs[0].type.shape[0] == "T":
             stack += maker.inputs
     return None

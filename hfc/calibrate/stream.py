@@ -10,12 +10,12 @@ from hfc.base.diagnostics import HfcError
 from hfc.compiler import CompilerInput
 from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, WeightData, evaluate
-from hfc.ir.graph import SOURCES, Graph, Op, Value
+from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.interpret import Interpreter
 from hfc.ir.ops import definition
+from hfc.ir.roles import is_product, is_rotation, of_experts
 from hfc.step import Segment, Step
 
-LINEARS = ("linear", "expert_linear")
 # Called before a linear runs: op, its inputs [T, …, K] as the checkpoint's weights see them, the chosen experts [T, top] or None.
 Watch = Callable[[Op, np.ndarray, "np.ndarray | None"], None]
 
@@ -40,21 +40,21 @@ def stream(
     if source.checkpoint is None:
         raise HfcError(f"{source.path}: there are no weights to run")
     graph, context = source.graph(), max(map(len, pieces))
-    ops = [op for op in graph.walk() if op.kind not in SOURCES]
-    ops = ops[: 1 + max(i for i, op in enumerate(ops) if op.kind in LINEARS)]
+    ops = [op for op in graph.walk() if not op.is_source]
+    ops = ops[: 1 + max(i for i, op in enumerate(ops) if is_product(op))]
     last = {value: i for i, op in enumerate(ops) for value in (*op.inputs, *op.outputs)}
     makers = {op.output: op for op in graph.ops_of("weight", "const")}
-    rotations = {op.output: op.inputs[0] for op in ops if op.kind == "hadamard"}
+    rotations = {op.output: op.inputs[0] for op in ops if is_rotation(op)}
     for rotated, plain in rotations.items():  # statistics are of what stands before
         last[plain] = max(last[plain], last[rotated])
     step, env = _step(pieces), _states(graph, len(pieces), context)
     env |= dict.fromkeys(graph.inputs, step.tokens)
     for i, op in enumerate(ops):
-        if op.kind in LINEARS:
+        if is_product(op):
             watch(
                 op,
                 env[rotations.get(op.inputs[0], op.inputs[0])],
-                env[op.inputs[2]] if op.kind == "expert_linear" else None,
+                env[op.inputs[2]] if of_experts(op) else None,
             )
         if i + 1 < len(ops):
             for value in op.inputs:
@@ -80,7 +80,7 @@ def _states(graph: Graph, slots: int, context: int) -> dict[Value, object]:
 
 def _weight(op: Op, reader: Op, checkpoint: Checkpoint, context: int) -> object:
     data = evaluate(op.attrs["recipe"], checkpoint, context)
-    if op.kind == "weight":
+    if op.is_weight:
         data = data.with_shape(op.output.type.shape, op.attrs["name"])
     checkpoint.release()
     return Rows(data) if reader.kind in ("gather", "expert_linear") else np.asarray(data.f32(), np.float32)

@@ -28,6 +28,10 @@ class KvFormat:
     def __repr__(self) -> str:
         return f"<KV format {self.name}>"
 
+    def group(self, head: int) -> int:
+        """Elements that lie together: all of a head, or one block."""
+        return head
+
     def row_bytes(self, head: int) -> int:
         return head * SCALARS[self.scalar].itemsize
 

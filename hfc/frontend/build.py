@@ -138,7 +138,7 @@ def _finish(around: Surroundings, logits: Value, taps: Sequence[str]) -> Graph:
 def _read_only(graph: Graph) -> Graph:
     """Without weights that nothing reads."""
     read = {value for op in graph.ops for value in op.inputs}
-    return graph.with_ops(op for op in graph.ops if op.kind != "weight" or op.output in read)
+    return graph.with_ops(op for op in graph.ops if not op.is_weight or op.output in read)
 
 
 def _check_fit(target: Surroundings, draft: Surroundings) -> None:

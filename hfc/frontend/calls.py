@@ -206,7 +206,7 @@ class Operations:
 
     def _weight_recipe(self, value: Value, span: Span) -> Recipe:
         source = next(op for op in self.builder.graph.ops if value in op.outputs)
-        if source.kind != "weight":
+        if not source.is_weight:
             raise HfcError("rope_table: divisors must be null, a number or a weight", span)
         return source.attrs["recipe"]
 

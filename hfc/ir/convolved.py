@@ -88,7 +88,7 @@ def _convolution(value: Value, producers: Mapping[Value, Op]) -> tuple[Op, list[
         rows = [v for v in op.inputs if is_row_value(v)]
         if not OPS[op.kind].elementwise or len(rows) != 1 or rows[0].type != value.type:
             return None
-        if any(producers[v].kind != "weight" for v in op.inputs if v is not rows[0] and v in producers):
+        if any(not producers[v].is_weight for v in op.inputs if v is not rows[0] and v in producers):
             return None
         between.append(op)
         value = rows[0]

@@ -15,6 +15,8 @@ from typing import Any
 
 from hfc.base.diagnostics import Span
 
+REGION = "kernel"
+INPUT = "input"  # stands for the op of a graph's inputs where every value needs one
 SOURCES = ("weight", "state", "const")  # ops without inputs, never inside a region
 
 
@@ -32,6 +34,12 @@ class TensorType:
         """An axis whose size is a number; TypeError for a symbol, which a type rule did not expect there."""
         (size,) = self.sizes(axis, axis + 1 or None)
         return size
+
+    @property
+    def rows(self) -> str:
+        """The symbol of the first axis of what a step computes: T, R."""
+        assert isinstance(self.shape[0], str), f"{self} has no rows"
+        return self.shape[0]
 
     def sizes(self, start: int = 0, stop: int | None = None) -> tuple[int, ...]:
         """Some axes whose sizes are numbers."""
@@ -65,6 +73,30 @@ class Op:
     attrs: dict[str, Any] = field(default_factory=dict)
     body: "Graph | None" = None
     span: Span | None = None
+
+    @property
+    def is_region(self) -> bool:
+        return self.kind == REGION
+
+    @property
+    def is_source(self) -> bool:
+        return self.kind in SOURCES
+
+    @property
+    def is_input(self) -> bool:
+        return self.kind == INPUT
+
+    @property
+    def is_weight(self) -> bool:
+        return self.kind == "weight"
+
+    @property
+    def is_state(self) -> bool:
+        return self.kind == "state"
+
+    @property
+    def is_const(self) -> bool:
+        return self.kind == "const"
 
     @property
     def inner(self) -> "list[Op]":
@@ -140,4 +172,4 @@ def region(ops: list[Op], outputs: list[Value], attrs: dict[str, Any]) -> Op:
     inside = {v for op in ops for v in op.outputs}
     inputs = tuple(dict.fromkeys(v for op in ops for v in op.inputs if v not in inside))
     body = Graph("kernel", list(inputs), list(ops), list(outputs))
-    return Op("kernel", inputs, tuple(outputs), dict(attrs), body, next((op.span for op in ops if op.span), None))
+    return Op(REGION, inputs, tuple(outputs), dict(attrs), body, next((op.span for op in ops if op.span), None))

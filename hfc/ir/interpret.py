@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hfc.formats import KV_FORMATS
-from hfc.ir.graph import SOURCES, Graph, Op, Value
+from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.ops import definition
 from hfc.step import Step
 
@@ -60,10 +60,8 @@ class Interpreter:
         self._state_names: dict[Value, str] = {}
         # (state, slot) -> its states after each waiting row
         self._after: dict[tuple[Value, int], list[np.ndarray]] = {}
-        for op in (
-            op for g in (graph, *beside) for op in g.ops if op.kind in SOURCES and op.output not in self._sources
-        ):
-            if op.kind == "state":
+        for op in (op for g in (graph, *beside) for op in g.ops if op.is_source and op.output not in self._sources):
+            if op.is_state:
                 self._sources[op.output] = self._empty_state(op)
                 self._state_names[op.output] = op.attrs["name"]
             else:
@@ -96,7 +94,7 @@ class Interpreter:
 
     def _carried(self, graph: Graph, state: Value, env: dict[Value, object], step: Step) -> np.ndarray:
         """A recurrent state after another step than the one that `env` comes from: `step` has fewer of its rows."""
-        op = next(op for op in graph.walk() if graph.updates[state] in op.outputs and op.kind != "kernel")
+        op = next(op for op in graph.walk() if graph.updates[state] in op.outputs and not op.is_region)
         spec = definition(op.kind)
         assert spec.state, f"{op} carries no state on"
         return spec.meaning(*(env[v] for v in op.inputs), **op.attrs, step=step)[spec.state[1]]
@@ -108,7 +106,7 @@ class Interpreter:
         for value in graph.inputs:
             env[value] = step.tokens
         for op in graph.walk():
-            if op.kind != "kernel" and op.kind not in SOURCES:
+            if not op.is_region and not op.is_source:
                 self._execute(op, env, step)
         return [np.asarray(env[v]) for v in graph.outputs], env
 

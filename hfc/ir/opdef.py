@@ -28,10 +28,10 @@ OPS: dict[str, "OpDef"] = {}
 
 ROLES = ("elementwise", "view", "row_local", "reduction", "root", "source")
 # What an operand may be and how it is read: "any" is a value of the step's rows or a vector that broadcasts; "vector" a weight or
-# table of a few elements, f32, or what is computed from such; "taps" one that lies in memory; "matrix" a weight in its storage format, all of it once a step; "lines" one line of it for each row;
+# table of a few elements, f32, or what is computed from such; "taps" one that lies in memory; "matrix" a weight in its storage format, all of it once a step; "gathered" one row of it for each row of the step;
 # "experts" the chosen experts' part of it; "table" a constant; "ids" whole numbers; "state" is carried on; "cache" is only read.
-READS = ("rows", "any", "vector", "taps", "matrix", "lines", "experts", "table", "ids", "state", "cache")
-STORED = ("matrix", "lines", "experts")  # a weight is read in its storage format
+READS = ("rows", "any", "vector", "taps", "matrix", "gathered", "experts", "table", "ids", "state", "cache")
+STORED = ("matrix", "gathered", "experts")  # a weight is read in its storage format
 IN_MEMORY = (*STORED, "taps", "table")  # kernels address it: it must be a weight or a table, not computed in the graph
 ROWS = ("T", "R")  # the first axis of what a step computes: rows of the step, rows whose logits are wanted
 
@@ -44,7 +44,7 @@ class OpDef:
 
     operands: fewest and most.  attrs: name -> default (inspect.Parameter.empty when required).  wants_step: the meaning takes `step=`.
     reads: of each operand, see READS.  element: prints one element of a result, see hfc.ir.element; None for roots and sources.
-    selects: it only picks elements, so that every reader may do it again.  neighbours: it reads other rows of its first operand.
+    selects: it only picks elements, so that every reader may do it again.  in_order: all of them, in the order in which they lie.  neighbours: it reads other rows of its first operand.
     beside: it reads few numbers, so that a matrix product's epilogue may compute it for another operand than its own result.
     stem: the skeleton that computes a root.  fold: the recipe op that it is on a weight alone.
     flops: of an op, by "row" and "context"; elementwise work hides behind memory and is not counted.
@@ -63,6 +63,7 @@ class OpDef:
     reads: tuple[str, ...]
     element: PrintElement | None = None
     selects: bool = False
+    in_order: bool = False
     neighbours: bool = False
     beside: bool = False
     stem: str | None = None
@@ -162,8 +163,8 @@ def elementwise(
     return _register("elementwise", rule, ("any",) * _operands(rule)[1], element=element, fold=fold)
 
 
-def view(rule: Callable[..., Any], *, element: PrintElement) -> Register:
-    return _register("view", rule, ("rows",), element=element, selects=True)
+def view(rule: Callable[..., Any], *, element: PrintElement, in_order: bool = False) -> Register:
+    return _register("view", rule, ("rows",), element=element, selects=True, in_order=in_order)
 
 
 def row_local(

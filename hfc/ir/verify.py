@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
-from hfc.ir.graph import SOURCES, Graph, Op, Value
+from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.ops import definition
 
 STAGES = ("built", "fused")  # fused: every op but the sources lies in a region; regions never nest
@@ -15,13 +15,13 @@ def verify(graph: Graph, stage: str = "built") -> None:
     defined: set[Value] = set(graph.inputs)
     for op in graph.ops:
         _check(op, defined)
-        if stage == "fused" and op.kind != "kernel" and op.kind not in SOURCES:
+        if stage == "fused" and not op.is_region and not op.is_source:
             raise _wrong(op, "is outside of any kernel region")
     for value in (*graph.outputs, *graph.updates.values()):
         if value not in defined:
             raise HfcError(f"graph {graph.name}: {value} is returned but never defined")
     for op in graph.ops:
-        for inner in op.inner if op.kind == "kernel" else (op,):
+        for inner in op.inner if op.is_region else (op,):
             _check_reads(inner, graph)
     for state, new in graph.updates.items():
         if state.type != new.type:
@@ -32,9 +32,9 @@ def _check(op: Op, defined: set[Value]) -> None:
     for value in op.inputs:
         if value not in defined:
             raise _wrong(op, f"reads {value} before it is defined")
-    if op.kind == "kernel":
+    if op.is_region:
         _check_region(op, defined)
-    elif op.kind not in SOURCES:
+    elif not op.is_source:
         try:
             types = definition(op.kind).infer(tuple(v.type for v in op.inputs), op.attrs)
         except HfcError as error:
@@ -49,7 +49,7 @@ def _check_reads(op: Op, graph: Graph) -> None:
     """A cache of positions that the step writes is read behind the write: nothing else orders the two.
 
     `recall` reads a state as the step before left it, which its kernels keep."""
-    ways = () if op.kind in SOURCES else definition(op.kind).reads
+    ways = () if op.is_source else definition(op.kind).reads
     for value, way in zip(op.inputs, ways):
         if way == "cache" and value.type.dtype == "kv" and value in graph.updates:
             raise _wrong(op, f"reads {value}, not {graph.updates[value]}, what the step makes of it")
@@ -58,7 +58,7 @@ def _check_reads(op: Op, graph: Graph) -> None:
 def _check_region(op: Op, defined: set[Value]) -> None:
     inside = set(op.inputs)
     for inner in op.inner:
-        if inner.kind in SOURCES or inner.kind == "kernel":
+        if inner.is_source or inner.is_region:
             raise _wrong(op, f"contains {inner.kind}; sources and regions stay outside")
         _check(inner, inside)
     for value in op.outputs:

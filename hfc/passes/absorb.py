@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from hfc.ir.element import is_row_value, row_size
+from hfc.ir.element import row_size
 from hfc.ir.graph import Graph, Op, Value
-from hfc.ir.opdef import OPS
+from hfc.ir.roles import is_view, is_view_or_elementwise, keeps_order
 
 
 class Neighbours:
@@ -57,7 +57,7 @@ class Neighbours:
             reader = self.sole_reader(value)
             if reader is None or reader in taken or reader.body or len(reader.outputs) != 1:
                 return end
-            if reader.kind == "reshape":
+            if keeps_order(reader):
                 pending.append(reader)
             elif allowed(reader) and row_size(reader.output) == row_size(end):
                 group.update(pending, [reader])
@@ -71,44 +71,6 @@ class Neighbours:
             else:
                 return end
             value = reader.output
-
-
-def is_elementwise(op: Op) -> bool:
-    return op.kind in OPS and OPS[op.kind].elementwise
-
-
-def is_view(op: Op) -> bool:
-    return op.kind in OPS and OPS[op.kind].is_view
-
-
-def is_constant(op: Op) -> bool:
-    """Arithmetic on weights and tables alone: it has no rows, so no memory of a step; whoever reads it computes it."""
-    return is_elementwise(op) and not is_row_value(op.output)
-
-
-def is_view_or_elementwise(op: Op) -> bool:
-    return is_view(op) or is_elementwise(op)
-
-
-def is_beside(op: Op) -> bool:
-    """An epilogue may compute it: what it reads of a table needs no format's loader."""
-    tables = [v for v in op.inputs if not is_row_value(v)]
-    return op.kind in OPS and OPS[op.kind].beside and all(v.type.dtype == "f32" for v in tables)
-
-
-def is_pointwise(op: Op) -> bool:
-    """An element of it is one of its operands', or arithmetic on one of each."""
-    return is_view_or_elementwise(op) or op.kind == "concat"
-
-
-def reduces(op: Op) -> bool:
-    """It needs a whole vector for each element: a norm, a softmax, a sum."""
-    return op.kind in OPS and OPS[op.kind].reduces
-
-
-def is_product(op: Op) -> bool:
-    """It multiplies rows by a stored matrix."""
-    return op.kind in OPS and OPS[op.kind].stem == "linear" and len(op.inputs) > 1
 
 
 def origin(value: Value, producers: dict[Value, Op]) -> tuple:

@@ -10,7 +10,7 @@ DRAFT = "draft."  # what the names of a draft's states begin with, also where th
 
 
 def choose_kv(graph: Graph, settings: Settings) -> Graph:
-    caches = [op for op in graph.ops if op.kind == "state" and op.output.type.dtype == "kv"]
+    caches = [op for op in graph.ops if op.is_state and op.output.type.dtype == "kv"]
     own = [op for op in caches if not op.attrs["name"].startswith(DRAFT)]
     first, last = settings.kv_edges
     if first + last and first + last >= len(own):

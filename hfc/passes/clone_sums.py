@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value
-from hfc.passes.absorb import Neighbours, is_constant, is_elementwise, reduces
+from hfc.ir.roles import is_constant, is_elementwise, reduces
+from hfc.passes.absorb import Neighbours
 
 MOST_COPIES = 3  # projections that compute a sum again: more of them read more than the launch costs
 

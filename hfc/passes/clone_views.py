@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op, Value
-from hfc.passes.absorb import is_constant, is_view
+from hfc.ir.roles import is_constant, is_view
 
 
 def clone_views(graph: Graph, _settings=None) -> Graph:

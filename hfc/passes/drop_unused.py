@@ -9,7 +9,7 @@ def drop_unused(graph: Graph, _settings=None) -> Graph:
     needed = graph.live_out()
     kept = []
     for op in reversed(graph.ops):
-        if op.kind == "state" or needed.intersection(op.outputs):  # a state's place in the order of layers counts
+        if op.is_state or needed.intersection(op.outputs):  # a state's place in the order of layers counts
             kept.append(op)
             needed.update(op.inputs)
     return graph.with_ops(reversed(kept))

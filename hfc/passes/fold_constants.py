@@ -8,7 +8,7 @@ from hfc.ir.opdef import OPS
 
 
 def fold_constants(graph: Graph, _settings=None) -> Graph:
-    weights = {op.output: op for op in graph.ops if op.kind == "weight"}
+    weights = {op.output: op for op in graph.ops if op.is_weight}
     replaced: dict[Value, Value] = {}
     ops = []
     for op in (op.rewired(replaced) for op in graph.ops):
@@ -21,7 +21,7 @@ def fold_constants(graph: Graph, _settings=None) -> Graph:
         else:
             ops.append(op)
     used = {v for op in ops for v in op.inputs} | graph.live_out()
-    return graph.with_ops(op for op in ops if op.kind != "weight" or op.output in used)
+    return graph.with_ops(op for op in ops if not op.is_weight or op.output in used)
 
 
 def _fold(op: Op, recipe_op: str, weight: Op) -> Op:

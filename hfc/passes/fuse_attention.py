@@ -7,8 +7,8 @@ graph reads are one region for all layers.
 from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op
-from hfc.ir.opdef import OPS
-from hfc.passes.absorb import Neighbours, is_elementwise, is_view
+from hfc.ir.roles import is_elementwise, is_of_own_row, is_view, roots, writes_cache
+from hfc.passes.absorb import Neighbours
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
 
@@ -17,15 +17,13 @@ def fuse_attention(graph: Graph, _settings=None) -> Graph:
     near = Neighbours(graph)
     groups: list[tuple[str, list[Op]]] = []
     written: set[Op] = set()
-    for attend in graph.ops:
-        if attend.kind != "attend":
-            continue
+    for attend in roots(graph.ops, "attend"):
         reads = {attend}
         near.absorb_forward(attend.outputs[0], reads, is_elementwise, set())
         write = near.producers[
             attend.inputs[1]
         ]  # none of its own where it reads what another one, or another graph, wrote
-        writes = _with_inputs([write], near) if write.kind == "kv_append" and write not in written else set()
+        writes = _with_inputs([write], near) if writes_cache(write) and write not in written else set()
         written.add(write)
         query = _query(attend, near)
         if all(is_view(op) for op in query):
@@ -38,8 +36,8 @@ def fuse_attention(graph: Graph, _settings=None) -> Graph:
 
 def _lone_writes(graph: Graph) -> list[Op]:
     """Writes to caches that this graph does not read (a draft does): with what comes before them, all of them together."""
-    read = {op.inputs[1] for op in graph.ops if op.kind == "attend"}
-    return [op for op in graph.ops if op.kind == "kv_append" and op.output not in read]
+    read = {attend.inputs[1] for attend in roots(graph.ops, "attend")}
+    return [op for op in graph.ops if writes_cache(op) and op.output not in read]
 
 
 def _with_inputs(writes: list[Op], near: Neighbours) -> set[Op]:
@@ -48,7 +46,7 @@ def _with_inputs(writes: list[Op], near: Neighbours) -> set[Op]:
 
     def grow(banned: set[Op]) -> set[Op]:
         group = set(writes)
-        near.absorb_back(written, group, lambda op: _before(op) and op not in banned)
+        near.absorb_back(written, group, lambda op: is_of_own_row(op) and op not in banned)
         return group
 
     return grown(grow, lambda group: stray_reductions(group, [(v, vector_index(v)) for v in written]))
@@ -60,12 +58,7 @@ def _query(attend: Op, near: Neighbours) -> set[Op]:
 
     def grow(banned: set[Op]) -> set[Op]:
         group = {attend}
-        near.absorb_back([query], group, lambda op: _before(op) and op not in banned)
+        near.absorb_back([query], group, lambda op: is_of_own_row(op) and op not in banned)
         return group - {attend}
 
     return grown(grow, lambda group: stray_reductions(group, [(query, vector_index(query))]))
-
-
-def _before(op: Op) -> bool:
-    """Row-local, and of the row alone."""
-    return op.kind in OPS and OPS[op.kind].element is not None and not OPS[op.kind].neighbours

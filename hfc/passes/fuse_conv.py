@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op
-from hfc.passes.absorb import Neighbours, is_elementwise, is_pointwise
+from hfc.ir.roles import is_elementwise, is_pointwise, roots
+from hfc.passes.absorb import Neighbours
 from hfc.passes.regroup import regroup
 
 
@@ -11,8 +12,8 @@ def fuse_conv(graph: Graph, _settings=None) -> Graph:
     near = Neighbours(graph)
     taken: set[Op] = set()
     groups: list[tuple[str, list[Op]]] = []
-    for conv in graph.ops:
-        if conv.kind != "causal_conv" or conv in taken:
+    for conv in roots(graph.ops, "conv"):
+        if conv in taken:
             continue
         group = {conv}
         near.absorb_back(conv.inputs[:1], group, lambda op: is_pointwise(op) and op not in taken)

@@ -6,7 +6,8 @@ from hfc.ir.convolved import Convolved, convolved
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.index import Index, reindex
-from hfc.passes.absorb import Neighbours, is_elementwise, is_pointwise, reduces
+from hfc.ir.roles import is_elementwise, is_pointwise, reduces
+from hfc.passes.absorb import Neighbours
 from hfc.passes.reductions import grown, stray_reductions
 from hfc.passes.regroup import regroup
 from hfc.target.state_block import one_block

@@ -9,7 +9,8 @@ from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value, region
 from hfc.ir.index import Index, reindex
 from hfc.ir.opdef import OPS
-from hfc.passes.absorb import Neighbours, is_beside, is_constant, is_elementwise, is_product, origin, reduces
+from hfc.ir.roles import is_beside, is_constant, is_elementwise, is_product, is_rotation, of_experts, reduces
+from hfc.passes.absorb import Neighbours, origin
 from hfc.passes.clone_sums import clone_sums
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
@@ -52,10 +53,10 @@ def join_projections(graph: Graph, _settings=None) -> Graph:
     near = Neighbours(graph)
     families: dict[tuple, list[Op]] = {}
     for op in graph.ops:
-        if op.kind == "linear":
-            families.setdefault(origin(op.inputs[0], near.producers), []).append(op)
-        elif op.kind == "expert_linear":
+        if of_experts(op):
             families[(op,)] = [op]
+        elif is_product(op):
+            families.setdefault(origin(op.inputs[0], near.producers), []).append(op)
     return regroup(graph, [("linear", ops) for ops in families.values()])
 
 
@@ -136,13 +137,13 @@ def _input_index(linear: Op, value: Value) -> Index:
 
 def _linear_inputs(region: Op) -> list[Value]:
     """What its linears read, before a rotation inside the region."""
-    rotations = {o.output: o.inputs[0] for o in region.inner if o.kind == "hadamard"}
+    rotations = {o.output: o.inputs[0] for o in region.inner if is_rotation(o)}
     return [rotations.get(o.inputs[0], o.inputs[0]) for o in region.inner if is_product(o)]
 
 
 def _clone_rotations(graph: Graph) -> Graph:
     """Every linear region rotates its input itself: a rotation is never a launch."""
-    rotations = {op.output: op for op in graph.ops if op.kind == "hadamard"}
+    rotations = {op.output: op for op in graph.ops if is_rotation(op)}
     ops = []
     for op in graph.ops:
         if op in rotations.values():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.index import Index
-from hfc.passes.absorb import Neighbours, is_elementwise, is_view_or_elementwise, reduces
+from hfc.ir.roles import is_elementwise, is_view_or_elementwise, reduces, roots
+from hfc.passes.absorb import Neighbours
 from hfc.passes.fuse_delta import output_index
 from hfc.passes.reductions import grown, stray_reductions
 from hfc.passes.regroup import regroup
@@ -16,11 +17,10 @@ def fuse_recurrence(graph: Graph, _settings=None) -> Graph:
     near = Neighbours(graph)
     taken: set[Op] = set()
     groups: list[tuple[str, list[Op]]] = []
-    for recurrence in graph.ops:
-        if recurrence.kind == "linear_recurrence":
-            group = _around(recurrence, near, taken)
-            taken |= group
-            groups.append(("recurrence", list(group)))
+    for recurrence in roots(graph.ops, "recurrence"):
+        group = _around(recurrence, near, taken)
+        taken |= group
+        groups.append(("recurrence", list(group)))
     return regroup(graph, groups)
 
 

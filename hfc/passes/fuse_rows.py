@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hfc.ir.graph import SOURCES, Graph, Op
+from hfc.ir.graph import Graph, Op
 from hfc.ir.opdef import OPS
-from hfc.passes.absorb import Neighbours, is_view, reduces
+from hfc.ir.roles import is_view, reduces
+from hfc.passes.absorb import Neighbours
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
 
@@ -15,7 +16,7 @@ def fuse_rows(graph: Graph, _settings=None) -> Graph:
     taken: set[Op] = set()
     groups: list[tuple[str, list[Op]]] = []
     for op in reversed(graph.ops):
-        if op.kind in SOURCES or op.body or op in taken:
+        if op.is_source or op.body or op in taken:
             continue
         group = {op}
         if OPS[op.kind].stem:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import networkx as nx
 
-from hfc.ir.graph import SOURCES, Graph, Op, Value, region
+from hfc.ir.graph import Graph, Op, Value, region
 from hfc.ir.opdef import OPS
 
 
@@ -72,5 +72,5 @@ def is_convex(dag: nx.DiGraph, ops: list[Op]) -> bool:
 
 def sort(graph: Graph) -> Graph:
     """The ops in dependency order, sources first, else as they stood."""
-    rank = {op: (op.kind not in SOURCES, i) for i, op in enumerate(graph.ops)}
+    rank = {op: (not op.is_source, i) for i, op in enumerate(graph.ops)}
     return graph.with_ops(nx.lexicographical_topological_sort(dependencies(graph), key=rank.__getitem__))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.ir.graph import Graph, Op, TensorType, Value
-from hfc.passes.absorb import is_product
+from hfc.ir.roles import is_product, reads_as
 
 
 def rotate_inputs(graph: Graph, table_format: str | None = None) -> Graph:
@@ -28,7 +28,7 @@ def rotate_inputs(graph: Graph, table_format: str | None = None) -> Graph:
 
 
 def _without_rotated_tables(graph: Graph, table_format: str | None) -> Graph:
-    tables = {v for op in graph.ops if op.kind == "gather" and weight_format((v := op.inputs[0]).type.dtype).rotated}
+    tables = {v for op in graph.ops for v in reads_as(op, "gathered") if weight_format(v.type.dtype).rotated}
     if not tables:
         return graph
     if table_format is None:

@@ -14,6 +14,6 @@ def widen_vectors(graph: Graph, _settings=None) -> Graph:
     wide = {
         op.output: Value(op.output.name, TensorType("f32", op.output.type.shape))
         for op in graph.ops
-        if op.kind == "weight" and op.output not in stored
+        if op.is_weight and op.output not in stored
     }
     return graph.with_ops(op.rewired(wide) for op in graph.ops)

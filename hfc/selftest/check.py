@@ -62,7 +62,7 @@ def _check_graph(
 ) -> Iterator[KernelCheck]:  # fmt: skip
     """programs: those made from the graph."""
     stage = Stage(graph, plan, weights)
-    regions = {print_op(op): op for op in graph.ops if op.kind == "kernel"}
+    regions = {print_op(op): op for op in graph.ops if op.is_region}
     for program in programs:
         for kernel, places in places_of(plan, program, regions).items():
             report(f"{program}: {kernel}")

@@ -9,7 +9,7 @@ import numpy as np
 from hfc.backend.emit import storage
 from hfc.formats import KV_FORMATS, weight_format
 from hfc.formats.tile import pack_tiles
-from hfc.ir.graph import SOURCES, Graph, Op, Value
+from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.interpret import KvCache
 from hfc.ir.ops import definition
 from hfc.plan import Plan, StateRef, WeightRef
@@ -44,7 +44,7 @@ class Stage:
     def state_of(self, value: Value) -> StateRef | None:
         """The state that a value is the content of."""
         op = self._sources.get(value)
-        return self._states[op.attrs["name"]] if op and op.kind == "state" else None
+        return self._states[op.attrs["name"]] if op and op.is_state else None
 
     def rows(self, value: Value, step: Step) -> int:
         return len(step.output_rows) if value.type.shape[0] == "R" else len(step.tokens)
@@ -63,7 +63,7 @@ class Stage:
         """Every value of the region as the interpreter makes it."""
         values = dict(scene.values)
         for op in region.body.walk():
-            assert op.kind not in SOURCES and op.body is None, "a region holds plain ops"
+            assert not op.is_source and op.body is None, "a region holds plain ops"
             spec = definition(op.kind)
             extra = {"step": scene.step} if spec.wants_step else {}
             result = spec.meaning(*(values[v] for v in op.inputs), **op.attrs, **extra)
@@ -76,9 +76,9 @@ class Stage:
             scene.values[value] = scene.step.tokens
         elif op is None:
             self._set_activation(scene, region, value, rng)
-        elif op.kind == "state":
+        elif op.is_state:
             self._set_state(scene, value, rng)
-        elif op.kind == "const":
+        elif op.is_const:
             ref = self._consts[str(op.attrs["recipe"])]
             raw = self._weights.const(ref)
             shape = [self._plan.context if n == "C" else n for n in value.type.shape]

@@ -7,7 +7,7 @@ from collections import Counter
 
 from hfc.backend.assembly import code_of, instructions, loop_lines
 from hfc.backend.skeletons import SKELETONS
-from hfc.backend.why import explain
+from hfc.backend.why import explain, roots_of
 from hfc.base.diagnostics import HfcError
 from hfc.plan import Bundle, Kernel, Plan
 from hfc.workbench.remade import Remade
@@ -104,14 +104,14 @@ def _stem(symbol: str) -> str:
 def _why_host(remade: Remade, symbol: str) -> str:
     """A CPU has one kernel for each region: what is left to say is what decided on the skeleton, and which formats it reads."""
     bound = remade.emitted.kernels[symbol]
-    skeleton = SKELETONS[bound.stem]
+    skeleton, calls = SKELETONS[bound.stem], remade.regions(symbol)
     formats = ", ".join(dict.fromkeys(bound.region.gated_formats)) or "none"
     return "\n".join(
         [
             f"{symbol} for the host: {skeleton.host}",
             "",
-            f"The region's root is one of {', '.join(skeleton.roots)}, which makes it the {bound.stem} skeleton's. The host has one kernel for each",
+            f"The region is the {bound.stem} skeleton's, to which {roots_of(calls[0])} belongs. The host has one kernel for each",
             "skeleton and no variants: threads share the rows or outputs of a launch, and the compiler chooses the instructions.",
-            f"Formats that it reads or writes in blocks: {formats}. Equal regions: {len(remade.regions(symbol))}.",
+            f"Formats that it reads or writes in blocks: {formats}. Equal regions: {len(calls)}.",
         ]
     )

@@ -67,7 +67,7 @@ class Remade:
     @property
     def region_ops(self) -> list[Op]:
         """The region op of each call."""
-        return [op for graph in self._made[1] for op in graph.ops if op.kind == "kernel"]
+        return [op for graph in self._made[1] for op in graph.ops if op.is_region]
 
     @cached_property
     def jobs(self) -> dict[str, KernelJob]:

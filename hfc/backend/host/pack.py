@@ -45,6 +45,7 @@ def _header_fields(form: BlockFormat, layout: TileLayout) -> list[HeaderField]:
     groups = layout.span * PANEL // layout.group
     names = scaled_twice(form)
     if layout.scale_bytes == 1:
+        assert names, f"{form.name}: a scale of one byte is a code times a factor"
         outer, inner = names
         wanted = [("uint16_t", f"hfc_f32_to_f16({name})", 1) for name in outer]
         wanted += [("int8_t", f"(int8_t)({form.c_number(name)})", groups) for name in inner]

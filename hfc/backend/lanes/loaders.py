@@ -243,11 +243,12 @@ def _source(
     form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...] | None, groups: tuple[int, ...]
 ) -> tuple[int, str]:
     loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
-    codes = (
-        _plane_lines(form, lanes, reads, runs, loads)
-        if reads
-        else stream_lines(form, stream_bits(form), lanes.elements, loads)
-    )
+    if reads:
+        codes = _plane_lines(form, lanes, reads, runs, loads)
+    else:
+        bits = stream_bits(form)
+        assert bits, f"{form.name}: its codes are neither planes nor a stream of bits"
+        codes = stream_lines(form, bits, lanes.elements, loads)
     loads.when = _first_of(lanes, form.block // lanes.elements)
     head = head_lines(form, loads)
     aligned = _power(form.block_bytes)

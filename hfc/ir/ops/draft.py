@@ -160,7 +160,7 @@ def _select_type(
     return tokens
 
 
-@root(_select_type, stem="select", reads=("rows", "ids", "rows", "lines", "lines", "ids"), flops=none_counted)
+@root(_select_type, stem="select", reads=("rows", "ids", "rows", "gathered", "gathered", "ids"), flops=none_counted)
 def select_candidates(scores, candidates, query, before, after, tokens, *, step):
     """One candidate a row, from left to right, judged with the one chosen before it (DFlash 2):
 

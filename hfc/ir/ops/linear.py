@@ -47,7 +47,7 @@ def _gather_element(elements: Elements, op: Op, value: Value, index: Index, row:
     return elements.load(table, (elements.element(tokens, index[:axes], row), *index[axes:]), row)
 
 
-@row_local(_gather_type, reads=("lines", "ids"), element=_gather_element, beside=True)
+@row_local(_gather_type, reads=("gathered", "ids"), element=_gather_element, beside=True)
 def gather(table, tokens):
     """Row tokens[t] of the table: [V, H] and i32 [T] -> [T, H]"""
     return table[tokens].astype(np.float32)

@@ -27,7 +27,7 @@ def _reshape_element(elements: Elements, op: Op, value: Value, index: Index, row
     return elements.load(x, index, row, row_shape(value))  # memory is flat: no index arithmetic
 
 
-@view(_reshape_type, element=_reshape_element)
+@view(_reshape_type, element=_reshape_element, in_order=True)
 def reshape(x, *, shape):
     """The elements of each row in a new per-row shape: [T, ...] -> [T, *shape]."""
     return x.reshape(x.shape[0], *shape)

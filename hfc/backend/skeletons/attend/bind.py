@@ -9,10 +9,11 @@ from hfc.formats import kv_format
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op
 from hfc.ir.index import flat, reindex
+from hfc.ir.roles import roots
 
 
 def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
-    (attend,) = (op for op in region.inner if op.kind == "attend")
+    (attend,) = roots(region.inner, "attend")
     q, cache, *sinks = attend.inputs
     heads, size = q.type.sizes(1)
     state = printer.sources[cache]

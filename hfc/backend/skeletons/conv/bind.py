@@ -6,10 +6,11 @@ from hfc.backend.body import Printer
 from hfc.backend.skeletons.conv.region import ConvRegion
 from hfc.backend.spec import Bound
 from hfc.ir.graph import Op
+from hfc.ir.roles import roots
 
 
 def bind(region: Op, printer: Printer) -> Bound[ConvRegion]:
-    (conv,) = (op for op in region.inner if op.kind == "causal_conv")
+    (conv,) = roots(region.inner, "conv")
     u, weight, window = conv.inputs
     channels, taps = weight.type.sizes()
     load = printer.element(u, ("j",))

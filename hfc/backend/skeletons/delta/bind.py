@@ -9,10 +9,11 @@ from hfc.ir.convolved import convolved
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import reindex
+from hfc.ir.roles import roots
 
 
 def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
-    (delta,) = (op for op in region.inner if op.kind == "linear_recurrence")
+    (delta,) = roots(region.inner, "recurrence")
     _q, _k, _v, decay, beta, memory = delta.inputs
     found = convolved(delta, printer.producers)
     assert found, f"{delta}: fuse_delta made a region of it"

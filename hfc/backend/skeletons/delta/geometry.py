@@ -110,6 +110,7 @@ def comes_apart(region: DeltaRegion, arch: Arch) -> bool:
 
 def prefill(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
     whole = _whole(bound, arch)
+    assert isinstance(whole.params, DeltaParams)
     first = replace(whole, task="the short segments of")
     return first, _stage(bound, arch), _columns(bound, arch, whole.params), _finish(bound, arch)
 

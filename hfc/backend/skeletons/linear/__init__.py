@@ -2,7 +2,7 @@
 
 from hfc.backend.skeleton import Skeleton
 from hfc.backend.skeletons.linear import experts
-from hfc.backend.skeletons.linear.bind import ROOTS, bind
+from hfc.backend.skeletons.linear.bind import bind
 from hfc.backend.skeletons.linear.dot import geometry as dot
 from hfc.backend.skeletons.linear.geometry import VARIANTS
 from hfc.backend.skeletons.linear.library import geometry as library
@@ -21,7 +21,7 @@ TEMPLATES = (
 
 SKELETON = Skeleton(
     "linear",
-    ROOTS,
+    ("linear", "expert_linear"),
     LinearRegion,
     bind,
     VARIANTS,

@@ -6,25 +6,24 @@ from hfc.backend.body import Printer
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.formats import block_format
-from hfc.ir.element import row_shape
+from hfc.ir.element import Leaf, row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import flat, reindex
+from hfc.ir.roles import is_product, is_rotation, of_experts
 from hfc.target.profiles import FAST
-
-ROOTS = ("linear", "expert_linear")
 
 
 def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
-    roots = [op for op in region.inner if op.kind in ROOTS]
+    roots = [op for op in region.inner if is_product(op)]
     first = roots[0]
-    top = first.output.type.size(1) if first.kind == "expert_linear" else 0
+    top = first.output.type.size(1) if of_experts(first) else 0
     x, rotate = _before_rotation(first.inputs[0], printer)
     load = _load(first, x, printer, top)
     stats = tuple(printer.stats)
     reached = {v: _roots_of(v, region, roots) for v in region.outputs}
     zipped = any(len(r) > 1 for r in reached.values())
     for i, root in enumerate(roots):
-        printer.leaves[root.output] = lambda _index, name=f"y{i}" if zipped else "y": name
+        printer.leaves[root.output] = _named(f"y{i}" if zipped else "y")
     parts = []
     for root in roots:
         weight = root.inputs[1]
@@ -57,10 +56,14 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
     return Bound("linear", name, tuple(printer.args), str(first.output.type.shape[0]), bound)
 
 
+def _named(variable: str) -> Leaf:
+    return lambda _index: variable
+
+
 def _before_rotation(x: Value, printer: Printer) -> tuple[Value, int]:
     """The value to load, and the group that is rotated after it is loaded; 0: none."""
     op = printer.producers.get(x)
-    return (op.inputs[0], op.attrs["group"]) if op and op.kind == "hadamard" else (x, 0)
+    return (op.inputs[0], op.attrs["group"]) if op and is_rotation(op) else (x, 0)
 
 
 def _load(root: Op, x: Value, printer: Printer, top: int) -> str:

@@ -67,5 +67,12 @@ def _span(task: Task, threads: int) -> int:
 
 TOLERANCE = 1e-3  # keys and values that round the other way
 SKELETON = Skeleton(
-    "map", (), MapRegion, bind, always(launches), (MAP,), tolerance=TOLERANCE, host="skeletons/map/host.c.j2"
+    "map",
+    ("kv_append",),
+    MapRegion,
+    bind,
+    always(launches),
+    (MAP,),
+    tolerance=TOLERANCE,
+    host="skeletons/map/host.c.j2",
 )

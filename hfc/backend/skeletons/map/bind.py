@@ -12,23 +12,22 @@ from hfc.formats.kv_format import KvFormat
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import flat
+from hfc.ir.roles import reads_as, writes_cache
 
 
 def bind(region: Op, printer: Printer) -> Bound[MapRegion]:
     producers = {v: op for op in region.inner for v in op.outputs}
-    tasks, formats, tables = [], [], []
+    tasks, formats = [], []
     for output in region.outputs:
         op = producers[output]
-        if op.kind == "kv_append":
+        if writes_cache(op):
             some = _cache_tasks(op, printer)
             source = printer.sources[op.inputs[0]]
             formats += [kv_format(source.attrs[f]).sized(source.output.type.size(3)) for f in ("k_format", "v_format")]
         else:
             some = [_task(output, printer)]
         tasks += some
-    for op in region.inner:
-        if op.kind == "gather":
-            tables.append(op.inputs[0].type.dtype)
+    tables = [table.type.dtype for op in region.inner for table in reads_as(op, "gathered")]
     made = MapRegion(
         tuple(tasks),
         tuple(block_format(name) for name in dict.fromkeys(tables) if name != "f32"),
@@ -72,7 +71,7 @@ def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
     for plane, value, format in (("k", k, attrs["k_format"]), ("v", v, attrs["v_format"])):
         printer.fresh_stats()
         form = kv_format(format).sized(head)
-        blocks = 1 if form.scalar else head // form.group(head)
+        blocks = head // form.group(head)
         at = "g" if blocks == 1 else f"(g / {blocks})"
         if form.walsh:
             mixed = (printer.element(value, (at, "j")), head, form.walsh)

@@ -7,10 +7,11 @@ from hfc.backend.skeletons.recurrence.region import RecurrenceRegion, RowVector
 from hfc.backend.spec import Bound
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
+from hfc.ir.roles import roots
 
 
 def bind(region: Op, printer: Printer) -> Bound[RecurrenceRegion]:
-    (recurrence,) = (op for op in region.inner if op.kind == "linear_recurrence")
+    (recurrence,) = roots(region.inner, "recurrence")
     q, k, v, decay, beta = (_operand(value, printer) for value in recurrence.inputs[:5])
     state = recurrence.inputs[5]
     memory, rows = printer.arg(state, written=True), printer.settings.journal_rows

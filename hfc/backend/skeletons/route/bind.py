@@ -8,10 +8,11 @@ from hfc.backend.spec import Bound
 from hfc.ir.graph import Op
 from hfc.ir.opdef import OPS
 from hfc.ir.ops.experts import ranks_by_logits
+from hfc.ir.roles import roots
 
 
 def bind(region: Op, printer: Printer) -> Bound[RouteRegion]:
-    (route,) = (op for op in region.inner if op.kind == "route")
+    (route,) = roots(region.inner, "route")
     logits, *bias = route.inputs
     attrs = OPS["route"].complete(route.attrs)
     made = RouteRegion(

@@ -7,10 +7,11 @@ from hfc.backend.skeletons.select.region import SelectRegion
 from hfc.backend.spec import Bound
 from hfc.formats import block_format
 from hfc.ir.graph import Op
+from hfc.ir.roles import roots
 
 
 def bind(region: Op, printer: Printer) -> Bound[SelectRegion]:
-    (root,) = (op for op in region.inner if op.kind == "select_candidates")
+    (root,) = roots(region.inner, "select")
     scores, candidates, query, before, after, tokens = root.inputs
     top, rank = scores.type.size(1), query.type.size(1)
     tables = dict.fromkeys((before.type.dtype, after.type.dtype))

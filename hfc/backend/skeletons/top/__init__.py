@@ -2,7 +2,7 @@
 
 from hfc.backend.shape import Geometry, one_row_per_block
 from hfc.backend.skeleton import Skeleton, always
-from hfc.backend.skeletons.top.bind import ROOTS, bind
+from hfc.backend.skeletons.top.bind import bind
 from hfc.backend.skeletons.top.region import TopRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
@@ -17,5 +17,12 @@ def launches(bound: Bound[TopRegion], arch: Arch) -> tuple[Geometry, ...]:
 
 TOLERANCE = 0.0  # places: the same or not; values are copied
 SKELETON = Skeleton(
-    "top", ROOTS, TopRegion, bind, always(launches), (TOP,), tolerance=TOLERANCE, host="skeletons/top/host.c.j2"
+    "top",
+    ("argmax", "top_candidates"),
+    TopRegion,
+    bind,
+    always(launches),
+    (TOP,),
+    tolerance=TOLERANCE,
+    host="skeletons/top/host.c.j2",
 )

@@ -6,12 +6,11 @@ from hfc.backend.body import Printer
 from hfc.backend.skeletons.top.region import TopRegion
 from hfc.backend.spec import Bound
 from hfc.ir.graph import Op
-
-ROOTS = ("argmax", "top_candidates")
+from hfc.ir.roles import roots
 
 
 def bind(region: Op, printer: Printer) -> Bound[TopRegion]:
-    (root,) = (op for op in region.inner if op.kind in ROOTS)
+    (root,) = roots(region.inner, "top")
     size, top = root.inputs[0].type.size(-1), root.attrs.get("top", 1)
     made = TopRegion(
         size=size,

@@ -345,7 +345,7 @@ def _geometry(
 def _factors(bound: Bound[LinearRegion], arch: Arch) -> tuple[str, ...]:
     if not arch.has("early_launch"):
         return ()
-    vectors = [(arg.name, arg.value) for arg in bound.args if arg.kind == "weight" and arg.ctype == "float"]
+    vectors = [(arg.name, arg.value) for arg in bound.args if arg.is_weight and arg.ctype == "float"]
     return tuple(name for name, value in vectors if value and value.type.shape == (bound.region.k,))
 
 
