@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from hfc.backend.lanes.loaders import LINE
 from hfc.backend.lanes.operands import DEPTH, OperandLanes, multiplies_bytes, operand_lanes, operand_source
@@ -186,7 +185,7 @@ def _integers(arch: Arch, unit: Unit, region: LinearRegion, lanes: Mapping[str, 
 
 
 @dataclass(frozen=True)
-class Cut:
+class BlockShape:
     """waves: of a block.  resident: blocks that a compute unit must hold.  ahead: the next turn's weights are read before this one's work."""
 
     waves: int
@@ -194,17 +193,17 @@ class Cut:
     ahead: bool
 
 
-def _cut(arch: Arch, sharing: int, blocks: int, held: int) -> Cut:
+def _block_shape(arch: Arch, sharing: int, blocks: int, held: int) -> BlockShape:
     """sharing: waves of the smallest block.  blocks: of THREADS, of the whole region.
 
     Registers or waves: on an H200, 24 waves that wait for their weights beat 16 that read ahead where there are as many (gate and up
     25.9 us against 30.8); where there are not, those win (down 17.3 against 18.6). Inputs of several rows need registers on their way:
     with 16 rows down takes 29 us without reading ahead, 34 with it."""
     if arch.tuning.resident_blocks < 3:
-        return Cut(THREADS // arch.wave, 2, True)
+        return BlockShape(THREADS // arch.wave, 2, True)
     if not held:
-        return Cut(8, 3, False) if blocks > 2 * arch.cards[-1].compute_units else Cut(8, 2, True)
-    return Cut(4, 3, True) if sharing <= 4 else Cut(8, 2, False)
+        return BlockShape(8, 3, False) if blocks > 2 * arch.cards[-1].compute_units else BlockShape(8, 2, True)
+    return BlockShape(4, 3, True) if sharing <= 4 else BlockShape(8, 2, False)
 
 
 @dataclass(frozen=True)
@@ -280,66 +279,61 @@ SEVERAL = template(__file__, "skinny_rows", IN_FLIGHT, RowsParams)
 def _geometry(
     bound: Bound[LinearRegion], arch: Arch, unit: Unit, lanes: dict[str, OperandLanes], split: int, held: int
 ) -> Geometry:
-    """held: products of columns that a wave makes at a time; 0: the kernel of one row."""
-    region, turn = bound.region, next(iter(lanes.values())).turn * unit.share
+    """held: MMAs that a wave issues for each operand of weights; 0: the kernel of one row."""
+    region, span = bound.region, next(iter(lanes.values())).turn * unit.share
     sharing = split * (len(region.parts) if region.zipped else 1)  # waves of the smallest block
     whole = sum(-(-part.n // TILE) for part in region.parts) * split * arch.wave // THREADS
-    cut = _cut(arch, sharing, whole, held)
-    teams = cut.waves // sharing
-    families, blocks = _families(region, lanes, teams * TILE)
+    shape = _block_shape(arch, sharing, whole, held)
+    families, blocks = _families(region, lanes, shape.waves // sharing * TILE)
     staging = _staging(region, unit, lanes)
-    shared: dict[str, Any] = dict(
+    shared = SkinnyParams(
         span=SPAN,
         sum_group=staging.sum_group,
-        waves=cut.waves,
+        waves=shape.waves,
         split=split,
-        teams=teams,
-        turn_elements=turn,
-        turns=-(-region.k // turn),
+        teams=shape.waves // sharing,
+        turn_elements=span,
+        turns=-(-region.k // span),
         families=families,
-        resident=cut.resident,
-        ahead=cut.ahead,
+        resident=shape.resident,
+        ahead=shape.ahead,
         int8=unit.int8,
-        late=not cut.ahead and not held and max(of.words * of.pieces for of in lanes.values()) <= LATE_WORDS,
+        late=not shape.ahead and not held and max(of.words * of.pieces for of in lanes.values()) <= LATE_WORDS,
     )
     sources = dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader)
     loaders = "\n".join([*sources, *(operand_source(lane, region.k, staging.sum_group) for lane in lanes.values())])
-    block, promises = cut.waves * arch.wave, (unit.feature,)
-    if not held:
-        most = CAPACITY // unit.input_bytes
-        partials = cut.waves * TILE * unit.columns * 4  # bytes, which take the inputs' place
-        tile = max(min(most, -(-region.k // SPAN) * SPAN), partials // unit.input_bytes)
-        params = RowParams(
-            tile=tile,
-            columns=unit.columns,
-            run=staging.run,
-            factors=_factors(bound, arch),
-            **shared,
-        )
-        wanted, count = ("1", f"{bound.rows} * {region.top}") if region.top else (f"({bound.rows} == 1)", "1")
-        return Geometry(
-            ROW, bound.name, (f"{wanted} * {blocks}", count, "1"), block, params, promises=promises, loaders=loaders
-        )
+    made = (
+        _of_rows(bound, unit, blocks, held, staging, shared)
+        if held
+        else _of_one_row(bound, arch, unit, blocks, staging, shared)
+    )
+    scratch = (_staged(region, lanes, written=False),) if held else ()
+    return replace(made, block=shape.waves * arch.wave, promises=(unit.feature,), loaders=loaders, scratch=scratch)
+
+
+def _of_one_row(
+    bound: Bound[LinearRegion], arch: Arch, unit: Unit, blocks: int, staging: SkinnyStageParams, shared: SkinnyParams
+) -> Geometry:
+    region = bound.region
+    most = CAPACITY // unit.input_bytes
+    partials = shared.waves * TILE * unit.columns * 4  # bytes, which take the inputs' place
+    tile = max(min(most, -(-region.k // SPAN) * SPAN), partials // unit.input_bytes)
+    factors = _factors(bound, arch)
+    params = RowParams(tile=tile, columns=unit.columns, run=staging.run, factors=factors, **vars(shared))
+    wanted, count = ("1", f"{bound.rows} * {region.top}") if region.top else (f"({bound.rows} == 1)", "1")
+    return Geometry(ROW, bound.name, (f"{wanted} * {blocks}", count, "1"), 0, params)
+
+
+def _of_rows(
+    bound: Bound[LinearRegion], unit: Unit, blocks: int, held: int, staging: SkinnyStageParams, shared: SkinnyParams
+) -> Geometry:
     least, most = 2 if held == 1 else (held - 1) * unit.columns + 1, held * unit.columns
-    several = RowsParams(
-        held=held,
-        stride=most,
-        staged_sums=staging.staged_sums,
-        staged_units=staging.staged_units,
-        **shared,
+    params = RowsParams(
+        held=held, stride=most, staged_sums=staging.staged_sums, staged_units=staging.staged_units, **vars(shared)
     )
     wanted = f"({bound.rows} >= {least}) * ({bound.rows} <= {most})"
-    return Geometry(
-        SEVERAL,
-        f"{bound.name}_rows{most}",
-        (f"{wanted} * {blocks}", "1", "1"),
-        block,
-        several,
-        promises=promises,
-        loaders=loaders,
-        scratch=(_staged(region, lanes, written=False),),
-        task=f"up to {most} rows of",
-    )
+    grid = (f"{wanted} * {blocks}", "1", "1")
+    return Geometry(SEVERAL, f"{bound.name}_rows{most}", grid, 0, params, task=f"up to {most} rows of")
 
 
 def _factors(bound: Bound[LinearRegion], arch: Arch) -> tuple[str, ...]:
