@@ -17,7 +17,7 @@ from hfc.formats.block import BlockFormat
 
 DEPTH = 16  # elements of K in one product
 RUNS = (32, 8, 4)
-TURNS = (64, 32)  # elements of an output that a lane takes in one turn
+TURNS = (64, 32)  # elements of a weight row that a lane takes in one iteration of the K loop
 PLAIN = ("f16", "bf16")  # formats whose values are operands as they are, of bf16 those in the range of f16
 
 # (lanes that share a line, neighbouring elements that a lane takes) -> maps, those that read the widest words first.
@@ -57,7 +57,7 @@ class OperandProduct:
 
 @dataclass(frozen=True)
 class Batch:
-    """What is cut at once. groups: scales, by number.  products: those with these.  words: of codes, from `first_word` on."""
+    """Codes that are dequantized together. groups: their scales, by number.  products: the MMAs that use these.  words: of codes, from `first_word` on."""
 
     number: int
     groups: tuple[int, ...]
@@ -68,7 +68,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class OperandLanes:
-    """How lanes read one format. loader: None for a plain one.  calls: of a block.  pieces: calls that make a turn of `turn` elements."""
+    """How lanes read one format. loader: None for a plain one.  calls: of the loader for a block.  turn: elements of a weight row that a lane takes
+    in one iteration of the K loop, in `pieces` calls."""
 
     form: BlockFormat
     map: LaneMap
@@ -142,7 +143,7 @@ class OperandLanes:
 
 
 def operand_lanes(forms: Iterable[BlockFormat], share: int) -> dict[str, OperandLanes] | None:
-    """Format name -> its lanes, all for turns and inputs in one layout; those that read the fewest words. None where there are none."""
+    """Format name -> its lanes, all with equal iterations and one layout of inputs; those that read the fewest words. None where there are none."""
     forms = tuple(dict.fromkeys(forms))
     return _fewest_words([[_lanes(form, share, run, turn) for form in forms] for run in RUNS for turn in TURNS])
 
@@ -178,7 +179,7 @@ def _prompt_lanes(form: BlockFormat, run: int) -> OperandLanes | None:
 
 @cache
 def _lanes(form: BlockFormat, share: int, run: int, turn: int) -> OperandLanes | None:
-    """A long turn is one call: its words must have room in registers."""
+    """A long iteration is one call of the loader: its words must have room in registers."""
     maps = [
         lanes
         for lanes in MAPS.get((share, run), ())
@@ -192,7 +193,7 @@ def _lanes(form: BlockFormat, share: int, run: int, turn: int) -> OperandLanes |
 
 
 def _plain(form: BlockFormat, maps: Sequence[LaneMap], share: int) -> OperandLanes | None:
-    """Runs of 16 bytes: lanes that share a line read neighbours at a time."""
+    """Runs of 16 bytes: lanes that share a weight row read neighbouring ones, so that their loads are coalesced."""
     short = [lanes for lanes in maps if lanes.run <= 8]
     return OperandLanes(form, short[-1], share, None, TURNS[-1]) if form.name in PLAIN and short else None
 
@@ -203,7 +204,7 @@ def _one_group_each(lanes: OperandLanes) -> bool:
 
 
 def multiplies_bytes(lanes: OperandLanes) -> bool:
-    """Whether its codes are operands of integer products: bytes, two products in a row next to each other along K."""
+    """Whether its codes are operands of integer MMAs: bytes, those of two successive MMAs next to each other along K."""
     pairs = [(one.at, two.at) for one, two in zip(lanes.products[::2], lanes.products[1::2])]
     return (
         lanes.loader is not None
@@ -216,7 +217,7 @@ def multiplies_bytes(lanes: OperandLanes) -> bool:
 
 
 def operand_source(lanes: OperandLanes, k: int, sum_group: int) -> str:
-    """The C++ type `lanes.symbol`. k: elements of a line of weights.  sum_group: inputs that are added up for minimums, else 0."""
+    """The C++ type `lanes.symbol`. k: elements of a weight row.  sum_group: inputs whose sums the minimums multiply, else 0."""
     loader, batches = lanes.loader, lanes.batches
     words = "/".join(str(len(product.words)) for product in lanes.products).split("/")
     assert len(set(words)) == 1 and all(len(b.products) * int(words[0]) == b.words for b in batches), lanes.symbol

@@ -40,7 +40,7 @@ class ScoreParams(Params):
 @dataclass(frozen=True)
 class SplitParams(ScoreParams):
     """vector: elements of a lane; `lanes` of them make a head, `side` of those groups a wave, `waves` a block.
-    ahead: positions of a lane's turn.  together: query heads of a block, heads_padded: as a power of two.  head_blocks: blocks that
+    ahead: positions that a lane reads in one iteration.  together: query heads of a block, heads_padded: as a power of two.  head_blocks: blocks that
     share the query heads of a KV head.  split: positions between the starts of splits, of which a context has `splits` at most."""
 
     waves: int
@@ -57,7 +57,7 @@ class SplitParams(ScoreParams):
 
 @dataclass(frozen=True)
 class CombineParams(Params):
-    """groups: of threads that take turns at the splits.  split, splits: as in SplitParams.  log2e: as in ScoreParams."""
+    """groups: of threads; each adds up every so many-th split.  split, splits: as in SplitParams.  log2e: as in ScoreParams."""
 
     groups: int
     log2e: float
@@ -67,9 +67,9 @@ class CombineParams(Params):
 
 @dataclass(frozen=True)
 class TileParams(ScoreParams):
-    """lines: queries of a block, those of `rows_tile` rows.  padded: elements of a head, in whole products.  planes: of queries (pairs
-    of f16), weight_planes: of softmax weights.  held: queries stay in registers.  early: the next keys are fetched before this turn's
-    values are used.  share: waves of 16 lines.  keys: of a turn.  across: values are operands as they lie.  split, splits: as in
+    """lines: queries of a block (M of its MMAs), those of `rows_tile` rows.  padded: elements of a head, rounded up to whole MMAs.  planes: of queries (pairs
+    of f16), weight_planes: of softmax weights.  held: queries stay in registers.  early: the keys of the next iteration are fetched before
+    the values of this one are used.  share: waves for 16 queries.  keys: of an iteration.  across: values are MMA operands in the layout in which they lie.  split, splits: as in
     SplitParams; 0: the whole context."""
 
     lines: int
@@ -191,7 +191,7 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         vector=vector,
         lanes=lanes,
         side=arch.wave // lanes,
-        ahead=2 if short else arch.tuning.positions_ahead,  # the next turn's positions are under way meanwhile
+        ahead=2 if short else arch.tuning.positions_ahead,  # loads of the next iteration are in flight meanwhile
         together=together,
         heads_padded=_power(together),
         head_blocks=head_blocks,
@@ -289,7 +289,7 @@ def _decode_tile(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
 def _tile_params(
     region: AttendRegion, arch: Arch, most_lines: int, weight_planes: int, split: int, splits: int
 ) -> TileParams:
-    """Groups of 16 lines, and two waves for each, so that its sums fit their registers."""
+    """Groups of 16 queries, and two waves for each, so that the accumulators fit their registers."""
     padded, share = -(-region.size // 16) * 16, 2
     wide = padded > 128
     # Queries stay in registers where the operands of a line are few; in LDS there is room for both parts of 32 lines of 256.
@@ -302,7 +302,7 @@ def _tile_params(
         padded=padded,
         planes=2,
         held=held,
-        # Keys of the next turn are fetched before this one's values are used, unless their levels need the registers.
+        # Keys of the next iteration are fetched before this one's values are used, unless their levels need the registers.
         early=held and not wide and not (region.coded and arch.has("wmma_f16")),
         share=share,
         keys=16 * share * (1 if wide else 2),
@@ -335,7 +335,7 @@ def _tiles(
 
 
 def _lines(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
-    """Without matrix units: a few lanes work on a query, each with up to 32 elements of it, or 16 where registers are few."""
+    """Without matrix units: several lanes share a query, each with up to 32 elements of it, or 16 where registers are scarce."""
     region, threads, runs = bound.region, 256, -(-bound.region.size // 8)
     lanes = _power(-(-runs // (2 if arch.scarce_registers else 4)))
     vector = -(-runs // lanes) * 8

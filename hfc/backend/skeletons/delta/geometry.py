@@ -17,8 +17,8 @@ THREADS = 256
 
 @dataclass(frozen=True)
 class DeltaParams(Params):
-    """few: rows of the longest segment that this kernel serves.  split: lanes that share a column of the state, `depth` elements each.
-    tokens: rows whose q, k, v and y lie in LDS together, `batch` of whose inputs are loaded together.  turns: of a thread over them."""
+    """few: rows of the longest segment that this kernel serves; longer ones are the column kernels'.  split: lanes that share a column of the state, `depth` elements each.
+    tokens: rows whose q, k, v and y lie in LDS together, `batch` of whose inputs are loaded together.  turns: inputs of a head that a thread convolves, one after the other."""
 
     few: int
     split: int

@@ -13,7 +13,7 @@ from hfc.target.arch import Arch
 
 @dataclass(frozen=True)
 class SelectParams(Params):
-    """held: products of a lane."""
+    """held: products that a lane adds up."""
 
     held: int
 

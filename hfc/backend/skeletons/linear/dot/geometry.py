@@ -31,9 +31,9 @@ class ScaleGroup:
 
 @dataclass(frozen=True)
 class DotLanes:
-    """How lanes read one format, and what the sums of its codes need.
+    """How lanes read one format, and what turns integer dot products of its codes into those of its weights.
 
-    zero: what a signed byte lacks to the number of its weight.  shifted: the sums of inputs take part."""
+    zero: zero point of a signed byte.  shifted: a zero point or minimum multiplies the sum of the inputs."""
 
     loader: LaneLoader
     segments: tuple[ScaleGroup, ...]

@@ -32,8 +32,8 @@ SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the ne
 @dataclass(frozen=True)
 class MmaStageParams(Params):
     """waves: of a block.  shared_by: rows that have one input.  staged_stride: elements from one staged row to the next.
-    half: what they are made of, f16 or bf16.  planes: 2, high and low parts, or 1, high parts alone.  run: neighbours that each of four lanes multiplies, for
-    the order in which products take them, see prompt_lanes; 0: as they are."""
+    half: type of MMA operands, f16 or bf16.  planes: 2, high and low parts, or 1, high parts alone.  run: neighbouring elements that each of four lanes multiplies, where
+    inputs are staged in the order of the MMAs, see prompt_lanes; 0: as they are."""
 
     waves: int
     shared_by: int
@@ -179,7 +179,7 @@ def _most_small_rows(region: LinearRegion, arch: Arch) -> int:
 def _tile(
     bound: Bound[LinearRegion], arch: Arch, loaders: Mapping[str, LaneLoader | PlainLanes], tile_rows: int
 ) -> Geometry:
-    """Eight waves of 32 lanes or four of 64 make 4 x 2 or 4 x 4 products of 16 x 16 each, half of that in a small tile."""
+    """Eight waves of 32 lanes or four of 64 have 4 x 2 or 4 x 4 accumulators of 16 x 16 each, half of that in a small tile."""
     region = bound.region
     inputs = input_planes(region)
     exact = [inputs == 1 or all(part.format.name in EXACT_FORMATS for part in group) for group in region.groups]
@@ -227,7 +227,7 @@ def _small(bound: Bound[LinearRegion], arch: Arch, loaders: Mapping[str, LaneLoa
 
 
 def _needs_small(bound: Bound[LinearRegion], arch: Arch, loaders: Mapping[str, LaneLoader | PlainLanes]) -> bool:
-    """A small tile where registers are few, and for few rows."""
+    """A small tile where registers are scarce, and for few rows."""
     crowded = arch.has("wmma_replicated") and any(
         loader.words > WORDS for loader in loaders.values() if loader is not PLAIN
     )

@@ -13,19 +13,19 @@ from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.target.arch import Arch, CardSpec
 
-ROWS = 16  # of a block: one operand of a product, two where it has 8 columns
+ROWS = 16  # of a block: one operand of an MMA, two where it has 8 columns
 THREADS = 256
 SPAN = 256  # elements of a row of inputs that share a unit
 CAPACITY = 32768  # bytes of LDS for the inputs of one row
-TILE = 16  # outputs of a product
+TILE = 16  # outputs (M) of an MMA
 MOST_MATRICES = 2  # that one block makes
-LATE_WORDS = 12  # of a turn and line that find room beside the products of the turn before, in 80 registers
+LATE_WORDS = 12  # of a weight row that fit beside the MMAs of the iteration before, in 80 registers
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A matrix unit as linear_few uses it. share: lanes of a line of weights.  columns: of a product.  rate: multiplications of
-    a compute unit and clock.  apart: other instructions run beside it.  int8: products of bytes, see device/int8_operands.h."""
+    """A matrix unit as decode uses it. share: lanes that share a weight row.  columns: rows of the step in one MMA.  rate: multiply-adds of
+    a compute unit a clock.  apart: it issues beside other instructions.  int8: MMAs of bytes, see device/int8_operands.h."""
 
     feature: str
     share: int
@@ -40,7 +40,7 @@ class Unit:
 
 
 def unit_of(arch: Arch) -> Unit | None:
-    """The rates are those of the vendors' data sheets for f16 with f32 sums; of `mma_f16`, what warp-wide products reach."""
+    """The rates are those of the vendors' data sheets for f16 with f32 accumulators; of `mma_f16`, what warp-wide MMAs reach."""
     if arch.has("mma_f16"):
         return Unit("mma_f16", 4, 8, 1024, True)
     if arch.has("mfma_f16"):
@@ -50,7 +50,7 @@ def unit_of(arch: Arch) -> Unit | None:
     return None
 
 
-# Instructions a weight, counted in the assembly of q4_k: linear_wide for one row; linear_few without its products.
+# Instructions a weight, counted in the assembly of q4_k: linear_wide for one row; skinny_row without its MMAs.
 WIDE, FEW = 4.5, 3.0
 BITS = 4.5  # of a weight
 
@@ -134,8 +134,8 @@ def _split(tiles: int, most: int, arch: Arch) -> int:
 
 @dataclass(frozen=True)
 class SkinnyStageParams(Params):
-    """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of a product.  span: inputs
-    that share a unit.  sum_group: inputs that are added up for minimums; 0: none are.  run: neighbouring elements that a lane takes.
+    """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of an MMA.  span: inputs
+    that share a unit.  sum_group: inputs whose sums the minimums multiply; 0: there are none.  run: neighbouring elements that a lane takes.
     staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats.  int8: as of Unit."""
 
     together: int
@@ -178,7 +178,7 @@ def _stage(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes
 
 
 def _integers(arch: Arch, unit: Unit, region: LinearRegion, lanes: Mapping[str, OperandLanes]) -> Unit:
-    """The unit for bytes, where the profile lets inputs be rounded and all weights are codes that two products in a row share."""
+    """The unit for bytes, where the profile lets inputs be rounded and all weights are codes that two successive MMAs share."""
     if region.single_product and arch.has("mma_i8") and all(map(multiplies_bytes, lanes.values())):
         return replace(unit, feature="mma_i8", int8=True)
     return unit
@@ -186,7 +186,8 @@ def _integers(arch: Arch, unit: Unit, region: LinearRegion, lanes: Mapping[str, 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """waves: of a block.  resident: blocks that a compute unit must hold.  ahead: the next turn's weights are read before this one's work."""
+    """waves: of a block.  resident: blocks that a compute unit must hold.  ahead: weights are prefetched, one iteration of
+    the K loop ahead."""
 
     waves: int
     resident: int
@@ -207,8 +208,8 @@ def _block_shape(arch: Arch, sharing: int, blocks: int, held: int) -> BlockShape
 
 
 @dataclass(frozen=True)
-class Bunch:
-    """Matrices of a family that have one format. parts: their numbers."""
+class FormatMatrices:
+    """The matrices of a family that have one format. parts: their numbers."""
 
     lanes: OperandLanes
     parts: tuple[int, ...]
@@ -222,15 +223,14 @@ class MatrixFamily:
     start: int
     stop: int
     firsts: tuple[int, ...]
-    bunches: tuple[Bunch, ...]
+    by_format: tuple[FormatMatrices, ...]
 
 
 @dataclass(frozen=True)
 class SkinnyParams(Params):
-    """waves: of a block; `split` of them share the K of 16 outputs (split-K), `teams` make different outputs.
-    turn_elements: of K in one turn of a wave, of `turns`.
-    resident: blocks of a compute unit.  ahead: the next turn's weights are read before this one's work; late: as soon as
-    their registers are free.  span, sum_group, int8: as in SkinnyStageParams."""
+    """waves: of a block; `split` of them share the K of 16 outputs (split-K), `teams` such groups make different
+    outputs.  turn_elements: of K in one iteration of the K loop, `turns`: its iterations.
+    resident: blocks of a compute unit.  ahead: weights are prefetched, one iteration ahead; late: as soon as their registers are free.  span, sum_group, int8: as in SkinnyStageParams."""
 
     span: int
     sum_group: int
@@ -260,7 +260,7 @@ class RowParams(SkinnyParams):
 
 @dataclass(frozen=True)
 class RowsParams(SkinnyParams):
-    """held: products of columns that a wave makes at a time.  stride: places for rows in staged inputs: the most that the kernel serves.
+    """held: MMAs that a wave issues for each operand of weights.  stride: places for rows in staged inputs: the most that the kernel serves.
     staged_sums, staged_units: as in SkinnyStageParams."""
 
     held: int
@@ -270,7 +270,7 @@ class RowsParams(SkinnyParams):
 
 
 IN_FLIGHT = KernelLimits(
-    128, "bound by memory: a wave's next turn of 16 outputs is on its way while it multiplies one", narrowest=1
+    128, "bound by memory: the weights of a wave's next iteration are on their way while it multiplies", narrowest=1
 )
 ROW = template(__file__, "skinny_row", IN_FLIGHT, RowParams)
 SEVERAL = template(__file__, "skinny_rows", IN_FLIGHT, RowsParams)
@@ -361,11 +361,11 @@ def _families(
     families, at = [], 0
     for parts in found.values():
         counts = [-(-part.n // outputs) for part in (parts[:1] if region.zipped else parts)]
-        by_format: dict[str, list[int]] = {}
+        numbers: dict[str, list[int]] = {}
         for number, part in enumerate(parts):
-            by_format.setdefault(part.format.name, []).append(number)
-        bunches = tuple(Bunch(lanes[name], tuple(of)) for name, of in by_format.items())
+            numbers.setdefault(part.format.name, []).append(number)
+        by_format = tuple(FormatMatrices(lanes[name], tuple(of)) for name, of in numbers.items())
         firsts = tuple(sum(counts[:i]) for i in range(len(counts)))
-        families.append(MatrixFamily(tuple(parts), at, at + sum(counts), firsts, bunches))
+        families.append(MatrixFamily(tuple(parts), at, at + sum(counts), firsts, by_format))
         at += sum(counts)
     return tuple(families), at

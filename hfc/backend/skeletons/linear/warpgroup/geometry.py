@@ -24,7 +24,7 @@ FILLED = 0.9  # of the blocks that a card holds, with which large tiles are wort
 
 @dataclass(frozen=True)
 class WarpgroupMatrices:
-    """Matrices of one block, of one format. start: first block.  turn: elements of K whose weights a wave reads at a time."""
+    """Matrices of one block, of one format. start: first block.  turn: elements of K of one iteration of the K loop."""
 
     parts: tuple[Matrix, ...]
     lanes: OperandLanes
@@ -35,7 +35,7 @@ class WarpgroupMatrices:
 @dataclass(frozen=True)
 class WarpgroupParams(Params):
     """tile_rows: of a block.  warpgroups: of a block.  stages: tiles of inputs in LDS.  resident: blocks of a multiprocessor.
-    ahead: the next turn's weights are read before the last products of this one.  staged_stride: elements from one staged row to the
+    ahead: weights are prefetched, before the last MMAs of the iteration before.  staged_stride: elements from one staged row to the
     next.  parts_together: matrices of an epilogue."""
 
     tile_rows: int
@@ -51,7 +51,7 @@ class WarpgroupParams(Params):
 WARPGROUP = template(
     __file__,
     "linear_warpgroup",
-    KernelLimits(128, "bound by arithmetic: two blocks take turns at the matrix units", narrowest=1),
+    KernelLimits(128, "bound by arithmetic: two blocks alternate on the matrix units", narrowest=1),
     WarpgroupParams,
 )
 
