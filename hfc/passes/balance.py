@@ -10,6 +10,7 @@ from functools import lru_cache
 from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.ir.graph import Graph, Op
+from hfc.ir.roles import is_lookup, of_experts
 from hfc.passes.cut_stages import stage_of_ops
 from hfc.passes.stages import Ranges
 from hfc.target.arch import Arch
@@ -48,10 +49,10 @@ def layer_costs(graph: Graph, layers: int, context: int, slots: int) -> list[Lay
     counted: set[tuple[Op, int]] = set()
     for op, layer in stages.items():
         for source in _sources(op, makers):
-            if source.kind == "state" and (source, layer) not in counted:
+            if source.is_state and (source, layer) not in counted:
                 held[layer] += slots * _state_bytes(source, context)
-            elif source.kind == "weight" and op.kind != "gather":
-                shape, form = source.output.type.shape, weight_format(source.output.type.dtype)
+            elif source.is_weight and not is_lookup(op):
+                shape, form = source.output.type.sizes(), weight_format(source.output.type.dtype)
                 nbytes = math.prod(shape[:-1]) * form.row_bytes(shape[-1])
                 read[layer] += int(nbytes * _share(op, shape))
                 held[layer] += nbytes if (source, layer) not in counted else 0
@@ -64,23 +65,23 @@ def _sources(op: Op, makers) -> list[Op]:
     found, stack = [], [makers.get(value) for value in op.inputs]
     while stack:
         maker = stack.pop()
-        if maker is None or maker.kind == "const":
+        if maker is None or maker.is_const:
             continue
-        if maker.kind in ("weight", "state"):
+        if maker.is_weight or maker.is_state:
             found.append(maker)
         elif maker.inputs and all(value.type.shape[:1] != ("T",) for value in maker.outputs + maker.inputs):
             stack += [makers.get(value) for value in maker.inputs]
     return found
 
 
-def _share(op: Op, shape: tuple) -> float:
+def _share(op: Op, shape: tuple[int, ...]) -> float:
     """Of a mixture of experts, the part that a token chooses."""
-    return min(1.0, op.inputs[2].type.size(1) / shape[0]) if op.kind == "expert_linear" else 1.0
+    return min(1.0, op.inputs[2].type.size(1) / shape[0]) if of_experts(op) else 1.0
 
 
 def _state_bytes(source: Op, context: int) -> int:
     """As f16 keys and values, or f32."""
-    sizes = [context if n == "C" else n for n in source.output.type.shape[1:]]
+    sizes = [n if isinstance(n, int) else context for n in source.output.type.shape[1:]]
     return math.prod(sizes) * 4  # two planes of two bytes, or one of four
 
 
@@ -95,7 +96,7 @@ def balanced(costs: Sequence[LayerCost], places: Sequence[StagePlace]) -> Ranges
         """Seconds of the slowest stage from `place` on, and their last layers."""
         if place == len(places) - 1:
             return _seconds(costs[first:], places[place]), (layers - 1,)
-        found = (math.inf, ())
+        found: tuple[float, tuple[int, ...]] = (math.inf, ())
         for last in range(first, layers - (len(places) - 1 - place)):
             here = _seconds(costs[first : last + 1], places[place])
             behind, lasts = best(place + 1, last + 1)

@@ -10,7 +10,7 @@ stage that reads them; a state to one. Taps belong to the last stage: what it do
 from __future__ import annotations
 
 from hfc.base.diagnostics import HfcError
-from hfc.ir.graph import SOURCES, Graph, Op, Value
+from hfc.ir.graph import Graph, Op, Value
 from hfc.passes.settings import Settings, StageCut
 
 
@@ -72,10 +72,10 @@ def _check_travels(value: Value, cut: StageCut) -> None:
 def _check_states(graph: Graph, stages: dict[Op, int], cut: StageCut) -> None:
     """A state is written where it is read: layers that share a cache share a stage."""
     at: dict[Value, int] = {}
-    names = {op.output: op.attrs["name"] for op in graph.ops if op.kind == "state"}
+    names = {op.output: op.attrs["name"] for op in graph.ops if op.is_state}
     lies = {new: state for state, new in graph.updates.items()}
     for op in graph.ops:
-        if op.kind in SOURCES or op not in stages:
+        if op.is_source or op not in stages:
             continue
         for value in (*op.inputs, *op.outputs):
             state = lies.get(value, value)
