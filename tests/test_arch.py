@@ -261,3 +261,11 @@ def test_rows_are_plausible():
         assert arch.features <= FEATURES.keys()
         if arch.platform.is_gpu:
             assert arch.cards and all(card.bandwidth_gb_s >= 77 and card.compute_units >= 2 for card in arch.cards)
+
+
+def test_the_name_of_a_card_gets_its_architecture():
+    for name in ("7900xtx", "RX 7900 XTX", "radeon-rx-7900-xtx"):
+        with pytest.raises(HfcError, match=f"unknown architecture '{name}'.*\n.*RX 7900 XTX is gfx1100"):
+            find_arch(name)
+    with pytest.raises(HfcError, match="did you mean 'gfx1150'"):
+        find_arch("gfx110")

@@ -217,6 +217,7 @@ def test_doctor_models_and_version(hfc):
         (["compile", "{folder}", "-o", "/nowhere/a.hfp"], "/nowhere is no folder: make it"),
         (["opt", "{folder}", "--passes", "fuse_row"], "did you mean 'fuse_rows'?"),
         (["opt", "{bundle}"], "is a bundle"),
+        (["inspect", "{bundle}"], "this is a compiled bundle, not a checkpoint"),
         (["opt", "missing.ir"], "missing.ir: No such file"),
         (["explain", "{bundle}", "--arch", "gfx1101"], "did you mean 'gfx1100'?"),
         (["bench", "{bundle}", "-p", "1,x"], "'1,x' is not a list of token counts"),

@@ -83,6 +83,11 @@ def test_what_is_named_is_taken_or_refused():
     assert found.device == "hip:1" and found.reasons == ("hip:0: no plan for gfx1100",)
 
 
+def test_a_bundle_for_cards_alone_says_why_there_is_none():
+    with pytest.raises(HfcError, match="hip: no HIP runtime; host: no plan for host\n.*hfc doctor.*--arch host"):
+        chosen("auto", needed=lambda arch: f"no plan for {arch}", missing={"hip": "no HIP runtime"})
+
+
 def test_devices_have_the_names_of_other_programs_too():
     assert chosen("cpu", XTX).device == "host" and chosen("rocm:1", XTX).device == "hip:1"
     assert chosen("gpu", IGPU, XTX).device == "hip:0", "any card: the fastest"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 from pathlib import Path
@@ -15,7 +16,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli import dispatch
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.formats.checkpoint import open_checkpoint
-from hfc.formats.checkpoint.foreign import METHODS, READ_METHODS, REMOVED_TYPES
+from hfc.formats.checkpoint.foreign import METHODS, READ_METHODS, REMOVED_TYPES, STARTS
 from hfc.quantize.writer import Writer
 from hfc.runtime.source import find_source
 
@@ -108,6 +109,24 @@ def test_adapters_and_other_parts_say_what_they_are(tmp_path):
     ):
         with pytest.raises(HfcError, match=sentence):
             open_source(gguf_file(tmp_path / "other.gguf", **keys))
+
+
+def test_files_of_other_kinds_say_what_they_are(tmp_path):
+    for start, (sentence, step) in STARTS.items():
+        for name in ("model.safetensors", "model.gguf", "pytorch_model.bin"):
+            (tmp_path / name).write_bytes(start + b"...." * 20)
+            with pytest.raises(HfcError, match=re.escape(f"{name}: this is {sentence}")) as error:
+                open_source(tmp_path / name)
+            assert error.value.hint == step
+    (tmp_path / "m.hfp").write_bytes(b"PK\x03\x04....")
+    with pytest.raises(HfcError, match="a compiled bundle, not a checkpoint") as error:
+        open_checkpoint(tmp_path / "m.hfp")
+    assert error.value.hint.startswith("hfc explain ")
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    data = header.ljust(0x88B1F) + bytes(4)  # a length that begins as gzip does
+    (tmp_path / "odd.safetensors").write_bytes((0x88B1F).to_bytes(8, "little") + data)
+    with open_checkpoint(tmp_path / "odd.safetensors") as checkpoint:
+        assert list(checkpoint.names()) == ["a"]
 
 
 @pytest.mark.parametrize("number", REMOVED_TYPES)

@@ -103,7 +103,13 @@ def choose_device(device: str, needed: Callable[[str], int | str], found: Callab
     if device != AUTO:  # opening it refuses, with the memory plan
         best = max(wanted, key=lambda card: card.speed)
         return Chosen(best.device, best.label, tuple(reasons))
-    return Chosen("host", "host (this CPU)", tuple(reasons + [f"{kind}: {why}" for kind, why in here.missing.items()]))
+    reasons += [f"{kind}: {why}" for kind, why in here.missing.items()]
+    if isinstance(why := needed("host"), str):
+        raise HfcError(
+            f"no device of this machine can run it; {'; '.join([*reasons, f'host: {why}'])}",
+            hint="hfc doctor says what a card lacks; for this CPU: hfc compile --arch host",
+        )
+    return Chosen("host", "host (this CPU)", tuple(reasons))
 
 
 def _no_such(device: str, here: Found) -> HfcError:

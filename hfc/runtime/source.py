@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, one_of, suggestions
+from hfc.formats.checkpoint.foreign import refuse_foreign_file
 from hfc.runtime.library import FetchedModel, find_record, records
 from hfc.runtime.reference import Reference, parse_reference
 from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local
@@ -109,9 +110,11 @@ def _kind_of_file(path: Path) -> str:
     if path.suffix in _KINDS:
         return _KINDS[path.suffix]
     with path.open("rb") as file:
-        magic = file.read(4)
+        start = file.read(64)
+    magic = start[:4]
     if magic in (b"GGUF", b"HFQM"):
         return "checkpoint"
+    refuse_foreign_file(path, start)
     raise HfcError(
         f"{path}: not a model file that hfc knows (it starts with {magic!r})",
         hint=f"known: {', '.join(_KINDS)}, or a folder with config.json and safetensors",

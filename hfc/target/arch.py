@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from hfc.base.diagnostics import unknown
+from hfc.target.names import no_such_arch
 from hfc.target.platform import AMD_PLATFORM, HOST_PLATFORM, NVIDIA_PLATFORM, Platform
 from hfc.target.tuning import NVIDIA_TUNING, Tuning
 from hfc.target.twins import FAMILIES, TWINS, Twin
@@ -221,7 +222,7 @@ GPUS: tuple[Arch, ...] = tuple(arch for arch in ALL if arch.platform.is_gpu)
 def find_arch(name: str) -> Arch:
     """The row called `name`, or the generic target. HfcError with the nearest name if there is none."""
     if name not in ARCHS and name not in GENERIC:
-        raise unknown("architecture", name, ARCHS)
+        raise no_such_arch(name, {row.name: [card.name for card in row.cards] for row in ARCHS.values()})
     return ARCHS.get(name) or GENERIC[name]
 
 

@@ -69,6 +69,17 @@ FAMILIAR: dict[str, Familiar] = {
     "--lora": Familiar("merge the adapter into the model first", 1, is_refused=True),
     "--lora-scaled": Familiar("merge the adapter into the model first", 2, is_refused=True),
     "--list-devices": Familiar("use hfc devices", is_refused=True),
+    **dict.fromkeys(
+        ("--no-think", "--nothink", "-rea", "--reasoning", "--reasoning-budget"),
+        Familiar("use --think off", is_refused=True),
+    ),
+    "--hidethinking": Familiar("hfc chat folds what a model thinks"),
+    "--nowordwrap": Familiar("lines are never wrapped"),
+    "--format": Familiar(
+        "--json prints an answer as an object, hfc serve takes response_format; a format of weights: ORG/REPO:q8_0, or hfc quantize",
+        1,
+        is_refused=True,
+    ),
     "--keepalive": Familiar("use hfc serve --idle-unload SECONDS", 1, is_refused=True),
     "--gpu-memory-utilization": Familiar("use --memory-mb", 1, is_refused=True),
     "--rope-freq-base": Familiar("the model's own configuration says it", 1, is_refused=True),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.formats.checkpoint.foreign import refuse_foreign_file
 
 JSON_LIMIT = 100_000_000  # bytes; the safetensors format's own limit for its header
 
@@ -26,6 +27,7 @@ class MappedFile:
             raise HfcError(f"{path}: the file is empty", hint="download it again") from None
         except OSError as error:
             raise HfcError(f"{path}: cannot read the file: {error.strerror}") from None
+        refuse_foreign_file(path, self.map[:64])
         self.size = len(self.map)
         self.data = np.frombuffer(self.map, np.uint8)
 
