@@ -166,7 +166,11 @@ class PrefixCache:
             else:
                 node.recurrent_file = found.kept
         whole = {node.key: node for node in nodes.values() if self._is_whole(node, nodes)}
-        for node in sorted(whole.values(), key=lambda n: used[n.key]):
+        above = {node.parent: 0.0 for node in whole.values()}  # when what stands on a node was last used
+        for node in whole.values():
+            above[node.parent] = max(above[node.parent], used[node.key])
+        ends = [node for node in whole.values() if above.get(node.key, -1.0) < used[node.key]]
+        for node in sorted(ends, key=lambda n: used[n.key]):
             path = [node]
             while (parent := whole.get(path[-1].parent)) is not None:
                 path.append(parent)
@@ -183,7 +187,8 @@ class PrefixCache:
         for node in path:
             if node.key not in self._tree.nodes:
                 self._tree.add(node)
-                self._tiers.count_recurrent(node, int(node.has_recurrent))
+                if node.has_recurrent:
+                    self._tiers.count_recurrent(node, 1)
                 self._tiers.place(node)
         self._tiers.touch(path)
 

@@ -137,7 +137,10 @@ class Tree:
 
     def branch(self, node: Node) -> list[Node]:
         """A node and all that stands on it, leaves first."""
-        return [*(n for child in self.children(node.key) for n in self.branch(child)), node]
+        found = [node]  # a long text is thousands of nodes deep
+        for one in found:
+            found += self.children(one.key)
+        return found[::-1]
 
     def touch(self, node: Node) -> None:
         self._uses += 1

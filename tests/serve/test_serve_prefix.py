@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from serve_fakes import FakeModel, FakeSlots
 
+from hfc.serve.cache_files import CacheFiles
 from hfc.serve.prefix import PrefixCache
 from hfc.serve.prefix_tree import BLOCK
 
@@ -110,6 +111,29 @@ def test_state_that_several_texts_go_on_from_stays():
         feed(model, tokens, 1, len(system))
         cache.store(tokens, 1)
     assert cache.counts.evictions["room"] > 0
+
+
+def test_a_text_of_thousands_of_blocks_is_found_after_a_restart_and_goes_as_a_whole(tmp_path):
+    count = 1200  # deeper than Python calls functions
+    model = FakeModel(slots=2, context=count * BLOCK)
+    tokens = np.random.default_rng(3).integers(0, 200, count * BLOCK).astype(np.int32)
+    model.keys[0] = tokens
+    files = CacheFiles(tmp_path, "model", 1 << 30)
+    PrefixCache(FakeSlots(model), 1 << 30, files=files).store(tokens, 0, is_end=True)
+    files.flush()
+    touched = []
+    for damaged in (False, True):
+        files = CacheFiles(tmp_path, "model", 1 << 30)
+        cache = PrefixCache(FakeSlots(model), 1 << 30, files=files)
+        match = cache.match(tokens)
+        assert match.length == len(tokens) - 1 and len(cache) == count
+        touched.append(cache._tree._uses)
+        if damaged:
+            path = match.nodes[0].kv_file.path
+            path.write_bytes(path.read_bytes()[:-1])
+        assert cache.restore(match, 1) is not damaged
+        files.flush()
+    assert len(cache) == 0 and touched == [count, count], "each node was touched once at the start"
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
