@@ -8,10 +8,12 @@ _NO_SAMPLER = "hfc has no such sampler; it has temperature, top_k, top_p, min_p 
 _TEXT_ONLY = "this model reads text only"
 _FORMATS = "ask for structured output with response_format (json_schema, regex, lark) or grammar"
 
+_ORDER = ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"]
+ORDERS = (_ORDER, "edskypmxt")  # llama-server's own, which its clients send; hfc's samplers stand in it, too
 SAMPLERS = {  # fields of other servers that would choose other tokens
     "mirostat": (0,), "mirostat_mode": (0,), "dry_multiplier": (0,), "xtc_probability": (0,), "typical_p": (1,), "typical": (1,),
     "tfs_z": (1,), "top_a": (0,), "top_n_sigma": (-1, 0), "dynatemp_range": (0,), "smoothing_factor": (0,),
-    "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,), "samplers": (), "adaptive_target": (-1,), "min_keep": (0, 1),
+    "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,), "samplers": ORDERS, "adaptive_target": (-1,), "min_keep": (0, 1),
 }  # fmt: skip
 
 _EVERY = {  # of every dialect
@@ -133,14 +135,16 @@ LLAMA = Dialect(
     refused={
         **_EVERY,
         "request.post_sampling_probs": Refused("probabilities are the model's own; leave it out"),
+        "request.t_max_predict_ms": Refused("bound an answer with n_predict, a request with timeout", (0, -1)),
         "prompt.multimodal_data": Refused(_TEXT_ONLY),
     },
-    silent=_USUAL | {"request.timings_per_token", "request.t_max_predict_ms", "request.n_keep", "request.samplers"},
+    silent=_USUAL | {"request.timings_per_token", "request.n_keep"},
 )
 
 OLLAMA = Dialect(
     "Ollama's API",
     refused={
+        "request.logprobs": Refused("log probabilities are in /v1/chat/completions"),
         "request.context": Refused("send the conversation to /api/chat"),
         "request.template": Refused("the checkpoint's own template is used"),
         "request.images": Refused(_TEXT_ONLY),

@@ -30,10 +30,10 @@ Content = str | Parts
 
 
 class FunctionCall(Tolerant, dialect=CHAT, noun="function"):
-    """arguments: a JSON object as text."""
+    """arguments: a JSON object as text, or the object itself as some clients send it back."""
 
     name: Name
-    arguments: str = ""
+    arguments: str | dict[str, Any] = ""
 
 
 class ToolCall(Tolerant, dialect=CHAT, noun="call"):
@@ -68,8 +68,10 @@ class AssistantMessage(Tolerant, dialect=CHAT, noun="message"):
 
 
 class ToolMessage(Tolerant, dialect=CHAT, noun="message"):
+    """content: null of a tool that gave nothing."""
+
     role: Literal["tool"]
-    content: Content
+    content: Content | None = None
     tool_call_id: Text
     name: str | None = None
 
@@ -95,7 +97,7 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
             out.append(
                 {
                     "role": "tool",
-                    "content": text_of(message.content),
+                    "content": text_of(message.content or ""),
                     "tool_call_id": message.tool_call_id,
                     "name": name,
                 }
@@ -125,11 +127,11 @@ def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
-    if message.content is None and not message.tool_calls and message.refusal is None:
+    reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
+    if message.content is None and not message.tool_calls and message.refusal is None and reasoning is None:
         raise ApiError(400, "an assistant message needs content or tool_calls", f"{where}.content")
     content = message.refusal or "" if message.content is None else text_of(message.content)
     out: dict[str, Any] = {"role": "assistant", "content": content}
-    reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
     if reasoning is not None:
         out["reasoning_content"] = reasoning
     if message.tool_calls:
@@ -144,8 +146,10 @@ def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
     return out
 
 
-def arguments_of(text: str) -> dict[str, Any] | str:
+def arguments_of(text: str | dict[str, Any]) -> dict[str, Any] | str:
     """A call's arguments; the text itself where max_tokens has cut it: no later request shall fail for that."""
+    if isinstance(text, dict):
+        return text
     value = loads_object(text or "{}")
     return text if value is None else value
 

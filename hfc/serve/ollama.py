@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hfc.serve.chat import Ask
 from hfc.serve.dialects import OLLAMA
@@ -24,19 +24,27 @@ _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
+def _whole(value: Any) -> Any:
+    """Ollama takes 5.0 where a number of things is meant: clients without integers write it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class Options(Tolerant, dialect=OLLAMA, noun="options"):
     """num_predict: -1 and -2 are no limit."""
 
-    num_predict: Annotated[int, Field(ge=-2, le=1 << 30)] | None = None
+    num_predict: Annotated[Whole, Field(ge=-2, le=1 << 30)] | None = None
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
+    top_k: Annotated[Whole, Field(ge=-1, le=1 << 30)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
-    repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
-    seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
+    repeat_last_n: Annotated[Whole, Field(ge=-1, le=1 << 30)] | None = None
+    seed: Annotated[Whole, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     stop: Stops | None = None
 
     def fields(self, truncates: bool) -> SamplingFields:
@@ -97,12 +105,12 @@ class AskRequest(ModelRequest, dialect=OLLAMA):
     stream: bool | None = None
     options: Options = Field(default_factory=Options)
     format: Literal["", "json"] | dict[str, Any] | None = None
-    think: bool | Literal["low", "medium", "high"] | None = None
+    think: bool | Literal["low", "medium", "high", "max"] | None = None
     truncate: bool | None = None
 
     def effort(self) -> str | None:
         if isinstance(self.think, str):
-            return self.think
+            return "xhigh" if self.think == "max" else self.think
         return None if self.think is None else "high" if self.think else "none"
 
     def response_format(self) -> dict[str, Any] | None:
@@ -150,15 +158,13 @@ class GenerateRequest(AskRequest, dialect=OLLAMA):
 
 
 def template_messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
-    """As templates want them, calls and results with ids. ApiError 400 for a result that answers no call."""
+    """As templates want them, calls and results with ids. A result may stand alone, as clients cut long histories."""
     out: list[dict[str, Any]] = []
     open_calls: dict[str, str] = {}
     for i, message in enumerate(messages):
         if message.role == "tool":
-            found = _answered(message, open_calls)
-            if found is None:
-                raise ApiError(400, f"messages.{i}: the result answers no call before", f"messages.{i}")
-            name = open_calls.pop(found)
+            found = _answered(message, open_calls) or f"call_{i}"
+            name = open_calls.pop(found, message.tool_name or "tool")
             out.append({"role": "tool", "content": message.content, "tool_call_id": found, "name": name})
             continue
         entry: dict[str, Any] = {"role": message.role, "content": message.content}

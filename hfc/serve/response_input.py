@@ -97,7 +97,7 @@ class TextConfig(Tolerant, dialect=RESPONSES, noun="text"):
 
 
 class ReasoningConfig(Tolerant, dialect=RESPONSES, noun="reasoning"):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
 
 class ResponsesRequest(SamplingFields, dialect=RESPONSES):
@@ -144,11 +144,15 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
             self.parallel_tool_calls is not False,
             wanted,
             self.max_output_tokens,
-            effort=self.reasoning.effort if self.reasoning else None,
+            effort=self._effort(),
             truncates=self.truncation == "auto",
             param="input",
             continues=False,
         )
+
+    def _effort(self) -> str | None:
+        effort = self.reasoning.effort if self.reasoning else None
+        return "xhigh" if effort == "max" else effort
 
     def _messages(self) -> list[dict[str, Any]]:
         """Neighbouring calls belong to one message, and what stands between a call and its output follows the output.

@@ -17,7 +17,7 @@ from hfc.serve.app import make_app
 from hfc.serve.guides import NOT_ENFORCED
 from hfc.serve.models import Models
 from hfc.serve.schema import cleaned
-from hfc.serve.served import Served, Settings
+from hfc.serve.served import Served, ServerSettings
 
 FOLDER = os.environ.get("HFC_TEST_SCHEMAS")
 jsonschema = pytest.importorskip("jsonschema", reason="comes with schemathesis, of the extra `test`")
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(FOLDER is None, reason="HFC_TEST_SCHEMAS names a folder of packages that ship JSON schemas"),
 ]
-MOST, MOST_OF_A_PACKAGE, LARGEST = 500, 55, 200_000  # schemas, of one package, bytes
+MOST, MOST_OF_A_PACKAGE, LARGEST = 500, 75, 200_000  # schemas, of one package, bytes
 ENDS = b'"}],:'
 
 
@@ -52,7 +52,7 @@ def test_the_texts_of_real_schemas_are_valid():
 
     async def main():
         engine = make_engine(Scribbler(slots=4, context=8192, max_rows=64, max_outputs=8), queue=16)
-        app = make_app(Models([Served("scribbler", Vocabulary(TOKENIZER, TEMPLATE), engine, GREEDY)]), Settings())
+        app = make_app(Models([Served("scribbler", Vocabulary(TOKENIZER, TEMPLATE), engine, GREEDY)]), ServerSettings())
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://127.0.0.1", timeout=600
         ) as client:
@@ -97,6 +97,8 @@ async def asked(client, schema):
         return "accepted: wrong", f"{error} in {choice['message']['content'][:300]}"
     if "all but the shape" in told:
         return "loosened: beyond what is enforced", f"{error} ; {told}"
+    if error.startswith("not judged"):
+        return "loosened: not judged", f"{error} ; {told}"
     enforced = fault(value, {"$schema": schema.get("$schema", ""), **cleaned(schema).schema})
     return ("loosened: wrong" if enforced else "loosened: beyond what is enforced"), f"{enforced or error} ; {told}"
 
