@@ -72,11 +72,9 @@ def _norm(kind: str, has_weight: bool, **attrs) -> None:
     MAKERS[kind] = make
 
 
-_norm("rms_norm", True, eps=1e-5)
-_norm("l2_norm", False, eps=1e-5)
-_norm("softmax", False)
-_norm("sum", False)
-_norm("mean", False)
+for _kind, _op in OPS.items():
+    if _op.reduces and "vector" not in _op.reads[2:]:  # a norm, a softmax, a sum; layer_norm has a maker of its own
+        _norm(_kind, "vector" in _op.reads, **({"eps": 1e-5} if "eps" in _op.attrs else {}))
 
 
 @maker("layer_norm")

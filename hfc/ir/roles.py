@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hfc.ir.element import is_row_value
 from hfc.ir.graph import Op, Value
-from hfc.ir.opdef import OPS
+from hfc.ir.opdef import OPS, STORED
 
 
 def is_elementwise(op: Op) -> bool:
@@ -70,6 +70,11 @@ def is_rotation(op: Op) -> bool:
 def reads_as(op: Op, way: str) -> list[Value]:
     """The operands that it reads so, see opdef.READS."""
     return [v for v, read in zip(op.inputs, OPS[op.kind].reads) if read == way] if op.kind in OPS else []
+
+
+def reads_stored(op: Op) -> bool:
+    """It reads what lies in memory beside activations: a weight in its storage format, a cache, a state."""
+    return any(reads_as(op, way) for way in (*STORED, "state", "cache"))
 
 
 def of_experts(op: Op) -> bool:

@@ -46,7 +46,7 @@ function heat() {
 // The lines of the region's ops that read weights or caches; all of its lines where none does.
 function heavy(region) {
   const ops = plan().regions[region]?.ops ?? [];
-  const reading = ops.filter((op) => /linear|attend|linear_recurrence|kv_append|gather|route/.test(op.kind));
+  const reading = ops.filter((op) => op.reads);
   return [...new Set((reading.length ? reading : ops).filter((op) => op.at).map((op) => `${op.at[0]}:${op.at[1]}`))];
 }
 
@@ -142,7 +142,7 @@ function drawKernel() {
   $("kernel").replaceChildren(
     make("div", { class: "title" }, make("h3", {}, at.kernel),
       make("p", {}, region ? `${region.stem} skeleton, serves ${region.count} equal region${region.count > 1 ? "s" : ""}` : kernel.does),
-      others.length ? make("p", {}, "Same region: ", ...others.flatMap((name, i) => [i ? ", " : "", make("button", { onclick: () => go({ kernel: name }) }, shortName(name))])) : null),
+      others.length ? make("p", {}, "Same region: ", ...others.flatMap((name, i) => [make("button", { onclick: () => go({ kernel: name }) }, shortName(name) + (i + 1 < others.length ? "," : "")), " "])) : null),
     gauges(kernel, launch),
     make("div", { class: "tabs", role: "tablist" }, ...Object.entries(tabs).map(([name, title]) => make("button", { role: "tab", "aria-selected": at.tab === name, onclick: () => go({ tab: name }) }, title))),
     make("div", { class: "body", tabindex: 0 }, ...tab(kernel, region)));
@@ -153,7 +153,7 @@ function tab(kernel, region) {
   if (at.tab === "source") return sourceOf(kernel.source);
   if (at.tab === "asm") return [assembly(kernel.asm)];
   if (!region) return [make("p", { class: "empty" }, kernel.does)];
-  return [make("pre", {}, make("span", { class: "l" }, region.head), ...region.ops.map((op) =>
+  return [make("pre", { class: "wrapped ops" }, make("span", { class: "l" }, region.head), ...region.ops.map((op) =>
     make("button", { class: `op${op.at && at.line === `${op.at[0]}:${op.at[1]}` ? " l at" : ""}`, title: op.at ? `line ${op.at[1]} of ${op.at[0]}` : null, onclick: () => op.at && go({ line: `${op.at[0]}:${op.at[1]}` }, "source") },
       make("span", { class: "place" }, String(op.at?.[1] ?? "").padStart(5)), `  ${op.text}`)), make("span", { class: "l" }, "}"))];
 }
@@ -248,7 +248,7 @@ function draw() {
   for (const button of $("panes").children) button.setAttribute("aria-selected", button.dataset.pane === document.querySelector("main").dataset.pane);
   for (const [id, selector] of [["source", at.line ? `[data-place="${at.line}"]` : ".row.chosen"], ["launches", ".launch.chosen"]]) {
     const node = $(id).querySelector(selector), body = $(id).querySelector(".body");
-    if (node && body.clientHeight && (node.offsetTop < body.scrollTop + body.offsetTop || node.offsetTop > body.scrollTop + body.offsetTop + body.clientHeight - 40))
+    if (node && body.clientHeight && (node.offsetTop < body.scrollTop + body.offsetTop || node.offsetTop > body.scrollTop + body.offsetTop + body.clientHeight - node.offsetHeight))
       body.scrollTop = node.offsetTop - body.offsetTop - body.clientHeight / 3;
   }
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hfc.ir.graph import Op
+from hfc.ir.roles import reads_stored
 from hfc.ir.text import print_op
 from hfc.plan import Bundle, Launch, Plan
 from hfc.runtime.launcher import grid_size
@@ -143,7 +144,7 @@ def regions_data(remade: Remade) -> dict[str, Any]:
 
 def op_data(op: Op) -> dict[str, Any]:
     at = [Path(op.span.file).name, op.span.line, op.span.column] if op.span else None
-    return {"text": print_op(op), "kind": op.kind, "at": at}
+    return {"text": print_op(op), "kind": op.kind, "at": at, "reads": reads_stored(op)}
 
 
 def kernel_data(
