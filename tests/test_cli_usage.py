@@ -103,6 +103,17 @@ def test_a_commands_function_takes_what_its_usage_declares(name):
     assert all(p.help.endswith((".", "]")) for p in declared.parameters)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_without_its_words_says_which_is_missing(name):
+    usage_of = importlib.import_module(f"hfc.cli.usage.{name.replace('-', '_')}").USAGE
+    needed = [a.label for a in usage_of.arguments if a.required]
+    needed += [o.flags[0] for o in usage_of.options if o.required]
+    if not needed:
+        return
+    with pytest.raises(HfcError, match=f"hfc {name}: {needed[0]} is missing"):
+        parse(name, usage_of, [])
+
+
 def test_every_module_of_a_command_is_in_the_table():
     modules = {p.stem for p in (ROOT / "hfc/cli/usage").glob("*.py")} - {
         "__init__", "familiar", "declare", "parse", "help", "kinds", "limits", "sampling", "shared",

@@ -25,6 +25,7 @@ NOT_RUN = {
     "compile olmo2.hfm": "its checkpoint is not here; tests/test_models_fixtures.py compiles the same model from a small one",
     "run olmo2.hfp": "made by the command before",
     "matrix": "minutes; tests/test_matrix.py runs it",
+    "chat": "needs a terminal; tests/test_talk.py gives it one",
     "bench smollm2.hfp --draft": "minutes; tests/speculate/test_drafted_bench.py runs it",
 }
 
@@ -73,7 +74,7 @@ SMALL = {
 }
 # command -> where it runs; everything else of the README runs here
 ELSEWHERE = {
-    "pull": "tests/test_hub.py and test_registry.py", "serve": "tests/serve/test_serve_cli.py", "predict": "tests/isa/test_isa_predict.py",
+    "chat": "tests/test_talk.py", "pull": "tests/test_hub.py and test_registry.py", "serve": "tests/serve/test_serve_cli.py", "predict": "tests/isa/test_isa_predict.py",
     "matrix": "tests/test_matrix.py", "bench smollm2.hfp --draft": "tests/speculate/test_drafted_bench.py",
     "compile olmo2.hfm": "tests/test_models_fixtures.py", "run olmo2.hfp": "tests/test_models_fixtures.py",
     "explain smollm2.hfp --arch gfx1100 --kernel": "tests/test_explain_why.py", "doctor": "tests/test_doctor.py",

@@ -21,7 +21,7 @@ from hfc.plan import Bundle, Plan
 from hfc.runtime.decoding.model import Model
 from hfc.runtime.executor import OPENERS, arch_of_device, joined_plan_for, load, split_device, split_devices
 from hfc.runtime.registry import REGISTRY, find_local
-from hfc.runtime.source import NotHere, Source, find_source
+from hfc.runtime.source import NotHere, Source, find_source, is_path
 from hfc.runtime.speculate.drafts import AUTO, check_draft, speculation_for
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
@@ -74,8 +74,10 @@ def load_opened(bundle: Bundle, choice: ModelChoice, with_vocabulary: bool = Fal
 
 def own_draft(model: str, draft: str) -> str:
     """The draft that the registry names for MODEL, where it was fetched; else what was asked for."""
+    if draft != AUTO or is_path(model):
+        return draft
     entry = REGISTRY.get(model)
-    if draft != AUTO or entry is None or not entry.draft:
+    if entry is None or not entry.draft:
         return draft
     path = find_local(REGISTRY[entry.draft])
     return str(path) if path else draft

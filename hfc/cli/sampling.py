@@ -9,6 +9,7 @@ from typing import Any
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.registry import REGISTRY
 from hfc.runtime.sampler import Sampling
+from hfc.runtime.source import is_path
 from hfc.runtime.vocabulary import Vocabulary
 
 GIVEN = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")  # options of `hfc run` and `hfc chat`
@@ -25,6 +26,8 @@ def recommended_sampling(model: str, vocabulary: Vocabulary | None) -> Sampling:
 
 
 def _of_registry(model: str) -> Mapping[str, float]:
+    if is_path(model):
+        return {}
     named = REGISTRY.get(model)
     found = named or next((e for e in REGISTRY.values() if e.reference and str(e.reference) == model), None)
     return found.sampling if found else {}

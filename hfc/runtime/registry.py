@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,25 @@ def _entry(table: dict[str, Any]) -> RegistryEntry:
     return RegistryEntry(**table, reference=Reference(repository, revision, choice))
 
 
-def _load() -> dict[str, RegistryEntry]:
-    text = Path(__file__).with_name("registry.toml").read_text(encoding="utf-8")
-    return {table["name"]: _entry(table) for table in tomllib.loads(text)["model"]}
+class _Registry(Mapping[str, RegistryEntry]):
+    """registry.toml, read when a name is looked up: who runs a file does not wait for it."""
+
+    def __getitem__(self, name: str) -> RegistryEntry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @cached_property
+    def _entries(self) -> dict[str, RegistryEntry]:
+        text = Path(__file__).with_name("registry.toml").read_text(encoding="utf-8")
+        return {table["name"]: _entry(table) for table in tomllib.loads(text)["model"]}
 
 
-REGISTRY = _load()
+REGISTRY = _Registry()
 
 
 def find_entry(name: str) -> RegistryEntry:

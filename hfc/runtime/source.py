@@ -46,6 +46,11 @@ _KINDS = {
 }
 
 
+def is_path(model: str) -> bool:
+    """A path wins over a name."""
+    return Path(model).expanduser().exists()
+
+
 def find_source(model: str) -> Source:
     """Resolve MODEL on this machine; NotHere for what the registry or the hub has. A path wins over a name."""
     path = Path(model).expanduser()

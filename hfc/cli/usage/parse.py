@@ -157,9 +157,8 @@ def _arguments(command: str, usage: CommandUsage, free: list[str], named: dict[s
     for found in usage.arguments:
         if found.name in named:
             continue
-        if found.many:
-            if free:
-                given[found.name] = [convert(found, word, found.label) for word in free]
+        if found.many and free:
+            given[found.name] = [convert(found, word, found.label) for word in free]
             free = []
         elif free:
             given[found.name] = convert(found, free.pop(0), found.label)
