@@ -136,7 +136,9 @@ def loaded_by(*words: str) -> set[str]:
     return set(done.stdout.rpartition("MODULES")[2].split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["help", "serve"], ["ps"], ["compile", "-h"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["help", "serve"], ["ps"], ["list"], ["compile", "-h"]]
+)
 def test_help_loads_nothing_that_takes_time(words):
     loaded = loaded_by(*words)
     assert "hfc.cli.commands" in loaded
@@ -202,7 +204,9 @@ def test_output_that_nobody_reads_is_no_error():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("words", "most_s"), [(["--help"], 0.1), (["run", "--help"], 0.15), (["ps"], 0.15)])
+@pytest.mark.parametrize(
+    ("words", "most_s"), [(["--help"], 0.1), (["run", "--help"], 0.15), (["ps"], 0.15), (["list"], 0.15)]
+)
 def test_help_is_quick(words, most_s):
     """CPU seconds, the median of five."""
     code = "import resource, subprocess, sys\nsubprocess.run([sys.executable, '-m', 'hfc', *sys.argv[1:]], stdout=subprocess.DEVNULL)\nu = resource.getrusage(resource.RUSAGE_CHILDREN)\nprint(u.ru_utime + u.ru_stime)"

@@ -13,10 +13,11 @@ from letters import letters_folder
 from test_cli import hfc  # noqa: F401  (fixture)
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.file_start import STARTS
 from hfc.cli import dispatch
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.formats.checkpoint import open_checkpoint
-from hfc.formats.checkpoint.foreign import METHODS, READ_METHODS, REMOVED_TYPES, STARTS
+from hfc.formats.checkpoint.foreign import METHODS, READ_METHODS, REMOVED_TYPES
 from hfc.quantize.writer import Writer
 from hfc.runtime.source import find_source
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, one_of, suggestions
-from hfc.formats.checkpoint.foreign import refuse_foreign_file
+from hfc.base.file_start import refuse_foreign_file
 from hfc.runtime.library import FetchedModel, find_record, records
 from hfc.runtime.reference import Reference, parse_reference
 from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local

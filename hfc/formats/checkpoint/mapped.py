@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.formats.checkpoint.foreign import refuse_foreign_file
+from hfc.base.file_start import refuse_foreign_file
 
 JSON_LIMIT = 100_000_000  # bytes; the safetensors format's own limit for its header
 
