@@ -111,7 +111,7 @@ def test_the_commands_of_the_readme_run_on_a_small_model(hfc, tmp_path, monkeypa
 @pytest.mark.long
 def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, smollm2_gguf):
     np.save(tmp_path / "t.npy", np.arange(8))
-    served = False
+    port = ""
     for words in commands(ROOT / "README.md"):
         line = " ".join(words)
         if any(line.startswith(start) for start in NOT_RUN):
@@ -120,11 +120,13 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, smollm2_gg
         if words[0] == "run":
             words += [] if "--max-tokens" in words else ["--max-tokens", "8"]
         if words[0] == "serve":
-            served, words = True, [*words, "--port", "0"] if not served else ["ps"]
+            words = ["ps"] if port else [*words, "--port", "0"]
         done = subprocess.run([sys.executable, "-m", "hfc", *words], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0 and done.stdout.strip() and "Traceback" not in done.stderr, (line, done.stderr)
-    stop = subprocess.run([sys.executable, "-m", "hfc", "stop"], capture_output=True, text=True, cwd=tmp_path)
-    assert served and "stopped" in stop.stdout
+        if words[0] == "serve":
+            port = re.search(r":(\d+)", done.stdout)[1]
+    stop = subprocess.run([sys.executable, "-m", "hfc", "stop", port], capture_output=True, text=True, cwd=tmp_path)
+    assert "stopped" in stop.stdout
 
 
 def test_every_row_of_the_table_of_files_names_a_test_that_is_there():

@@ -229,6 +229,20 @@ def test_unknown_models_are_explained(model, message):
     assert message in str(error.value)
 
 
+def test_what_is_no_model_at_all_is_explained(tmp_path):
+    (tmp_path / "m.gguf").symlink_to("nowhere.gguf")
+    for model, message in (
+        ("", "MODEL is empty"),
+        (" ", "MODEL is empty"),
+        (str(tmp_path / "m.gguf"), "a link to nowhere.gguf, which is not there"),
+        ("http://[::1", "no address: Invalid IPv6 URL"),
+        ("https://huggingface.co", "an address of a repository is expected"),
+    ):
+        with pytest.raises(HfcError, match=message) as error:
+            find_source(model)
+        assert error.value.hint
+
+
 def test_a_file_of_another_kind_is_explained(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(HfcError, match="not a model file"):

@@ -81,7 +81,10 @@ def parse_reference(text: str) -> Reference | None:
 
 def _of_url(url: str) -> Reference | None:
     """https://huggingface.co/ORG/REPO[/tree|blob|resolve/REVISION[/FILE]]; the host of HF_ENDPOINT counts too."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise HfcError(f"{url}: no address: {error}", hint="like https://huggingface.co/ORG/REPO") from None
     own = urlsplit(os.environ.get("HF_ENDPOINT", ""))
     if parts.hostname not in _HOSTS and (parts.hostname, parts.port) != (own.hostname, own.port):
         raise HfcError(f"{url}: not an address of the Hugging Face Hub", hint="fetch the file and give its path")

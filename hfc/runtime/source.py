@@ -33,6 +33,7 @@ class NotHere(HfcError):
         self.entry, self.reference = entry, reference
 
 
+HOW = "MODEL is a path, a name of `hfc list --remote`, or a repository of the hub like hf.co/ORG/REPO:Q4_K_M"
 _KINDS = {
     ".hfp": "bundle",
     ".gguf": "checkpoint",
@@ -54,6 +55,12 @@ def is_path(model: str) -> bool:
 def find_source(model: str) -> Source:
     """Resolve MODEL on this machine; NotHere for what the registry or the hub has. A path wins over a name."""
     path = Path(model).expanduser()
+    if not model.strip():
+        raise HfcError("MODEL is empty", hint=HOW)
+    if path.is_symlink() and not path.exists():
+        raise HfcError(
+            f"{model}: a link to {os.readlink(path)}, which is not there", hint="fetch or move the file itself"
+        )
     if path.is_dir():
         return Source("checkpoint", path.absolute())
     if path.is_file() and path.name.endswith(".safetensors.index.json"):
@@ -86,10 +93,9 @@ def is_ready(record: FetchedModel) -> bool:
 
 def unknown_model(model: str, path: Path) -> HfcError:
     """The nearest three of what there is, and how a path or a repository is written."""
-    how = "a path, a name of `hfc list --remote`, or a repository of the hub like hf.co/ORG/REPO:Q4_K_M"
     known = [*REGISTRY, *(record.name for record in records())]
     near = suggestions(model, known, likeness=0.5)
-    hint = f"did you mean {one_of(near)}? MODEL is {how}" if near else f"MODEL is {how}"
+    hint = f"did you mean {one_of(near)}? {HOW}" if near else HOW
     if os.sep in model or path.suffix in _KINDS:
         return HfcError(f"{model}: no such file or folder", hint=hint)
     return HfcError(f"unknown model {model!r}", hint=hint)
