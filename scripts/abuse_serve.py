@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_client import CUT, Server, anonymous_mb, chat_body, get, post, process_clock, served, text_of
+from serve_client import CUT, Server, anonymous_mb, chat_body, events_in, get, post, process_clock, served, text_of
 
 QUESTION = "Tell me about rivers."
 TOKENS = 120
@@ -42,8 +42,12 @@ def neighbour(url: str, model: str, pid: str) -> None:
                 url, "/v1/chat/completions", chat_body(model, QUESTION, TOKENS, temperature=0, stream=True), clock=clock
             )
             text = "".join(map(text_of, reply.events()))
-            for i, now in enumerate(reply.times[1:]):
-                print(json.dumps([now, now - reply.times[i], reply.clocks[i + 1] - reply.clocks[i], None]))
+            first = next(
+                (i for i, part in enumerate(reply.parts) if any(map(text_of, events_in(part)))), len(reply.parts)
+            )
+            for i in range(first + 1, len(reply.parts)):  # before the first token it waits for a slot like everybody
+                now = reply.times[i]
+                print(json.dumps([now, now - reply.times[i - 1], reply.clocks[i] - reply.clocks[i - 1], None]))
             print(
                 json.dumps([time.monotonic(), 0.0, 0.0, text if reply.is_whole_stream else f"LOST {reply.status}"]),
                 flush=True,
@@ -209,8 +213,11 @@ async def measure(server: Server, options: argparse.Namespace) -> dict:
         await asyncio.sleep(0.5)
     counted = (lambda line: line[2]) if options.steps_ms else (lambda line: line[1])
     base = max(map(counted, lines), default=0.0)
-    first, rows = anonymous_mb(server.pid), []
-    for abuse in Abuses(server, options.context).table():
+    levels, rows = [anonymous_mb(server.pid)], []
+    table = Abuses(server, options.context).table()
+    for i, abuse in enumerate(table * options.rounds):
+        if i and i % len(table) == 0:
+            levels.append(anonymous_mb(server.pid))
         if options.only and not any(part in abuse.name for part in options.only):
             continue
         before, began = anonymous_mb(server.pid), time.monotonic()
@@ -240,18 +247,18 @@ async def measure(server: Server, options: argparse.Namespace) -> dict:
     process.kill()
     await reading
     answers = {text for *_, text in lines if text is not None}
-    last = anonymous_mb(server.pid)
+    levels.append(anonymous_mb(server.pid))
     ok = (
         all(row["ok"] for row in rows)
         and len(answers) == 1
         and not any(text.startswith("LOST") for text in answers)
-        and last <= (1 + options.growth) * first
+        and levels[-1] <= (1 + options.growth) * levels[-2 if options.rounds > 1 else 0]
         and get(f"{server.url}/health") is not None
     )
     return {
         "ok": ok,
         "base_silence_s": round(base, 3),
-        "memory_mb": [round(first), round(last)],
+        "memory_mb": [round(level) for level in levels],
         "neighbour_s_answers": sum(text is not None for *_, text in lines),
         "different": len(answers),
         "rows": rows,
@@ -267,6 +274,9 @@ def main() -> int:
     parser.add_argument("served", metavar="MODEL")
     parser.add_argument("--silence", type=float, default=0.1, help="seconds beyond the base that a neighbour may wait")
     parser.add_argument("--growth", type=float, default=0.1, help="share that memory may be larger by after an abuse")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="of the table; memory is compared before and after the last"
+    )
     parser.add_argument("--base-s", type=float, default=10, help="seconds in which nothing else runs")
     parser.add_argument("--after-s", type=float, default=5, help="seconds after each abuse")
     parser.add_argument("--timeout", type=float, default=120, help="seconds that an abuse may take to be answered")

@@ -24,7 +24,7 @@ from hfc.serve.logprobs import token_bytes
 from hfc.serve.memory import trim
 from hfc.serve.reasoning import Thought
 from hfc.serve.workers.child import compiled, first_line, library_of
-from hfc.serve.workers.pool import Failed, TooMany, workers_of
+from hfc.serve.workers.pool import Failed, Killed, TooMany, workers_of
 from hfc.serve.workers.ticket import TICKET, Ticket
 
 LONGEST = 1 << 18  # characters of a grammar
@@ -133,6 +133,10 @@ class GrammarCompiler:
         except TooMany:
             raise ApiError(
                 429, "too many grammars are being compiled", None, "queue_full", {"Retry-After": "5"}
+            ) from None
+        except Killed:
+            raise ApiError(
+                503, "the process that compiles was killed; try again", None, "unavailable", {"Retry-After": "1"}
             ) from None
         except Failed as error:
             return Compiled(None, error=error.message)

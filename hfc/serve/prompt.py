@@ -14,7 +14,7 @@ from hfc.serve.history import accepted
 from hfc.serve.reasoning import CLOSE, OPEN, opens_reasoning
 from hfc.serve.served import Served
 from hfc.serve.tolerance import log_once
-from hfc.serve.workers.pool import Failed, TooMany
+from hfc.serve.workers.pool import Failed, Killed, TooMany
 from hfc.serve.workers.ticket import TICKET
 
 # A tokenizer library may keep how to treat special tokens as a setting of itself, so one thread encodes at a time: a piece.
@@ -136,6 +136,10 @@ def _rendered(
         _, rendered, refusal = accepted(messages, lambda form: renderer(form, tools or None, variables, ticket))
     except TooMany:
         raise ApiError(429, "too many requests are being rendered", None, "queue_full", {"Retry-After": "1"}) from None
+    except Killed:
+        raise ApiError(
+            503, "the process that renders was killed; try again", None, "unavailable", {"Retry-After": "1"}
+        ) from None
     except Failed as error:
         text = f"the checkpoint's chat template cannot be rendered for these messages: {error.message}"
         raise ApiError(400, text, "messages", "template_error") from error

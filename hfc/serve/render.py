@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
-from hfc.serve.workers.pool import Failed, TooMany, WorkerPool
+from hfc.serve.workers.pool import Failed, Killed, TooMany, WorkerPool
 from hfc.serve.workers.ticket import Ticket
 
 MOST_CHARACTERS = 64 << 20  # of a rendered prompt
@@ -43,5 +43,5 @@ class Renderer:
         """Have it parsed before somebody waits for it. What is wrong with it is for those who use it."""
         try:
             self([{"role": "user", "content": ""}], None, {}, Ticket())
-        except (HfcError, Failed, TooMany):
+        except (HfcError, Failed, Killed, TooMany):
             pass

@@ -9,15 +9,18 @@ import time
 import httpx
 import pytest
 from serve_fakes import FakeModel, expected, make_engine, make_served
-from test_serve_api import HELLO, PROMPT, call, rendered
+from test_serve_api import HELLO, PROMPT, app_of, call, rendered
 
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.vocabulary import load_vocabulary
 from hfc.serve.app import make_app
+from hfc.serve.grammar import GrammarCompiler
 from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
 from hfc.serve.render import Renderer
 from hfc.serve.served import Served, ServerSettings
-from hfc.serve.workers.pool import Failed, Nursery, TooMany, WorkerPool, workers_of
+from hfc.serve.workers.child import MOST_ITEMS
+from hfc.serve.workers.pool import Failed, Killed, Nursery, TooMany, WorkerPool, workers_of
 from hfc.serve.workers.ticket import Ended, Ticket
 
 LOOPS = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"
@@ -89,6 +92,31 @@ def test_workers_and_their_nursery_may_die(nursery):
     with pytest.raises(Failed):  # tried again with a new one: it might have died of something else
         render(pool, LOOPS)
     assert render(pool, "four")[0] == "four"
+
+
+def test_a_job_whose_workers_others_kill_is_not_the_client_s_fault(nursery, monkeypatch):
+    """A 503 and not a 400: asked again, it may go well."""
+    pool, fork = pool_of(nursery, limit_s=5), nursery.fork
+
+    def doomed(limits):
+        worker = fork(limits)
+        threading.Timer(0.1, lambda: os.kill(worker._pid, signal.SIGKILL)).start()
+        return worker
+
+    monkeypatch.setattr(nursery, "fork", doomed)
+    with pytest.raises(Killed):
+        render(pool, LOOPS)
+    monkeypatch.undo()
+    assert render(pool, "as before")[0] == "as before"
+    with app_of(template=LOOPS) as (app, _):
+        monkeypatch.setattr(WorkerPool, "run", lambda *_: (_ for _ in ()).throw(Killed))
+        for more in ({}, {"response_format": {"type": "regex", "pattern": "a|b"}}):
+            answer = call(app, "POST", "/v1/chat/completions", json={**HELLO, **more})
+            assert answer.status_code == 503 and answer.headers["retry-after"] == "1", answer.text
+        answer = call(
+            app, "POST", "/v1/completions", json={"model": "fake", "prompt": "a", "grammar": 'root ::= "kill"'}
+        )
+        assert answer.status_code == 503, answer.text
 
 
 def test_a_client_that_goes_and_a_deadline_end_the_work(nursery):
@@ -255,6 +283,26 @@ def test_schemas_that_mean_nothing_are_the_client_s_fault(schema):
             assert answer.status_code in (200, 400), answer.text
             if answer.status_code == 400:
                 assert answer.json()["error"]["code"] == "invalid_grammar"
+
+
+def test_what_ambiguous_rules_take_of_a_step_is_bounded(smollm2_gguf):
+    """A choice of many tools stays far below the bound."""
+    tokenizer = load_vocabulary(smollm2_gguf).tokenizer
+    compiler = GrammarCompiler(tokenizer, tokenizer.vocab)
+    matcher = compiler.lark("start: e\ne: e e | /[a-z ]/", "grammar")
+    for token in 20 * tokenizer.encode(" some words that are long enough", False):
+        matcher.compute_bitmask()
+        if matcher.is_error():
+            break
+        matcher.consume_token(token)
+    assert f"limit {MOST_ITEMS}" in matcher.get_error()
+    tools = [
+        {"type": "object", "properties": {"name": {"const": f"t{i}"}, "a": {"type": "string"}}} for i in range(128)
+    ]
+    matcher = compiler.json_schema({"anyOf": tools}, "tools")
+    for token in tokenizer.encode('{"name": "t77", "a": "some words', False):
+        matcher.compute_bitmask()
+        assert matcher.consume_token(token), matcher.get_error()
 
 
 def test_one_set_of_workers_for_equal_limits():

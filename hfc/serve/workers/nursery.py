@@ -19,24 +19,31 @@ from hfc.serve.workers.child import Vocabularies, work
 from hfc.serve.workers.frames import receive_with_file, send
 
 PR_SET_PDEATHSIG = 1
+REMEMBERED = 64
 
 
 def main(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the server
     vocabularies = Vocabularies()
     children: set[int] = set()
+    ended: dict[int, int] = {}  # the latest that have, with what waitpid said
     while True:
-        _reap(children)
+        _reap(children, ended)
         message, file = receive_with_file(control)
         if message is None:
             break
-        send(control, _obey(control, message, file, vocabularies, children))
+        send(control, _obey(control, message, file, vocabularies, children, ended))
     for pid in children:
         _kill(pid)
 
 
 def _obey(
-    control: socket.socket, message: dict[str, Any], file: int | None, vocabularies: Vocabularies, children: set[int]
+    control: socket.socket,
+    message: dict[str, Any],
+    file: int | None,
+    vocabularies: Vocabularies,
+    children: set[int],
+    ended: dict[int, int],
 ) -> dict[str, Any]:
     if message["do"] == "vocabulary":
         vocabularies.add(message["id"], message)
@@ -45,6 +52,8 @@ def _obey(
         if message["pid"] in children:  # not reaped yet, so the number is still its own
             _kill(message["pid"])
         return {}
+    if message["do"] == "ended":
+        return {"signal": _signal_of(message["pid"], children, ended)}
     pid = os.fork()
     if pid == 0:
         control.close()
@@ -61,10 +70,24 @@ def _orphans_die() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _reap(children: set[int]) -> None:
+def _reap(children: set[int], ended: dict[int, int]) -> None:
     with contextlib.suppress(ChildProcessError):
-        while (ended := os.waitpid(-1, os.WNOHANG)[0]) > 0:
-            children.discard(ended)
+        while (found := os.waitpid(-1, os.WNOHANG))[0] > 0:
+            _note(*found, children, ended)
+
+
+def _note(pid: int, status: int, children: set[int], ended: dict[int, int]) -> None:
+    children.discard(pid)
+    ended[pid] = status
+    while len(ended) > REMEMBERED:
+        del ended[next(iter(ended))]
+
+
+def _signal_of(pid: int, children: set[int], ended: dict[int, int]) -> int:
+    """What has ended a process that is ending, 0 for an end of its own; a kill for one of an earlier life, which went with that."""
+    if pid in children:
+        _note(*os.waitpid(pid, 0), children, ended)
+    return os.WTERMSIG(ended[pid]) if pid in ended else signal.SIGKILL
 
 
 def _kill(pid: int) -> None:

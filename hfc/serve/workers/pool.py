@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from hfc.serve.workers.frames import receive, send
 from hfc.serve.workers.ticket import Ticket
 
 POLL_S = 0.05
-ATTEMPTS = 3  # to start what forks workers, should it die at once
+ATTEMPTS = 3  # to start what forks workers, and to do a job, where processes are killed meanwhile
+KILLS = (signal.SIGKILL, signal.SIGTERM)
 USUAL_STACK, NATIVE_STACK = 8 << 20, 4 << 20  # bytes
 
 
@@ -36,6 +38,10 @@ class Failed(Exception):
 
 class Died(Failed):
     """The process ended, by the job or by something else."""
+
+
+class Killed(Exception):
+    """Somebody else has ended the process, again and again: nothing is known of the job."""
 
 
 class Worker:
@@ -59,6 +65,8 @@ class Worker:
             answer = None
         ticket.check()
         if answer is None:
+            if self._nursery.was_killed(self._pid):
+                raise Killed
             raise Died("it ended its process: it is too deep, or needs more memory than it may have")
         return answer
 
@@ -113,6 +121,14 @@ class Nursery:
         with self._lock, contextlib.suppress(OSError):
             if self._control is not None:
                 self._tell({"do": "kill", "pid": pid})
+
+    def was_killed(self, pid: int) -> bool:
+        """Whether a process that has ended was killed by the system or by an operator, or went with this one: no job ends its process so."""
+        try:
+            with self._lock:
+                return self._control is None or self._tell({"do": "ended", "pid": pid})["signal"] in KILLS
+        except OSError:
+            return True
 
     def _started(self) -> bool:
         """Whether it had to be, and knows every vocabulary now. OSError when it dies of that."""
@@ -169,12 +185,12 @@ class WorkerPool:
     def run(
         self, job: dict[str, Any], ticket: Ticket, extra: tuple[str, dict[str, Any]] | None = None
     ) -> dict[str, Any]:
-        """The answer of a worker. extra: (id, fields) that a worker needs once.  TooMany; Failed; what the ticket says."""
+        """The answer of a worker. extra: (id, fields) that a worker needs once.  TooMany; Failed; Killed; what the ticket says."""
         with self._place(ticket):
-            try:
-                return self._ask(self._worker(job.get("vocabulary")), job, ticket, extra)
-            except Died:  # maybe of something else than the job
-                return self._ask(self._nursery.fork(self._limits), job, ticket, extra)
+            for _ in range(ATTEMPTS - 1):
+                with contextlib.suppress(Killed):
+                    return self._ask(self._worker(job.get("vocabulary")), job, ticket, extra)
+            return self._ask(self._nursery.fork(self._limits), job, ticket, extra)
 
     def _ask(
         self, worker: Worker, job: dict[str, Any], ticket: Ticket, extra: tuple[str, dict[str, Any]] | None
