@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import re
 import signal
@@ -35,6 +36,7 @@ from hfc.serve.app import make_app
 from hfc.serve.connection import bounded
 from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
+from hfc.serve.log import Seldom
 from hfc.serve.memory import collect_old_when_calm, use_one_heap
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
@@ -138,6 +140,7 @@ def command(options: ServeOptions) -> None:
         timeout_keep_alive=bounds.idle_s, http=bounded(bounds), ws="none",
         timeout_graceful_shutdown=round(options.drain_s), ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
     )  # fmt: skip
+    logging.getLogger("uvicorn.error").addFilter(Seldom())
     listener.listen(BACKLOG)  # who finds the record or reads the line below may connect
     _serve(served, Draining(config), listener, f"{options.scheme}://{options.host}:{port}")
 

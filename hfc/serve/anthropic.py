@@ -9,9 +9,10 @@ from pydantic import Field
 from hfc.serve.chat import Ask
 from hfc.serve.dialects import MESSAGES
 from hfc.serve.errors import ApiError
+from hfc.serve.log import log_once
 from hfc.serve.messages import Name
 from hfc.serve.parameters import Count, SamplingFields, StopText, Text
-from hfc.serve.tolerance import Tolerant, listed, log_once
+from hfc.serve.tolerance import Tolerant, listed
 from hfc.serve.tools import MOST_TOOLS
 
 ATTRIBUTIONS = ("x-anthropic-billing-header:",)

@@ -15,12 +15,12 @@ from hfc.sampling import TokenLimits
 from hfc.serve.errors import ApiError
 from hfc.serve.grammar import Grammar, GrammarCompiler
 from hfc.serve.job import Guide
+from hfc.serve.log import log_once
 from hfc.serve.logprobs import token_bytes
 from hfc.serve.prompt import Prompt
 from hfc.serve.schema import bare, cleaned
 from hfc.serve.served import Served
 from hfc.serve.thinking import new_thought, thinking_budget
-from hfc.serve.tolerance import log_once
 from hfc.serve.toolparse import CLOSE, OPEN
 from hfc.serve.tools import EMPTY, forced_grammar, free_grammar
 

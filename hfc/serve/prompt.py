@@ -11,9 +11,9 @@ from typing import Any
 from hfc.base.diagnostics import HfcError
 from hfc.serve.errors import CONTEXT_EXCEEDED, ApiError
 from hfc.serve.history import accepted
+from hfc.serve.log import log_once
 from hfc.serve.reasoning import CLOSE, OPEN, opens_reasoning
 from hfc.serve.served import Served
-from hfc.serve.tolerance import log_once
 from hfc.serve.workers.pool import Failed, Killed, TooMany
 from hfc.serve.workers.ticket import TICKET
 

@@ -4,8 +4,6 @@ A dialect's table (dialects.py) names what hfc cannot do; a field that neither t
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Container, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,9 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from hfc.serve.limits import ServerLimits
+from hfc.serve.log import log_once
 
-_LOG = logging.getLogger("hfc.serve")
-_MOST_LINES = 500  # clients choose these names
 _OTHER = "any other"
 # Of one object, in the request that is being read: each is looked at, and a million of them takes seconds.
 FIELDS: ContextVar[int] = ContextVar("fields", default=ServerLimits().json_fields)
@@ -50,24 +47,6 @@ class Dialect:
     refused: Mapping[str, Refused] = field(default_factory=dict)
     silent: Container[str] = frozenset()
     kinds: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-class _Once:
-    """Lines of the log that need no repetition."""
-
-    def __init__(self):
-        self._said: set[str] = set()
-        self._lock = threading.Lock()
-
-    def __call__(self, line: str) -> None:
-        with self._lock:
-            if line in self._said or len(self._said) >= _MOST_LINES:
-                return
-            self._said.add(line)
-        _LOG.warning("%s", line)
-
-
-log_once = _Once()
 
 
 class Tolerant(BaseModel):

@@ -11,12 +11,19 @@ from hfc.runtime.speculate.drafts import speculation_for
 from hfc.runtime.vocabulary import load_vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.engine import Engine
+from hfc.serve.log import log_once
 from hfc.serve.metrics import Metrics
 from hfc.serve.models import Models
 from hfc.serve.scheduler import Limits
 from hfc.serve.served import Served, ServerSettings
 
 SMOLLM2_CONTEXT = 1024
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_logged():
+    """What other tests have made the server say once, and how fast, is none of a test's business."""
+    log_once.__init__()
 
 
 @pytest.fixture(scope="session")
