@@ -83,9 +83,9 @@ class ProcessStage:
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         with self._lock:
-            if self._connection is None:
-                self._start()
             try:
+                if self._connection is None:
+                    self._start()
                 self._connection.send((name, arguments))
                 is_well, answer = self._connection.recv()
             except (EOFError, OSError):
@@ -98,10 +98,12 @@ class ProcessStage:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=serve_stage, args=(theirs, self._opening), name=f"hfc-stage-{self.plan.name}", daemon=True
+            target=serve_stage, args=(theirs,), name=f"hfc-stage-{self.plan.name}", daemon=True
         )
         self._process.start()
         theirs.close()
+        # not with the arguments: those of a child that dies at once are waited for for ever
+        self._connection.send(self._opening)
 
     def _ended(self) -> HfcError:
         self._process.join(END_S)
@@ -110,8 +112,9 @@ class ProcessStage:
         return HfcError(f"stage {self.plan.name}: its process has ended ({how}); it is started again, empty")
 
 
-def serve_stage(connection: Connection, opening: Opening) -> None:
-    """Answer until the other end is closed. What goes wrong in a call is its answer."""
+def serve_stage(connection: Connection) -> None:
+    """Load what the first message says, and answer until the other end is closed. What goes wrong in a call is its answer."""
+    opening: Opening = connection.recv()
     model, slots = None, None
     while True:
         try:
