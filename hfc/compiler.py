@@ -22,6 +22,7 @@ from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, joined, open_checkpoint
 from hfc.formats.checkpoint.foreign import refuse_foreign
 from hfc.formats.checkpoint.mapped import read_json
+from hfc.formats.checkpoint.published import without_quantization
 from hfc.frontend.build import Described, Pair, build_graph, build_pair
 from hfc.frontend.model import (
     ModelFile,
@@ -184,7 +185,7 @@ def open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None,
     config = path if path.suffix == ".json" else path / "config.json"
     has_weights = path.is_dir() and any(p.suffix == ".gguf" or ".safetensors" in p.suffixes for p in path.iterdir())
     if path.suffix == ".json" or (config.exists() and not has_weights):
-        return read_json(config), "hf", None, path
+        return without_quantization(read_json(config)), "hf", None, path
     checkpoint = open_checkpoint(path)
     refuse_foreign(path, checkpoint.config)
     return checkpoint.config, checkpoint.kind, checkpoint, path

@@ -149,7 +149,7 @@ def test_quantize_refuses_what_run_refuses(hfc, tmp_path):  # noqa: F811
     config = json.loads((folder / "config.json").read_text())
     for change, message in (
         ({"model_type": "lama"}, "model type 'lama'"), ({"sliding_window": 64}, "'sliding_window'"),
-        ({"quantization_config": {"quant_method": "awq"}}, "quantized with AWQ"),
+        ({"quantization_config": {"quant_method": "hqq"}}, "quantized with HQQ"),
     ):  # fmt: skip
         (folder / "config.json").write_text(json.dumps({**config, **change}))
         code, _, err = hfc("quantize", folder, "--format", "q8_0", "-o", tmp_path / "out")

@@ -44,6 +44,7 @@ from hfc.target.arch import find_arch
 
 CORPUS = Path(__file__).parent / "corpus"
 GGUF = Path(__file__).parent.parent / "data" / "models" / "llama" / "model.gguf"
+PUBLISHED = Path(__file__).parent.parent / "data" / "published"
 MODELS = Path(__file__).parent.parent.parent / "models"
 TEXT = "Grüße, 12 cats! <|im_end|>\n"
 Mutate = Callable[[bytes, random.Random], bytes]
@@ -83,6 +84,14 @@ def read_checkpoint(path: Path) -> None:
         for name in checkpoint.names():
             if checkpoint.info(name).format in READABLE:
                 checkpoint.f32(name)
+
+
+def published(name: str) -> dict[str, bytes]:
+    """A weight as another program quantized it, and the config that says how."""
+    file = (PUBLISHED / f"{name}.safetensors").read_bytes()
+    header = json.loads(file[8 : 8 + struct.unpack("<Q", file[:8])[0]])
+    config = {"model_type": "llama", "quantization_config": json.loads(header["__metadata__"]["config"])}
+    return {"model.safetensors": file, "config.json": json.dumps(config).encode()}
 
 
 def read_config(path: Path) -> None:
@@ -159,6 +168,14 @@ LOADERS: dict[str, Loader] = {
     "index": Loader(
         lambda: corpus("*.index.json"), mutated_json_text, read_checkpoint, "model.safetensors.index.json",
         lambda: {"part.safetensors": (CORPUS / "plain.safetensors").read_bytes()},
+    ),
+    "published": Loader(
+        lambda: {"gptq": published("gptq-reordered")["model.safetensors"]}, mutated_headers, lambda path: read_checkpoint(path.parent),
+        "model.safetensors", lambda: {"config.json": published("gptq-reordered")["config.json"]},
+    ),
+    "quantization_config": Loader(
+        lambda: {"ct": published("ct-int4-zero-points")["config.json"]}, mutated_json_text, lambda path: read_checkpoint(path.parent),
+        "config.json", lambda: {"model.safetensors": published("ct-int4-zero-points")["model.safetensors"]},
     ),
     "config": Loader(lambda: corpus("config/*.json"), mutated_json_text, read_config, "config.json"),
     "tokenizer": Loader(lambda: corpus("tokenizer/tokenizer*.json"), mutated_json_text, read_vocabulary, "tokenizer.json"),

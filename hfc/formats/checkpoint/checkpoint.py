@@ -18,6 +18,7 @@ from hfc.formats.checkpoint.foreign import refuse_adapter
 from hfc.formats.checkpoint.gguf import read_gguf
 from hfc.formats.checkpoint.hfqm import MAGIC, read_hfqm
 from hfc.formats.checkpoint.mapped import MappedFile, read_json
+from hfc.formats.checkpoint.published import PublishedTensor, decoded, published_tensors, without_quantization
 from hfc.formats.checkpoint.safetensors import open_shards, read_header
 from hfc.formats.checkpoint.stored import TensorInfo
 from hfc.formats.rotation import rotate_back
@@ -35,7 +36,7 @@ class Checkpoint:
     """kind: "hf" | "gguf".  config: config.json ({} without one), or the GGUF's metadata with arrays as lists.
 
     metadata: what a safetensors header says beside its tensors.  tokenizer_files: those that exist, of an "hf" one.
-    texts: such files by name where the checkpoint is a single file that holds them too.
+    texts: such files by name where the checkpoint is a single file that holds them too.  published: tensors that are made of several.
     A context manager; arrays from `raw` stay valid after close(), new ones cannot be had.
     """
 
@@ -47,6 +48,8 @@ class Checkpoint:
     tokenizer_files: tuple[Path, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    published: dict[str, PublishedTensor] = field(default_factory=dict)
+    _last: tuple[str, np.ndarray] | None = None  # of those, the one decoded last: its rows are often read in pieces
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -57,7 +60,7 @@ class Checkpoint:
     def close(self) -> None:
         for file in self.files:
             file.close()
-        self.files = []
+        self.files, self._last = [], None
 
     def release(self) -> None:
         """Drop what was read from memory; tensors stay valid and are read again when needed."""
@@ -84,14 +87,30 @@ class Checkpoint:
         return self.tensors[name]
 
     def raw(self, name: str) -> np.ndarray:
-        """The stored bytes as a read-only view of the file, uint8 [..., row_bytes]; a copy of those that are packed across rows."""
+        """The stored bytes as a read-only view of the file, uint8 [..., row_bytes]; a copy of those that are packed across rows or
+        made of several tensors."""
         info = self.info(name)
-        if not self.files:
-            raise HfcError(f"{self.path}: the checkpoint is closed")
-        flat = self.files[info.file].data[info.offset : info.offset + info.nbytes]
+        if name in self.published:
+            return self._decoded(self.published[name])
+        flat = self._stored(info)
         if info.packed:
             flat = _across_rows(info.packed, flat)
         return flat.reshape(*info.shape[:-1], info.row_bytes)
+
+    def _stored(self, info: TensorInfo) -> np.ndarray:
+        if not self.files:
+            raise HfcError(f"{self.path}: the checkpoint is closed")
+        return self.files[info.file].data[info.offset : info.offset + info.nbytes]
+
+    def _decoded(self, made: PublishedTensor) -> np.ndarray:
+        last = self._last
+        if last is None or last[0] != made.info.name:
+            try:
+                last = (made.info.name, decoded(made, self._stored))
+            except HfcError as error:
+                raise HfcError(f"{self.path}: {error.message}", hint=error.hint) from error
+            self._last = last
+        return last[1]
 
     def f32(self, name: str) -> np.ndarray:
         """The tensor's values, f32 of its shape; a read-only view of the file where it holds f32."""
@@ -191,7 +210,15 @@ def _open_hf(directory: Path, weights: Path) -> Checkpoint:
         if made_of is not None:
             return Checkpoint("gguf", weights, made_of, files, tensors, metadata=metadata)
     present = tuple(directory / name for name in TOKENIZER_FILES if (directory / name).is_file())
-    return Checkpoint("hf", directory if config else weights, config, files, tensors, present, metadata)
+    where = directory if config else weights
+    try:
+        tensors, published = published_tensors(where, config, tensors)
+    except HfcError:
+        for file in files:
+            file.close()
+        raise
+    config = without_quantization(config)
+    return Checkpoint("hf", where, config, files, tensors, present, metadata, published=published)
 
 
 def _open_hfqm(path: Path, file: MappedFile) -> Checkpoint:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
+from hfc.formats.checkpoint import published
 
 # quant_method of config.json -> what it is called
 METHODS = {
@@ -15,7 +16,7 @@ METHODS = {
     "quark": "Quark", "torchao": "torchao", "aqlm": "AQLM", "eetq": "EETQ", "higgs": "HIGGS", "vptq": "VPTQ", "spqr": "SpQR",
     "finegrained_fp8": "FP8", "auto-round": "AutoRound", "intel/auto-round": "AutoRound",
 }  # fmt: skip
-READ_METHODS = ("mxfp4",)  # the model file makes weights of its tensors
+READ_METHODS = ("mxfp4", *published.METHODS)  # of the first the model file makes weights of its tensors
 # Types of GGUF that llama.cpp gave up, by number: (name, what took their place)
 REMOVED_TYPES = {
     4: ("Q4_2", "Q4_0"), 5: ("Q4_3", "Q4_1"), 31: ("Q4_0_4_4", "Q4_0"), 32: ("Q4_0_4_8", "Q4_0"), 33: ("Q4_0_8_8", "Q4_0"),
@@ -43,8 +44,8 @@ def refuse_foreign(path: Path, config: Mapping[str, Any]) -> None:
         bits = found.get("bits") or (4 if found.get("load_in_4bit") else None)
         width = f", {bits} bits" if isinstance(bits, int) else ""
         raise HfcError(
-            f"{path}: a checkpoint quantized with {METHODS.get(str(method), method)}{width}; hfc reads GGUF, and safetensors of f32, "
-            "f16 and bf16",
+            f"{path}: a checkpoint quantized with {METHODS.get(str(method), method)}{width}; hfc reads GGUF, and safetensors in f32, "
+            "f16, bf16, FP8, GPTQ, AWQ, MXFP4, compressed-tensors and ModelOpt",
             hint="take a GGUF of the model (hf.co/ORG/NAME-GGUF), or the repository that it was made from: `hfc quantize` packs that",
         )
 

@@ -15,4 +15,17 @@ def joined(target: Checkpoint, draft: Checkpoint) -> Checkpoint:
         DRAFT_TENSORS + name: replace(info, name=DRAFT_TENSORS + name, file=first + info.file)
         for name, info in draft.tensors.items()
     }
-    return replace(target, files=[*target.files, *draft.files], tensors={**target.tensors, **moved})
+    published = {
+        DRAFT_TENSORS + name: replace(
+            made,
+            info=moved[DRAFT_TENSORS + name],
+            parts={role: replace(part, file=first + part.file) for role, part in made.parts.items()},
+        )
+        for name, made in draft.published.items()
+    }
+    return replace(
+        target,
+        files=[*target.files, *draft.files],
+        tensors={**target.tensors, **moved},
+        published={**target.published, **published},
+    )
