@@ -191,7 +191,7 @@ def test_an_endpoint_is_one_file(tmp_path, monkeypatch):
         "from fastapi import APIRouter\n\nROUTE = APIRouter(tags=['toy'])\n\n\n@ROUTE.get('/v1/toy')\nasync def toy() -> dict[str, str]:\n    return {'says': 'hello'}\n"
     )
     monkeypatch.setattr(api, "__path__", [*api.__path__, str(tmp_path)])
-    made = app.make_app(models.Models([]), served.Settings())
+    made = app.make_app(models.Models([]), served.ServerSettings())
     try:
         assert client.TestClient(made, base_url="http://127.0.0.1").get("/v1/toy").json() == {"says": "hello"}
         assert "/v1/toy" in app.openapi_document(made)["paths"]
