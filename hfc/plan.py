@@ -140,7 +140,7 @@ class DraftPlan:
     block: rows of a segment, the latest token and the guesses behind it.  mask_token: what stands for a guess in the step; None
     where any token does.  rows: most rows of a step of its programs.  logits, tokens: buffers of T rows: each row's logits
     and choice for the token at its own place; the first row of a segment keeps its token.  observing: program of the target ->
-    how many of its last launches only take down what the draft will read: a step may leave them out (Step.observed)."""
+    how many of its last launches only write the draft model's inputs: a step may leave them out (Step.observed)."""
 
     name: str
     block: int

@@ -42,7 +42,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Pair:
-    """A target that takes down, in each step, what its draft will need, and the draft: tokens -> logits, chosen tokens.
+    """A target that records its draft's inputs in each step, and the draft: tokens -> logits, chosen tokens.
 
     settings: the draft's."""
 

@@ -138,7 +138,7 @@ class Decoder:
         self._speculation.governor.settle(own.cost_kind if own else STEP, seconds, results)
 
     def _observes(self, part: Work) -> bool:
-        """Whether the step takes down what the plan's draft reads, for every sequence if for one."""
+        """If any sequence in the step drafts, the draft model's inputs are recorded for all of them."""
         is_kept = self._keeps_prompts and part.sequence.phase is not Phase.DECODE
         return is_kept or part.sequence.speculator.observes
 

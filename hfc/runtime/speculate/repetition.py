@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 GRAM = 8  # tokens; equal runs of so many are rarely chance
 SHARE = 0.5  # of a text's n-grams that occurred before, from which on it is a loop
-TURNS, SHORTEST = 3, 24  # a tail of so many equal turns and so many tokens is a loop, whatever came before
+TURNS, SHORTEST = 3, 24  # a tail of so many equal periods and so many tokens is a loop, whatever came before
 
 
 def repeated_share(tokens: Sequence[int]) -> float:
@@ -22,7 +22,7 @@ def repeated_share(tokens: Sequence[int]) -> float:
 
 
 def ends_in_loop(tokens: Sequence[int]) -> bool:
-    """Whether the last tokens are some turns of one period."""
+    """Whether the last tokens are several repetitions of one period."""
     tokens = list(tokens)
     for period in range(1, len(tokens) // TURNS + 1):
         length = max(TURNS * period, SHORTEST)

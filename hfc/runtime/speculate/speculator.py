@@ -86,7 +86,7 @@ class Speculator:
 
     @property
     def observes(self) -> bool:
-        """Whether steps must take down what the plan's draft reads. Once they did not, it has gaps: it is not asked again."""
+        """Whether steps must record the draft model's inputs. Once they did not, it has gaps: it is not asked again."""
         return self._own is not None and self._own.key not in self.track.given_up
 
     def propose(self, most: int, others: int = 0, others_tokens: float | None = None, can_guess: bool = True) -> Block:
