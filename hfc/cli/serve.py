@@ -41,7 +41,7 @@ from hfc.serve.memory import collect_old_when_calm, use_one_heap
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
 from hfc.serve.record import ServerRecord, log_path, recorded, running
-from hfc.serve.security import is_loopback
+from hfc.serve.security import LOCALHOST, is_loopback
 from hfc.serve.served import ServerSettings
 from hfc.serve.stepper import LAST_HIDDEN
 
@@ -275,8 +275,8 @@ def server_limits(given: Mapping[str, float]) -> ServerLimits:
 
 
 def _origin(text: str) -> str:
-    """As browsers send it. HfcError for a name alone, which no page's origin is."""
-    if text != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text):
+    """As browsers send it, or `localhost` for all of this machine. HfcError for another name alone, which no page's origin is."""
+    if text not in ("*", LOCALHOST) and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", text):
         raise HfcError(
             f"--cors {text}: an origin is a scheme, a host and the port if it is not the usual one",
             hint=f"write http://{text.split('://')[-1].split('/')[0] or 'localhost:3000'}",

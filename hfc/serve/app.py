@@ -21,7 +21,7 @@ from hfc.serve.memory import collect_old
 from hfc.serve.models import Models
 from hfc.serve.paths import ShortPaths
 from hfc.serve.planning import Planners
-from hfc.serve.security import Guarded
+from hfc.serve.security import LOCALHOST, LOOPBACK_ORIGIN, Guarded
 from hfc.serve.served import ServerSettings
 from hfc.serve.turns import Turns
 
@@ -56,6 +56,7 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
+            allow_origin_regex=LOOPBACK_ORIGIN if LOCALHOST in settings.cors_origins else None,
             allow_methods=["GET", "POST", "OPTIONS"],
             allow_headers=["*"],
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -165,6 +166,10 @@ class Guarded:
         return matches[0] if matches else None
 
 
+LOCALHOST = "localhost"  # among the allowed origins: pages that this machine serves itself, whatever their port
+LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+
+
 def check_browser(headers: Headers, settings: ServerSettings) -> None:
     """Without keys the address is all that protects the server, so a browser must not lend it to other sites. ApiError 403 for a Host
     that is neither this machine's nor the one that the server was told (another name may have been made to point here), and for
@@ -182,6 +187,8 @@ def check_browser(headers: Headers, settings: ServerSettings) -> None:
             raise ApiError(403, "pages of other sites may not use this server", None, "forbidden_origin")
         return
     if "*" in settings.cors_origins or origin in settings.cors_origins:
+        return
+    if LOCALHOST in settings.cors_origins and re.fullmatch(LOOPBACK_ORIGIN, origin):
         return
     if host is None or urlsplit_host(origin) != host.lower():
         text = f"pages of {origin[:100]!r} may not use this server; --cors allows an origin"

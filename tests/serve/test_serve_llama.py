@@ -174,11 +174,24 @@ def test_aliases_of_the_only_model():
         Models(aliases=("gpt-4o",))
 
 
-@pytest.mark.parametrize("origin", ["localhost", "localhost:3000", "example.org/", "http://a/b"])
+@pytest.mark.parametrize("origin", ["localhost:3000", "example.org/", "http://a/b"])
 def test_origins_that_no_browser_sends_are_refused(origin):
     with pytest.raises(HfcError, match="--cors"):
         _origin(origin)
     assert _origin("http://localhost:3000") == "http://localhost:3000" and _origin("*") == "*"
+
+
+def test_localhost_as_an_origin_is_every_page_of_this_machine():
+    app = make_app(
+        Models([make_served(make_engine(FakeModel()))]), ServerSettings(cors_origins=(_origin("localhost"),))
+    )
+    for origin in ("http://localhost", "http://localhost:8080", "https://127.0.0.1:3000", "http://[::1]:3000"):
+        asked = call(app, "OPTIONS", "/completion", headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
+        got = call(app, "GET", "/props", headers={"Origin": origin})
+        assert asked.headers["access-control-allow-origin"] == origin == got.headers["access-control-allow-origin"]
+    for origin in ("http://web.example", "http://notlocalhost", "http://localhost.evil.example", "null"):
+        got = call(app, "GET", "/props", headers={"Origin": origin})
+        assert got.status_code == 403 and "access-control-allow-origin" not in got.headers
 
 
 def test_a_server_s_own_defaults_and_template():

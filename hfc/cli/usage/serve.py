@@ -124,7 +124,12 @@ USAGE = usage(
         settable=USER,
     ),
     option(
-        "--cors", str, "An origin whose pages may call the server, or *.", metavar="ORIGIN", many=True, settable=USER
+        "--cors",
+        str,
+        "An origin whose pages may call the server; localhost: of any port of this machine; *: of all.",
+        metavar="ORIGIN",
+        many=True,
+        settable=USER,
     ),
     option("--tls-cert", Path, "Certificate chain, PEM.", metavar="FILE", settable=USER),
     option("--tls-key", Path, "Private key, PEM.", metavar="FILE", settable=USER),
