@@ -35,14 +35,10 @@ def _here() -> str:
 
 def _named() -> str:
     rows = [
-        (e.name, e.summary, download_text(e), e.license or "-", _source(e), "yes" if find_local(e) else "")
+        (e.name, download_text(e), "yes" if find_local(e) else "", e.license or "-", e.summary)
         for e in REGISTRY.values()
     ]
-    return table(("name", "model", "download", "license", "from", "here"), rows)
-
-
-def _source(entry: RegistryEntry) -> str:
-    return str(entry.reference) if entry.reference else entry.hub.repository
+    return table(("name", "download", "here", "license", "model"), rows)
 
 
 def download_text(entry: RegistryEntry) -> str:

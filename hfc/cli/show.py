@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hfc.base.diagnostics import HfcError
 from hfc.cli.list import download_text, size_text
 from hfc.cli.table import table
 from hfc.runtime.library import FetchedModel, records
 from hfc.runtime.reference import parse_reference
 from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local
-from hfc.runtime.source import is_ready, source_of, unknown_model
+from hfc.runtime.source import is_path, is_ready, source_of, unknown_model
 
 
 def command(name: str) -> None:
@@ -17,6 +18,10 @@ def command(name: str) -> None:
     entry = REGISTRY.get(name)
     reference = entry.reference if entry else parse_reference(name)
     record = next((r for r in records() if reference is not None and r.name == str(reference)), None)
+    if entry is None and record is None and is_path(name):
+        raise HfcError(
+            f"{name} is a file or folder, not a name", hint=f"hfc inspect {name}; of a bundle: hfc explain {name}"
+        )
     if entry is None and record is None:
         raise unknown_model(name, Path(name))
     print(table(("what", "value"), [*(_of_entry(entry) if entry else ()), *(_of_record(record) if record else ())]))
