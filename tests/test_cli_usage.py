@@ -145,6 +145,11 @@ def test_help_loads_nothing_that_takes_time(words):
     assert not loaded & {"numpy", "rich", "jinja2", "fastapi", "uvicorn", "tokenizers", "lark", "networkx", "asyncio"}
 
 
+def hear_ctrl_c() -> None:
+    """A shell's background has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_while_modules_load_is_one_line():
     """The import of a command's module is made to wait; the signal reaches it there."""
     code = (
@@ -157,7 +162,9 @@ def test_ctrl_c_while_modules_load_is_one_line():
         "sys.argv = ['hfc', 'run', 'm', 'hi']\n"
         "import runpy; runpy.run_module('hfc', run_name='__main__')\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+    )
     assert child.stdout.readline() == "now\n"
     child.send_signal(signal.SIGINT)
     assert child.communicate(timeout=30)[1] == "interrupted\n" and child.returncode == 130
@@ -188,7 +195,7 @@ def test_ctrl_c_while_the_compiler_runs_is_one_line_of_both_processes(tmp_path):
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths}, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     assert child.stdout.readline() == "now\n"
     os.killpg(child.pid, signal.SIGINT)

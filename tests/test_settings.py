@@ -180,11 +180,11 @@ def test_completion_knows_commands_options_and_their_values():
 
 def test_the_bash_script_completes():
     script = (
-        f'hfc() {{ "{sys.executable}" -m hfc "$@"; }}; eval "$(hfc completion bash)"; COMP_WORDS=(hfc run --dev); COMP_CWORD=2; '
+        f'hfc() {{ "{sys.executable}" -m hfc "$@"; }}; eval "$(hfc completion bash)"; COMP_WORDS=(hfc run --max-t); COMP_CWORD=2; '
         '_hfc; echo "${COMPREPLY[@]}"; complete -p hfc'
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
-    assert done.stdout.splitlines() == ["--device", "complete -o default -F _hfc hfc"], done.stderr
+    assert done.stdout.splitlines() == ["--max-tokens", "complete -o default -F _hfc hfc"], done.stderr
 
 
 def test_limits_of_the_server_are_settings(files, capsys):
