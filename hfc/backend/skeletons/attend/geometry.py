@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from hfc.backend.lanes.kv_runs import RUN, run_of
 from hfc.backend.shape import Geometry, Scratch
@@ -40,8 +39,8 @@ class ScoreParams(Params):
 @dataclass(frozen=True)
 class SplitParams(ScoreParams):
     """vector: elements of a lane; `lanes` of them make a head, `side` of those groups a wave, `waves` a block.
-    ahead: positions that a lane reads in one iteration.  together: query heads of a block, heads_padded: as a power of two.  head_blocks: blocks that
-    share the query heads of a KV head.  split: positions between the starts of splits, of which a context has `splits` at most."""
+    ahead: positions that a lane reads in one iteration.  together: query heads of a block, heads_padded: as a power of two.
+    head_blocks: blocks that share the query heads of a KV head.  split: positions between the starts of splits, of which a context has `splits` at most."""
 
     waves: int
     vector: int
@@ -186,7 +185,7 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     together = -(-region.group // head_blocks)
     split, splits = _splits(region)
     params = SplitParams(
-        **_scores(region),
+        **vars(_scores(region)),
         waves=threads // arch.wave,
         vector=vector,
         lanes=lanes,
@@ -243,16 +242,15 @@ def _scratch(region: AttendRegion, written: bool) -> Scratch:
     return Scratch("attend_splits", "float", "f32", row_bytes, DECODE_ROWS, written)
 
 
-def _scores(region: AttendRegion) -> dict[str, Any]:
-    """The fields of ScoreParams."""
-    return {
-        "factor": region.scale / region.softcap if region.softcap else region.scale * LOG2E,
-        "log2e": LOG2E,
-        "bottom": "-1e30f",
-        "group": region.group,
-        "key_words": run_of(region.k_format, region.size).words,
-        "value_words": run_of(region.v_format, region.size).words,
-    }
+def _scores(region: AttendRegion) -> ScoreParams:
+    return ScoreParams(
+        factor=region.scale / region.softcap if region.softcap else region.scale * LOG2E,
+        log2e=LOG2E,
+        bottom="-1e30f",
+        group=region.group,
+        key_words=run_of(region.k_format, region.size).words,
+        value_words=run_of(region.v_format, region.size).words,
+    )
 
 
 def _rotate(bound: Bound[AttendRegion]) -> tuple[Geometry, ...]:
@@ -296,7 +294,7 @@ def _tile_params(
     held = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
     lines = min(most_lines, LINES // 2 if wide and not held else LINES)
     return TileParams(
-        **_scores(region),
+        **vars(_scores(region)),
         lines=lines,
         rows_tile=lines // region.group,
         padded=padded,
@@ -341,7 +339,7 @@ def _lines(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     vector = -(-runs // lanes) * 8
     keys = max(4, 32768 // (2 * lanes * vector * (4 if region.exact else 2)))
     params = LinesParams(
-        **_scores(region),
+        **vars(_scores(region)),
         rows_tile=max(1, threads // lanes // region.group),
         lanes=lanes,
         vector=vector,
