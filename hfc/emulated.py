@@ -75,7 +75,7 @@ class EmulatedModel:
         return {name: rows.reshape(len(step.tokens), -1).copy() for name, rows in sent.items()}
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
-        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see DraftPlan."""
         draft = check_draft_step(step, self.plan)
         regions = self._run_program(Program(step.rows_class).of_draft, step)
         tokens, logits = (regions[Pointer.buffer(name)].view for name in (draft.tokens, draft.logits))

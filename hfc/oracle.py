@@ -35,7 +35,7 @@ class InterpretedModel:
         return logits if self._narrowed else logits[step.output_rows]
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
-        """Guesses for the rows of a step: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        """Guesses for the rows of a step: i32 [T] tokens and f32 [T, vocab] logits, see DraftPlan."""
         logits, tokens = self.interpreter.run(step, self.draft_graph)
         return tokens, logits
 

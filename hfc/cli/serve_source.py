@@ -92,7 +92,7 @@ class ServeChoice:
 
 @dataclass(frozen=True)
 class ModelOnDisk:
-    """A serve.models.Source."""
+    """A ServedSource of serve/models.py."""
 
     name: str
     source: Source

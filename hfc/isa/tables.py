@@ -51,7 +51,7 @@ FLAGS = ("-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-fno-ma
 
 @dataclass(frozen=True)
 class Meaning:
-    """A callable instruction: facts that lowering needs (see pcode.Function) and the address of its C function."""
+    """A callable instruction: facts that lowering needs (see PcodeFunction) and the address of its C function."""
 
     name: str
     rows: tuple[int, int, int]

@@ -138,7 +138,7 @@ class GpuModel:
         return found
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
-        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see DraftPlan."""
         draft, rows = check_draft_step(step, self.plan), len(step.tokens)
         self._encode(step)
         self._launch((self._drafting(step),), self._words, self._memory[Pointer.buffer(draft.tokens)], 4 * rows)
@@ -166,7 +166,7 @@ class GpuModel:
         return Program(step.rows_class).of_draft
 
     def _left_out(self, step: Step) -> int:
-        """Launches that the step does without, see plan.Draft.observing."""
+        """Launches that the step does without, see DraftPlan.observing."""
         return self.plan.draft.observing.get(self._main(step), 0) if self.plan.draft and not step.observed else 0
 
     def _launch(

@@ -64,7 +64,7 @@ class HostModel:
         return {name: self._rows(name, len(step.tokens)).copy() for name in self.plan.stage.sent}
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
-        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see plan.Draft."""
+        """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see DraftPlan."""
         draft = check_draft_step(step, self.plan)
         self._run(Program.DRAFT_STEP, step)
         rows = len(step.tokens)

@@ -53,7 +53,7 @@ class StagedModel:
         return nothing
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
-        """Guesses for the rows of a step that is to verify them, see plan.Draft: the last stage has the draft."""
+        """Guesses for the rows of a step that is to verify them, see DraftPlan: the last stage has the draft."""
         check_draft_step(step, self.plan)
         self.settle()
         return self._workers[-1].call(lambda model: model.draft(step)).result()
