@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from model_reference import MODELS
@@ -14,6 +15,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli import main
 from hfc.compiler import open_source
 from hfc.formats.checkpoint import open_checkpoint
+from hfc.formats.checkpoint.published import GGUF_ONLY
 from hfc.formats.checkpoint.unpacking import E4M3
 from hfc.oracle import InterpretedModel
 from hfc.step import Step
@@ -154,6 +156,49 @@ def test_a_whole_model_in_fp8_runs_and_quantizes(tmp_path):
         assert one.names() == other.names() and all(
             one.raw(name).tobytes() == other.raw(name).tobytes() for name in one.names()
         )
+
+
+@pytest.mark.parametrize("format", GGUF_ONLY)
+def test_types_of_gguf_that_no_kernel_reads_are_f32(format, tmp_path):
+    """Random bytes with finite scales, written and dequantized by the gguf package."""
+    kind = gguf.GGMLQuantizationType[format.upper()]
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    raw = np.random.default_rng(4).integers(0, 256, (3, 2 * size), np.uint8)
+    raw = raw & 0x3F if format == "nvfp4" else raw  # no NaN among its scales
+    values = np.nan_to_num(gguf.quants.dequantize(raw, kind))
+    write_gguf(tmp_path / "m.gguf", {"t.weight": (raw, kind)})
+    with open_checkpoint(tmp_path / "m.gguf") as checkpoint:
+        assert (checkpoint.info("t.weight").format, checkpoint.stored_format("t.weight")) == ("f32", format)
+        assert checkpoint.info("t.weight").shape == (3, 2 * block)
+        found = np.nan_to_num(checkpoint.f32("t.weight"))
+    np.testing.assert_array_equal(found, values)
+    assert len(np.unique(found)) > 2
+
+
+def test_scales_beside_nvfp4_of_a_gguf_are_part_of_its_values(tmp_path):
+    """llama.cpp's converter writes what ModelOpt and compressed-tensors keep for a whole tensor, or for each expert, beside it."""
+    kind, one = gguf.GGMLQuantizationType.NVFP4, np.ones(1, np.float32)
+    raw = np.random.default_rng(4).integers(0, 0x40, (2, 3, 36), np.uint8)
+    tensors = {
+        "a.weight": (raw[0], kind), "a.scale": (one * 0.5, None), "a.input_scale": (one, None),
+        "b.weight": (raw, kind), "b.scale": (np.array([2, 3], np.float32), None),
+    }  # fmt: skip
+    write_gguf(tmp_path / "m.gguf", tensors)
+    values = gguf.quants.dequantize(raw, kind)
+    with open_checkpoint(tmp_path / "m.gguf") as checkpoint:
+        assert checkpoint.names() == ["a.weight", "b.weight"]
+        np.testing.assert_array_equal(checkpoint.f32("a.weight"), values[0] * np.float32(0.5))
+        np.testing.assert_array_equal(checkpoint.f32("b.weight"), values * np.array([2, 3], np.float32)[:, None, None])
+
+
+def write_gguf(path: Path, tensors: dict) -> None:
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, (raw, kind) in tensors.items():
+        writer.add_tensor(name, raw, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def nearest_e4m3(x: np.ndarray) -> np.ndarray:

@@ -26,8 +26,9 @@ def contents(checkpoint: Checkpoint) -> dict:
     tensors, formats = [], {}
     for name in checkpoint.names():
         info = checkpoint.info(name)
-        tensors.append({"name": name, "shape": list(info.shape), "format": info.format, "bytes": info.nbytes})
-        row = formats.setdefault(info.format, {"tensors": 0, "weights": 0, "bytes": 0})
+        format = checkpoint.stored_format(name)
+        tensors.append({"name": name, "shape": list(info.shape), "format": format, "bytes": info.nbytes})
+        row = formats.setdefault(format, {"tensors": 0, "weights": 0, "bytes": 0})
         row["tensors"] += 1
         row["weights"] += math.prod(info.shape)
         row["bytes"] += info.nbytes

@@ -18,7 +18,13 @@ from hfc.formats.checkpoint.foreign import refuse_adapter
 from hfc.formats.checkpoint.gguf import read_gguf
 from hfc.formats.checkpoint.hfqm import MAGIC, read_hfqm
 from hfc.formats.checkpoint.mapped import MappedFile, read_json
-from hfc.formats.checkpoint.published import PublishedTensor, decoded, published_tensors, without_quantization
+from hfc.formats.checkpoint.published import (
+    PublishedTensor,
+    decoded,
+    gguf_tensors,
+    published_tensors,
+    without_quantization,
+)
 from hfc.formats.checkpoint.safetensors import open_shards, read_header
 from hfc.formats.checkpoint.stored import TensorInfo
 from hfc.formats.rotation import rotate_back
@@ -85,6 +91,11 @@ class Checkpoint:
         if name not in self.tensors:
             raise unknown(f"tensor in {self.path}:", name, self.tensors)
         return self.tensors[name]
+
+    def stored_format(self, name: str) -> str:
+        """What the file calls the tensor's format; of one that is made of several tensors, that of its codes."""
+        info = self.info(name)
+        return self.published[name].parts["codes"].format if name in self.published else info.format
 
     def raw(self, name: str) -> np.ndarray:
         """The stored bytes as a read-only view of the file, uint8 [..., row_bytes]; a copy of those that are packed across rows or
@@ -246,7 +257,8 @@ def _open_gguf(path: Path, file: MappedFile) -> Checkpoint:
         for opened in files:
             opened.close()
         raise
-    return Checkpoint("gguf", path, metadata, files, tensors)
+    tensors, published = gguf_tensors(tensors)
+    return Checkpoint("gguf", path, metadata, files, tensors, published=published)
 
 
 def _other_parts(path: Path, metadata: Mapping[str, Any]) -> list[Path]:

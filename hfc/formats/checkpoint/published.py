@@ -1,11 +1,12 @@
 """Checkpoints that other programs quantized: the stored parts of a weight (codes, scales, zero points) are read as one tensor.
 
-FP8, GPTQ, AWQ, compressed-tensors and ModelOpt. What is on the grid of one of our formats has that format (GPTQ without reordered
+FP8, GPTQ, AWQ, compressed-tensors and ModelOpt, and types of GGUF that no kernel reads. What is on the grid of one of our formats has that format (GPTQ without reordered
 columns: q4_0, q8_0; MXFP4: mxfp4), bit for bit; the rest is f32, as exact as its codes and scales are.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.formats import weight_format
+from hfc.formats import READABLE, weight_format
 from hfc.formats.checkpoint.stored import TensorInfo
 from hfc.formats.checkpoint.unpacking import E4M3, awq_codes, dense_codes, e2m1, of_columns, spread
 from hfc.formats.mxfp import GROUP, from_pair
 
 METHODS = ("fp8", "finegrained_fp8", "fbgemm_fp8", "gptq", "awq", "compressed-tensors", "modelopt")
 INTEGERS = {"i8": "i1", "u8": "u1", "f8_e4m3": "u1", "i32": "<i4", "i64": "<i8"}  # codes; other parts are read as f32
+# Types of GGUF that are read as f32
+GGUF_ONLY = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "tq1_0", "tq2_0", "nvfp4")
 # Ends of names of what only another engine's arithmetic needs: quantized inputs and KV caches
 UNUSED = ("input_scale", "input_zero_point", "input_global_scale", "k_scale", "v_scale", "q_scale", "output_scale")
 WRONG = (
@@ -102,15 +105,45 @@ def decoded(made: PublishedTensor, stored: Callable[[TensorInfo], np.ndarray]) -
     try:
         parts = {}
         for role, info in made.parts.items():
-            raw = stored(info)
-            kind = INTEGERS.get(info.format)
-            parts[role] = (raw.view(kind) if kind else weight_format(info.format).unpack(raw)).reshape(info.shape)
+            parts[role] = _array(info, stored(info))
         return made.decode(parts).reshape(*made.info.shape[:-1], made.info.row_bytes)
     except WRONG as error:
         shapes = ", ".join(
             f"{info.name.rpartition('.')[2]} {info.format}{list(info.shape)}" for info in made.parts.values()
         )
         raise HfcError(f"tensor {made.info.name!r}: its parts do not fit each other: {shapes} ({error})") from None
+
+
+def _array(info: TensorInfo, raw: np.ndarray) -> np.ndarray:
+    """Codes as they are, other parts as f32; of blocks the bytes of each row."""
+    if info.format in INTEGERS:
+        return raw.view(INTEGERS[info.format]).reshape(info.shape)
+    if info.format in READABLE:
+        return weight_format(info.format).unpack(raw).reshape(info.shape)
+    return raw.reshape(*info.shape[:-1], info.row_bytes)
+
+
+def gguf_tensors(tensors: dict[str, TensorInfo]) -> tuple[dict[str, TensorInfo], dict[str, PublishedTensor]]:
+    """Tensors of a GGUF, those in types that no kernel reads as f32, and how these are made."""
+    made = {name: _of_gguf(info, tensors) for name, info in tensors.items() if info.format in GGUF_ONLY}
+    taken = {part.name for one in made.values() for part in one.parts.values()} - made.keys()
+    taken |= {name.removesuffix("weight") + "input_scale" for name in made}
+    return {name: made[name].info if name in made else t for name, t in tensors.items() if name not in taken}, made
+
+
+def _of_gguf(info: TensorInfo, tensors: Mapping[str, TensorInfo]) -> PublishedTensor:
+    """NVFP4 may have one more scale beside it, for the tensor or for each expert."""
+    parts = {"codes": info}
+    if info.format == "nvfp4":
+        parts |= _optional(info.name.removesuffix("weight"), tensors, {"scale": "scale"})
+
+    def decode(found: Parts) -> np.ndarray:
+        values = importlib.import_module("hfc.formats.checkpoint.ggml_types").values(info.format, found["codes"])
+        if "scale" in found:
+            values = values.reshape(info.shape) * found["scale"].reshape(-1, *(1 for _ in info.shape[1:]))
+        return _f32(values)
+
+    return PublishedTensor(_read_as(info, info.name, "f32", info.shape), parts, decode)
 
 
 def _scheme(where: Path, found: Mapping[str, Any]) -> PublishedScheme:
