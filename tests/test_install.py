@@ -16,7 +16,6 @@ ROOT = Path(__file__).parent.parent
 EXTRAS = (
     "cuda",
     "tinygrad",
-    "gguf",
     "safetensors",
     "ml_dtypes",
     "openai",
