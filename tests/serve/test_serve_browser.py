@@ -20,6 +20,14 @@ pytestmark = pytest.mark.skipif(
 
 THOUGHTS = TEMPLATE.replace("assistant:{% endif %}", "assistant:<think>\n{% endif %}")  # the prompt opens the thought
 TOOL = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
+NAME_FITS = """(() => {
+  const shown = document.getElementById('model'), whole = shown.cloneNode(true);
+  whole.style.cssText = 'position: absolute; width: max-content; max-width: none';
+  shown.after(whole);
+  const fits = shown.offsetWidth >= whole.offsetWidth;
+  whole.remove();
+  return fits;
+})()"""
 ENDED = "document.getElementById('stop').disabled && document.querySelectorAll('article.assistant').length"
 
 
@@ -239,10 +247,11 @@ def test_the_page_follows_its_end_and_fits(page, width):
     try:
         text = "\n\n".join(f"line {i}" for i in range(50)) + f"\n\n`{'x' * 300}`\n\n```\n{'y' * 300}\n```"
         with server(page, text):
-            say(page, "long")
+            say(page, "a question that is long enough to name the chat by its beginning")
             page.wait_for(ENDED)
             page.wait_for("innerHeight + scrollY >= document.documentElement.scrollHeight - 2")
             assert page.run("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out at the side"
             assert page.run("document.querySelector('header').offsetHeight") < 56, "the header is one line"
+            assert page.run(NAME_FITS), "the model's name can be read"
     finally:
         page.send("Emulation.clearDeviceMetricsOverride")
