@@ -101,7 +101,8 @@ class Soak:
             await asyncio.sleep(rng.expovariate(1 / self.options.kill_every))
             nurseries = children_of(self.server.pid)
             workers = [worker for nursery in nurseries for worker in children_of(nursery)]
-            for pid in rng.sample(nurseries if rng.random() < 0.1 else workers or nurseries, k=min(1, len(nurseries))):
+            among = nurseries if rng.random() < 0.1 else workers  # one that starts again and again never gets to work
+            for pid in rng.sample(among, k=min(1, len(among))):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 self.counts["killed a nursery" if pid in nurseries else "killed a worker"] += 1

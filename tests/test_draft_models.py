@@ -324,7 +324,7 @@ def test_auto_finds_a_draft_beside_a_model_of_the_registry(tmp_path, monkeypatch
     """What `hfc pull` fetched lies in a folder of its own in the cache."""
     monkeypatch.setenv("HFC_CACHE", str(tmp_path))
     entry = RegistryEntry("small:1", "", "", "model.gguf", (SMALL / "model.gguf").stat().st_size, "")
-    monkeypatch.setitem(REGISTRY, entry.name, entry)
+    monkeypatch.setitem(REGISTRY._entries, entry.name, entry)
     cached_path(entry).parent.mkdir(parents=True)
     shutil.copy(SMALL / "model.gguf", cached_path(entry))
     source = find_source("small:1")

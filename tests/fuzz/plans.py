@@ -77,7 +77,8 @@ def main() -> None:
     folder, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     bundles = [path.read_bytes() for path in sorted(folder.glob("*.hfp"))]
     for seed in range(first, first + count):
-        print(seed, outcome(damaged(bundles[seed % len(bundles)], seed)), flush=True)
+        said = outcome(damaged(bundles[seed % len(bundles)], seed))
+        print(seed, *said.splitlines(), flush=True)  # a message may quote a name with a line break
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
 from hfc.runtime.speculate.drafts import speculation_for
 from hfc.runtime.vocabulary import load_vocabulary
+from hfc.serve import planning
 from hfc.serve.app import make_app
 from hfc.serve.engine import Engine
 from hfc.serve.log import log_once
@@ -18,6 +19,14 @@ from hfc.serve.scheduler import Limits
 from hfc.serve.served import Served, ServerSettings
 
 SMOLLM2_CONTEXT = 1024
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads_that_plan_end_soon():
+    """Every app has its own, which wait half a minute for more work: those of dozens of apps would be alive at a time."""
+    usual, planning.IDLE_S = planning.IDLE_S, 1.0
+    yield
+    planning.IDLE_S = usual
 
 
 @pytest.fixture(autouse=True)

@@ -194,7 +194,7 @@ def test_a_model_of_the_registry_is_pulled_with_progress(monkeypatch, tmp_path):
     entry = registry.RegistryEntry(
         "tiny:1m", "a model", license="mit", file="tiny.gguf", size_bytes=100, sha256="ab" * 32
     )
-    monkeypatch.setitem(registry.REGISTRY, entry.name, entry)
+    monkeypatch.setitem(registry.REGISTRY._entries, entry.name, entry)
     monkeypatch.setattr(registry, "cached_path", lambda entry: tmp_path / entry.file)
 
     def fake_pull(entry, source, report):
