@@ -78,12 +78,17 @@ def test_the_quant_is_the_usual_one_or_the_nearest_that_can_be_read():
     assert chosen(QUANTS) == ("m-Q4_K_S.gguf",)
     assert chosen(["x-F16.gguf", "x.Q6_K.gguf", "mmproj-x-F16.gguf"]) == ("x.Q6_K.gguf",)
     assert chosen(QUANTS, "q8_0") == ("m-Q8_0.gguf",) == chosen(QUANTS, "m-Q8_0.gguf")
+    assert chosen(["a-IQ2_XXS.gguf", "a-IQ3_S.gguf"]) == ("a-IQ3_S.gguf",) and chosen(["a-IQ2_XXS.gguf"]) == (
+        "a-IQ2_XXS.gguf",
+    )
+    assert chosen(["gpt-oss-20b-mxfp4.gguf", "gpt-oss-20b-Q8_0.gguf"]) == ("gpt-oss-20b-mxfp4.gguf",)
+    assert chosen(QUANTS, "IQ2_XXS") == ("m-IQ2_XXS.gguf",)
     assert chosen(["only.gguf"]) == ("only.gguf",)
     split = [f"Q4_K_M/m-Q4_K_M-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
     assert chosen([*split, "m-Q8_0.gguf"]) == tuple(split), "a split file comes whole"
     for choice, names, message in (
-        ("Q5_K", QUANTS, "did you mean"), ("IQ2_XXS", QUANTS, "does not compute with IQ2_XXS"), (None, split[:2], "is split"),
-        (None, ["a-IQ2_XXS.gguf"], "only IQ2_XXS"), (None, ["pytorch_model.bin"], "no GGUF and no safetensors"),
+        ("Q5_K", QUANTS, "did you mean"), (None, split[:2], "is split"),
+        (None, ["pytorch_model.bin"], "no GGUF and no safetensors"),
         (None, ["adapter_config.json", "adapter_model.safetensors"], "a LoRA adapter"),
     ):  # fmt: skip
         with pytest.raises(HfcError, match=message):

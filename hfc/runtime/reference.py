@@ -19,10 +19,9 @@ _QUANT = re.compile(r"(?i)(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|FP16|FP32|MX
 _PART_OF = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 # From the usual choice outwards: a little more than 4 bits first, then larger ones, then smaller ones.
 PREFERRED = (
-    "Q4_K_M", "UD-Q4_K_XL", "Q4_K_L", "Q4_K_S", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "Q5_K_M", "Q5_K_S", "Q5_K_L", "Q5_1", "Q5_0",
-    "Q6_K", "Q6_K_L", "Q8_0", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "F32",
+    "Q4_K_M", "UD-Q4_K_XL", "Q4_K_L", "Q4_K_S", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4", "MXFP4_MOE", "Q5_K_M", "Q5_K_S", "Q5_K_L", "Q5_1", "Q5_0",
+    "Q6_K", "Q6_K_L", "Q8_0", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "F32", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS",
 )  # fmt: skip
-UNREADABLE = re.compile(r"(UD-)?(IQ[123]\w*|TQ\d_\d|MXFP4\w*|NVFP4\w*)")
 # Of a safetensors repository: what lies at its top and belongs to the model.
 COMPANIONS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json",
@@ -140,19 +139,8 @@ def _quant(reference: Reference, found: Mapping[str, str]) -> str:
         wanted = reference.choice.upper()
         if wanted not in found:
             raise unknown(f"quant or file in {reference.repository}:", reference.choice, found)
-        if UNREADABLE.fullmatch(wanted):
-            raise HfcError(
-                f"{reference}: hfc does not compute with {wanted}", hint="there are: " + ", ".join(_readable(found))
-            )
         return wanted
-    readable = _readable(found)
-    if not readable:
-        raise HfcError(f"{reference.repository} has only {', '.join(found)}, which hfc does not compute with")
-    return min(readable, key=lambda q: PREFERRED.index(q) if q in PREFERRED else len(PREFERRED))
-
-
-def _readable(found: Iterable[str]) -> list[str]:
-    return [quant for quant in found if not UNREADABLE.fullmatch(quant)]
+    return min(found, key=lambda q: PREFERRED.index(q) if q in PREFERRED else len(PREFERRED))
 
 
 def _parts(name: str, names: Iterable[str]) -> tuple[str, ...]:
