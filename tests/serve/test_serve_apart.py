@@ -19,13 +19,13 @@ class Programs(Device):
         return super().forward(step)
 
 
-def serve(model, texts, **limits):
+def serve(model, texts, tokens=12, **limits):
     async def main():
         engine = make_engine(model, **limits)
-        answers = await asyncio.gather(*(ask(engine, text, 12) for text in texts))
+        answers = await asyncio.gather(*(ask(engine, text, tokens) for text in texts))
         engine.close()
         assert [answer for answer, _ in answers] == [
-            expected(text.encode(), 12, model.memory is not None) for text in texts
+            expected(text.encode(), tokens, model.memory is not None) for text in texts
         ]
 
     asyncio.run(main())
@@ -33,7 +33,8 @@ def serve(model, texts, **limits):
 
 def test_prompts_and_what_decodes_never_share_a_step():
     model = Programs(slots=24, max_rows=64, max_outputs=32, recurrent=True)
-    serve(model, [f"{i} says " + "something " * (i % 7) for i in range(40)], prefill_rows=64)
+    # long answers: however many rows of prompts a step has time for, all slots decode together in the end
+    serve(model, [f"{i} says " + "something " * (i % 7) for i in range(40)], tokens=120, prefill_rows=64)
     decoding = [rows for name, rows, prompts, _ in model.programs if not prompts]
     assert all(
         name == "decode" and rows == sum(parts) == len(parts)
