@@ -323,7 +323,7 @@ def test_auto_finds_what_belongs_to_the_target(tmp_path, small_mtp):
 def test_auto_finds_a_draft_beside_a_model_of_the_registry(tmp_path, monkeypatch):
     """What `hfc pull` fetched lies in a folder of its own in the cache."""
     monkeypatch.setenv("HFC_CACHE", str(tmp_path))
-    entry = RegistryEntry("small:1", "", "", "model.gguf", (SMALL / "model.gguf").stat().st_size, "")
+    entry = RegistryEntry("small:1", "", file="model.gguf", size_bytes=(SMALL / "model.gguf").stat().st_size)
     monkeypatch.setitem(REGISTRY._entries, entry.name, entry)
     cached_path(entry).parent.mkdir(parents=True)
     shutil.copy(SMALL / "model.gguf", cached_path(entry))

@@ -210,5 +210,5 @@ def slot_states(model: HostModel | GpuModel | StagedModel | ProcessStage) -> Slo
 
 def use_from_this_thread(model: HostModel | GpuModel | StagedModel | ProcessStage) -> None:
     """A GPU's context belongs to threads: call this in the one that will run steps."""
-    if isinstance(model, GpuModel):
-        model.driver.make_current()
+    if (driver := getattr(model, "driver", None)) is not None:
+        driver.make_current()

@@ -34,7 +34,7 @@ python3Packages.buildPythonApplication {
   src = lib.cleanSource ../..;
   build-system = [ python3Packages.setuptools ];
   dependencies = [ ziglang ] ++ (with python3Packages; [
-    numpy lark networkx jinja2 msgspec tokenizers sentencepiece rich prompt-toolkit huggingface-hub fastapi uvicorn
+    numpy lark networkx jinja2 msgspec tokenizers sentencepiece gguf rich prompt-toolkit huggingface-hub fastapi uvicorn
     prometheus-client llguidance starlette h11 pydantic idna pyyaml requests tqdm urllib3
   ]);
   # AMD's bindings are a wheel of their own: an AMD card needs them and services.hfc.hipLibraries, the CPU neither.

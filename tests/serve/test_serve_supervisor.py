@@ -13,7 +13,7 @@ from test_serve_drafts import Foresight, drafting
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.runtime.decoding import decoder as decoder_module
 from hfc.runtime.decoding.decoder import Decoder, StepResult
-from hfc.runtime.decoding.model import StepRunner
+from hfc.runtime.decoding.model import Begun, StepRunner
 from hfc.runtime.generate import StopTexts
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.speculate.governor import Governor
@@ -66,11 +66,11 @@ SHARED = [
     (Engine, "_advance _loop"),
     (
         Stepper,
-        "drop admit advance _groups _step _limit _decoded _prefilled _keep_now_and_then _keep _commit _release _own _give_vector _is_kept_near",
+        "drop admit advance _busy _groups _begin _land _end _limit _decoded _prefilled _keep_now_and_then _keep _commit _release _own _give_vector _is_kept_near",
     ),
     (Scheduler, "admissible admit remove plan _prompts _prompt"),
     (scheduler_module, "_remaining in_order"),
-    (stepper_module, "flushed"),
+    (stepper_module, "flushed _counts"),
     (decoder_module, "make_step"),
     (Lanes, "place leave _in_place _is_better"),
     (
@@ -89,8 +89,9 @@ SHARED = [
     (lanes_module, "common_prefix"),
     (Pace, "rows stepped"),
     (Sharing, "_awaits _needed is_held"),
-    (Decoder, "extend run settle"),
-    (StepRunner, "run"),
+    (Decoder, "extend start finish settle"),
+    (StepRunner, "start"),
+    (Begun, "result"),
     (Governor, "settle"),
     (Metrics, "admitted prefilled stepped drafted finished"),
     (Sequence, "next_mark mark_at"),

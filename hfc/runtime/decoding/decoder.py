@@ -54,7 +54,7 @@ class Decoder:
         self._runner, self._speculation, self._context = StepRunner(model), speculation, context
         self._keeps_prompts, self._own = keeps_prompts, own
         self._has_own = speculation is not None and speculation.has_own
-        self.on_device = self._runner.samples
+        self.on_device, self.depth = self._runner.samples, self._runner.depth
         # on a device more rows would run another program, whose sums have another order
         self._rows = min(rows, DECODE_ROWS) if self.on_device else rows
 
@@ -83,11 +83,6 @@ class Decoder:
             rows += len(block.drafts)
             tokens += sequence.speculator.choice.tokens - 1
         return sorted(parts, key=lambda part: not part.block.is_guessed)
-
-    @property
-    def depth(self) -> int:
-        """Steps that keep the model busy."""
-        return self._runner.depth
 
     def run(self, work: list[Work]) -> tuple[Step, list[StepResult]]:
         """One step for all of the work, and what it brings each part."""

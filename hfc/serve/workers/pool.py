@@ -20,7 +20,7 @@ from hfc.serve.workers.ticket import Ticket
 
 POLL_S = 0.05
 ATTEMPTS = 3  # to start what forks workers, and to do a job, where processes are killed meanwhile
-KILLS = (signal.SIGKILL, signal.SIGTERM)
+KILLS = tuple(getattr(signal, name) for name in ("SIGKILL", "SIGTERM") if hasattr(signal, name))  # Windows has but one
 USUAL_STACK, NATIVE_STACK = 8 << 20, 4 << 20  # bytes
 
 

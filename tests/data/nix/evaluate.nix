@@ -30,7 +30,7 @@ let
     buildPythonPackage = given: given;
     buildPythonApplication = given: given // { outPath = "/nix/store/hfc-${given.version}"; };
   } // lib.genAttrs [
-    "numpy" "lark" "networkx" "jinja2" "msgspec" "tokenizers" "sentencepiece" "rich" "prompt-toolkit" "huggingface-hub" "fastapi"
+    "numpy" "lark" "networkx" "jinja2" "msgspec" "tokenizers" "sentencepiece" "gguf" "rich" "prompt-toolkit" "huggingface-hub" "fastapi"
     "uvicorn" "prometheus-client" "llguidance" "starlette" "h11" "pydantic" "idna" "pyyaml" "requests" "tqdm" "urllib3"
   ] (name: name);
   packagesOf = system: {
