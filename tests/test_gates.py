@@ -182,10 +182,10 @@ def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
 
 # Twins have the kernels of the row that they resemble.
 ALONE = [pytest.param(arch, id=arch.name, marks=pytest.mark.long if arch.twin else ()) for arch in GPUS]
-PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for each architecture, in turn
+PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for every second architecture, in turn
 
 
-@pytest.mark.sampled(PARTS)
+@pytest.mark.sampled(2 * PARTS)
 @pytest.mark.parametrize("arch", ALONE)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_kernel_suite_keeps_every_gate(part, arch):
@@ -247,7 +247,7 @@ def test_decode_multiplies_bytes_where_the_profile_lets_inputs_be_rounded(name, 
     }
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100", "sm_90"))
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_keeps_every_gate(name, arch):

@@ -142,6 +142,7 @@ def test_official_layouts(name, prompt):
 
 
 @shared
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_quantized_weights_against_their_dequantized_meaning(name):
     """The host's divergence is no larger than llama.cpp's own on the same file; measured: four orders smaller."""

@@ -50,6 +50,7 @@ def least_bytes(plan: Plan) -> int:
     return total
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("arch", ["gfx906", "gfx1030", "gfx1100", "gfx1201"])
 @pytest.mark.parametrize("name", LAUNCHES)
 def test_launches_and_bytes_of_a_decoded_token(name, arch):
