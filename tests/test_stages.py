@@ -69,9 +69,10 @@ long = pytest.mark.long
 CASES = [
     ("qwen3_5_text", TWO, "f16"),
     pytest.param("llama", TWO, "q8", marks=long),
-    pytest.param("llama", THREE, "q4", marks=long),
+    pytest.param("gemma3_text", THREE, "q4", marks=long),
     pytest.param("qwen3_5_text", LATE, "f32", marks=long),
-    pytest.param("qwen3_5_moe_text", THREE, "asym3", marks=long),
+    pytest.param("qwen3_5_moe_text", TWO, "asym3", marks=long),
+    pytest.param("qwen3_5_text", THREE, "q8", marks=long),
     pytest.param("gemma3_text", TWO, "fwht4", marks=long),
 ]
 
@@ -122,7 +123,7 @@ def test_a_stage_in_a_process_of_its_own_ends_and_begins_again():
 
 @pytest.mark.long
 def test_a_draft_reads_hidden_states_of_all_stages():
-    """It lies in the last stage, whose steps receive what it observes of the stages before."""
+    """It lies in the last stage, whose steps receive what it observes of the stages before: here what travels anyway."""
     options = {"draft": MODELS.parent / "drafts" / "dflash2", "taps": ()}
     one = load(compiled("qwen3_5_text", ["host"], **options), "host", 1)
     two = load(compiled("qwen3_5_text", ["host", "host"], LATE, **options), "host,host", 1)
@@ -136,7 +137,7 @@ def test_a_draft_reads_hidden_states_of_all_stages():
         found.append((logits, *model.draft(step)))
     for expected, have in zip(*found, strict=True):
         np.testing.assert_array_equal(have, expected)
-    assert two.plan.draft and len(two.stages[1].plan.stage.received) > 1
+    assert [stage.plan.draft is not None for stage in two.stages] == [False, True]
     two.close()
 
 
