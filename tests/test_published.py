@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import gguf
@@ -54,6 +55,15 @@ def test_values_are_those_of_the_program_that_made_them(name, tmp_path):
     rounding = 5e-3 if name == "ct-nvfp4" else 1e-6
     np.testing.assert_allclose(found, expected, rtol=rounding, atol=1e-7)
     assert len(np.unique(found)) > 10
+
+
+def test_a_decoded_weight_is_kept_until_memory_is_released(tmp_path):
+    folder, _ = folder_of("fp8-blocks", tmp_path)
+    with open_checkpoint(folder) as checkpoint:
+        kept = weakref.ref(checkpoint.raw(WEIGHT))
+        assert kept() is checkpoint.raw(WEIGHT)
+        checkpoint.release()
+        assert kept() is None
 
 
 def test_one_scale_a_row_and_the_zero_points_of_integers(tmp_path):

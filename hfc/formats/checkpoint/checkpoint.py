@@ -55,7 +55,8 @@ class Checkpoint:
     metadata: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     published: dict[str, PublishedTensor] = field(default_factory=dict)
-    _last: tuple[str, np.ndarray] | None = None  # of those, the one decoded last: its rows are often read in pieces
+    # of those, the one decoded last: its rows are often read in pieces
+    _last: tuple[str, np.ndarray] | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -70,6 +71,7 @@ class Checkpoint:
 
     def release(self) -> None:
         """Drop what was read from memory; tensors stay valid and are read again when needed."""
+        self._last = None
         for file in self.files:
             file.release()
 
