@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.formats import READABLE, weight_format
+from hfc.formats import READABLE, BlockFormat, weight_format
 from hfc.formats.checkpoint.stored import TensorInfo
 from hfc.formats.checkpoint.unpacking import E4M3, awq_codes, dense_codes, e2m1, of_columns, spread
 from hfc.formats.mxfp import GROUP, from_pair
@@ -189,7 +189,9 @@ def _optional(name: str, tensors: Mapping[str, TensorInfo], roles: Mapping[str, 
     return {role: tensors[name + ending] for role, ending in roles.items() if name + ending in tensors}
 
 
-def _scaled(where: Path, name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], scheme: PublishedScheme):
+def _scaled(
+    where: Path, name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], scheme: PublishedScheme
+) -> PublishedTensor | None:
     """F8 or I8 under scales: of the tensor, its rows, or blocks; 4-bit floats of ModelOpt, two in a byte."""
     if info.format == "u8" and f"{name}_scale_2" in tensors:
         parts = {"codes": info, "scale": _part(where, name, tensors, "_scale"), "global": tensors[f"{name}_scale_2"]}
@@ -210,7 +212,9 @@ def _scaled(where: Path, name: str, info: TensorInfo, tensors: Mapping[str, Tens
     return PublishedTensor(_read_as(info, name, "f32", info.shape), parts, decode)
 
 
-def _packed(where: Path, name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], scheme: PublishedScheme):
+def _packed(
+    where: Path, name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], scheme: PublishedScheme
+) -> PublishedTensor:
     """compressed-tensors: integers of any width dense in words, or 4-bit floats two in a byte."""
     name = name.removesuffix("_packed")
     parts = {"codes": info, "scale": _part(where, name, tensors, "_scale")}
@@ -231,7 +235,7 @@ def _packed(where: Path, name: str, info: TensorInfo, tensors: Mapping[str, Tens
         codes = dense_codes(found["codes"], scheme.bits)[..., :columns]
         if "shape" in found and tuple(found["shape"]) != shape:
             raise HfcError(f"{name!r} says that its shape is {found['shape'].tolist()}, its codes are of {list(shape)}")
-        zero = 1 << scheme.bits - 1
+        zero: int | np.ndarray = 1 << scheme.bits - 1
         if "zero" in found:  # packed along the rows
             zero = dense_codes(found["zero"].swapaxes(-1, -2), scheme.bits).swapaxes(-1, -2)[..., : shape[-2], :]
         return _grouped(codes, found["scale"], zero, found.get("group_of"), format, scheme.group or columns)
@@ -239,7 +243,9 @@ def _packed(where: Path, name: str, info: TensorInfo, tensors: Mapping[str, Tens
     return PublishedTensor(_read_as(info, name, format, shape), parts, decode)
 
 
-def _words(where: Path, name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], scheme: PublishedScheme):
+def _words(
+    where: Path, name: str, info: TensorInfo, tensors: Mapping[str, TensorInfo], scheme: PublishedScheme
+) -> PublishedTensor:
     """GPTQ: codes dense along the inputs, [k, n]; AWQ: along the outputs, eight columns to a word in an order of its own."""
     stem, is_awq = name.removesuffix("qweight"), scheme.method == "awq"
     parts = {
@@ -297,13 +303,15 @@ def _grid(scale: TensorInfo, scheme: PublishedScheme, columns: int) -> str:
 
 
 def _grouped(
-    codes: np.ndarray, scale: np.ndarray, zero: Any, group_of: np.ndarray | None, format: str, group: int
+    codes: np.ndarray, scale: np.ndarray, zero: int | np.ndarray, group_of: np.ndarray | None, format: str, group: int
 ) -> np.ndarray:
     """Codes [n, k] and scales [n, groups] -> bytes in `format`. zero: a number, or [n, groups]."""
     columns = codes.shape[-1]
     if format != "f32":
         d = of_columns(scale, columns // 32, group // 32, None)
-        blocks = weight_format(format).assemble({"d": d.reshape(-1, 1), "q": codes.reshape(-1, 32)})
+        form = weight_format(format)
+        assert isinstance(form, BlockFormat), form
+        blocks = form.assemble({"d": d.reshape(-1, 1), "q": codes.reshape(-1, 32)})
         return blocks.reshape(*codes.shape[:-1], -1)
     zeros = zero if isinstance(zero, int) else of_columns(zero, columns, group, group_of)
     values = codes.astype(np.float32) - zeros
