@@ -13,16 +13,29 @@ HFC_FUNCTION int hfc_dot4(uint32_t a, uint32_t b, int sum) {
 #endif
 }
 
+// Four bytes of a word whose lower half is `low`, upper half `high`, by their numbers in `places`.
+HFC_FUNCTION uint32_t hfc_pick_bytes(uint32_t high, uint32_t low, uint32_t places) {
+  return __builtin_amdgcn_perm(high, low, places);
+}
+
 // Eight inputs: high and low planes as two words each, and their sum. per: whole numbers for one of x.
+// The bits of 1.5 * 2^23 + n are those of n in their lower half: 64 more than a number, whose upper 8 of 15 bits are the high plane then,
+// and the lower 7, 64 less again, the low one.
 HFC_FUNCTION hfc_uint4 hfc_whole_numbers(const float (&x)[8], float per, int& sum) {
-  uint32_t high[2] = {}, low[2] = {};
-  sum = 0;
+  typedef unsigned short hfc_ushort2 __attribute__((ext_vector_type(2)));
+  uint32_t bits[8], high[2], low[2];
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const int number = (int)__builtin_rintf(x[i] * per), upper = (number + 64) >> 7;
-    high[i / 4] |= (uint32_t)(upper & 255) << i % 4 * 8;
-    low[i / 4] |= (uint32_t)((number - upper * 128) & 255) << i % 4 * 8;
-    sum += number;
+  for (int i = 0; i < 8; i++) bits[i] = __builtin_bit_cast(uint32_t, __builtin_fmaf(x[i], per, 0x1.8p23f + 64.0f));
+  sum = (int)(((bits[0] + bits[1] + bits[2]) + (bits[3] + bits[4] + bits[5])) + (bits[6] + bits[7])
+      - 8 * (0x4b400000u + 64));
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const uint32_t* of = bits + 4 * i;
+    const uint32_t first = hfc_pick_bytes(of[1], of[0], 0x05040100u), second = hfc_pick_bytes(of[3], of[2], 0x05040100u);
+    const uint32_t a = __builtin_bit_cast(uint32_t, (hfc_ushort2)(__builtin_bit_cast(hfc_ushort2, first) << 1)),
+        b = __builtin_bit_cast(uint32_t, (hfc_ushort2)(__builtin_bit_cast(hfc_ushort2, second) << 1));
+    high[i] = hfc_pick_bytes(b, a, 0x07050301u);
+    low[i] = ((hfc_pick_bytes(second, first, 0x06040200u) & 0x7f7f7f7fu) + 0x40404040u) ^ 0x80808080u;
   }
   return hfc_uint4{high[0], high[1], low[0], low[1]};
 }

@@ -35,12 +35,23 @@ HFC_FUNCTION void hfc_barrier() {
   __builtin_amdgcn_s_barrier();
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
+// All threads of the block arrive, and see each other's LDS: what the vector cache holds stays valid.
+HFC_FUNCTION void hfc_lds_barrier() {
+#if __clang_major__ >= 19
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup", "local");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup", "local");
+#else
+  hfc_barrier();
+#endif
+}
 #else
 HFC_FUNCTION int hfc_thread() { return __nvvm_read_ptx_sreg_tid_x(); }
 HFC_FUNCTION int hfc_block_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 HFC_FUNCTION int hfc_block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 HFC_FUNCTION int hfc_block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
 HFC_FUNCTION void hfc_barrier() { __syncthreads(); }
+HFC_FUNCTION void hfc_lds_barrier() { __syncthreads(); }
 #endif
 
 // A kernel may start before the one ahead of it has ended (feature early_launch): as soon as all blocks of that one run and have called

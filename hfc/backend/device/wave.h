@@ -95,24 +95,24 @@ HFC_FUNCTION float hfc_wave_max(float x) {
   return x;
 }
 
-// Over a block of WAVES waves, in the order of the waves. Two barriers: the slots may be used again at once.
+// Over a block of WAVES waves, in the order of the waves. Two barriers of LDS: the slots may be used again at once.
 template <int WAVES> HFC_FUNCTION float hfc_block_sum(float x) {
   __shared__ float slots[WAVES];
   x = hfc_wave_sum(x);
   if (hfc_lane() == 0) slots[hfc_wave()] = x;
-  hfc_barrier();
+  hfc_lds_barrier();
   float total = slots[0];
   for (int w = 1; w < WAVES; w++) total += slots[w];
-  hfc_barrier();
+  hfc_lds_barrier();
   return total;
 }
 template <int WAVES> HFC_FUNCTION float hfc_block_max(float x) {
   __shared__ float slots[WAVES];
   x = hfc_wave_max(x);
   if (hfc_lane() == 0) slots[hfc_wave()] = x;
-  hfc_barrier();
+  hfc_lds_barrier();
   float total = slots[0];
   for (int w = 1; w < WAVES; w++) total = hfc_larger(total, slots[w]);
-  hfc_barrier();
+  hfc_lds_barrier();
   return total;
 }

@@ -175,7 +175,7 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
         }
       }
     }
-    hfc_barrier();
+    hfc_lds_barrier();
     for (int e = hfc_thread(); e < rows * 4; e += 256) {
       const int r = e / 4, from = e % 4 / 2 * 2,
           o = e % 2;
@@ -335,7 +335,7 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
         }
       }
     }
-    hfc_barrier();
+    hfc_lds_barrier();
     for (int e = hfc_thread(); e < rows * 4; e += 256) {
       const int r = e / 4, from = e % 4 / 2 * 2,
           o = e % 2;

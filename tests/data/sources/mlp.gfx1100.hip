@@ -29,8 +29,14 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
     float stat0;
     {
       float r = 0.0f;
-      for (int j = hfc_thread(); j < 256; j += 256) {
-        r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
+#pragma unroll
+      for (int run = 0; run < 1; run++) {
+        const int at = (run * 256 + hfc_thread()) * 8;
+#pragma unroll
+        for (int j = at; j < at + 8; j++) {
+          if (j >= 256) break;
+          r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
+        }
       }
       r = hfc_block_sum<8>(r);
       stat0 = hfc_rsqrt(r / 256.0f + 1e-06f);
@@ -42,7 +48,6 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
         for (int i = 0; i < 8; i++) {
           const int j = from + i;
           x[i] = (x0[(size_t)row * 256 + j] * stat0 * w1[j]);
-          x[i] = at < 256 ? x[i] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
@@ -94,7 +99,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 
 #pragma unroll 1
     for (int first = 0; first < 256; first += 4096) {
-      hfc_barrier();  // the tile before is used up
+      hfc_lds_barrier();  // the tile before is used up
       for (int e = hfc_thread(); e < rows * 512; e += 256) {
         const int r = e / 512, run = e % 512, at = run * 8;
         const float* line = operands + (size_t)(row0 + r) * 144;
@@ -104,7 +109,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
             pairs[r][at / 32] = ((const hfc_chunk*)(line + 128))[(first + at) / 32];
         }
       }
-      hfc_barrier();
+      hfc_lds_barrier();
 
       const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
       if (rows <= 2) {
@@ -116,7 +121,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + turn / 1 * 18,
+            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
                 lane % 1, raw0[o]);
           }
           float scale1[1][1],
@@ -125,7 +130,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           (void)low1;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + turn / 1 * 18,
+            hfc_q4_0_line_read(line1[o] + (turn) / 1 * 18,
                 lane % 1, raw1[o]);
           }
 #pragma unroll
@@ -287,7 +292,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + turn / 1 * 18,
+            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
                 lane % 1, raw0[o]);
           }
           float scale1[1][1],
@@ -296,7 +301,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           (void)low1;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + turn / 1 * 18,
+            hfc_q4_0_line_read(line1[o] + (turn) / 1 * 18,
                 lane % 1, raw1[o]);
           }
 #pragma unroll
@@ -464,7 +469,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
         }
       }
     }
-    hfc_barrier();
+    hfc_lds_barrier();
     for (int e = hfc_thread(); e < rows * 2; e += 256) {
       const int r = e / 2, from = e % 2 / 1 * 4,
           o = e % 1;
@@ -500,16 +505,6 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
   const int row = row0;
-    float stat0;
-    {
-      float r = 0.0f;
-      for (int j = hfc_thread(); j < 256; j += 256) {
-        r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
-      }
-      r = hfc_block_sum<8>(r);
-      stat0 = hfc_rsqrt(r / 256.0f + 1e-06f);
-    }
-
   {
     const int n0 = ((hfc_block_x() - 0) * 2 + team) * 1;
     float sum[2][1][1] = {};
@@ -528,9 +523,44 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
       line1[o] = (const uint8_t*)w3 + index * 144;
     }
 
+    uint32_t next0[1][5];
+    {
+      const int turn = share * WAVE + lane < 8 ? share * WAVE + lane : 0;
+#pragma unroll
+          for (int o = 0; o < 1; o++) {
+            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
+                lane % 1, next0[o]);
+          }
+    }
+    uint32_t next1[1][5];
+    {
+      const int turn = share * WAVE + lane < 8 ? share * WAVE + lane : 0;
+#pragma unroll
+          for (int o = 0; o < 1; o++) {
+            hfc_q4_0_line_read(line1[o] + (turn) / 1 * 18,
+                lane % 1, next1[o]);
+          }
+    }
+
+    float stat0;
+    {
+      float r = 0.0f;
+#pragma unroll
+      for (int run = 0; run < 1; run++) {
+        const int at = (run * 256 + hfc_thread()) * 8;
+#pragma unroll
+        for (int j = at; j < at + 8; j++) {
+          if (j >= 256) break;
+          r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
+        }
+      }
+      r = hfc_block_sum<8>(r);
+      stat0 = hfc_rsqrt(r / 256.0f + 1e-06f);
+    }
+
 #pragma unroll 1
     for (int first = 0; first < 256; first += 4096) {
-      hfc_barrier();  // the tile before is used up
+      hfc_lds_barrier();  // the tile before is used up
 #pragma unroll 1
       for (int run0 = 0; run0 < 512; run0 += 256) {
         const int run = run0 + hfc_thread(), at = run * 8;
@@ -541,7 +571,6 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
         for (int i = 0; i < 8; i++) {
           const int j = from + i;
           x[i] = (x0[(size_t)row * 256 + j] * stat0 * w1[j]);
-          x[i] = used ? x[i] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
@@ -555,7 +584,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
         if (used) hfc_put(&inputs[0][HFC_PLACE(run)], planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
       }
-      hfc_barrier();
+      hfc_lds_barrier();
 
       const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
       {
@@ -567,8 +596,15 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + turn / 1 * 18,
-                lane % 1, raw0[o]);
+#pragma unroll
+            for (int i = 0; i < 5; i++) raw0[o][i] = next0[o][i];
+          }
+          if (turn + 4 * WAVE < 8) {
+#pragma unroll
+          for (int o = 0; o < 1; o++) {
+            hfc_q4_0_line_read(line0[o] + (turn + 4 * WAVE) / 1 * 18,
+                lane % 1, next0[o]);
+          }
           }
           float scale1[1][1],
               low1[1][1];
@@ -576,8 +612,15 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
           (void)low1;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + turn / 1 * 18,
-                lane % 1, raw1[o]);
+#pragma unroll
+            for (int i = 0; i < 5; i++) raw1[o][i] = next1[o][i];
+          }
+          if (turn + 4 * WAVE < 8) {
+#pragma unroll
+          for (int o = 0; o < 1; o++) {
+            hfc_q4_0_line_read(line1[o] + (turn + 4 * WAVE) / 1 * 18,
+                lane % 1, next1[o]);
+          }
           }
 #pragma unroll
           for (int o = 0; o < 1; o++) {
@@ -744,7 +787,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
         }
       }
     }
-    hfc_barrier();
+    hfc_lds_barrier();
     for (int e = hfc_thread(); e < rows * 2; e += 256) {
       const int r = e / 2, from = e % 2 / 1 * 4,
           o = e % 1;
@@ -779,7 +822,6 @@ void linear_q4_0_k512_n256_numbers(const int32_t* __restrict__ step, const float
         for (int i = 0; i < 8; i++) {
           const int j = from + i;
           x[i] = x0[(size_t)row * 512 + j];
-          x[i] = at < 512 ? x[i] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
@@ -823,7 +865,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 
 #pragma unroll 1
     for (int first = 0; first < 512; first += 4096) {
-      hfc_barrier();  // the tile before is used up
+      hfc_lds_barrier();  // the tile before is used up
       for (int e = hfc_thread(); e < rows * 512; e += 256) {
         const int r = e / 512, run = e % 512, at = run * 8;
         const float* line = operands + (size_t)(row0 + r) * 288;
@@ -833,7 +875,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
             pairs[r][at / 32] = ((const hfc_chunk*)(line + 256))[(first + at) / 32];
         }
       }
-      hfc_barrier();
+      hfc_lds_barrier();
 
       const int stop = (first + 4096 < 512 ? first + 4096 : 512) / 32;
       if (rows <= 2) {
@@ -845,7 +887,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + turn / 1 * 18,
+            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
                 lane % 1, raw0[o]);
           }
 #pragma unroll
@@ -933,7 +975,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + turn / 1 * 18,
+            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
                 lane % 1, raw0[o]);
           }
 #pragma unroll
@@ -1027,7 +1069,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
         }
       }
     }
-    hfc_barrier();
+    hfc_lds_barrier();
     for (int e = hfc_thread(); e < rows * 4; e += 256) {
       const int r = e / 4, from = e % 4 / 2 * 4,
           o = e % 2;
@@ -1070,9 +1112,19 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
       line0[o] = (const uint8_t*)w3 + index * 288;
     }
 
+    uint32_t next0[2][5];
+    {
+      const int turn = share * WAVE + lane < 16 ? share * WAVE + lane : 0;
+#pragma unroll
+          for (int o = 0; o < 2; o++) {
+            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
+                lane % 1, next0[o]);
+          }
+    }
+
 #pragma unroll 1
     for (int first = 0; first < 512; first += 4096) {
-      hfc_barrier();  // the tile before is used up
+      hfc_lds_barrier();  // the tile before is used up
 #pragma unroll 1
       for (int run0 = 0; run0 < 512; run0 += 256) {
         const int run = run0 + hfc_thread(), at = run * 8;
@@ -1083,7 +1135,6 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
         for (int i = 0; i < 8; i++) {
           const int j = from + i;
           x[i] = x0[(size_t)row * 512 + j];
-          x[i] = used ? x[i] : 0.0f;
         }
 #pragma unroll
         for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
@@ -1097,7 +1148,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
         if (used) hfc_put(&inputs[0][HFC_PLACE(run)], planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
       }
-      hfc_barrier();
+      hfc_lds_barrier();
 
       const int stop = (first + 4096 < 512 ? first + 4096 : 512) / 32;
       {
@@ -1109,8 +1160,15 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + turn / 1 * 18,
-                lane % 1, raw0[o]);
+#pragma unroll
+            for (int i = 0; i < 5; i++) raw0[o][i] = next0[o][i];
+          }
+          if (turn + 4 * WAVE < 16) {
+#pragma unroll
+          for (int o = 0; o < 2; o++) {
+            hfc_q4_0_line_read(line0[o] + (turn + 4 * WAVE) / 1 * 18,
+                lane % 1, next0[o]);
+          }
           }
 #pragma unroll
           for (int o = 0; o < 2; o++) {
@@ -1203,7 +1261,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
         }
       }
     }
-    hfc_barrier();
+    hfc_lds_barrier();
     for (int e = hfc_thread(); e < rows * 4; e += 256) {
       const int r = e / 4, from = e % 4 / 2 * 4,
           o = e % 2;

@@ -139,7 +139,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, staged: bool) -> Geometry:
     region, lanes, staging = bound.region, _lanes(bound.region), _staging(bound.region)
     count, waves = region.together, THREADS // arch.wave
     outputs, split = max(1, 2 // count), split_k(region, arch)
-    tile = arch.wave * split * LINE.elements
+    tile = max(arch.wave * split * LINE.elements, THREADS * RUN)  # every thread makes numbers of a run
     row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
     # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
     most_rows = 2 if arch.scarce_registers else 4
