@@ -13,6 +13,7 @@ from hfc.formats import FORMATS, KV_FORMATS, kv_format, weight_format
 from hfc.formats.checkpoint import open_checkpoint
 
 REAL_BLOCKS = Path(__file__).parent / "data" / "formats" / "ggml_blocks.gguf"
+GRIDS = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "tq1_0")
 QUANTIZED = sorted(name for name, form in FORMATS.items() if form.quantized)
 GGUF = sorted(name for name, form in FORMATS.items() if form.gguf_type is not None)
 PACKABLE = sorted(name for name, form in FORMATS.items() if form.encode or not form.quantized)
@@ -25,6 +26,13 @@ def bits(x: np.ndarray) -> np.ndarray:
 
 def reference(form, raw: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
+        if (
+            form.name == "q1_0"
+        ):  # gguf-py knows its size alone: f16 d, then 128 bits, the lowest first; d where set, -d else
+            blocks = raw.reshape(-1, 18)
+            d = np.ascontiguousarray(blocks[:, :2]).view(np.float16).astype(np.float32)
+            ones = np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
+            return np.where(ones, d, -d).reshape(*raw.shape[:-1], -1)
         return gguf.quants.dequantize(raw, gguf.GGMLQuantizationType(form.gguf_type))
 
 
@@ -33,7 +41,7 @@ def random_bytes(form, rows: int, blocks: int, seed: int = 0) -> np.ndarray:
 
 
 def test_every_format_of_the_issue_is_there():
-    expected = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs".split()
+    expected = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs tq2_0 q1_0".split()
     assert sorted(expected) == GGUF
     assert {"f16", "f32"} <= KV_FORMATS.keys()
 
@@ -54,7 +62,7 @@ def test_unpack_equals_gguf_on_random_bytes(name):
     assert np.array_equal(bits(form.unpack(raw)), bits(reference(form, raw)))
 
 
-@pytest.mark.parametrize("name", GGUF)
+@pytest.mark.parametrize("name", sorted({*GGUF} - {"tq2_0", "q1_0"}))
 def test_unpack_of_blocks_quantized_by_ggml(name):
     with open_checkpoint(REAL_BLOCKS) as checkpoint:
         source = checkpoint.f32("source")
@@ -66,6 +74,20 @@ def test_unpack_of_blocks_quantized_by_ggml(name):
     # b-bit codes of normally distributed weights leave about 2^-b * 1.5 of their norm; bf16 keeps 8 bits
     code = FORMATS[name].codes.get("q")
     assert error.max() < 1.5 * 2.0 ** -(sum(plane.bits for plane in code.planes) if code else 8)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_formats_that_are_expanded_in_memory_equal_gguf(name):
+    """Random bytes, so every point of a grid, every pattern of signs and every scale; the rows of one file format are those of another in memory."""
+    form, kind = weight_format(name), gguf.GGMLQuantizationType[name.upper()]
+    assert gguf.GGML_QUANT_SIZES[kind] == (form.block, form.group_bytes) and form.row_bytes(512) == 2 * form.group_bytes
+    raw = np.random.default_rng(0).integers(0, 256, (40, 40, 4 * form.group_bytes), np.uint8)
+    with np.errstate(all="ignore"):
+        expected = gguf.quants.dequantize(raw, kind)
+    assert np.array_equal(bits(form.unpack(raw)), bits(expected))
+    assert form.loaded(raw).shape == (40, 40, form.blocks.row_bytes(1024))
+    with pytest.raises(HfcError, match=f"cannot quantize to {name}"):
+        form.pack(np.zeros((1, 256), np.float32))
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
@@ -121,7 +143,8 @@ def test_assemble_inverts_the_layout(name, seed, blocks):
     for code_name, code in form.codes.items():
         width = sum(plane.bits for plane in code.planes)
         count = form.block if code_name == "q" else form.block // form.group
-        parts[code_name] = rng.integers(0, 2**width, (blocks, count), dtype=np.uint8)
+        lowest = min(plane.left for plane in code.planes)  # bits below are never set
+        parts[code_name] = rng.integers(0, 2**width, (blocks, count), dtype=np.uint8) << lowest
     for field in form.fields:
         if field.dtype in FLOATS:
             parts[field.name] = rng.choice([-4.0, 0.5, 1.0, 8.0], (blocks, 1)).astype(

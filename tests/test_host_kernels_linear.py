@@ -26,9 +26,10 @@ def random_weight(form, shape, seed=0):
         raw = rng.integers(0, 256, (*shape[:-1], form.row_bytes(shape[-1])), np.uint8)
         blocks = raw.reshape(-1, form.block_bytes)
         for field in form.fields:
-            if field.dtype == "f16":
-                at = form.offsets[field.name]
-                blocks[:, at : at + 2] = (rng.random((len(blocks), 1)) * 0.01 + 0.001).astype(np.float16).view(np.uint8)
+            if field.dtype in ("f16", "f32"):
+                at, kind = form.offsets[field.name], {"f16": np.float16, "f32": np.float32}[field.dtype]
+                number = (rng.random((len(blocks), 1)) * 0.01 + 0.001).astype(kind)
+                blocks[:, at : at + field.nbytes] = number.view(np.uint8)
     return raw, form.unpack(raw)
 
 

@@ -16,7 +16,6 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli import main
 from hfc.compiler import open_source
 from hfc.formats.checkpoint import open_checkpoint
-from hfc.formats.checkpoint.published import GGUF_ONLY
 from hfc.formats.checkpoint.unpacking import E4M3
 from hfc.oracle import InterpretedModel
 from hfc.step import Step
@@ -28,6 +27,7 @@ EXACT = {
     "gptq-int8": "q8_0",
     "ct-int4-groups": "q4_0",
     "ct-mxfp4": "mxfp4",
+    "ct-nvfp4": "nvfp4b32",
 }  # the others are read as f32
 
 
@@ -168,21 +168,25 @@ def test_a_whole_model_in_fp8_runs_and_quantizes(tmp_path):
         )
 
 
-@pytest.mark.parametrize("format", GGUF_ONLY)
-def test_types_of_gguf_that_no_kernel_reads_are_f32(format, tmp_path):
+MEMORY = {  # what types of GGUF are in memory
+    "iq1_s": "iq1g16", "iq1_m": "iq1g16", "iq2_xxs": "iq2g16", "iq2_xs": "iq2g16", "iq2_s": "iq2g16", "iq3_xxs": "iq3xxsg32",
+    "iq3_s": "iq3sg32", "tq1_0": "tq2_0", "tq2_0": "tq2_0", "nvfp4": "nvfp4b32",
+}  # fmt: skip
+
+
+def test_every_type_of_gguf_has_kernels(tmp_path):
     """Random bytes with finite scales, written and dequantized by the gguf package."""
-    kind = gguf.GGMLQuantizationType[format.upper()]
-    block, size = gguf.GGML_QUANT_SIZES[kind]
-    raw = np.random.default_rng(4).integers(0, 256, (3, 2 * size), np.uint8)
-    raw = raw & 0x3F if format == "nvfp4" else raw  # no NaN among its scales
-    values = np.nan_to_num(gguf.quants.dequantize(raw, kind))
-    write_gguf(tmp_path / "m.gguf", {"t.weight": (raw, kind)})
+    kinds = {name: gguf.GGMLQuantizationType[name.upper()] for name in MEMORY}
+    raw = {name: np.random.default_rng(4).integers(0, 256, (3, 2 * gguf.GGML_QUANT_SIZES[kind][1]), np.uint8)
+           for name, kind in kinds.items()}  # fmt: skip
+    write_gguf(tmp_path / "m.gguf", {f"{name}.weight": (raw[name], kind) for name, kind in kinds.items()})
     with open_checkpoint(tmp_path / "m.gguf") as checkpoint:
-        assert (checkpoint.info("t.weight").format, checkpoint.stored_format("t.weight")) == ("f32", format)
-        assert checkpoint.info("t.weight").shape == (3, 2 * block)
-        found = np.nan_to_num(checkpoint.f32("t.weight"))
-    np.testing.assert_array_equal(found, values)
-    assert len(np.unique(found)) > 2
+        for name, kind in kinds.items():
+            with np.errstate(all="ignore"):
+                expected = np.nan_to_num(gguf.quants.dequantize(raw[name], kind))
+            assert checkpoint.stored_format(f"{name}.weight") == name
+            assert checkpoint.loaded(f"{name}.weight")[0] == MEMORY[name]
+            np.testing.assert_array_equal(np.nan_to_num(checkpoint.f32(f"{name}.weight")), expected, err_msg=name)
 
 
 def test_scales_beside_nvfp4_of_a_gguf_are_part_of_its_values(tmp_path):

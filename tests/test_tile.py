@@ -23,10 +23,9 @@ def read_back(layout, tiles, n, k):
             span = tile[i // span_k * layout.span_bytes :][: layout.span_bytes]
             at = i % span_k // layout.group * LANES + lane
             if layout.scale_bytes == 1:
-                above, below = (
-                    span[:64].view(np.float16).astype(np.float32),
-                    span[32 * (1 + layout.has_min) :].view(np.int8),
-                )
+                outer = LANES * layout.outer_bytes * (1 + layout.has_min)
+                above = span[:outer].view(np.float16 if layout.outer_bytes == 2 else np.float32).astype(np.float32)
+                below = span[outer:].view(np.int8)
                 scale = above[lane] * below[at]
                 low = -(above[LANES + lane] * below[groups * LANES + at]) if layout.has_min else np.float32(0)
             else:
@@ -54,9 +53,9 @@ def test_every_weight_reads_back(name):
     n, k = 19, max(form.block, 32) if form.quantized else 21
     raw = np.random.default_rng(0).integers(0, 256, (n, form.row_bytes(k)), np.uint8)
     if form.quantized:
-        for field in (f for f in form.fields if f.dtype == "f16"):
+        for field in (f for f in form.fields if f.dtype in ("f16", "f32")):
             blocks = raw.reshape(-1, form.block_bytes)
-            blocks[:, form.offsets[field.name] + 1] &= 0x3F  # no infinities
+            blocks[:, form.offsets[field.name] + field.nbytes - 1] &= 0x3F  # no infinities
     else:
         raw = form.pack(np.random.default_rng(0).standard_normal((n, k), np.float32))
     layout, tiles = tile_layout(form), pack_tiles(form, raw, (n, k))

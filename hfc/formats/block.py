@@ -38,7 +38,7 @@ class BlockFormat:
     """fields: in byte order, no padding.  codes: per element; "q" is the element's own, others serve scale and min.
 
     scale, min: made of one-element fields and small codes; constant over `group` elements.
-    table: 16 values that replace q + zero.  encode: f32 [n, block] -> {field or code name: array}, for `pack`.
+    table: 8 or 16 values that replace q + zero.  encode: f32 [n, block] -> {field or code name: array}, for `pack`.
     encode_searched: the same with the least squared error; of f32 [n, block] and the errors' importance alike, or None.
     A format without a code "q" is a plain scalar: block = group = 1 and value = its only field.
     rotated: the values are those of hfc.formats.rotation, whose inputs must be rotated too.
@@ -158,7 +158,7 @@ class BlockFormat:
         if not self.quantized:
             return SCALARS[self.fields[0].dtype].pack(x)
         if self.encode is None:
-            raise HfcError(f"hfc cannot quantize to {self.name}", hint="quantize to q4_0, q4_1, q5_0, q5_1 or q8_0")
+            raise cannot_quantize(self.name)
         blocks = np.ascontiguousarray(x).reshape(-1, self.block)
         out = np.empty((len(blocks), self.block_bytes), np.uint8)
         weights = None if importance is None else importance.reshape(-1, self.block)
@@ -325,6 +325,10 @@ class BlockFormat:
                 moved = bits[:, run.target] << run.shift
                 wide = len(range(*run.source.indices(self.block_bytes))) == moved.shape[1]
                 out[:, run.source] |= moved if wide else np.bitwise_or.reduce(moved, axis=1, keepdims=True)
+
+
+def cannot_quantize(name: str) -> HfcError:
+    return HfcError(f"hfc cannot quantize to {name}", hint="quantize to hfc4, q4_0, q4_1, q5_0, q5_1 or q8_0")
 
 
 def _powers(codes: np.ndarray) -> np.ndarray:

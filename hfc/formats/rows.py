@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.formats.block import BlockFormat
+from hfc.formats.block import BlockFormat, cannot_quantize
 
 
 @dataclass(frozen=True, eq=False)
 class RowFormat:
     """blocks: the format that weights have in memory, with the same values.  header_bytes, group_bytes: of a row, and of each
-    `group` of its elements.  encode: f32 [rows, K] -> uint8 [rows, row_bytes].  to_blocks: uint8 [rows, row_bytes] -> bytes of
+    `group` of its elements.  encode: f32 [rows, K] -> uint8 [rows, row_bytes], None where hfc cannot.  to_blocks: uint8 [rows, row_bytes] -> bytes of
     `blocks`; HfcError where a header is not what the format allows."""
 
     name: str
@@ -22,7 +22,7 @@ class RowFormat:
     header_bytes: int
     group: int
     group_bytes: int
-    encode: Callable[[np.ndarray], np.ndarray]
+    encode: Callable[[np.ndarray], np.ndarray] | None
     to_blocks: Callable[[np.ndarray], np.ndarray]
 
     quantized = True
@@ -71,4 +71,6 @@ class RowFormat:
         """f32 [..., K] -> uint8 [..., row_bytes(K)]"""
         x = np.asarray(x, np.float32)
         row_bytes = self.row_bytes(x.shape[-1])
+        if self.encode is None:
+            raise cannot_quantize(self.name)
         return self.encode(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], row_bytes)

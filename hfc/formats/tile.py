@@ -2,7 +2,7 @@
 
 A quantized tile is a run of spans, each a header and the codes of its panels of 64 k. The header holds vectors of 16 rows:
 scales, then minimums, one for each group of 16 or 32 k. Where the format scales twice (d * sc under a block of 256 k), the
-header holds d [and dmin] as f16, then sc [and m] as i8, and the span is the block; elsewhere the span is a panel and the
+header holds d [and dmin] as f16 (f32 where they are wider), then sc [and m] as i8, and the span is the block; elsewhere the span is a panel and the
 numbers are f16 where the format stores them so, else f32. Headers are padded to 64 bytes.
 
 Codes of half a panel are 8 quads: vectors of 16 rows x 4 consecutive k. Eight-bit codes are stored quad after quad; others
@@ -35,7 +35,7 @@ class TileLayout:
     """element: "code", or the scalar type of plain weights (f32, f16, bf16), whose other fields are 0.
 
     bits: of a stored code.  group: k per scale, 16 or 32.  scale_bytes: 4 (f32), 2 (f16) or 1 (i8 under an f16 a span).
-    span: panels that share a header.
+    span: panels that share a header.  outer_bytes: of a span's number above scales of one byte, 2 (f16) or 4 (f32).
     """
 
     element: str
@@ -46,6 +46,7 @@ class TileLayout:
     zero: int = 0
     table: tuple[int, ...] = ()
     span: int = 1
+    outer_bytes: int = 2
 
     @property
     def key(self) -> str:
@@ -53,7 +54,10 @@ class TileLayout:
         if self.element != "code":
             return self.element
         table = "_t" + "_".join(str(v) for v in self.table[:2]) if self.table else ""
-        return f"q{self.bits}_g{self.group}_s{self.scale_bytes}{'_m' if self.has_min else ''}_z{-self.zero}{table}"
+        outer = "w" if self.outer_bytes == 4 else ""
+        return (
+            f"q{self.bits}_g{self.group}_s{self.scale_bytes}{outer}{'_m' if self.has_min else ''}_z{-self.zero}{table}"
+        )
 
     @property
     def planes(self) -> tuple[int, ...]:
@@ -64,7 +68,7 @@ class TileLayout:
     def header_bytes(self) -> int:
         """Of a span, padded."""
         a_group = (2 if self.has_min else 1) * LANES * self.scale_bytes
-        above = (2 if self.has_min else 1) * LANES * 2 if self.scale_bytes == 1 else 0
+        above = (2 if self.has_min else 1) * LANES * self.outer_bytes if self.scale_bytes == 1 else 0
         used = above + self.span * PANEL // self.group * a_group
         return -(-used // VECTOR_BYTES) * VECTOR_BYTES
 
@@ -108,21 +112,28 @@ def tile_layout(form: BlockFormat) -> TileLayout:
     table = tuple(value + 128 for value in form.table)
     zero = -128 if table else form.zero
     span = form.block // PANEL if twice else 1
-    assert form.group >= 16 and bits in range(2, 9), (
+    assert form.group >= 16 and bits in range(1, 9), (
         f"{form.name}: groups of {form.group}, {bits} bits do not fit a tile"
     )
+    group, outer_bytes = min(form.group, WIDEST_GROUP), _outer_bytes(form)
     return TileLayout(
-        "code", 8 if bits == 7 else bits, min(form.group, WIDEST_GROUP), scale_bytes, bool(form.min), zero, table, span
+        "code", 8 if bits == 7 else bits, group, scale_bytes, bool(form.min), zero, table, span, outer_bytes
     )
 
 
 def scaled_twice(form: BlockFormat) -> tuple[list[str], list[str]] | None:
-    """([d, dmin], [sc, m]) where scale = d * sc and min = -(dmin * m), d and dmin f16 fields; dmin and m only with a min."""
+    """([d, dmin], [sc, m]) where scale = d * sc and min = -(dmin * m), d and dmin fields; dmin and m only with a min."""
     factors = [factor for factor in (form.scale, form.min) if factor]
     coded = all(f.code and not form.codes[f.code].power for f in factors) and (not form.min or form.min.negated)
     if not coded or form.block % PANEL:
         return None
     return [f.fields[0] for f in factors], [f.code for f in factors]
+
+
+def _outer_bytes(form: BlockFormat) -> int:
+    """Of the numbers of a format that scales twice; f16 unless one of them is wider."""
+    names = scaled_twice(form)
+    return 4 if names and any(f.dtype != "f16" for f in form.fields if f.name in names[0]) else 2
 
 
 def pack_tiles(form: BlockFormat, raw: np.ndarray, shape: tuple[int, ...], out: np.ndarray | None = None) -> np.ndarray:
@@ -160,7 +171,8 @@ def _put_header(layout: TileLayout, form: BlockFormat, part: np.ndarray, place: 
     groups = layout.span * PANEL // layout.group
     if layout.scale_bytes == 1:
         names, numbers = scaled_twice(form), form.constants(part)
-        fields = [(numbers[name], np.float16, 1) for name in names[0]]
+        outer = np.float16 if layout.outer_bytes == 2 else np.float32
+        fields = [(numbers[name], outer, 1) for name in names[0]]
         fields += [(numbers[name], np.int8, groups) for name in names[1]]
     else:
         made = form.decompose(part)

@@ -72,6 +72,8 @@ template <int COUNT> HFC_FUNCTION uint32_t hfc_pick(const uint32_t* words, int p
   const uint32_t upper = (p0 < 8 ? 0u : 4u) | (p1 < 8 ? 0u : 4u) << 8 | (p2 < 8 ? 0u : 4u) << 16 | (p3 < 8 ? 0u : 4u) << 24;
   return __builtin_amdgcn_perm(high, low, upper | 0x03020100u);
 }
+// A table of 8 or 16 bytes at four codes, which have no other bits than its places.
+HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b) { return __builtin_amdgcn_perm(b, a, codes); }
 HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   const uint32_t place = codes & 0x07070707u, upper = (codes >> 3 & 0x01010101u) * 255u;
   const uint32_t low = __builtin_amdgcn_perm(b, a, place), high = __builtin_amdgcn_perm(d, c, place);
@@ -104,6 +106,10 @@ template <int COUNT> HFC_FUNCTION uint32_t hfc_pick(const uint32_t* words, int p
   const uint32_t high = hfc_permute(words[COUNT > 2 ? 2 : 0], words[COUNT > 3 ? 3 : 0], place);
   const uint32_t upper = (p0 < 8 ? 0u : 4u) | (p1 < 8 ? 0u : 4u) << 4 | (p2 < 8 ? 0u : 4u) << 8 | (p3 < 8 ? 0u : 4u) << 12;
   return hfc_permute(low, high, upper | 0x3210u);
+}
+HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b) {
+  const uint32_t near = (codes | codes >> 4) & 0x00ff00ffu;
+  return hfc_permute(a, b, (near | near >> 8) & 0xffffu);
 }
 HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   const uint32_t near = (codes | codes >> 4) & 0x00ff00ffu, place = (near | near >> 8) & 0x7777u;

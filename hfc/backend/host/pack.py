@@ -47,7 +47,8 @@ def _header_fields(form: BlockFormat, layout: TileLayout) -> list[HeaderField]:
     if layout.scale_bytes == 1:
         assert names, f"{form.name}: a scale of one byte is a code times a factor"
         outer, inner = names
-        wanted = [("uint16_t", f"hfc_f32_to_f16({name})", 1) for name in outer]
+        kind = ("uint16_t", "hfc_f32_to_f16({})") if layout.outer_bytes == 2 else ("float", "{}")
+        wanted = [(kind[0], kind[1].format(name), 1) for name in outer]
         wanted += [("int8_t", f"(int8_t)({form.c_number(name)})", groups) for name in inner]
     else:
         values = [factor.c for factor in (form.scale, form.min) if factor]

@@ -213,7 +213,12 @@ HFC_INLINE i32x16 hfc_dot_quads(const u8x64* w, const HfcX* x, int at, const int
   return acc;
 }
 
-// Scale or minimum number `i` of a header; `above` is what a span's f16 says, for bytes.
+// Number above the scales of a span, f16 or f32.
+HFC_INLINE f32x16 hfc_load_outer(const uint8_t* p, const int outer_bytes) {
+  return outer_bytes == 4 ? hfc_load_f32(p) : hfc_wide_f16(hfc_load_f16(p));
+}
+
+// Scale or minimum number `i` of a header; `above` is what a span's number says, for bytes.
 HFC_INLINE f32x16 hfc_load_scale(const uint8_t* p, int i, const int scale_bytes, f32x16 above) {
   typedef int8_t i8x16 __attribute__((ext_vector_type(16)));
   p += i * 16 * scale_bytes;
@@ -231,14 +236,15 @@ HFC_INLINE void hfc_fetch(const uint8_t* p) { __builtin_prefetch(p + 8192); }
 // y[r][lane] for `rows` rows of activations (a constant) and the 16 rows of one tile. The rest describes the layout.
 HFC_INLINE void hfc_tile_dot(const uint8_t* tile, int panels, const HfcX* const* x, const int rows, const int bits,
                              const int group, const int scale_bytes, const int has_min, const float zero, const int span,
-                             const int header, const uint8_t* table, const int planes, float (*y)[16]) {
-  const int scales = HFC_PANEL / group, first = scale_bytes == 1 ? 32 * (1 + has_min) : 0;
+                             const int outer_bytes, const int header, const uint8_t* table, const int planes,
+                             float (*y)[16]) {
+  const int scales = HFC_PANEL / group, first = scale_bytes == 1 ? 16 * outer_bytes * (1 + has_min) : 0;
   f32x16 sum[8];
   HFC_UNROLL for (int r = 0; r < rows; r++) sum[r] = 0.0f;
   for (int p = 0; p < panels; p += span, tile += header + span * bits * 128) {
     f32x16 above = 0.0f, above_min = 0.0f;
-    if (scale_bytes == 1) above = hfc_wide_f16(hfc_load_f16(tile));
-    if (scale_bytes == 1 && has_min) above_min = -hfc_wide_f16(hfc_load_f16(tile + 32));
+    if (scale_bytes == 1) above = hfc_load_outer(tile, outer_bytes);
+    if (scale_bytes == 1 && has_min) above_min = -hfc_load_outer(tile + 16 * outer_bytes, outer_bytes);
     for (int panel = 0; panel < span; panel++) {
       const uint8_t *codes = tile + header + panel * bits * 128, *numbers = tile + first;
       HFC_UNROLL for (int line = 0; line < bits * 2 + header / span / 64; line++) hfc_fetch(codes + line * 64);

@@ -366,9 +366,9 @@ def _word(form: BlockFormat, reads: _Reads, number: int, placed: dict[int, int],
 
 
 def _table(form: BlockFormat) -> str:
-    """A table as four words of bytes, each entry plus 128."""
+    """A table as two or four words of bytes, each entry plus 128."""
     entries = bytes(value + 128 for value in form.table)
-    return ", ".join(f"0x{int.from_bytes(entries[at : at + 4], 'little'):08x}u" for at in range(0, 16, 4))
+    return ", ".join(f"0x{int.from_bytes(entries[at : at + 4], 'little'):08x}u" for at in range(0, len(entries), 4))
 
 
 def _power(alignment: int) -> int:

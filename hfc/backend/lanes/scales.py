@@ -56,16 +56,16 @@ def scale_lines(form: BlockFormat, starts: np.ndarray, firsts: list[int]) -> lis
     for group in range(len(firsts)):
         lines.append("  {")
         lines += [f"    const float {name} = all_{name}[{group}] + zero_{name};" for name in names]
-        lines.append(f"    scale[{group}] = {_fused(form.scale, group)};")
-        lines += [f"    low[{group}] = {_fused(form.min, group)};"] if form.min else []
+        lines.append(f"    scale[{group}] = {_fused(form.scale, group, firsts[group])};")
+        lines += [f"    low[{group}] = {_fused(form.min, group, firsts[group])};"] if form.min else []
         lines.append("  }")
     return lines
 
 
-def _fused(factor: Factor, group: int) -> str:
+def _fused(factor: Factor, group: int, first: int) -> str:
     """The product of a number and a code without the sum before it: d (c + zero) = d c + d zero, rounded once either way."""
     if not factor.code:
-        return factor.c
+        return _at_element(factor.c, first)
     name, number = factor.code, f"-{factor.fields[0]}" if factor.negated else factor.fields[0]
     return f"__builtin_fmaf({number}, all_{name}[{group}], {number} * zero_{name})"
 

@@ -1,12 +1,11 @@
 """Checkpoints that other programs quantized: the stored parts of a weight (codes, scales, zero points) are read as one tensor.
 
-FP8, GPTQ, AWQ, compressed-tensors and ModelOpt, and types of GGUF that no kernel reads. What is on the grid of one of our formats has that format (GPTQ without reordered
-columns: q4_0, q8_0; MXFP4: mxfp4), bit for bit; the rest is f32, as exact as its codes and scales are.
+FP8, GPTQ, AWQ, compressed-tensors and ModelOpt, and GGUF's NVFP4. What is on the grid of one of our formats has that format (GPTQ without reordered
+columns: q4_0, q8_0; MXFP4: mxfp4), bit for bit; NVFP4 is nvfp4b32; the rest is f32, as exact as its codes and scales are.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.formats import READABLE, BlockFormat, weight_format
+from hfc.formats import READABLE, BlockFormat, block_format, nvfp, weight_format
 from hfc.formats.checkpoint.stored import TensorInfo
-from hfc.formats.checkpoint.unpacking import E4M3, awq_codes, dense_codes, e2m1, of_columns, spread
+from hfc.formats.checkpoint.unpacking import E4M3, awq_codes, dense_codes, of_columns, spread
+from hfc.formats.grid import nibbles
 from hfc.formats.mxfp import GROUP, from_pair
 
 METHODS = ("fp8", "finegrained_fp8", "fbgemm_fp8", "gptq", "awq", "compressed-tensors", "modelopt")
 INTEGERS = {"i8": "i1", "u8": "u1", "f8_e4m3": "u1", "i32": "<i4", "i64": "<i8"}  # codes; other parts are read as f32
-# Types of GGUF that are read as f32
-GGUF_ONLY = ("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "tq1_0", "tq2_0", "nvfp4")
+NVFP4 = block_format("nvfp4b32")
 # Ends of names of what only another engine's arithmetic needs: quantized inputs and KV caches
 UNUSED = ("input_scale", "input_zero_point", "input_global_scale", "k_scale", "v_scale", "q_scale", "output_scale")
 WRONG = (
@@ -124,26 +123,24 @@ def _array(info: TensorInfo, raw: np.ndarray) -> np.ndarray:
 
 
 def gguf_tensors(tensors: dict[str, TensorInfo]) -> tuple[dict[str, TensorInfo], dict[str, PublishedTensor]]:
-    """Tensors of a GGUF, those in types that no kernel reads as f32, and how these are made."""
-    made = {name: _of_gguf(info, tensors) for name, info in tensors.items() if info.format in GGUF_ONLY}
+    """Tensors of a GGUF, and how those are made that another tensor may scale."""
+    made = {name: _of_gguf(info, tensors) for name, info in tensors.items() if info.format == "nvfp4"}
     taken = {part.name for one in made.values() for part in one.parts.values()} - made.keys()
     taken |= {name.removesuffix("weight") + "input_scale" for name in made}
     return {name: made[name].info if name in made else t for name, t in tensors.items() if name not in taken}, made
 
 
 def _of_gguf(info: TensorInfo, tensors: Mapping[str, TensorInfo]) -> PublishedTensor:
-    """NVFP4 may have one more scale beside it, for the tensor or for each expert."""
-    parts = {"codes": info}
-    if info.format == "nvfp4":
-        parts |= _optional(info.name.removesuffix("weight"), tensors, {"scale": "scale"})
+    """NVFP4, which may have one more scale beside it, for the tensor or for each expert."""
+    parts = {"codes": info, **_optional(info.name.removesuffix("weight"), tensors, {"scale": "scale"})}
 
     def decode(found: Parts) -> np.ndarray:
-        values = importlib.import_module("hfc.formats.checkpoint.ggml_types").values(info.format, found["codes"])
+        codes, scale = nvfp.of_gguf(found["codes"])
         if "scale" in found:
-            values = values.reshape(info.shape) * found["scale"].reshape(-1, *(1 for _ in info.shape[1:]))
-        return _f32(values)
+            scale = scale * found["scale"].reshape(-1, *(1 for _ in info.shape[1:]))
+        return nvfp.packed(NVFP4, codes, scale)
 
-    return PublishedTensor(_read_as(info, info.name, "f32", info.shape), parts, decode)
+    return PublishedTensor(_read_as(info, info.name, NVFP4.name, info.shape), parts, decode)
 
 
 def _scheme(where: Path, found: Mapping[str, Any]) -> PublishedScheme:
@@ -283,10 +280,15 @@ def _floats4(name: str, parts: dict[str, TensorInfo], is_divided: bool) -> Publi
     def decode(found: Parts) -> np.ndarray:
         whole = found["global"].reshape(-1)[0]
         scale = E4M3[found["scale"]] / whole if is_divided else E4M3[found["scale"]] * whole
-        values = e2m1(found["codes"])
-        return _f32(values * of_columns(scale, values.shape[-1], values.shape[-1] // scale.shape[-1], None))
+        numbers = nibbles(found["codes"])
+        if numbers.shape[-1] != scale.shape[-1] * nvfp.GROUP:
+            raise ValueError(f"{scale.shape[-1]} scales for {numbers.shape[-1]} columns")
+        return nvfp.packed(NVFP4, numbers, scale)
 
-    return PublishedTensor(_read_as(codes, name, "f32", (*codes.shape[:-1], 2 * codes.shape[-1])), parts, decode)
+    columns = 2 * codes.shape[-1]
+    if columns % NVFP4.block:
+        raise HfcError(f"tensor {name!r}: NVFP4 with rows of {columns}, which is no multiple of {NVFP4.block}")
+    return PublishedTensor(_read_as(codes, name, NVFP4.name, (*codes.shape[:-1], columns)), parts, decode)
 
 
 def _mxfp4(name: str, parts: dict[str, TensorInfo]) -> PublishedTensor:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hfc.formats.hfp import HALVES
+from hfc.formats.grid import nibbles
 
 AWQ_COLUMNS = (0, 2, 4, 6, 1, 3, 5, 7)  # of eight neighbours, in the order of a word's nibbles
-E2M1 = np.array([*HALVES, *(-h for h in HALVES)], np.float32) / 2
 
 
 def _e4m3() -> np.ndarray:
@@ -32,7 +31,7 @@ def dense_codes(words: np.ndarray, bits: int) -> np.ndarray:
     if bits == 8:
         return stored
     if bits == 4:
-        return np.stack([stored & 15, stored >> 4], axis=-1).reshape(*stored.shape[:-1], -1)
+        return nibbles(stored)
     single = np.unpackbits(stored, axis=-1, bitorder="little")
     count = single.shape[-1] // bits
     single = single[..., : count * bits].reshape(*single.shape[:-1], count, bits)
@@ -76,8 +75,3 @@ def _fit(count: int, length: int, size: int) -> None:
     """ValueError unless so many groups of `size` are as long as `length`."""
     if size < 1 or count != -(-length // size):
         raise ValueError(f"{count} groups of {size} for {length}")
-
-
-def e2m1(packed: np.ndarray) -> np.ndarray:
-    """u8 [..., k / 2] -> f32 [..., k]: 4-bit floats, the even one in the low nibble."""
-    return E2M1[np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)]

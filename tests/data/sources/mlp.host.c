@@ -28,9 +28,8 @@ void map_gather(const int32_t* step, void* const* p, HfcWorker* w) {
 #define HFC_DOT_q4_g32_s2_z8
 static const uint8_t hfc_table_q4_g32_s2_z8[16] = {  };
 #define DOT(R) hfc_tile_dot(tile, size, x + done, R, 4, 32, 2, \
-    0, \
-                            -8.0f, 1, 64, \
-                                0, 2, y + done)
+    0, -8.0f, 1, 2, \
+    64, 0, 2, y + done)
 static __attribute__((noinline)) void hfc_dot_q4_g32_s2_z8(const uint8_t* tile, int size, const HfcX* const* x,
     int rows, float (*y)[16]) {
   int done = 0;  // a row's result is the same in each of these
@@ -132,9 +131,8 @@ void zip_q4_0_k256_n1024(const int32_t* step, void* const* p, HfcWorker* w) {
 #define HFC_DOT_q4_g32_s2_z8
 static const uint8_t hfc_table_q4_g32_s2_z8[16] = {  };
 #define DOT(R) hfc_tile_dot(tile, size, x + done, R, 4, 32, 2, \
-    0, \
-                            -8.0f, 1, 64, \
-                                0, 2, y + done)
+    0, -8.0f, 1, 2, \
+    64, 0, 2, y + done)
 static __attribute__((noinline)) void hfc_dot_q4_g32_s2_z8(const uint8_t* tile, int size, const HfcX* const* x,
     int rows, float (*y)[16]) {
   int done = 0;  // a row's result is the same in each of these
