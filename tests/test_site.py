@@ -45,7 +45,7 @@ def test_the_pictures_are_what_their_script_draws():
 
 
 def test_the_pictures_say_what_the_emulator_counts():
-    passes = script("learn_pictures").passes
+    passes = script("learn_pictures").silicon.passes
     assert [passes(4 * stride, 4) for stride in (0, 1, 2, 32, 33)] == [1, 1, 2, 32, 1]
     assert passes(16, 16) == 1 and passes(128, 16) == 8
 

@@ -179,6 +179,14 @@ static void execute(State* s, Wave* w, const Instruction* i, u32 lines, Used* us
 
 static int has_lines(u32 unit) { return unit == LOAD || unit == STORE || unit == ATOMIC || unit == SCALAR; }
 
+static void note(const State* s, const Wave* w, u32 unit) {
+  if (s->log->used < s->log->room) {
+    const u64 until = unit == LOAD ? w->loads.done[(w->loads.end - 1) % IN_FLIGHT] : s->now + 1;
+    s->log->events[s->log->used] = (Event){s->now, until, (u32)(w - s->waves), unit};
+  }
+  s->log->used++;
+}
+
 /* One cycle of one wave. Returns whether an instruction was issued; else w->ready says when to look again. */
 static int step(State* s, Wave* w, Used* used, u32 cache) {
   const u64 entry = w->entries[w->at];
@@ -210,6 +218,7 @@ static int step(State* s, Wave* w, Used* used, u32 cache) {
   }
   s->report->issued++;
   execute(s, w, i, lines, used, cache);
+  if (s->log) note(s, w, i->unit);
   w->at += 1 + (has_lines(i->unit) ? lines : 0);
   if (w->at >= w->count) end_wave(s, w);
   return 1;

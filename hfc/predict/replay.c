@@ -60,13 +60,13 @@ static int run(State* s, const Stream* streams, u32 sampled, u32 count, u64 limi
   }
 }
 
-/* `count` blocks, up to `resident` at once, of which `sampled` were traced. 0, or 1: too long, 2: waves wait for ever, 3: no memory. */
+/* `count` blocks, up to `resident` at once, of which `sampled` were traced. 0, or 1: too long, 2: waves wait for ever, 3: no memory. log: or none. */
 int replay(const Machine* machine, const Instruction* instructions, const Stream* streams, u32 sampled, u32 waves_per_block, u32 count,
-           u32 resident, u64 limit, Report* report) {
+           u32 resident, u64 limit, Report* report, Log* log) {
   State* s = calloc(1, sizeof *s);
   if (!s) return 3;
   memset(report, 0, sizeof *report);
-  s->machine = machine, s->instructions = instructions, s->report = report;
+  s->machine = machine, s->instructions = instructions, s->report = report, s->log = log;
   s->waves_per_block = waves_per_block, s->block_count = resident, s->wave_count = resident * waves_per_block;
   s->seen_room = 1 << 22;
   s->seen = calloc(s->seen_room, sizeof *s->seen);

@@ -58,6 +58,25 @@ class Report(Structure):
     ]  # fmt: skip
 
 
+# Of instructions that were issued: cycle, when a load's data are there (else the next cycle), place of the wave on the unit, kind of unit.
+EVENT = np.dtype([("cycle", "u8"), ("until", "u8"), ("wave", "u4"), ("unit", "u4")])
+
+
+class EventLog(Structure):
+    """Room for events of a replay; `used` counts on where there is none."""
+
+    _fields_ = [("address", c_void_p), ("room", c_uint64), ("used", c_uint64)]
+
+    def __init__(self, room: int):
+        self._events = np.zeros(room, EVENT)
+        super().__init__(self._events.ctypes.data, room, 0)
+
+    @property
+    def events(self) -> np.ndarray:
+        """EVENT [as many as there was room for]."""
+        return self._events[: self.used]
+
+
 @dataclass(frozen=True)
 class ReplayedBlock:
     """One sampled thread block: a stream of entries for each wave."""
@@ -76,8 +95,9 @@ def library() -> ctypes.CDLL:
     found.sizes.restype = c_uint64
     for number, struct in enumerate((Instruction, ReplayMachine, InstructionStream, Report, CodeRange)):
         assert found.sizes(number) == ctypes.sizeof(struct), f"{struct.__name__} differs from unit.h"
+    assert (found.sizes(5), found.sizes(6)) == (EVENT.itemsize, ctypes.sizeof(EventLog)), "events differ from unit.h"
     found.split.argtypes = [c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p]
-    found.replay.argtypes = [c_void_p] * 3 + [c_uint32] * 4 + [c_uint64, c_void_p]
+    found.replay.argtypes = [c_void_p] * 3 + [c_uint32] * 4 + [c_uint64, c_void_p, c_void_p]
     return found
 
 
@@ -137,17 +157,24 @@ def machine_of(timing: Timing, waves: int, dram_line_cycles: float, dram: Sequen
 
 
 def replay(
-    machine: ReplayMachine, table: Array, blocks: Sequence[ReplayedBlock], count: int, resident: int, label: str
+    machine: ReplayMachine,
+    table: Array,
+    blocks: Sequence[ReplayedBlock],
+    count: int,
+    resident: int,
+    label: str,
+    log: EventLog | None = None,
 ) -> Report:
-    """`count` thread blocks, up to `resident` at once; the sampled ones stand for all in turn."""
+    """`count` thread blocks, up to `resident` at once; the sampled ones stand for all in turn. log: takes what is issued."""
     waves = len(blocks[0].waves)
     streams = (InstructionStream * (len(blocks) * waves))(
         *(InstructionStream(wave.ctypes.data, len(wave)) for block in blocks for wave in block.waves)
     )
     report = Report()
     error = library().replay(
-        ctypes.byref(machine), table, streams, len(blocks), waves, count, resident, LIMIT, ctypes.byref(report)
-    )
+        ctypes.byref(machine), table, streams, len(blocks), waves, count, resident, LIMIT, ctypes.byref(report),
+        None if log is None else ctypes.byref(log),
+    )  # fmt: skip
     if error:
         raise HfcError(f"{label}: its time cannot be predicted: {FAULTS[error]}")
     return report

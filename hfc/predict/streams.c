@@ -25,6 +25,6 @@ void split(const Instruction* instructions, const u64* trace, u64 count, const R
 }
 
 u64 sizes(u32 which) {
-  static const u64 found[] = {sizeof(Instruction), sizeof(Machine), sizeof(Stream), sizeof(Report), sizeof(Range)};
+  static const u64 found[] = {sizeof(Instruction), sizeof(Machine), sizeof(Stream), sizeof(Report), sizeof(Range), sizeof(Event), sizeof(Log)};
   return found[which];
 }

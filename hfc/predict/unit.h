@@ -45,6 +45,16 @@ typedef struct {
 } Report;
 
 typedef struct {
+  u64 cycle, until; /* until: when a load's data are there, else the next cycle */
+  u32 wave, unit;   /* wave: its place on the unit, which a later wave may take over */
+} Event;
+
+typedef struct {
+  Event* events;
+  u64 room, used; /* used counts on where there is no room */
+} Log;            /* every instruction that was issued */
+
+typedef struct {
   u64 done[IN_FLIGHT];
   u32 first, end;
 } Flight; /* accesses that return in order */
@@ -69,6 +79,7 @@ typedef struct {
   const Machine* machine;
   const Instruction* instructions;
   Report* report;
+  Log* log; /* or none */
   u64 now, valu_free[MOST_SIMDS], request_free[MOST_CACHES], lds_free[2];
   double dram_free, l2_free;
   u64 code_tag[CODE_LINES], code_filled[CODE_LINES];
