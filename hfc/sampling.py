@@ -69,26 +69,26 @@ class Chooser(Protocol):
     def encode(self, row: np.ndarray) -> None: ...
 
 
-def encode_row(
-    out: np.ndarray,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    min_p: float,
-    penalties: tuple[float, float, float],
-    random_bits: int,
-    counts: dict[int, int],
-) -> None:
-    """Fill one row of i32 [ROW_WORDS].
+Fixed = tuple[float, int, float, float, float, float, float]
+
+
+def fixed_words(
+    temperature: float, top_k: int, top_p: float, min_p: float, penalties: tuple[float, float, float]
+) -> Fixed:
+    """What stands at the beginning of every row of a sequence."""
+    return (temperature, top_k, top_p, math.log(min_p) if min_p > 0 else -math.inf, *penalties)
+
+
+def encode_row(out: np.ndarray, fixed: Fixed, random_bits: int, counts: dict[int, int]) -> None:
+    """Fill one row of i32 [ROW_WORDS]. counts: of tokens that penalties look at.
 
     Words: temperature, top_k, top_p, lowest kept logit relative to the largest (log min_p), the three penalties (repeat,
     frequency, presence), number of penalized tokens, 64 random bits, where the mask lies (words behind the first row, 0: none),
     number of biased tokens; from HEAD_WORDS on pairs (token, how often it came lately), from BIAS_WORDS on pairs (token,
     what its logit grows by).
     """
-    latest = list(counts.items())[-PENALIZED:]
-    lowest = math.log(min_p) if min_p > 0 else -math.inf
-    _HEAD.pack_into(out, 0, temperature, top_k, top_p, lowest, *penalties, len(latest), random_bits, 0, 0)
+    latest = list(counts.items())[-PENALIZED:] if counts else ()
+    _HEAD.pack_into(out, 0, *fixed, len(latest), random_bits, 0, 0)
     if latest:
         out[HEAD_WORDS : HEAD_WORDS + 2 * len(latest)] = np.array(latest, np.int32).reshape(-1)
 

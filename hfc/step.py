@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,7 @@ DECODE_ROWS = 16  # rows that decode in a step: one program, and one order of ad
 JOURNAL_ROWS = 16  # rows of a slot that can wait to be committed, where a plan is made for it
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):  # made for every sequence of every step: four times as fast as a frozen dataclass
     """`rows` consecutive tokens of one sequence, from row `row` of the step on.
 
     slot: lane of the running batch that owns the state.  position: absolute position of the first token, in tokens;
@@ -34,8 +34,7 @@ class Segment:
 # Step.encode writes it, and backend/step_words.h.j2 makes the accessors that kernels and launch tapes read it by.
 COUNTS = ("rows", "segments", "outputs", "guessed")
 COLUMNS = ("token", "position", "slot", "output_row")  # of each row of the step; the last of each wanted row
-SEGMENT = tuple(field.name for field in fields(Segment))
-_words_of = attrgetter(*SEGMENT)
+SEGMENT = Segment._fields
 
 
 def column_at(name: str, max_rows: int) -> int:
@@ -105,7 +104,7 @@ class Step:
         end = segments_at(max_rows)
         column = dict(zip(COLUMNS, buffer[len(COUNTS) : end].reshape(len(COLUMNS), max_rows)))
         column["token"][:rows], column["output_row"][:outputs] = self.tokens, self.output_rows
-        words = [word for segment in self.segments for word in _words_of(segment)]
+        words = list(chain.from_iterable(self.segments))
         table = buffer[end : end + len(words)]
         table[:] = words
         segment = dict(zip(SEGMENT, table.reshape(-1, len(SEGMENT)).T))

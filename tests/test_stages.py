@@ -93,7 +93,7 @@ def test_stages_give_the_bits_of_one_device(name, stages, kv):
     states.write_kv(2, 0, kv_bytes, 30, 30)
     states.write_recurrent(2, recurrent)
     step = Step.single([5, 6], position=30, slot=1)
-    moved = replace(step, segments=(replace(step.segments[0], slot=2),))
+    moved = replace(step, segments=(step.segments[0]._replace(slot=2),))
     np.testing.assert_array_equal(several.forward(step), several.forward(moved))
     assert (
         several.depth == len(stages)
@@ -232,7 +232,7 @@ def test_sequences_are_shared_out_and_follow_themselves():
     step = Step(np.arange(6, dtype=np.int32), segments, np.array([1, 3, 5], np.int32))
     first, second = micro_batches(step, 2)
     assert first.tokens.tolist() == [0, 1, 2, 3] and second.tokens.tolist() == [4, 5]
-    assert second.segments == (replace(segments[2], row=0),) and second.output_rows.tolist() == [1]
+    assert second.segments == (segments[2]._replace(row=0),) and second.output_rows.tolist() == [1]
     running, most = [], []
 
     def start(part):

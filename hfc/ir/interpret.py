@@ -34,7 +34,7 @@ class KvCache:
 
 def _cut(step: Step, rows: int) -> Step:
     """The step with at most `rows` rows of each segment that is not committed."""
-    segments = (s if s.commit else replace(s, rows=min(rows, s.rows)) for s in step.segments)
+    segments = (s if s.commit else s._replace(rows=min(rows, s.rows)) for s in step.segments)
     return replace(step, segments=tuple(segments))
 
 

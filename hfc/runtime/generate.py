@@ -185,7 +185,7 @@ class Generation:
         start, tokens = self._clock(), self._sequence.tokens
         work = self._decoder.extend([Work(self._sequence, 1, 1)])
         _, (result,) = self._decoder.run(work)
-        count = self._decoder.accept(result, lambda token, _told, _number: tokens.append(token))
+        count = self._decoder.accept(result, lambda _result, token, _told, _number: tokens.append(token))
         seconds = self._clock() - start
         self.statistics.decode_s += seconds
         self._decoder.settle(work, [count], seconds)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.sampling import encode_row, random_bits
+from hfc.sampling import encode_row, fixed_words, random_bits
 
 NOT_NUMBERS = -1  # what a device answers instead of a token when the logits are NaN or infinite
 
@@ -66,8 +66,9 @@ class Sampler:
         self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._draws = 0
         self._latest = deque(prompt, maxlen=sampling.repeat_window)
-        self._penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-        self.has_penalties = self._penalties != (1, 0, 0)  # whether a choice depends on which tokens came before
+        penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+        self._fixed = fixed_words(sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, penalties)
+        self.has_penalties = penalties != (1, 0, 0)  # whether a choice depends on which tokens came before
 
     def choose(self, logits: np.ndarray) -> int:
         """The next token of f32 logits [vocab], chosen on the host; remembers it."""
@@ -87,10 +88,9 @@ class Sampler:
 
         `accept` the device's answer, in order, before the next call.
         """
-        s = self._sampling
-        counts = Counter(deque((*self._latest, *ahead), s.repeat_window)) if self.has_penalties else {}
-        bits = random_bits(self._seed, self._draws + len(ahead))
-        encode_row(row, s.temperature, s.top_k, s.top_p, s.min_p, self._penalties, bits, counts)
+        window = self._sampling.repeat_window
+        counts = Counter(deque((*self._latest, *ahead), window)) if self.has_penalties else {}
+        encode_row(row, self._fixed, random_bits(self._seed, self._draws + len(ahead)), counts)
 
     def accept(self, token: int) -> int:
         """Remember a chosen token."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode_text = json.encoder.encode_basestring  # what it does with a text
+_PLACE = secrets.token_hex(16)  # nothing that a client sends
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 _EVENT = {
@@ -138,6 +141,12 @@ async def large_json(
 def sse(data: dict[str, Any], event: str | None = None) -> bytes:
     head = f"event: {event}\n" if event else ""
     return f"{head}data: {_encode(data)}\n\n".encode()
+
+
+def sse_of_text(make: Callable[[str], dict[str, Any]], event: str | None = None) -> Callable[[str], bytes]:
+    """Events that differ in one text alone, as those of every token do: the rest of them is encoded once."""
+    before, after = sse(make(_PLACE), event).decode().split(_encode_text(_PLACE))
+    return lambda text: f"{before}{_encode_text(text)}{after}".encode()
 
 
 def sse_error(error: ApiError, path: str) -> bytes:

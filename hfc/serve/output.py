@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hfc.serve.reasoning import ReasoningSplit
 
 
-@dataclass(frozen=True)
-class Delta:
+class Delta(NamedTuple):
     """kind: "content" | "reasoning" | "call" (a tool call begins: id, name) | "arguments" (a piece of its JSON).
 
     index: which call."""

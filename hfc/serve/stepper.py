@@ -118,7 +118,7 @@ class Stepper:
 
     def abandon(self) -> None:
         """Wait until nothing is on its way, whatever became of it."""
-        wait([flight.begun.found for flight in self._flights])
+        wait([flight.begun.underway for flight in self._flights if flight.begun.underway])
         self._flights.clear()
         if isinstance(self.model, StagedModel):
             self.model.abandon()
@@ -184,7 +184,7 @@ class Stepper:
     def _limit(self, part: Work) -> bool:
         """Say what a device may choose; False where that fails, which ends the sequence."""
         sequence = part.sequence
-        if self._on_device and part.outputs and not sequence.needs_logits:
+        if self._on_device and part.outputs and sequence.is_guided and not sequence.needs_logits:
             self._own(sequence, sequence.limit, self.model.vocab)
             if sequence.phase is Phase.DONE:
                 self._release(sequence)
@@ -199,7 +199,7 @@ class Stepper:
             self.metrics.drafted(len(result.drafts), count - 1)
         if sequence.phase is Phase.DONE:
             self._release(sequence)
-        else:
+        elif self.cache.is_recurrent:
             self._keep_now_and_then(sequence, before)
         return count
 
@@ -213,7 +213,7 @@ class Stepper:
         is_end = sequence.position == len(sequence.prompt)
         if (is_end and not self._is_kept_near(sequence)) or (sequence.marks and sequence.position == sequence.marks[0]):
             self._keep(sequence)
-        else:
+        elif self.cache.is_recurrent:
             self._keep_now_and_then(sequence, before)
         if sequence.job.pool:
             count = segment.rows if sequence.job.pool == "mean" else int(is_end)
@@ -243,20 +243,17 @@ class Stepper:
 
     def _accept(self, result: StepResult) -> int:
         """Take the tokens of a sequence that decodes: how many they are."""
-        return self._decoder.accept(
-            result, lambda token, logprob, number: self._accepted(result, token, logprob, number)
-        )
+        return self._decoder.accept(result, self._accepted if result.drafts else self._take)
 
     def _accepted(self, result: StepResult, token: int, logprob: Logprob | None, number: int) -> None:
-        """The first, second, ... token of a step: the answer may end with it."""
-        sequence, drafts = result.part.sequence, len(result.drafts)
-        usage, speculator = sequence.usage, sequence.speculator
-        if drafts and number == 1:
+        """The first, second, ... token of a step with drafts: the answer may end with it."""
+        usage, speculator = result.part.sequence.usage, result.part.sequence.speculator
+        if number == 1:
             usage.drafting = speculator.track.reason if usage.cycles else speculator.choice.offer.kind
-            usage.cycles, usage.drafted = usage.cycles + 1, usage.drafted + drafts
-        elif drafts:
+            usage.cycles, usage.drafted = usage.cycles + 1, usage.drafted + len(result.drafts)
+        else:
             usage.accepted += 1
-        self._take(sequence, token, logprob)
+        self._take(result, token, logprob)
 
     def _choose(self, result: StepResult) -> None:
         """The first token behind a prompt."""
@@ -270,10 +267,10 @@ class Stepper:
             return
         token, logprob = result.choose(-1)
         self._decoder.read(sequence, (token,))
-        self._take(sequence, token, logprob)
+        self._take(result, token, logprob)
 
-    def _take(self, sequence: Sequence, token: int, logprob: Logprob | None) -> None:
-        now = time.monotonic()
+    def _take(self, result: StepResult, token: int, logprob: Logprob | None, _number: int = 1) -> None:
+        sequence, now = result.part.sequence, time.monotonic()
         if sequence.phase is Phase.PREFILL:
             sequence.phase = Phase.DECODE
             sequence.usage.timings["first_token_s"] = now - sequence.submitted_s
@@ -291,7 +288,7 @@ class Stepper:
         every = self._snapshot_every
         while 8 * every <= sequence.position:
             every *= 2
-        if self.cache.is_recurrent and sequence.position // every > before // every:
+        if sequence.position // every > before // every:
             self._keep(sequence, is_page=True)
 
     def _is_kept_near(self, sequence: Sequence) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import queue
 import threading
 from collections import deque
@@ -20,7 +21,9 @@ class Stream:
     def __init__(self, loop: asyncio.AbstractEventLoop, resume: Callable[[], None] = lambda: None):
         self.loop = loop
         self._events: deque[Event] = deque()
-        self._ready = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None  # done when there may be events
+        self._end_s = math.inf  # of the wait, on the loop's clock
+        self._timer: asyncio.TimerHandle | None = None
         self._resume = resume
         self._paused = False
 
@@ -43,6 +46,8 @@ class Stream:
         while self._events:
             events.append(self._events.popleft())
             if isinstance(events[-1], Finish):
+                if self._timer is not None:
+                    self._timer.cancel()
                 break
         if self._paused:
             self._resume()
@@ -50,23 +55,32 @@ class Stream:
 
     async def _wait(self, timeout_s: float | None) -> bool:
         """Until there are events; False after timeout_s. A wake may be late, for events that were read before it came."""
-        end = None if timeout_s is None else self.loop.time() + timeout_s
-        timer = None if end is None else self.loop.call_at(end, self._ready.set)  # much less work than wait_for
+        self._end_s = math.inf if timeout_s is None else self.loop.time() + timeout_s
+        if self._timer is None and timeout_s is not None:
+            self._timer = self.loop.call_at(self._end_s, self._at_end)
         try:
             while not self._events:
-                self._ready.clear()
-                if self._events:  # put may have come in between
-                    break
-                if end is not None and self.loop.time() >= end:
+                if self.loop.time() >= self._end_s:
                     return False
-                await self._ready.wait()
+                self._reader = self.loop.create_future()
+                await self._reader
         finally:
-            if timer:
-                timer.cancel()
+            self._reader = None
         return True
 
-    def _set_ready(self) -> None:
-        self._ready.set()
+    def _at_end(self) -> None:
+        """One timer serves many waits: one for each token would cost more than the wait itself."""
+        self._timer = None
+        if self._reader is None:  # the next wait has its own
+            return
+        if self.loop.time() >= self._end_s:
+            self._wake()
+        elif self._end_s < math.inf:
+            self._timer = self.loop.call_at(self._end_s, self._at_end)
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
 
 class Bell:
@@ -103,4 +117,4 @@ def wake(streams: Iterable[Stream]) -> None:
 
 def _wake_here(streams: list[Stream]) -> None:
     for stream in streams:
-        stream._set_ready()
+        stream._wake()

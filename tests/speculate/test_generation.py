@@ -305,7 +305,7 @@ def test_accepting_reads_no_further_than_needed(chosen, drafts, expected):
     segment = Segment(0, 0, len(chosen), len(PROMPT))
     result = StepResult(Work(sequence, len(chosen), len(chosen)), segment, drafts, list(chosen), None)
     taken = []
-    count = Decoder(Device(), None, 16, 64).accept(result, lambda token, _told, _number: taken.append(token))
+    count = Decoder(Device(), None, 16, 64).accept(result, lambda _result, token, _told, _number: taken.append(token))
     assert taken == told == expected and count == len(expected)
     assert sequence.position == count and sequence.waiting == (count if drafts else 0)
 

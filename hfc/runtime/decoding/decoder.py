@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ from hfc.runtime.speculate.speculator import Block, Speculation
 from hfc.step import DECODE_ROWS, Segment, Step
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(NamedTuple):
     """What a step brought a part of its work: the drafts that it checked, and for each wanted row the token that the device chose,
     or logits f32 [outputs, vocab]."""
 
@@ -79,7 +77,7 @@ class Decoder:
             block = self._own(sequence, self._propose, sequence, self._rows - rows, rows - 1, tokens - 1)
             if block is None:
                 continue
-            parts.append(replace(part, rows=1 + len(block.drafts), outputs=1 + len(block.drafts), block=block))
+            parts.append(part._replace(rows=1 + len(block.drafts), outputs=1 + len(block.drafts), block=block))
             rows += len(block.drafts)
             tokens += sequence.speculator.choice.tokens - 1
         return sorted(parts, key=lambda part: not part.block.is_guessed)
@@ -90,7 +88,7 @@ class Decoder:
 
     def start(self, work: list[Work]) -> Begun:
         """Begin that step."""
-        step = replace(make_step(work), observed=self._has_own and any(map(self._observes, work)))
+        step = make_step(work, observed=self._has_own and any(map(self._observes, work)))
         on_device = self.on_device and not any(part.sequence.needs_logits for part in work)
         return self._runner.start(step, (lambda filled: self._samplers(filled, work)) if on_device else None)
 
@@ -100,24 +98,25 @@ class Decoder:
         row, results = 0, []
         for part, segment in zip(work, step.segments):
             rows = slice(row, row := row + part.outputs)
-            is_prompt = part.sequence.phase is not Phase.DECODE
-            drafts = [] if is_prompt else step.tokens[segment.row + 1 : segment.row + segment.rows].tolist()
+            has_drafts = segment.rows > 1 and part.sequence.phase is Phase.DECODE
+            drafts = step.tokens[segment.row + 1 : segment.row + segment.rows].tolist() if has_drafts else []
             results.append(
                 StepResult(part, segment, drafts, chosen and chosen[rows], None if logits is None else logits[rows])
             )
         return step, results
 
-    def accept(self, result: StepResult, take: Callable[[int, Any, int], None]) -> int:
+    def accept(self, result: StepResult, take: Callable[[StepResult, int, Any, int], None]) -> int:
         """Take the tokens of a sequence that decodes, as far as its drafts were right: how many they are. See speculate/accept.
 
-        take: called with each, what choosing it told, and how many it is of this step; may end the sequence."""
-        sequence, before, count = result.part.sequence, result.part.sequence.position, 0
-        for draft in (*result.drafts, None):
+        take: called with the result, each token, what choosing it told, and how many it is of this step; may end the sequence."""
+        sequence, drafts, count = result.part.sequence, result.drafts, 0
+        before = sequence.position
+        for draft in (*drafts, None):
             token, told = result.choose(count)
             count += 1
-            sequence.position, sequence.waiting = before + count, count if result.drafts else 0
+            sequence.position, sequence.waiting = before + count, count if drafts else 0
             self.read(sequence, (token,))
-            take(token, told, count)
+            take(result, token, told, count)
             if token != draft or sequence.phase is Phase.DONE:
                 break
         return count

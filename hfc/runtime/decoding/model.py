@@ -72,15 +72,17 @@ class Drafts(Protocol):
 
 @dataclass(frozen=True)
 class Begun:
-    """A step that may still be on its way. found: the tokens that the device chose if it does (chooses), else the logits."""
+    """A step that may still be on its way (underway). found: once it has ended, the tokens that the device chose if it does
+    (chooses), else the logits."""
 
     step: Step
-    found: Future
     chooses: bool
+    found: Any = None
+    underway: Future | None = None
 
     def result(self) -> tuple[Step, list[int] | None, np.ndarray | None]:
         """The step, its tokens, its logits: see StepRunner.run. Waits for it."""
-        found = self.found.result()
+        found = self.found if self.underway is None else self.underway.result()
         return (self.step, found, None) if self.chooses else (self.step, None, found)
 
 
@@ -109,15 +111,15 @@ class StepRunner:
         samplers = samplers if self.samples else None
         if step.guessed and samplers and self.cycles:
             tokens, chosen = self.model.cycle(step, samplers(step))
-            return _ended(replace(step, tokens=np.array(tokens, np.int32)), chosen, chooses=True)
+            return Begun(replace(step, tokens=np.array(tokens, np.int32)), True, chosen)
         if step.guessed:
             step = self._filled(step)
         choosing = samplers(step) if samplers and len(step.output_rows) else None
         if self._overlaps:
-            return Begun(step, self.model.start(step, choosing), choosing is not None)
+            return Begun(step, choosing is not None, underway=self.model.start(step, choosing))
         if choosing is not None:
-            return _ended(step, self.model.next_tokens(step, choosing), chooses=True)
-        return _ended(step, self.model.forward(step), chooses=False)
+            return Begun(step, True, self.model.next_tokens(step, choosing))
+        return Begun(step, False, self.model.forward(step))
 
     def _filled(self, step: Step) -> Step:
         """The step with the draft's guesses; only the segments that have some are drafted for."""
@@ -127,9 +129,3 @@ class StepRunner:
         tokens = step.tokens.copy()
         tokens[:rows] = self.model.draft(part)[0]
         return replace(step, tokens=tokens)
-
-
-def _ended(step: Step, found: Any, chooses: bool) -> Begun:
-    result: Future = Future()
-    result.set_result(found)
-    return Begun(step, result, chooses)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,8 +43,7 @@ class DecodeState:
         return self.sampler.choose(logits), None
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """A sequence's part of a step: `rows` tokens from its position on; outputs: how many of the last rows' logits are wanted.
 
     block: drafts behind the latest token of a sequence that decodes.
@@ -57,7 +55,7 @@ class Work:
     block: Block = ALONE
 
 
-def make_step(work: list[Work]) -> Step:
+def make_step(work: list[Work], observed: bool = True) -> Step:
     """One segment for each part of the work; those that the model guesses itself come first."""
     tokens: list[int] = []
     segments: list[Segment] = []
@@ -79,6 +77,7 @@ def make_step(work: list[Work]) -> Step:
         tuple(segments),
         np.array(wanted, np.int32),
         guessed,
+        observed,
         prompts=any(part.sequence.phase is not Phase.DECODE for part in work),
     )
 

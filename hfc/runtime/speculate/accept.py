@@ -9,7 +9,7 @@ the target's distribution without it. It is more than equal in distribution: the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from hfc.runtime.sampler import Sampler
 from hfc.sampling import TokenLimits
 
 
-@dataclass(frozen=True)
-class RowSampler:
+class RowSampler(NamedTuple):
     """A sampler as a device sees it for one row of a verify step: as if `drafts` had been chosen. Remembers nothing.
 
     limits: what else restricts the choice at this place."""

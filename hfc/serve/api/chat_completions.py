@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -21,6 +22,7 @@ from hfc.serve.answer import (
     merged,
     sse,
     sse_error,
+    sse_of_text,
     sse_response,
     whole,
 )
@@ -329,18 +331,26 @@ async def _chunks(
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
     common = {**head, "object": "chat.completion.chunk", **({"usage": None} if wants_usage else {})}
 
-    def chunk(
+    def data(
         index: int,
         delta: dict[str, Any],
         finish: str | None = None,
         logprobs: dict[str, Any] | None = None,
-        **more: Any,
-    ) -> bytes:
+    ) -> dict[str, Any]:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return sse({**common, "choices": [choice], **more})
+        return {**common, "choices": [choice]}
+
+    @functools.cache
+    def chunk_of(index: int, kind: str) -> Callable[[str], bytes]:
+        return sse_of_text(lambda text: data(index, delta_object(Delta(kind, text))))
+
+    def chunk(index: int, delta: Delta, logprobs: dict[str, Any] | None) -> bytes:
+        if logprobs is None and delta.kind in ("content", "reasoning"):
+            return chunk_of(index, delta.kind)(delta.text)
+        return sse(data(index, delta_object(delta), None, logprobs))
 
     for index in range(len(sequences)):
-        yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
+        yield sse(data(index, {"role": "assistant", "content": "", "refusal": None}))
     try:
         async for index, events in merged(served, sequences, settings_of(request).keep_alive_s):
             if index < 0:
@@ -360,11 +370,11 @@ async def _chunks(
                 }
                 deltas = deltas or [Delta("content", "")]
             for delta in joined(deltas):
-                yield chunk(index, delta_object(delta), None, logprobs)
+                yield chunk(index, delta, logprobs)
                 logprobs = None
             if finish is not None:
                 more = {"timings": timings(sequences[index])} if body.timings_per_token else {}
-                yield chunk(index, {}, finish_reason(finish, output), **more)
+                yield sse({**data(index, {}, finish_reason(finish, output)), **more})
     except ApiError as error:
         yield sse_error(error, request.url.path)
         return
