@@ -139,10 +139,9 @@ def model_type_of(config: Mapping[str, Any], source: str) -> str:
     """What to look for in `find_model`: the text model's model_type, or general.architecture.
 
     Drafts call themselves by the model_type of their layers; the name of their class says what they are."""
-    if source == "hf" and isinstance(config.get("architectures"), list) and config["architectures"][:1]:
-        name = config["architectures"][0]
-        if has_draft(name):
-            return name
+    classes = config.get("architectures") if source == "hf" else None
+    if isinstance(classes, list) and classes and isinstance(classes[0], str) and has_draft(classes[0]):
+        return classes[0]
     key = "model_type" if source == "hf" else "general.architecture"
     found = (text_config(config) if source == "hf" else config).get(key)
     if not isinstance(found, str):
