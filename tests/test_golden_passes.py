@@ -17,7 +17,10 @@ from hfc.target.arch import find_arch
 
 FOLDER = Path(__file__).parent / "data" / "passes"
 SETTINGS = Settings(find_arch("host"), 16, 1, 8, 8, "q8", "f16")
-OWN_SETTINGS = {"cut_stages": replace(SETTINGS, stage=StageCut(1, ((0, 0), (1, 1))))}
+OWN_SETTINGS = {
+    "cut_stages": replace(SETTINGS, stage=StageCut(1, ((0, 0), (1, 1)))),
+    "join_mixture": replace(SETTINGS, arch=find_arch("gfx1100")),
+}
 CHANGES = {"choose_kv", "cut_stages"}  # formats are facts of the plan; a stage is a part of its graph
 ROWS = PIPELINE
 

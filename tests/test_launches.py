@@ -1,6 +1,7 @@
 """Launches of a decoded token and the bytes that they move, for official shapes: what decides the speed of small models."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,11 @@ def test_launches_and_bytes_of_a_decoded_token(name, arch):
     model.forward(Step.single([1], position=POSITION))
     assert model.count.launches + 1 <= LAUNCHES[name]  # and one that samples
     assert least_bytes(plan) * 0.99 <= model.count.bytes <= 1.05 * least_bytes(plan)
+
+
+@pytest.mark.parametrize("arch, behind", [("gfx1100", 4), ("sm_90", 4), ("gfx1010", 5)])
+def test_launches_of_a_mixture_of_experts_behind_its_router(arch, behind):
+    """Choice, experts, the shared expert, its gate and the weighted sum; gfx1010 has no integer dot products: each by itself."""
+    launches = decode_plan("Qwen3.5-35B-A3B", arch).programs["decode"]
+    found = [x.kernel for x in launches if re.match(r"mixture|route|zip|linear_\w*k512_", x.kernel)]
+    assert len(found) == behind * 40, found[:behind]

@@ -18,6 +18,7 @@ from hfc.formats import KV_FORMATS
 from hfc.formats.block import BlockFormat
 from hfc.formats.recipe import Recipe
 from hfc.ir.graph import INPUT, Graph, Op, Value
+from hfc.ir.members import handed_on, members_of
 from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings, StageCut
@@ -31,13 +32,14 @@ DRAFT_STATES = "draft."  # what the names of a draft's states begin with: DRAFT 
 
 @dataclass(frozen=True)
 class RegionCall:
-    """One region as the back ends see it: what to build, and which memory to hand it."""
+    """One region as the back ends see it: what to build, and which memory to hand it. members: those that were joined into it."""
 
     bound: Bound
     pointers: tuple[Pointer, ...]
     text: str
     bytes: dict[str, int]
     flops: dict[str, int]
+    members: tuple[RegionCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,13 @@ class _Part:
         return cls(graph, sources, regions, [_bind(op, settings, sources) for op in regions])
 
     def calls(self, layouts: dict[str, tuple[str, ...]]) -> tuple[RegionCall, ...]:
-        return tuple(
-            RegionCall(
-                bound,
-                tuple(_pointer(a, bound, self.sources, layouts) for a in bound.args),
-                print_op(op),
-                *expected(op, self.sources),
-            )
-            for op, bound in zip(self.regions, self.bounds)
-        )
+        return tuple(self._call(op, bound, layouts) for op, bound in zip(self.regions, self.bounds))
+
+    def _call(self, op: Op, bound: Bound, layouts: dict[str, tuple[str, ...]]) -> RegionCall:
+        pointers = tuple(_pointer(a, bound, self.sources, layouts) for a in bound.args)
+        members = zip(members_of(op), bound.region.members)
+        calls = tuple(self._call(member, its, layouts) for member, its in members)
+        return RegionCall(bound, pointers, print_op(op), *expected(op, self.sources), calls)
 
 
 def emit(
@@ -200,6 +200,9 @@ def _bind(region: Op, settings: Settings, sources: dict[Value, Op]) -> Bound:
     if bind is None:
         raise unknown("kernel stem", stem, [name for name, found in SKELETONS.items() if found.bind], region.span)
     bound = bind(region, Printer(region, settings, sources))
+    if members := members_of(region):
+        own = tuple(_bind(member, settings, sources) for member in members)
+        bound = replace(bound, region=replace(bound.region, members=own))
     digest = hashlib.sha256(repr(_content(bound)).encode()).hexdigest()[:8]
     return replace(bound, name=f"{bound.name}_{digest}")
 
@@ -251,7 +254,7 @@ def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str
 
 def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) -> tuple[tuple[Buffer, ...], int]:
     """limit: rows of each kind.  apart: values that lie elsewhere."""
-    used = [*part.graph.inputs, *(v for op in part.regions for v in (*op.inputs, *op.outputs))]
+    used = [*part.graph.inputs, *(v for op in part.regions for v in (*op.inputs, *handed_on(op), *op.outputs))]
     values = dict.fromkeys(v for v in used if v not in part.sources and v not in apart)
     nbytes = {v: _row_bytes(v) * limit[v.type.rows] for v in values}
     offsets, arena = place(intervals(part.graph, nbytes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
 from hfc.backend.compile import KernelJob, compile_all
@@ -169,13 +169,34 @@ def _launches(call: RegionCall, program: Program, settings: Settings, jobs: dict
         if isinstance(shape, LibraryCall):
             yield _product(call, shape)
             continue
+        own = call if shape.member is None else call.members[shape.member]
         if shape.symbol not in jobs:
-            jobs[shape.symbol] = kernel_job(call.bound, shape, settings)
-        pointers = (*call.pointers, *(Pointer.buffer(s.name) for s in shape.scratch))
-        text = f"{shape.task} {call.bound.name}" if shape.task else call.text
-        nothing = dict.fromkeys(call.bytes, 0)
-        bytes, flops = (nothing, nothing) if shape.task else (call.bytes, call.flops)
-        yield Launch(shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, text, bytes, flops)
+            jobs[shape.symbol] = kernel_job(own.bound, shape, settings)
+        pointers = (*own.pointers, *(Pointer.buffer(s.name) for s in shape.scratch))
+        bytes, flops = _counted(call, own, shape)
+        yield Launch(
+            shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, _text(call, own, shape), bytes, flops
+        )
+
+
+def _text(call: RegionCall, own: RegionCall, shape: Geometry) -> str:
+    """The region, of the launch that ends it; else what is done for it. own: the joined region that is served."""
+    if shape.task:
+        return f"{shape.task} {own.bound.name}"
+    return call.text if own is call or own is call.members[-1] else f"{own.bound.name}, for {call.bound.name}"
+
+
+def _counted(call: RegionCall, own: RegionCall, shape: Geometry) -> tuple[dict[str, int], dict[str, int]]:
+    """The bytes and operations that count to a launch."""
+    if shape.counts:
+        counted = [call.members[number] for number in shape.counts]
+    else:
+        counted = [] if shape.task else [own]
+    return _sum(call.bytes, [one.bytes for one in counted]), _sum(call.flops, [one.flops for one in counted])
+
+
+def _sum(kinds: Iterable[str], counts: list[dict[str, int]]) -> dict[str, int]:
+    return {kind: sum(count[kind] for count in counts) for kind in kinds}
 
 
 def _product(call: RegionCall, step: LibraryCall) -> Launch:

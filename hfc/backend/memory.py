@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hfc.ir.graph import Graph, Value
+from hfc.ir.members import handed_on
 
 ALIGNMENT = 256
 
@@ -27,7 +28,7 @@ def intervals(graph: Graph, nbytes: dict[Value, int]) -> list[Interval]:
         if value in nbytes:  # filled before the first launch
             first[value] = last[value] = 0
     for at, op in enumerate(graph.ops):
-        for value in (*op.inputs, *op.outputs):
+        for value in (*op.inputs, *handed_on(op), *op.outputs):
             if value in nbytes:
                 first.setdefault(value, at)
                 last[value] = at

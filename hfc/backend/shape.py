@@ -38,6 +38,7 @@ class Geometry:
     loaders: device functions that the template calls, beside those of the formats.
     scratch: more pointers of the kernel, after those of the region.
     task: what the launch does for its region, e.g. "stage the inputs of"; empty: the work itself, to which its bytes count.
+    member: the joined region that it serves, by its number; None: the region itself.  counts: the members whose bytes count to it.
     """
 
     template: KernelTemplate
@@ -50,6 +51,8 @@ class Geometry:
     loaders: str = ""
     scratch: tuple[Scratch, ...] = ()
     task: str = ""
+    member: int | None = None
+    counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.block <= 1024, f"{self.symbol}: {self.block} threads"

@@ -73,6 +73,11 @@ class KernelRegion:
     """Base of the skeletons' dataclasses. The properties say what the code around all skeletons must know of a region."""
 
     @property
+    def members(self) -> tuple[Bound, ...]:
+        """The regions that were joined into it, bound each by itself."""
+        return ()
+
+    @property
     def matrix_args(self) -> tuple[Arg, ...]:
         """Weights that the kernels multiply: they lie in the back end's matrix layout, others row by row as stored."""
         return ()

@@ -46,7 +46,8 @@ def _served(emitted: Emitted, settings: Settings) -> Iterator[ServedKernel]:
     for call in (*emitted.calls, *emitted.draft_calls):
         for rows_class in ROWS_CLASSES:
             for shape in geometry(call.bound, settings.arch, rows_class):
-                yield ServedKernel(call, rows_class, shape)
+                own = call if shape.member is None else call.members[shape.member]
+                yield ServedKernel(own, rows_class, shape)
         for step in by_library(call.bound, settings.arch):
             if not isinstance(step, LibraryCall):
                 yield ServedKernel(call, "prefill", step)
@@ -66,6 +67,8 @@ def _region(made: ServedKernel, settings: Settings) -> list[str]:
 
 def roots_of(call: RegionCall) -> str:
     """The op by which the region was given to its skeleton."""
+    if call.members:
+        return f"what {len(call.members)} regions were joined from"
     roots = [kind for kind in SKELETONS[call.bound.stem].roots if f"= {kind}(" in call.text]
     return f"the root {' or '.join(roots)}" if roots else "what no other skeleton's root is in"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hfc.backend.skeletons import mixture
 from hfc.base.diagnostics import HfcError
 from hfc.compiler import CompilerInput, open_source, settings_for
 from hfc.frontend.config import key_problems
@@ -76,7 +77,10 @@ def layer_regions(source: CompilerInput, arch: str) -> dict[int, list[str]]:
     for region in (op for op in fused.ops if op.body and fused.outputs[0] not in op.outputs):
         seen = [re.search(r"\d+", names[v]) for v in region.inputs if v in names and re.search(r"\d+", names[v])]
         current = max([current, *(int(m[0]) for m in seen if m)])
-        layers.setdefault(current, []).append(region.attrs["stem"])
+        stem = region.attrs["stem"]
+        layers.setdefault(current, []).extend(
+            [stem] * (len(mixture.SKELETON.templates) if stem == mixture.SKELETON.stem else 1)
+        )
     return layers
 
 

@@ -22,6 +22,7 @@ from hfc.passes.fuse_delta import fuse_delta
 from hfc.passes.fuse_linear import fuse_epilogue, fuse_gate, fuse_norm, join_projections
 from hfc.passes.fuse_recurrence import fuse_recurrence
 from hfc.passes.fuse_rows import fuse_rows
+from hfc.passes.join_mixture import join_mixture
 from hfc.passes.narrow_outputs import narrow_outputs
 from hfc.passes.settings import Settings
 from hfc.passes.widen_vectors import widen_vectors
@@ -64,9 +65,8 @@ PIPELINE = (
     Pass(join_projections, "after fuse_gate took its pairs; one launch for all that read the same row"),
     Pass(fuse_epilogue, "needs the regions of both passes above; a residual joins the projection that it follows"),
     Pass(fuse_norm, "after joining, so that a norm is recomputed once per launch and not once per projection"),
-    Pass(
-        fuse_rows, "last: whatever no skeleton claimed becomes row-local maps, so that no op is left outside a kernel"
-    ),
+    Pass(fuse_rows, "whatever no skeleton claimed becomes row-local maps, so that no op is left outside a kernel"),
+    Pass(join_mixture, "last: it joins whole regions, the sum over experts among them, which may be a map"),
 )
 
 

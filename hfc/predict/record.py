@@ -14,7 +14,7 @@ from hfc.predict.launch import Site
 from hfc.predict.program import Estimate, LaunchSampler, estimate
 
 CONTEXT, PROMPT = 100, 512
-LINEAR = re.compile(r"(linear|zip|top|few|dot)\w*_k\d+_n\d+")
+LINEAR = re.compile(r"(linear|zip|top|few|dot|mixture)\w*_k\d+_n\d+")
 TOLERANCE = 0.02
 PRINTED = 4  # digits
 
@@ -43,7 +43,9 @@ def speeds(bundle: Bundle, model: str, arch: str, program: str, site: Site, bloc
 
 
 def is_linear(launch: Launch) -> bool:
-    return bool(LINEAR.match(launch.kernel)) and not launch.kernel.endswith(("_stage", "_rotate", "_finish"))
+    return bool(LINEAR.match(launch.kernel)) and not launch.kernel.endswith(
+        ("_stage", "_rotate", "_finish", "_prepare")
+    )
 
 
 def for_outputs(launch: Launch) -> bool:

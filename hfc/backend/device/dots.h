@@ -1,6 +1,6 @@
 // Integer dot products: inputs as whole numbers of 15 bits, x = unit (128 high + low), in two planes of signed bytes.
 #pragma once
-#if defined(HFC_SDOT4) || defined(HFC_SUDOT4)
+#if defined(HFC_DOT4_I8)
 enum { HFC_STEPS = 127 * 128 };  // the largest whole number
 typedef struct __attribute__((aligned(8))) { float unit, sum; } hfc_chunk;
 
@@ -8,6 +8,10 @@ typedef struct __attribute__((aligned(8))) { float unit, sum; } hfc_chunk;
 HFC_FUNCTION int hfc_dot4(uint32_t a, uint32_t b, int sum) {
 #if defined(HFC_SDOT4)
   return __builtin_amdgcn_sdot4((int)a, (int)b, sum, false);
+#elif !defined(HFC_SUDOT4)
+  int r;
+  asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(sum));
+  return r;
 #else
   return __builtin_amdgcn_sudot4(true, (int)a, true, (int)b, sum, false);
 #endif
@@ -15,7 +19,11 @@ HFC_FUNCTION int hfc_dot4(uint32_t a, uint32_t b, int sum) {
 
 // Four bytes of a word whose lower half is `low`, upper half `high`, by their numbers in `places`.
 HFC_FUNCTION uint32_t hfc_pick_bytes(uint32_t high, uint32_t low, uint32_t places) {
+#if defined(__HIP__)
   return __builtin_amdgcn_perm(high, low, places);
+#else
+  return hfc_permute(low, high, (places & 7u) | (places >> 8 & 7u) << 4 | (places >> 16 & 7u) << 8 | (places >> 24 & 7u) << 12);
+#endif
 }
 
 // Eight inputs: high and low planes as two words each, and their sum. per: whole numbers for one of x.

@@ -17,8 +17,8 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
     roots = [op for op in region.inner if is_product(op)]
     first = roots[0]
     top = first.output.type.size(1) if of_experts(first) else 0
-    x, rotate = _before_rotation(first.inputs[0], printer)
-    load = _load(first, x, printer, top)
+    x, rotate = before_rotation(first.inputs[0], printer)
+    load = input_element(first, x, printer, top)
     stats = tuple(printer.stats)
     reached = {v: _roots_of(v, region, roots) for v in region.outputs}
     zipped = any(len(r) > 1 for r in reached.values())
@@ -60,13 +60,13 @@ def _named(variable: str) -> Leaf:
     return lambda _index: variable
 
 
-def _before_rotation(x: Value, printer: Printer) -> tuple[Value, int]:
+def before_rotation(x: Value, printer: Printer) -> tuple[Value, int]:
     """The value to load, and the group that is rotated after it is loaded; 0: none."""
     op = printer.producers.get(x)
     return (op.inputs[0], op.attrs["group"]) if op and is_rotation(op) else (x, 0)
 
 
-def _load(root: Op, x: Value, printer: Printer, top: int) -> str:
+def input_element(root: Op, x: Value, printer: Printer, top: int) -> str:
     """Input element j of `row`; with experts, `row` counts (token, choice) pairs."""
     if not top:
         return printer.element(x, reindex(("j",), (root.inputs[1].type.size(-1),), row_shape(x)))

@@ -100,7 +100,7 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     return (one,) if bound.region.top else (_stage(bound), _geometry(bound, arch, staged=True), one)
 
 
-def _lanes(region: LinearRegion) -> dict[str, DotLanes]:
+def dot_lanes(region: LinearRegion) -> dict[str, DotLanes]:
     made = {}
     for form in region.weight_formats:
         loader = present(lane_loader(form))
@@ -115,7 +115,7 @@ def _lanes(region: LinearRegion) -> dict[str, DotLanes]:
 
 def _staging(region: LinearRegion) -> DotStageParams:
     """What all launches of a region agree on."""
-    chunk = min(RUN * len(group.runs) for lanes in _lanes(region).values() for group in lanes.segments)
+    chunk = min(RUN * len(group.runs) for lanes in dot_lanes(region).values() for group in lanes.segments)
     return DotStageParams(chunk, region.k // 2 + -(-2 * region.k // chunk // 4) * 4)
 
 
@@ -136,7 +136,7 @@ def _stage(bound: Bound[LinearRegion]) -> Geometry:
 
 
 def _geometry(bound: Bound[LinearRegion], arch: Arch, staged: bool) -> Geometry:
-    region, lanes, staging = bound.region, _lanes(bound.region), _staging(bound.region)
+    region, lanes, staging = bound.region, dot_lanes(bound.region), _staging(bound.region)
     count, waves = region.together, THREADS // arch.wave
     outputs, split = max(1, 2 // count), split_k(region, arch)
     tile = max(arch.wave * split * LINE.elements, THREADS * RUN)  # every thread makes numbers of a run

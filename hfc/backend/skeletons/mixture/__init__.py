@@ -1,0 +1,24 @@
+"""mixture: a mixture of experts behind its router, in four launches where rows are few."""
+
+from hfc.backend.skeleton import Skeleton, Variant
+from hfc.backend.skeletons.mixture.bind import bind
+from hfc.backend.skeletons.mixture.geometry import DOWN, PREPARE, STAGE, UP, launches, member_launches, refuses
+from hfc.backend.skeletons.mixture.region import MixtureRegion
+
+APART = "each of the joined regions by itself"
+
+SKELETON = Skeleton(
+    "mixture",
+    (),
+    MixtureRegion,
+    bind,
+    {
+        "decode": (
+            Variant("joined", "inputs staged once, all experts in one launch a product", launches, refuses),
+            Variant("apart", APART, member_launches("decode")),
+        ),
+        "prefill": (Variant("apart", APART, member_launches("prefill")),),
+    },
+    (PREPARE, UP, STAGE, DOWN),
+    tolerance=2e-3,  # two products behind each other, each as the skeleton `linear` makes it
+)

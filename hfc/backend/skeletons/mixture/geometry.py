@@ -1,0 +1,285 @@
+"""The launches of a mixture of experts for few rows: choose and stage, first products, stage, second products and their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hfc.backend import skeletons
+from hfc.backend.lanes.loaders import LINE, RUN
+from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeleton import RowsClass
+from hfc.backend.skeletons.linear.dot.geometry import ROWS, DotLanes, dot_lanes
+from hfc.backend.skeletons.linear.groups import refuses_words
+from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.skeletons.mixture.region import MixtureRegion
+from hfc.backend.skeletons.route.region import RouteRegion
+from hfc.backend.spec import Arg, Bound, Stat
+from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
+from hfc.target.arch import Arch
+
+THREADS = 256
+OUTPUTS = 4  # of a wave, of each of its matrices
+MOST_MATRICES = 2  # that one epilogue joins
+MOST_SHARES = 4  # waves of a block that share the choices of a row
+LEAST_USE = 0.8  # of those waves
+
+
+@dataclass(frozen=True)
+class StagedInputs:
+    """Rows of inputs as whole numbers in scratch memory. k: inputs of a row.  rows: for each row of the step.  stride: floats of a row.
+
+    load, rotate: as in LinearRegion.  first: the first thread block that stages them."""
+
+    name: str
+    k: int
+    rows: int
+    stride: int
+    load: str
+    rotate: int
+    first: int = 0
+
+    def scratch(self, written: bool = False) -> Scratch:
+        return Scratch(self.name, "float", "f32", 4 * self.stride * self.rows, rows=ROWS, written=written)
+
+
+def _staged(name: str, product: LinearRegion, chunk: int) -> StagedInputs:
+    stride = product.k // 2 + -(-2 * product.k // chunk // 4) * 4
+    return StagedInputs(name, product.k, product.input_rows, stride, product.load, product.rotate)
+
+
+def _chunk(products: Iterable[LinearRegion]) -> int:
+    """Inputs that are added up once for all."""
+    lanes = [made for product in products for made in dot_lanes(product).values()]
+    return min(RUN * len(group.runs) for made in lanes for group in made.segments)
+
+
+@dataclass(frozen=True)
+class PrepareParams(Params):
+    """kept, held: as in RouteParams.  inputs: what is staged, of chunks of `chunk`.  stats: reductions that its load names."""
+
+    kept: int
+    held: int
+    chunk: int
+    inputs: StagedInputs
+    stats: tuple[Stat, ...]
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products that share code. lanes: of a weight row; so many turns take them along K.  experts: as in LinearRegion.  first, stop: waves of a
+    row of the step that make them.  inputs: where their inputs are staged.  store: of the first products, as in LinearRegion."""
+
+    parts: tuple[Matrix, ...]
+    lanes: int
+    k: int
+    experts: Arg | None
+    top: int
+    inputs: StagedInputs
+    store: str = ""
+    first: int = 0
+    stop: int = 0
+    groups: int = 0
+
+
+@dataclass(frozen=True)
+class UpParams(Params):
+    """outputs: of a wave and a matrix, for each group of its lanes.  kinds: chosen, shared."""
+
+    outputs: int
+    chunk: int
+    waves: int
+    kinds: tuple[Products, ...]
+    lanes_of: Mapping[str, DotLanes]
+
+
+@dataclass(frozen=True)
+class StageParams(Params):
+    """staged: inputs of the second products, of chunks of `chunk`."""
+
+    chunk: int
+    staged: tuple[StagedInputs, ...]
+
+
+@dataclass(frozen=True)
+class DownParams(Params):
+    """units: second products of a row, the choices and then `pieces` of the shared expert.  shares: waves that divide them.
+    teams: such groups of waves.  of_share: units of a wave, at most.  alike: all units are read by the same code."""
+
+    outputs: int
+    chunk: int
+    units: int
+    pieces: int
+    shares: int
+    teams: int
+    of_share: int
+    alike: bool
+    kinds: tuple[Products, ...]
+    lanes_of: Mapping[str, DotLanes]
+
+
+PREPARE = template(__file__, "mixture_prepare", READS_AND_WRITES, PrepareParams)
+STAGE = template(__file__, "mixture_stage", READS_AND_WRITES, StageParams)
+IN_FLIGHT = KernelLimits(
+    128, "bound by memory: a lane has whole words of several weight rows on their way", narrowest=1
+)
+UP = template(__file__, "mixture_up", IN_FLIGHT, UpParams)
+DOWN = template(__file__, "mixture_down", IN_FLIGHT, DownParams)
+
+
+def refuses(bound: Bound[MixtureRegion], arch: Arch) -> str | None:
+    region = bound.region
+    if not arch.has("dot4_i8"):
+        return f"{arch.name} has no integer dot product of four signed bytes"
+    for product in (*region.ups, *region.downs):
+        if reason := refuses_words(product):
+            return reason
+        if product.rotate and product.k % product.rotate:
+            return f"K of {product.k} is no multiple of {product.rotate}, which are rotated together"
+    for up in region.ups:
+        if len(up.parts) > MOST_MATRICES or (len(up.parts) > 1 and not up.zipped):
+            return f"{len(up.parts)} first products, more than {MOST_MATRICES} that one epilogue joins"
+        if (up.k, up.load, up.stats, up.rotate) != (region.up.k, region.up.load, region.up.stats, region.up.rotate):
+            return "the shared expert has other inputs than those that are chosen"
+    if not region.up.token_inputs or any(down.stats for down in region.downs):
+        return "experts have inputs of their own, or a norm before their second product"
+    gate = region.gate
+    if gate and (gate.rotate or (gate.load, gate.stats) != (region.up.load, region.up.stats)):
+        return "the shared expert's gate has other inputs than the experts"
+    return None
+
+
+def launches(bound: Bound[MixtureRegion], arch: Arch) -> tuple[Geometry, ...]:
+    region = bound.region
+    chunk = _chunk(region.ups)
+    inputs = _staged("mixture_inputs", region.up, chunk)
+    later = _chunk(region.downs)
+    middle = _placed(
+        [_staged(name, down, later) for name, down in zip(("mixture_chosen", "mixture_shared"), region.downs)]
+    )
+    return (
+        _prepare(bound, arch, inputs, chunk),
+        _up(bound, arch, inputs, chunk),
+        _stage(bound, middle, later),
+        _down(bound, arch, middle, later),
+    )
+
+
+def member_launches(rows_class: RowsClass) -> Callable[[Bound, Arch], tuple[Geometry, ...]]:
+    """The launches of the joined regions, one by one."""
+
+    def launches(bound: Bound[MixtureRegion], arch: Arch) -> tuple[Geometry, ...]:
+        return tuple(
+            replace(made, member=number)
+            for number, member in enumerate(bound.region.members)
+            for made in skeletons.geometry(member, arch, rows_class)
+        )
+
+    return launches
+
+
+def _placed(staged: list[StagedInputs]) -> tuple[StagedInputs, ...]:
+    """One behind the other in a grid of blocks of THREADS, which stage RUN inputs a thread."""
+    made, first = [], 0
+    for inputs in staged:
+        made.append(replace(inputs, first=first))
+        first += -(-inputs.k * inputs.rows // (RUN * THREADS))
+    return tuple(made)
+
+
+def _prepare(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: int) -> Geometry:
+    choice: RouteRegion | None = bound.region.choice
+    held, kept = (-(-choice.experts // arch.wave), -(-choice.top // arch.wave)) if choice else (0, 0)
+    return Geometry(
+        PREPARE,
+        bound.name + "_prepare",
+        ("2" if choice else "1", bound.rows, "1"),
+        THREADS,
+        PrepareParams(kept, held, chunk, inputs, bound.region.up.stats),
+        scratch=(inputs.scratch(written=True),),
+        task="choose experts and stage the inputs of",
+        counts=bound.region.doing("prepare"),
+    )
+
+
+def _lanes_of_row(products: Sequence[LinearRegion], arch: Arch, sums: int) -> int:
+    """Lanes that share a weight row: as many as have work in almost every turn, a whole number of blocks and a sum each."""
+    calls = max(made.loader.calls for product in products for made in dot_lanes(product).values())
+    turns = min(product.k for product in products) // LINE.elements
+    fits = [n for n in (8, 16, 32, 64) if n <= arch.wave and n >= sums and n % calls == 0] or [arch.wave]
+
+    def use(lanes: int) -> float:
+        return round(turns / (lanes * -(-turns // lanes)), 1)
+
+    return max(fits, key=lambda lanes: (use(lanes), lanes))
+
+
+def _up(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: int) -> Geometry:
+    region, kinds, at = bound.region, [], 0
+    count, waves = max(len(up.parts) for up in region.ups), THREADS // arch.wave
+    lanes_of: dict[str, DotLanes] = {}
+    for up in region.ups:
+        lanes = _lanes_of_row([up], arch, OUTPUTS * count)
+        groups = -(-up.parts[0].n // (OUTPUTS * arch.wave // lanes))
+        stop = at + groups * max(1, up.top)
+        store = up.store if up.zipped else up.parts[0].store
+        kinds.append(Products(up.parts, lanes, up.k, up.experts, up.top, inputs, store, at, stop, groups))
+        lanes_of |= dot_lanes(up)
+        at = stop
+    return Geometry(
+        UP,
+        bound.name + "_up",
+        (str(-(-at // waves)), bound.rows, "1"),
+        THREADS,
+        UpParams(OUTPUTS, chunk, waves, tuple(kinds), lanes_of),
+        promises=("dot4_i8",),
+        loaders=_sources(lanes_of),
+        scratch=(inputs.scratch(),),
+        task="make the first products of",
+        counts=region.doing("up"),
+    )
+
+
+def _stage(bound: Bound[MixtureRegion], staged: tuple[StagedInputs, ...], chunk: int) -> Geometry:
+    last = staged[-1]
+    blocks = last.first - (-last.k * last.rows // (RUN * THREADS))
+    return Geometry(
+        STAGE,
+        bound.name + "_stage",
+        (str(blocks), bound.rows, "1"),
+        THREADS,
+        StageParams(chunk, staged),
+        scratch=tuple(inputs.scratch(written=True) for inputs in staged),
+        task="stage the inputs of the second products of",
+    )
+
+
+def _down(bound: Bound[MixtureRegion], arch: Arch, staged: tuple[StagedInputs, ...], chunk: int) -> Geometry:
+    region, down = bound.region, bound.region.down
+    lanes_of = {name: lanes for product in region.downs for name, lanes in dot_lanes(product).items()}
+    alike = len(lanes_of) == 1 and all(product.k % down.k == 0 for product in region.downs)
+    pieces = 0 if not region.shared_down else region.shared_down.k // down.k if alike else 1
+    units = down.top + pieces
+    shares = max(n for n in range(1, MOST_SHARES + 1) if units >= LEAST_USE * n * -(-units // n))
+    teams = max(1, THREADS // arch.wave // shares)
+    lanes = _lanes_of_row(region.downs, arch, OUTPUTS)
+    kinds = tuple(
+        Products(product.parts, lanes, product.k, product.experts, product.top, inputs)
+        for product, inputs in zip(region.downs, staged)
+    )
+    made = OUTPUTS * teams * arch.wave // lanes
+    return Geometry(
+        DOWN,
+        bound.name + "_down",
+        (str(-(-down.parts[0].n // made)), bound.rows, "1"),
+        teams * shares * arch.wave,
+        DownParams(OUTPUTS, chunk, units, pieces, shares, teams, -(-units // shares), alike, kinds, lanes_of),
+        promises=("dot4_i8",),
+        loaders=_sources(lanes_of),
+        scratch=tuple(inputs.scratch() for inputs in staged),
+        counts=region.doing("down"),
+    )
+
+
+def _sources(lanes_of: dict[str, DotLanes]) -> str:
+    return "\n".join(made.loader.source for made in lanes_of.values())
