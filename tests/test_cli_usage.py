@@ -224,6 +224,24 @@ def test_help_is_quick(words, most_s):
     assert sorted(runs)[2] < most_s, runs
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir() or os.cpu_count() == 1, reason="counts threads on Linux")
+def test_blas_has_no_threads_where_kernels_multiply():
+    """And children may have theirs."""
+    code = (
+        "import os, sys\nfrom hfc.base.diagnostics import HfcError\nfrom hfc.cli import dispatch\n"
+        "try: dispatch(sys.argv[1:])\nexcept HfcError: pass\n"
+        "print('numpy' in sys.modules, len(os.listdir('/proc/self/task')), os.environ.get('OPENBLAS_NUM_THREADS'))"
+    )
+    alone = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+
+    def told(*words):
+        command = [sys.executable, "-c", code, "run", "nothing.gguf", "Hi", *words]
+        return subprocess.run(command, capture_output=True, text=True, env=alone).stdout.split()
+
+    assert told() == ["True", "1", "None"]
+    assert int(told("--device", "interpret")[1]) > 1
+
+
 def test_an_unknown_name_gets_the_nearest_three_and_a_model_in_its_place_a_command():
     known = ["run", "runs", "runner", "rerun", "prune"]
     assert suggestions("Runn", known) == ["run", "runner", "runs"] and suggestions("zzz", known) == []

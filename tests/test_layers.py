@@ -115,6 +115,7 @@ def test_modules_are_imported_by_name_in_few_places():
         "cli/check_model.py",  # torch and transformers, where they are installed
         "cli/open_model.py",  # --device interpret: the compiler's side; what talks to the hub
         "runtime/executor.py",  # a vendor's package when a card is opened
+        "runtime/pipeline/process.py",  # multiprocessing, where a stage is a process: 15 ms of every start
         "runtime/devices.py",  # the same, when cards are listed
         "cli/run.py",  # the chat's packages, where there is no prompt
         "serve/app.py",

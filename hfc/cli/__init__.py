@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hfc import __version__
@@ -17,6 +18,8 @@ from hfc.base.installed import missing_part
 from hfc.cli.commands import ALSO, COMMANDS, INSTEAD, module_of, overview, settings_files
 
 VARIABLES = {"HFC_DEVICE", "HFC_THREADS"}  # that set an option
+# Kernels do their products; numpy's BLAS would start a thread for each core when it is imported, a tenth of their start.
+WITHOUT_BLAS, BLAS_THREADS = frozenset({"run", "chat", "serve"}), "OPENBLAS_NUM_THREADS"
 USER_ERROR, DEVICE_ERROR, BROKEN_PIPE, INTERRUPTED = 2, 3, 1, 130
 
 
@@ -63,12 +66,24 @@ def dispatch(words: list[str]) -> None:
     except parsing.HelpWanted:
         print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
         return
-    command = importlib.import_module(f"hfc.cli.{module}")
+    with_blas = name not in WITHOUT_BLAS or values.get("device") == "interpret"
+    command = importlib.import_module(f"hfc.cli.{module}") if with_blas else without_blas(f"hfc.cli.{module}")
     if not gc.isenabled():  # see hfc.__main__
         gc.freeze()
         gc.enable()
     options = getattr(command, "OPTIONS", None)  # the dataclass of a command with many parameters
     command.command(options(**values)) if options else command.command(**values)
+
+
+def without_blas(module: str) -> ModuleType:
+    """Import a module and numpy with it. What is set for that is of this process alone."""
+    if BLAS_THREADS in os.environ:
+        return importlib.import_module(module)
+    os.environ[BLAS_THREADS] = "1"
+    try:
+        return importlib.import_module(module)
+    finally:
+        del os.environ[BLAS_THREADS]
 
 
 def no_command(name: str) -> HfcError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
-from hfc.plan import Plan
+from hfc.plan import Bundle, Plan
 from hfc.runtime.devices import AUTO, Chosen, choose_device, find_cards
 from hfc.runtime.executor import PROCESS
 from hfc.runtime.fit import RESERVE, need_of
@@ -17,14 +18,16 @@ from hfc.runtime.source import Source
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".hfq")
 
 
-def device_for(device: str, sources: list[Source], weights: str | None = None) -> Chosen:
-    """The device for models: it must hold the largest of them."""
+def device_for(
+    device: str, sources: list[Source], weights: str | None = None, opened: Mapping[Path, Bundle] = MappingProxyType({})
+) -> Chosen:
+    """The device for models: it must hold the largest of them. opened: bundles among them that were read already."""
 
     if "," in device:
         return Chosen(stage_devices(device))
 
     def needed(arch: str) -> int | str:
-        needs = [need(arch) for need in map(_need_of, sources, [weights] * len(sources))]
+        needs = [need(arch) for need in (_need_of(source, weights, opened) for source in sources)]
         return next((n for n in needs if isinstance(n, str)), max(needs, default=0))
 
     return choose_device(device, needed)
@@ -61,10 +64,10 @@ def memory_text(plan: Plan) -> str:
     return f"weights {weights} GiB, state {state} GiB for {need.slots} x {need.context} tokens, scratch {scratch}"
 
 
-def _need_of(source: Source, weights: str | None) -> Callable[[str], int | str]:
+def _need_of(source: Source, weights: str | None, opened: Mapping[Path, Bundle]) -> Callable[[str], int | str]:
     """Bytes by arch: a bundle's plan says them, of others the weights are known."""
     if source.kind == "bundle":
-        plans = load_bundle(source.path).plans
+        plans = (opened.get(source.path) or load_bundle(source.path)).plans
         return lambda arch: need_of(plans[arch]).total if arch in plans else f"the bundle has no plan for {arch}"
     path = Path(weights) if weights else source.path
     files = [path] if path.is_file() else [p for p in path.glob("*") if p.suffix in WEIGHTS]

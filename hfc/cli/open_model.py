@@ -47,13 +47,14 @@ def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) ->
     # A bundle's context was fixed when it was compiled.
     fits = choice.fits_memory and source.kind != "bundle"
     choice = replace(choice, draft=own_draft(name, choice.draft), fits_memory=fits)
-    chosen = device_for(choice.device, [source], choice.weights)
+    opened = {source.path: load_bundle(source.path)} if source.kind == "bundle" else {}
+    chosen = device_for(choice.device, [source], choice.weights, opened)
     choice = replace(choice, device=chosen.device)
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
     check_weights(source, choice)
-    bundle = open_bundle(source, choice)
+    bundle = open_bundle(source, choice, opened.get(source.path))
     announce(chosen, joined_plan_for(bundle, choice.device) if chosen.text else None)
     return load_opened(bundle, choice, with_vocabulary)
 
@@ -92,11 +93,11 @@ def resolve(name: str) -> Source:
         return importlib.import_module("hfc.cli.fetching").get_model(missing)
 
 
-def open_bundle(source: Source, choice: ModelChoice) -> Bundle:
-    """The bundle of a source, compiled for the chosen device unless it is one."""
+def open_bundle(source: Source, choice: ModelChoice, opened: Bundle | None = None) -> Bundle:
+    """The bundle of a source, compiled for the chosen device unless it is one. opened: that one, where it was read already."""
     if source.kind != "bundle":
         return _compile(source, choice)
-    bundle = load_bundle(source.path)
+    bundle = opened or load_bundle(source.path)
     _refuse_changes(source, bundle, choice)
     bundle = replace(bundle, trusted=choice.trust)
     reason = runs_here(bundle, choice)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.plan import Plan
 from hfc.step import Step
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 # what is asked of the model there, and of its slots
 OF_MODEL = ("receive", "hand_on", "forward", "draft", "tap")
@@ -95,7 +97,7 @@ class ProcessStage:
         return answer
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = importlib.import_module("multiprocessing").get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=serve_stage, args=(theirs,), name=f"hfc-stage-{self.plan.name}", daemon=True
