@@ -13,7 +13,7 @@ from hfc.bundles.grid import grid_value
 from hfc.plan import Bundle, Launch, Plan, pointer_table
 from hfc.pointer import STEP, Pointer
 from hfc.program import Program
-from hfc.runtime.driver import Driver
+from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.host import launch_ranges, open_library
 from hfc.runtime.memory import address, allocate
 from hfc.step import Step
@@ -83,6 +83,7 @@ class GpuLauncher:
                 placed[pointer] = driver.allocate(data.nbytes + GUARD.nbytes)
                 driver.copy_in(placed[pointer], data)
                 driver.copy_in(placed[pointer] + data.nbytes, GUARD)
+            driver.synchronize(LEGACY_STREAM)  # for which the stream of the launch does not wait
             self._run(launch, [placed[STEP], *(placed[p] for p in launch.pointers)], step)
             for pointer, data in memory.items():
                 guard = np.empty_like(GUARD)

@@ -3,6 +3,8 @@
 Decays near 0 and near 1 and betas near 0 and 1 are in it; scratch, outputs and what lies behind the rows start as NaN.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from regions import VOCAB, Builder, Region
@@ -14,6 +16,8 @@ from hfc.pointer import Pointer
 from hfc.selftest.check import places_of
 from hfc.selftest.scene import Stage
 from hfc.step import Segment, Step
+from hfc.target.arch import ARCHS as ROWS
+from hfc.target.tuning import NVIDIA_TUNING
 
 ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
 BOUND = 2e-5  # relative L2; the arithmetic is f32 throughout, measured 1e-6
@@ -87,6 +91,16 @@ def test_blocks_of_few_columns_leave_the_bits_of_whole_heads(shape, arch, monkey
     assert any(launch.kernel.endswith("_join") for launch in apart.plan.programs["decode"])
     for name, content in Cut(apart).run([16, 1, 13]).items():
         assert np.array_equal(content, expected[name]), name
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("shape, arch", [("three to a key", "gfx1100"), ("odd", "gfx1201"), ("awkward", "gfx942")])
+def test_small_heads_with_as_many_rows_under_way_as_nvidia_has(shape, arch, monkeypatch):
+    """A block of one wave brings the scalars of all rows that it has in LDS: sm_90 read 8 of 16 that nobody had written."""
+    monkeypatch.setitem(ROWS, arch, replace(ROWS[arch], tuning=NVIDIA_TUNING))
+    subject = Region(delta_net(*SHAPES[shape], 1.0), arch, slots=4, context=256)
+    wrong = [c for c in subject.check() if c.kernel.startswith("delta") and not (c.ok and c.deviation.error <= BOUND)]
+    assert not wrong, wrong
 
 
 class Cut:

@@ -13,6 +13,7 @@ from hfc.target.state_block import MAX_THREADS
 
 SHORT = 16  # segments of so many rows are one kernel's, of more several launches': what decodes is always the former
 THREADS = 256
+SCALARS = 4  # of a row and head: scales of q and k, decay, beta; in delta_columns a thread brings one of one row
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,13 @@ def _columns(bound: Bound[DeltaRegion], arch: Arch, whole: DeltaParams) -> Geome
     region = bound.region
     columns = max(32, arch.wave // whole.split)
     column_blocks = -(-region.dv // columns)
+    block = columns * whole.split
+    tokens = 4 if arch.scarce_registers else arch.tuning.rows_in_flight  # loads on their way cost registers
     params = ColumnsParams(
         few=SHORT,
         split=whole.split,
         depth=whole.depth,
-        tokens=4 if arch.scarce_registers else arch.tuning.rows_in_flight,  # loads on their way cost registers
+        tokens=min(tokens, block // SCALARS),
         columns=columns,
         column_blocks=column_blocks,
         wide=all(start % 4 == 0 for start in (region.q0, region.k0, region.v0, region.dk, region.dv)),
@@ -213,7 +216,7 @@ def _columns(bound: Bound[DeltaRegion], arch: Arch, whole: DeltaParams) -> Geome
         COLUMNS,
         bound.name + "_columns",
         (str(region.v_heads * column_blocks), "G", "1"),
-        columns * whole.split,
+        block,
         params,
         scratch=(_staged(region, written=True),),
         task="carry the state through",
