@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,27 @@ from hfc.runtime import pull, registry
 from hfc.serve.errors import ApiError
 from hfc.serve.models import Models
 
+LOG = logging.getLogger("hfc.serve")
 POLL_S = 0.25
 
 
 async def fetched(models: Models, name: str) -> AsyncIterator[dict[str, Any]]:
     """Progress until the model can be asked for. ApiError 404 for a name that the registry does not know, 500 when it cannot be had."""
+    try:
+        async for told in _steps(models, name):
+            yield told
+    except ApiError:
+        raise
+    except OSError as error:
+        text = f"{error.filename or 'a file or the network'}: {error.strerror or error}"
+        raise ApiError(500, text, "model", "pull_failed") from error
+    except Exception as error:  # of any type: to its reader a stream that only stops is no failure
+        LOG.error("a model could not be fetched", exc_info=error)
+        text = f"the server failed at this model ({type(error).__name__})"
+        raise ApiError(500, text, "model", "pull_failed") from error
+
+
+async def _steps(models: Models, name: str) -> AsyncIterator[dict[str, Any]]:
     yield {"status": "pulling manifest"}
     if not models.knows(name):
         try:

@@ -9,6 +9,7 @@ import pytest
 from serve_fakes import FakeModel, Says, expected, make_engine, make_served
 from test_serve_api import PROMPT, app_of, call, rendered
 
+from hfc.base.diagnostics import HfcError
 from hfc.runtime import registry
 from hfc.serve.app import make_app
 from hfc.serve.errors import ApiError
@@ -212,4 +213,32 @@ def test_a_model_of_the_registry_is_pulled_with_progress(monkeypatch, tmp_path):
     assert {t["total"] for t in told if "total" in t} == {100}
     assert [m["name"] for m in call(app, "GET", "/api/tags").json()["models"]] == ["fake", "tiny:1m"]
     assert "unknown model" in lines(post(app, "pull", model="nope"))[-1]["error"]
+    models.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (HfcError("the hash is wrong"), "the hash is wrong"),
+        (OSError(28, "No space left on device", "tiny.gguf"), "tiny.gguf: No space left on device"),
+        (RuntimeError("secret"), "the server failed at this model (RuntimeError)"),
+    ],
+)
+def test_a_pull_that_fails_ends_with_an_error_line(monkeypatch, tmp_path, error, message):
+    entry = registry.RegistryEntry(
+        "tiny:1m", "a model", license="mit", file="tiny.gguf", size_bytes=1, sha256="ab" * 32
+    )
+    monkeypatch.setitem(registry.REGISTRY._entries, entry.name, entry)
+    monkeypatch.setattr(registry, "cached_path", lambda entry: tmp_path / entry.file)
+
+    def failing_pull(*_):
+        raise error
+
+    monkeypatch.setattr("hfc.runtime.pull.pull", failing_pull)
+    models = Models([make_served(make_engine(FakeModel()))], find=Source)
+    app = make_app(models, ServerSettings())
+    told = lines(post(app, "pull", model="tiny:1m"))
+    assert told[0] == {"status": "pulling manifest"} and told[-1] == {"error": message}
+    whole = post(app, "pull", model="tiny:1m", stream=False)
+    assert whole.status_code == 500 and whole.json() == {"error": message}
     models.close()
