@@ -82,23 +82,10 @@ def plan_chat(served: Served, read: Callable[[], Ask], settings: ServerSettings)
     ask = read()
     schemas = schemas_of(ask.tools)
     check_choice(ask, schemas)
-    tools = [] if ask.tool_choice == "none" else [_without_strict(tool) for tool in ask.tools]
-    begun = ask.begun
+    tools = shown_tools(ask)
     style = style_of(served.vocabulary.template)
-    variables = dict(ask.template_variables)
-    if ask.effort is not None:
-        variables.setdefault("enable_thinking", ask.effort != "none")
-
     context = served.engine.limits.context
-    limits = {"most": None if ask.truncates else context, "param": ask.param}
-
-    def prompt_of(messages: Sequence[Mapping[str, Any]]) -> Prompt:
-        if begun is not None:
-            messages = messages[:-1]
-        if style == "none":
-            return chat_prompt(served, explained(messages, tools), None, begun, **limits, variables=variables)
-        return chat_prompt(served, messages, tools, begun, **limits, variables=variables)
-
+    prompt_of = _prompts(served, ask, tools, None if ask.truncates else context)
     if ask.truncates:
         check = Encoder(served, context, ask.param).check_messages
         prompt = fit_messages(ask.messages, prompt_of, context, ask.max_tokens, check)
@@ -132,6 +119,36 @@ def plan_chat(served: Served, read: Callable[[], Ask], settings: ServerSettings)
     if not ask.splits:
         return ChatPlan(jobs, lambda: Output(False, parser(), may_open=False), rules.headers())
     return ChatPlan(jobs, lambda: Output(thought.is_open, parser(), may_open, close_id), rules.headers())
+
+
+def render_chat(served: Served, read: Callable[[], Ask]) -> Prompt:
+    """The prompt alone, of any length: nothing runs it. Takes its time like plan_chat."""
+    ask = read()
+    check_choice(ask, schemas_of(ask.tools))
+    return _prompts(served, ask, shown_tools(ask), None)(ask.messages)
+
+
+def shown_tools(ask: Ask) -> list[dict[str, Any]]:
+    """What the template sees of them."""
+    return [] if ask.tool_choice == "none" else [_without_strict(tool) for tool in ask.tools]
+
+
+def _prompts(
+    served: Served, ask: Ask, tools: list[dict[str, Any]], most: int | None
+) -> Callable[[Sequence[Mapping[str, Any]]], Prompt]:
+    """How messages become a prompt of at most so many tokens, None for any number."""
+    begun, style = ask.begun, style_of(served.vocabulary.template)
+    variables = dict(ask.template_variables)
+    if ask.effort is not None:
+        variables.setdefault("enable_thinking", ask.effort != "none")
+
+    def prompt_of(messages: Sequence[Mapping[str, Any]]) -> Prompt:
+        if begun is not None:
+            messages = messages[:-1]
+        told = (explained(messages, tools), None) if style == "none" else (messages, tools)
+        return chat_prompt(served, *told, begun, most, ask.param, variables)
+
+    return prompt_of
 
 
 def check_choice(ask: Ask, schemas: Mapping[str, Any]) -> None:

@@ -136,6 +136,8 @@ def test_infill_needs_a_vocabulary_with_gaps(app):
 
 def test_templates_and_properties(app):
     assert post(app, "/apply-template", messages=MESSAGES).json()["prompt"] == PROMPT.decode()
+    long = [{"role": "user", "content": "word " * 5000}]
+    assert "word " * 5000 in post(app, "/apply-template", messages=long).json()["prompt"], "longer than the context"
     assert (
         post(app, "/apply-template", messages=MESSAGES, add_generation_prompt=False).json()["prompt"]
         == "user:hello<eos>"

@@ -13,7 +13,7 @@ from hfc import __version__
 from hfc.serve.answer import KEEP_ALIVE, STREAM, Answer, check, merged, sse, sse_error, sse_response, whole
 from hfc.serve.api.chat_completions import ChatRequest
 from hfc.serve.body import BodyRoute
-from hfc.serve.chat import plan_chat
+from hfc.serve.chat import render_chat
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.infill import InfillRequest, NativeRequest
 from hfc.serve.job import Finish, Logprob, Piece
@@ -142,13 +142,12 @@ async def _chunks(
 
 @ROUTE.post("/apply-template", response_model=Template, responses=ERRORS)
 async def apply_template(request: Request, body: ChatRequest):
-    """The text that a chat's messages become."""
+    """The text that a chat's messages become, however long."""
     served = await borrow(request, body.model)
     opens = body.add_generation_prompt is not False
     ask = body.model_copy(update={"add_generation_prompt": None}).ask
-    plan = await planned(request, None, plan_chat, served, ask, settings_of(request))
-    job = plan.jobs[0]
-    tokens = job.prompt if opens else job.prompt[: job.marks[0]] if job.marks[0] else job.prompt
+    prompt = await planned(request, None, render_chat, served, ask)
+    tokens = prompt.tokens if opens else prompt.tokens[: prompt.marks[0]] or prompt.tokens
     return {"prompt": served.tokenizer.decode(tokens, keep_special=True)}
 
 
