@@ -8,12 +8,10 @@ _NO_SAMPLER = "hfc has no such sampler; it has temperature, top_k, top_p, min_p 
 _TEXT_ONLY = "this model reads text only"
 _FORMATS = "ask for structured output with response_format (json_schema, regex, lark) or grammar"
 
-_ORDER = ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"]
-ORDERS = (_ORDER, "edskypmxt")  # llama-server's own, which its clients send; hfc's samplers stand in it, too
 SAMPLERS = {  # fields of other servers that would choose other tokens
     "mirostat": (0,), "mirostat_mode": (0,), "dry_multiplier": (0,), "xtc_probability": (0,), "typical_p": (1,), "typical": (1,),
     "tfs_z": (1,), "top_a": (0,), "top_n_sigma": (-1, 0), "dynatemp_range": (0,), "smoothing_factor": (0,),
-    "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,), "samplers": ORDERS, "adaptive_target": (-1,), "min_keep": (0, 1),
+    "epsilon_cutoff": (0,), "eta_cutoff": (0,), "no_repeat_ngram_size": (0,), "adaptive_target": (-1,), "min_keep": (0, 1),
 }  # fmt: skip
 
 _EVERY = {  # of every dialect
@@ -150,6 +148,7 @@ OLLAMA = Dialect(
         "request.images": Refused(_TEXT_ONLY),
         "message.images": Refused(_TEXT_ONLY),
         **{f"options.{name}": Refused(_NO_SAMPLER, neutral) for name, neutral in SAMPLERS.items()},
+        "options.samplers": Refused("samplers stand in hfc's order; /completion and the paths under /v1 can leave some out"),
     },
     silent=frozenset(
         f"options.{name}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidatorFunctionWrapHandler, WrapValidator
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
@@ -16,6 +16,7 @@ from hfc.sampling import BIASED, TokenLimits
 from hfc.serve.errors import CONTEXT_EXCEEDED, ApiError
 from hfc.serve.grammar import Grammar
 from hfc.serve.job import Guide
+from hfc.serve.order import check_order, left_out
 from hfc.serve.prompt import encode
 from hfc.serve.reasoning import Thought
 from hfc.serve.schema import cleaned
@@ -77,6 +78,9 @@ class SamplingFields(Tolerant):
     repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
+    samplers: Annotated[list[str] | str, AfterValidator(check_order)] | None = Field(
+        None, description="llama-server's: those that choose; the others are off. Their order is hfc's."
+    )
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     logit_bias: Annotated[dict[str, float] | list[BiasPair], WrapValidator(_biases_by_id)] | None = None
     grammar: Text | None = Field(None, description="GBNF, as llama.cpp writes it, or Lark.")
@@ -126,13 +130,14 @@ class SamplingFields(Tolerant):
             given["top_p"] = max(self.top_p, 1e-9)  # 0 asks for the likeliest token alone
         seed = served.default.seed if self.seed is None else self.seed
         given["seed"] = None if seed in (None, -1) else (seed + choice) % SEED_LIMIT
+        off = {} if self.samplers is None else left_out(self.samplers)
         context = served.engine.limits.context
         if self.repeat_last_n is not None:
             given["repeat_window"] = context if self.repeat_last_n < 0 else min(self.repeat_last_n, context)
         elif not self.penalizes_prompt():
             given["repeat_window"] = context
         try:
-            return Sampling(**{**_fields_of(served.default), **given})
+            return Sampling(**{**_fields_of(served.default), **given, **off})
         except HfcError as error:
             raise ApiError(400, error.message) from error
 

@@ -93,6 +93,22 @@ def test_every_sampler_reaches_the_engine(path):
         assert [job.sampling.seed for job in jobs[-3:]] == [9, 10, 11]
 
 
+@pytest.mark.parametrize("samplers", [["top_k", "temperature"], "kt"])
+def test_samplers_that_are_not_named_are_off(samplers):
+    with app_of() as (app, engine):
+        jobs, submit = [], engine.submit
+        engine.submit = lambda sequences: (jobs.extend(s.job for s in sequences), submit(sequences))
+        body = {"model": "fake", "prompt": "x", "max_tokens": 1, **FIELDS, "samplers": samplers}
+        assert call(app, "POST", "/v1/completions", json=body).status_code == 200
+        got = jobs[-1].sampling
+        assert (got.temperature, got.top_k, got.top_p, got.min_p, got.seed) == (1.5, 7, 1, 0, 9)
+        assert (got.repeat_penalty, got.frequency_penalty, got.presence_penalty) == (1, 0, 0)
+        moved = call(app, "POST", "/v1/completions", json={**body, "samplers": ["temperature", "top_k"]})
+        assert moved.status_code == 400 and "leave some out" in moved.json()["error"]["message"]
+        odd = call(app, "POST", "/v1/completions", json={**body, "samplers": ["top_k", "entropy"]})
+        assert odd.status_code == 400 and "no sampler 'entropy'" in odd.json()["error"]["message"]
+
+
 def test_choices_stream_side_by_side(app):
     body = {"model": "fake", "prompt": ["one", "two"], "n": 2, "max_tokens": 6, "stream": True}
     response = call(app, "POST", "/v1/completions", json=body)
