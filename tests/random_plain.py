@@ -31,6 +31,14 @@ def _unary(kind: str, **attrs):
 
 for _kind in ("neg", "exp", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu_tanh", "gelu"):
     _unary(_kind)
+
+
+@maker("sqrt")
+def _sqrt(m: Maker) -> None:
+    """Of what is positive, and away from the root's steep end."""
+    m.op("sqrt", m.op("shift", m.op("relu", m.any()), by=0.25))
+
+
 _unary("clamp", low=lambda m: m.one(None, -0.5), high=lambda m: float(m.one(0.25, 2.0)))
 for _kind in ("shift", "scale"):
     _unary(_kind, by=lambda m: float(m.one(-1.5, 0.25, 1.0, 3.0)))

@@ -54,6 +54,16 @@ def test_rows_cut_an_axis(checkpoint, axis):
         evaluate(apply("rows", tensor("matrix"), axis=axis, start=2, stop=9), checkpoint, 1)
 
 
+def test_join_puts_rows_behind_each_other(checkpoint, blocks):
+    both = apply("join", tensor("matrix"), apply("rows", tensor("matrix"), axis=0, start=2, stop=5))
+    check_recipe(both, "a bundle")
+    assert np.array_equal(evaluate(both, checkpoint, 1).f32(), np.concatenate([MATRIX, MATRIX[2:5]]))
+    twice = evaluate(apply("join", tensor("q6_k"), tensor("q6_k")), blocks, 1)
+    assert twice.format == "q6_k" and np.array_equal(twice.f32(), np.tile(blocks.f32("q6_k"), (2, 1)))
+    with pytest.raises(HfcError, match="one format and rows of one shape"):
+        evaluate(apply("join", tensor("matrix"), tensor("vector")), checkpoint, 1)
+
+
 def test_stack_adds_a_first_axis(checkpoint):
     found = evaluate(apply("stack", tensor("matrix"), tensor("matrix")), checkpoint, 1)
     assert np.array_equal(found.f32(), np.stack([MATRIX, MATRIX]))

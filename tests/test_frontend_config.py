@@ -48,6 +48,8 @@ def settings(block: str, config: dict, source: str = "hf", checkpoint=None) -> d
         ("w = x = a // 2 % 4", {"a": 13}, 2),
         ("x[i] = l[i] or i + 10", {}, [10, 11]),
         ("x[i] = l[i] or i + 10", {"l": [5, 6]}, [5, 6]),
+        ("x = repeated(a, 2)", {"a": 9}, (9, 9)),
+        ("x = normal_quantile(a)", {"a": 0.5}, 0.0),
         ("x = sqrt(max(a, 16)) + min(a, 1) - len([1, 2])", {"a": 9}, 3.0),
     ],
 )
@@ -72,7 +74,8 @@ def test_expressions(block, config, expected):
         ("require a == 1", {"a": 2}, "config.json does not fit this model: a is 2"),
         ('require a in ["x", "y"]', {"a": "z"}, 'a is "z"'),
         ("require a == 1", {}, "no key 'a'"),
-        ("x = f(1)", {}, "only int, sqrt, log, min, max, len, moved may be called here"),
+        ("x = repeated(1, a)", {"a": -1}, "cannot compute this from 1, -1"),
+        ("x = f(1)", {}, "only int, sqrt, log, min, max, len, normal_quantile, repeated, moved may be called here"),
         ("x = a[2]", {"a": [1, 2]}, "index 2 is outside of a list of 2"),
         ('x = shape("t")[0]', {}, "the checkpoint has no tensor 't'"),
     ],

@@ -1,6 +1,6 @@
 """A recipe says how a weight is made from checkpoint tensors when it is loaded. Pure data, kept in the plan as JSON.
 
-Recipes that move rows (rows, every, stack, half_split) work on quantized blocks as they are, transpose on plain numbers; the others
+Recipes that move rows (rows, every, join, stack, half_split) work on quantized blocks as they are, transpose on plain numbers; the others
 make f32.
 """
 
@@ -19,6 +19,7 @@ class Recipe:
     tensor(name)                     a checkpoint tensor
     rows(x; axis, start, stop)       x[start:stop] along `axis` (not the last axis of a quantized tensor)
     every(x; axis, step)             x[::step] along `axis`, as in rows
+    join(x...)                       rows behind each other
     by_head(x; heads)                [heads * n, ...] as [heads, n, ...]
     transpose(x)                     the last two axes the other way round; not of a quantized tensor
     mxfp4(blocks, scales)            two u8 tensors of safetensors as one in the format mxfp4

@@ -6,11 +6,22 @@ import dataclasses
 import math
 import operator
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, Span
 from hfc.base.numbers import bounded_operator, plus, power
 from hfc.frontend import syntax
+
+MOST_ITEMS = 1 << 16  # of a list that is made
+
+
+def repeated(item: Any, count: int) -> list:
+    """[item, item, ...]"""
+    if not 0 <= count <= MOST_ITEMS:
+        raise ValueError(f"a list of {count} items")
+    return [item] * count
+
 
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": plus, "-": bounded_operator(operator.sub), "*": bounded_operator(operator.mul), "/": bounded_operator(operator.truediv),
@@ -21,7 +32,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "in": lambda item, items: item in items,
 }  # fmt: skip
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "int": int, "sqrt": math.sqrt, "log": math.log, "min": min, "max": max, "len": len, "moved": lambda items, by: [item + by for item in items],
+    "int": int, "sqrt": math.sqrt, "log": math.log, "min": min, "max": max, "len": len, "normal_quantile": NormalDist().inv_cdf, "repeated": repeated, "moved": lambda items, by: [item + by for item in items],
 }  # fmt: skip
 LOGICAL = ("and", "or", "not", *COMPARISONS)
 

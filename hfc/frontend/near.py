@@ -10,7 +10,6 @@ from hfc.base.diagnostics import HfcError, Span, unknown
 ON_TENSORS = {
     "min": "the smaller of a tensor and a number is clamp(x, high = 7)",
     "max": "the larger of a tensor and a number is clamp(x, low = 0); relu(x) for 0",
-    "sqrt": "a norm has its root inside: rms_norm, l2_norm, layer_norm",
     "len": "sizes are settings of the config block",
 }
 MEANT = {

@@ -93,13 +93,15 @@ class RecipeScope(SettingScope):
             return RecipePiece(apply("half_split", piece.recipe, heads=heads), piece.shape, piece.format)
         if function == "by_head" and len(node.arguments) == 2:
             return self._by_head(self._piece(node.arguments[0]), self._whole(node.arguments[1]), node.span)
+        if function == "join" and node.arguments:
+            return self._join([self._piece(argument) for argument in node.arguments], node.span)
         if function == "transpose" and len(node.arguments) == 1:
             piece = self._piece(node.arguments[0])
             shape = piece.shape and (*piece.shape[:-2], *piece.shape[:-3:-1])
             return RecipePiece(apply("transpose", piece.recipe), shape, piece.format)
         if function == "mxfp4" and len(node.arguments) == 2:
             return self._mxfp4(*map(self._piece, node.arguments), node.span)
-        known = "stack(e in n, x), half_split(x, heads), by_head(x, heads), transpose(x), mxfp4(blocks, scales), exp(x), slices and arithmetic"
+        known = "stack(e in n, x), half_split(x, heads), by_head(x, heads), join(x, y), transpose(x), mxfp4(blocks, scales), exp(x), slices and arithmetic"
         raise HfcError(f"a weight is made by {known}", node.span)
 
     def unary(self, node: syntax.Unary, value: Any) -> Any:
@@ -176,6 +178,16 @@ class RecipeScope(SettingScope):
             )
         shape = shape and (heads, shape[0] // heads, *shape[1:])
         return RecipePiece(apply("by_head", piece.recipe, heads=heads), shape, piece.format)
+
+    def _join(self, pieces: list[RecipePiece], span: Span) -> RecipePiece:
+        """Rows behind each other; all must be alike but for their number."""
+        recipe, shapes = apply("join", *(piece.recipe for piece in pieces)), [piece.shape for piece in pieces]
+        known = [shape for shape in shapes if shape is not None]
+        if len({(shape[1:], piece.format) for shape, piece in zip(known, pieces)}) > 1 or () in known:
+            found = ", ".join(f"{piece.format}{list(piece.shape or ())}" for piece in pieces)
+            raise HfcError(f"join: tensors must be alike but for their rows, found {found}", span)
+        shape = (sum(one[0] for one in known), *known[0][1:]) if len(known) == len(pieces) else None
+        return RecipePiece(recipe, shape, pieces[0].format)
 
     def _mxfp4(self, blocks: RecipePiece, scales: RecipePiece, span: Span) -> RecipePiece:
         """Both as gpt-oss's safetensors have them: [..., K / 32, 16] and [..., K / 32]."""

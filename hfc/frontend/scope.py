@@ -188,7 +188,12 @@ class GraphScope(Scope):
                 raise HfcError(f"only functions can be called, this is {_shown(chosen)}", node.function.span)
             name = chosen
         function = self._around.model.functions.get(name)
-        if function is None and name in FUNCTIONS:
+        on_both = name in FUNCTIONS and name in self._around.operations.names  # sqrt
+        if (
+            function is None
+            and name in FUNCTIONS
+            and not (on_both and any(map(_holds_tensor, map(self.evaluate, node.arguments))))
+        ):
             return self._call_on_numbers(name, node)
         if function is None and name not in self._around.operations.names:
             known = [*self._around.model.functions, *FUNCTIONS, *self._around.operations.names]

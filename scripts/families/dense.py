@@ -55,6 +55,19 @@ FAMILIES: dict[str, Family] = {
         gemma4(44, attention_k_eq_v=True, num_global_key_value_heads=1), gguf=False,
         config_class="Gemma4UnifiedTextConfig", model_class="Gemma4UnifiedForCausalLM",
     ),
+    "gemma3n": replace(
+        family(
+            "Gemma3n", 27, gguf=False, intermediate_size=[32, 32, 32, 32], num_hidden_layers=4, head_dim=16,
+            tie_word_embeddings=True, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCAB, altup_num_inputs=3, altup_active_idx=0,
+            laurel_rank=8, num_kv_shared_layers=2, sliding_window=8, final_logit_softcapping=8.0,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+            activation_sparsity_pattern=[0.9, 0.0, 0.6, 0.0],
+        ),
+        config_class="Gemma3nTextConfig",
+    ),
+    "gemma4_moe": gemma4(
+        26, hidden_size_per_layer_input=0, enable_moe_block=True, num_experts=6, top_k_experts=3, moe_intermediate_size=16, gguf=False,
+    ),
     "gemma4": gemma4(25, hidden_size_per_layer_input=0, attention_k_eq_v=True, num_global_key_value_heads=1),
     "ministral3": family(
         "Ministral3", 23, head_dim=16,

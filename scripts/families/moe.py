@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from families import Family, family
 
 MLA = dict(
@@ -35,6 +37,14 @@ FAMILIES: dict[str, Family] = {
     "glm4_moe_lite": family(
         "Glm4MoeLite", 50, **MLA, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1,
         routed_scaling_factor=1.8, mlp_layer_types=["dense", "sparse"], first_k_dense_replace=1, scoring_func="sigmoid",
+    ),
+    "llama4": replace(
+        family(
+            "Llama4", 53, gguf=False, head_dim=16, intermediate_size=16, intermediate_size_mlp=48, num_local_experts=6, num_experts_per_tok=2,
+            num_hidden_layers=4, interleave_moe_layer_step=2, use_qk_norm=True, attention_chunk_size=64, floor_scale=8, attn_scale=0.3,
+            no_rope_layer_interval=4,
+        ),
+        config_class="Llama4TextConfig",
     ),
     "deepseek_v3": family(
         "DeepseekV3", 51, **MLA, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1, n_group=4,

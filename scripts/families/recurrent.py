@@ -61,6 +61,18 @@ FAMILIES: dict[str, Family] = {
             "moe_intermediate_size": 16, "moe_shared_expert_intermediate_size": 24,
         },
     ),
+    "kimi_linear": family(
+        "KimiLinear", 71, gguf=False, num_key_value_heads=4, kv_lora_rank=16, q_lora_rank=None,
+        qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20, linear_head_dim=8, linear_num_heads=4, linear_conv_kernel_dim=4,
+        num_local_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1, n_group=1, topk_group=1,
+        layer_types=["linear_attention", "full_attention"], mlp_layer_types=["dense", "sparse"], routed_scaling_factor=1.7,
+        published={
+            "linear_attn_config": {"full_attn_layers": [2], "kda_layers": [1], "head_dim": 8, "num_heads": 4, "short_conv_kernel_size": 4},
+            "layer_types": None, "mlp_layer_types": None, "linear_head_dim": None, "linear_num_heads": None, "linear_conv_kernel_dim": None,
+            "first_k_dense_replace": 1, "mla_use_nope": True, "moe_layer_freq": 1, "moe_router_activation_func": "sigmoid",
+            "num_nextn_predict_layers": 0, "use_grouped_topk": True, "rope_theta": 10000.0, "rope_scaling": None,
+        },
+    ),
     "qwen3_next": family(
         "Qwen3Next", 61, num_hidden_layers=2, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2,
         linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8, head_dim=16, num_experts=8, num_experts_per_tok=3,

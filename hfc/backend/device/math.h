@@ -21,6 +21,7 @@ HFC_FUNCTION float hfc_exp2(float x) { return hfc_exp2_near(x); }  // any x; wha
 HFC_FUNCTION float hfc_abs(float x) { return __builtin_fabsf(x); }
 HFC_FUNCTION float hfc_max(float x, float y) { return x > y ? x : y; }
 HFC_FUNCTION float hfc_min(float x, float y) { return x < y ? x : y; }
+HFC_FUNCTION float hfc_sqrt(float x) { return x > 0.0f ? x * hfc_rsqrt(x) : x; }
 HFC_FUNCTION float hfc_relu(float x) { return x < 0.0f ? 0.0f : x; }
 
 // e^x = 2^n 2^r with n = round(x log2 e), log2 e in two parts so that r keeps its low bits.

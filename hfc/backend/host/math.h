@@ -38,8 +38,8 @@ static inline uint16_t hfc_f32_to_bf16(float x) {  // to nearest even; a NaN sta
 static inline float hfc_max(float a, float b) { return a > b ? a : b; }
 static inline float hfc_min(float a, float b) { return a < b ? a : b; }
 static inline float hfc_abs(float x) { return __builtin_fabsf(x); }
-static inline float hfc_sqrt(float x) { return __builtin_sqrtf(x); }
 static inline float hfc_rsqrt(float x) { return 1.0f / __builtin_sqrtf(x); }
+static inline float hfc_sqrt(float x) { return __builtin_sqrtf(x); }
 static inline float hfc_relu(float x) { return x > 0.0f ? x : 0.0f * x; }  // keeps NaN
 
 // e^x = 2^n * e^r with |r| <= ln2 / 2. Below -87.3 (where floats turn subnormal) it is 0, above 88.72 infinity; NaN stays.

@@ -167,6 +167,13 @@ def _stack(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> We
     return WeightData(args[0].format, (len(args), *args[0].shape), np.stack([x.raw for x in args]))
 
 
+def _join(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    if len({(x.format, x.shape[1:]) for x in args}) != 1:
+        found = ", ".join(sorted({f"{x.format}{list(x.shape)}" for x in args}))
+        raise HfcError(f"{recipe.op}: tensors to join must have one format and rows of one shape, found {found}")
+    return _moved(args[0], np.concatenate([_movable(x) for x in args]))
+
+
 def _half_split(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
     """Rows 0, 2, 4, ... of each head, then rows 1, 3, 5, ..."""
     (x,) = args
@@ -198,6 +205,7 @@ OPERATIONS: dict[str, Callable[[Recipe, list[WeightData], dict[str, Any]], Weigh
     "every": _every,
     "transpose": _transpose,
     "stack": _stack,
+    "join": _join,
     "half_split": _half_split,
     "by_head": _by_head,
     "add": _elementwise(lambda x, c: x + np.float32(c)),

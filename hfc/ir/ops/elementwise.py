@@ -81,6 +81,12 @@ def exp(x):
     return np.exp(x)
 
 
+@elementwise(same, c="hfc_sqrt({0})")
+def sqrt(x):
+    """√x"""
+    return np.sqrt(x)
+
+
 @elementwise(same, c="hfc_tanh({0})")
 def tanh(x):
     """tanh x"""
