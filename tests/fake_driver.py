@@ -102,6 +102,14 @@ class FakeDriver:
         self._check("copy_device")
         ctypes.memmove(self._inside(target, nbytes), self._inside(source, nbytes), nbytes)
 
+    def reaches(self, peer: "FakeDriver") -> bool:
+        self._check("reaches")
+        return True
+
+    def copy_from_async(self, target: int, peer: "FakeDriver", source: int, nbytes: int, stream: int) -> None:
+        self._check("copy_from_async")
+        ctypes.memmove(self._inside(target, nbytes), peer._inside(source, nbytes), nbytes)
+
     def load_module(self, image: bytes) -> int:
         self._check("load_module")
         return 1
@@ -127,6 +135,9 @@ class FakeDriver:
 
     def wait(self, event: int) -> None:
         self._check("wait")
+
+    def wait_in_stream(self, stream: int, event: int) -> None:
+        self._check("wait_in_stream")
 
     def elapsed_ms(self, start: int, end: int) -> float:
         self._check("elapsed_ms")

@@ -33,6 +33,7 @@ def read_bandwidth_gb_s(threads: int) -> float:
 
 def copy_bandwidth_gb_s(driver: Driver) -> float:
     """Bytes read and written per second, in GB/s, by copies within a GPU's memory, timed by its events; the best try."""
+    driver.make_current()
     nbytes = min(_COPY_BYTES, driver.free_memory() // 4)
     source, target = driver.allocate(nbytes), driver.allocate(nbytes)
     try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.cuda_library import NO_DRIVER, has_cuda_library
-from hfc.runtime.driver import DeviceInfo
+from hfc.runtime.driver import DeviceInfo, Driver
 
 try:
     from cuda.bindings import driver as cu
@@ -118,6 +118,24 @@ class CudaDriver:
     def copy_device(self, target: int, source: int, nbytes: int) -> None:
         _check("cuMemcpyDtoD", cu.cuMemcpyDtoD(target, source, nbytes))
 
+    def reaches(self, peer: Driver) -> bool:
+        assert isinstance(peer, CudaDriver), "asked of devices of one kind"
+        if self.info.index == peer.info.index:
+            return True
+        if not _check("cuDeviceCanAccessPeer", cu.cuDeviceCanAccessPeer(self._device, peer._device)):
+            return False
+        self.make_current()
+        (error,) = cu.cuCtxEnablePeerAccess(peer._context, 0)
+        return error in (cu.CUresult.CUDA_SUCCESS, cu.CUresult.CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED)
+
+    def copy_from_async(self, target: int, peer: Driver, source: int, nbytes: int, stream: int) -> None:
+        assert isinstance(peer, CudaDriver), "asked of devices of one kind"
+        if self.info.index == peer.info.index:
+            _check("cuMemcpyDtoDAsync", cu.cuMemcpyDtoDAsync(target, source, nbytes, stream))
+            return
+        found = cu.cuMemcpyPeerAsync(target, self._context, source, peer._context, nbytes, stream)
+        _check("cuMemcpyPeerAsync", found)
+
     def load_module(self, image: bytes) -> int:
         """image: PTX text; the driver finishes the compilation and keeps its own cache."""
         return int(_check("cuModuleLoadData", cu.cuModuleLoadData(image + b"\0")))
@@ -139,6 +157,9 @@ class CudaDriver:
 
     def wait(self, event: int) -> None:
         _check("cuEventSynchronize", cu.cuEventSynchronize(event))
+
+    def wait_in_stream(self, stream: int, event: int) -> None:
+        _check("cuStreamWaitEvent", cu.cuStreamWaitEvent(stream, event, 0))
 
     def elapsed_ms(self, start: int, end: int) -> float:
         self.wait(end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hfc.plan import Bundle, Plan
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 from hfc.runtime.null import NullModel
+from hfc.runtime.peer import Sender, kept_on_device
 from hfc.runtime.pipeline.model import StagedModel, pipeline_of
 from hfc.runtime.pipeline.plan import joined_plan
 from hfc.runtime.pipeline.process import Opening, ProcessStage
@@ -67,7 +69,23 @@ def load(
         for stage in stages:
             stage.close()
         raise
+    for note in link_peers(stages):
+        print(f"hfc: {note}", file=sys.stderr)
     return pipeline_of(stages)
+
+
+def link_peers(stages: Sequence[StageModel]) -> list[str]:
+    """Let stages hand values to each other from card to card where they can; why not, where one might think so."""
+    senders = [
+        Sender(stage.driver if isinstance(stage, GpuModel) else None, stage.plan.stage.received, stage.plan.stage.sent)
+        for stage in stages
+    ]
+    kept, notes = kept_on_device(senders)
+    for stage, names in zip(stages, kept, strict=True):
+        if names:
+            assert isinstance(stage, GpuModel), "what has no driver keeps nothing"
+            stage.keep_sent(names, len(stages) + 1)  # a step in each stage, and one that waits
+    return notes
 
 
 def load_stage(

@@ -16,6 +16,7 @@ from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.fit import check_fit
 from hfc.runtime.host_code import open_code
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
+from hfc.runtime.peer import DeviceRows, Outbox
 from hfc.runtime.rocblas import open_rocblas
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
@@ -51,6 +52,7 @@ class GpuModel:
         self.stream = driver.create_stream()
         self._blocks: list[int] = []
         self._pinned: list[np.ndarray] = []
+        self._outbox: Outbox | None = None
         self._tape = None
         self._rocblas = open_rocblas(self.stream) if Program.PREFILL_ROCBLAS in plan.programs else None
         self._prefill = Program.PREFILL_ROCBLAS if self._rocblas else Program.PREFILL
@@ -112,30 +114,51 @@ class GpuModel:
         )
         return rows
 
-    def receive(self, values: Mapping[str, np.ndarray]) -> None:
+    def keep_sent(self, names: Sequence[str], count: int) -> None:
+        """Leave these of a stage's values in this card's memory, up to `count` of each, for cards that reach it."""
+        self.driver.make_current()
+        sizes = {name: self.plan.buffer(name).row_bytes * self.max_rows for name in names}
+        self._outbox = Outbox(self.driver, self._block, sizes, count)
+
+    def receive(self, values: Mapping[str, np.ndarray | DeviceRows]) -> None:
         """What the next step of a stage finds in its buffers, f32 [T, width] by name: copied in front of it on its stream."""
         self.driver.make_current()
         at = 0
         for name, rows in values.items():
+            if isinstance(rows, DeviceRows):
+                rows.copy_to(self.driver, self._memory[Pointer.buffer(name)], self.stream)
+                continue
             staged = self._inbox[at : at + rows.nbytes]
             staged[:] = rows.reshape(-1).view(np.uint8)
             if rows.nbytes:
                 self.driver.copy_in_async(self._memory[Pointer.buffer(name)], staged, self.stream)
             at += _aligned(rows.nbytes)
 
-    def hand_on(self, step: Step) -> dict[str, np.ndarray]:
-        """Run one step of a stage that is not the last; copies of what it leaves for those behind, f32 [T, width] by name."""
+    def hand_on(self, step: Step) -> dict[str, np.ndarray | DeviceRows]:
+        """Run one step of a stage that is not the last; what it leaves for those behind, f32 [T, width] by name: copies, on this card
+        or in host memory."""
         self._encode(step)
-        found: dict[str, np.ndarray] = {}
-        first, *others = self.plan.stage.sent
-        nbytes = len(step.tokens) * self.plan.buffer(first).row_bytes
-        self._launch((self._main(step),), self._words, self._memory[Pointer.buffer(first)], nbytes)
-        found[first] = self._output[:nbytes].view(np.float32).reshape(len(step.tokens), -1).copy()
-        for name in others:
-            rows = np.empty((len(step.tokens), self.plan.buffer(name).row_bytes // 4), np.float32)
-            self.driver.copy_out(rows.view(np.uint8).reshape(-1), self._memory[Pointer.buffer(name)])
-            found[name] = rows
+        rows = len(step.tokens)
+        sent = {name: rows * self.plan.buffer(name).row_bytes for name in self.plan.stage.sent}
+        # the host's way is one copy of the step's own tape call
+        first = next((name for name in sent if not self._outbox or not self._outbox.has_room(name)), None)
+        source = self._memory[Pointer.buffer(first or next(iter(sent)))]
+        self._launch((self._main(step),), self._words, source, sent[first] if first else 0)
+        found: dict[str, np.ndarray | DeviceRows] = {}
+        for name, nbytes in sent.items():
+            if name == first:
+                found[name] = self._output[:nbytes].view(np.float32).reshape(rows, -1).copy()
+                continue
+            at = self._memory[Pointer.buffer(name)]
+            kept = self._outbox.send(name, at, nbytes, self.stream) if self._outbox else None
+            found[name] = self._read_rows(at, rows, nbytes) if kept is None else kept
         return found
+
+    def _read_rows(self, address: int, rows: int, nbytes: int) -> np.ndarray:
+        """f32 [rows, width] of a step that has ended."""
+        data = np.empty((rows, nbytes // (4 * rows)), np.float32)
+        self.driver.copy_out(data.view(np.uint8).reshape(-1), address)
+        return data
 
     def draft(self, step: Step) -> tuple[np.ndarray, np.ndarray]:
         """Guesses for the rows of a step that is to verify them: i32 [T] tokens and f32 [T, vocab] logits, see DraftPlan."""
@@ -212,6 +235,7 @@ class GpuModel:
     def read(self, pointer: Pointer, nbytes: int) -> np.ndarray:
         """Bytes of a buffer, state or weight, for tests and selftest."""
         data = np.empty(nbytes, np.uint8)
+        self.driver.make_current()
         self.driver.copy_out(data, self._memory[pointer])
         return data
 

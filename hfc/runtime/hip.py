@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.runtime.driver import DeviceInfo
+from hfc.runtime.driver import DeviceInfo, Driver
 from hfc.runtime.hip_library import find_hip_library
 from hfc.target.arch import target_for
 
@@ -135,6 +135,24 @@ class HipDriver:
     def copy_device(self, target: int, source: int, nbytes: int) -> None:
         _check("hipMemcpyDtoD", hip.hipMemcpyDtoD(target, source, nbytes))
 
+    def reaches(self, peer: Driver) -> bool:
+        assert isinstance(peer, HipDriver), "asked of devices of one kind"
+        if self.info.index == peer.info.index:
+            return True
+        if not _check("hipDeviceCanAccessPeer", hip.hipDeviceCanAccessPeer(self._index, peer._index)):
+            return False
+        self.make_current()
+        (error,) = hip.hipDeviceEnablePeerAccess(peer._index, 0)
+        return error in (hip.hipError_t.hipSuccess, hip.hipError_t.hipErrorPeerAccessAlreadyEnabled)
+
+    def copy_from_async(self, target: int, peer: Driver, source: int, nbytes: int, stream: int) -> None:
+        assert isinstance(peer, HipDriver), "asked of devices of one kind"
+        if self.info.index == peer.info.index:
+            _check("hipMemcpyDtoDAsync", hip.hipMemcpyDtoDAsync(target, source, nbytes, stream))
+            return
+        found = hip.hipMemcpyPeerAsync(target, self._index, source, peer._index, nbytes, stream)
+        _check("hipMemcpyPeerAsync", found)
+
     def load_module(self, image: bytes) -> int:
         return int(_check("hipModuleLoadData", hip.hipModuleLoadData(image)))
 
@@ -155,6 +173,9 @@ class HipDriver:
 
     def wait(self, event: int) -> None:
         _check("hipEventSynchronize", hip.hipEventSynchronize(event))
+
+    def wait_in_stream(self, stream: int, event: int) -> None:
+        _check("hipStreamWaitEvent", hip.hipStreamWaitEvent(stream, event, 0))
 
     def elapsed_ms(self, start: int, end: int) -> float:
         self.wait(end)

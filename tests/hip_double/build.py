@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from hfc.base.cache import cached, key_of
-from hip_double.calls import SIGNATURES
+from hip_double.signatures import SIGNATURES
 
 TESTS = Path(__file__).resolve().parents[1]
 C_TYPES = {

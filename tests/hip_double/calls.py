@@ -18,6 +18,7 @@ from hip_double.device import (
     LOST,
     NO_DEVICE,
     NOT_FOUND,
+    PEER_ALREADY_ENABLED,
     Device,
     Event,
     Faults,
@@ -29,56 +30,8 @@ from hip_double.device import (
     move,
 )
 from hip_double.properties import ERRORS, fill
+from hip_double.signatures import P
 
-P, N, INT, U = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_uint
-SIGNATURES: dict[str, tuple] = {
-    "hipInit": (U,),
-    "hipDriverGetVersion": (P,),
-    "hipRuntimeGetVersion": (P,),
-    "hipGetDeviceCount": (P,),
-    "hipSetDevice": (INT,),
-    "hipGetDevice": (P,),
-    "hipGetDevicePropertiesR0600": (P, INT),
-    "hipGetErrorName": (INT,),
-    "hipGetErrorString": (INT,),
-    "hipGetLastError": (),
-    "hipDeviceSynchronize": (),
-    "hipMemGetInfo": (P, P),
-    "hipMalloc": (P, N),
-    "hipFree": (P,),
-    "hipHostMalloc": (P, N, U),
-    "hipHostFree": (P,),
-    "hipMemset": (P, INT, N),
-    "hipMemcpyHtoD": (P, P, N),
-    "hipMemcpyDtoH": (P, P, N),
-    "hipMemcpyDtoD": (P, P, N),
-    "hipMemcpyHtoDAsync": (P, P, N, P),
-    "hipMemcpyDtoHAsync": (P, P, N, P),
-    "hipMemcpyDtoDAsync": (P, P, N, P),
-    "hipStreamCreate": (P,),
-    "hipStreamCreateWithFlags": (P, U),
-    "hipStreamDestroy": (P,),
-    "hipStreamSynchronize": (P,),
-    "hipStreamQuery": (P,),
-    "hipStreamWaitEvent": (P, P, U),
-    "hipEventCreate": (P,),
-    "hipEventCreateWithFlags": (P, U),
-    "hipEventDestroy": (P,),
-    "hipEventRecord": (P, P),
-    "hipEventSynchronize": (P,),
-    "hipEventQuery": (P,),
-    "hipEventElapsedTime": (P, P, P),
-    "hipModuleLoadData": (P, P),
-    "hipModuleUnload": (P,),
-    "hipModuleGetFunction": (P, P, P),
-    "hipModuleLaunchKernel": (P, U, U, U, U, U, U, U, P, P, P),
-    "hipStreamBeginCapture": (P, INT),
-    "hipStreamEndCapture": (P, P),
-    "hipGraphInstantiateWithFlags": (P, P, N),
-    "hipGraphLaunch": (P, P),
-    "hipGraphDestroy": (P,),
-    "hipGraphExecDestroy": (P,),
-}
 VERSION = 70000000
 HARMLESS = ("hipGetDeviceCount", "hipSetDevice", "hipGetDevice", "hipGetErrorName", "hipGetErrorString")
 NON_BLOCKING = 1
@@ -211,6 +164,29 @@ class Runtime:
         self._device_of(target, nbytes)
         self._device_of(source, nbytes)
         self._stream(stream).add(lambda: move(target, source, nbytes))
+
+    def hipDeviceCanAccessPeer(self, can, index, peer):
+        """As cards of a workstation: those of one architecture see each other's memory, others do not."""
+        one, other = self._device_at(index), self._device_at(peer)
+        _put_int(can, one is not other and one.arch == other.arch)
+
+    def hipDeviceEnablePeerAccess(self, peer, flags):
+        found = self._device_at(peer)
+        if found is self.device or found.arch != self.device.arch:
+            raise HipError(INVALID_DEVICE)
+        if found.index in self.device.peers:
+            raise HipError(PEER_ALREADY_ENABLED)
+        self.device.peers.add(found.index)
+
+    def hipMemcpyPeerAsync(self, target, index, source, peer, nbytes, stream):
+        """Only where access was enabled: elsewhere a runtime goes through the host, which hfc does itself, and says so."""
+        here, there = self._device_at(index), self._device_at(peer)
+        here.check(target, nbytes)
+        there.check(source, nbytes)
+        queue = self._stream(stream)
+        if queue.device is not here or peer not in here.peers:
+            raise HipError(INVALID_VALUE)
+        queue.add(lambda: move(target, source, nbytes))
 
     # streams and events
 

@@ -23,7 +23,7 @@ from hfc.target.arch import ARCHS, CardSpec, target_for
 
 INVALID_VALUE, OUT_OF_MEMORY, INVALID_CONFIGURATION, NO_DEVICE, INVALID_DEVICE = 1, 2, 9, 100, 101
 INVALID_IMAGE, NO_BINARY, INVALID_HANDLE, NOT_FOUND, NOT_READY = 200, 209, 400, 500, 600
-ILLEGAL_ADDRESS, LAUNCH_FAILURE, CAPTURE_UNSUPPORTED = 700, 719, 900
+ILLEGAL_ADDRESS, PEER_ALREADY_ENABLED, LAUNCH_FAILURE, CAPTURE_UNSUPPORTED = 700, 704, 719, 900
 LOST = (ILLEGAL_ADDRESS, LAUNCH_FAILURE)  # after these every call of the process fails
 UNITS = {"M": 1 << 20, "G": 1 << 30}
 SUFFIX = {"gfx906": ":sramecc+:xnack-", "gfx908": ":sramecc+:xnack-", "gfx90a": ":sramecc+:xnack-"}
@@ -104,6 +104,7 @@ class Device:
     ):
         self.index, self.arch, self.memory_bytes, self.card, self.faults = index, arch, memory_bytes, card, faults
         self.allocations: dict[int, Region] = {}
+        self.peers: set[int] = set()  # devices whose memory it may read
         self.lost = 0
         self.is_integrated = is_integrated
         self.default = Stream(self, True)

@@ -58,6 +58,7 @@ ERRORS = {
     500: ("hipErrorNotFound", "named symbol not found"),
     600: ("hipErrorNotReady", "device not ready"),
     700: ("hipErrorIllegalAddress", "an illegal memory access was encountered"),
+    704: ("hipErrorPeerAccessAlreadyEnabled", "peer access is already enabled"),
     719: ("hipErrorLaunchFailure", "unspecified launch failure"),
     900: ("hipErrorStreamCaptureUnsupported", "operation not permitted when stream is capturing"),
 }

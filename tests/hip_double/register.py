@@ -6,8 +6,9 @@ import ctypes
 import sys
 import traceback
 
-from hip_double.calls import SIGNATURES, Runtime
+from hip_double.calls import Runtime
 from hip_double.device import HipError, configured
+from hip_double.signatures import SIGNATURES
 
 UNKNOWN = 999
 LIBRARY = "libamdhip64.so"

@@ -20,12 +20,12 @@ class StageModel(Protocol):
 
     plan: Plan
 
-    def receive(self, values: Mapping[str, np.ndarray]) -> None:
-        """What the next step finds in its buffers, f32 [T, width] by name."""
+    def receive(self, values: Mapping[str, Any]) -> None:
+        """What the next step finds in its buffers, f32 [T, width] by name; of another card perhaps as DeviceRows."""
         ...
 
-    def hand_on(self, step: Step) -> dict[str, np.ndarray]:
-        """Run a step; what it leaves for the stages behind, f32 [T, width] by name."""
+    def hand_on(self, step: Step) -> Mapping[str, Any]:
+        """Run a step; what it leaves for the stages behind, f32 [T, width] by name, or DeviceRows where all of them can read those."""
         ...
 
     def close(self) -> None: ...
@@ -38,7 +38,7 @@ class Flight:
     step: Step
     finish: Callable[[Any, Step], Any]
     result: Future = field(default_factory=Future)
-    values: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 class StageWorker:
@@ -72,6 +72,7 @@ class StageWorker:
     def _fly(self, flight: Flight) -> None:
         if self._behind is None:
             _settle(flight.result, lambda: flight.finish(self._filled(flight), flight.step))
+            flight.values.clear()  # their memory may be used again
             return
         try:
             flight.values |= self._filled(flight).hand_on(_without_logits(flight.step))
