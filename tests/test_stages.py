@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from threading import current_thread
 
 import numpy as np
 import pytest
@@ -101,6 +102,29 @@ def test_stages_give_the_bits_of_one_device(name, stages, kv):
         and not any(p.stage is None for p in bundle.plans.values())
     )
     several.close()
+
+
+def test_a_step_alone_is_taken_through_the_stages_by_who_waits_for_it():
+    """No thread is woken for it; another step that is started meanwhile begins both."""
+    two = load(compiled("qwen3_5_text", ["host", "host"], TWO), "host,host", 1)
+    threads: list[str] = []
+    for stage in two.stages:
+        stage.receive = lambda values, own=stage.receive: (threads.append(current_thread().name), own(values))
+    alone, other = Step.single([1, 2, 3]), Step.single([4, 5], slot=1)
+    expected = two.forward(alone), two.forward(other)
+    assert set(threads) == {current_thread().name}
+    threads.clear()
+    for found, logits in zip([two.start(alone), two.start(other)], expected, strict=True):
+        np.testing.assert_array_equal(found.result(), logits)
+    assert set(threads) == {"hfc-stage-0", "hfc-stage-1"}
+    threads.clear()
+    held = two.start(alone)
+    two.abandon()  # a server does when something went wrong: nothing may wait for what has not begun
+    np.testing.assert_array_equal(held.result(60), expected[0])
+    with pytest.raises(HfcError, match="rows"):
+        two.forward(Step.single(np.zeros(OPTIONS.max_rows + 1, np.int32)))
+    np.testing.assert_array_equal(two.forward(alone), expected[0])
+    two.close()
 
 
 def test_a_stage_in_a_process_of_its_own_ends_and_begins_again():

@@ -118,10 +118,10 @@ class Stepper:
 
     def abandon(self) -> None:
         """Wait until nothing is on its way, whatever became of it."""
-        wait([flight.begun.underway for flight in self._flights if flight.begun.underway])
-        self._flights.clear()
         if isinstance(self.model, StagedModel):
             self.model.abandon()
+        wait([flight.begun.underway for flight in self._flights if flight.begun.underway])
+        self._flights.clear()
 
     def _busy(self) -> set[Sequence]:
         return {part.sequence for flight in self._flights for part in flight.work}

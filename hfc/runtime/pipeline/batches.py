@@ -30,7 +30,8 @@ def rolling(steps: Iterable[Step], depth: int, start: Callable[[Step], Callable[
     start: begins a step, and gives what waits for it."""
     flying: deque[Callable[[], Any]] = deque()
     for step in steps:
-        parts = micro_batches(step, depth) if depth > 1 and not step.guessed else [step]
+        is_shared = depth > 1 and len(step.segments) > 1 and not step.guessed
+        parts = micro_batches(step, depth) if is_shared else [step]
         for part in parts:
             while len(flying) >= len(parts):
                 yield flying.popleft()()

@@ -31,6 +31,18 @@ class StageModel(Protocol):
     def close(self) -> None: ...
 
 
+class HeldResult(Future):
+    """What comes of a step that has not begun. take: called by who waits for it; runs the step, unless it has begun meanwhile."""
+
+    def __init__(self, take: Callable[[], None]):
+        super().__init__()
+        self._take_step = take
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._take_step()
+        return super().result(timeout)
+
+
 @dataclass
 class Flight:
     """A step on its way. finish: what the last stage does with it.  result: of that.  values: what the stages so far have sent."""
@@ -69,22 +81,25 @@ class StageWorker:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _fly(self, flight: Flight) -> None:
+    def run(self, flight: Flight) -> Any:
+        """The stage's part of a step, in the thread that calls: of the last one what comes of it. Nothing else may run on the stage."""
+        self.model.receive({name: flight.values[name] for name in self.model.plan.stage.received})
         if self._behind is None:
-            _settle(flight.result, lambda: flight.finish(self._filled(flight), flight.step))
-            flight.values.clear()  # their memory may be used again
-            return
+            return flight.finish(self.model, flight.step)
+        flight.values |= self.model.hand_on(_without_logits(flight.step))
+        return None
+
+    def _fly(self, flight: Flight) -> None:
         try:
-            flight.values |= self._filled(flight).hand_on(_without_logits(flight.step))
+            found = self.run(flight)
         except BaseException as error:  # of any type: whoever waits for the step must hear of it
             flight.result.set_exception(error)
             return
-        self._behind.fly(flight)
-
-    def _filled(self, flight: Flight) -> StageModel:
-        """The model, with what this step finds in its buffers."""
-        self.model.receive({name: flight.values[name] for name in self.model.plan.stage.received})
-        return self.model
+        if self._behind is not None:
+            self._behind.fly(flight)
+            return
+        flight.values.clear()  # their memory may be used again
+        flight.result.set_result(found)
 
 
 def _settle(found: Future, work: Callable[[], Any]) -> None:
