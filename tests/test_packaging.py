@@ -159,3 +159,28 @@ def test_a_socket_of_systemd_is_taken(count, said):
     code = HANDED.format(host="127.0.0.1", count=count)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert said in done.stdout, done.stderr
+
+
+def test_the_debian_package_is_made_of_files_that_are_there():
+    rules, control = ((PACKAGING / "debian" / name).read_text() for name in ("rules", "control"))
+    named = re.findall(r"packaging/\S+|requirements\S*\.lock", rules)
+    assert named and all((ROOT / name).is_file() for name in named)
+    oldest = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text())[1]
+    assert f"python3 (>= {oldest})" in control and "${python:Minor}" in control
+    program, link = (PACKAGING / "debian/hfc.links").read_text().split()
+    assert any(value.startswith(f"{program} ") for value in unit()["ExecStart"]) and link == "/usr/bin/hfc"
+
+
+@needs("dh_virtualenv")
+def test_debhelper_knows_every_step_of_the_debian_package(tmp_path):
+    folder = shutil.copytree(PACKAGING / "debian", tmp_path / "debian")
+    (folder / "changelog").write_text(
+        f"hfc ({__version__}) unstable; urgency=low\n\n  * New.\n\n -- The hfc authors <a@b.c>  Mon, 30 Nov 2026 00:00:00 +0000\n"
+    )
+    done = subprocess.run(
+        ["dh", "binary", "--no-act", "--buildsystem=none", "--with", "python-virtualenv"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    overridden = set(re.findall(r"^override_(dh_\w+):\n\t", (folder / "rules").read_text(), re.M))
+    assert overridden and overridden <= set(re.findall(r"dh_\w+", done.stdout))
