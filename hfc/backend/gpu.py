@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 
 from hfc.backend.compile import KernelJob, compile_all
@@ -34,13 +34,15 @@ ROWS_CLASS_OF: dict[Program, RowsClass] = {Program.DECODE: "decode", Program.PRE
 TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
 STEP_ARGUMENT = -1
 
+Steps = Callable[[Bound, Program, Arch], tuple[Geometry | LibraryCall, ...]]  # the launches of a region in a program
 
-def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]:
-    """The plan for one arch, with its code objects and launch tapes by file name."""
+
+def build(emitted: Emitted, settings: Settings, steps: Steps | None = None) -> tuple[Plan, dict[str, bytes]]:
+    """The plan for one arch, with its code objects and launch tapes by file name. steps: instead of those that skeletons choose."""
     jobs: dict[str, KernelJob] = {}
     arch = settings.arch.name
     with timed("render sources"):
-        emitted, programs = list_launches(emitted, settings, jobs)
+        emitted, programs = list_launches(emitted, settings, jobs, steps or _steps)
     with timed(f"compile kernels for {arch}"):
         objects = compile_all(jobs.values())
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
@@ -54,26 +56,26 @@ def build(emitted: Emitted, settings: Settings) -> tuple[Plan, dict[str, bytes]]
 
 
 def list_launches(
-    emitted: Emitted, settings: Settings, jobs: dict[str, KernelJob]
+    emitted: Emitted, settings: Settings, jobs: dict[str, KernelJob], steps: Steps | None = None
 ) -> tuple[Emitted, dict[Program, tuple[Launch, ...]]]:
     """The launches of every program, with the buffers that this arch adds; kernels not yet in `jobs` are added to it."""
-    names = _programs(emitted, settings)
-    emitted = _with_scratch(emitted, settings, names)
-    programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs)) for p in names}
+    names, steps = _programs(emitted, settings), steps or _steps
+    emitted = _with_scratch(emitted, settings, names, steps)
+    programs = {p: tuple(x for call in emitted.calls for x in _launches(call, p, settings, jobs, steps)) for p in names}
     if emitted.draft:
         last = emitted.calls[len(emitted.calls) - emitted.observing :]
         emitted = emitted.observed_by(
-            {p: sum(len(list(_launches(call, p, settings, jobs))) for call in last) for p in names}
+            {p: sum(len(list(_launches(call, p, settings, jobs, steps))) for call in last) for p in names}
         )
         programs |= {
-            p.of_draft: tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs))
+            p.of_draft: tuple(x for call in emitted.draft_calls for x in _launches(call, p, settings, jobs, steps))
             for p in PROGRAMS
         }
         programs[Program.ADOPT] = tuple(
-            _launches(_adopt_call(emitted, settings.max_outputs), Program.DECODE, settings, jobs)
+            _launches(_adopt_call(emitted, settings.max_outputs), Program.DECODE, settings, jobs, _steps)
         )
     if emitted.logits:
-        programs[Program.SAMPLE] = tuple(_launches(_sample_call(emitted), Program.DECODE, settings, jobs))
+        programs[Program.SAMPLE] = tuple(_launches(_sample_call(emitted), Program.DECODE, settings, jobs, _steps))
     return emitted, programs
 
 
@@ -145,13 +147,11 @@ def _adopt_call(emitted: Emitted, max_outputs: int) -> RegionCall:
     return RegionCall(adopt_bound(max_outputs), adopt_pointers(draft.tokens), "adopt(tokens)", bytes, dict(bytes))
 
 
-def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program, ...]) -> Emitted:
+def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program, ...], steps: Steps) -> Emitted:
     """More buffers, for what the launches of one region hand on: every region writes its own anew."""
     needed: dict[str, tuple[Scratch, int]] = {}
     for call in (*emitted.calls, *emitted.draft_calls):
-        for scratch in (
-            s for p in programs for step in _steps(call.bound, p, settings.arch) for s in _scratch_of(step)
-        ):
+        for scratch in (s for p in programs for step in steps(call.bound, p, settings.arch) for s in _scratch_of(step)):
             rows = min(scratch.rows or settings.max_rows, settings.max_rows)
             nbytes = scratch.row_bytes * (-(-rows // scratch.whole) * scratch.whole)
             if nbytes > needed.get(scratch.name, (scratch, 0))[1]:
@@ -163,9 +163,11 @@ def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program,
     return emitted
 
 
-def _launches(call: RegionCall, program: Program, settings: Settings, jobs: dict[str, KernelJob]) -> Iterator[Launch]:
+def _launches(
+    call: RegionCall, program: Program, settings: Settings, jobs: dict[str, KernelJob], steps: Steps
+) -> Iterator[Launch]:
     """The launches of one region in `program`; kernels not yet in `jobs` are added to it."""
-    for shape in _steps(call.bound, program, settings.arch):
+    for shape in steps(call.bound, program, settings.arch):
         if isinstance(shape, LibraryCall):
             yield _product(call, shape)
             continue

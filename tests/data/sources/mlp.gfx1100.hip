@@ -67,8 +67,8 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4, const float* __restrict__ operands) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][640];
-  __shared__ hfc_chunk pairs[4][128];  // unit, sum of a chunk
+  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][320];
+  __shared__ hfc_chunk pairs[4][64];  // unit, sum of a chunk
   __shared__ float joined[8][4][2][1];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   w1 = (const float*)__builtin_assume_aligned(w1, 16);
@@ -76,11 +76,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   y4 = (float*)__builtin_assume_aligned(y4, 16);
   const int row0 = hfc_block_y() * 4, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 4, share = wave % 4;
+  const int team = wave / 1, share = wave % 1;
   const int left = hfc_rows(step) - row0, rows = left < 4 ? left : 4;
   if (rows <= 0) return;
   {
-    const int n0 = ((hfc_block_x() - 0) * 2 + team) * 1;
+    const int n0 = ((hfc_block_x() - 0) * 8 + team) * 1;
     float sum[2][4][1] = {};
     const uint8_t* line0[1];
 #pragma unroll
@@ -97,11 +97,12 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
       line1[o] = (const uint8_t*)w3 + index * 144;
     }
 
+
 #pragma unroll 1
-    for (int first = 0; first < 256; first += 4096) {
+    for (int first = 0; first < 256; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
-      for (int e = hfc_thread(); e < rows * 512; e += 256) {
-        const int r = e / 512, run = e % 512, at = run * 8;
+      for (int e = hfc_thread(); e < rows * 256; e += 256) {
+        const int r = e / 256, run = e % 256, at = run * 8;
         const float* line = operands + (size_t)(row0 + r) * 144;
         if (first + at < 256) {
           hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(line + (first + at) / 2));
@@ -111,10 +112,10 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
       }
       hfc_lds_barrier();
 
-      const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
+      const int stop = (first + 2048 < 256 ? first + 2048 : 256) / 32;
       if (rows <= 2) {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 4 * WAVE) {
+        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 1 * WAVE) {
           float scale0[1][1],
               low0[1][1];
           uint32_t codes0[1][8], raw0[1][5];
@@ -152,7 +153,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int held_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -163,7 +164,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -174,7 +175,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -185,7 +186,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -226,7 +227,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int held_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -237,7 +238,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -248,7 +249,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -259,7 +260,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -285,7 +286,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 
       } else {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 4 * WAVE) {
+        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 1 * WAVE) {
           float scale0[1][1],
               low0[1][1];
           uint32_t codes0[1][8], raw0[1][5];
@@ -323,7 +324,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int held_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -334,7 +335,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -345,7 +346,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -356,7 +357,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -397,7 +398,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int held_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -408,7 +409,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -419,7 +420,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -430,7 +431,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -470,17 +471,17 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 2; e += 256) {
-      const int r = e / 2, from = e % 2 / 1 * 4,
+    for (int e = hfc_thread(); e < rows * 8; e += 256) {
+      const int r = e / 8, from = e % 8 / 1 * 1,
           o = e % 1;
-      const int row = row0 + r, n = (hfc_block_x() - 0) * 2
-          + e % 2;
+      const int row = row0 + r, n = (hfc_block_x() - 0) * 8
+          + e % 8;
       float y0 = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 4; s++) y0 += joined[from + s][r][0][o];
+      for (int s = 1; s < 1; s++) y0 += joined[from + s][r][0][o];
       float y1 = joined[from][r][1][o];
 #pragma unroll
-      for (int s = 1; s < 4; s++) y1 += joined[from + s][r][1][o];
+      for (int s = 1; s < 1; s++) y1 += joined[from + s][r][1][o];
       if (n < 512) {
         y4[(size_t)row * 512 + n] = (hfc_silu(y0) * y1);
       }
@@ -492,8 +493,8 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][640];
-  __shared__ hfc_chunk pairs[1][128];  // unit, sum of a chunk
+  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][320];
+  __shared__ hfc_chunk pairs[1][64];  // unit, sum of a chunk
   __shared__ float joined[8][1][2][1];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   w1 = (const float*)__builtin_assume_aligned(w1, 16);
@@ -501,12 +502,12 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   y4 = (float*)__builtin_assume_aligned(y4, 16);
   const int row0 = hfc_block_y() * 1, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 4, share = wave % 4;
+  const int team = wave / 1, share = wave % 1;
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
   const int row = row0;
   {
-    const int n0 = ((hfc_block_x() - 0) * 2 + team) * 1;
+    const int n0 = ((hfc_block_x() - 0) * 8 + team) * 1;
     float sum[2][1][1] = {};
     const uint8_t* line0[1];
 #pragma unroll
@@ -559,12 +560,13 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
     }
 
 #pragma unroll 1
-    for (int first = 0; first < 256; first += 4096) {
+    for (int first = 0; first < 256; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
 #pragma unroll 1
-      for (int run0 = 0; run0 < 512; run0 += 256) {
+      for (int run0 = 0; run0 < 256; run0 += 256) {
         const int run = run0 + hfc_thread(), at = run * 8;
-        const bool used = run < 512 && first + at < 256;
+        const bool used = run < 256 && first + at < 256;
+        if (run0 + wave * WAVE >= 32) break;  // nothing for this wave
         float x[8], largest = 0.0f;
         const int from = used ? first + at : 0;
 #pragma unroll
@@ -586,10 +588,10 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
       }
       hfc_lds_barrier();
 
-      const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
+      const int stop = (first + 2048 < 256 ? first + 2048 : 256) / 32;
       {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 4 * WAVE) {
+        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 1 * WAVE) {
           float scale0[1][1],
               low0[1][1];
           uint32_t codes0[1][8], raw0[1][5];
@@ -599,10 +601,10 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
 #pragma unroll
             for (int i = 0; i < 5; i++) raw0[o][i] = next0[o][i];
           }
-          if (turn + 4 * WAVE < 8) {
+          if (turn + 1 * WAVE < 8) {
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn + 4 * WAVE) / 1 * 18,
+            hfc_q4_0_line_read(line0[o] + (turn + 1 * WAVE) / 1 * 18,
                 lane % 1, next0[o]);
           }
           }
@@ -615,10 +617,10 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
 #pragma unroll
             for (int i = 0; i < 5; i++) raw1[o][i] = next1[o][i];
           }
-          if (turn + 4 * WAVE < 8) {
+          if (turn + 1 * WAVE < 8) {
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + (turn + 4 * WAVE) / 1 * 18,
+            hfc_q4_0_line_read(line1[o] + (turn + 1 * WAVE) / 1 * 18,
                 lane % 1, next1[o]);
           }
           }
@@ -641,7 +643,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                 const int held_row = 0;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -652,7 +654,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -663,7 +665,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -674,7 +676,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -715,7 +717,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                 const int held_row = 0;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -726,7 +728,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -737,7 +739,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -748,7 +750,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -788,17 +790,17 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 2; e += 256) {
-      const int r = e / 2, from = e % 2 / 1 * 4,
+    for (int e = hfc_thread(); e < rows * 8; e += 256) {
+      const int r = e / 8, from = e % 8 / 1 * 1,
           o = e % 1;
-      const int row = row0 + r, n = (hfc_block_x() - 0) * 2
-          + e % 2;
+      const int row = row0 + r, n = (hfc_block_x() - 0) * 8
+          + e % 8;
       float y0 = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 4; s++) y0 += joined[from + s][r][0][o];
+      for (int s = 1; s < 1; s++) y0 += joined[from + s][r][0][o];
       float y1 = joined[from][r][1][o];
 #pragma unroll
-      for (int s = 1; s < 4; s++) y1 += joined[from + s][r][1][o];
+      for (int s = 1; s < 1; s++) y1 += joined[from + s][r][1][o];
       if (n < 512) {
         y4[(size_t)row * 512 + n] = (hfc_silu(y0) * y1);
       }
@@ -841,19 +843,19 @@ void linear_q4_0_k512_n256_numbers(const int32_t* __restrict__ step, const float
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3, const float* __restrict__ operands) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][640];
-  __shared__ hfc_chunk pairs[4][128];  // unit, sum of a chunk
+  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][320];
+  __shared__ hfc_chunk pairs[4][64];  // unit, sum of a chunk
   __shared__ float joined[8][4][1][2];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   x1 = (const float*)__builtin_assume_aligned(x1, 16);
   y2 = (float*)__builtin_assume_aligned(y2, 16);
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   const int row0 = hfc_block_y() * 4, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 4, share = wave % 4;
+  const int team = wave / 2, share = wave % 2;
   const int left = hfc_rows(step) - row0, rows = left < 4 ? left : 4;
   if (rows <= 0) return;
   {
-    const int n0 = ((hfc_block_x() - 0) * 2 + team) * 2;
+    const int n0 = ((hfc_block_x() - 0) * 4 + team) * 2;
     float sum[1][4][2] = {};
     const uint8_t* line0[2];
 #pragma unroll
@@ -863,11 +865,12 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       line0[o] = (const uint8_t*)w3 + index * 288;
     }
 
+
 #pragma unroll 1
-    for (int first = 0; first < 512; first += 4096) {
+    for (int first = 0; first < 512; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
-      for (int e = hfc_thread(); e < rows * 512; e += 256) {
-        const int r = e / 512, run = e % 512, at = run * 8;
+      for (int e = hfc_thread(); e < rows * 256; e += 256) {
+        const int r = e / 256, run = e % 256, at = run * 8;
         const float* line = operands + (size_t)(row0 + r) * 288;
         if (first + at < 512) {
           hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(line + (first + at) / 2));
@@ -877,10 +880,10 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       }
       hfc_lds_barrier();
 
-      const int stop = (first + 4096 < 512 ? first + 4096 : 512) / 32;
+      const int stop = (first + 2048 < 512 ? first + 2048 : 512) / 32;
       if (rows <= 2) {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 4 * WAVE) {
+        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
@@ -909,7 +912,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 const int held_row = r < rows ? r : rows - 1;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -920,7 +923,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -931,7 +934,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -942,7 +945,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -968,7 +971,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 
       } else {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 4 * WAVE) {
+        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
@@ -997,7 +1000,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 const int held_row = r < rows ? r : rows - 1;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1008,7 +1011,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1019,7 +1022,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1030,7 +1033,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1070,14 +1073,14 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 4; e += 256) {
-      const int r = e / 4, from = e % 4 / 2 * 4,
+    for (int e = hfc_thread(); e < rows * 8; e += 256) {
+      const int r = e / 8, from = e % 8 / 2 * 2,
           o = e % 2;
-      const int row = row0 + r, n = (hfc_block_x() - 0) * 4
-          + e % 4;
+      const int row = row0 + r, n = (hfc_block_x() - 0) * 8
+          + e % 8;
       float y = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 4; s++) y += joined[from + s][r][0][o];
+      for (int s = 1; s < 2; s++) y += joined[from + s][r][0][o];
       if (n < 256) {
         y2[(size_t)row * 256 + n] = (x1[(size_t)row * 256 + n] + y);
       }
@@ -1089,20 +1092,20 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][640];
-  __shared__ hfc_chunk pairs[1][128];  // unit, sum of a chunk
+  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][320];
+  __shared__ hfc_chunk pairs[1][64];  // unit, sum of a chunk
   __shared__ float joined[8][1][1][2];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   x1 = (const float*)__builtin_assume_aligned(x1, 16);
   y2 = (float*)__builtin_assume_aligned(y2, 16);
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   const int row0 = hfc_block_y() * 1, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 4, share = wave % 4;
+  const int team = wave / 2, share = wave % 2;
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
   const int row = row0;
   {
-    const int n0 = ((hfc_block_x() - 0) * 2 + team) * 2;
+    const int n0 = ((hfc_block_x() - 0) * 4 + team) * 2;
     float sum[1][1][2] = {};
     const uint8_t* line0[2];
 #pragma unroll
@@ -1123,12 +1126,13 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
     }
 
 #pragma unroll 1
-    for (int first = 0; first < 512; first += 4096) {
+    for (int first = 0; first < 512; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
 #pragma unroll 1
-      for (int run0 = 0; run0 < 512; run0 += 256) {
+      for (int run0 = 0; run0 < 256; run0 += 256) {
         const int run = run0 + hfc_thread(), at = run * 8;
-        const bool used = run < 512 && first + at < 512;
+        const bool used = run < 256 && first + at < 512;
+        if (run0 + wave * WAVE >= 64) break;  // nothing for this wave
         float x[8], largest = 0.0f;
         const int from = used ? first + at : 0;
 #pragma unroll
@@ -1150,10 +1154,10 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
       }
       hfc_lds_barrier();
 
-      const int stop = (first + 4096 < 512 ? first + 4096 : 512) / 32;
+      const int stop = (first + 2048 < 512 ? first + 2048 : 512) / 32;
       {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 4 * WAVE) {
+        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
@@ -1163,10 +1167,10 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
 #pragma unroll
             for (int i = 0; i < 5; i++) raw0[o][i] = next0[o][i];
           }
-          if (turn + 4 * WAVE < 16) {
+          if (turn + 2 * WAVE < 16) {
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn + 4 * WAVE) / 1 * 18,
+            hfc_q4_0_line_read(line0[o] + (turn + 2 * WAVE) / 1 * 18,
                 lane % 1, next0[o]);
           }
           }
@@ -1189,7 +1193,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                 const int held_row = 0;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 0
+                  const hfc_uint4 x = mine[held_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1200,7 +1204,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 1
+                  const hfc_uint4 x = mine[held_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1211,7 +1215,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 2
+                  const hfc_uint4 x = mine[held_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1222,7 +1226,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 640 + 3
+                  const hfc_uint4 x = mine[held_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1262,14 +1266,14 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 4; e += 256) {
-      const int r = e / 4, from = e % 4 / 2 * 4,
+    for (int e = hfc_thread(); e < rows * 8; e += 256) {
+      const int r = e / 8, from = e % 8 / 2 * 2,
           o = e % 2;
-      const int row = row0 + r, n = (hfc_block_x() - 0) * 4
-          + e % 4;
+      const int row = row0 + r, n = (hfc_block_x() - 0) * 8
+          + e % 8;
       float y = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 4; s++) y += joined[from + s][r][0][o];
+      for (int s = 1; s < 2; s++) y += joined[from + s][r][0][o];
       if (n < 256) {
         y2[(size_t)row * 256 + n] = (x1[(size_t)row * 256 + n] + y);
       }

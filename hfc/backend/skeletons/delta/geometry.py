@@ -9,11 +9,13 @@ from hfc.backend.skeletons.delta.region import DeltaRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.target.arch import Arch
+from hfc.target.roofline import launch_seconds
 from hfc.target.state_block import MAX_THREADS
 
 SHORT = 16  # segments of so many rows are one kernel's, of more several launches': what decodes is always the former
 THREADS = 256
 SCALARS = 4  # of a row and head: scales of q and k, decay, beta; in delta_columns a thread brings one of one row
+HEAD_US, JOIN_US = 6.0, 1.5  # of a value head behind another in one block, and of delta_join
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,12 @@ def decode(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
 
 
 def comes_apart(region: DeltaRegion, arch: Arch) -> bool:
-    """Where a second launch costs little, and a block would take the value heads of a key head one after the other.
+    """Where more value heads than one share a key head, and a second launch costs less than to take them one after the other.
 
-    H200, tokens a second: 35B-A3B (two to a key head) 354 in one launch, 383 in two; 0.8B (one to a key head) 1,283 and 1,200."""
-    return arch.has("early_launch") and region.v_heads > region.k_heads
+    H200, tokens a second: 35B-A3B (two to a key head) 354 in one launch, 383 in two; 0.8B (one to a key head) 1,283 and 1,200.
+    Predicted for gfx1100, us with the gaps: one to a key head 8.5 and 10.4, two 14.6 and 12.0, three 20.4 and 13.4."""
+    in_turn = (region.v_heads // region.k_heads - 1) * HEAD_US
+    return in_turn > launch_seconds(arch) * 1e6 + JOIN_US
 
 
 def prefill(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:

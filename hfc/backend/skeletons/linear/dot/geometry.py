@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hfc.backend.lanes.loaders import LINE, RUN, LaneLoader, lane_loader, present
 from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeletons.linear.choices import Candidate, choice_for, formats_of
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.skeletons.linear.wide.geometry import split_k
@@ -18,6 +19,7 @@ THREADS = 256
 ROWS = 16  # of a decode step
 SHARED = 48 * 1024  # bytes of inputs in LDS, at most
 UNIT = 32  # inputs that share a unit
+OUTPUTS = 2  # of a wave: every format has registers for so many
 BYTE = 8  # bits; codes of so many are numbers from -128 on
 
 
@@ -95,9 +97,24 @@ def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
 
 
 def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
-    """The launches of one row, or of several with what makes their inputs whole numbers."""
-    one = _geometry(bound, arch, staged=False)
-    return (one,) if bound.region.top else (_stage(bound), _geometry(bound, arch, staged=True), one)
+    return launches_of(bound, arch, _candidate(bound.region, arch))
+
+
+def launches_of(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate) -> tuple[Geometry, ...]:
+    """The launches of one row, and of several with what makes their inputs whole numbers; all split K alike."""
+    one = _geometry(bound, arch, chosen, 1, chosen.numbers)
+    if bound.region.top:
+        return (one,)
+    return _stage(bound, chosen), _geometry(bound, arch, chosen, ROWS, True), one
+
+
+def _candidate(region: LinearRegion, arch: Arch) -> Candidate:
+    """By the table of choices; where registers are few, blocks are small, and each would make the numbers again."""
+    found = choice_for(region, arch)
+    if found is None or found.best.variant != "dot":
+        return Candidate("dot", arch.scarce_registers and not region.top, split_k(region, arch), OUTPUTS)
+    most = found.best.outputs if found.formats == formats_of(region) else OUTPUTS
+    return replace(found.best, outputs=min(found.best.outputs, most))
 
 
 def dot_lanes(region: LinearRegion) -> dict[str, DotLanes]:
@@ -123,11 +140,15 @@ def _staged(region: LinearRegion, written: bool) -> Scratch:
     return Scratch("operands", "float", "f32", 4 * _staging(region).staged_stride, rows=ROWS, written=written)
 
 
-def _stage(bound: Bound[LinearRegion]) -> Geometry:
+def _stage(bound: Bound[LinearRegion], chosen: Candidate) -> Geometry:
     return Geometry(
         STAGE,
         bound.name + "_numbers",
-        (f"({bound.rows} > 1) * {bound.rows}", str(-(-bound.region.k // (RUN * THREADS))), "1"),
+        (
+            bound.rows if chosen.numbers else f"({bound.rows} > 1) * {bound.rows}",
+            str(-(-bound.region.k // (RUN * THREADS))),
+            "1",
+        ),
         THREADS,
         _staging(bound.region),
         scratch=(_staged(bound.region, written=True),),
@@ -135,15 +156,16 @@ def _stage(bound: Bound[LinearRegion]) -> Geometry:
     )
 
 
-def _geometry(bound: Bound[LinearRegion], arch: Arch, staged: bool) -> Geometry:
+def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_rows: int, staged: bool) -> Geometry:
+    """The kernel of one row, or of more; of inputs that are staged as whole numbers, or that every block makes."""
     region, lanes, staging = bound.region, dot_lanes(bound.region), _staging(bound.region)
     count, waves = region.together, THREADS // arch.wave
-    outputs, split = max(1, 2 // count), split_k(region, arch)
+    outputs, split = max(1, (chosen.outputs if most_rows == 1 else OUTPUTS) // count), chosen.split
     tile = max(arch.wave * split * LINE.elements, THREADS * RUN)  # every thread makes numbers of a run
     row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
     # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
-    most_rows = 2 if arch.scarce_registers else 4
-    together = min(1 << (SHARED // row_bytes).bit_length() - 1, most_rows) if staged else 1
+    most_rows = min(most_rows, 2 if arch.scarce_registers else 4)
+    together = min(1 << (SHARED // row_bytes).bit_length() - 1, most_rows)
     largest = max(region.parts, key=lambda p: p.n)
     starts, blocks = group_blocks(region, waves // split * outputs)
     params = DotParams(
@@ -154,7 +176,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, staged: bool) -> Geometry:
         split=split,
         tile=tile,
         together=together,
-        helds=tuple(held for held in (1, 2, 4) if held <= together and (held > 1 or not staged)),
+        helds=tuple(held for held in (1, 2, 4) if held <= together and (held > 1 or together == 1)),
         staged=staged,
         count=count,
         resident=2,
@@ -164,15 +186,15 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, staged: bool) -> Geometry:
         groups=region.groups,
     )
     rows = f"{bound.rows} * {region.top}" if region.top else f"({bound.rows} + {together - 1}) / {together}"
-    wanted = f"{blocks}" if region.top else f"({bound.rows} {'>' if staged else '=='} 1) * {blocks}"
+    wanted = f"{blocks}" if region.top else f"({bound.rows} {'>' if together > 1 else '=='} 1) * {blocks}"
     return Geometry(
         DOT,
-        bound.name + ("_rows" if staged else ""),
+        bound.name + ("_rows" if together > 1 else ""),
         (wanted, rows, "1"),
         THREADS,
         params,
         promises=("dot4_i8",),
         loaders="\n".join(made.loader.source for made in lanes.values()),
         scratch=(_staged(region, written=False),) if staged else (),
-        task="several rows of" if staged else "",
+        task="several rows of" if together > 1 else "",
     )

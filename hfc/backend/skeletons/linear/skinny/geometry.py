@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from hfc.backend.lanes.loaders import LINE
 from hfc.backend.lanes.operands import DEPTH, OperandLanes, multiplies_bytes, operand_lanes, operand_source
 from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeletons.linear.choices import choice_for, formats_of
+from hfc.backend.skeletons.linear.dot import geometry as dot
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
@@ -81,16 +83,14 @@ def budget(arch: Arch, unit: Unit, card: CardSpec) -> Budget:
 
 
 def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    return cannot(bound, arch) or _costs(bound, arch)
+
+
+def cannot(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    """Why matrix units cannot serve the region, whatever it costs."""
     region, unit = bound.region, unit_of(arch)
     if unit is None:
         return f"{arch.name} has no matrix units for f16"
-    for card in arch.cards:
-        found = budget(arch, unit, card)
-        if not found.pays:
-            return (
-                f"{card.name}: one row would take {found.need:.1f} instructions a weight on matrix units; {found.free:.1f} go by while "
-                f"the weight comes from memory, and wide loads take {found.wide:.1f}"
-            )
     if region.together > MOST_MATRICES:
         return f"one epilogue joins {region.together} matrices, more than {MOST_MATRICES}"
     if region.k % LINE.elements:
@@ -98,6 +98,27 @@ def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
     if operand_lanes(region.weight_formats, unit.share) is None:
         names = ", ".join(form.name for form in region.weight_formats)
         return f"{names}: no order of K gives every product one scale"
+    return None
+
+
+def _costs(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    """Why something else is faster: predicted, for formats that the table of choices has, else by counted instructions."""
+    unit, chosen = unit_of(arch), choice_for(bound.region, arch)
+    assert unit, arch.name
+    if chosen and chosen.formats != formats_of(bound.region):
+        chosen = None
+    if chosen and chosen.best.variant == "dot" and dot.refuses(bound, arch) is None:
+        return (
+            f"integer dot products are predicted to be faster: {chosen.formats} of {chosen.n} x {chosen.k} takes {chosen.best_us} us "
+            f"by {chosen.best}, {chosen.second_us} by {chosen.second}"
+        )
+    for card in () if chosen else arch.cards:
+        found = budget(arch, unit, card)
+        if not found.pays:
+            return (
+                f"{card.name}: one row would take {found.need:.1f} instructions a weight on matrix units; {found.free:.1f} go by while "
+                f"the weight comes from memory, and wide loads take {found.wide:.1f}"
+            )
     return None
 
 

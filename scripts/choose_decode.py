@@ -1,0 +1,124 @@
+"""Compares ways to multiply in decode by what `hfc predict` says of them, and writes the fastest two of each linear to the table that
+compilations read (hfc/backend/skeletons/linear/choices.csv).
+
+    python scripts/choose_decode.py MODEL,... ARCH,... [FORMAT,...]
+
+A candidate's time is that of all its launches for one row, with the gaps behind them. Rows of other sizes stay as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+from hfc.backend import gpu
+from hfc.backend.emit import Emitted
+from hfc.backend.shape import Geometry
+from hfc.backend.skeletons.linear.choices import TABLE, Candidate, Choice, choices, formats_of, kind_of
+from hfc.backend.skeletons.linear.dot import geometry as dot
+from hfc.backend.skeletons.linear.region import LinearRegion
+from hfc.backend.skeletons.linear.skinny import geometry as skinny
+from hfc.backend.spec import Bound
+from hfc.base.diagnostics import HfcError
+from hfc.compiler import CompileOptions, emit_model, open_source, settings_for
+from hfc.passes.settings import Settings
+from hfc.plan import Bundle
+from hfc.predict.launch import site_of
+from hfc.predict.program import LaunchSampler, estimate
+from hfc.program import Program
+from hfc.target.arch import Arch, find_arch
+
+ROOT = Path(__file__).parent.parent
+CONTEXT = 100
+
+
+def candidates(arch: Arch) -> list[Candidate]:
+    splits = (1, 2, 4) if arch.wave == 32 else (1, 2)
+    dots = [Candidate("dot", numbers, split, 2) for numbers in (False, True) for split in splits]
+    more = [Candidate("dot", False, split, 4) for split in splits] if arch.wave == 32 else []
+    return [*dots, *more, *([Candidate("skinny")] if skinny.unit_of(arch) else [])]
+
+
+def forced(wanted: Candidate) -> Callable[[Bound, Program, Arch], tuple[Geometry, ...]]:
+    """Launches of dense linears of decode alone, in this way."""
+
+    def steps(bound: Bound, program: Program, arch: Arch) -> tuple[Geometry, ...]:
+        if program is not Program.DECODE or not isinstance(bound.region, LinearRegion) or bound.region.top:
+            return ()
+        if wanted.variant == "skinny" and skinny.cannot(bound, arch):
+            return ()
+        if wanted.variant == "skinny":
+            return tuple(shape for shape in skinny.launches(bound, arch) if "_rows" not in shape.symbol)
+        return tuple(shape for shape in dot.launches_of(bound, arch, wanted) if "_rows" not in shape.symbol)
+
+    return steps
+
+
+def times(emitted: Emitted, settings: Settings, wanted: Candidate) -> dict[str, float]:
+    """Microseconds of each region, by its name."""
+    arch = settings.arch
+    plan, files = gpu.build(emitted, settings, forced(wanted))
+    bundle = Bundle(
+        {"name": "choose", "kind": "random", "weights": "", "context": settings.context}, {arch.name: plan}, files
+    )
+    found = estimate(LaunchSampler(bundle, arch.name).calls(1, CONTEXT), site_of(arch, arch.cards[0]))
+    made: dict[str, float] = {}
+    for timed in found.launches:
+        region = next(call.bound.name for call in emitted.calls if timed.call.launch.kernel.startswith(call.bound.name))
+        made[region] = made.get(region, 0.0) + (timed.time.seconds + found.gap_seconds) * 1e6
+    return made
+
+
+def compare(model: str, arch: str, form: str) -> list[Choice]:
+    opened = open_source(ROOT / f"tests/data/configs/{model}.config.json", None, form)
+    settings = settings_for(opened, find_arch(arch), CompileOptions(kv="asym3", ctx=4096))
+    emitted = emit_model(opened, settings)
+    regions = {
+        call.bound.name: call.bound.region for call in emitted.calls if isinstance(call.bound.region, LinearRegion)
+    }
+    found: dict[str, dict[Candidate, float]] = {}
+    for wanted in candidates(settings.arch):
+        try:
+            for name, us in times(emitted, settings, wanted).items():
+                found.setdefault(name, {})[wanted] = round(us, 2)
+                print(arch, model, name, wanted, f"{us:.2f}", flush=True)
+        except HfcError as error:  # a gate that the candidate does not keep
+            print(arch, model, wanted, str(error).splitlines()[0], flush=True)
+    made = []
+    for name, by in found.items():
+        region = regions[name]
+        (best, best_us), (second, second_us) = sorted(by.items(), key=lambda item: item[1])[:2]
+        key = (arch, kind_of(region), formats_of(region), region.k, region.outputs)
+        made.append(Choice(*key, best, best_us, second, second_us))
+    return made
+
+
+def write(rows: list[Choice]) -> None:
+    with TABLE.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(Choice)])
+        writer.writerows([str(x) for x in astuple_of(row)] for row in sorted(rows, key=key_of))
+
+
+def astuple_of(row: Choice) -> tuple:
+    return tuple(getattr(row, field.name) for field in fields(row))
+
+
+def key_of(row: Choice) -> tuple[str, str, str, int, int]:
+    return row.arch, row.kind, row.formats, row.k, row.n
+
+
+def main() -> None:
+    models, archs = (words.split(",") for words in sys.argv[1:3])
+    kept = {key_of(row): row for row in choices()}
+    for form in (sys.argv[3] if len(sys.argv) > 3 else "mq4g256").split(","):
+        for model in models:
+            for arch in archs:
+                kept |= {key_of(row): row for row in compare(model, arch, form)}
+                write(list(kept.values()))
+
+
+main()
