@@ -22,10 +22,10 @@ POSITION = 1000
 LAUNCHES = {"Qwen3.5-0.8B": 7 * 24, "Qwen3.5-2B": 7 * 24, "Qwen3.5-9B": 7 * 32, "Qwen3.5-27B": 450}
 
 
-def decode_plan(name: str, arch: str) -> Plan:
+def decode_plan(name: str, arch: str, profile: str = "exact") -> Plan:
     """The plan with the launches of decode, kernels not compiled."""
     source = open_source(CONFIGS / f"{name}.config.json", default_format="q4_k")
-    settings = settings_for(source, find_arch(arch), CompileOptions(kv="f16", ctx=4096))
+    settings = settings_for(source, find_arch(arch), CompileOptions(kv="f16", ctx=4096, profile=profile))
     emitted, programs = gpu.list_launches(
         emit(run_passes(source.graph(), settings), settings, gpu.MATRIX_LAYOUT), settings, {}
     )
@@ -62,9 +62,9 @@ def test_launches_and_bytes_of_a_decoded_token(name, arch):
     assert least_bytes(plan) * 0.99 <= model.count.bytes <= 1.05 * least_bytes(plan)
 
 
-@pytest.mark.parametrize("arch, behind", [("gfx1100", 4), ("sm_90", 4), ("gfx1010", 5)])
+@pytest.mark.parametrize("arch, behind", [("gfx1100", 3), ("sm_90", 3), ("gfx1010", 5)])
 def test_launches_of_a_mixture_of_experts_behind_its_router(arch, behind):
     """Choice, experts, the shared expert, its gate and the weighted sum; gfx1010 has no integer dot products: each by itself."""
-    launches = decode_plan("Qwen3.5-35B-A3B", arch).programs["decode"]
+    launches = decode_plan("Qwen3.5-35B-A3B", arch, "auto").programs["decode"]
     found = [x.kernel for x in launches if re.match(r"mixture|route|zip|linear_\w*k512_", x.kernel)]
     assert len(found) == behind * 40, found[:behind]

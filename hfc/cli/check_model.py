@@ -78,9 +78,7 @@ def layer_regions(source: CompilerInput, arch: str) -> dict[int, list[str]]:
         seen = [re.search(r"\d+", names[v]) for v in region.inputs if v in names and re.search(r"\d+", names[v])]
         current = max([current, *(int(m[0]) for m in seen if m)])
         stem = region.attrs["stem"]
-        layers.setdefault(current, []).extend(
-            [stem] * (len(mixture.SKELETON.templates) if stem == mixture.SKELETON.stem else 1)
-        )
+        layers.setdefault(current, []).extend([stem] * (mixture.LAUNCHES if stem == mixture.SKELETON.stem else 1))
     return layers
 
 

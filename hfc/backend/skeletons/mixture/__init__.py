@@ -1,10 +1,11 @@
-"""mixture: a mixture of experts behind its router, in four launches where rows are few."""
+"""mixture: a mixture of experts behind its router, in three launches where rows are few."""
 
 from hfc.backend.skeleton import Skeleton, Variant
 from hfc.backend.skeletons.mixture.bind import bind
 from hfc.backend.skeletons.mixture.geometry import DOWN, PREPARE, STAGE, UP, launches, member_launches, refuses
 from hfc.backend.skeletons.mixture.region import MixtureRegion
 
+LAUNCHES = 3  # a fourth stages the inputs of second products where they do not fit into LDS
 APART = "each of the joined regions by itself"
 
 SKELETON = Skeleton(
@@ -14,7 +15,7 @@ SKELETON = Skeleton(
     bind,
     {
         "decode": (
-            Variant("joined", "inputs staged once, all experts in one launch a product", launches, refuses),
+            Variant("joined", "all experts in one launch a product", launches, refuses),
             Variant("apart", APART, member_launches("decode")),
         ),
         "prefill": (Variant("apart", APART, member_launches("prefill")),),

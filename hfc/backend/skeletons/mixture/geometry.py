@@ -1,4 +1,4 @@
-"""The launches of a mixture of experts for few rows: choose and stage, first products, stage, second products and their sum."""
+"""The launches of a mixture of experts for few rows: choose and stage, first products, second products and their sum."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ OUTPUTS = 4  # of a wave, of each of its matrices
 MOST_MATRICES = 2  # that one epilogue joins
 MOST_SHARES = 4  # waves of a block that share the choices of a row
 LEAST_USE = 0.8  # of those waves
+UP_THREADS = 64  # its waves share nothing: small blocks divide evenly among compute units
+CAPACITY = 24576  # bytes of LDS for the inputs of second products; more are staged by a launch of their own
 
 
 @dataclass(frozen=True)
 class StagedInputs:
-    """Rows of inputs as whole numbers in scratch memory. k: inputs of a row.  rows: for each row of the step.  stride: floats of a row.
+    """Rows of inputs as whole numbers, in scratch memory or LDS. k: inputs of a row.  rows: for each row of the step.  stride: floats of a row.
 
     load, rotate: as in LinearRegion.  first: the first thread block that stages them."""
 
@@ -104,7 +106,8 @@ class StageParams(Params):
 @dataclass(frozen=True)
 class DownParams(Params):
     """units: second products of a row, the choices and then `pieces` of the shared expert.  shares: waves that divide them.
-    teams: such groups of waves.  of_share: units of a wave, at most.  alike: all units are read by the same code."""
+    teams: such groups of waves.  of_share: units of a wave, at most.  alike: all units are read by the same code.  staged: their inputs;
+    apart: a launch before has staged them.  ahead: the words of a unit, which lanes take in one turn, are asked for one unit ahead."""
 
     outputs: int
     chunk: int
@@ -114,6 +117,9 @@ class DownParams(Params):
     teams: int
     of_share: int
     alike: bool
+    staged: tuple[StagedInputs, ...]
+    apart: bool
+    ahead: bool
     kinds: tuple[Products, ...]
     lanes_of: Mapping[str, DotLanes]
 
@@ -131,6 +137,8 @@ def refuses(bound: Bound[MixtureRegion], arch: Arch) -> str | None:
     region = bound.region
     if not arch.has("dot4_i8"):
         return f"{arch.name} has no integer dot product of four signed bytes"
+    if arch.has("mma_f16") and not region.up.single_product:
+        return f"{arch.name} multiplies experts by pairs of f16 where inputs may not be rounded to 15 bits"
     for product in (*region.ups, *region.downs):
         if reason := refuses_words(product):
             return reason
@@ -154,15 +162,12 @@ def launches(bound: Bound[MixtureRegion], arch: Arch) -> tuple[Geometry, ...]:
     chunk = _chunk(region.ups)
     inputs = _staged("mixture_inputs", region.up, chunk)
     later = _chunk(region.downs)
-    middle = _placed(
-        [_staged(name, down, later) for name, down in zip(("mixture_chosen", "mixture_shared"), region.downs)]
-    )
-    return (
-        _prepare(bound, arch, inputs, chunk),
-        _up(bound, arch, inputs, chunk),
-        _stage(bound, middle, later),
-        _down(bound, arch, middle, later),
-    )
+    names = ("mixture_chosen", "mixture_shared")
+    middle = _placed([_staged(name, down, later) for name, down in zip(names, region.downs)])
+    apart = sum(4 * staged.stride * staged.rows for staged in middle) > CAPACITY
+    last = _down(bound, arch, middle, later, apart)
+    first = (_prepare(bound, arch, inputs, chunk), _up(bound, arch, inputs, chunk))
+    return (*first, *([_stage(bound, middle, later)] if apart else []), last)
 
 
 def member_launches(rows_class: RowsClass) -> Callable[[Bound, Arch], tuple[Geometry, ...]]:
@@ -216,7 +221,7 @@ def _lanes_of_row(products: Sequence[LinearRegion], arch: Arch, sums: int) -> in
 
 def _up(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: int) -> Geometry:
     region, kinds, at = bound.region, [], 0
-    count, waves = max(len(up.parts) for up in region.ups), THREADS // arch.wave
+    count, waves = max(len(up.parts) for up in region.ups), UP_THREADS // arch.wave
     lanes_of: dict[str, DotLanes] = {}
     for up in region.ups:
         lanes = _lanes_of_row([up], arch, OUTPUTS * count)
@@ -230,7 +235,7 @@ def _up(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: in
         UP,
         bound.name + "_up",
         (str(-(-at // waves)), bound.rows, "1"),
-        THREADS,
+        UP_THREADS,
         UpParams(OUTPUTS, chunk, waves, tuple(kinds), lanes_of),
         promises=("dot4_i8",),
         loaders=_sources(lanes_of),
@@ -254,7 +259,9 @@ def _stage(bound: Bound[MixtureRegion], staged: tuple[StagedInputs, ...], chunk:
     )
 
 
-def _down(bound: Bound[MixtureRegion], arch: Arch, staged: tuple[StagedInputs, ...], chunk: int) -> Geometry:
+def _down(
+    bound: Bound[MixtureRegion], arch: Arch, staged: tuple[StagedInputs, ...], chunk: int, apart: bool
+) -> Geometry:
     region, down = bound.region, bound.region.down
     lanes_of = {name: lanes for product in region.downs for name, lanes in dot_lanes(product).items()}
     alike = len(lanes_of) == 1 and all(product.k % down.k == 0 for product in region.downs)
@@ -267,16 +274,31 @@ def _down(bound: Bound[MixtureRegion], arch: Arch, staged: tuple[StagedInputs, .
         Products(product.parts, lanes, product.k, product.experts, product.top, inputs)
         for product, inputs in zip(region.downs, staged)
     )
+    ahead = alike and down.k // LINE.elements <= lanes
     made = OUTPUTS * teams * arch.wave // lanes
     return Geometry(
         DOWN,
         bound.name + "_down",
         (str(-(-down.parts[0].n // made)), bound.rows, "1"),
         teams * shares * arch.wave,
-        DownParams(OUTPUTS, chunk, units, pieces, shares, teams, -(-units // shares), alike, kinds, lanes_of),
+        DownParams(
+            OUTPUTS,
+            chunk,
+            units,
+            pieces,
+            shares,
+            teams,
+            -(-units // shares),
+            alike,
+            staged,
+            apart,
+            ahead,
+            kinds,
+            lanes_of,
+        ),
         promises=("dot4_i8",),
         loaders=_sources(lanes_of),
-        scratch=tuple(inputs.scratch() for inputs in staged),
+        scratch=tuple(inputs.scratch() for inputs in staged) if apart else (),
         counts=region.doing("down"),
     )
 
