@@ -32,7 +32,7 @@ template <int COUNT, int ALIGNMENT> HFC_FUNCTION void hfc_words(const uint8_t* a
     const Packed all = *(const Packed*)at;
 #pragma unroll
     for (int i = 0; i < COUNT; i++) words[i] = all.word[i];
-#else  // aligned words, shifted by the odd half; a last word that is not needed is not read
+#else  // aligned words, shifted by the odd half; nothing is read behind the last word that is needed
     if constexpr (COUNT == 2) {  // two loads of 8 bytes at most: fewer requests than words
       const uint32_t odd = (uint32_t)(uint64_t)at & 6u;
       const hfc_uint2* from = (const hfc_uint2*)(at - odd);
@@ -48,7 +48,7 @@ template <int COUNT, int ALIGNMENT> HFC_FUNCTION void hfc_words(const uint8_t* a
     uint32_t low = from[0];
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
-      const uint32_t high = i + 1 < COUNT || odd ? from[i + 1] : 0u;
+      const uint32_t high = from[i + 1 < COUNT || odd ? i + 1 : i];
       words[i] = (uint32_t)(((uint64_t)high << 32 | low) >> (8 * odd));
       low = high;
     }
@@ -78,6 +78,9 @@ HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, ui
   const uint32_t place = codes & 0x07070707u, upper = (codes >> 3 & 0x01010101u) * 255u;
   const uint32_t low = __builtin_amdgcn_perm(b, a, place), high = __builtin_amdgcn_perm(d, c, place);
   return (high & upper) | (low & ~upper);
+}
+template <int SHIFT> HFC_FUNCTION uint32_t hfc_table_nibbles(uint32_t word, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  return hfc_table_bytes(word >> SHIFT & 0x0f0f0f0fu, a, b, c, d);
 }
 #else
 HFC_FUNCTION uint32_t hfc_permute(uint32_t a, uint32_t b, uint32_t selector) {
@@ -111,10 +114,22 @@ HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b) {
   const uint32_t near = (codes | codes >> 4) & 0x00ff00ffu;
   return hfc_permute(a, b, (near | near >> 8) & 0xffffu);
 }
+// A selector's fourth bit is the sign of the byte it picks, for all its bits. So where entries of one half are not negative and those of
+// the other not positive, sizes of at most 127 are picked from each half by the four bits of a code, from the other half's codes as zeros:
+// what is picked from both is an entry as a difference of bytes, and none of them borrows from its neighbour.
+HFC_FUNCTION uint32_t hfc_table_entries(uint32_t places, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const bool rises = !(b >> 31);  // a table of entries plus 128
+  const uint32_t first = rises ? hfc_permute(0x80808080u - a, 0x80808080u - b, places) : hfc_permute(a - 0x80808080u, b - 0x80808080u, places);
+  const uint32_t other = places ^ 0x88888888u;
+  const uint32_t second = rises ? hfc_permute(c - 0x80808080u, d - 0x80808080u, other) : hfc_permute(0x80808080u - c, 0x80808080u - d, other);
+  return rises ? 0x80808080u + second - first : 0x80808080u + first - second;
+}
 HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  const uint32_t near = (codes | codes >> 4) & 0x00ff00ffu, place = (near | near >> 8) & 0x7777u;
-  const uint32_t upper = (codes >> 3 & 0x01010101u) * 255u;
-  return (hfc_permute(c, d, place) & upper) | (hfc_permute(a, b, place) & ~upper);
+  return hfc_table_entries(hfc_permute(codes | codes >> 4, 0u, 0x4420u), a, b, c, d);
+}
+// A table's entries at the low nibbles of a word's bytes (SHIFT 0) or at the high ones (4). Whoever wants both finds the picks shared.
+template <int SHIFT> HFC_FUNCTION uint32_t hfc_table_nibbles(uint32_t word, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  return hfc_permute(hfc_table_entries(word, a, b, c, d), hfc_table_entries(word >> 16, a, b, c, d), SHIFT ? 0x7531u : 0x6420u);
 }
 #endif
 

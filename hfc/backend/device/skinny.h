@@ -3,10 +3,20 @@
 //   K, TURN_ELEMENTS: of K, of one turn of a wave.  SPLIT: waves that share K.  AHEAD: the next turn's weights are read before this
 //   one's work; LATE: as soon as their registers are free.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up
 //   for minimums.  ROWS: places for rows in staged inputs.  HELD: products of columns that a wave makes at a time.  OWN_SUMS:
-//   accumulators of a lane and product that count.  INT8: products are those of device/int8_operands.h.
+//   accumulators of a lane and product that count.  INT8: products are those of device/int8_operands.h.  ZEROS: where zeros lie behind
+//   the inputs of one row.
 #if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
 template <class W> using hfc_raw_weights = uint32_t[HFC_OWN][W::PIECES][W::WORDS];
 template <class S> using hfc_accumulators = float[S::HELD][HFC_OWN][S::OWN_SUMS];
+
+// Scale groups that a lane makes at a time where they are shared out among the lanes of a line, see device/int8_row.h; the sums of
+// each of HFC_PARTS lanes are added up on their own in the kernels of several rows too. 0: no format of such groups, all are added up in turn.
+template <class W, class S> constexpr int hfc_groups_each = !S::INT8 || W::GROUPS % 4 ? 0 : W::GROUPS % 8 ? 1 : 2;
+template <class W, class S> constexpr int hfc_parts = hfc_groups_each<W, S> ? 4 : 1;
+template <class W, class S> constexpr int hfc_part_of_group(int group) {
+  if constexpr (hfc_groups_each<W, S> == 0) return 0;
+  else return group / hfc_groups_each<W, S> % 4;
+}
 
 // Pieces that reach behind K are left out: the lanes agree on that.
 template <class W, class S> HFC_FUNCTION bool hfc_has_piece(int turn, int piece) {
@@ -17,6 +27,14 @@ template <class W, class S> HFC_FUNCTION bool hfc_has_piece(int turn, int piece)
 template <class W, class S>
 HFC_FUNCTION void hfc_load_line(const uint8_t* const (&line)[HFC_OWN], int turn, int piece, int l, hfc_raw_weights<W>& raw) {
   if (hfc_has_piece<W, S>(turn, piece)) W::read(line[l], (turn * W::PIECES + piece) * HFC_SHARE + hfc_part(), raw[l][piece]);
+}
+// The next turn's, while this one is multiplied. Behind the last turn nothing; where a load is many, of unaligned words, that turn again,
+// because a branch would part the loads of one line from those of the next.
+template <class W, class S>
+HFC_FUNCTION void hfc_load_late(const uint8_t* const (&line)[HFC_OWN], int turn, int next, int piece, int l, hfc_raw_weights<W>& raw) {
+  const bool more = next * S::TURN_ELEMENTS < S::K;
+  if constexpr (W::UNALIGNED) hfc_load_line<W, S>(line, more ? next : turn, piece, l, raw);
+  else if (more) hfc_load_line<W, S>(line, next, piece, l, raw);
 }
 template <class W, class S>
 HFC_FUNCTION void hfc_load_weights(const uint8_t* const (&line)[HFC_OWN], int turn, hfc_raw_weights<W>& raw) {
@@ -92,7 +110,7 @@ HFC_FUNCTION void hfc_scale_group(const hfc_own_product (&dot)[S::HELD], int gro
 template <class W, class S, int BATCH = 0>
 HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, int turn, int next, int piece,
                                 const hfc_uint4* inputs, const float* sums, int begin, const int (&column)[S::HELD],
-                                hfc_accumulators<S>& here) {
+                                hfc_accumulators<S> (&here)[hfc_parts<W, S>]) {
   const uint32_t call = (turn * W::PIECES + piece) * HFC_SHARE + hfc_part();
   uint32_t codes[HFC_OWN][W::BATCH_WORDS];
   float scale[HFC_OWN][W::BATCH_GROUPS], low[HFC_OWN][W::BATCH_GROUPS] = {};
@@ -106,7 +124,7 @@ HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&line)[HFC_OWN], hfc_raw_w
 #pragma unroll
       for (int l = 0; l < HFC_OWN; l++) {
         const bool at = g == (2 * l + 1) * W::BATCH_GROUPS / (2 * HFC_OWN);
-        if (at && next * S::TURN_ELEMENTS < S::K) hfc_load_line<W, S>(line, next, piece, l, raw);
+        if (at) hfc_load_late<W, S>(line, turn, next, piece, l, raw);
       }
     }
     hfc_own_product dot[S::HELD] = {};
@@ -115,11 +133,20 @@ HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&line)[HFC_OWN], hfc_raw_w
 #endif
     if constexpr (!S::INT8) hfc_mma_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) hfc_scale_group<W, S>(dot, group, l, scale[l][g], low[l][g], sums, begin, here);
+    for (int l = 0; l < HFC_OWN; l++) {
+      hfc_scale_group<W, S>(dot, group, l, scale[l][g], low[l][g], sums, begin, here[hfc_part_of_group<W, S>(group)]);
+    }
   }
   if constexpr (BATCH + 1 < W::BATCHES)
     hfc_mma_piece<W, S, BATCH + 1>(line, raw, turn, next, piece, inputs, sums, begin, column, here);
 }
+
+#if defined(HFC_MMA_I8)
+template <class W, class S, int BATCH = 0>
+HFC_FUNCTION void hfc_int8_row(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, int turn, int next, int piece,
+                               const hfc_uint4* inputs, const float* sums, int begin, hfc_int_product high, hfc_int_product low,
+                               hfc_accumulators<S>& here);
+#endif
 
 // Main K loop of this wave, iterations `turn` to `stop`: issues HELD MMAs an operand, keeps only accumulators whose row can exist.
 // first: element of K at which inputs, sums and units begin.  raw: weights of the first iteration, where they are prefetched.
@@ -146,13 +173,20 @@ HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weig
       }
       if (turn + S::SPLIT < turns) hfc_load_weights<W, S>(line, turn + S::SPLIT, raw);
     }
-    hfc_accumulators<S> here = {};
+    hfc_accumulators<S> here[hfc_parts<W, S>] = {};
 #pragma unroll
     for (int piece = 0; piece < W::PIECES; piece++) {
       if (!hfc_has_piece<W, S>(turn, piece)) continue;
       const int place = turn * W::PIECES + piece;
       const uint32_t c = (uint32_t)(place * HFC_SHARE) % W::CALLS_OF_SPAN;
       const int begin = place * W::PIECE_ELEMENTS / W::SPAN * W::SPAN + W::base(c) - first;
+#if defined(HFC_MMA_I8)
+      if constexpr (S::ROWS == 1 && hfc_groups_each<W, S> > 0) {
+        hfc_int_product high = {}, low = {};
+        hfc_int8_row<W, S>(line, S::AHEAD ? now : raw, turn, turn + S::SPLIT, piece, inputs, sums, begin, high, low, here[0]);
+        continue;
+      }
+#endif
       hfc_mma_piece<W, S>(line, S::AHEAD ? now : raw, turn, turn + S::SPLIT, piece, inputs, sums, begin, column, here);
     }
     const float* unit = units + (turn * S::TURN_ELEMENTS - first) / S::UNIT_SPAN * S::ROWS;
@@ -161,7 +195,14 @@ HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weig
 #pragma unroll
       for (int l = 0; l < HFC_OWN; l++) {
 #pragma unroll
-        for (int v = 0; v < S::OWN_SUMS; v++) sum[h][l][v] = __builtin_fmaf(unit[h * HFC_COLUMNS + own_row + v], here[h][l][v], sum[h][l][v]);
+        for (int v = 0; v < S::OWN_SUMS; v++) {
+          float total = here[0][h][l][v];
+          if constexpr (hfc_parts<W, S> > 1) {  // in the order in which lanes add
+            if constexpr (S::ROWS == 1) total = hfc_sum_lanes<4>(total);
+            else total = (total + here[1][h][l][v]) + (here[2][h][l][v] + here[3][h][l][v]);
+          }
+          sum[h][l][v] = __builtin_fmaf(unit[h * HFC_COLUMNS + own_row + v], total, sum[h][l][v]);
+        }
       }
     }
   }

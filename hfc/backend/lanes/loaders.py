@@ -153,7 +153,7 @@ def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
     reads = _plane_reads(form, lanes)
     if reads is None and not _streams(form, lanes):
         return None
-    starts = _starts(form, lanes)
+    starts = starts_of_calls(form, lanes)
     group_of = [
         tuple(int(g) for g in (starts + offset) // form.group - starts // form.group) for offset in lanes.offsets
     ]
@@ -174,15 +174,9 @@ def _streams(form: BlockFormat, lanes: LaneMap) -> bool:
     return bool(bits and neighbours and lanes.base == f"c * {lanes.elements}" and lanes.elements * bits % 16 == 0)
 
 
-def _starts(form: BlockFormat, lanes: LaneMap) -> np.ndarray:
-    """The first element of every call of a block."""
-    calls = np.arange(form.block // lanes.elements)
-    return np.broadcast_to(eval(lanes.base.replace("/", "//"), {"__builtins__": {}}, {"c": calls}), calls.shape)
-
-
 def _plane_reads(form: BlockFormat, lanes: LaneMap) -> tuple[_Reads, ...] | None:
     planes = form.codes["q"].planes
-    found = [reads for plane in planes if (reads := _reads(form, plane, _starts(form, lanes), lanes))]
+    found = [reads for plane in planes if (reads := _reads(form, plane, starts_of_calls(form, lanes), lanes))]
     return tuple(found) if len(found) == len(planes) else None
 
 
@@ -274,10 +268,26 @@ def _source(
             index,
             *(_moved(line, batch * size, size) for line in codes),
             *head,
-            *scale_lines(form, _starts(form, lanes), some),
+            *scale_lines(form, starts_of_calls(form, lanes), some),
             "}",
         ]
     return loads.count, "\n".join([*source, ""])
+
+
+def scale_words(form: BlockFormat, lanes: LaneMap) -> list[str]:
+    """The names of a block's numbers and of its small codes' words, in the `raw` that the loader of `lanes` fills."""
+    loads, reads = _Loads(form), _plane_reads(form, lanes)
+    if reads:
+        _plane_lines(form, lanes, reads, len(lanes.offsets), loads)
+    else:
+        stream_lines(form, stream_bits(form) or 0, lanes.elements, loads)
+    return head_lines(form, loads)
+
+
+def starts_of_calls(form: BlockFormat, lanes: LaneMap) -> np.ndarray:
+    """The first element of every call of a block."""
+    calls = np.arange(form.block // lanes.elements)
+    return np.broadcast_to(eval(lanes.base.replace("/", "//"), {"__builtins__": {}}, {"c": calls}), calls.shape)
 
 
 def _moved(line: str, first: int, count: int) -> str:
@@ -296,7 +306,7 @@ def _plane_lines(form: BlockFormat, lanes: LaneMap, reads: tuple[_Reads, ...], r
     """The statements that fill `codes` from planes."""
     places = []
     for plane in reads:
-        loads.when = _first_of(lanes, _shared_calls(plane.plane, lanes, _starts(form, lanes)))
+        loads.when = _first_of(lanes, _shared_calls(plane.plane, lanes, starts_of_calls(form, lanes)))
         places.append(_plane_loads(form, plane, loads))
     cut = [f"  const int p{number}_shift = {plane.shift};" for number, plane in enumerate(reads) if plane.shift]
     words = reads[0].run // 4  # of a run's codes
@@ -305,10 +315,18 @@ def _plane_lines(form: BlockFormat, lanes: LaneMap, reads: tuple[_Reads, ...], r
             word = " | ".join(
                 _word(form, plane, number, places[number], run, part) for number, plane in enumerate(reads)
             )
-            cut.append(
-                f"  codes[{words * run + part}] = {f'hfc_table_bytes({word}, {_table(form)})' if form.table else word};"
-            )
+            if form.table:
+                word = _looked_up(form, reads, f"raw[{places[0][reads[0].where[run]] + part}]", run, word)
+            cut.append(f"  codes[{words * run + part}] = {word};")
     return cut
+
+
+def _looked_up(form: BlockFormat, reads: tuple[_Reads, ...], raw: str, run: int, word: str) -> str:
+    """A table's entries at the four codes of `word`: out of their word in memory where they are its low or its high nibbles."""
+    shift = None if reads[0].shift else reads[0].shifts[run]
+    if len(form.table) == 16 and len(reads) == 1 and shift in (0, 4):
+        return f"hfc_table_nibbles<{shift}>({raw}, {_table(form)})"
+    return f"hfc_table_bytes({word}, {_table(form)})"
 
 
 def _shared_calls(plane: Plane, lanes: LaneMap, starts: np.ndarray) -> int:
@@ -367,6 +385,8 @@ def _word(form: BlockFormat, reads: _Reads, number: int, placed: dict[int, int],
 
 def _table(form: BlockFormat) -> str:
     """A table as two or four words of bytes, each entry plus 128."""
+    halves = (form.table[:8], form.table[8:])
+    assert len(form.table) == 8 or any(min(up) >= 0 >= max(down) for up, down in (halves, halves[::-1])), form.name
     entries = bytes(value + 128 for value in form.table)
     return ", ".join(f"0x{int.from_bytes(entries[at : at + 4], 'little'):08x}u" for at in range(0, len(entries), 4))
 

@@ -7,11 +7,12 @@ All elements of one product belong to one group of the format, so that its scale
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from hfc.backend.lanes.loaders import LINE, PAIR, QUAD, LaneLoader, LaneMap, map_loader
+from hfc.backend.lanes.loaders import LINE, PAIR, QUAD, LaneLoader, LaneMap, map_loader, present
+from hfc.backend.lanes.own_scales import own_groups, own_scales_source, own_symbol
 from hfc.backend.lanes.scales import BATCH
 from hfc.formats.block import BlockFormat
 
@@ -142,10 +143,12 @@ class OperandLanes:
         return found if len(found) * size == len(begins) * DEPTH else ()
 
 
-def operand_lanes(forms: Iterable[BlockFormat], share: int) -> dict[str, OperandLanes] | None:
-    """Format name -> its lanes, all with equal iterations and one layout of inputs; those that read the fewest words. None where there are none."""
+def operand_lanes(forms: Iterable[BlockFormat], share: int, repeat: bool = False) -> dict[str, OperandLanes] | None:
+    """Format name -> its lanes, all with equal iterations and one layout of inputs; those that read the fewest words. None where there are none.
+
+    repeat: a long iteration may be several calls of the loader."""
     forms = tuple(dict.fromkeys(forms))
-    return _fewest_words([[_lanes(form, share, run, turn) for form in forms] for run in RUNS for turn in TURNS])
+    return _fewest_words([[_lanes(form, share, run, turn, repeat) for form in forms] for run in RUNS for turn in TURNS])
 
 
 def _fewest_words(choices: Iterable[Sequence[OperandLanes | None]]) -> dict[str, OperandLanes] | None:
@@ -178,12 +181,17 @@ def _prompt_lanes(form: BlockFormat, run: int) -> OperandLanes | None:
 
 
 @cache
-def _lanes(form: BlockFormat, share: int, run: int, turn: int) -> OperandLanes | None:
-    """A long iteration is one call of the loader: its words must have room in registers."""
+def _lanes(form: BlockFormat, share: int, run: int, turn: int, repeat: bool) -> OperandLanes | None:
+    """A long iteration is one call of the loader, or several of the longest runs: its words must have room in registers."""
     maps = [
         lanes
         for lanes in MAPS.get((share, run), ())
-        if lanes.elements == turn or turn == TURNS[-1] and lanes.elements < turn
+        if lanes.elements == turn
+        or turn == TURNS[-1]
+        and lanes.elements < turn
+        or repeat
+        and lanes.run == RUNS[0]
+        and turn % lanes.elements == 0
     ]
     if not form.quantized:
         return _plain(form, maps, share) if turn == TURNS[-1] else None
@@ -216,8 +224,25 @@ def multiplies_bytes(lanes: OperandLanes) -> bool:
     )
 
 
-def operand_source(lanes: OperandLanes, k: int, sum_group: int) -> str:
-    """The C++ type `lanes.symbol`. k: elements of a weight row.  sum_group: inputs whose sums the minimums multiply, else 0."""
+def groups_each(lanes: OperandLanes) -> int:
+    """Scale groups that one of four lanes scales at a time where a row's are shared out among them (device/int8_row.h); 0: they are not."""
+    if lanes.loader is None or lanes.group_count % 4:
+        return 0
+    return 2 if lanes.group_count % 8 == 0 else 1
+
+
+def operand_sources(lanes: Mapping[str, OperandLanes], k: int, sum_group: int, own: bool) -> str:
+    """C++ of how lanes read these formats. own: with scales of a lane's own groups, as products of bytes of one row take them."""
+    sources = dict.fromkeys(lane.loader.source for lane in lanes.values() if lane.loader)
+    each = {name: groups_each(lane) if own else 0 for name, lane in lanes.items()}
+    sources |= {own_scales_source(present(lanes[name].loader), count): None for name, count in each.items() if count}
+    types = (operand_source(lane, k, sum_group, each[name]) for name, lane in lanes.items())
+    return "\n".join([*sources, *types])
+
+
+def operand_source(lanes: OperandLanes, k: int, sum_group: int, each: int = 0) -> str:
+    """The C++ type `lanes.symbol`. k: elements of a weight row.  sum_group: inputs whose sums the minimums multiply, else 0.
+    each: groups that a lane scales at a time, where it needs their scales alone."""
     loader, batches = lanes.loader, lanes.batches
     words = "/".join(str(len(product.words)) for product in lanes.products).split("/")
     assert len(set(words)) == 1 and all(len(b.products) * int(words[0]) == b.words for b in batches), lanes.symbol
@@ -242,6 +267,7 @@ def operand_source(lanes: OperandLanes, k: int, sum_group: int) -> str:
         "HAS_LOW": int(lanes.has_low),
         "BITS": loader.bits if loader else 8,
         "ZERO": loader.zero if loader else 0,
+        "UNALIGNED": int(loader is not None and lanes.form.block_bytes % 4 > 0),
     }
     tables = {
         "group_of": [product.group for product in lanes.products],
@@ -261,9 +287,30 @@ def operand_source(lanes: OperandLanes, k: int, sum_group: int) -> str:
         "float (&scale)[BATCH_GROUPS], float (&low)[BATCH_GROUPS]) {",
         *_cut_lines(lanes),
         "  }",
+        *(_own_lines(lanes, each) if each else ()),
         "};",
         "",
     ])  # fmt: skip
+
+
+def _own_lines(lanes: OperandLanes, each: int) -> list[str]:
+    """Scales and minimums of the groups of `part`, of the four lanes that share a line; SET: of `each` groups a lane."""
+    loader = present(lanes.loader)
+    low, groups = ", low" if lanes.has_low else "", own_groups(loader, each)
+    return [
+        f"  enum {{ OWN_STEP = {groups[0].step} }};",
+        "  template <int SET> HFC_FUNCTION int own_begin(int part) {",
+        *(f"    if constexpr (SET == {number}) return {own.c};" for number, own in enumerate(groups)),
+        "  }",
+        "  template <int SET>",
+        "  HFC_FUNCTION void own(const uint32_t (&raw)[WORDS], uint32_t call, int part, "
+        f"float (&scale)[{each}], float (&low)[{each}]) {{",
+        *(
+            f"    if constexpr (SET == {number}) {own_symbol(loader, number)}(raw, call % {lanes.calls}, part, scale{low});"
+            for number in range(len(groups))
+        ),
+        "  }",
+    ]
 
 
 def _lookup(name: str, values: list[int]) -> str:
