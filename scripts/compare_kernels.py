@@ -124,8 +124,9 @@ def _regions(what: str, bounds, max_rows: int, slots: int) -> Iterator[tuple[str
             settings = Settings(arch, CONTEXT, slots, max_rows, max_rows, "f16", "f16")
             for rows_class in ("decode", "prefill"):
                 for shape in geometry(bound, arch, rows_class):
-                    yield f"{name}/{what}/{DIGEST.sub('', shape.symbol)}", kernel_job(bound, shape, settings).source
-        if bound.stem not in ("adopt", "sample") and what != "cases":
+                    own = bound if shape.member is None else bound.region.members[shape.member]
+                    yield f"{name}/{what}/{DIGEST.sub('', shape.symbol)}", kernel_job(own, shape, settings).source
+        if bound.stem not in ("adopt", "sample", "mixture") and what != "cases":
             yield f"host/{what}/{DIGEST.sub('', bound.name)}", host_source(bound, CONTEXT)
 
 

@@ -19,7 +19,6 @@ from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, templat
 from hfc.target.arch import Arch
 
 THREADS = 256
-OUTPUTS = 4  # of a wave, of each of its matrices
 MOST_MATRICES = 2  # that one epilogue joins
 MOST_SHARES = 4  # waves of a block that share the choices of a row
 LEAST_USE = 0.8  # of those waves
@@ -207,6 +206,11 @@ def _prepare(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chun
     )
 
 
+def _outputs(arch: Arch) -> int:
+    """Of a wave, of each of its matrices. With 4, formats of five bits with minimums leave a SIMD of gfx906 one wave."""
+    return 2 if arch.scarce_registers else 4
+
+
 def _lanes_of_row(products: Sequence[LinearRegion], arch: Arch, sums: int) -> int:
     """Lanes that share a weight row: as many as have work in almost every turn, a whole number of blocks and a sum each."""
     calls = max(made.loader.calls for product in products for made in dot_lanes(product).values())
@@ -220,12 +224,12 @@ def _lanes_of_row(products: Sequence[LinearRegion], arch: Arch, sums: int) -> in
 
 
 def _up(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: int) -> Geometry:
-    region, kinds, at = bound.region, [], 0
+    region, kinds, at, outputs = bound.region, [], 0, _outputs(arch)
     count, waves = max(len(up.parts) for up in region.ups), UP_THREADS // arch.wave
     lanes_of: dict[str, DotLanes] = {}
     for up in region.ups:
-        lanes = _lanes_of_row([up], arch, OUTPUTS * count)
-        groups = -(-up.parts[0].n // (OUTPUTS * arch.wave // lanes))
+        lanes = _lanes_of_row([up], arch, outputs * count)
+        groups = -(-up.parts[0].n // (outputs * arch.wave // lanes))
         stop = at + groups * max(1, up.top)
         store = up.store if up.zipped else up.parts[0].store
         kinds.append(Products(up.parts, lanes, up.k, up.experts, up.top, inputs, store, at, stop, groups))
@@ -236,7 +240,7 @@ def _up(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: in
         bound.name + "_up",
         (str(-(-at // waves)), bound.rows, "1"),
         UP_THREADS,
-        UpParams(OUTPUTS, chunk, waves, tuple(kinds), lanes_of),
+        UpParams(outputs, chunk, waves, tuple(kinds), lanes_of),
         promises=("dot4_i8",),
         loaders=_sources(lanes_of),
         scratch=(inputs.scratch(),),
@@ -262,27 +266,27 @@ def _stage(bound: Bound[MixtureRegion], staged: tuple[StagedInputs, ...], chunk:
 def _down(
     bound: Bound[MixtureRegion], arch: Arch, staged: tuple[StagedInputs, ...], chunk: int, apart: bool
 ) -> Geometry:
-    region, down = bound.region, bound.region.down
+    region, down, outputs = bound.region, bound.region.down, _outputs(arch)
     lanes_of = {name: lanes for product in region.downs for name, lanes in dot_lanes(product).items()}
     alike = len(lanes_of) == 1 and all(product.k % down.k == 0 for product in region.downs)
     pieces = 0 if not region.shared_down else region.shared_down.k // down.k if alike else 1
     units = down.top + pieces
     shares = max(n for n in range(1, MOST_SHARES + 1) if units >= LEAST_USE * n * -(-units // n))
     teams = max(1, THREADS // arch.wave // shares)
-    lanes = _lanes_of_row(region.downs, arch, OUTPUTS)
+    lanes = _lanes_of_row(region.downs, arch, outputs)
     kinds = tuple(
         Products(product.parts, lanes, product.k, product.experts, product.top, inputs)
         for product, inputs in zip(region.downs, staged)
     )
     ahead = alike and down.k // LINE.elements <= lanes
-    made = OUTPUTS * teams * arch.wave // lanes
+    made = outputs * teams * arch.wave // lanes
     return Geometry(
         DOWN,
         bound.name + "_down",
         (str(-(-down.parts[0].n // made)), bound.rows, "1"),
         teams * shares * arch.wave,
         DownParams(
-            OUTPUTS,
+            outputs,
             chunk,
             units,
             pieces,
