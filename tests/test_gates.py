@@ -185,7 +185,7 @@ ALONE = [pytest.param(arch, id=arch.name, marks=pytest.mark.long if arch.twin el
 PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for every second architecture, in turn
 
 
-@pytest.mark.sampled(2 * PARTS)
+@pytest.mark.sampled(3 * PARTS)
 @pytest.mark.parametrize("arch", ALONE)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_kernel_suite_keeps_every_gate(part, arch):
@@ -249,7 +249,7 @@ def test_decode_multiplies_bytes_where_the_profile_lets_inputs_be_rounded(name, 
     }
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100", "sm_90"))
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_keeps_every_gate(name, arch):

@@ -82,7 +82,7 @@ def llama(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("source") / "llama")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("model_type", ["llama", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text"])
 def test_rotated_models_mean_the_same_everywhere(model_type, tmp_path):
     source, target = write_model(tmp_path / "source", model_type), tmp_path / "mq8"
@@ -99,7 +99,7 @@ def test_rotated_models_mean_the_same_everywhere(model_type, tmp_path):
     assert distance(model.forward(Step.single(TOKENS[:32])), found[:32]) < 2e-4
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("format", ["hfc4", "mq3g256", "mq4g256v2", "mq6g256", "hfq4g256v2", "hfq6g256"])
 def test_formats_in_a_model_on_the_host(format, llama, tmp_path):
     converted(llama, tmp_path, format)

@@ -56,7 +56,7 @@ def test_every_genre_is_measured_and_equal(hfc, smollm2_gguf):
         "--draft",
         "auto",
         "--draft-tokens",
-        60,
+        40,
         "--ctx",
         512,
         "--json",
