@@ -44,7 +44,7 @@ def speeds(bundle: Bundle, model: str, arch: str, program: str, site: Site, bloc
 
 def is_linear(launch: Launch) -> bool:
     return bool(LINEAR.match(launch.kernel)) and not launch.kernel.endswith(
-        ("_stage", "_rotate", "_finish", "_prepare")
+        ("_stage", "_numbers", "_rotate", "_finish", "_prepare")
     )
 
 
