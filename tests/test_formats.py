@@ -26,9 +26,8 @@ def bits(x: np.ndarray) -> np.ndarray:
 
 def reference(form, raw: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
-        if (
-            form.name == "q1_0"
-        ):  # gguf-py knows its size alone: f16 d, then 128 bits, the lowest first; d where set, -d else
+        if form.name == "q1_0":
+            # gguf-py knows its size alone: f16 d, then 128 bits, the lowest first; d where set, else -d
             blocks = raw.reshape(-1, 18)
             d = np.ascontiguousarray(blocks[:, :2]).view(np.float16).astype(np.float32)
             ones = np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")

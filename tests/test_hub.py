@@ -81,6 +81,7 @@ def test_the_quant_is_the_usual_one_or_the_nearest_that_can_be_read():
     assert chosen(["a-IQ2_XXS.gguf", "a-IQ3_S.gguf"]) == ("a-IQ3_S.gguf",) and chosen(["a-IQ2_XXS.gguf"]) == (
         "a-IQ2_XXS.gguf",
     )
+    assert chosen(["a-IQ2_XXS.gguf", "a-F16.gguf"]) == ("a-IQ2_XXS.gguf",)  # it has kernels
     assert chosen(["gpt-oss-20b-mxfp4.gguf", "gpt-oss-20b-Q8_0.gguf"]) == ("gpt-oss-20b-mxfp4.gguf",)
     assert chosen(QUANTS, "IQ2_XXS") == ("m-IQ2_XXS.gguf",)
     assert chosen(["only.gguf"]) == ("only.gguf",)

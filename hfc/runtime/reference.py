@@ -15,12 +15,13 @@ _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPOSITORY = re.compile(rf"({_PART}/{_PART}?)(?:@([\w./-]+?))?(?::(.+))?")
 _PREFIXES = ("hf.co/", "huggingface.co/", "hf:", "hf://")
 _HOSTS = ("hf.co", "huggingface.co", "www.huggingface.co")
-_QUANT = re.compile(r"(?i)(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|FP16|FP32|MXFP4\w*|TQ\d_\d)(?=[-._]|$)")
+_QUANT = re.compile(r"(?i)(?:^|[-._])((?:UD-)?I?Q\d\w*|BF16|F16|F32|FP16|FP32|MXFP4\w*|NVFP4|TQ\d_\d)(?=[-._]|$)")
 _PART_OF = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
 # From the usual choice outwards: a little more than 4 bits first, then larger ones, then smaller ones.
 PREFERRED = (
     "Q4_K_M", "UD-Q4_K_XL", "Q4_K_L", "Q4_K_S", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4", "MXFP4_MOE", "Q5_K_M", "Q5_K_S", "Q5_K_L", "Q5_1", "Q5_0",
-    "Q6_K", "Q6_K_L", "Q8_0", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "F32", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS",
+    "Q6_K", "Q6_K_L", "Q8_0", "NVFP4", "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "IQ2_M", "IQ2_S", "IQ2_XS",
+    "IQ2_XXS", "BF16", "F16", "F32", "TQ2_0", "TQ1_0", "IQ1_M", "IQ1_S", "Q1_0",
 )  # fmt: skip
 # Of a safetensors repository: what lies at its top and belongs to the model.
 COMPANIONS = (
