@@ -109,6 +109,16 @@ def test_samplers_that_are_not_named_are_off(samplers):
         assert odd.status_code == 400 and "no sampler 'entropy'" in odd.json()["error"]["message"]
 
 
+def test_repetition_penalty_is_repeat_penalty():
+    """vLLM's name for it."""
+    with app_of() as (app, engine):
+        jobs, submit = [], engine.submit
+        engine.submit = lambda sequences: (jobs.extend(s.job for s in sequences), submit(sequences))
+        body = {"model": "fake", "prompt": "x", "max_tokens": 1}
+        assert call(app, "POST", "/v1/completions", json={**body, "repetition_penalty": 1.25}).status_code == 200
+        assert jobs[-1].sampling.repeat_penalty == 1.25 and jobs[-1].penalize_prompt
+
+
 def test_choices_stream_side_by_side(app):
     body = {"model": "fake", "prompt": ["one", "two"], "n": 2, "max_tokens": 6, "stream": True}
     response = call(app, "POST", "/v1/completions", json=body)
