@@ -2,7 +2,7 @@
 """Greedy tokens of a model on a device, written down or compared: how a card is held to the interpreter.
 
     scripts/greedy.py CHECKPOINT --device interpret --tokens 5,7,11 -n 128 -o expected.npz        anywhere, with the compiler
-    scripts/greedy.py BUNDLE --weights CHECKPOINT --device cuda --against expected.npz            on the card
+    scripts/greedy.py BUNDLE --weights CHECKPOINT --device cuda --against expected.npz --trust    on the card
 
 Exit code 1 if a token differs or the logits of the prompt differ by more than 1e-2 (relative L2).
 """
@@ -22,7 +22,7 @@ BOUND = 1e-2
 
 def main() -> int:
     options = parse()
-    model = open_model(options.model, ModelChoice(options.device, None, None, options.kv, options.weights)).model
+    model = open_model(options.model, ModelChoice(options.device, None, None, options.kv, options.weights, trust=options.trust)).model
     expected = dict(np.load(options.against)) if options.against else None
     prompt = expected["prompt"] if expected else np.array(options.tokens.split(","), np.int32)
     count = len(expected["greedy"]) if expected else options.n
@@ -65,6 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-n", type=int, default=128)
     parser.add_argument("-o", "--output")
     parser.add_argument("--against")
+    parser.add_argument("--trust", action="store_true", help="run the code of a bundle that was made elsewhere")
     return parser.parse_args()
 
 
