@@ -58,7 +58,9 @@ def test_launches_and_bytes_of_a_decoded_token(name, arch):
     plan = decode_plan(name, arch)
     model = NullModel(plan, "decode")
     model.forward(Step.single([1], position=POSITION))
-    assert model.count.launches + 1 <= LAUNCHES[name]  # and one that samples
+    # gfx906 makes whole numbers of a linear's inputs in a launch of their own: more launches, and half the time (docs/performance.md).
+    most = LAUNCHES[name] * 4 // 3 if arch == "gfx906" else LAUNCHES[name]
+    assert model.count.launches + 1 <= most  # and one that samples
     assert least_bytes(plan) * 0.99 <= model.count.bytes <= 1.05 * least_bytes(plan)
 
 
