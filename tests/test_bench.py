@@ -124,6 +124,7 @@ def test_a_gpu_measures_launches_and_times(bench, bundle):
         assert row["min"] <= row["tok_s"] <= row["max"] and row["memory_gb_s"] > 1000  # 0.5 ms, says the fake's clock
 
 
+@pytest.mark.long
 def test_a_config_is_compiled_with_enough_slots_in_the_format_asked_for(bench, config):
     options = (
         "--device",

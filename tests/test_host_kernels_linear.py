@@ -64,7 +64,7 @@ def error(y, expected):
     return np.linalg.norm(y - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("form_name", CODED + PLAIN)
 def test_every_format(form_name):
     form = weight_format(form_name)
@@ -161,7 +161,7 @@ def test_experts(shared):
 MACHINES = {"x86_64_v4": "avx512bw", "alderlake": "avx_vnni", "x86_64_v3": "avx2", "x86_64": "sse2"}
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("cpu, needs", MACHINES.items())
 @pytest.mark.parametrize("form_name", ["q4_1", "q8_0", "q5_0", "q6_k", "iq4_nl", "f16"])
 def test_lesser_machines_agree(cpu, needs, form_name):

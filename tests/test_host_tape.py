@@ -131,6 +131,7 @@ def test_profile_counts_each_launch(library):
     tape.close()
 
 
+@pytest.mark.long
 def test_other_machines_compile():
     """Every kernel's source builds for 64-bit ARM, which this machine cannot run."""
     source = library_source(

@@ -70,7 +70,9 @@ def test_taps_of_layers():
     assert relative_error(expected[2], last) <= BOUND
 
 
-@pytest.mark.parametrize(("name", "arch"), [("llama", "gfx1100"), ("qwen3_5_moe_text", "gfx906")])
+@pytest.mark.parametrize(
+    ("name", "arch"), [("llama", "gfx1100"), pytest.param("qwen3_5_moe_text", "gfx906", marks=pytest.mark.long)]
+)
 def test_machine_code_of_a_gpu_leaves_them(name, arch):
     tokens, expected = reference_of(name)
     path = MODELS / name

@@ -35,7 +35,7 @@ def emulated(checkpoint: str, arch: str) -> EmulatedModel:
 @pytest.mark.parametrize(
     "checkpoint, arch",
     [
-        ("qwen3_5_text", "gfx1100"),
+        pytest.param("qwen3_5_text", "gfx1100", marks=pytest.mark.long),
         pytest.param("qwen3_5_moe_text", "gfx1201", marks=pytest.mark.long),
         pytest.param("qwen3_5_text", "gfx906", marks=pytest.mark.long),
         pytest.param("qwen3_5_text", "gfx1201", marks=pytest.mark.long),

@@ -95,7 +95,7 @@ def test_how_a_prompt_is_cut_does_not_matter(checkpoint, arch):
     np.testing.assert_array_equal(np.concatenate(pieces), pair.forward(step(0, len(tokens))))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("arch", ("gfx1100", "gfx906"))
 @pytest.mark.parametrize("checkpoint", ("llama", "qwen3_5_text"))
 def test_neighbours_in_a_batch(checkpoint, arch):

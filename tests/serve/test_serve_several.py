@@ -228,6 +228,7 @@ def test_a_folder_of_real_models_and_the_memory_of_one_that_is_unloaded(tmp_path
     models.close()
 
 
+@pytest.mark.long
 def test_drawn_weights_need_a_vocabulary_and_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setitem(executor.OPENERS, "cuda", lambda index: FakeDriver())
     config, bundle = tmp_path / "config.json", tmp_path / "shape.hfp"

@@ -101,6 +101,7 @@ def test_made_up_acceptance_brings_that_many_tokens(smollm2_gguf):
             measure_synthetic(model, 1, rows, 8, 16)
 
 
+@pytest.mark.long
 def test_blocks_of_several_sizes_are_measured_in_one_run(hfc, smollm2_gguf):
     options = ("-p", "", "-n", "", "-r", 1, "--draft-acceptance", 2, "--draft-tokens", 12, "--ctx", 512)
     code, out, err = hfc("bench", smollm2_gguf, *options, "--draft-rows", "2,4", "--json")
