@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -64,6 +65,21 @@ def unpacked(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     zipfile.ZipFile(wheel).extractall(folder)
     return folder
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="not a checkout of git")
+def test_the_sdist_is_the_whole_checkout(tmp_path):
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = {name for name in tracked.split("\0") if name and (ROOT / name).exists()}
+    for name in names:
+        (tmp_path / "hfc" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "hfc" / name)
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", str(tmp_path), str(tmp_path / "hfc")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    with tarfile.open(tmp_path / f"hfc-{__version__}.tar.gz") as archive:
+        packed = {member.name.split("/", 1)[1] for member in archive.getmembers() if member.isfile()}
+    assert not names - packed
 
 
 def run(site: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
