@@ -22,7 +22,9 @@ BOUND = 1e-2
 
 def main() -> int:
     options = parse()
-    model = open_model(options.model, ModelChoice(options.device, None, None, options.kv, options.weights, trust=options.trust)).model
+    model = open_model(
+        options.model, ModelChoice(options.device, None, None, options.kv, options.weights, trust=options.trust)
+    ).model
     expected = dict(np.load(options.against)) if options.against else None
     prompt = expected["prompt"] if expected else np.array(options.tokens.split(","), np.int32)
     count = len(expected["greedy"]) if expected else options.n

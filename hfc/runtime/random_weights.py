@@ -126,9 +126,8 @@ def _settle_pair(
         _put(form, minimum, raw, shift)
     mean, spread = float(values().mean()), float(values().std())
     size: float | np.ndarray = deviation / spread
-    if (
-        abs(mean) > LEAN * spread
-    ):  # codes that lean to one side, and no minimum against it: every other block the other way
+    # Codes that lean to one side, and no minimum against it: every other block the other way.
+    if abs(mean) > LEAN * spread:
         turned = np.where(np.arange(len(raw)) % 2, -1, 1)[:, None]
         size = turned * deviation / float(np.hypot(mean, spread))
     if scale.dtype == "f32" and not minimum:  # one scale that f16 rounds would give all weights the same error
