@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from threading import current_thread
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -118,6 +119,14 @@ def test_a_step_alone_is_taken_through_the_stages_by_who_waits_for_it():
         np.testing.assert_array_equal(found.result(), logits)
     assert set(threads) == {"hfc-stage-0", "hfc-stage-1"}
     threads.clear()
+    sent = []
+    hand_on = two.stages[0].hand_on
+    two.stages[0].hand_on = lambda step: [found := hand_on(step), sent.extend(map(ref, found.values()))][0]
+    done = [two.start(alone)]
+    done[0].result()
+    done += [two.start(alone), two.start(other)]
+    done[1].result(), done[2].result()
+    assert len(sent) == 3 and not any(value() is not None for value in sent), "what came of a step keeps what it sent"
     held = two.start(alone)
     two.abandon()  # a server does when something went wrong: nothing may wait for what has not begun
     np.testing.assert_array_equal(held.result(60), expected[0])

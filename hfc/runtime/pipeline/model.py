@@ -80,9 +80,7 @@ class StagedModel:
         try:
             for worker in self._workers:
                 found = worker.run(flight)
-        except (
-            BaseException
-        ) as error:  # of any type: it is raised where the step is waited for, as of one that others ran
+        except BaseException as error:  # of any type: raised where the step is waited for, as of one that others ran
             flight.result.set_exception(error)
             return
         flight.result.set_result(found)

@@ -85,7 +85,9 @@ class StageWorker:
         """The stage's part of a step, in the thread that calls: of the last one what comes of it. Nothing else may run on the stage."""
         self.model.receive({name: flight.values[name] for name in self.model.plan.stage.received})
         if self._behind is None:
-            return flight.finish(self.model, flight.step)
+            found = flight.finish(self.model, flight.step)
+            flight.values.clear()  # their memory may be used again
+            return found
         flight.values |= self.model.hand_on(_without_logits(flight.step))
         return None
 
@@ -98,7 +100,6 @@ class StageWorker:
         if self._behind is not None:
             self._behind.fly(flight)
             return
-        flight.values.clear()  # their memory may be used again
         flight.result.set_result(found)
 
 
