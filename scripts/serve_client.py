@@ -181,6 +181,8 @@ def served(model: str, options: list[str], ready_s: float = 300.0, patch: str = 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    # as `hfc serve` sets it for itself; one with a patch is no process of its own
+    environment.setdefault("PYTHONMALLOC", "malloc")
     program = ["-c", patch + MAIN] if patch else ["-m", "hfc"]
     command = [sys.executable, *program, "serve", model, "--port", str(port), "--name", "measured", *options]
     with tempfile.TemporaryFile("w+") as log:

@@ -20,6 +20,8 @@ from hfc.cli.commands import ALSO, COMMANDS, INSTEAD, module_of, overview, setti
 VARIABLES = {"HFC_DEVICE", "HFC_THREADS"}  # that set an option
 # Kernels do their products; numpy's BLAS would start a thread for each core when it is imported, a tenth of their start.
 WITHOUT_BLAS, BLAS_THREADS = frozenset({"run", "chat", "serve"}), "OPENBLAS_NUM_THREADS"
+# Python's own allocator keeps a megabyte for each that something long-lived stands in: a server's floods leave many.
+WITH_MALLOC, ALLOCATOR = frozenset({"serve"}), "PYTHONMALLOC"
 USER_ERROR, DEVICE_ERROR, BROKEN_PIPE, INTERRUPTED = 2, 3, 1, 130
 
 
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = [*(sys.argv[1:] if arguments is None else arguments)]  # `list` is a command of this package
     is_debug, words = take_debug(words)
     try:
-        dispatch(take_model_file(words))
+        dispatch(take_model_file(words), is_process=arguments is None)
         sys.stdout.flush()
     except BrokenPipeError:  # `hfc ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # nothing is left that could fail at the end
@@ -44,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(0)
 
 
-def dispatch(words: list[str]) -> None:
-    """The command that the words name, with the values that they give. Its modules are imported here and nowhere else."""
+def dispatch(words: list[str], is_process: bool = False) -> None:
+    """The command that the words name, with the values that they give. Its modules are imported here and nowhere else.
+
+    is_process: this process is the command's, and it may start it again."""
     name, rest = (words[0], words[1:]) if words else ("help", [])
     if name == "help" and rest:
         name, rest = rest[0], ["--help"]
@@ -66,6 +70,8 @@ def dispatch(words: list[str]) -> None:
     except parsing.HelpWanted:
         print(importlib.import_module("hfc.cli.usage.help").help_text(name, usage), end="")
         return
+    if is_process and name in WITH_MALLOC:
+        start_with_malloc()
     with_blas = name not in WITHOUT_BLAS or values.get("device") == "interpret"
     command = importlib.import_module(f"hfc.cli.{module}") if with_blas else without_blas(f"hfc.cli.{module}")
     if not gc.isenabled():  # see hfc.__main__
@@ -84,6 +90,23 @@ def without_blas(module: str) -> ModuleType:
         return importlib.import_module(module)
     finally:
         del os.environ[BLAS_THREADS]
+
+
+def start_with_malloc() -> None:
+    """Start the same process again with the C library's allocator, where that gives memory back in pages (glibc) and nothing else was
+    chosen. Nothing that takes time is imported yet."""
+    if ALLOCATOR in os.environ or "t" in getattr(sys, "abiflags", "") or not sys.executable or not has_glibc():
+        return  # a free-threaded Python has an allocator of its own
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, ALLOCATOR: "malloc"})
+
+
+def has_glibc() -> bool:
+    """Other C libraries have no such name, or nothing by it."""
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, ValueError, OSError):
+        return False
 
 
 def no_command(name: str) -> HfcError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import re
@@ -37,7 +36,7 @@ from hfc.serve.connection import bounded
 from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
 from hfc.serve.log import Seldom
-from hfc.serve.memory import collect_old_when_calm, use_one_heap
+from hfc.serve.memory import collect_old_when_calm, keep, use_one_heap
 from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
 from hfc.serve.record import ServerRecord, log_path, recorded, running
@@ -197,9 +196,8 @@ def _serve(served: Models, server: Draining, listener: socket.socket, address: s
         server.catch_signals()  # before anybody is told where it listens
         sys.setswitchinterval(SWITCH_S)
         print(f"{_summary(served)} on {address}", flush=True)
-        gc.collect()
         collect_old_when_calm()
-        gc.freeze()  # what is there now stays: later collections look at requests alone, and are short
+        keep()
         served.on_failure = server.fail
         try:
             server.run([listener])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import pkgutil
 import threading
@@ -17,7 +18,7 @@ from fastapi.responses import JSONResponse
 from hfc import __version__
 from hfc.serve import api
 from hfc.serve.errors import install_handlers
-from hfc.serve.memory import collect_old
+from hfc.serve.memory import is_collection_due
 from hfc.serve.models import Models
 from hfc.serve.paths import ShortPaths
 from hfc.serve.planning import Planners
@@ -66,7 +67,9 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
 async def _watch_memory(turns: Turns) -> None:
     while True:
         await asyncio.sleep(WATCH_S)
-        collect_old(turns.is_calm)
+        if is_collection_due():
+            async with turns.pause():
+                gc.collect()
 
 
 def _add_openapi_route(app: FastAPI) -> None:

@@ -41,19 +41,36 @@ def allocated_bytes() -> int | None:
 
 YOUNG, MIDDLE = 700, 10  # Python's own
 NEVER = 1 << 30
-OLD, VERY_OLD = 20, 100  # generations: what Python would collect after ten
+OLD = 20  # generations: what Python would collect after ten
 
 
 def collect_old_when_calm() -> None:
     """A collection of all that is old looks at every object of every request and holds Python's lock meanwhile; by itself it comes while
-    a large request is read, when there are most. From here on `collect_old` decides."""
+    a large request is read, when there are most. From here on `is_collection_due` is asked."""
     gc.set_threshold(YOUNG, MIDDLE, NEVER)
 
 
-def collect_old(is_calm: bool) -> None:
-    """Asked every second or so."""
-    if gc.get_threshold()[2] == NEVER and gc.get_count()[2] >= (OLD if is_calm else VERY_OLD):
+def is_collection_due() -> bool:
+    """Asked every second or so; the collection is for a moment when no large request is held."""
+    return _is_decided_here() and gc.get_count()[2] >= OLD
+
+
+def keep() -> None:
+    """What is there now stays, a model that has come: later collections look at requests alone, and are short."""
+    if _is_decided_here():
         gc.collect()
+        gc.freeze()
+
+
+def let_go() -> None:
+    """Some of what was to stay does not, a model that has gone."""
+    gc.unfreeze()
+    gc.collect()
+    keep()
+
+
+def _is_decided_here() -> bool:
+    return gc.get_threshold()[2] == NEVER
 
 
 def give_memory_back() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from fastapi import Request
 
 from hfc.base.diagnostics import HfcError
 from hfc.serve.errors import ApiError
+from hfc.serve.memory import keep, let_go
 from hfc.serve.metrics import Meters
 from hfc.serve.served import Served
 
@@ -191,7 +191,7 @@ class Models:
             try:
                 prepared = await asyncio.to_thread(entry.source.prepare)
                 await self._make_room(entry, prepared.nbytes)
-                entry.served = await asyncio.to_thread(prepared.load)
+                entry.served = await asyncio.to_thread(_begin, prepared)
                 entry.nbytes, entry.used_s = prepared.nbytes, time.monotonic()
             except HfcError as error:
                 entry.error = error.message
@@ -232,11 +232,17 @@ class Models:
         await asyncio.to_thread(_end, served)
 
 
+def _begin(prepared: Prepared) -> Served:
+    served = prepared.load()
+    keep()
+    return served
+
+
 def _end(served: Served) -> None:
     served.metrics.unwatch()
     served.engine.close()
     served.engine.model.close()
-    gc.collect()  # an engine and its model hold each other; their memory is wanted now
+    let_go()  # an engine and its model hold each other; their memory is wanted now
 
 
 def models_of(request: Request) -> Models:

@@ -26,7 +26,7 @@ from hfc.serve.turns import Turns, leave
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
 OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
 HUGE_BYTES = 1 << 20  # of a request and its answer: after those from here on memory is given back
-GIVE_BACK_S, MOST_PUT_OFF = 1.0, 20
+GIVE_BACK_S = 1.0
 
 
 class Guarded:
@@ -44,6 +44,7 @@ class Guarded:
         self._app, self._settings, self._meters, self._paths = app, settings, meters, paths
         self._bodies, self._planners, self._turns = Bodies(settings.limits), planners, turns
         self._ended = 0  # large requests, since memory was given back
+        self._giving_back: asyncio.Future[None] | None = None
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -102,7 +103,7 @@ class Guarded:
             if body:
                 _check_type(Headers(scope=scope))
             if is_large(body):
-                await self._turns.enter(scope)
+                await self._turns.enter(scope, body)
                 scope[PARSED] = await self._planners.run(self._turns.work, parsed, body, limits)
                 return b""
             check_small(body, limits)
@@ -111,18 +112,16 @@ class Guarded:
     def _give_back_soon(self) -> None:
         """When the connection has let go of the request, too; once for several that end together."""
         self._ended += 1
-        if self._ended == 1:
-            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._give_back, MOST_PUT_OFF)
+        if self._giving_back is None or self._giving_back.done():
+            self._giving_back = asyncio.ensure_future(self._give_back())
 
-    def _give_back(self, may_put_off: int) -> None:
-        """Looking for what can be given back takes the longer, the more large requests are held."""
-        if may_put_off and not self._turns.is_calm:
-            asyncio.get_running_loop().call_later(GIVE_BACK_S, self._give_back, may_put_off - 1)
-            return
-        several, self._ended = self._ended > 1, 0
-        self._planners.submit(give_memory_back, is_new=False)
-        if several:
-            self._give_back_soon()
+    async def _give_back(self) -> None:
+        while self._ended:
+            await asyncio.sleep(GIVE_BACK_S)
+            several, self._ended = self._ended > 1, 0
+            async with self._turns.pause():  # looking for what can be given back takes the longer, the more is held
+                await self._planners.run(give_memory_back)
+            self._ended += several
 
     def _refuse(self, error: ApiError, path: str) -> Callable[..., Awaitable[None]]:
         """An answer before the body was read, or all of it: the connection is closed when the client has seen it."""

@@ -23,6 +23,7 @@ import tokenizers
 import uvicorn
 from model_reference import MODELS
 
+from hfc.cli import has_glibc
 from hfc.cli.serve import Draining
 from hfc.serve.record import ServerRecord, recorded, running
 
@@ -120,6 +121,8 @@ def test_a_daemon_is_started_listed_and_stopped(hfc, model, cache):
     assert url in said and str(record.pid) in said and record.model == "tiny" and record.log in said
     assert record.pid != os.getpid() and os.getsid(record.pid) == record.pid, "it outlives the terminal"
     assert "2 slots of 64 tokens" in open(record.log).read()
+    allocator = b"PYTHONMALLOC=malloc" in Path(f"/proc/{record.pid}/environ").read_bytes().split(b"\0")
+    assert allocator == has_glibc() or "PYTHONMALLOC" in os.environ, "memory goes back page by page"
     with post(f"{url}/v1/completions", completion(4)) as answer:
         assert json.loads(answer.read())["usage"]["completion_tokens"] == 4
     listed = hfc("ps")

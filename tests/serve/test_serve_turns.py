@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from hfc.serve import memory
 from hfc.serve.api.chat_completions import ChatRequest
 from hfc.serve.limits import ServerLimits
 from hfc.serve.served import ServerSettings
+from hfc.serve.turns import Turns, leave
 from hfc.serve.workers.ticket import Ended, Ticket
 
 LARGE = {"user": "x" * 40_000}  # a body that is read by a thread
@@ -96,20 +98,111 @@ def test_a_place_is_left_however_a_request_ends(body, status):
         assert turns.is_calm and turns.working.acquire(blocking=False)
 
 
-def test_old_objects_are_collected_when_no_large_request_is_held(monkeypatch):
-    collected = []
-    monkeypatch.setattr(gc, "collect", lambda: collected.append(True))
+def test_requests_of_many_objects_are_held_one_after_the_other():
+    """So many as one alone may have; who comes first goes first, and who leaves while it waits holds nobody."""
+    few, many = b"[" * 10, b"{" * 60
+
+    async def main():
+        turns, entered = Turns(held=3, most_objects=100), []
+
+        async def enter(name, body):
+            await turns.enter(scope := {}, body)
+            entered.append(name)
+            return scope
+
+        async def waiting(name, body):
+            task = asyncio.ensure_future(enter(name, body))
+            await others()
+            return task
+
+        async def others():
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+        first, small = await enter("first", many), await enter("small", few)
+        second, behind = await waiting("second", many), await waiting("behind", few)
+        assert entered == ["first", "small"], "there is no room for the second, and nobody passes it"
+        second.cancel()
+        await others()
+        assert entered[2:] == ["behind"]
+        leave(await behind)
+        third, fourth = await waiting("third", b"," * 8 * 1000), await waiting("fourth", few)
+        leave(small)
+        leave(first)
+        third.cancel()  # it was called already
+        await asyncio.gather(third, fourth, return_exceptions=True)
+        assert entered[3:] == ["fourth"], "values count too, and none is more than all"
+        leave(fourth.result())
+        assert turns.is_calm
+
+    asyncio.run(main())
+
+
+def test_a_model_that_has_gone_is_collected_though_it_was_to_stay():
+    class Engine:
+        """A cycle, as an engine and its model are."""
+
+        def __init__(self):
+            self.model = self
+
     before = gc.get_threshold()
     try:
         memory.collect_old_when_calm()
-        for count, is_calm, times in ((5, True, 0), (30, False, 0), (30, True, 1), (200, False, 2)):
-            monkeypatch.setattr(gc, "get_count", lambda count=count: (0, 0, count))
-            memory.collect_old(is_calm)
-            assert len(collected) == times
+        engine = Engine()
+        gone = weakref.ref(engine)
+        memory.keep()
+        del engine
+        gc.collect()
+        assert gone() is not None, "what stays is not looked at"
+        memory.let_go()
+        assert gone() is None
     finally:
         gc.set_threshold(*before)
-    memory.collect_old(True)
-    assert len(collected) == 2, "a process that has Python's own thresholds is left alone"
+        gc.unfreeze()
+
+
+def test_a_collection_waits_until_no_large_request_is_held_and_others_wait_for_it(monkeypatch):
+    async def main():
+        turns, order = Turns(), []
+
+        async def collect():
+            async with turns.pause():
+                order.append("collected")
+
+        async def enter():
+            await turns.enter(scope := {}, b"{}")
+            order.append("entered")
+            leave(scope)
+
+        await turns.enter(scope := {}, b"{}")
+        tasks = [asyncio.ensure_future(collect()), asyncio.ensure_future(collect())]
+        await asyncio.sleep(0)
+        tasks.append(asyncio.ensure_future(enter()))
+        await asyncio.sleep(0.01)
+        assert not order
+        leave(scope)
+        await asyncio.gather(*tasks)
+        assert order == ["collected", "collected", "entered"]
+        monkeypatch.setattr("hfc.serve.turns.PAUSE_S", 0.01)
+        await turns.enter(scope, b"{}")
+        await collect()  # one takes long: it is not waited for without end
+        leave(scope)
+        await enter()
+
+    asyncio.run(main())
+
+
+def test_old_objects_are_collected_when_many_have_come(monkeypatch):
+    before = gc.get_threshold()
+    monkeypatch.setattr(gc, "get_count", lambda: (0, 0, memory.OLD))
+    assert not memory.is_collection_due(), "a process that has Python's own thresholds is left alone"
+    try:
+        memory.collect_old_when_calm()
+        assert memory.is_collection_due()
+        monkeypatch.setattr(gc, "get_count", lambda: (0, 0, memory.OLD - 1))
+        assert not memory.is_collection_due()
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_a_bias_of_a_whole_vocabulary_is_made_once_for_all_choices():
