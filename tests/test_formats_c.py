@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from hfc.base.zig import compile_c
 from hfc.formats import FORMATS, KV_FORMATS
 
 SCALAR_KV = sorted(name for name, form in KV_FORMATS.items() if form.scalar)  # the others: test_kv_formats.py
@@ -70,7 +71,8 @@ def library(tmp_path_factory):
     source = CONVERSIONS + "".join(map(weight_entry, FORMATS)) + "".join(map(kv_entry, SCALAR_KV))
     (directory / "loaders.c").write_text(source)
     flags = ["-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC", *WARNINGS]
-    zig("cc", *flags, "-o", "loaders.so", "loaders.c", cwd=directory)
+    message = compile_c(directory / "loaders.c", directory / "loaders.so", flags)
+    assert not message, message
     return ctypes.CDLL(str(directory / "loaders.so"))
 
 

@@ -1,8 +1,6 @@
 """Quantized KV rows: the C writer and loader against numpy, the levels against theory, and whole models on the host."""
 
 import ctypes
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from test_formats_c import CONVERSIONS, address
 from test_quantize import TOKENS, write_model
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.zig import compile_c
 from hfc.compiler import CompileOptions, compile_model, open_source, outline, settings_for
 from hfc.formats import KV_FORMATS
 from hfc.oracle import InterpretedModel
@@ -58,22 +57,9 @@ def entry(name: str, head: int) -> str:
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_c_rows_equal_numpy(name, head, tmp_path):
     (tmp_path / "kv.c").write_text(entry(name, head))
-    command = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "cc",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Wno-unused-function",
-        "-Werror",
-        "-ffp-contract=off",
-    ]
-    done = subprocess.run(
-        [*command, "-shared", "-fPIC", "-o", "kv.so", "kv.c"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    flags = ("-O2", "-Wall", "-Wextra", "-Wno-unused-function", "-Werror", "-ffp-contract=off", "-shared", "-fPIC")
+    message = compile_c(tmp_path / "kv.c", tmp_path / "kv.so", flags)
+    assert not message, message
     library, form = ctypes.CDLL(str(tmp_path / "kv.so")), KV_FORMATS[name].sized(head)
     rng = np.random.default_rng(12)
     for scale in (0, 1, 1e-4, 300):

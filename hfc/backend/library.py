@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import platform
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from hfc.base.cache import cached, compiler_environment, key_of, record_made
+from hfc.base.cache import cached, key_of, record_made
 from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import keep_source
+from hfc.base.zig import compile_c
 from hfc.target.cpus import CPUS
 
 # zig cc knows no level above -O2: it takes -O3 as that.
@@ -81,10 +80,9 @@ def _compile(source: str, options: Sequence[str], what: str) -> bytes:
         path, out = Path(folder, "library.c"), Path(folder, "library.so")
         path.write_text(source)
         flags = [flag for flag in FLAGS if "-S" not in options or flag not in ("-shared", "-s")]  # those of the linker
-        command = [sys.executable, "-m", "ziglang", "cc", *options, *flags, "-o", str(out), str(path), "-lpthread"]
-        done = subprocess.run(command, capture_output=True, text=True, env=compiler_environment())
-        if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:400])
+        message = compile_c(path, out, (*options, *flags), ("-lpthread", "-lm"))
+        if message:
+            first = next((line for line in message.splitlines() if "error" in line), message[:400])
             raise HfcError(
                 f"the C compiler failed for {what}: {first}", hint=f"the source is in {keep_source(source, '.c')}"
             )

@@ -9,15 +9,14 @@ import ctypes
 import importlib
 import json
 import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from hfc.base.cache import cached, compiler_environment, key_of
+from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
+from hfc.base.zig import compile_c
 from hfc.isa.corrections import CORRECTIONS, clamped
 from hfc.isa.ctype import Untranslatable
 from hfc.isa.errors import Unsupported
@@ -189,15 +188,10 @@ def build(name: str, source: str) -> Path:
         with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
             text, library = Path(folder) / f"{name}.c", Path(folder) / f"{name}.so"
             text.write_text(source)
-            done = subprocess.run(
-                [sys.executable, "-m", "ziglang", "cc", *FLAGS, "-mcpu=native", "-o", str(library), str(text), "-lm"],
-                capture_output=True,
-                text=True,
-                env=compiler_environment(),
-            )
-            if done.returncode:
+            message = compile_c(text, library, (*FLAGS, "-mcpu=native"), ("-lm",))
+            if message:
                 raise HfcError(
-                    f"the emulator's {name} does not compile\n{done.stderr.strip()[:2000]}",
+                    f"the emulator's {name} does not compile\n{message.strip()[:2000]}",
                     hint="is the package ziglang installed?",
                 )
             return library.read_bytes()

@@ -82,6 +82,7 @@ def _compile() -> bytes:
             "-shared",
             "-fPIC",
             "-Wl,-soname,libamdhip64.so",
+            "-nostdlib",  # Python brings the C library
             "-o",
             str(library),
             str(text),

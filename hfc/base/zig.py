@@ -1,0 +1,36 @@
+"""C to a shared library by the ziglang package, without what zig would build for itself first."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hfc.base.cache import compiler_environment
+
+UNDEFINED = "undefined symbol"  # what ld.lld says
+# zig builds compiler-rt anew for each target: 5 s of CPU, and few sources need it. All that is used must be defined all the same.
+WITHOUT_COMPILER_RT = ("-nostdlib", "-Wl,-z,defs", "-lc")
+
+
+def compile_c(source: Path, out: Path, flags: Sequence[str], libraries: Sequence[str] = ()) -> str:
+    """Run `zig cc` on one file. The messages if it failed, "" if it succeeded.
+
+    flags: with -target where the library is not for this system, and with -shared where it is a library.  libraries: as in "-lm"."""
+    command = [sys.executable, "-m", "ziglang", "cc", *flags, "-o", str(out), str(source), *libraries]
+    if "-shared" not in flags or not _is_for_linux(flags):
+        return _run(command)
+    message = _run([*command, *WITHOUT_COMPILER_RT])
+    if UNDEFINED in message:  # compiler-rt has it: conversions of halves on a CPU that lacks them, say
+        return _run(command)
+    return message
+
+
+def _is_for_linux(flags: Sequence[str]) -> bool:
+    return "linux" in (flags[flags.index("-target") + 1] if "-target" in flags else sys.platform)
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env=compiler_environment())
+    return (done.stderr or f"exit code {done.returncode}") if done.returncode else ""
