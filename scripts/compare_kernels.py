@@ -80,7 +80,9 @@ def models() -> Iterator[tuple[str, str]]:
                     where = f"{name}/{model}/{weights}/{kv}"
                     yield from ((f"{where}/{DIGEST.sub('', job.name)}", job.source) for job in jobs.values())
                     emitted = planner._emit(place, planner._settings(place, arch))
-                    hosts |= {(model, kv, bound.name): bound for bound in emitted.kernels.values()}
+                    for bound in emitted.kernels.values():  # hosts do not join mixtures: they run their members
+                        members = bound.region.members if bound.stem == "mixture" else (bound,)
+                        hosts |= {(model, kv, member.name): member for member in members}
                     break
         for (model, kv, name), bound in hosts.items():
             yield f"host/{model}/{weights}/{kv}/{DIGEST.sub('', name)}", host_source(bound, CONTEXT)

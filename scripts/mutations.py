@@ -15,8 +15,8 @@ Q4_K, PLAIN, ZIPPED, EXPERTS, LONG = (
     "linear q4_k of 8448",
 )
 
-SPLIT, JOIN, TILE, LINES = "_split$", "_join$", "_tile$", "_lines$"
-PREFILL = "(_tile|_lines)$"
+SPLIT, JOIN, TILE, VECTOR = "_split$", "_join$", "_tile$", "_vector$"
+PREFILL = "(_tile|_vector)$"
 ARRIVAL = (  # waves take the places of others, in the order in which they come
     r"""__shared__ int arrived;
   if (hfc_thread() == 0) arrived = 0;
@@ -81,12 +81,12 @@ ATTENTIONS = (
     Mutation("a window is one position too wide", WINDOW, SPLIT, r"(position >= \d+ \? position - \d+)", r"\1 - 1"),
     Mutation("softmax total is not rescaled", ATTENTION, SPLIT, r"total\[h\] \*= keep\[h\];", ""),
     Mutation("sums are not rescaled", ATTENTION, SPLIT, r"sum\[\d\]\[i\] \*= before;", ""),
-    Mutation("values of the next position", ATTENTION, SPLIT, r"(_v \+ \(line0 \+ p)\)", r"\1 + (p < stop))"),
+    Mutation("values of the next position", ATTENTION, SPLIT, r"(_v \+ \(kv_row0 \+ p)\)", r"\1 + (p < stop))"),
     Mutation("KV head of the wrong group", ATTENTION, SPLIT, r"(hfc_slot\(step, row\) \* \d+ \+) kv_head\)", r"\1 (kv_head ^ 1))"),
     Mutation("cache of another sequence", ATTENTION, SPLIT, r"hfc_slot\(step, row\)", "(hfc_slot(step, row) ^ 1)"),
     Mutation("waves joined before all wrote", ATTENTION, SPLIT, r"hfc_barrier\(\);(\s+const bool alone)", r"\1"),
     Mutation("waves joined in the order of arrival", ATTENTION, SPLIT, r"const int source = wave (\* \d+ \+ part);", ARRIVAL),
-    Mutation("keys of a turn are used twice", ATTENTION, SPLIT, r"key_raw\[0\]\[e\]\[w\] = key_raw\[1\]\[e\]\[w\];", ";"),
+    Mutation("keys of an iteration are used twice", ATTENTION, SPLIT, r"key_raw\[0\]\[e\]\[w\] = key_raw\[1\]\[e\]\[w\];", ";"),
     Mutation("splits weigh the same", ATTENTION, JOIN, r"weights\[s\] = hfc_exp2\(.*\);", "weights[s] = 1.0f;"),
     Mutation("one split too few is joined", ATTENTION, JOIN, r"(count = last / \d+ \+ 1 - split0)", r"\1 - (last / 512 > 1)"),
     Mutation("weights of splits used before all are made", ATTENTION, JOIN, r"hfc_barrier\(\);(\s+// Splits are counted)", r"\1"),
@@ -96,19 +96,19 @@ ATTENTIONS = (
     Mutation("a window begins one position late", WINDOW, PREFILL, r"(position[0-9]* >= \d+ \? position[0-9]* - \d+)", r"\1 + 1"),
     Mutation("a tile's sums are not rescaled", ATTENTION, PREFILL, r"sum\[(n\]\.sum\[v|i)\] \*= keep.*;", ";"),
     Mutation("keys used before they are stored", ATTENTION, PREFILL, r"hfc_barrier\(\);(\s+(float x\[|for \(int k0))", r"\1"),
-    Mutation("keys replaced while they are used", EXACT, LINES, r"hfc_barrier\(\);(\s+#pragma unroll\s+for \(int u = 0)", r"\1"),
+    Mutation("keys replaced while they are used", EXACT, VECTOR, r"hfc_barrier\(\);(\s+#pragma unroll\s+for \(int u = 0)", r"\1"),
     Mutation("values replace keys that are still used", ATTENTION, TILE, r"(high\[v\];\s+\}\s+\})\s+hfc_barrier\(\);", r"\1", MATRIX_UNITS),
     Mutation("weights used before the other half wrote", ATTENTION, TILE, r"hfc_barrier\(\);(\s+const bool more)", r"\1", MATRIX_UNITS),
     Mutation("halves of the keys keep maxima of their own", ATTENTION, TILE, r"high = hfc_larger\(tops\[w\]\[l\], high\);", "", MATRIX_UNITS),
-    Mutation("totals joined before all wrote", ATTENTION, TILE, r"hfc_barrier\(\);(\s+#pragma unroll\s+for \(int v = 0; v < HFC_SUMS; v\+\+\) \{\s+const int l = )", r"\1", MATRIX_UNITS),
+    Mutation("totals joined before all wrote", ATTENTION, TILE, r"hfc_barrier\(\);(\s+#pragma unroll\s+for \(int v = 0; v < HFC_ACCUMULATORS; v\+\+\) \{\s+const int l = )", r"\1", MATRIX_UNITS),
     Mutation("WMMA sums in the lanes of the next generation", ATTENTION, TILE, r"return 2 \* v \+ hfc_lane\(\) / 16;", "return v + hfc_lane() / 16 * 8;", WMMA),
-    Mutation("sums of a matrix product transposed", ATTENTION, TILE, r"(int hfc_sum_column\(int v\) \{ return hfc_lane\(\) % 16)", r"\1 ^ 1", MATRIX_UNITS),
+    Mutation("sums of a matrix product transposed", ATTENTION, TILE, r"(int hfc_acc_column\(int v\) \{ return hfc_lane\(\) % 16)", r"\1 ^ 1", MATRIX_UNITS),
 )  # fmt: skip
 
 RECURRENCES = (
     Mutation("a sequence starts from an old state", MOE, "delta", r"= hfc_segment_position\(step, segment\) == 0", "= false"),
     Mutation("the state is not kept", MOE, "delta", r"memory\[d \* \d+\] = state\[i\];", ";"),
-    Mutation("the window forgets its order", MOE, "delta", r"past\[turn\]\[i\] = past\[turn\]\[i \+ 1\]", "past[turn][i] = past[turn][i]"),
+    Mutation("the window forgets its order", MOE, "delta", r"past\[item\]\[i\] = past\[item\]\[i \+ 1\]", "past[item][i] = past[item][i]"),
     Mutation("the state does not decay", MOE, "delta", r"state\[(\S+ \* \S+ \+ \S+|i)\] \*= keep;", ""),
     Mutation("beta of the next row", DELTA, "delta.*(?<!_columns)(?<!_stage)(?<!_finish)$", r"betas\[t\] \* ", "betas[t + 1 < count ? t + 1 : t] * "),
     Mutation("heads of keys are not shared in their order", DELTA, "delta", r"(key_head = )g / (\d+);", r"\1g % \2;"),
@@ -127,18 +127,18 @@ LINEARS = (
     Mutation("sum over a wave skips a step", LLAMA, "linear", r"if constexpr \(LANES >= 8\) x \+= .*;", ""),
     Mutation("block sum without barrier", LLAMA, "linear", r"(slots\[hfc_wave\(\)\] = x;\s+)hfc_barrier\(\);", r"\1"),
     Mutation("one weight row too far", LLAMA, DECODE, r"\+ index \* ", "+ (index + 1) * "),
-    Mutation("lanes start one turn late", LLAMA, DECODE, r"\* WAVE \+ lane; turn", "* WAVE + lane + 1; turn"),
+    Mutation("lanes start one iteration late", LLAMA, DECODE, r"\* WAVE \+ lane; k_iter", "* WAVE + lane + 1; k_iter"),
     Mutation("inputs used before they are staged", LLAMA, DECODE, r"hfc_barrier\(\);(\s+const int stop)", r"\1"),
-    Mutation("sums of another team are joined", LLAMA, DECODE, r"y = joined\[from\]", "y = joined[from ^ 4]"),
+    Mutation("sums of other outputs' waves are joined", LLAMA, DECODE, r"y = joined\[from\]", "y = joined[from ^ 4]"),
     Mutation(
         "shares joined before all wrote", LLAMA, DECODE,
         r"hfc_barrier\(\);(\s+for \(int e = hfc_thread\(\); e < rows \* .*\s+const int r = .*, from = )", r"\1",
     ),
     Mutation("store guard off by one", LLAMA, DECODE, r"if \(n < (\d+)\) \{", r"if (n < \1 - 1) {"),
-    Mutation("WMMA operands from swapped lanes", LLAMA, MATRIX, r"(&weights\[buffer\]\[0\]\[from_line)\]", r"\1 ^ 16]", WMMA),
+    Mutation("WMMA operands from swapped lanes", LLAMA, MATRIX, r"(&weights\[buffer\]\[0\]\[weight_row)\]", r"\1 ^ 16]", WMMA),
     Mutation(
-        "WMMA half-waves hold other lines", LLAMA, MATRIX,
-        r"(hfc_load_first\(const _Float16\* lines\) \{)", r"\1 lines += hfc_lane() / 16 * STRIDE;", WMMA,
+        "WMMA half-waves hold other rows", LLAMA, MATRIX,
+        r"(hfc_load_first\(const _Float16\* rows\) \{)", r"\1 rows += hfc_lane() / 16 * STRIDE;", WMMA,
     ),
     Mutation("a tile is used before it is staged", LLAMA, MATRIX, r"hfc_barrier\(\);(\s+start \+= )", r"\1", MATRIX_UNITS),
     Mutation("both tiles lie in one buffer", LLAMA, MATRIX, r"buffer \^= 1;", ";", MATRIX_UNITS),
@@ -150,22 +150,22 @@ LINEARS = (
 DOTS = (  # kernels of integer dot products
     Mutation("one scale for all groups of a lane", Q4_K, DECODE, r"(scale0\[o\])\[1\], dot", r"\1[0], dot"),
     Mutation("the minimum of another group", Q4_K, DECODE, r"low0\[o\]\[1\]\)", "low0[o][0])"),
-    Mutation("the unit of the chunk behind", Q4_K, DECODE, r"(pairs\[held_row\]\s+\+ \(from \+ \d+\) / \d+)", r"\1 + 1"),
+    Mutation("the unit of the chunk behind", Q4_K, DECODE, r"(pairs\[input_row\]\s+\+ \(from \+ \d+\) / \d+)", r"\1 + 1"),
     Mutation("minimums are forgotten", Q4_K, DECODE, r"s = __builtin_fmaf\(add\[o\], pair\[0\]\.sum, s\);", ""),
     Mutation("low parts of inputs are dropped", Q4_K, DECODE, r"high\[o\] \* 128 \+ rest\[o\]", "high[o] * 128"),
     Mutation("high and low parts change places", Q4_K, DECODE, r"hfc_dot4\(b, x\.w, ", "hfc_dot4(b, x.y, "),
     Mutation("codes of eight bits are taken as signed", PLAIN, DECODE, r"(codes0\[o\]\[\d\]) \^ 0x80808080u", r"\1"),
     Mutation("zero points are forgotten", PLAIN, DECODE, r"(add\[o\] =\s+scale0\[o\]\[\d\] \*) \S+;", r"\1 0.0f;"),
-    Mutation("a dot product ends one turn early", Q4_K, DECODE, r"(const int stop = .* / 32);", r"\1 - 1;"),
-    Mutation("a row's line begins one block late", Q4_K, DECODE, r"(line0\[o\] \+ turn / \d+ \* )(\d+)", r"\1\2 + 2"),
+    Mutation("a dot product ends one iteration early", Q4_K, DECODE, r"(const int stop = .* / 32);", r"\1 - 1;"),
+    Mutation("a weight row begins one block late", Q4_K, DECODE, r"(weight_row0\[o\]\s+\+ k_iter / \d+ \* )(\d+)", r"\1\2 + 2"),
     Mutation("a step's last outputs are not stored", PLAIN, DECODE, r"if \(n < (\d+)\) \{", r"if (n < \1 - 1) {"),
     Mutation("outputs beyond the last are stored", PLAIN, DECODE, r"if \(n < (\d+)\) \{", r"if (n < \1 + 1) {"),
-    Mutation("the second weight is the first", ZIPPED, DECODE, r"(line1\[o\] = \(const uint8_t\*\))w1", r"\1w0"),
+    Mutation("the second weight is the first", ZIPPED, DECODE, r"(weight_row1\[o\] = \(const uint8_t\*\))w1", r"\1w0"),
     Mutation("an expert's matrix of another row", EXPERTS, DECODE, r"x1\[row0\]", "x1[row0 ? row0 - 1 : 0]"),
     Mutation("inputs replaced while they are used", LONG, DECODE, r"hfc_barrier\(\);  // the tile before is used up", ""),
     Mutation("inputs used before they are made", Q4_K, DECODE, r"hfc_barrier\(\);(\s+const int stop)", r"\1"),
     Mutation("shares of K joined before all wrote", Q4_K, DECODE, r"hfc_barrier\(\);(\s+for \(int e = hfc_thread\(\); e < rows \* )", r"\1"),
-    Mutation("shares of another team", Q4_K, DECODE, r"(, from = e % \d+ / \d+ \* \d+)", r"\1 ^ 4"),
+    Mutation("partial sums of other outputs' waves", Q4_K, DECODE, r"(, from = e % \d+ / \d+ \* \d+)", r"\1 ^ 4"),
     Mutation("a block's sum by float atomics", Q4_K, DECODE, r"float total = slots\[0\];\s+for \(int w = 1; w < WAVES; w\+\+\) total \+= slots\[w\];", ATOMICS),
     Mutation(
         "several rows join shares in another order than one", LONG, "_rows$",
@@ -178,14 +178,14 @@ DOTS = (  # kernels of integer dot products
 FEW = "gfx1201"  # where decode multiplies on matrix units
 FEWS = (
     Mutation("operands of rows from swapped lanes", Q4_K, "_rows16$", r"(int hfc_input_row\(\) \{ return hfc_lane\(\) % 16)", r"\1 ^ 1", on=FEW),
-    Mutation("sums of rows from the other half of the wave", Q4_K, "_rows16$", r"(int hfc_own_row\(\) \{ return) hfc_lane\(\) / 16", r"\1 (1 - hfc_lane() / 16)", on=FEW),
-    Mutation("weights of the other half of the wave", Q4_K, DECODE, r"(int hfc_own\(int l\) \{ return hfc_lane\(\) % 16)", r"\1 ^ hfc_lane() / 16", on=FEW),
+    Mutation("sums of rows from the other half of the wave", Q4_K, "_rows16$", r"(int hfc_lane_column\(\) \{ return) hfc_lane\(\) / 16", r"\1 (1 - hfc_lane() / 16)", on=FEW),
+    Mutation("weights of the other half of the wave", Q4_K, DECODE, r"(int hfc_lane_output\(int l\) \{ return hfc_lane\(\) % 16)", r"\1 ^ hfc_lane() / 16", on=FEW),
     Mutation("one scale for all groups of an operand", Q4_K, DECODE, r"scale\[l\]\[g\], low", "scale[l][0], low", on=FEW),
     Mutation("the minimum of a row's neighbour", Q4_K, "_rows16$", r"S::ROWS \+ row\], sum", "S::ROWS + (row ^ 1)], sum", on=FEW),
     Mutation("the unit of a row's neighbour", Q4_K, "_rows16$", r"(unit\[h \* HFC_COLUMNS \+ own_row \+ v)\]", r"\1 ^ 1]", on=FEW),
-    Mutation("what f16 leaves of inputs is dropped", Q4_K, "_rows16$", r"hfc_multiply_own\(dot\[h\], weights, rest\[h\]\);", ";", on=FEW),
-    Mutation("an operand wave forgets its last turn", Q4_K, DECODE, r"(for \(; turn < stop); turn", r"\1 - 4; turn", on=FEW),
-    Mutation("weights are not read ahead", LONG, DECODE, r"turn \+ S::SPLIT < turns", "turn + S::SPLIT < turns - 8", on=FEW),
+    Mutation("what f16 leaves of inputs is dropped", Q4_K, "_rows16$", r"hfc_multiply_from_registers\(dot\[h\], weights, rest\[h\]\);", ";", on=FEW),
+    Mutation("an operand wave forgets its last iteration", Q4_K, DECODE, r"(for \(; k_iter < stop); k_iter", r"\1 - 4; k_iter", on=FEW),
+    Mutation("weights are not read ahead", LONG, DECODE, r"k_iter \+ S::SPLIT < k_iters", "k_iter + S::SPLIT < k_iters - 8", on=FEW),
     Mutation("operands used before they are made", Q4_K, "k512_n20$", r"hfc_barrier\(\);(\s+const int stop)", r"\1", on=FEW),
     Mutation("operands replaced while they are used", LONG, DECODE, r"hfc_barrier\(\);  // the tile before is used up", "", on=FEW),
     Mutation("sums written where operands are still read", Q4_K, "k512_n20$", r"hfc_barrier\(\);(\s+float\* joined)", r"\1", on=FEW),

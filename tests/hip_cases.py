@@ -89,7 +89,7 @@ def attend(
     planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
     keys, values = (kv_format(name).sized(size) for name in formats)
     at = f"x0[row * {heads * size} + g * {size} + "
-    query = f"hfc_kv_{keys.name}_turn(j, {at}j], {at}(j ^ 1)])" if keys.turns else f"{at}j]"
+    query = f"hfc_kv_{keys.name}_rotate_pair(j, {at}j], {at}(j ^ 1)])" if keys.rotates_pairs else f"{at}j]"
     region = AttendRegion(
         heads=heads,
         kv_heads=kv_heads,

@@ -96,7 +96,7 @@ class Case:
     def expected(self, q, segments):
         return reference(
             q,
-            self.form.stored(self.raw["s1_k"]),  # codes of turned keys as they lie: the queries here are not turned
+            self.form.stored(self.raw["s1_k"]),  # codes of rotated keys as they lie: the queries here are not rotated
             self.form.stored(self.raw["s2_v"]),
             segments,
             self.window,

@@ -31,7 +31,7 @@ def entry(name: str, head: int) -> str:
     """Writes and reads one row as the map and attention kernels do."""
     form = KV_FORMATS[name].sized(head)
     size, units = form.group(head), len(form.unit)
-    turn = f"hfc_kv_{name}_turn(d, x[d], x[d ^ 1])" if form.turns else "x[d]"
+    turn = f"hfc_kv_{name}_rotate_pair(d, x[d], x[d ^ 1])" if form.rotates_pairs else "x[d]"
     lines = [
         form.loader("static"),
         form.writer("static"),
@@ -65,12 +65,12 @@ def test_c_rows_equal_numpy(name, head, tmp_path):
     for scale in (0, 1, 1e-4, 300):
         x = (rng.standard_normal(head) * scale).astype(np.float32)
         row, found = np.zeros(form.row_bytes(head), np.uint8), np.empty(head, np.float32)
-        source = form.turn(x) if form.walsh else x  # kernels mix the vector before
+        source = form.rotate(x) if form.walsh else x  # kernels mix the vector before
         library.run(address(source), address(row), address(found))
         assert np.allclose(found, form.stored(row), rtol=1e-6, atol=1e-7 * scale)
         expected = form.pack(x)
         # a sum in another order moves the f32 norm by some ulps, and a code over a threshold
-        first = 4 if form.turns or form.walsh else 0
+        first = 4 if form.rotates_pairs or form.walsh else 0
         assert (row[first:] == expected[first:]).mean() > 0.98 or scale == 0
         assert np.allclose(form.stored(expected), found, atol=0.02 * scale)
 
@@ -205,8 +205,8 @@ def test_a_size_is_chosen_for_every_key():
     x = np.random.default_rng(15).standard_normal((200, 256)).astype(np.float32)
     x[:, :6] *= 8
     form = KV_FORMATS["asym4"]
-    levels, turned = form.levels(256), form.turn(x)
-    length = np.linalg.norm(turned, axis=1, keepdims=True)
-    codes = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, turned / length)]
+    levels, rotated = form.levels(256), form.rotate(x)
+    length = np.linalg.norm(rotated, axis=1, keepdims=True)
+    codes = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, rotated / length)]
     one_size = codes / np.linalg.norm(codes, axis=1, keepdims=True) * length
-    assert np.linalg.norm(form.stored(form.pack(x)) - turned) < 0.7 * np.linalg.norm(one_size - turned)
+    assert np.linalg.norm(form.stored(form.pack(x)) - rotated) < 0.7 * np.linalg.norm(one_size - rotated)

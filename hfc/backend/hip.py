@@ -16,7 +16,7 @@ from hfc.target.arch import Arch
 STEP_WORDS = "step_words"  # made from a table, the others are files
 HEADERS = (
     "device/types.h", "device/wave.h", "device/math.h", "scalar.h", STEP_WORDS, "step.h", "device/codes.h", "device/matrix.h",
-    "device/operands.h", "device/dots.h", "device/lines.h", "device/rotate.h",
+    "device/operands.h", "device/dots.h", "device/tile_rows.h", "device/rotate.h",
 )  # fmt: skip
 # What every template may use, beside the fields of its region and of its own parameters.
 STANDARD = frozenset(

@@ -39,7 +39,7 @@ class KvBlocks:
     put: str
     sixteen: str
     scalar: str = ""
-    turns: bool = False
+    rotates_pairs: bool = False
     walsh: int = 0
     default_v: str = ""
     code_levels = ()
@@ -112,7 +112,7 @@ def angles(pairs: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class KvTurned:
+class KvRotated:
     """Keys as f32 norm and codes of `bits` of their direction after a rotation: of each pair of neighbours by a fixed angle
     (Givens, "asym"), or by signs and Walsh-Hadamard over up to 128 elements, 256 for 3 bits ("fwht").
 
@@ -130,12 +130,12 @@ class KvTurned:
     def __repr__(self) -> str:
         return f"<KV format {self.name}>"
 
-    def sized(self, head: int) -> KvTurned:
+    def sized(self, head: int) -> KvRotated:
         self.row_bytes(head)
-        return KvTurned(self.name, self.bits, head, self.mixes)
+        return KvRotated(self.name, self.bits, head, self.mixes)
 
     @property
-    def turns(self) -> bool:
+    def rotates_pairs(self) -> bool:
         """Whether loaders of keys and queries turn pairs."""
         return not self.mixes
 
@@ -167,7 +167,7 @@ class KvTurned:
         """What a code stands for, times the row's norm: f32 numbers, for heads of the known size."""
         return tuple(map(float, self.levels(self.head)))
 
-    def turn(self, x: np.ndarray, back: bool = False) -> np.ndarray:
+    def rotate(self, x: np.ndarray, back: bool = False) -> np.ndarray:
         """The rotation of the last axis, or its inverse."""
         if self.mixes:
             return (rotate_back if back else rotate)(np.ascontiguousarray(x, np.float32), self._mixed(x.shape[-1]))
@@ -180,9 +180,9 @@ class KvTurned:
         x = np.asarray(x, np.float32)
         head = x.shape[-1]
         levels = self.levels(head)
-        turned = self.turn(x).reshape(-1, head)
-        square = (turned * turned).sum(axis=1, keepdims=True)
-        codes = self._best_codes(turned / np.sqrt(np.where(square > 0, square, 1)), levels)
+        rotated = self.rotate(x).reshape(-1, head)
+        square = (rotated * rotated).sum(axis=1, keepdims=True)
+        codes = self._best_codes(rotated / np.sqrt(np.where(square > 0, square, 1)), levels)
         norm = np.sqrt(square / (levels[codes] ** 2).sum(axis=1, keepdims=True)).astype(np.float32)
         per = CODES_OF_UNIT[self.bits]
         units = codes.reshape(len(codes), -1, per).astype(np.uint32)
@@ -203,7 +203,7 @@ class KvTurned:
         return found
 
     def unpack(self, raw: np.ndarray) -> np.ndarray:
-        return self.turn(self.stored(raw), back=True)
+        return self.rotate(self.stored(raw), back=True)
 
     def stored(self, raw: np.ndarray) -> np.ndarray:
         """Turned values, as the C loader gives them."""
@@ -233,7 +233,7 @@ class KvTurned:
         return (KvStat("sum", "{x} * {x}", "r"), *(KvStat("sum", e, f) for e, f in zip(errors, finishes)), norm)
 
     def loader(self, qualifier: str = "static inline") -> str:
-        """Also `hfc_kv_<name>_turn(d, x, pair)`: element d of a turned vector, from x[d] and x[d ^ 1]."""
+        """Also `hfc_kv_<name>_rotate_pair(d, x, pair)`: element d of a rotated vector, from x[d] and x[d ^ 1]."""
         assert self.head, "the head's size decides the levels: ask sized(head)"
         levels, name = self.levels(self.head), self.name
         angle = angles(self.head // 2)
@@ -258,7 +258,7 @@ class KvTurned:
         if self.mixes:
             return ""
         return (
-            f"{qualifier} float hfc_kv_{self.name}_turn(int d, float x, float pair) {{\n"
+            f"{qualifier} float hfc_kv_{self.name}_rotate_pair(int d, float x, float pair) {{\n"
             f"  const float cosine[{len(angle)}] = {{ {numbers(np.cos(angle))} }};\n"
             f"  const float sine[{len(angle)}] = {{ {numbers(np.sin(angle))} }};\n"
             f"  return x * cosine[d / 2] + (d % 2 ? pair : -pair) * sine[d / 2];\n}}\n"

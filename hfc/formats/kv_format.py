@@ -15,11 +15,11 @@ class KvFormat:
 
     name: str
     scalar: str
-    turns: bool = False  # keys lie rotated, see KvTurned; likewise walsh
+    rotates_pairs: bool = False  # keys lie rotated, see KvRotated; likewise walsh
     walsh: int = 0
     default_v: str = ""  # what values lie in, where that is another format
     blocks = None  # the BlockFormat of a row's blocks, see KvBlocks
-    code_levels = ()  # what a row's codes stand for, times its norm, see KvTurned
+    code_levels = ()  # what a row's codes stand for, times its norm, see KvRotated
 
     def sized(self, head: int) -> KvFormat:
         """The format for heads of this size."""

@@ -2,7 +2,7 @@
 // Sixteen bytes hold eight inputs of a lane, those of two products: words 0 and 1 their high parts, 2 and 3 their low ones.
 #pragma once
 #if defined(HFC_MMA_I8)
-typedef struct { int sum[HFC_OWN][HFC_OWN_SUMS]; } hfc_int_product;
+typedef struct { int sum[HFC_LANE_OUTPUTS][HFC_LANE_COLUMNS]; } hfc_int_acc;
 
 HFC_FUNCTION uint32_t hfc_low_bytes(const int* x) {
   return (uint32_t)(x[0] & 255) | (uint32_t)(x[1] & 255) << 8 | (uint32_t)(x[2] & 255) << 16 | (uint32_t)x[3] << 24;
@@ -15,7 +15,7 @@ template <int RUN> HFC_FUNCTION void hfc_put_int8_inputs(hfc_uint4* inputs, int 
     low[i] = (int)__builtin_rintf(x[i]);
     high[i] = (low[i] + 128) >> 8;
   }
-  const int product = hfc_product_of<RUN>(at), unit = hfc_unit(product / 2, rows, row, hfc_part_of<RUN>(at), 0);
+  const int product = hfc_product_of<RUN>(at), unit = hfc_unit(product / 2, rows, row, hfc_k_lane_of<RUN>(at), 0);
   if constexpr (RUN >= 8) {
     inputs[unit] = hfc_uint4{hfc_low_bytes(high), hfc_low_bytes(high + 4), hfc_low_bytes(low), hfc_low_bytes(low + 4)};
   } else {
@@ -29,7 +29,8 @@ template <int ZERO> HFC_FUNCTION uint32_t hfc_signed_bytes(uint32_t codes) {
 }
 // 16 outputs times a column of inputs, over 16 elements of K or, where x has two words, 32.
 template <bool SIGNED>
-HFC_FUNCTION void hfc_multiply_int8(hfc_int_product& c, const uint32_t (&first)[HFC_OWN], const uint32_t (&second)[HFC_OWN], uint32_t x, uint32_t y) {
+HFC_FUNCTION void hfc_multiply_int8(hfc_int_acc& c, const uint32_t (&first)[HFC_LANE_OUTPUTS],
+                                    const uint32_t (&second)[HFC_LANE_OUTPUTS], uint32_t x, uint32_t y) {
   if constexpr (SIGNED) {
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 { %0, %1, %2, %3}, { %4, %5, %6, %7}, { %8, %9}, { %0, %1, %2, %3};"
         : "+r"(c.sum[0][0]), "+r"(c.sum[0][1]), "+r"(c.sum[1][0]), "+r"(c.sum[1][1])
@@ -40,7 +41,7 @@ HFC_FUNCTION void hfc_multiply_int8(hfc_int_product& c, const uint32_t (&first)[
         : "r"(first[0]), "r"(first[1]), "r"(second[0]), "r"(second[1]), "r"(x), "r"(y));
   }
 }
-template <bool SIGNED> HFC_FUNCTION void hfc_multiply_int8(hfc_int_product& c, const uint32_t (&first)[HFC_OWN], uint32_t x) {
+template <bool SIGNED> HFC_FUNCTION void hfc_multiply_int8(hfc_int_acc& c, const uint32_t (&first)[HFC_LANE_OUTPUTS], uint32_t x) {
   if constexpr (SIGNED) {
     asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 { %0, %1, %2, %3}, { %4, %5}, { %6}, { %0, %1, %2, %3};"
         : "+r"(c.sum[0][0]), "+r"(c.sum[0][1]), "+r"(c.sum[1][0]), "+r"(c.sum[1][1])
@@ -54,24 +55,24 @@ template <bool SIGNED> HFC_FUNCTION void hfc_multiply_int8(hfc_int_product& c, c
 
 // The products of one scale group, as whole numbers below 2^31: nothing is rounded but their sum.
 template <class W, class S, int BATCH>
-HFC_FUNCTION void hfc_int8_group(const uint32_t (&codes)[HFC_OWN][W::BATCH_WORDS], int group, const hfc_uint4* inputs, int begin,
-                                 const int (&column)[S::HELD], hfc_own_product (&dot)[S::HELD]) {
+HFC_FUNCTION void hfc_int8_group(const uint32_t (&codes)[HFC_LANE_OUTPUTS][W::BATCH_WORDS], int group, const hfc_uint4* inputs, int begin,
+                                 const int (&column)[S::COLUMN_TILES], hfc_lane_acc (&dot)[S::COLUMN_TILES]) {
   constexpr int first = BATCH * W::BATCH_WORDS, zero = W::HAS_LOW ? 0 : W::ZERO;
-  hfc_int_product high[S::HELD] = {}, low[S::HELD] = {};
+  hfc_int_acc high[S::COLUMN_TILES] = {}, low[S::COLUMN_TILES] = {};
 #pragma unroll
   for (int p = first; p < first + W::BATCH_WORDS; p++) {
     if (p >= W::PRODUCTS || W::group_of(p) != group) continue;
     const bool pair = p % 2 == 0 && p + 1 < W::PRODUCTS && W::group_of(p + 1) == group;
     if (p % 2 == 1 && W::group_of(p - 1) == group) continue;  // went with the one before
-    uint32_t one[HFC_OWN], two[HFC_OWN] = {};
+    uint32_t one[HFC_LANE_OUTPUTS], two[HFC_LANE_OUTPUTS] = {};
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) {
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
       one[l] = hfc_signed_bytes<zero>(codes[l][p - first]);
       if (pair) two[l] = hfc_signed_bytes<zero>(codes[l][p + 1 - first]);
     }
 #pragma unroll
-    for (int h = 0; h < S::HELD; h++) {
-      const hfc_uint4 x = inputs[hfc_unit(begin / 32 + W::place_of(p) / 2, S::ROWS, column[h], hfc_part(), 0)];
+    for (int h = 0; h < S::COLUMN_TILES; h++) {
+      const hfc_uint4 x = inputs[hfc_unit(begin / 32 + W::place_of(p) / 2, S::ROWS, column[h], hfc_k_lane(), 0)];
       if (pair) {
         hfc_multiply_int8<zero != 0>(high[h], one, two, x.x, x.y);
         hfc_multiply_int8<zero != 0>(low[h], one, two, x.z, x.w);
@@ -82,11 +83,11 @@ HFC_FUNCTION void hfc_int8_group(const uint32_t (&codes)[HFC_OWN][W::BATCH_WORDS
     }
   }
 #pragma unroll
-  for (int h = 0; h < S::HELD; h++) {
+  for (int h = 0; h < S::COLUMN_TILES; h++) {
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) {
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
 #pragma unroll
-      for (int v = 0; v < S::OWN_SUMS; v++) dot[h].sum[l][v] = (float)(high[h].sum[l][v] * 256 + low[h].sum[l][v]);
+      for (int v = 0; v < S::LANE_COLUMNS; v++) dot[h].sum[l][v] = (float)(high[h].sum[l][v] * 256 + low[h].sum[l][v]);
     }
   }
 }

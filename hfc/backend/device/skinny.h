@@ -1,16 +1,17 @@
 // The K loop of skinny products (skeletons/linear/skinny): 16 outputs of a wave times up to 16 rows, weights straight from memory.
 // W: how a lane takes weights of one format, see operand_source in backend/lanes/operands.py. S: sizes of the region and its cut:
-//   K, TURN_ELEMENTS: of K, of one turn of a wave.  SPLIT: waves that share K.  AHEAD: the next turn's weights are read before this
-//   one's work; LATE: as soon as their registers are free.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up
-//   for minimums.  ROWS: places for rows in staged inputs.  HELD: products of columns that a wave makes at a time.  OWN_SUMS:
+//   K, ITER_ELEMENTS: of K, of one iteration of a wave.  SPLIT: waves that share K.  AHEAD: the next iteration's weights are read before
+//   this one's work; LATE: as soon as their registers are free.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up
+//   for minimums.  ROWS: places for rows in staged inputs.  COLUMN_TILES: MMAs that a wave issues for an operand of weights.  LANE_COLUMNS:
 //   accumulators of a lane and product that count.  INT8: products are those of device/int8_operands.h.  ZEROS: where zeros lie behind
 //   the inputs of one row.
 #if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
-template <class W> using hfc_raw_weights = uint32_t[HFC_OWN][W::PIECES][W::WORDS];
-template <class S> using hfc_accumulators = float[S::HELD][HFC_OWN][S::OWN_SUMS];
+template <class W> using hfc_raw_weights = uint32_t[HFC_LANE_OUTPUTS][W::PIECES][W::WORDS];
+template <class S> using hfc_accumulators = float[S::COLUMN_TILES][HFC_LANE_OUTPUTS][S::LANE_COLUMNS];
 
-// Scale groups that a lane makes at a time where they are shared out among the lanes of a line, see device/int8_row.h; the sums of
-// each of HFC_PARTS lanes are added up on their own in the kernels of several rows too. 0: no format of such groups, all are added up in turn.
+// Scale groups that a lane makes at a time where they are shared out among the lanes of a weight row, see device/int8_row.h; the sums of
+// each of hfc_parts lanes are added up on their own in the kernels of several rows too. 0: no format of such groups, all are added up
+// one after the other.
 template <class W, class S> constexpr int hfc_groups_each = !S::INT8 || W::GROUPS % 4 ? 0 : W::GROUPS % 8 ? 1 : 2;
 template <class W, class S> constexpr int hfc_parts = hfc_groups_each<W, S> ? 4 : 1;
 template <class W, class S> constexpr int hfc_part_of_group(int group) {
@@ -19,29 +20,30 @@ template <class W, class S> constexpr int hfc_part_of_group(int group) {
 }
 
 // Pieces that reach behind K are left out: the lanes agree on that.
-template <class W, class S> HFC_FUNCTION bool hfc_has_piece(int turn, int piece) {
-  if constexpr (S::K % S::TURN_ELEMENTS == 0) return true;
-  return (turn * W::PIECES + piece) * W::PIECE_ELEMENTS < S::K;
+template <class W, class S> HFC_FUNCTION bool hfc_has_piece(int k_iter, int piece) {
+  if constexpr (S::K % S::ITER_ELEMENTS == 0) return true;
+  return (k_iter * W::PIECES + piece) * W::PIECE_ELEMENTS < S::K;
 }
 
 template <class W, class S>
-HFC_FUNCTION void hfc_load_line(const uint8_t* const (&line)[HFC_OWN], int turn, int piece, int l, hfc_raw_weights<W>& raw) {
-  if (hfc_has_piece<W, S>(turn, piece)) W::read(line[l], (turn * W::PIECES + piece) * HFC_SHARE + hfc_part(), raw[l][piece]);
+HFC_FUNCTION void hfc_load_weight_row(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], int k_iter, int piece, int l, hfc_raw_weights<W>& raw) {
+  if (hfc_has_piece<W, S>(k_iter, piece)) W::read(weight_row[l], (k_iter * W::PIECES + piece) * HFC_K_LANES + hfc_k_lane(), raw[l][piece]);
 }
-// The next turn's, while this one is multiplied. Behind the last turn nothing; where a load is many, of unaligned words, that turn again,
-// because a branch would part the loads of one line from those of the next.
+// The next iteration's, while this one is multiplied. Behind the last one nothing; where a load is many, of unaligned words, the last one's
+// again, because a branch would part the loads of one weight row from those of the next.
 template <class W, class S>
-HFC_FUNCTION void hfc_load_late(const uint8_t* const (&line)[HFC_OWN], int turn, int next, int piece, int l, hfc_raw_weights<W>& raw) {
-  const bool more = next * S::TURN_ELEMENTS < S::K;
-  if constexpr (W::UNALIGNED) hfc_load_line<W, S>(line, more ? next : turn, piece, l, raw);
-  else if (more) hfc_load_line<W, S>(line, next, piece, l, raw);
+HFC_FUNCTION void hfc_load_late(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], int k_iter, int next, int piece, int l,
+                                hfc_raw_weights<W>& raw) {
+  const bool more = next * S::ITER_ELEMENTS < S::K;
+  if constexpr (W::UNALIGNED) hfc_load_weight_row<W, S>(weight_row, more ? next : k_iter, piece, l, raw);
+  else if (more) hfc_load_weight_row<W, S>(weight_row, next, piece, l, raw);
 }
 template <class W, class S>
-HFC_FUNCTION void hfc_load_weights(const uint8_t* const (&line)[HFC_OWN], int turn, hfc_raw_weights<W>& raw) {
+HFC_FUNCTION void hfc_load_weights(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], int k_iter, hfc_raw_weights<W>& raw) {
 #pragma unroll
   for (int piece = 0; piece < W::PIECES; piece++) {
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) hfc_load_line<W, S>(line, turn, piece, l, raw);
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++) hfc_load_weight_row<W, S>(weight_row, k_iter, piece, l, raw);
   }
 }
 
@@ -58,44 +60,44 @@ template <class W> HFC_FUNCTION void hfc_unpack_weights(const uint32_t (&codes)[
 
 // The products of one scale group: rest of the inputs first, then their high parts.
 template <class W, class S, int BATCH>
-HFC_FUNCTION void hfc_mma_group(const uint32_t (&codes)[HFC_OWN][W::BATCH_WORDS], int group, const hfc_uint4* inputs, int begin,
-                                const int (&column)[S::HELD], hfc_own_product (&dot)[S::HELD]) {
+HFC_FUNCTION void hfc_mma_group(const uint32_t (&codes)[HFC_LANE_OUTPUTS][W::BATCH_WORDS], int group, const hfc_uint4* inputs, int begin,
+                                const int (&column)[S::COLUMN_TILES], hfc_lane_acc (&dot)[S::COLUMN_TILES]) {
   constexpr int batch_products = W::BATCH_WORDS / W::PRODUCT_WORDS, first = BATCH * batch_products;
 #pragma unroll
   for (int p = first; p < first + batch_products; p++) {
     if (p >= W::PRODUCTS || W::group_of(p) != group) continue;
-    hfc_lane_operand weights[HFC_OWN], high[S::HELD], rest[S::HELD];
+    hfc_lane_operand weights[HFC_LANE_OUTPUTS], high[S::COLUMN_TILES], rest[S::COLUMN_TILES];
 #pragma unroll
-    for (int h = 0; h < S::HELD; h++) {
+    for (int h = 0; h < S::COLUMN_TILES; h++) {
       hfc_inputs(inputs + (begin / 16 + W::place_of(p)) * (4 * S::ROWS), S::ROWS, column[h], high[h], rest[h]);
     }
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) hfc_unpack_weights<W>(codes[l], (p - first) * W::PRODUCT_WORDS, weights[l]);
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++) hfc_unpack_weights<W>(codes[l], (p - first) * W::PRODUCT_WORDS, weights[l]);
 #pragma unroll
-    for (int h = 0; h < S::HELD; h++) hfc_multiply_own(dot[h], weights, rest[h]);
+    for (int h = 0; h < S::COLUMN_TILES; h++) hfc_multiply_from_registers(dot[h], weights, rest[h]);
 #pragma unroll
-    for (int h = 0; h < S::HELD; h++) hfc_multiply_own(dot[h], weights, high[h]);
+    for (int h = 0; h < S::COLUMN_TILES; h++) hfc_multiply_from_registers(dot[h], weights, high[h]);
   }
 }
 
 // A group's scale acts on the sum of its products; its minimum on the sum of the inputs.
 template <class W, class S>
-HFC_FUNCTION void hfc_scale_group(const hfc_own_product (&dot)[S::HELD], int group, int l, float scale, float low, const float* sums,
+HFC_FUNCTION void hfc_scale_group(const hfc_lane_acc (&dot)[S::COLUMN_TILES], int group, int l, float scale, float low, const float* sums,
                                   int begin, hfc_accumulators<S>& here) {
   float add = 0.0f;
   constexpr float offset = S::INT8 ? 0.0f : hfc_halves_offset<W::BITS>;
   if constexpr (W::HAS_LOW) add = __builtin_fmaf(scale, (float)W::ZERO - offset, low);
 #pragma unroll
-  for (int h = 0; h < S::HELD; h++) {
+  for (int h = 0; h < S::COLUMN_TILES; h++) {
 #pragma unroll
-    for (int v = 0; v < S::OWN_SUMS; v++) {
+    for (int v = 0; v < S::LANE_COLUMNS; v++) {
       if constexpr (!W::CODED) {
         here[h][l][v] += dot[h].sum[l][v];
         continue;
       }
       float sum = __builtin_fmaf(scale, dot[h].sum[l][v], here[h][l][v]);
       if constexpr (W::HAS_LOW) {
-        const int row = h * HFC_COLUMNS + (S::ROWS > 1 ? hfc_own_row() : 0) + v;
+        const int row = h * HFC_COLUMNS + (S::ROWS > 1 ? hfc_lane_column() : 0) + v;
 #pragma unroll
         for (int i = 0; i < W::CHUNKS; i++) {
           sum = __builtin_fmaf(add, sums[(begin + W::chunk_of(group * W::CHUNKS + i)) / S::SUM_GROUP * S::ROWS + row], sum);
@@ -106,96 +108,96 @@ HFC_FUNCTION void hfc_scale_group(const hfc_own_product (&dot)[S::HELD], int gro
   }
 }
 
-// Scales and codes of up to BATCH_GROUPS groups at a time, then their products. With the last of them `raw` is free for turn `next`.
+// Scales and codes of up to BATCH_GROUPS groups at a time, then their products. With the last of them `raw` is free for iteration `next`.
 template <class W, class S, int BATCH = 0>
-HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, int turn, int next, int piece,
-                                const hfc_uint4* inputs, const float* sums, int begin, const int (&column)[S::HELD],
+HFC_FUNCTION void hfc_mma_piece(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], hfc_raw_weights<W>& raw, int k_iter, int next, int piece,
+                                const hfc_uint4* inputs, const float* sums, int begin, const int (&column)[S::COLUMN_TILES],
                                 hfc_accumulators<S> (&here)[hfc_parts<W, S>]) {
-  const uint32_t call = (turn * W::PIECES + piece) * HFC_SHARE + hfc_part();
-  uint32_t codes[HFC_OWN][W::BATCH_WORDS];
-  float scale[HFC_OWN][W::BATCH_GROUPS], low[HFC_OWN][W::BATCH_GROUPS] = {};
+  const uint32_t call = (k_iter * W::PIECES + piece) * HFC_K_LANES + hfc_k_lane();
+  uint32_t codes[HFC_LANE_OUTPUTS][W::BATCH_WORDS];
+  float scale[HFC_LANE_OUTPUTS][W::BATCH_GROUPS], low[HFC_LANE_OUTPUTS][W::BATCH_GROUPS] = {};
 #pragma unroll
-  for (int l = 0; l < HFC_OWN; l++) W::template cut<BATCH>(raw[l][piece], call, codes[l], scale[l], low[l]);
+  for (int l = 0; l < HFC_LANE_OUTPUTS; l++) W::template cut<BATCH>(raw[l][piece], call, codes[l], scale[l], low[l]);
 #pragma unroll
   for (int g = 0; g < W::BATCH_GROUPS; g++) {
     const int group = BATCH * W::BATCH_GROUPS + g;
     if (group >= W::GROUPS) continue;
     if constexpr (S::LATE && BATCH + 1 == W::BATCHES) {
 #pragma unroll
-      for (int l = 0; l < HFC_OWN; l++) {
-        const bool at = g == (2 * l + 1) * W::BATCH_GROUPS / (2 * HFC_OWN);
-        if (at) hfc_load_late<W, S>(line, turn, next, piece, l, raw);
+      for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
+        const bool at = g == (2 * l + 1) * W::BATCH_GROUPS / (2 * HFC_LANE_OUTPUTS);
+        if (at) hfc_load_late<W, S>(weight_row, k_iter, next, piece, l, raw);
       }
     }
-    hfc_own_product dot[S::HELD] = {};
+    hfc_lane_acc dot[S::COLUMN_TILES] = {};
 #if defined(HFC_MMA_I8)
     if constexpr (S::INT8) hfc_int8_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
 #endif
     if constexpr (!S::INT8) hfc_mma_group<W, S, BATCH>(codes, group, inputs, begin, column, dot);
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) {
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
       hfc_scale_group<W, S>(dot, group, l, scale[l][g], low[l][g], sums, begin, here[hfc_part_of_group<W, S>(group)]);
     }
   }
   if constexpr (BATCH + 1 < W::BATCHES)
-    hfc_mma_piece<W, S, BATCH + 1>(line, raw, turn, next, piece, inputs, sums, begin, column, here);
+    hfc_mma_piece<W, S, BATCH + 1>(weight_row, raw, k_iter, next, piece, inputs, sums, begin, column, here);
 }
 
 #if defined(HFC_MMA_I8)
 template <class W, class S, int BATCH = 0>
-HFC_FUNCTION void hfc_int8_row(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, int turn, int next, int piece,
-                               const hfc_uint4* inputs, const float* sums, int begin, hfc_int_product high, hfc_int_product low,
+HFC_FUNCTION void hfc_int8_row(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], hfc_raw_weights<W>& raw, int k_iter, int next, int piece,
+                               const hfc_uint4* inputs, const float* sums, int begin, hfc_int_acc high, hfc_int_acc low,
                                hfc_accumulators<S>& here);
 #endif
 
-// Main K loop of this wave, iterations `turn` to `stop`: issues HELD MMAs an operand, keeps only accumulators whose row can exist.
+// Main K loop of this wave, iterations `k_iter` to `stop`: issues COLUMN_TILES MMAs an operand, keeps only accumulators whose row can exist.
 // first: element of K at which inputs, sums and units begin.  raw: weights of the first iteration, where they are prefetched.
 template <class W, class S>
-HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weights<W>& raw, const hfc_uint4* inputs, const float* sums,
-                             const float* units, int rows, int first, int stop, int& turn, hfc_accumulators<S>& sum) {
-  constexpr int turns = (S::K + S::TURN_ELEMENTS - 1) / S::TURN_ELEMENTS;
-  const int own_row = S::ROWS > 1 ? hfc_own_row() : 0;
-  int column[S::HELD];  // the row of this lane's operand
+HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], hfc_raw_weights<W>& raw, const hfc_uint4* inputs,
+                             const float* sums, const float* units, int rows, int first, int stop, int& k_iter, hfc_accumulators<S>& sum) {
+  constexpr int k_iters = (S::K + S::ITER_ELEMENTS - 1) / S::ITER_ELEMENTS;
+  const int own_row = S::ROWS > 1 ? hfc_lane_column() : 0;
+  int column[S::COLUMN_TILES];  // the row of this lane's operand
 #pragma unroll
-  for (int h = 0; h < S::HELD; h++) {
+  for (int h = 0; h < S::COLUMN_TILES; h++) {
     const int r = h * HFC_COLUMNS + hfc_input_row();
     column[h] = S::ROWS == 1 ? 0 : r < rows ? r : rows - 1;
   }
 #pragma unroll 1
-  for (; turn < stop; turn += S::SPLIT) {
-    if constexpr (!S::AHEAD && !S::LATE) hfc_load_weights<W, S>(line, turn, raw);
+  for (; k_iter < stop; k_iter += S::SPLIT) {
+    if constexpr (!S::AHEAD && !S::LATE) hfc_load_weights<W, S>(weight_row, k_iter, raw);
     hfc_raw_weights<W> now;
     if constexpr (S::AHEAD) {
 #pragma unroll
-      for (int l = 0; l < HFC_OWN; l++) {
+      for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
 #pragma unroll
         for (int i = 0; i < W::PIECES * W::WORDS; i++) now[l][i / W::WORDS][i % W::WORDS] = raw[l][i / W::WORDS][i % W::WORDS];
       }
-      if (turn + S::SPLIT < turns) hfc_load_weights<W, S>(line, turn + S::SPLIT, raw);
+      if (k_iter + S::SPLIT < k_iters) hfc_load_weights<W, S>(weight_row, k_iter + S::SPLIT, raw);
     }
     hfc_accumulators<S> here[hfc_parts<W, S>] = {};
 #pragma unroll
     for (int piece = 0; piece < W::PIECES; piece++) {
-      if (!hfc_has_piece<W, S>(turn, piece)) continue;
-      const int place = turn * W::PIECES + piece;
-      const uint32_t c = (uint32_t)(place * HFC_SHARE) % W::CALLS_OF_SPAN;
+      if (!hfc_has_piece<W, S>(k_iter, piece)) continue;
+      const int place = k_iter * W::PIECES + piece;
+      const uint32_t c = (uint32_t)(place * HFC_K_LANES) % W::CALLS_OF_SPAN;
       const int begin = place * W::PIECE_ELEMENTS / W::SPAN * W::SPAN + W::base(c) - first;
 #if defined(HFC_MMA_I8)
       if constexpr (S::ROWS == 1 && hfc_groups_each<W, S> > 0) {
-        hfc_int_product high = {}, low = {};
-        hfc_int8_row<W, S>(line, S::AHEAD ? now : raw, turn, turn + S::SPLIT, piece, inputs, sums, begin, high, low, here[0]);
+        hfc_int_acc high = {}, low = {};
+        hfc_int8_row<W, S>(weight_row, S::AHEAD ? now : raw, k_iter, k_iter + S::SPLIT, piece, inputs, sums, begin, high, low, here[0]);
         continue;
       }
 #endif
-      hfc_mma_piece<W, S>(line, S::AHEAD ? now : raw, turn, turn + S::SPLIT, piece, inputs, sums, begin, column, here);
+      hfc_mma_piece<W, S>(weight_row, S::AHEAD ? now : raw, k_iter, k_iter + S::SPLIT, piece, inputs, sums, begin, column, here);
     }
-    const float* unit = units + (turn * S::TURN_ELEMENTS - first) / S::UNIT_SPAN * S::ROWS;
+    const float* unit = units + (k_iter * S::ITER_ELEMENTS - first) / S::UNIT_SPAN * S::ROWS;
 #pragma unroll
-    for (int h = 0; h < S::HELD; h++) {
+    for (int h = 0; h < S::COLUMN_TILES; h++) {
 #pragma unroll
-      for (int l = 0; l < HFC_OWN; l++) {
+      for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
 #pragma unroll
-        for (int v = 0; v < S::OWN_SUMS; v++) {
+        for (int v = 0; v < S::LANE_COLUMNS; v++) {
           float total = here[0][h][l][v];
           if constexpr (hfc_parts<W, S> > 1) {  // in the order in which lanes add
             if constexpr (S::ROWS == 1) total = hfc_sum_lanes<4>(total);
@@ -212,12 +214,12 @@ HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&line)[HFC_OWN], hfc_raw_weig
 // products that only some lanes need to where only those are active.
 template <class S, int PLACES> HFC_FUNCTION void hfc_store_partials(float* joined, int wave, const hfc_accumulators<S>& sum) {
 #pragma unroll
-  for (int l = 0; l < HFC_OWN; l++) {
+  for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
 #pragma unroll
-    for (int h = 0; h < S::HELD; h++) {
+    for (int h = 0; h < S::COLUMN_TILES; h++) {
 #pragma unroll
-      for (int v = 0; v < S::OWN_SUMS; v++) {
-        joined[(wave * 16 + hfc_own(l)) * PLACES + h * HFC_COLUMNS + hfc_own_row() + v] = sum[h][l][v];
+      for (int v = 0; v < S::LANE_COLUMNS; v++) {
+        joined[(wave * 16 + hfc_lane_output(l)) * PLACES + h * HFC_COLUMNS + hfc_lane_column() + v] = sum[h][l][v];
       }
     }
   }

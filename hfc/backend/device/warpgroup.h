@@ -1,4 +1,4 @@
-// Products of a warpgroup (4 warps): 64 lines of weights in registers times rows of inputs in LDS, sums in registers. W: how a lane takes
+// Products of a warpgroup (4 warps): 64 weight rows in registers times rows of inputs in LDS, sums in registers. W: how a lane takes
 // weights of one format, see operand_source in backend/lanes/operands.py. Rows of inputs lie 128 bytes apart, 64 elements of K each,
 // their 16 bytes swizzled (tile_row_piece), a tile at a multiple of 1024 bytes.
 enum { HFC_PIECES = 8 };  // of 16 bytes in a row
@@ -31,29 +31,31 @@ HFC_FUNCTION uint32_t hfc_round_pair(float x, float y) {
   return pair;
 }
 
-// A turn's weights of this lane's lines, as they lie in memory.
+// An iteration's weights of this lane's rows, as they lie in memory.
 template <class W>
-HFC_FUNCTION void hfc_load_turn(const uint8_t* const (&line)[HFC_OWN], int turn, uint32_t (&raw)[HFC_OWN][W::PIECES][W::WORDS]) {
+HFC_FUNCTION void hfc_load_raw_weights(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], int k_iter,
+                                       uint32_t (&raw)[HFC_LANE_OUTPUTS][W::PIECES][W::WORDS]) {
 #pragma unroll
   for (int piece = 0; piece < W::PIECES; piece++) {
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) W::read(line[l], (uint32_t)(turn * W::PIECES + piece) * HFC_SHARE + hfc_part(), raw[l][piece]);
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++)
+      W::read(weight_row[l], (uint32_t)(k_iter * W::PIECES + piece) * HFC_K_LANES + hfc_k_lane(), raw[l][piece]);
   }
 }
-// Weights of COUNT products from number FIRST of a turn on, as f16 first operands.
+// Weights of COUNT products from number FIRST of an iteration on, as f16 first operands.
 template <class W, int FIRST, int COUNT>
-HFC_FUNCTION void hfc_weights_of(const uint32_t (&raw)[HFC_OWN][W::PIECES][W::WORDS], int turn, uint32_t (*operand)[4]) {
+HFC_FUNCTION void hfc_weights_of(const uint32_t (&raw)[HFC_LANE_OUTPUTS][W::PIECES][W::WORDS], int k_iter, uint32_t (*operand)[4]) {
   constexpr int batch_products = W::BATCH_WORDS / W::PRODUCT_WORDS;
   if constexpr (COUNT > batch_products) {
-    hfc_weights_of<W, FIRST, COUNT / 2>(raw, turn, operand);
-    hfc_weights_of<W, FIRST + COUNT / 2, COUNT / 2>(raw, turn, operand + COUNT / 2);
+    hfc_weights_of<W, FIRST, COUNT / 2>(raw, k_iter, operand);
+    hfc_weights_of<W, FIRST + COUNT / 2, COUNT / 2>(raw, k_iter, operand + COUNT / 2);
   } else {
     constexpr int piece = FIRST / W::PRODUCTS, first = FIRST % W::PRODUCTS, batch = first / batch_products;
 #pragma unroll
-    for (int l = 0; l < HFC_OWN; l++) {
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
       uint32_t codes[W::BATCH_WORDS];
       float scale[W::BATCH_GROUPS], low[W::BATCH_GROUPS] = {};
-      W::template cut<batch>(raw[l][piece], (uint32_t)(turn * W::PIECES + piece) * HFC_SHARE + hfc_part(), codes, scale, low);
+      W::template cut<batch>(raw[l][piece], (uint32_t)(k_iter * W::PIECES + piece) * HFC_K_LANES + hfc_k_lane(), codes, scale, low);
 #pragma unroll
       for (int p = 0; p < COUNT; p++) {
         const int word = (first + p - batch * batch_products) * W::PRODUCT_WORDS;
@@ -64,9 +66,9 @@ HFC_FUNCTION void hfc_weights_of(const uint32_t (&raw)[HFC_OWN][W::PIECES][W::WO
           hfc_floats<W::BITS>(codes[word], q);
 #pragma unroll
           for (int i = 0; i < 4; i++) q[i] = __builtin_fmaf(q[i], scale[group], zero);
-          operand[p][l] = hfc_round_pair(q[0], q[1]), operand[p][HFC_OWN + l] = hfc_round_pair(q[2], q[3]);
+          operand[p][l] = hfc_round_pair(q[0], q[1]), operand[p][HFC_LANE_OUTPUTS + l] = hfc_round_pair(q[2], q[3]);
         } else {
-          operand[p][l] = codes[word], operand[p][HFC_OWN + l] = codes[word + 1];
+          operand[p][l] = codes[word], operand[p][HFC_LANE_OUTPUTS + l] = codes[word + 1];
         }
       }
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hfc.formats.block import BlockFormat
-from hfc.formats.kv_block import KvBlocks, KvTurned, c_number
+from hfc.formats.kv_block import KvBlocks, KvRotated, c_number
 from hfc.formats.kv_format import KvFormat
 from hfc.formats.layout import stored
 
@@ -25,12 +25,12 @@ class KvRun:
     source: str = ""
 
 
-def run_of(form: KvFormat | KvBlocks | KvTurned, head: int) -> KvRun:
+def run_of(form: KvFormat | KvBlocks | KvRotated, head: int) -> KvRun:
     """The run of a KV format for heads of this size; single elements where a head is no whole number of runs, or its blocks are of a
     kind that no run is known for."""
     made = None
     if head % RUN == 0:
-        if isinstance(form, KvTurned):
+        if isinstance(form, KvRotated):
             made = _level_run(form)
         else:
             made = _block_run(form.form) if isinstance(form, KvBlocks) else _scalar_run(form.scalar)
@@ -40,7 +40,7 @@ def run_of(form: KvFormat | KvBlocks | KvTurned, head: int) -> KvRun:
     return made or KvRun(RUN, fetch, "for (int i = 0; i < 8; i++) x[i] = hfc_bits_to_f32(raw[i]);")
 
 
-def run_source(form: KvFormat | KvBlocks | KvTurned, head: int, qualifier: str) -> str:
+def run_source(form: KvFormat | KvBlocks | KvRotated, head: int, qualifier: str) -> str:
     """C source of `hfc_kv_<name>_fetch(row, j, raw)` and `hfc_kv_<name>_expand(raw, j, x)`."""
     run, name = run_of(form, head), form.name
     return (
@@ -87,7 +87,7 @@ def _block_run(form: BlockFormat) -> KvRun | None:
     return None
 
 
-def _level_run(form: KvTurned) -> KvRun:
+def _level_run(form: KvRotated) -> KvRun:
     """Codes of `bits` behind an f32 norm; a code without its highest bit stands for the negative of a positive level."""
     name, bits = form.name, form.bits
     levels = [c_number(level) for level in form.levels(form.head)[2 ** (bits - 1) :]]  # the positive ones, rising

@@ -45,7 +45,7 @@ class LaneMap:
 
 HALF = LaneMap("half", "c * 16", (0, 8), 16)
 WALK = LaneMap("walk", "c * 16", (0, 8), 16, step=2)
-LINE = LaneMap("line", "c * 32", (0, 8, 16, 24), 32)
+CONTIGUOUS = LaneMap("contiguous", "c * 32", (0, 8, 16, 24), 32)
 PAIR = LaneMap("pair", "c / 2 * 64 + c % 2 * 16", (0, 8, 32, 40), 64)
 QUAD = LaneMap("quad", "c / 4 * 128 + c % 4 * 8", (0, 32, 64, 96), 128)
 
@@ -101,7 +101,7 @@ class LaneLoader:
 class PlainLanes:
     """A plain scalar format in the terms of LaneLoader: 32 elements in a row, read by `hfc_run_<name>`."""
 
-    map: LaneMap = LINE
+    map: LaneMap = CONTIGUOUS
     calls: int = 1
     groups: tuple[int, ...] = (0, 0, 0, 0)
     group_count: int = 1
@@ -127,7 +127,7 @@ def walk_loader(form: BlockFormat) -> LaneLoader | None:
 @cache
 def lane_loader(form: BlockFormat) -> LaneLoader | None:
     """32 elements by the map that reads the fewest words. None as in half_loader."""
-    made = [loader for loader in (_loader(form, m) for m in (LINE, PAIR, QUAD)) if loader]
+    made = [loader for loader in (_loader(form, m) for m in (CONTIGUOUS, PAIR, QUAD)) if loader]
     return min(made, key=lambda loader: _words_read(form, loader.map), default=None)
 
 

@@ -1,6 +1,6 @@
 """Weights as operands of a matrix unit: which elements of 16 outputs each lane reads, so that nothing moves between lanes.
 
-A product takes 16 elements of K, its lines shared by `share` neighbouring parts of the wave (device/matrix.h). The order of K
+A product takes 16 elements of K, its weight rows shared by `k_lanes` neighbouring parts of the wave (device/matrix.h). The order of K
 is free if weights and inputs have the same: a lane takes elements that lie together in memory, and inputs are laid out to suit.
 All elements of one product belong to one group of the format, so that its scale can be applied to the sum.
 """
@@ -11,17 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from hfc.backend.lanes.loaders import LINE, PAIR, QUAD, LaneLoader, LaneMap, map_loader, present
+from hfc.backend.lanes.loaders import CONTIGUOUS, PAIR, QUAD, LaneLoader, LaneMap, map_loader, present
 from hfc.backend.lanes.own_scales import own_groups, own_scales_source, own_symbol
 from hfc.backend.lanes.scales import BATCH
 from hfc.formats.block import BlockFormat
 
 DEPTH = 16  # elements of K in one product
 RUNS = (32, 8, 4)
-TURNS = (64, 32)  # elements of a weight row that a lane takes in one iteration of the K loop
+ITER_ELEMENTS = (64, 32)  # elements of a weight row that a lane takes in one iteration of the K loop
 PLAIN = ("f16", "bf16")  # formats whose values are operands as they are, of bf16 those in the range of f16
 
-# (lanes that share a line, neighbouring elements that a lane takes) -> maps, those that read the widest words first.
+# (lanes that share a weight row, neighbouring elements that a lane takes) -> maps, those that read the widest words first.
 MAPS: dict[tuple[int, int], tuple[LaneMap, ...]] = {
     (4, 32): (LaneMap("wide", "c * 32", (0,), 128, 32),),
     (4, 8): (
@@ -41,7 +41,7 @@ MAPS: dict[tuple[int, int], tuple[LaneMap, ...]] = {
     (1, 8): (
         LaneMap("whole_cross", "c / 4 * 128 + c % 4 * 16", (0, 8, 64, 72), 128),
         PAIR,
-        LINE,
+        CONTIGUOUS,
     ),
 }
 
@@ -69,14 +69,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class OperandLanes:
-    """How lanes read one format. loader: None for a plain one.  calls: of the loader for a block.  turn: elements of a weight row that a lane takes
+    """How lanes read one format. loader: None for a plain one.  calls: of the loader for a block.  iter_elements: elements of a weight row that a lane takes
     in one iteration of the K loop, in `pieces` calls."""
 
     form: BlockFormat
     map: LaneMap
-    share: int
+    k_lanes: int
     loader: LaneLoader | None
-    turn: int
+    iter_elements: int
 
     @property
     def symbol(self) -> str:
@@ -89,12 +89,12 @@ class OperandLanes:
 
     @property
     def pieces(self) -> int:
-        return self.turn // self.map.elements
+        return self.iter_elements // self.map.elements
 
     @property
     def piece_elements(self) -> int:
         """Of K that all lanes take in one call."""
-        return self.map.elements * self.share
+        return self.map.elements * self.k_lanes
 
     @property
     def words(self) -> int:
@@ -116,7 +116,7 @@ class OperandLanes:
 
     @cached_property
     def products(self) -> tuple[OperandProduct, ...]:
-        each = DEPTH // self.share  # elements of a lane in one product
+        each = DEPTH // self.k_lanes  # elements of a lane in one product
         count = each // (4 if self.loader else 2)
         made = []
         for first in range(0, self.map.elements, each):
@@ -143,12 +143,18 @@ class OperandLanes:
         return found if len(found) * size == len(begins) * DEPTH else ()
 
 
-def operand_lanes(forms: Iterable[BlockFormat], share: int, repeat: bool = False) -> dict[str, OperandLanes] | None:
+def operand_lanes(forms: Iterable[BlockFormat], k_lanes: int, repeat: bool = False) -> dict[str, OperandLanes] | None:
     """Format name -> its lanes, all with equal iterations and one layout of inputs; those that read the fewest words. None where there are none.
 
     repeat: a long iteration may be several calls of the loader."""
     forms = tuple(dict.fromkeys(forms))
-    return _fewest_words([[_lanes(form, share, run, turn, repeat) for form in forms] for run in RUNS for turn in TURNS])
+    return _fewest_words(
+        [
+            [_lanes(form, k_lanes, run, iter_elements, repeat) for form in forms]
+            for run in RUNS
+            for iter_elements in ITER_ELEMENTS
+        ]
+    )
 
 
 def _fewest_words(choices: Iterable[Sequence[OperandLanes | None]]) -> dict[str, OperandLanes] | None:
@@ -168,12 +174,12 @@ def prompt_lanes(forms: Iterable[BlockFormat]) -> dict[str, OperandLanes] | None
 
 @cache
 def _prompt_lanes(form: BlockFormat, run: int) -> OperandLanes | None:
-    share = 4
+    k_lanes = 4
     if not form.quantized:
-        return _plain(form, MAPS[share, run], share)
+        return _plain(form, MAPS[k_lanes, run], k_lanes)
     made = [
-        OperandLanes(form, lanes, share, loader, max(lanes.elements, TURNS[-1]))
-        for lanes in MAPS[share, run]
+        OperandLanes(form, lanes, k_lanes, loader, max(lanes.elements, ITER_ELEMENTS[-1]))
+        for lanes in MAPS[k_lanes, run]
         if (loader := map_loader(form, lanes))
     ]
     made = [lanes for lanes in made if [product.at for product in lanes.products] == list(range(len(lanes.products)))]
@@ -181,34 +187,38 @@ def _prompt_lanes(form: BlockFormat, run: int) -> OperandLanes | None:
 
 
 @cache
-def _lanes(form: BlockFormat, share: int, run: int, turn: int, repeat: bool) -> OperandLanes | None:
+def _lanes(form: BlockFormat, k_lanes: int, run: int, iter_elements: int, repeat: bool) -> OperandLanes | None:
     """A long iteration is one call of the loader, or several of the longest runs: its words must have room in registers."""
     maps = [
         lanes
-        for lanes in MAPS.get((share, run), ())
-        if lanes.elements == turn
-        or turn == TURNS[-1]
-        and lanes.elements < turn
+        for lanes in MAPS.get((k_lanes, run), ())
+        if lanes.elements == iter_elements
+        or iter_elements == ITER_ELEMENTS[-1]
+        and lanes.elements < iter_elements
         or repeat
         and lanes.run == RUNS[0]
-        and turn % lanes.elements == 0
+        and iter_elements % lanes.elements == 0
     ]
     if not form.quantized:
-        return _plain(form, maps, share) if turn == TURNS[-1] else None
-    made = [OperandLanes(form, lanes, share, loader, turn) for lanes in maps if (loader := map_loader(form, lanes))]
+        return _plain(form, maps, k_lanes) if iter_elements == ITER_ELEMENTS[-1] else None
+    made = [
+        OperandLanes(form, lanes, k_lanes, loader, iter_elements)
+        for lanes in maps
+        if (loader := map_loader(form, lanes))
+    ]
     made = [lanes for lanes in made if _one_group_each(lanes)]
     return min(made, key=lambda lanes: lanes.words / lanes.map.elements, default=None)
 
 
-def _plain(form: BlockFormat, maps: Sequence[LaneMap], share: int) -> OperandLanes | None:
+def _plain(form: BlockFormat, maps: Sequence[LaneMap], k_lanes: int) -> OperandLanes | None:
     """Runs of 16 bytes: lanes that share a weight row read neighbouring ones, so that their loads are coalesced."""
     short = [lanes for lanes in maps if lanes.run <= 8]
-    return OperandLanes(form, short[-1], share, None, TURNS[-1]) if form.name in PLAIN and short else None
+    return OperandLanes(form, short[-1], k_lanes, None, ITER_ELEMENTS[-1]) if form.name in PLAIN and short else None
 
 
 def _one_group_each(lanes: OperandLanes) -> bool:
     """Whether the elements of every product, those of all lanes that share it, have one scale."""
-    return lanes.form.group % max(lanes.map.run * lanes.share, DEPTH) == 0
+    return lanes.form.group % max(lanes.map.run * lanes.k_lanes, DEPTH) == 0
 
 
 def multiplies_bytes(lanes: OperandLanes) -> bool:
@@ -279,7 +289,7 @@ def operand_source(lanes: OperandLanes, k: int, sum_group: int, each: int = 0) -
         f"  enum {{ {', '.join(f'{name} = {value}' for name, value in constants.items())} }};",
         *(f"  {_lookup(name, values)}" for name, values in tables.items()),
         f"  HFC_FUNCTION int base(uint32_t c) {{ return (int)({lanes.map.base}); }}",
-        "  HFC_FUNCTION void read(const uint8_t* line, uint32_t call, uint32_t (&raw)[WORDS]) {",
+        "  HFC_FUNCTION void read(const uint8_t* weight_row, uint32_t call, uint32_t (&raw)[WORDS]) {",
         *_read_lines(lanes),
         "  }",
         "  template <int BATCH>",
@@ -294,19 +304,19 @@ def operand_source(lanes: OperandLanes, k: int, sum_group: int, each: int = 0) -
 
 
 def _own_lines(lanes: OperandLanes, each: int) -> list[str]:
-    """Scales and minimums of the groups of `part`, of the four lanes that share a line; SET: of `each` groups a lane."""
+    """Scales and minimums of the groups of lane `k_lane` of the four that share a weight row; SET: of `each` groups a lane."""
     loader = present(lanes.loader)
     low, groups = ", low" if lanes.has_low else "", own_groups(loader, each)
     return [
         f"  enum {{ OWN_STEP = {groups[0].step} }};",
-        "  template <int SET> HFC_FUNCTION int own_begin(int part) {",
+        "  template <int SET> HFC_FUNCTION int own_begin(int k_lane) {",
         *(f"    if constexpr (SET == {number}) return {own.c};" for number, own in enumerate(groups)),
         "  }",
         "  template <int SET>",
-        "  HFC_FUNCTION void own(const uint32_t (&raw)[WORDS], uint32_t call, int part, "
+        "  HFC_FUNCTION void own(const uint32_t (&raw)[WORDS], uint32_t call, int k_lane, "
         f"float (&scale)[{each}], float (&low)[{each}]) {{",
         *(
-            f"    if constexpr (SET == {number}) {own_symbol(loader, number)}(raw, call % {lanes.calls}, part, scale{low});"
+            f"    if constexpr (SET == {number}) {own_symbol(loader, number)}(raw, call % {lanes.calls}, k_lane, scale{low});"
             for number in range(len(groups))
         ),
         "  }",
@@ -321,10 +331,10 @@ def _lookup(name: str, values: list[int]) -> str:
 
 def _read_lines(lanes: OperandLanes) -> list[str]:
     if lanes.loader:
-        block = f"line + call / {lanes.calls} * {lanes.form.block_bytes}"
+        block = f"weight_row + call / {lanes.calls} * {lanes.form.block_bytes}"
         return [f"    {lanes.loader.symbol}_read({block}, call % {lanes.calls}, raw);"]
     return [
-        f"    hfc_words<{lanes.run_words}, {lanes.map.run * 2}>(line + (base(call) + {offset}) * 2, raw + {i * lanes.run_words});"
+        f"    hfc_words<{lanes.run_words}, {lanes.map.run * 2}>(weight_row + (base(call) + {offset}) * 2, raw + {i * lanes.run_words});"
         for i, offset in enumerate(lanes.map.offsets)
     ]
 

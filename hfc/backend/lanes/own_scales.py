@@ -9,7 +9,7 @@ import numpy as np
 from hfc.backend.lanes.loaders import LaneLoader, scale_words, starts_of_calls
 from hfc.backend.lanes.scales import scale_lines
 
-PARTS = 4  # lanes that share a line of weights
+PARTS = 4  # lanes that share a weight row
 
 
 def own_symbol(loader: LaneLoader, number: int) -> str:

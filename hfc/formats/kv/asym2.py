@@ -1,5 +1,5 @@
-"""asym2 KV cache: keys as 2-bit codes of their turned direction under one f32 norm; values in q8."""
+"""asym2 KV cache: keys as 2-bit codes of their rotated direction under one f32 norm; values in q8."""
 
-from hfc.formats.kv_block import KvTurned
+from hfc.formats.kv_block import KvRotated
 
-FORMAT = KvTurned("asym2", 2)
+FORMAT = KvRotated("asym2", 2)

@@ -1,5 +1,5 @@
-"""asym3 KV cache: keys as 3-bit codes of their turned direction under one f32 norm; values in q8."""
+"""asym3 KV cache: keys as 3-bit codes of their rotated direction under one f32 norm; values in q8."""
 
-from hfc.formats.kv_block import KvTurned
+from hfc.formats.kv_block import KvRotated
 
-FORMAT = KvTurned("asym3", 3)
+FORMAT = KvRotated("asym3", 3)

@@ -1,5 +1,5 @@
-"""asym4 KV cache: keys as 4-bit codes of their turned direction under one f32 norm; values in q8."""
+"""asym4 KV cache: keys as 4-bit codes of their rotated direction under one f32 norm; values in q8."""
 
-from hfc.formats.kv_block import KvTurned
+from hfc.formats.kv_block import KvRotated
 
-FORMAT = KvTurned("asym4", 4)
+FORMAT = KvRotated("asym4", 4)

@@ -1,5 +1,5 @@
 """fwht2 KV cache: keys as 2-bit codes of their mixed direction under one f32 norm; values in q8. The bytes of asym2."""
 
-from hfc.formats.kv_block import KvTurned
+from hfc.formats.kv_block import KvRotated
 
-FORMAT = KvTurned("fwht2", 2, mixes=True)
+FORMAT = KvRotated("fwht2", 2, mixes=True)

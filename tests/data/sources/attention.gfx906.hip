@@ -28,18 +28,18 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
   y3 = (float*)__builtin_assume_aligned(y3, 16);
   w4 = (const float*)__builtin_assume_aligned(w4, 16);
   const int row0 = hfc_block_y() * 1, lane = hfc_lane(), wave = hfc_wave();
-  const int team = wave / 2, share = wave % 2;
+  const int wave_n = wave / 2, wave_k = wave % 2;
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
   if (hfc_block_x() < 32) {
-    const int n0 = ((hfc_block_x() - 0) * 2 + team) * 2;
+    const int n0 = ((hfc_block_x() - 0) * 2 + wave_n) * 2;
     float sum[1][1][2] = {};
-    const uint8_t* line0[2];
+    const uint8_t* weight_row0[2];
 #pragma unroll
     for (int o = 0; o < 2; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 128 ? n0 + o : 127);
-      line0[o] = (const uint8_t*)w2 + index * 1024;
+      weight_row0[o] = (const uint8_t*)w2 + index * 1024;
     }
 
     for (int first = 0; first < 256; first += 4096) {
@@ -63,9 +63,9 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
       {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             {
               float dot[1][2] = {}, whole[1] = {};
@@ -74,8 +74,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -94,8 +94,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -114,8 +114,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -134,8 +134,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -192,14 +192,14 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
     return;
   }
   {
-    const int n0 = ((hfc_block_x() - 32) * 2 + team) * 2;
+    const int n0 = ((hfc_block_x() - 32) * 2 + wave_n) * 2;
     float sum[1][1][2] = {};
-    const uint8_t* line0[2];
+    const uint8_t* weight_row0[2];
 #pragma unroll
     for (int o = 0; o < 2; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 128 ? n0 + o : 127);
-      line0[o] = (const uint8_t*)w4 + index * 1024;
+      weight_row0[o] = (const uint8_t*)w4 + index * 1024;
     }
 
     for (int first = 0; first < 256; first += 4096) {
@@ -223,9 +223,9 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
       {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             {
               float dot[1][2] = {}, whole[1] = {};
@@ -234,8 +234,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -254,8 +254,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -274,8 +274,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -294,8 +294,8 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
                 float q[2][8];
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
-                  hfc_run_f32(line0[o] + (size_t)(at + first) * 4,
-                      q[o]);
+                  hfc_run_f32(weight_row0[o]
+                      + (size_t)(at + first) * 4, q[o]);
 
                 }
 #pragma unroll
@@ -409,7 +409,7 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
       + hfc_block_x() % 1 * 2;
   const int heads_here = (kv_head + 1) * 2 - head0 < 2 ? (kv_head + 1) * 2 - head0
       : 2;
-  const size_t line0 = ((size_t)hfc_slot(step, row) * 2 + kv_head) * 1024;
+  const size_t kv_row0 = ((size_t)hfc_slot(step, row) * 2 + kv_head) * 1024;
   const int part = lane / 8, inner = lane % 8;
 
   float query[2][8], sum[2][8] = {};
@@ -424,12 +424,13 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
     }
   }
 
-  // A lane keeps the scores of 1 pairs of head and position, and best and total of 1 heads.
+  // A lane keeps the scores of 1 pairs of head and position, and best and total of
+  // 1 heads.
   float best[1], total[1] = {};
 #pragma unroll
   for (int h = 0; h < 1; h++) best[h] = -1e30f;
   const int mine = inner * 4 / 8;
-  // this turn's and the next one's
+  // this iteration's and the next one's
   uint32_t key_raw[2][2][4], value_raw[2][2][4];
   int at = split * 512 + wave * 16;
   while (at + 16 <= start) at += 64;
@@ -439,9 +440,9 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
         int p = at + part * 2 + e / 1, j = inner * 8 + e % 1 * 8;
         p = p < start ? start : p > stop ? stop : p;
         
-        hfc_kv_f16_fetch((const uint8_t*)s2_k + (line0 + p) * 128,
+        hfc_kv_f16_fetch((const uint8_t*)s2_k + (kv_row0 + p) * 128,
             j, key_raw[0][e]);
-        hfc_kv_f16_fetch((const uint8_t*)s3_v + (line0 + p) * 128,
+        hfc_kv_f16_fetch((const uint8_t*)s3_v + (kv_row0 + p) * 128,
             j, value_raw[0][e]);
       }
     }
@@ -453,9 +454,9 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
         int p = next + part * 2 + e / 1, j = inner * 8 + e % 1 * 8;
         p = p < start ? start : p > stop ? stop : p;
         
-        hfc_kv_f16_fetch((const uint8_t*)s2_k + (line0 + p) * 128,
+        hfc_kv_f16_fetch((const uint8_t*)s2_k + (kv_row0 + p) * 128,
             j, key_raw[1][e]);
-        hfc_kv_f16_fetch((const uint8_t*)s3_v + (line0 + p) * 128,
+        hfc_kv_f16_fetch((const uint8_t*)s3_v + (kv_row0 + p) * 128,
             j, value_raw[1][e]);
       }
     }
@@ -501,8 +502,10 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
     {
       const float before = hfc_spread<8,
           0>(keep[0]);
-      const float weight0 = hfc_spread<8, 0>(score[0]);
-      const float weight1 = hfc_spread<8, 2>(score[0]);
+      const float weight0 = hfc_spread<8,
+          0>(score[0]);
+      const float weight1 = hfc_spread<8,
+          2>(score[0]);
 #pragma unroll
       for (int i = 0; i < 8; i++) {
         sum[0][i] *= before;
@@ -513,8 +516,10 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
     {
       const float before = hfc_spread<8,
           4>(keep[0]);
-      const float weight0 = hfc_spread<8, 4>(score[0]);
-      const float weight1 = hfc_spread<8, 6>(score[0]);
+      const float weight0 = hfc_spread<8,
+          4>(score[0]);
+      const float weight1 = hfc_spread<8,
+          6>(score[0]);
 #pragma unroll
       for (int i = 0; i < 8; i++) {
         sum[1][i] *= before;
@@ -601,11 +606,11 @@ void attend_f16_h4_kv2_d64_join(const int32_t* __restrict__ step, const float* x
   // Splits are counted from the first position of the context: split s belongs to group s % 8 whatever the
   // window.
   const int part = hfc_thread() / 64,
-      turn = (part + 8 - split0 % 8) % 8;
+      first_split = (part + 8 - split0 % 8) % 8;
   for (int j = hfc_thread() % 64; j < 64; j += 64) {
     float y = 0.0f;
 #pragma unroll 8
-    for (int s = turn; s < count; s += 8) y += from[(size_t)s * 68 + j] * weights[s];
+    for (int s = first_split; s < count; s += 8) y += from[(size_t)s * 68 + j] * weights[s];
     sums[part][j] = y;
   }
   float whole = 0.0f;
@@ -653,22 +658,23 @@ void linear_f32_k256_n256_tiled(const int32_t* __restrict__ step, const float* x
 #pragma unroll 1
     for (int start = 0; start < 256; start += 32) {
       for (int e = hfc_thread() * 8; e < 2048; e += 2048) {
-        const int line = e / 32, known = line < count ? line : count - 1, row = (row0 + known);
+        const int tile_row = e / 32, known = tile_row < count ? tile_row : count - 1,
+            row = (row0 + known);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
           const int j = start + e % 32 + i;
-          inputs[e % 32 + i][line] = x0[(size_t)row * 256 + j];
+          inputs[e % 32 + i][tile_row] = x0[(size_t)row * 256 + j];
         }
       }
       for (int e = hfc_thread() * 8; e < 2048; e += 2048) {
-        const int line = e / 32, n = n0 + line < 128 ? n0 + line : 127;
-        const size_t weight_line = n;
-        const uint8_t* at = (const uint8_t*)w2 + weight_line * 1024;
+        const int tile_output = e / 32, n = n0 + tile_output < 128 ? n0 + tile_output : 127;
+        const size_t weight_index = n;
+        const uint8_t* at = (const uint8_t*)w2 + weight_index * 1024;
 #pragma unroll
         for (int i = 0; i < 8; i++) {
           const int j = start + e % 32 + i;
           const float w = hfc_f32_at(at + (j) / 1 * 4, (j) % 1);
-          weights[0][e % 32 + i][line] = w;
+          weights[0][e % 32 + i][tile_output] = w;
         }
       }
       hfc_barrier();
@@ -693,10 +699,10 @@ void linear_f32_k256_n256_tiled(const int32_t* __restrict__ step, const float* x
     for (int a = 0; a < 4; a++) {
 #pragma unroll
       for (int b = 0; b < 4; b++) {
-        const int line = ty + 16 * a, n = n0 + tx + 16 * b;
+        const int tile_row = ty + 16 * a, n = n0 + tx + 16 * b;
         const float y = sum[0][a][b];
-        if (line < count && n < 128) {
-          const int row = (row0 + line);
+        if (tile_row < count && n < 128) {
+          const int row = (row0 + tile_row);
           y1[(size_t)row * 128 + n] = y;
         }
       }
@@ -709,22 +715,23 @@ void linear_f32_k256_n256_tiled(const int32_t* __restrict__ step, const float* x
 #pragma unroll 1
     for (int start = 0; start < 256; start += 32) {
       for (int e = hfc_thread() * 8; e < 2048; e += 2048) {
-        const int line = e / 32, known = line < count ? line : count - 1, row = (row0 + known);
+        const int tile_row = e / 32, known = tile_row < count ? tile_row : count - 1,
+            row = (row0 + known);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
           const int j = start + e % 32 + i;
-          inputs[e % 32 + i][line] = x0[(size_t)row * 256 + j];
+          inputs[e % 32 + i][tile_row] = x0[(size_t)row * 256 + j];
         }
       }
       for (int e = hfc_thread() * 8; e < 2048; e += 2048) {
-        const int line = e / 32, n = n0 + line < 128 ? n0 + line : 127;
-        const size_t weight_line = n;
-        const uint8_t* at = (const uint8_t*)w4 + weight_line * 1024;
+        const int tile_output = e / 32, n = n0 + tile_output < 128 ? n0 + tile_output : 127;
+        const size_t weight_index = n;
+        const uint8_t* at = (const uint8_t*)w4 + weight_index * 1024;
 #pragma unroll
         for (int i = 0; i < 8; i++) {
           const int j = start + e % 32 + i;
           const float w = hfc_f32_at(at + (j) / 1 * 4, (j) % 1);
-          weights[0][e % 32 + i][line] = w;
+          weights[0][e % 32 + i][tile_output] = w;
         }
       }
       hfc_barrier();
@@ -749,10 +756,10 @@ void linear_f32_k256_n256_tiled(const int32_t* __restrict__ step, const float* x
     for (int a = 0; a < 4; a++) {
 #pragma unroll
       for (int b = 0; b < 4; b++) {
-        const int line = ty + 16 * a, n = n0 + tx + 16 * b;
+        const int tile_row = ty + 16 * a, n = n0 + tx + 16 * b;
         const float y = sum[0][a][b];
-        if (line < count && n < 128) {
-          const int row = (row0 + line);
+        if (tile_row < count && n < 128) {
+          const int row = (row0 + tile_row);
           y3[(size_t)row * 128 + n] = y;
         }
       }
@@ -761,14 +768,14 @@ void linear_f32_k256_n256_tiled(const int32_t* __restrict__ step, const float* x
 }
 
 extern "C" __global__ __launch_bounds__(256)
-void attend_f16_h4_kv2_d64_lines(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v) {
+void attend_f16_h4_kv2_d64_vector(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v) {
   hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   y1 = (float*)__builtin_assume_aligned(y1, 16);
   s2_k = (const uint8_t*)__builtin_assume_aligned(s2_k, 16);
   s3_v = (const uint8_t*)__builtin_assume_aligned(s3_v, 16);
   __shared__ __attribute__((aligned(16))) _Float16 keys[4096], values[4096];
-  const int line = hfc_thread() / 4, inner = hfc_thread() % 4;
+  const int query_row = hfc_thread() / 4, inner = hfc_thread() % 4;
 
 
   const int kv_head = hfc_block_y();
@@ -785,9 +792,9 @@ void attend_f16_h4_kv2_d64_lines(const int32_t* __restrict__ step, const float* 
   const int end = position0 + rest - 1, newest = position0 + rows - 1;
   (void)end;
   const int lowest = 0, highest = newest;
-  const size_t line0 = ((size_t)hfc_segment_slot(step, segment) * 2 + kv_head) * 1024;
-  const bool active = line < rows * 2;
-  const int row = row0 + (active ? line / 2 : 0), g = kv_head * 2 + line % 2,
+  const size_t kv_row0 = ((size_t)hfc_segment_slot(step, segment) * 2 + kv_head) * 1024;
+  const bool active = query_row < rows * 2;
+  const int row = row0 + (active ? query_row / 2 : 0), g = kv_head * 2 + query_row % 2,
       position = position0 + row - row0;
   const int from = 0, to = position;
 
@@ -809,12 +816,12 @@ void attend_f16_h4_kv2_d64_lines(const int32_t* __restrict__ step, const float* 
       p = p < lowest ? lowest : p > highest ? highest : p;
       uint32_t keys_raw[4];
       float keys_run[8];
-      hfc_kv_f16_fetch((const uint8_t*)s2_k + (line0 + p) * 128, j,
+      hfc_kv_f16_fetch((const uint8_t*)s2_k + (kv_row0 + p) * 128, j,
           keys_raw);
       hfc_kv_f16_expand(keys_raw, j, keys_run);
       uint32_t values_raw[4];
       float values_run[8];
-      hfc_kv_f16_fetch((const uint8_t*)s3_v + (line0 + p) * 128, j,
+      hfc_kv_f16_fetch((const uint8_t*)s3_v + (kv_row0 + p) * 128, j,
           values_raw);
       hfc_kv_f16_expand(values_raw, j, values_run);
       {

@@ -59,9 +59,9 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
   if (at >= 256) return;
-  float* line = operands + (size_t)row * 144;
-  hfc_put(line + at / 2, planes);
-  if (at % 32 == 0) ((hfc_chunk*)(line + 128))[at / 32] = pair;
+  float* staged_row = operands + (size_t)row * 144;
+  hfc_put(staged_row + at / 2, planes);
+  if (at % 32 == 0) ((hfc_chunk*)(staged_row + 128))[at / 32] = pair;
 }
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
@@ -76,25 +76,25 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   y4 = (float*)__builtin_assume_aligned(y4, 16);
   const int row0 = hfc_block_y() * 4, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 1, share = wave % 1;
+  const int wave_n = wave / 1, wave_k = wave % 1;
   const int left = hfc_rows(step) - row0, rows = left < 4 ? left : 4;
   if (rows <= 0) return;
   {
-    const int n0 = ((hfc_block_x() - 0) * 8 + team) * 1;
+    const int n0 = ((hfc_block_x() - 0) * 8 + wave_n) * 1;
     float sum[2][4][1] = {};
-    const uint8_t* line0[1];
+    const uint8_t* weight_row0[1];
 #pragma unroll
     for (int o = 0; o < 1; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 512 ? n0 + o : 511);
-      line0[o] = (const uint8_t*)w2 + index * 144;
+      weight_row0[o] = (const uint8_t*)w2 + index * 144;
     }
-    const uint8_t* line1[1];
+    const uint8_t* weight_row1[1];
 #pragma unroll
     for (int o = 0; o < 1; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 512 ? n0 + o : 511);
-      line1[o] = (const uint8_t*)w3 + index * 144;
+      weight_row1[o] = (const uint8_t*)w3 + index * 144;
     }
 
 
@@ -103,11 +103,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
       hfc_lds_barrier();  // the tile before is used up
       for (int e = hfc_thread(); e < rows * 256; e += 256) {
         const int r = e / 256, run = e % 256, at = run * 8;
-        const float* line = operands + (size_t)(row0 + r) * 144;
+        const float* staged_row = operands + (size_t)(row0 + r) * 144;
         if (first + at < 256) {
-          hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(line + (first + at) / 2));
+          hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(staged_row + (first + at) / 2));
           if (at % 32 == 0)
-            pairs[r][at / 32] = ((const hfc_chunk*)(line + 128))[(first + at) / 32];
+            pairs[r][at / 32] = ((const hfc_chunk*)(staged_row + 128))[(first + at) / 32];
         }
       }
       hfc_lds_barrier();
@@ -115,15 +115,16 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
       const int stop = (first + 2048 < 256 ? first + 2048 : 256) / 32;
       if (rows <= 2) {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 1 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           float scale0[1][1],
               low0[1][1];
           uint32_t codes0[1][8], raw0[1][5];
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
-                lane % 1, raw0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                raw0[o]);
           }
           float scale1[1][1],
               low1[1][1];
@@ -131,16 +132,17 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           (void)low1;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + (turn) / 1 * 18,
-                lane % 1, raw1[o]);
+            hfc_q4_0_contiguous_read(weight_row1[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                raw1[o]);
           }
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -150,10 +152,10 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 add[o] = scale0[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 2; r++) {
-                const int held_row = r < rows ? r : rows - 1;
+                const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -164,7 +166,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -175,7 +177,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -186,7 +188,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -196,7 +198,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 1; o++) {
@@ -210,11 +212,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           }
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_cut(raw1[o], lane % 1, codes1[o],
+            hfc_q4_0_contiguous_cut(raw1[o], lane % 1, codes1[o],
                 scale1[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -224,10 +226,10 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 add[o] = scale1[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 2; r++) {
-                const int held_row = r < rows ? r : rows - 1;
+                const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -238,7 +240,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -249,7 +251,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -260,7 +262,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -270,7 +272,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 1; o++) {
@@ -286,15 +288,16 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 
       } else {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 1 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           float scale0[1][1],
               low0[1][1];
           uint32_t codes0[1][8], raw0[1][5];
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
-                lane % 1, raw0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                raw0[o]);
           }
           float scale1[1][1],
               low1[1][1];
@@ -302,16 +305,17 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           (void)low1;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + (turn) / 1 * 18,
-                lane % 1, raw1[o]);
+            hfc_q4_0_contiguous_read(weight_row1[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                raw1[o]);
           }
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -321,10 +325,10 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 add[o] = scale0[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 4; r++) {
-                const int held_row = r < rows ? r : rows - 1;
+                const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -335,7 +339,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -346,7 +350,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -357,7 +361,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -367,7 +371,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 1; o++) {
@@ -381,11 +385,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           }
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_cut(raw1[o], lane % 1, codes1[o],
+            hfc_q4_0_contiguous_cut(raw1[o], lane % 1, codes1[o],
                 scale1[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -395,10 +399,10 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 add[o] = scale1[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 4; r++) {
-                const int held_row = r < rows ? r : rows - 1;
+                const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -409,7 +413,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -420,7 +424,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -431,7 +435,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -441,7 +445,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 1; o++) {
@@ -502,44 +506,46 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   y4 = (float*)__builtin_assume_aligned(y4, 16);
   const int row0 = hfc_block_y() * 1, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 1, share = wave % 1;
+  const int wave_n = wave / 1, wave_k = wave % 1;
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
   const int row = row0;
   {
-    const int n0 = ((hfc_block_x() - 0) * 8 + team) * 1;
+    const int n0 = ((hfc_block_x() - 0) * 8 + wave_n) * 1;
     float sum[2][1][1] = {};
-    const uint8_t* line0[1];
+    const uint8_t* weight_row0[1];
 #pragma unroll
     for (int o = 0; o < 1; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 512 ? n0 + o : 511);
-      line0[o] = (const uint8_t*)w2 + index * 144;
+      weight_row0[o] = (const uint8_t*)w2 + index * 144;
     }
-    const uint8_t* line1[1];
+    const uint8_t* weight_row1[1];
 #pragma unroll
     for (int o = 0; o < 1; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 512 ? n0 + o : 511);
-      line1[o] = (const uint8_t*)w3 + index * 144;
+      weight_row1[o] = (const uint8_t*)w3 + index * 144;
     }
 
     uint32_t next0[1][5];
     {
-      const int turn = share * WAVE + lane < 8 ? share * WAVE + lane : 0;
+      const int k_iter = wave_k * WAVE + lane < 8 ? wave_k * WAVE + lane : 0;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
-                lane % 1, next0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                next0[o]);
           }
     }
     uint32_t next1[1][5];
     {
-      const int turn = share * WAVE + lane < 8 ? share * WAVE + lane : 0;
+      const int k_iter = wave_k * WAVE + lane < 8 ? wave_k * WAVE + lane : 0;
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + (turn) / 1 * 18,
-                lane % 1, next1[o]);
+            hfc_q4_0_contiguous_read(weight_row1[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                next1[o]);
           }
     }
 
@@ -591,7 +597,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
       const int stop = (first + 2048 < 256 ? first + 2048 : 256) / 32;
       {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 1 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           float scale0[1][1],
               low0[1][1];
           uint32_t codes0[1][8], raw0[1][5];
@@ -601,11 +607,12 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
 #pragma unroll
             for (int i = 0; i < 5; i++) raw0[o][i] = next0[o][i];
           }
-          if (turn + 1 * WAVE < 8) {
+          if (k_iter + 1 * WAVE < 8) {
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn + 1 * WAVE) / 1 * 18,
-                lane % 1, next0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter + 1 * WAVE) / 1 * 18, lane % 1,
+                next0[o]);
           }
           }
           float scale1[1][1],
@@ -617,20 +624,21 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
 #pragma unroll
             for (int i = 0; i < 5; i++) raw1[o][i] = next1[o][i];
           }
-          if (turn + 1 * WAVE < 8) {
+          if (k_iter + 1 * WAVE < 8) {
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_read(line1[o] + (turn + 1 * WAVE) / 1 * 18,
-                lane % 1, next1[o]);
+            hfc_q4_0_contiguous_read(weight_row1[o]
+                + (k_iter + 1 * WAVE) / 1 * 18, lane % 1,
+                next1[o]);
           }
           }
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -640,10 +648,10 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                 add[o] = scale0[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 1; r++) {
-                const int held_row = 0;
+                const int input_row = 0;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -654,7 +662,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -665,7 +673,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -676,7 +684,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -686,7 +694,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 1; o++) {
@@ -700,11 +708,11 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
           }
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_line_cut(raw1[o], lane % 1, codes1[o],
+            hfc_q4_0_contiguous_cut(raw1[o], lane % 1, codes1[o],
                 scale1[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -714,10 +722,10 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                 add[o] = scale1[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 1; r++) {
-                const int held_row = 0;
+                const int input_row = 0;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -728,7 +736,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -739,7 +747,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -750,7 +758,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
@@ -760,7 +768,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 1; o++) {
@@ -835,9 +843,9 @@ void linear_q4_0_k512_n256_numbers(const int32_t* __restrict__ step, const float
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
   if (at >= 512) return;
-  float* line = operands + (size_t)row * 288;
-  hfc_put(line + at / 2, planes);
-  if (at % 32 == 0) ((hfc_chunk*)(line + 256))[at / 32] = pair;
+  float* staged_row = operands + (size_t)row * 288;
+  hfc_put(staged_row + at / 2, planes);
+  if (at % 32 == 0) ((hfc_chunk*)(staged_row + 256))[at / 32] = pair;
 }
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
@@ -851,18 +859,18 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
   y2 = (float*)__builtin_assume_aligned(y2, 16);
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   const int row0 = hfc_block_y() * 4, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 2, share = wave % 2;
+  const int wave_n = wave / 2, wave_k = wave % 2;
   const int left = hfc_rows(step) - row0, rows = left < 4 ? left : 4;
   if (rows <= 0) return;
   {
-    const int n0 = ((hfc_block_x() - 0) * 4 + team) * 2;
+    const int n0 = ((hfc_block_x() - 0) * 4 + wave_n) * 2;
     float sum[1][4][2] = {};
-    const uint8_t* line0[2];
+    const uint8_t* weight_row0[2];
 #pragma unroll
     for (int o = 0; o < 2; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 256 ? n0 + o : 255);
-      line0[o] = (const uint8_t*)w3 + index * 288;
+      weight_row0[o] = (const uint8_t*)w3 + index * 288;
     }
 
 
@@ -871,11 +879,11 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       hfc_lds_barrier();  // the tile before is used up
       for (int e = hfc_thread(); e < rows * 256; e += 256) {
         const int r = e / 256, run = e % 256, at = run * 8;
-        const float* line = operands + (size_t)(row0 + r) * 288;
+        const float* staged_row = operands + (size_t)(row0 + r) * 288;
         if (first + at < 512) {
-          hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(line + (first + at) / 2));
+          hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(staged_row + (first + at) / 2));
           if (at % 32 == 0)
-            pairs[r][at / 32] = ((const hfc_chunk*)(line + 256))[(first + at) / 32];
+            pairs[r][at / 32] = ((const hfc_chunk*)(staged_row + 256))[(first + at) / 32];
         }
       }
       hfc_lds_barrier();
@@ -883,23 +891,24 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       const int stop = (first + 2048 < 512 ? first + 2048 : 512) / 32;
       if (rows <= 2) {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
-                lane % 1, raw0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                raw0[o]);
           }
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -909,10 +918,10 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 add[o] = scale0[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 2; r++) {
-                const int held_row = r < rows ? r : rows - 1;
+                const int input_row = r < rows ? r : rows - 1;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -923,7 +932,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -934,7 +943,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -945,7 +954,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -955,7 +964,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
@@ -971,23 +980,24 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 
       } else {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
           (void)low0;
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
-                lane % 1, raw0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                raw0[o]);
           }
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -997,10 +1007,10 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 add[o] = scale0[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 4; r++) {
-                const int held_row = r < rows ? r : rows - 1;
+                const int input_row = r < rows ? r : rows - 1;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1011,7 +1021,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1022,7 +1032,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1033,7 +1043,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1043,7 +1053,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
@@ -1100,28 +1110,29 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
   y2 = (float*)__builtin_assume_aligned(y2, 16);
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   const int row0 = hfc_block_y() * 1, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int team = wave / 2, share = wave % 2;
+  const int wave_n = wave / 2, wave_k = wave % 2;
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
   const int row = row0;
   {
-    const int n0 = ((hfc_block_x() - 0) * 4 + team) * 2;
+    const int n0 = ((hfc_block_x() - 0) * 4 + wave_n) * 2;
     float sum[1][1][2] = {};
-    const uint8_t* line0[2];
+    const uint8_t* weight_row0[2];
 #pragma unroll
     for (int o = 0; o < 2; o++) {
       const size_t matrix = 0;
       const size_t index = matrix + (n0 + o < 256 ? n0 + o : 255);
-      line0[o] = (const uint8_t*)w3 + index * 288;
+      weight_row0[o] = (const uint8_t*)w3 + index * 288;
     }
 
     uint32_t next0[2][5];
     {
-      const int turn = share * WAVE + lane < 16 ? share * WAVE + lane : 0;
+      const int k_iter = wave_k * WAVE + lane < 16 ? wave_k * WAVE + lane : 0;
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn) / 1 * 18,
-                lane % 1, next0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter) / 1 * 18, lane % 1,
+                next0[o]);
           }
     }
 
@@ -1157,7 +1168,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
       const int stop = (first + 2048 < 512 ? first + 2048 : 512) / 32;
       {
 #pragma unroll 1
-        for (int turn = first / 32 + share * WAVE + lane; turn < stop; turn += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
@@ -1167,20 +1178,21 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
 #pragma unroll
             for (int i = 0; i < 5; i++) raw0[o][i] = next0[o][i];
           }
-          if (turn + 2 * WAVE < 16) {
+          if (k_iter + 2 * WAVE < 16) {
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_read(line0[o] + (turn + 2 * WAVE) / 1 * 18,
-                lane % 1, next0[o]);
+            hfc_q4_0_contiguous_read(weight_row0[o]
+                + (k_iter + 2 * WAVE) / 1 * 18, lane % 1,
+                next0[o]);
           }
           }
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_line_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
-            const int c = lane % 1, from = turn / 1 * 32
+            const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
             const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
@@ -1190,10 +1202,10 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                 add[o] = scale0[o][0] * -8.0f;
 #pragma unroll
               for (int r = 0; r < 1; r++) {
-                const int held_row = 0;
+                const int input_row = 0;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 0
+                  const hfc_uint4 x = mine[input_row * 320 + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1204,7 +1216,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 1
+                  const hfc_uint4 x = mine[input_row * 320 + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1215,7 +1227,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 2
+                  const hfc_uint4 x = mine[input_row * 320 + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1226,7 +1238,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[held_row * 320 + 3
+                  const hfc_uint4 x = mine[input_row * 320 + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
@@ -1236,7 +1248,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                         rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
-                const hfc_chunk* pair = pairs[held_row]
+                const hfc_chunk* pair = pairs[input_row]
                     + (from + 0) / 32;
 #pragma unroll
                 for (int o = 0; o < 2; o++) {
@@ -1335,8 +1347,8 @@ void zip_q4_0_k256_n1024_stage(const int32_t* __restrict__ step, const float* x0
   largest = hfc_block_max<8>(largest);
   const int power = largest > 0x1p-100f ? (int)(hfc_f32_to_bits(largest) >> 23) - 127 - 14 : -114;
   const float down = hfc_bits_to_f32((uint32_t)(127 - power) << 23);
-  _Float16* line = staged + (size_t)hfc_block_x() * 520;
-  if (hfc_thread() == 0) *(float*)(line + 512) = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
+  _Float16* staged_row = staged + (size_t)hfc_block_x() * 520;
+  if (hfc_thread() == 0) *(float*)(staged_row + 512) = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
   for (int at = hfc_thread() * 8; at < 256; at += 2048) {
     hfc_run high, low;
     float x[8];
@@ -1351,8 +1363,8 @@ void zip_q4_0_k256_n1024_stage(const int32_t* __restrict__ step, const float* x0
       high[i] = hfc_f32_to_f16(x[i] * down);
       low[i] = hfc_f32_to_f16(x[i] * down - hfc_f16_to_f32(high[i]));
     }
-    *(hfc_run*)(line + at) = high;
-    *(hfc_run*)(line + 256 + at) = low;
+    *(hfc_run*)(staged_row + at) = high;
+    *(hfc_run*)(staged_row + 256 + at) = low;
   }
 }
 
@@ -1373,21 +1385,21 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
   int from[2];  // of the staged inputs, f16
 #pragma unroll
   for (int i = 0; i < 2; i++) {
-    const int e = hfc_thread() + i * 256, wanted = (e % 256 / 32 * 8 + e / 8 % 4 + e / 4 % 2 * 4), line = wanted < count ? wanted
+    const int e = hfc_thread() + i * 256, wanted = (e % 256 / 32 * 8 + e / 8 % 4 + e / 4 % 2 * 4), tile_row = wanted < count ? wanted
         : count - 1;
-    from[i] = (row0 + line) / 1 * 520 + (e / 256) * 256
+    from[i] = (row0 + tile_row) / 1 * 520 + (e / 256) * 256
         + e % 4 * 8;
   }
-  const int half = hfc_thread() / 8 % 2, own_line = hfc_thread() / 16 * 8 + hfc_thread() % 8,
+  const int half = hfc_thread() / 8 % 2, own_weight_row = hfc_thread() / 16 * 8 + hfc_thread() % 8,
       wave = hfc_uniform(hfc_wave());
   const int wave_row = wave / 4 * 16, wave_column = wave % 4 * 16;
   {
     const int n0 = (hfc_block_y() - 0) * 64;
-    const int mine = n0 + own_line % 64;
-    const size_t weight_line = (mine < 512 ? mine : 511);
-    hfc_product sum[2][2] = {};
-    const uint8_t* line0 = (const uint8_t*)(hfc_thread() / 128 ? w3 : w2)
-                + weight_line * 144;
+    const int mine = n0 + own_weight_row % 64;
+    const size_t weight_index = (mine < 512 ? mine : 511);
+    hfc_acc_tile sum[2][2] = {};
+    const uint8_t* weight_row0 = (const uint8_t*)(hfc_thread() / 128 ? w3 : w2)
+                + weight_index * 144;
     uint32_t raw0[5];
     hfc_uint4 input[2];
     int start = 0, buffer = 0;
@@ -1395,9 +1407,9 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
 #pragma unroll
       for (int i = 0; i < 2; i++) input[i] = hfc_get<hfc_uint4>(staged + from[i] + start);
       if (true) {
-        const int turn = start / 16 + half;
-        hfc_q4_0_half_read(line0 + turn / 2 * 18,
-            turn % 2, raw0);
+        const int k16 = start / 16 + half;
+        hfc_q4_0_half_read(weight_row0 + k16 / 2 * 18,
+            k16 % 2, raw0);
       }
 
 #pragma unroll
@@ -1423,8 +1435,8 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 0], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 0], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 0], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 0], rest);
         }
         {
           float q[8];
@@ -1438,8 +1450,8 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 8], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 8], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 8], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 8], rest);
         }
       }
 
@@ -1451,9 +1463,9 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
 #pragma unroll
       for (int i = 0; i < 2; i++) input[i] = hfc_get<hfc_uint4>(staged + from[i] + start);
       if (true) {
-        const int turn = start / 16 + half;
-        hfc_q4_0_half_read(line0 + turn / 2 * 18,
-            turn % 2, raw0);
+        const int k16 = start / 16 + half;
+        hfc_q4_0_half_read(weight_row0 + k16 / 2 * 18,
+            k16 % 2, raw0);
       }
 
       }
@@ -1484,8 +1496,8 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 0], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 0], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 0], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 0], rest);
         }
         {
           float q[8];
@@ -1499,8 +1511,8 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 8], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 8], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 8], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 8], rest);
         }
       }
 
@@ -1509,15 +1521,15 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
 #pragma unroll
     for (int a = 0; a < 2; a++) {
 #pragma unroll
-      for (int v = 0; v < HFC_SUMS; v++) {
-        const int line = wave_row + a * 32 + hfc_sum_line(v);
-        if (line >= count) continue;
-        const int row = (row0 + line);
+      for (int v = 0; v < HFC_ACCUMULATORS; v++) {
+        const int tile_row = wave_row + a * 32 + hfc_acc_row(v);
+        if (tile_row >= count) continue;
+        const int row = (row0 + tile_row);
         const float unit = *(const float*)(staged + (size_t)(row / 1) * 520
             + 512);
 #pragma unroll
         for (int b = 0; b < 1; b++) {
-          const int n = n0 + wave_column + b * 16 + hfc_sum_column(v);
+          const int n = n0 + wave_column + b * 16 + hfc_acc_column(v);
           const float y0 = sum[a][b + 0].sum[v] * unit;
           const float y1 = sum[a][b + 1].sum[v] * unit;
           if (n < 512) {
@@ -1553,8 +1565,8 @@ void linear_q4_0_k512_n256_stage(const int32_t* __restrict__ step, const float* 
   largest = hfc_block_max<8>(largest);
   const int power = largest > 0x1p-100f ? (int)(hfc_f32_to_bits(largest) >> 23) - 127 - 14 : -114;
   const float down = hfc_bits_to_f32((uint32_t)(127 - power) << 23);
-  _Float16* line = staged + (size_t)hfc_block_x() * 1032;
-  if (hfc_thread() == 0) *(float*)(line + 1024) = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
+  _Float16* staged_row = staged + (size_t)hfc_block_x() * 1032;
+  if (hfc_thread() == 0) *(float*)(staged_row + 1024) = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
   for (int at = hfc_thread() * 8; at < 512; at += 2048) {
     hfc_run high, low;
     float x[8];
@@ -1569,8 +1581,8 @@ void linear_q4_0_k512_n256_stage(const int32_t* __restrict__ step, const float* 
       high[i] = hfc_f32_to_f16(x[i] * down);
       low[i] = hfc_f32_to_f16(x[i] * down - hfc_f16_to_f32(high[i]));
     }
-    *(hfc_run*)(line + at) = high;
-    *(hfc_run*)(line + 512 + at) = low;
+    *(hfc_run*)(staged_row + at) = high;
+    *(hfc_run*)(staged_row + 512 + at) = low;
   }
 }
 
@@ -1590,21 +1602,21 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
   int from[2];  // of the staged inputs, f16
 #pragma unroll
   for (int i = 0; i < 2; i++) {
-    const int e = hfc_thread() + i * 256, wanted = (e % 256 / 32 * 8 + e / 8 % 4 + e / 4 % 2 * 4), line = wanted < count ? wanted
+    const int e = hfc_thread() + i * 256, wanted = (e % 256 / 32 * 8 + e / 8 % 4 + e / 4 % 2 * 4), tile_row = wanted < count ? wanted
         : count - 1;
-    from[i] = (row0 + line) / 1 * 1032 + (e / 256) * 512
+    from[i] = (row0 + tile_row) / 1 * 1032 + (e / 256) * 512
         + e % 4 * 8;
   }
-  const int half = hfc_thread() / 8 % 2, own_line = hfc_thread() / 16 * 8 + hfc_thread() % 8,
+  const int half = hfc_thread() / 8 % 2, own_weight_row = hfc_thread() / 16 * 8 + hfc_thread() % 8,
       wave = hfc_uniform(hfc_wave());
   const int wave_row = wave / 4 * 16, wave_column = wave % 4 * 32;
   {
     const int n0 = (hfc_block_y() - 0) * 128;
-    const int mine = n0 + own_line % 128;
-    const size_t weight_line = (mine < 256 ? mine : 255);
-    hfc_product sum[2][2] = {};
-    const uint8_t* line0 = (const uint8_t*)w3
-                + weight_line * 288;
+    const int mine = n0 + own_weight_row % 128;
+    const size_t weight_index = (mine < 256 ? mine : 255);
+    hfc_acc_tile sum[2][2] = {};
+    const uint8_t* weight_row0 = (const uint8_t*)w3
+                + weight_index * 288;
     uint32_t raw0[5];
     hfc_uint4 input[2];
     int start = 0, buffer = 0;
@@ -1612,9 +1624,9 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
 #pragma unroll
       for (int i = 0; i < 2; i++) input[i] = hfc_get<hfc_uint4>(staged + from[i] + start);
       if (true) {
-        const int turn = start / 16 + half;
-        hfc_q4_0_half_read(line0 + turn / 2 * 18,
-            turn % 2, raw0);
+        const int k16 = start / 16 + half;
+        hfc_q4_0_half_read(weight_row0 + k16 / 2 * 18,
+            k16 % 2, raw0);
       }
 
 #pragma unroll
@@ -1640,8 +1652,8 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 0], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 0], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 0], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 0], rest);
         }
         {
           float q[8];
@@ -1655,8 +1667,8 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 8], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 8], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 8], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 8], rest);
         }
       }
 
@@ -1668,9 +1680,9 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
 #pragma unroll
       for (int i = 0; i < 2; i++) input[i] = hfc_get<hfc_uint4>(staged + from[i] + start);
       if (true) {
-        const int turn = start / 16 + half;
-        hfc_q4_0_half_read(line0 + turn / 2 * 18,
-            turn % 2, raw0);
+        const int k16 = start / 16 + half;
+        hfc_q4_0_half_read(weight_row0 + k16 / 2 * 18,
+            k16 % 2, raw0);
       }
 
       }
@@ -1701,8 +1713,8 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 0], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 0], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 0], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 0], rest);
         }
         {
           float q[8];
@@ -1716,8 +1728,8 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
             const float w1 = __builtin_fmaf(q[2 * i + 1], scale[0], zero);
             hfc_split(w0, w1, ((uint32_t*)&high)[i], ((uint32_t*)&rest)[i]);
           }
-          hfc_put(&weights[buffer][0][own_line][half * 16 + 8], high);
-          hfc_put(&weights[buffer][1][own_line][half * 16 + 8], rest);
+          hfc_put(&weights[buffer][0][own_weight_row][half * 16 + 8], high);
+          hfc_put(&weights[buffer][1][own_weight_row][half * 16 + 8], rest);
         }
       }
 
@@ -1726,15 +1738,15 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
 #pragma unroll
     for (int a = 0; a < 2; a++) {
 #pragma unroll
-      for (int v = 0; v < HFC_SUMS; v++) {
-        const int line = wave_row + a * 32 + hfc_sum_line(v);
-        if (line >= count) continue;
-        const int row = (row0 + line);
+      for (int v = 0; v < HFC_ACCUMULATORS; v++) {
+        const int tile_row = wave_row + a * 32 + hfc_acc_row(v);
+        if (tile_row >= count) continue;
+        const int row = (row0 + tile_row);
         const float unit = *(const float*)(staged + (size_t)(row / 1) * 1032
             + 1024);
 #pragma unroll
         for (int b = 0; b < 2; b++) {
-          const int n = n0 + wave_column + b * 16 + hfc_sum_column(v);
+          const int n = n0 + wave_column + b * 16 + hfc_acc_column(v);
           const float y = sum[a][b + 0].sum[v] * unit;
           if (n < 256) {
             y2[(size_t)row * 256 + n] = (x1[(size_t)row * 256 + n] + y);

@@ -24,10 +24,10 @@ SKELETON = Skeleton(
         ),
         "prefill": (
             Variant("tiles", "tiles of queries on matrix units", geometry.prefill_by_tiles, geometry.refuses_tiles),
-            Variant("lines", "a few lanes a query, multiplied as f32", geometry.prefill_by_lines),
+            Variant("vectors", "a few lanes a query, multiplied as f32", geometry.prefill_on_vectors),
         ),
     },
-    (geometry.SPLIT, geometry.COMBINE, geometry.TILE, geometry.PER_LINE, geometry.ROTATE),
+    (geometry.SPLIT, geometry.COMBINE, geometry.TILE, geometry.VECTOR, geometry.ROTATE),
     tolerance=2e-3,  # scores or weights of values in f16
     host="skeletons/attend/host.c.j2",
 )

@@ -19,8 +19,8 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
     state = printer.sources[cache]
     keys, values = (kv_format(state.attrs[f]).sized(size) for f in ("k_format", "v_format"))
     query = printer.element(q, ("g", "j"))
-    if keys.turns:
-        query = f"hfc_kv_{keys.name}_turn(j, {query}, {printer.element(q, ('g', '(j ^ 1)'))})"
+    if keys.rotates_pairs:
+        query = f"hfc_kv_{keys.name}_rotate_pair(j, {query}, {printer.element(q, ('g', '(j ^ 1)'))})"
     printer.leaves[attend.output] = lambda _index: "y"
     stores = []
     for value in region.outputs:

@@ -15,7 +15,7 @@ from hfc.target.arch import Arch
 
 MOST_SPLITS = 1024  # of a slot
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
-LINES = 64  # queries of a block in prefill: rows x heads of a KV head
+QUERY_ROWS = 64  # queries of a block in prefill: rows x heads of a KV head
 LOG2E = math.log2(math.e)
 WIDEST_HEAD = 256  # elements, on matrix units
 # Features with which decode, too, uses matrix units. ("mma_f16",) turns it on for sm_90, where at 16k positions steps of one row of 9B
@@ -66,16 +66,16 @@ class CombineParams(Params):
 
 @dataclass(frozen=True)
 class TileParams(ScoreParams):
-    """lines: queries of a block (M of its MMAs), those of `rows_tile` rows.  padded: elements of a head, rounded up to whole MMAs.  planes: of queries (pairs
-    of f16), weight_planes: of softmax weights.  held: queries stay in registers.  early: the keys of the next iteration are fetched before
+    """query_rows: queries of a block (M of its MMAs), those of `rows_tile` rows.  padded: elements of a head, rounded up to whole MMAs.  planes: of queries (pairs
+    of f16), weight_planes: of softmax weights.  queries_in_registers: queries stay in registers.  early: the keys of the next iteration are fetched before
     the values of this one are used.  share: waves for 16 queries.  keys: of an iteration.  across: values are MMA operands in the layout in which they lie.  split, splits: as in
     SplitParams; 0: the whole context."""
 
-    lines: int
+    query_rows: int
     rows_tile: int
     padded: int
     planes: int
-    held: bool
+    queries_in_registers: bool
     early: bool
     share: int
     keys: int
@@ -86,7 +86,7 @@ class TileParams(ScoreParams):
 
 
 @dataclass(frozen=True)
-class LinesParams(ScoreParams):
+class VectorParams(ScoreParams):
     """rows_tile: rows of a block; `lanes` work on each of their queries, with `vector` elements.  exact: keys and values pass
     through LDS as f32, else as f16; `keys` of them at a time.  ahead: keys whose scores are made together."""
 
@@ -120,15 +120,15 @@ TILE = template(
     KernelLimits(
         128,
         "bound by arithmetic: two products are under way for each pair of queries and keys, and a block loads while it multiplies",
-        tunables=("lines",),
+        tunables=("query_rows",),
     ),
     TileParams,
 )
-PER_LINE = template(
+VECTOR = template(
     __file__,
-    "attend_lines",
+    "attend_vector",
     KernelLimits(128, "bound by arithmetic: the elements of a lane are independent sums", tunables=("ahead", "keys")),
-    LinesParams,
+    VectorParams,
 )
 ROTATE = template(__file__, "rotate_queries", READS_AND_WRITES)
 
@@ -140,8 +140,8 @@ def refuses_tiles(bound: Bound[AttendRegion], arch: Arch) -> str | None:
         return f"{arch.name} has no matrix units for f16"
     if region.size > WIDEST_HEAD:
         return f"heads of {region.size} elements, more than {WIDEST_HEAD}"
-    if region.group > LINES // 2:
-        return f"{region.group} query heads share a KV head, more than {LINES // 2}"
+    if region.group > QUERY_ROWS // 2:
+        return f"{region.group} query heads share a KV head, more than {QUERY_ROWS // 2}"
     return "a cache in f32 keeps its precision without matrix units" if region.exact else None
 
 
@@ -167,8 +167,8 @@ def prefill_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, 
     return *_rotate(bound), _tile(bound, arch)
 
 
-def prefill_by_lines(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
-    return *_rotate(bound), _lines(bound, arch)
+def prefill_on_vectors(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return *_rotate(bound), _vector(bound, arch)
 
 
 def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
@@ -260,48 +260,52 @@ def _rotate(bound: Bound[AttendRegion]) -> tuple[Geometry, ...]:
         return ()
     grid = (str(region.heads), bound.rows, "1")
     scratch = _rotated(region, written=True)
-    return (Geometry(ROTATE, bound.name + "_turn", grid, 128, Params(), scratch=scratch, task="rotate the queries of"),)
+    return (
+        Geometry(ROTATE, bound.name + "_rotate", grid, 128, Params(), scratch=scratch, task="rotate the queries of"),
+    )
 
 
 def _rotated(region: AttendRegion, written: bool) -> tuple[Scratch, ...]:
     if not region.walsh:
         return ()
-    return (Scratch("turned", "float", "f32", 4 * region.heads * region.size, written=written),)
+    return (Scratch("rotated", "float", "f32", 4 * region.heads * region.size, written=written),)
 
 
 def _tile(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
-    params = _tile_params(bound.region, arch, LINES, weight_planes=1, split=0, splits=0)
+    params = _tile_params(bound.region, arch, QUERY_ROWS, weight_planes=1, split=0, splits=0)
     return _tiles(bound, arch, "_tile", params, "1", _rotated(bound.region, written=False))
 
 
 def _decode_tile(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     """The tiles of prefill, cut by splits of the context; weights, too, are pairs of f16."""
     # queries and pairs of weights lie in LDS together on some archs
-    most = LINES if arch.has("mma_f16") else LINES // 2
+    most = QUERY_ROWS if arch.has("mma_f16") else QUERY_ROWS // 2
     split, splits = _splits(bound.region)
     params = _tile_params(bound.region, arch, most, weight_planes=2, split=split, splits=splits)
     scratch = (_scratch(bound.region, written=True),)
-    return _tiles(bound, arch, "_few", params, _split_count(bound.region), scratch, task="attend to each split for")
+    return _tiles(
+        bound, arch, "_split_tile", params, _split_count(bound.region), scratch, task="attend to each split for"
+    )
 
 
 def _tile_params(
-    region: AttendRegion, arch: Arch, most_lines: int, weight_planes: int, split: int, splits: int
+    region: AttendRegion, arch: Arch, most_query_rows: int, weight_planes: int, split: int, splits: int
 ) -> TileParams:
     """Groups of 16 queries, and two waves for each, so that the accumulators fit their registers."""
     padded, share = -(-region.size // 16) * 16, 2
     wide = padded > 128
-    # Queries stay in registers where the operands of a line are few; in LDS there is room for both parts of 32 lines of 256.
-    held = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
-    lines = min(most_lines, LINES // 2 if wide and not held else LINES)
+    # Queries stay in registers where the operands of a query are few; in LDS there is room for both parts of 32 queries of 256.
+    queries_in_registers = not arch.has("wmma_replicated") and not (wide and arch.has("wmma_f16"))
+    query_rows = min(most_query_rows, QUERY_ROWS // 2 if wide and not queries_in_registers else QUERY_ROWS)
     return TileParams(
         **vars(_scores(region)),
-        lines=lines,
-        rows_tile=lines // region.group,
+        query_rows=query_rows,
+        rows_tile=query_rows // region.group,
         padded=padded,
         planes=2,
-        held=held,
+        queries_in_registers=queries_in_registers,
         # Keys of the next iteration are fetched before this one's values are used, unless their levels need the registers.
-        early=held and not wide and not (region.coded and arch.has("wmma_f16")),
+        early=queries_in_registers and not wide and not (region.coded and arch.has("wmma_f16")),
         share=share,
         keys=16 * share * (1 if wide else 2),
         across=arch.has("mma_f16"),
@@ -324,7 +328,7 @@ def _tiles(
         TILE,
         bound.name + suffix,
         (f"{bound.rows} / {params.rows_tile} + G", str(bound.region.kv_heads), splits),
-        params.lines // 16 * params.share * arch.wave,
+        params.query_rows // 16 * params.share * arch.wave,
         params,
         promises=tuple(feature for feature in MATRIX_FEATURES if arch.has(feature)),
         scratch=scratch,
@@ -332,13 +336,13 @@ def _tiles(
     )
 
 
-def _lines(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+def _vector(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     """Without matrix units: several lanes share a query, each with up to 32 elements of it, or 16 where registers are scarce."""
     region, threads, runs = bound.region, 256, -(-bound.region.size // 8)
     lanes = _power(-(-runs // (2 if arch.scarce_registers else 4)))
     vector = -(-runs // lanes) * 8
     keys = max(4, 32768 // (2 * lanes * vector * (4 if region.exact else 2)))
-    params = LinesParams(
+    params = VectorParams(
         **vars(_scores(region)),
         rows_tile=max(1, threads // lanes // region.group),
         lanes=lanes,
@@ -348,8 +352,8 @@ def _lines(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         ahead=4,
     )
     return Geometry(
-        PER_LINE,
-        bound.name + "_lines",
+        VECTOR,
+        bound.name + "_vector",
         (f"{bound.rows} / {params.rows_tile} + G", str(region.kv_heads), "1"),
         threads,
         params,

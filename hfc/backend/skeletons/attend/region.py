@@ -59,4 +59,4 @@ class AttendRegion(KernelRegion):
     @property
     def coded(self) -> bool:
         """Keys lie rotated, as levels of a table or in steps."""
-        return bool(self.k_format.turns or self.k_format.walsh)
+        return bool(self.k_format.rotates_pairs or self.k_format.walsh)

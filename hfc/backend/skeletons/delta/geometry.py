@@ -21,26 +21,26 @@ HEAD_US, JOIN_US = 6.0, 1.5  # of a value head behind another in one block, and 
 @dataclass(frozen=True)
 class DeltaParams(Params):
     """few: rows of the longest segment that this kernel serves; longer ones are the column kernels'.  split: lanes that share a column of the state, `depth` elements each.
-    tokens: rows whose q, k, v and y lie in LDS together, `batch` of whose inputs are loaded together.  turns: inputs of a head that a thread convolves, one after the other."""
+    tokens: rows whose q, k, v and y lie in LDS together, `batch` of whose inputs are loaded together.  items: inputs of a head that a thread convolves, one after the other."""
 
     few: int
     split: int
     depth: int
     tokens: int
     batch: int
-    turns: int
+    items: int
 
 
 @dataclass(frozen=True)
 class DeltaPartsParams(Params):
-    """split, depth, tokens, batch, turns: as in DeltaParams.  columns: of a block, `column_blocks` make a head.
+    """split, depth, tokens, batch, items: as in DeltaParams.  columns: of a block, `column_blocks` make a head.
     staged_stride: floats of a row in delta_rows."""
 
     split: int
     depth: int
     tokens: int
     batch: int
-    turns: int
+    items: int
     columns: int
     column_blocks: int
     staged_stride: int
@@ -109,8 +109,8 @@ def comes_apart(region: DeltaRegion, arch: Arch) -> bool:
 
     H200, tokens a second: 35B-A3B (two to a key head) 354 in one launch, 383 in two; 0.8B (one to a key head) 1,283 and 1,200.
     Predicted for gfx1100, us with the gaps: one to a key head 8.5 and 10.4, two 14.6 and 12.0, three 20.4 and 13.4."""
-    in_turn = (region.v_heads // region.k_heads - 1) * HEAD_US
-    return in_turn > launch_seconds(arch) * 1e6 + JOIN_US
+    serial_us = (region.v_heads // region.k_heads - 1) * HEAD_US
+    return serial_us > launch_seconds(arch) * 1e6 + JOIN_US
 
 
 def prefill(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
@@ -140,7 +140,7 @@ def _whole(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
     depth = -(-region.dk // (4 * split)) * 4
     tokens = max(1, min(16, 32768 // (8 * (split * depth + region.dv))))  # between barriers
     batch = min(tokens, arch.tuning.predicated_loads)
-    params = DeltaParams(SHORT, split, depth, tokens, batch, turns=-(-inputs // block))
+    params = DeltaParams(SHORT, split, depth, tokens, batch, items=-(-inputs // block))
     return Geometry(DELTA, bound.name, (str(region.k_heads), "G", "1"), block, params)
 
 
@@ -155,7 +155,7 @@ def _parts(bound: Bound[DeltaRegion], arch: Arch, whole: Geometry) -> Geometry:
         depth=same.depth,
         tokens=same.tokens,
         batch=same.batch,
-        turns=-(-(2 * region.dk + columns) // block),
+        items=-(-(2 * region.dk + columns) // block),
         columns=columns,
         column_blocks=column_blocks,
         staged_stride=_staged_stride(region),

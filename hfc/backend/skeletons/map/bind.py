@@ -99,7 +99,11 @@ def _units(form, printer: Printer, value: Value, at: str, head: int, blocks: int
     def element(j: str) -> str:
         d = f"({j})" if blocks == 1 else f"({part} * {size} + {j})"
         x = f"mixed[{d}]" if form.walsh else printer.element(value, (at, d))
-        return f"hfc_kv_{form.name}_turn({d}, {x}, {printer.element(value, (at, f'({d} ^ 1)'))})" if form.turns else x
+        return (
+            f"hfc_kv_{form.name}_rotate_pair({d}, {x}, {printer.element(value, (at, f'({d} ^ 1)'))})"
+            if form.rotates_pairs
+            else x
+        )
 
     x = element("j")
     names: dict[str, str] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hfc.backend import skeletons
-from hfc.backend.lanes.loaders import LINE, RUN
+from hfc.backend.lanes.loaders import CONTIGUOUS, RUN
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeleton import RowsClass
 from hfc.backend.skeletons.linear.dot.geometry import ROWS, DotLanes, dot_lanes
@@ -57,10 +57,10 @@ def _chunk(products: Iterable[LinearRegion]) -> int:
 
 @dataclass(frozen=True)
 class PrepareParams(Params):
-    """kept, held: as in RouteParams.  inputs: what is staged, of chunks of `chunk`.  stats: reductions that its load names."""
+    """choices_per_lane, experts_per_lane: as in RouteParams.  inputs: what is staged, of chunks of `chunk`.  stats: reductions that its load names."""
 
-    kept: int
-    held: int
+    choices_per_lane: int
+    experts_per_lane: int
     chunk: int
     inputs: StagedInputs
     stats: tuple[Stat, ...]
@@ -68,7 +68,7 @@ class PrepareParams(Params):
 
 @dataclass(frozen=True)
 class Products:
-    """Products that share code. lanes: of a weight row; so many turns take them along K.  experts: as in LinearRegion.  first, stop: waves of a
+    """Products that share code. lanes: of a weight row; so many iterations take them along K.  experts: as in LinearRegion.  first, stop: waves of a
     row of the step that make them.  inputs: where their inputs are staged.  store: of the first products, as in LinearRegion."""
 
     parts: tuple[Matrix, ...]
@@ -105,15 +105,15 @@ class StageParams(Params):
 @dataclass(frozen=True)
 class DownParams(Params):
     """units: second products of a row, the choices and then `pieces` of the shared expert.  shares: waves that divide them.
-    teams: such groups of waves.  of_share: units of a wave, at most.  alike: all units are read by the same code.  staged: their inputs;
-    apart: a launch before has staged them.  ahead: the words of a unit, which lanes take in one turn, are asked for one unit ahead."""
+    waves_n: such groups of waves.  of_share: units of a wave, at most.  alike: all units are read by the same code.  staged: their inputs;
+    apart: a launch before has staged them.  ahead: the words of a unit, which lanes take in one iteration, are asked for one unit ahead."""
 
     outputs: int
     chunk: int
     units: int
     pieces: int
     shares: int
-    teams: int
+    waves_n: int
     of_share: int
     alike: bool
     staged: tuple[StagedInputs, ...]
@@ -193,13 +193,15 @@ def _placed(staged: list[StagedInputs]) -> tuple[StagedInputs, ...]:
 
 def _prepare(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: int) -> Geometry:
     choice: RouteRegion | None = bound.region.choice
-    held, kept = (-(-choice.experts // arch.wave), -(-choice.top // arch.wave)) if choice else (0, 0)
+    experts_per_lane, choices_per_lane = (
+        (-(-choice.experts // arch.wave), -(-choice.top // arch.wave)) if choice else (0, 0)
+    )
     return Geometry(
         PREPARE,
         bound.name + "_prepare",
         ("2" if choice else "1", bound.rows, "1"),
         THREADS,
-        PrepareParams(kept, held, chunk, inputs, bound.region.up.stats),
+        PrepareParams(choices_per_lane, experts_per_lane, chunk, inputs, bound.region.up.stats),
         scratch=(inputs.scratch(written=True),),
         task="choose experts and stage the inputs of",
         counts=bound.region.doing("prepare"),
@@ -212,13 +214,13 @@ def _outputs(arch: Arch) -> int:
 
 
 def _lanes_of_row(products: Sequence[LinearRegion], arch: Arch, sums: int) -> int:
-    """Lanes that share a weight row: as many as have work in almost every turn, a whole number of blocks and a sum each."""
+    """Lanes that share a weight row: as many as have work in almost every iteration, a whole number of blocks and a sum each."""
     calls = max(made.loader.calls for product in products for made in dot_lanes(product).values())
-    turns = min(product.k for product in products) // LINE.elements
+    k_iters = min(product.k for product in products) // CONTIGUOUS.elements
     fits = [n for n in (8, 16, 32, 64) if n <= arch.wave and n >= sums and n % calls == 0] or [arch.wave]
 
     def use(lanes: int) -> float:
-        return round(turns / (lanes * -(-turns // lanes)), 1)
+        return round(k_iters / (lanes * -(-k_iters // lanes)), 1)
 
     return max(fits, key=lambda lanes: (use(lanes), lanes))
 
@@ -272,26 +274,26 @@ def _down(
     pieces = 0 if not region.shared_down else region.shared_down.k // down.k if alike else 1
     units = down.top + pieces
     shares = max(n for n in range(1, MOST_SHARES + 1) if units >= LEAST_USE * n * -(-units // n))
-    teams = max(1, THREADS // arch.wave // shares)
+    waves_n = max(1, THREADS // arch.wave // shares)
     lanes = _lanes_of_row(region.downs, arch, outputs)
     kinds = tuple(
         Products(product.parts, lanes, product.k, product.experts, product.top, inputs)
         for product, inputs in zip(region.downs, staged)
     )
-    ahead = alike and down.k // LINE.elements <= lanes
-    made = outputs * teams * arch.wave // lanes
+    ahead = alike and down.k // CONTIGUOUS.elements <= lanes
+    made = outputs * waves_n * arch.wave // lanes
     return Geometry(
         DOWN,
         bound.name + "_down",
         (str(-(-down.parts[0].n // made)), bound.rows, "1"),
-        teams * shares * arch.wave,
+        waves_n * shares * arch.wave,
         DownParams(
             outputs,
             chunk,
             units,
             pieces,
             shares,
-            teams,
+            waves_n,
             -(-units // shares),
             alike,
             staged,

@@ -13,10 +13,10 @@ from hfc.target.arch import Arch
 
 @dataclass(frozen=True)
 class RouteParams(Params):
-    """held: experts of a lane.  kept: choices of a lane."""
+    """A lane holds the logits of `experts_per_lane` experts and keeps `choices_per_lane` of the choices."""
 
-    held: int
-    kept: int
+    experts_per_lane: int
+    choices_per_lane: int
 
 
 ROUTE = template(__file__, "route", KernelLimits(128, "one wave a row"), RouteParams)

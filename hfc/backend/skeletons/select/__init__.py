@@ -13,9 +13,9 @@ from hfc.target.arch import Arch
 
 @dataclass(frozen=True)
 class SelectParams(Params):
-    """held: products that a lane adds up."""
+    """terms_per_lane: products that a lane adds up, of each candidate."""
 
-    held: int
+    terms_per_lane: int
 
 
 SELECT = template(__file__, "select", KernelLimits(128, "one wave a segment"), SelectParams)

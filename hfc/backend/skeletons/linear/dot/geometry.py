@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hfc.backend.lanes.loaders import LINE, RUN, LaneLoader, lane_loader, present
+from hfc.backend.lanes.loaders import CONTIGUOUS, RUN, LaneLoader, lane_loader, present
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.choices import Candidate, choice_for, formats_of
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
@@ -54,7 +54,7 @@ class DotStageParams(Params):
 @dataclass(frozen=True)
 class DotParams(Params):
     """waves: of a block, of which `split` share K (split-K).  outputs: of a wave.  tile: inputs in LDS at a time, `pad` of them between
-    paddings.  together: rows of a block.  helds: numbers of rows that have a loop of their own.  staged: inputs come as whole numbers.
+    paddings.  together: rows of a block.  unrolls: numbers of rows that have a loop of their own.  staged: inputs come as whole numbers.
     count: matrices of the largest group.  resident: blocks of a compute unit.  lanes_of: by format.  starts: first block of each
     group.  chunk, staged_stride: as in DotStageParams."""
 
@@ -65,7 +65,7 @@ class DotParams(Params):
     split: int
     tile: int
     together: int
-    helds: tuple[int, ...]
+    unrolls: tuple[int, ...]
     staged: bool
     count: int
     resident: int
@@ -161,7 +161,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
     region, lanes, staging = bound.region, dot_lanes(bound.region), _staging(bound.region)
     count, waves = region.together, THREADS // arch.wave
     outputs, split = max(1, (chosen.outputs if most_rows == 1 else OUTPUTS) // count), chosen.split
-    tile = max(arch.wave * split * LINE.elements, THREADS * RUN)  # every thread makes numbers of a run
+    tile = max(arch.wave * split * CONTIGUOUS.elements, THREADS * RUN)  # every thread makes numbers of a run
     row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
     # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
     most_rows = min(most_rows, 2 if arch.scarce_registers else 4)
@@ -176,7 +176,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
         split=split,
         tile=tile,
         together=together,
-        helds=tuple(held for held in (1, 2, 4) if held <= together and (held > 1 or together == 1)),
+        unrolls=tuple(unroll for unroll in (1, 2, 4) if unroll <= together and (unroll > 1 or together == 1)),
         staged=staged,
         count=count,
         resident=2,

@@ -19,11 +19,11 @@ MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 MOST_MATRICES = 2  # of one epilogue: their accumulators share a wave's registers
 # of a tile: elements of K between two barriers, outputs; threads of a block
 DEPTH, OUTPUTS, THREADS = 32, 128, 256
-# of raw weights that find room in a lane beside the large tile's operands on gfx11, where every line is there twice
+# of raw weights that find room in a lane beside the large tile's operands on gfx11, where every row is there twice
 WORDS = 12
 SMALL, LARGE = 64, 128  # rows of a tile
 FILLED = 0.9  # of a card's compute units, with which large tiles are worth more than twice as many small ones
-# f16 behind each line in LDS: lines start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
+# f16 behind each row in LDS: rows start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
 PADDING = 8
 PAIRS = 2  # planes of an input: its high and its low part
 SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the next
@@ -56,7 +56,7 @@ class MatrixGroup:
 
 @dataclass(frozen=True)
 class MmaParams(Params):
-    """tile_rows, tile_outputs: of a block; depth: elements of K between barriers.  stride: f16 from one line in LDS to the next.
+    """tile_rows, tile_outputs: of a block; depth: elements of K between barriers.  stride: f16 from one row in LDS to the next.
     partial: tiles of rows may be far from full.  staged_stride, shared_by: as in MmaStageParams.  buffers: tiles in LDS at a time.
     planes: of weights, two where one f16 does not hold them.  input_planes: see MmaStageParams.planes.  down, across: waves of a
     block.  parts_together: matrices of the largest

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hfc.backend.lanes.loaders import LINE
+from hfc.backend.lanes.loaders import CONTIGUOUS
 from hfc.backend.lanes.operands import DEPTH, OperandLanes, multiplies_bytes, operand_lanes, operand_sources
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.choices import choice_for, formats_of
 from hfc.backend.skeletons.linear.dot import geometry as dot
-from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.backend.skeletons.linear.region import LinearRegion
+from hfc.backend.skeletons.linear.skinny.families import MatrixFamily, families_of
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.target.arch import Arch, CardSpec
@@ -26,11 +26,11 @@ LATE_WORDS = 12  # of a weight row that fit beside the MMAs of the iteration bef
 
 @dataclass(frozen=True)
 class Unit:
-    """A matrix unit as decode uses it. share: lanes that share a weight row.  columns: rows of the step in one MMA.  rate: multiply-adds of
+    """A matrix unit as decode uses it. k_lanes: lanes that share a weight row.  columns: rows of the step in one MMA.  rate: multiply-adds of
     a compute unit a clock.  apart: it issues beside other instructions.  int8: MMAs of bytes, see device/int8_operands.h."""
 
     feature: str
-    share: int
+    k_lanes: int
     columns: int
     rate: int
     apart: bool
@@ -78,7 +78,7 @@ def budget(arch: Arch, unit: Unit, card: CardSpec) -> Budget:
     weights = card.bandwidth_gb_s * 8 / BITS
     free = card.compute_units * card.clock_mhz / 1000 * lanes / weights
     products = 2 * unit.columns / unit.rate * lanes
-    others = FEW if unit.share > 1 else 2 * FEW  # both halves of the wave unpack the same weights
+    others = FEW if unit.k_lanes > 1 else 2 * FEW  # both halves of the wave unpack the same weights
     return Budget(max(products, others) if unit.apart else products + others, free)
 
 
@@ -93,9 +93,9 @@ def cannot(bound: Bound[LinearRegion], arch: Arch) -> str | None:
         return f"{arch.name} has no matrix units for f16"
     if region.together > MOST_MATRICES:
         return f"one epilogue joins {region.together} matrices, more than {MOST_MATRICES}"
-    if region.k % LINE.elements:
-        return f"K of {region.k} is no multiple of {LINE.elements}"
-    if operand_lanes(region.weight_formats, unit.share) is None:
+    if region.k % CONTIGUOUS.elements:
+        return f"K of {region.k} is no multiple of {CONTIGUOUS.elements}"
+    if operand_lanes(region.weight_formats, unit.k_lanes) is None:
         names = ", ".join(form.name for form in region.weight_formats)
         return f"{names}: no order of K gives every product one scale"
     return None
@@ -132,7 +132,9 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     one = _geometry(bound, arch, unit, lanes, split, 0)
     if region.top:
         return (one,)
-    several = [_geometry(bound, arch, unit, lanes, split, held) for held in range(1, ROWS // unit.columns + 1)]
+    several = [
+        _geometry(bound, arch, unit, lanes, split, column_tiles) for column_tiles in range(1, ROWS // unit.columns + 1)
+    ]
     return _stage(bound, unit, lanes), *several, one
 
 
@@ -201,10 +203,10 @@ def _unit_and_lanes(bound: Bound[LinearRegion], arch: Arch, unit: Unit) -> tuple
     are long, since they take fewer instructions for a weight (hfq4g256 on an H200: down 17.4 -> 14.5 us, 8 rows of gate and up 33.9 -> 25)."""
     region = bound.region
     if region.single_product and arch.has("mma_i8"):
-        long = operand_lanes(region.weight_formats, unit.share, repeat=True)
+        long = operand_lanes(region.weight_formats, unit.k_lanes, repeat=True)
         if long and all(map(multiplies_bytes, long.values())):
             return replace(unit, feature="mma_i8", int8=True), long
-    lanes = operand_lanes(region.weight_formats, unit.share)
+    lanes = operand_lanes(region.weight_formats, unit.k_lanes)
     assert lanes, bound.name
     return unit, lanes
 
@@ -219,7 +221,7 @@ class BlockShape:
     ahead: bool
 
 
-def _block_shape(arch: Arch, sharing: int, blocks: int, held: int) -> BlockShape:
+def _block_shape(arch: Arch, sharing: int, blocks: int, column_tiles: int) -> BlockShape:
     """sharing: waves of the smallest block.  blocks: of THREADS, of the whole region.
 
     Registers or waves: on an H200, 24 waves that wait for their weights beat 16 that read ahead where there are as many (gate and up
@@ -227,43 +229,24 @@ def _block_shape(arch: Arch, sharing: int, blocks: int, held: int) -> BlockShape
     with 16 rows down takes 29 us without reading ahead, 34 with it."""
     if arch.tuning.resident_blocks < 3:
         return BlockShape(THREADS // arch.wave, 2, True)
-    if not held:
+    if not column_tiles:
         return BlockShape(8, 3, False) if blocks > 2 * arch.cards[-1].compute_units else BlockShape(8, 2, True)
     return BlockShape(4, 3, True) if sharing <= 4 else BlockShape(8, 2, False)
 
 
 @dataclass(frozen=True)
-class FormatMatrices:
-    """The matrices of a family that have one format. parts: their numbers."""
-
-    lanes: OperandLanes
-    parts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class MatrixFamily:
-    """Matrices that share code, zipped or of one format. start, stop: its blocks.  firsts: first block of each matrix, from start."""
-
-    parts: tuple[Matrix, ...]
-    start: int
-    stop: int
-    firsts: tuple[int, ...]
-    by_format: tuple[FormatMatrices, ...]
-
-
-@dataclass(frozen=True)
 class SkinnyParams(Params):
-    """waves: of a block; `split` of them share the K of 16 outputs (split-K), `teams` such groups make different
-    outputs.  turn_elements: of K in one iteration of the K loop, `turns`: its iterations.
+    """waves: of a block; `split` of them share the K of 16 outputs (split-K), `waves_n` such groups make different
+    outputs.  iter_elements: of K in one iteration of the K loop, `k_iters`: its iterations.
     resident: blocks of a compute unit.  ahead: weights are prefetched, one iteration ahead; late: as soon as their registers are free.  span, sum_group, int8: as in SkinnyStageParams."""
 
     span: int
     sum_group: int
     waves: int
     split: int
-    teams: int
-    turn_elements: int
-    turns: int
+    waves_n: int
+    iter_elements: int
+    k_iters: int
     families: tuple[MatrixFamily, ...]
     resident: int
     ahead: bool
@@ -286,10 +269,10 @@ class RowParams(SkinnyParams):
 
 @dataclass(frozen=True)
 class RowsParams(SkinnyParams):
-    """held: MMAs that a wave issues for each operand of weights.  stride: places for rows in staged inputs: the most that the kernel serves.
+    """column_tiles: MMAs that a wave issues for each operand of weights.  stride: places for rows in staged inputs: the most that the kernel serves.
     staged_sums, staged_units: as in SkinnyStageParams."""
 
-    held: int
+    column_tiles: int
     stride: int
     staged_sums: int
     staged_units: int
@@ -303,36 +286,36 @@ SEVERAL = template(__file__, "skinny_rows", IN_FLIGHT, RowsParams)
 
 
 def _geometry(
-    bound: Bound[LinearRegion], arch: Arch, unit: Unit, lanes: dict[str, OperandLanes], split: int, held: int
+    bound: Bound[LinearRegion], arch: Arch, unit: Unit, lanes: dict[str, OperandLanes], split: int, column_tiles: int
 ) -> Geometry:
-    """held: MMAs that a wave issues for each operand of weights; 0: the kernel of one row."""
-    region, span = bound.region, next(iter(lanes.values())).turn * unit.share
+    """column_tiles: MMAs that a wave issues for each operand of weights; 0: the kernel of one row."""
+    region, span = bound.region, next(iter(lanes.values())).iter_elements * unit.k_lanes
     sharing = split * (len(region.parts) if region.zipped else 1)  # waves of the smallest block
     whole = sum(-(-part.n // TILE) for part in region.parts) * split * arch.wave // THREADS
-    shape = _block_shape(arch, sharing, whole, held)
-    families, blocks = _families(region, lanes, shape.waves // sharing * TILE)
+    shape = _block_shape(arch, sharing, whole, column_tiles)
+    families, blocks = families_of(region, lanes, shape.waves // sharing * TILE)
     staging = _staging(region, unit, lanes)
     shared = SkinnyParams(
         span=SPAN,
         sum_group=staging.sum_group,
         waves=shape.waves,
         split=split,
-        teams=shape.waves // sharing,
-        turn_elements=span,
-        turns=-(-region.k // span),
+        waves_n=shape.waves // sharing,
+        iter_elements=span,
+        k_iters=-(-region.k // span),
         families=families,
         resident=shape.resident,
         ahead=shape.ahead,
         int8=unit.int8,
-        late=not shape.ahead and not held and max(of.words * of.pieces for of in lanes.values()) <= LATE_WORDS,
+        late=not shape.ahead and not column_tiles and max(of.words * of.pieces for of in lanes.values()) <= LATE_WORDS,
     )
-    loaders = operand_sources(lanes, region.k, staging.sum_group, unit.int8 and not held)
+    loaders = operand_sources(lanes, region.k, staging.sum_group, unit.int8 and not column_tiles)
     made = (
-        _of_rows(bound, unit, blocks, held, staging, shared)
-        if held
+        _of_rows(bound, unit, blocks, column_tiles, staging, shared)
+        if column_tiles
         else _of_one_row(bound, arch, unit, blocks, staging, shared)
     )
-    scratch = (_staged(region, lanes, written=False),) if held else ()
+    scratch = (_staged(region, lanes, written=False),) if column_tiles else ()
     return replace(made, block=shape.waves * arch.wave, promises=(unit.feature,), loaders=loaders, scratch=scratch)
 
 
@@ -351,11 +334,20 @@ def _of_one_row(
 
 
 def _of_rows(
-    bound: Bound[LinearRegion], unit: Unit, blocks: int, held: int, staging: SkinnyStageParams, shared: SkinnyParams
+    bound: Bound[LinearRegion],
+    unit: Unit,
+    blocks: int,
+    column_tiles: int,
+    staging: SkinnyStageParams,
+    shared: SkinnyParams,
 ) -> Geometry:
-    least, most = 2 if held == 1 else (held - 1) * unit.columns + 1, held * unit.columns
+    least, most = 2 if column_tiles == 1 else (column_tiles - 1) * unit.columns + 1, column_tiles * unit.columns
     params = RowsParams(
-        held=held, stride=most, staged_sums=staging.staged_sums, staged_units=staging.staged_units, **vars(shared)
+        column_tiles=column_tiles,
+        stride=most,
+        staged_sums=staging.staged_sums,
+        staged_units=staging.staged_units,
+        **vars(shared),
     )
     wanted = f"({bound.rows} >= {least}) * ({bound.rows} <= {most})"
     grid = (f"{wanted} * {blocks}", "1", "1")
@@ -375,23 +367,3 @@ def _sum_group(lanes: dict[str, OperandLanes]) -> int:
     return (
         next(size for size in (32, DEPTH) if all(lane.chunks(group, size) for lane, group in groups)) if groups else 0
     )
-
-
-def _families(
-    region: LinearRegion, lanes: Mapping[str, OperandLanes], outputs: int
-) -> tuple[tuple[MatrixFamily, ...], int]:
-    """The families and the number of blocks. outputs: of a matrix in a block."""
-    found: dict[str, list[Matrix]] = {}
-    for part in region.parts:
-        found.setdefault("" if region.zipped else part.format.name, []).append(part)
-    families, at = [], 0
-    for parts in found.values():
-        counts = [-(-part.n // outputs) for part in (parts[:1] if region.zipped else parts)]
-        numbers: dict[str, list[int]] = {}
-        for number, part in enumerate(parts):
-            numbers.setdefault(part.format.name, []).append(number)
-        by_format = tuple(FormatMatrices(lanes[name], tuple(of)) for name, of in numbers.items())
-        firsts = tuple(sum(counts[:i]) for i in range(len(counts)))
-        families.append(MatrixFamily(tuple(parts), at, at + sum(counts), firsts, by_format))
-        at += sum(counts)
-    return tuple(families), at

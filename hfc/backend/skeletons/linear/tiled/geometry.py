@@ -102,8 +102,8 @@ def _tiles(bound: Bound[LinearRegion]) -> Geometry:
     load, stats, scratch = region.load, region.stats, pairs(bound, written=False)
     if region.rotate:
         shared = region.input_shared_by
-        line = f"(row / {shared})" if shared > 1 else "row"
-        load, stats = f"rotated[(size_t){line} * {region.k} + j]", ()
+        input_row = f"(row / {shared})" if shared > 1 else "row"
+        load, stats = f"rotated[(size_t){input_row} * {region.k} + j]", ()
         scratch = (*scratch, _rotated(region, written=False))
     return Geometry(
         TILED,

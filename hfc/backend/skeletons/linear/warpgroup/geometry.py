@@ -16,7 +16,7 @@ from hfc.backend.template import KernelLimits, Params, template
 from hfc.target.arch import Arch
 
 FEATURE = "wgmma_f16"
-LINES = 64  # of weights that a warpgroup multiplies
+WARPGROUP_OUTPUTS = 64  # weight rows that a warpgroup multiplies (M of wgmma)
 SMALL, LARGE = 64, 128  # rows of a tile
 STAGES = 3  # tiles of inputs in LDS: two are on their way while one is multiplied; 48 KiB of 128 rows
 FILLED = 0.9  # of the blocks that a card holds, with which large tiles are worth more than twice as many small ones
@@ -24,11 +24,11 @@ FILLED = 0.9  # of the blocks that a card holds, with which large tiles are wort
 
 @dataclass(frozen=True)
 class WarpgroupMatrices:
-    """Matrices of one block, of one format. start: first block.  turn: elements of K of one iteration of the K loop."""
+    """Matrices of one block, of one format. start: first block.  iter_elements: elements of K of one iteration of the K loop."""
 
     parts: tuple[Matrix, ...]
     lanes: OperandLanes
-    turn: int
+    iter_elements: int
     start: int
 
 
@@ -67,7 +67,7 @@ def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
     if region.together > MOST_MATRICES or any(len({part.format.name for part in group}) > 1 for group in region.groups):
         return "one epilogue joins more than two matrices, or two of different formats"
     lanes = prompt_lanes(region.weight_formats)
-    if lanes is None or any(region.k % (of.turn * of.share) for of in lanes.values()):
+    if lanes is None or any(region.k % (of.iter_elements * of.k_lanes) for of in lanes.values()):
         names = ", ".join(form.name for form in region.weight_formats)
         return f"{names} with K of {region.k}: lanes cannot take 8 neighbours of K at a time"
     return None
@@ -78,7 +78,7 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     lanes = prompt_lanes(bound.region.weight_formats)
     assert lanes, bound.name
     large, small = _tile(bound, lanes, LARGE, 2), _tile(bound, lanes, SMALL, 1)
-    _, blocks = group_blocks(bound.region, 2 * LINES // bound.region.together)
+    _, blocks = group_blocks(bound.region, 2 * WARPGROUP_OUTPUTS // bound.region.together)
     most = int(-(-FILLED * 2 * arch.cards[-1].compute_units // blocks) - 1) * LARGE
     return (
         stage(bound, arch, 1, run=next(iter(lanes.values())).map.run),
@@ -93,9 +93,9 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
 
 def _tile(bound: Bound[LinearRegion], lanes: Mapping[str, OperandLanes], tile_rows: int, warpgroups: int) -> Geometry:
     region = bound.region
-    starts, blocks = group_blocks(region, warpgroups * LINES // region.together)
+    starts, blocks = group_blocks(region, warpgroups * WARPGROUP_OUTPUTS // region.together)
     groups = tuple(
-        WarpgroupMatrices(group, of, of.turn * of.share, start)
+        WarpgroupMatrices(group, of, of.iter_elements * of.k_lanes, start)
         for group, start in zip(region.groups, starts)
         for of in [lanes[group[0].format.name]]
     )

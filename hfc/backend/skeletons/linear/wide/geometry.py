@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hfc.backend.lanes.loaders import LINE, PLAIN, LaneLoader, PlainLanes, lane_loader, present
+from hfc.backend.lanes.loaders import CONTIGUOUS, PLAIN, LaneLoader, PlainLanes, lane_loader, present
 from hfc.backend.shape import Geometry
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
@@ -62,7 +62,7 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     split = split_k(region, arch)
     # With that many, or a tile of 4096, AMD's back end hoists whole weight rows out of the loop: it spills on gfx1100 and drops to
     # one wave per SIMD on gfx906.
-    tile = max(arch.tuning.inputs_in_lds, arch.wave * split * LINE.elements)
+    tile = max(arch.tuning.inputs_in_lds, arch.wave * split * CONTIGUOUS.elements)
     # 4 rows of two matrices take all registers of a lane on gfx1010, 2 half of them
     most_rows = min(arch.tuning.rows_of_a_block, 4 // count)
     together = 1 if region.top or arch.scarce_registers else max(1, min(most_rows, 8192 // tile))

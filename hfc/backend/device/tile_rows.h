@@ -1,4 +1,4 @@
-// Lines of products (device/matrix.h): reductions over the columns of a line, and operands whose k runs over lines in LDS.
+// Rows of accumulator tiles (device/matrix.h): reductions over the columns of a row, and operands whose k runs over rows in LDS.
 #pragma once
 // The compiler moves nothing across: without it AMD's loads so many operands ahead that registers run out.
 HFC_FUNCTION void hfc_in_order() {
@@ -11,19 +11,19 @@ HFC_FUNCTION uint32_t hfc_pair(float x, float y) {
   return __builtin_bit_cast(uint32_t, pair);
 }
 #if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
-// x: one value for each sum of a lane; afterwards that of the sum's whole line, in every lane that holds a part of it.
+// x: one value for each accumulator of a lane; afterwards that of its whole row, in every lane that holds a part of it.
 #if defined(HFC_MMA_F16)
-HFC_FUNCTION void hfc_line_max(float (&x)[HFC_SUMS]) {
+HFC_FUNCTION void hfc_tile_row_max(float (&x)[HFC_ACCUMULATORS]) {
   const float first = hfc_max_between<2, 1>(hfc_larger(hfc_larger(x[0], x[1]), hfc_larger(x[4], x[5])));
   const float second = hfc_max_between<2, 1>(hfc_larger(hfc_larger(x[2], x[3]), hfc_larger(x[6], x[7])));
   x[0] = x[1] = x[4] = x[5] = first, x[2] = x[3] = x[6] = x[7] = second;
 }
-HFC_FUNCTION void hfc_line_sum(float (&x)[HFC_SUMS]) {
+HFC_FUNCTION void hfc_tile_row_sum(float (&x)[HFC_ACCUMULATORS]) {
   const float first = hfc_sum_between<2, 1>((x[0] + x[1]) + (x[4] + x[5]));
   const float second = hfc_sum_between<2, 1>((x[2] + x[3]) + (x[6] + x[7]));
   x[0] = x[1] = x[4] = x[5] = first, x[2] = x[3] = x[6] = x[7] = second;
 }
-// The second operand of 16 columns from `at` on, its k being 16 lines of STRIDE halves.
+// The second operand of 16 columns from `at` on, its k being 16 rows of STRIDE halves.
 template <int STRIDE> HFC_FUNCTION hfc_operand hfc_load_across(const _Float16* at) {
   const _Float16* mine = at + (hfc_lane() % 8 + hfc_lane() / 8 % 2 * 8) * STRIDE + hfc_lane() / 16 * 8;
   const uint32_t address = (uint32_t)(uint64_t)(__attribute__((address_space(3))) const void*)mine;
@@ -35,13 +35,13 @@ template <int STRIDE> HFC_FUNCTION hfc_operand hfc_load_across(const _Float16* a
   return r;
 }
 #else
-HFC_FUNCTION void hfc_line_max(float (&x)[HFC_SUMS]) {
+HFC_FUNCTION void hfc_tile_row_max(float (&x)[HFC_ACCUMULATORS]) {
 #pragma unroll
-  for (int v = 0; v < HFC_SUMS; v++) x[v] = hfc_max_between<8, 1>(x[v]);
+  for (int v = 0; v < HFC_ACCUMULATORS; v++) x[v] = hfc_max_between<8, 1>(x[v]);
 }
-HFC_FUNCTION void hfc_line_sum(float (&x)[HFC_SUMS]) {
+HFC_FUNCTION void hfc_tile_row_sum(float (&x)[HFC_ACCUMULATORS]) {
 #pragma unroll
-  for (int v = 0; v < HFC_SUMS; v++) x[v] = hfc_sum_between<8, 1>(x[v]);
+  for (int v = 0; v < HFC_ACCUMULATORS; v++) x[v] = hfc_sum_between<8, 1>(x[v]);
 }
 #endif
 #endif
