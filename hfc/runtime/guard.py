@@ -15,6 +15,7 @@ from hfc.runtime.tokenizer import Tokenizer
 Encode = Callable[..., list[int]]
 # Noncharacters, which text does not hold, and private ones in case that it does.
 MARKS = [chr(c) for c in (*range(0xFDD0, 0xFDF0), *range(0xE000, 0xF8FF))]
+NEAR = 256  # characters: what a template writes at a message's beginning is shorter
 
 
 class Guard:
@@ -45,6 +46,12 @@ class Guard:
         for is_marked, part in self._stretches(text, mark):
             ids += encode(part.replace(mark, ""), parse_special=not is_marked, frame=False)
         return ids
+
+    def cut_before(self, text: str, at: int) -> tuple[str, int] | None:
+        """The last control token of a rendered text that ends at a place or shortly before it, and how many more come behind it."""
+        found = list(self._spelled.finditer(text, max(0, at - NEAR)))
+        before = [token for token in found if token.end() <= at]
+        return (before[-1][0], len(found) - len(before)) if before else None
 
     def _needs(self, text: str) -> bool:
         return self._spelled.search(text) is not None or self._begins(text) > 0

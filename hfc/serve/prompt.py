@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ def chat_prompt(
     (history.py).
 
     The history is rendered without the answer's opening too: the next turn shares it, but maybe not the opening (templates
-    drop earlier reasoning), so the state there is worth keeping."""
+    drop earlier reasoning), so the state there is worth keeping. So is the one where the last message begins: who edits it sends all
+    before it again."""
     encoder = Encoder(served, most, param)
     encoder.check_messages(messages)  # before they are copied and sent to a worker
     (messages, tools, variables), mark = served.guard.mark((list(messages), tools, dict(variables)))
@@ -124,7 +126,22 @@ def chat_prompt(
     parts = begun_parts(begun, opens) if begun else []
     start = [token for part, is_tag in parts for token in encoder(part, parse_special=is_tag)]
     begins = "".join(part for part, _ in parts)
-    return Prompt((*tokens, *start), (branch,), opens + begins, is_begun=bool(begins))
+    last = last_begins(served, messages[-1]["content"], text, tokens) if messages else 0
+    return Prompt((*tokens, *start), (last, branch), opens + begins, is_begun=bool(begins))
+
+
+def last_begins(served: Served, content: str | None, text: str, tokens: Sequence[int]) -> int:
+    """How many of a rendered text's tokens stand before its last message, which says `content`; 0 where the template does not tell by a
+    control token."""
+    at = text.rfind(content.strip()) if content else -1
+    cut = served.guard.cut_before(text, at) if at > 0 else None
+    if cut is None:
+        return 0
+    token, behind = cut
+    special = served.tokenizer.special
+    controls = (i for i in range(len(tokens) - 1, -1, -1) if len(special.get(tokens[i], "")) > 1)
+    place = next(itertools.islice(controls, behind, None), None)
+    return place + 1 if place is not None and special[tokens[place]] == token else 0
 
 
 def _rendered(

@@ -69,6 +69,10 @@ class Sequence(DecodeState):
             self.marks.popleft()
         return self.marks[0] if self.marks else None
 
+    def keep_marks(self, first: int) -> None:
+        """Of the places where state is to be kept those from `first` on, and the last one in any case."""
+        self.marks = deque([m for m in self.marks if m >= first] or [*self.marks][-1:])
+
     def mark_at(self, position: int, near: int) -> int:
         """Have the state kept at a position of the prompt that is not reached yet, or at one less than `near` below: where that is."""
         known = [m for m in self.marks if self.position < m and position - near < m <= position]

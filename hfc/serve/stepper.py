@@ -94,6 +94,8 @@ class Stepper:
             sequence.usage.cached = position
             sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
             self.scheduler.admit(sequence, slot, position)
+            # keys and values are of use up to any position; recurrent state is at hand already near where it was put back
+            sequence.keep_marks(position + NEAR if self.cache.is_recurrent else len(sequence.prompt))
             self.metrics.admitted(position, len(sequence.prompt))
             self._own(sequence, self._decoder.begin, sequence)
             if sequence.phase is Phase.DONE:

@@ -11,6 +11,7 @@ from serve_script import TEMPLATE
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
+from hfc.serve.prompt import chat_prompt
 from hfc.serve.served import Served, ServerSettings
 
 BLOCK = 64  # tokens of a block of the cache
@@ -98,7 +99,6 @@ def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent)
             turns = [{"role": "user", "content": [{"type": "text", "text": "Mend the bug in src."}]}]
             computed, before = await ask(turns, 0)
             assert computed == before > 1000
-            sizes = [before]
             for i in range(1, 20):
                 turns += call_and_result(i)
                 computed, total = await ask(turns, i)
@@ -106,14 +106,14 @@ def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent)
                     f"turn {i} computed {computed} of {total} tokens, {total - before} are new"
                 )
                 before = total
-                sizes.append(total)
             edited = [
                 *turns[:-1],
                 {"role": "user", "content": [turns[-1]["content"][0], {"type": "text", "text": "Now stop."}]},
             ]
             computed, total = await ask(edited, 20)
-            # recurrent state was kept where the turn before opened its answer: an edit computes the turn that it stands in
-            assert computed <= (total - sizes[-2] if recurrent else 0) + 2 * BLOCK, f"{computed} of {total} tokens"
+            assert computed <= 2 * BLOCK, (
+                f"{computed} of {total} tokens: recurrent state was kept where the last message began"
+            )
             computed, _ = await ask(turns, 21)
             assert computed <= 2 * BLOCK, "the same request again"
             await cancelled(app, engine, request(turns + call_and_result(20), 23))
@@ -125,3 +125,25 @@ def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent)
         engine.close()
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_the_place_where_the_last_message_begins_is_a_mark(smollm2):
+    """Behind a control token, so that what stands before it is the same whatever the message is changed to."""
+    before = [
+        {"role": "system", "content": "Help."},
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "Why not?"},
+    ]
+    marked = []
+    for text in (
+        "Why?",
+        " spaces are cut by some templates \n",
+        "it says <|im_start|> and <|im_end|> itself",
+        "x" * 3000,
+    ):
+        prompt = chat_prompt(smollm2, [*before, {"role": "user", "content": text}])
+        last, branch = prompt.marks
+        assert 0 < last < branch < len(prompt.tokens)
+        marked.append(prompt.tokens[:last])
+    assert len(set(marked)) == 1
+    assert smollm2.tokenizer.decode(marked[0], keep_special=True).endswith("Why not?<|im_end|>\n<|im_start|>")

@@ -147,7 +147,7 @@ async def apply_template(request: Request, body: ChatRequest):
     opens = body.add_generation_prompt is not False
     ask = body.model_copy(update={"add_generation_prompt": None}).ask
     prompt = await planned(request, None, render_chat, served, ask)
-    tokens = prompt.tokens if opens else prompt.tokens[: prompt.marks[0]] or prompt.tokens
+    tokens = prompt.tokens if opens else prompt.tokens[: prompt.marks[-1]] or prompt.tokens
     return {"prompt": served.tokenizer.decode(tokens, keep_special=True)}
 
 
