@@ -13,15 +13,17 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from datetime import date
 from pathlib import Path
 
 MODEL = "smollm2:135m"
 ROOT = Path(__file__).resolve().parent.parent
 VALUES = {  # flags with a value that cannot change an answer of hfc
     "--hf-repo", "--hf-file", "--model", "--model-url", "--batch-size", "--ubatch-size", "--n-gpu-layers", "-fa",
-    "--reasoning-format", "--reasoning", "--spec-type", "--spec-draft-n-max", "--spec-draft-n-min", "--cache-ram", "--tags",
+    "--reasoning-format", "--spec-type", "--spec-draft-n-max", "--spec-draft-n-min", "--cache-ram", "--tags",
     "--slot-save-path", "--sleep-idle-seconds", "--pooling", "-ctk", "-ctv", "--chat-template",
 }  # fmt: skip
+TODAY = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}  # variables that llama-server sets for every template
 MISSING = {  # what hfc does not have, with and without a value
     "--lora", "--mmproj-url", "--media-path", "--models-dir", "--models-max", "--models-preset", "--model-draft", "--grp-attn-n", "--grp-attn-w",
     "--tools", "--tools-runtime", "--mcp-servers-config", "--mcp-servers-json", "--spec-synth-len", "--spec-synth-rates", "--ui-mcp-proxy",
@@ -43,7 +45,7 @@ def parsed(words: list[str]) -> tuple[Namespace, list[str]]:
         ("n-predict", -1),
     ):
         parser.add_argument(f"--{name}", default=usual, type=type(usual) if usual is not None else float)
-    for name in ("alias", "api-key", "cors-origins", "chat-template-file"):
+    for name in ("alias", "api-key", "cors-origins", "chat-template-file", "reasoning"):
         parser.add_argument(f"--{name}")
     for name in VALUES:
         parser.add_argument(name, dest="ignored")
@@ -67,6 +69,9 @@ def command(given: Namespace) -> list[str]:
     words += ["--api-key", given.api_key] if given.api_key else []
     words += ["--cors", given.cors_origins] if given.cors_origins else []
     words += ["--chat-template", given.chat_template_file] if given.chat_template_file else []
+    words += ["--think", "off" if given.reasoning == "off" else "on"]  # llama-server's templates know one or the other
+    for name, form in TODAY.items():
+        words += ["--var", f"{name}={date.today().strftime(form)}"]
     names = sorted((given.alias or "").split(",")) if given.alias else []
     words += ["--name", names[0]] if names else []
     return words + [word for name in (*names[1:], "*") for word in ("--alias", name)]  # llama-server looks at no name

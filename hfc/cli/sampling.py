@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.chat import RESERVED
 from hfc.runtime.registry import REGISTRY
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.source import is_path
@@ -38,7 +39,7 @@ def template_variables(given: list[str] | None, think: bool | None) -> dict[str,
     found: dict[str, Any] = {} if think is None else {"enable_thinking": think}
     for word in given or ():
         name, equals, value = word.partition("=")
-        if not equals or not name.isidentifier() or name in ("messages", "tools", "add_generation_prompt"):
+        if not equals or not name.isidentifier() or name in RESERVED:
             raise HfcError(f"--var {word}: NAME=VALUE is expected, NAME being a variable of the chat template")
         found[name] = {"true": True, "false": False, "none": None}.get(value.lower(), value)
     return found

@@ -24,7 +24,7 @@ from hfc.base.system import require_linux
 from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, keys_of, without_keys
 from hfc.cli.listening import bound, listening
-from hfc.cli.sampling import chosen_sampling
+from hfc.cli.sampling import chosen_sampling, template_variables
 from hfc.cli.serve_cache import cache_folder_of, cache_of
 from hfc.cli.serve_source import ModelOnDisk, ServeChoice, device_cache_of, memory_of, plan_bytes_of, sources_of
 from hfc.runtime.chat import template_of_file
@@ -96,6 +96,8 @@ class ServeOptions:
     seed: int | None
     max_tokens: int | None
     chat_template: Path | None
+    think: bool | None
+    variables: list[str] | None
 
     @property
     def sampling(self) -> dict[str, float | None]:
@@ -168,7 +170,8 @@ def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -
     choice = ServeChoice(
         device, options.threads, options.ctx, options.kv, options.weights, options.slots, (LAST_HIDDEN,),
         *caches, options.prefill_rows, options.queue,
-        options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens, template,
+        options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens,
+        template_variables(options.variables, options.think), template,
         plan_bytes_of(device, memory, caches, len(found)), options.max_wait_s, cache_folder_of(options.cache_dir, options.cache_dir_mb),
     )  # fmt: skip
     meters = Meters()

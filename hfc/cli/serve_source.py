@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.system import memory_bytes
@@ -35,6 +37,7 @@ from hfc.serve.scheduler import Limits
 from hfc.serve.served import Served
 
 SUFFIXES = (".gguf", ".hfp", ".hfq", ".mq3", ".mq4", ".mq6")  # what a models folder holds beside Hugging Face folders
+FIRST_PART = re.compile(r"(.+)-0*1-of-(\d+)\.gguf")
 LATER_PART = re.compile(r"-(?!0*1-of)\d+-of-\d+\.gguf$")  # of a checkpoint in several files
 USUAL_SLOTS, MANY_SLOTS = 4, 8
 SMALL_SHARE = 1 / 8  # of a plan's memory: a model that is smaller has room for many slots of long contexts
@@ -65,6 +68,7 @@ class ServeChoice:
     trust: bool = False
     limits: ServerLimits = ServerLimits()
     usual_tokens: int | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
     template: str | None = None
     plan_bytes: int | None = None
     max_wait_s: float | None = None
@@ -98,6 +102,10 @@ class ModelOnDisk:
     source: Source
     choice: ServeChoice
     meters: Meters
+
+    @property
+    def disk_bytes(self) -> int:
+        return bytes_of(self.source.path)
 
     def prepare(self) -> Prepared:
         choice = self.choice.of(self.source)
@@ -140,7 +148,15 @@ class ModelOnDisk:
         engine.metrics.watch(engine.gauges)
         default = chosen_sampling(recommended_sampling(self.name, opened.vocabulary), **choice.sampling)
         vocabulary = replace(opened.vocabulary, template=choice.template or opened.vocabulary.template)
-        served = Served(self.name, vocabulary, engine, default, limits=choice.limits, usual_tokens=choice.usual_tokens)
+        served = Served(
+            self.name,
+            vocabulary,
+            engine,
+            default,
+            limits=choice.limits,
+            usual_tokens=choice.usual_tokens,
+            variables=choice.variables,
+        )
         served.warm()
         return served
 
@@ -174,9 +190,19 @@ def _is_model(path: Path) -> bool:
 
 def usual_slots(path: Path, memory: int | None) -> int:
     """Slots of a model for which nobody has chosen: more where its weights are small for the memory that its plan may take."""
-    files = [path] if path.is_file() else [*path.glob("*.safetensors"), *path.glob("*.gguf")]
-    nbytes = sum(file.stat().st_size for file in files)
+    nbytes = bytes_of(path)
     return MANY_SLOTS if memory and 0 < nbytes <= SMALL_SHARE * memory else USUAL_SLOTS
+
+
+def bytes_of(path: Path) -> int:
+    """Of a model's file, or of the weights in its folder, on disk."""
+    if path.is_dir():
+        files = [*path.glob("*.safetensors"), *path.glob("*.gguf")]
+    elif part := FIRST_PART.fullmatch(path.name):
+        files = [*path.parent.glob(f"{glob.escape(part[1])}-*-of-{part[2]}.gguf")]
+    else:
+        files = [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def device_cache_of(device: str, megabytes: int | None) -> int:

@@ -23,6 +23,9 @@ from hfc.base.typed import typed
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.tokenizer_json import json_beside
 
+RESERVED = frozenset((  # variables of a template that nobody else may set
+    "messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "self",
+))  # fmt: skip
 Message = Mapping[str, Any]  # {"role": "user", "content": "..."}
 
 

@@ -141,6 +141,7 @@ def _prompts(
     variables = dict(ask.template_variables)
     if ask.effort is not None:
         variables.setdefault("enable_thinking", ask.effort != "none")
+    variables = {**served.variables, **variables}
 
     def prompt_of(messages: Sequence[Mapping[str, Any]]) -> Prompt:
         if begun is not None:
@@ -176,7 +177,10 @@ def feed(output: Output, pieces: Sequence[Piece], sequence: Generated) -> list[D
     for piece in pieces:
         was_reasoning = output.is_reasoning
         deltas += output.push(piece.text, piece.token)
-        sequence.usage.reasoning += piece.token is not None and (was_reasoning or output.is_reasoning)
+        is_thought = was_reasoning or output.is_reasoning
+        sequence.usage.reasoning += piece.token is not None and is_thought
+        if piece.logprob is not None:
+            output.logprobs.append((piece.logprob, is_thought))
     return deltas
 
 

@@ -69,11 +69,9 @@ RESPONSES = Dialect(
         "request.conversation": Refused("nothing is stored here: send the whole input"),
         "request.prompt": Refused("no prompts are stored here: send instructions and input"),
         "request.background": Refused("nothing is stored here, so no answer can be fetched later"),
-        "request.top_logprobs": Refused("log probabilities are in /v1/chat/completions", (0,)),
     },
     silent=_USUAL
     | {
-        "request.include",
         "request.client_metadata",
         "item.id",
         "item.status",
@@ -142,7 +140,6 @@ LLAMA = Dialect(
 OLLAMA = Dialect(
     "Ollama's API",
     refused={
-        "request.logprobs": Refused("log probabilities are in /v1/chat/completions"),
         "request.context": Refused("send the conversation to /api/chat"),
         "request.template": Refused("the checkpoint's own template is used"),
         "request.images": Refused(_TEXT_ONLY),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from hfc.serve.output import Delta
@@ -18,14 +19,15 @@ class Items:
         self.items: list[dict[str, Any]] = []
         self._kind: str | None = None
 
-    def push(self, delta: Delta) -> Events:
+    def push(self, delta: Delta, logprobs: Sequence[dict[str, Any]] = ()) -> Events:
+        """logprobs: of the tokens of a delta of the content."""
         kind = "call" if delta.kind == "arguments" else delta.kind
         events: Events = []
         if delta.kind == "call" or kind != self._kind:
             events += self._end(is_whole=True)
             events += self._begin(kind, delta)
         if delta.kind != "call":
-            events.append(self._more(delta.text))
+            events.append(self._more(delta.text, logprobs))
         return events
 
     def close(self, is_whole: bool) -> Events:
@@ -57,7 +59,7 @@ class Items:
             )
         return events
 
-    def _more(self, text: str) -> dict[str, Any]:
+    def _more(self, text: str, logprobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         item = self.items[-1]
         if self._kind == "call":
             item["arguments"] += text
@@ -65,7 +67,9 @@ class Items:
         item["content"][0]["text"] += text
         if self._kind == "reasoning":
             return {"type": "response.reasoning_text.delta", **self._place, "content_index": 0, "delta": text}
-        return {"type": "response.output_text.delta", **self._place, "content_index": 0, "delta": text, "logprobs": []}
+        item["content"][0]["logprobs"] += logprobs
+        event = {"type": "response.output_text.delta", **self._place, "content_index": 0, "delta": text}
+        return {**event, "logprobs": list(logprobs)}
 
     def _end(self, is_whole: bool) -> Events:
         if self._kind is None:
@@ -78,7 +82,7 @@ class Items:
         else:
             (part,) = item["content"]
             named = "output_text" if self._kind == "content" else "reasoning_text"
-            more = {"logprobs": []} if self._kind == "content" else {}
+            more = {"logprobs": part["logprobs"]} if self._kind == "content" else {}
             events.append(
                 {"type": f"response.{named}.done", **self._place, "content_index": 0, "text": part["text"], **more}
             )

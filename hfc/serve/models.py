@@ -31,9 +31,12 @@ class Prepared:
 
 
 class ServedSource(Protocol):
-    """Where a model comes from."""
+    """Where a model comes from. disk_bytes: of its files."""
 
     name: str
+
+    @property
+    def disk_bytes(self) -> int: ...
 
     def prepare(self) -> Prepared:
         """Compile it if need be. Takes long; HfcError when it cannot be."""
@@ -56,6 +59,11 @@ class ModelEntry:
     error: str | None = None
     keep_s: float | None = None
     created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def disk_bytes(self) -> int:
+        """0 for a model that came from no file."""
+        return self.source.disk_bytes if self.source else 0
 
     @property
     def state(self) -> str:

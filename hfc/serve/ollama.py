@@ -107,11 +107,17 @@ class AskRequest(ModelRequest, dialect=OLLAMA):
     format: Literal["", "json"] | dict[str, Any] | None = None
     think: bool | Literal["low", "medium", "high", "max"] | None = None
     truncate: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     def effort(self) -> str | None:
         if isinstance(self.think, str):
             return "xhigh" if self.think == "max" else self.think
         return None if self.think is None else "high" if self.think else "none"
+
+    def alternatives(self) -> int | None:
+        """Whose log probabilities are told beside each token's; None for none at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     def response_format(self) -> dict[str, Any] | None:
         if not self.format:
@@ -126,6 +132,7 @@ class AskRequest(ModelRequest, dialect=OLLAMA):
             tools,
             response_format=self.response_format(),
             max_tokens=self.options.max_tokens,
+            logprobs=self.alternatives(),
             effort=self.effort(),
             truncates=self.truncate is not False,
             param=param,

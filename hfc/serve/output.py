@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from hfc.serve.job import Logprob
 from hfc.serve.reasoning import ReasoningSplit
 
 
@@ -57,7 +58,8 @@ class ParsedMessage:
 
 
 class Output:
-    """One answer. `message` is what came so far."""
+    """One answer. `message` is what came so far; `logprobs` those of its tokens that nobody took yet, each with whether it belongs to
+    the thought."""
 
     def __init__(
         self,
@@ -70,6 +72,11 @@ class Output:
         self._split = ReasoningSplit(reasoning_is_open, may_open, close_id is not None)
         self._tools, self._close_id = tools, close_id
         self.message = ParsedMessage()
+        self.logprobs: list[tuple[Logprob, bool]] = []
+
+    def take_logprobs(self) -> list[tuple[Logprob, bool]]:
+        taken, self.logprobs = self.logprobs, []
+        return taken
 
     @property
     def is_reasoning(self) -> bool:

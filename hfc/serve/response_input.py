@@ -23,6 +23,7 @@ class ResponseRefusalPart(Tolerant, dialect=RESPONSES, noun="part"):
     refusal: str
 
 
+LOGPROBS = "message.output_text.logprobs"  # in `include`
 PARTS = {**dict.fromkeys(("input_text", "output_text", "text"), ResponseTextPart), "refusal": ResponseRefusalPart}
 Parts = listed(RESPONSES, "part", PARTS)
 
@@ -114,6 +115,8 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
     text: TextConfig | None = None
     reasoning: ReasoningConfig | None = None
     metadata: dict[str, Any] | None = None
+    include: list[str] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     def ask(self) -> Ask:
         format = self.text.format if self.text else None
@@ -144,11 +147,16 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
             self.parallel_tool_calls is not False,
             wanted,
             self.max_output_tokens,
+            logprobs=(self.top_logprobs or 0) if self.wants_logprobs else None,
             effort=self._effort(),
             truncates=self.truncation == "auto",
             param="input",
             continues=False,
         )
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return bool(self.top_logprobs) or LOGPROBS in (self.include or ())
 
     def _effort(self) -> str | None:
         effort = self.reasoning.effort if self.reasoning else None

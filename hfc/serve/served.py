@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import Request
 
@@ -31,7 +33,7 @@ from hfc.serve.workers.pool import workers_of
 @dataclass(frozen=True)
 class Served:
     """default: the sampling of a request that says nothing.  usual_tokens: of an answer whose request sets no limit; None: the context
-    is the only one."""
+    is the only one.  variables: what the chat template sees of a request that says nothing else."""
 
     name: str
     vocabulary: Vocabulary
@@ -41,6 +43,7 @@ class Served:
     limits: ServerLimits = ServerLimits()
     created: int = field(default_factory=lambda: int(time.time()))
     usual_tokens: int | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     def most_tokens(self, asked: int | None) -> int | None:
         """Of an answer: -1 asks for no limit but the context, and so is the result's None."""

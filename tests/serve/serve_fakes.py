@@ -58,7 +58,7 @@ class FakeModel:
         self.keys = np.full((slots, context), 999, np.int32)
         self.memory = np.zeros((slots, 4), np.uint8) if recurrent else None
         self.gate, self.steps, self.fail, self.is_closed = gate, [], None, False
-        self.plan = SimpleNamespace(taps={"last_hidden": "h"})
+        self.plan = SimpleNamespace(taps={"last_hidden": "h"}, library=None)
         self._hidden = np.empty((0, 4), np.float32)
         self._after: dict[int, list[np.ndarray]] = {}  # slot -> its memory after each row that waits
         self.verified = 0

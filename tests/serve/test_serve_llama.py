@@ -222,6 +222,21 @@ def test_a_server_s_own_defaults_and_template():
     engine.close()
 
 
+def test_a_server_s_own_variables_of_templates_give_way_to_a_request_s():
+    """`hfc serve --think off --var date_string=today`."""
+    engine = make_engine(FakeModel(context=256))
+    variables = {"enable_thinking": False, "date_string": "today"}
+    served = replace(make_served(engine, "{{ enable_thinking }} {{ date_string }}"), variables=variables)
+    app = make_app(Models([served]), ServerSettings())
+    for fields, told in (
+        ({}, "False today"),
+        ({"reasoning_effort": "high"}, "True today"),
+        ({"chat_template_kwargs": {"date_string": "then"}}, "False then"),
+    ):
+        assert post(app, "/apply-template", messages=MESSAGES, **fields).json()["prompt"] == told
+    engine.close()
+
+
 def test_a_template_file_is_read_and_checked(tmp_path):
     file = tmp_path / "t.jinja"
     for text, words in (("{% if %}", "not valid Jinja"), (b"\xff", "UTF-8"), (None, "cannot be read")):

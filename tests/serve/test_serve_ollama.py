@@ -50,6 +50,21 @@ def test_a_chat_and_its_stream_are_equal(app):
     assert [p["done"] for p in parts] == [False] * (len(parts) - 1) + [True]
 
 
+def test_log_probabilities(app):
+    ask = {**HELLO, "options": {"num_predict": 7}, "logprobs": True, "top_logprobs": 2}
+    whole = post(app, "chat", **ask, stream=False).json()
+    entries = whole["logprobs"]
+    assert "".join(e["token"] for e in entries) == whole["message"]["content"] and len(entries) == 7
+    assert all(len(e["top_logprobs"]) == 2 and e["logprob"] <= 0 and e["bytes"] for e in entries)
+    parts = lines(post(app, "chat", **ask))
+    assert [e for part in parts for e in part.get("logprobs", ())] == entries
+    for more in ({}, {"raw": True}):
+        text = {"prompt": "hello", "stream": False, "options": {"num_predict": 3}, **more}
+        told = post(app, "generate", model="fake", logprobs=True, **text).json()
+        assert [e["token"] for e in told["logprobs"]] == list(told["response"])
+        assert told["logprobs"][0]["top_logprobs"] == [] and "logprobs" not in post(app, "generate", **text).json()
+
+
 def test_texts_with_the_template_and_without(app):
     def told(**more):
         return post(
@@ -169,6 +184,8 @@ class Source:
     def __init__(self, name="fake"):
         self.name = name
 
+    disk_bytes = 1234
+
     def prepare(self):
         return Prepared(1, lambda: make_served(make_engine(FakeModel(context=256))))
 
@@ -180,6 +197,9 @@ def test_keep_alive_loads_and_unloads():
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             loaded = (await client.post("/api/generate", json={"model": "fake", "keep_alive": "10m"})).json()
             assert loaded["done_reason"] == "load" and models.loaded
+            (listed,) = (await client.get("/api/tags")).json()["models"]
+            (runs,) = (await client.get("/api/ps")).json()["models"]
+            assert listed["size"] == Source.disk_bytes and (runs["size"], runs["size_vram"]) == (1, 1)
             await models.unload_idle()
             assert models.loaded
             unloaded = (await client.post("/api/generate", json={"model": "fake", "keep_alive": 0})).json()

@@ -71,6 +71,24 @@ def test_parse(client):
     assert isinstance(response.output_parsed, City)
 
 
+def test_log_probabilities_of_the_text_s_tokens(client):
+    """Asked for by `top_logprobs` or `include`: whole, in the pieces of a stream and at the end of them."""
+    ask = {"model": "smollm2", "input": "What is gravity?", "temperature": 0, "max_output_tokens": 6}
+    plain = client.responses.create(**ask).output[0].content[0]
+    assert plain.logprobs == []
+    part = client.responses.create(**ask, top_logprobs=2).output[0].content[0]
+    assert part.text == plain.text == "".join(entry.token for entry in part.logprobs)
+    assert all(
+        len(e.top_logprobs) == 2 and e.top_logprobs[0].token == e.token and e.logprob <= 0 for e in part.logprobs
+    )
+    with client.responses.stream(**ask, include=["message.output_text.logprobs"]) as stream:
+        events = list(stream)
+    pieces = [entry for event in events if event.type == "response.output_text.delta" for entry in event.logprobs]
+    (done,) = [event for event in events if event.type == "response.output_text.done"]
+    assert [p.token for p in pieces] == [e.token for e in done.logprobs] == [e.token for e in part.logprobs]
+    assert [e.token for e in events[-1].response.output[0].content[0].logprobs] == [p.token for p in pieces]
+
+
 def test_what_needs_a_memory_is_refused(client):
     with pytest.raises(openai.BadRequestError, match="previous_response_id"):
         client.responses.create(model="smollm2", input="x", previous_response_id="resp_1")

@@ -44,6 +44,8 @@ class Fake:
         )
         self.made = []
 
+    disk_bytes = 0
+
     def prepare(self):
         time.sleep(self.prepare_s)
         if self.problem:

@@ -156,7 +156,6 @@ def test_what_clients_send_though_no_document_says_so(app, path, fields):
 REFUSED = [
     ("/v1/completions", {"samplers": ["temperature", "top_k"]}, "samplers"),
     ("/completion", {"t_max_predict_ms": 500}, "t_max_predict_ms"),
-    ("/api/generate", {"logprobs": True}, "logprobs"),
     ("/v1/responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
     ("/v1/responses", {"input": [{"type": "item_reference", "id": "m"}]}, "input.0"),
     ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0"),

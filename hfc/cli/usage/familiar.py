@@ -73,6 +73,7 @@ FAMILIAR: dict[str, Familiar] = {
         ("--no-think", "--nothink", "-rea", "--reasoning", "--reasoning-budget"),
         Familiar("use --think off", is_refused=True),
     ),
+    "--chat-template-kwargs": Familiar("use --var NAME=VALUE", 1, is_refused=True),
     "--hidethinking": Familiar("hfc chat folds what a model thinks"),
     "--nowordwrap": Familiar("lines are never wrapped"),
     "--format": Familiar(

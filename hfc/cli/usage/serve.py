@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hfc.cli.usage.declare import PROJECT, USER, flag, option, usage
 from hfc.cli.usage.limits import LIMITS
+from hfc.cli.usage.sampling import TEMPLATE
 from hfc.cli.usage.shared import CONTEXT, DEVICE, KV, THREADS, TRUST, WEIGHTS, draft, model, random_weights
 
 USAGE = usage(
@@ -173,4 +174,5 @@ USAGE = usage(
         settable=USER,
         also=("--chat-template-file",),
     ),
+    *TEMPLATE,
 )

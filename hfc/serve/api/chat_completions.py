@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from hfc import __version__
+from hfc.runtime.chat import RESERVED
 from hfc.serve.answer import (
     DONE,
     KEEP_ALIVE,
@@ -171,18 +172,7 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             raise ApiError(400, "give max_completion_tokens or max_tokens, not both", "max_tokens", "invalid_value")
         if self.top_logprobs and not self.logprobs:
             raise ApiError(400, "top_logprobs needs logprobs: true", "top_logprobs", "invalid_value")
-        reserved = {
-            "messages",
-            "tools",
-            "documents",
-            "add_generation_prompt",
-            "bos_token",
-            "eos_token",
-            "begun",
-            "self",
-            "served",
-        }
-        if taken := reserved & set(self.chat_template_kwargs or ()):
+        if taken := RESERVED & set(self.chat_template_kwargs or ()):
             raise ApiError(
                 400,
                 f"chat_template_kwargs cannot set {', '.join(sorted(taken))}",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -22,6 +23,7 @@ from hfc.serve.errors import ApiError, OllamaError, documented, error_object
 from hfc.serve.fetch import fetched
 from hfc.serve.infill import NativeRequest, fill_in
 from hfc.serve.job import Job
+from hfc.serve.logprobs import chat_logprob
 from hfc.serve.models import ModelEntry, borrow, models_of
 from hfc.serve.ollama import AskRequest, GenerateRequest, ModelRequest, OllamaChatRequest, at, calls_of, ending, now
 from hfc.serve.output import Delta, Output
@@ -97,18 +99,19 @@ def described(entry: ModelEntry) -> dict[str, Any]:
         "parameter_size": "",
         "quantization_level": "",
     }
-    common = {"name": entry.name, "model": entry.name, "size": entry.nbytes, "digest": digest, "details": details}
+    common = {"name": entry.name, "model": entry.name, "size": entry.disk_bytes, "digest": digest, "details": details}
     return {**common, "modified_at": at(entry.created)}
 
 
 def running(entry: ModelEntry, expires_s: float | None) -> dict[str, Any]:
-    """expires_s: on the monotonic clock; a model that stays has a date far away, as Ollama's clients want one."""
+    """expires_s: on the monotonic clock; a model that stays has a date far away, as Ollama's clients want one.  Sizes are memory here."""
     left_s = 100 * 365 * 86400 if expires_s is None else max(0.0, expires_s - time.monotonic())
     limits = entry.served.engine.limits
     return {
         **described(entry),
+        "size": entry.nbytes,
         "expires_at": at(time.time() + left_s),
-        "size_vram": entry.nbytes,
+        "size_vram": 0 if entry.served.engine.model.plan.library else entry.nbytes,
         "context_length": limits.context,
     }
 
@@ -162,7 +165,7 @@ async def _answer(request: Request, body: AskRequest, is_asked: bool, shape):
     feed(output, answer.pieces, sequence)
     output.close()
     message = output.message
-    told = shape(message.content, message.reasoning, calls_of(message))
+    told = {**shape(message.content, message.reasoning, calls_of(message)), **_logprobs(output, served)}
     done = ending(sequence, answer.finish.reason, began_s, loaded_s)
     return JSONResponse({**head, "created_at": now(), **told, **done}, headers=plan.headers)
 
@@ -176,7 +179,8 @@ def _plan(served: Served, body: AskRequest, settings: ServerSettings) -> ChatPla
         prompt=body.prompt, n_predict=body.options.max_tokens, **fields.model_dump(exclude_none=True)
     )
     if not body.suffix:
-        return ChatPlan(native.jobs(served, settings), lambda: Output(False, may_open=False))
+        jobs = [replace(job, logprobs=body.alternatives()) for job in native.jobs(served, settings)]
+        return ChatPlan(jobs, lambda: Output(False, may_open=False))
     prompt = tuple(fill_in(served, body.prompt, body.suffix, param="suffix"))
     check_prompt(served, prompt, "prompt")
     job = Job(
@@ -185,6 +189,7 @@ def _plan(served: Served, body: AskRequest, settings: ServerSettings) -> ChatPla
         served.most_tokens(body.options.max_tokens),
         fields.stop_texts(),
         fields.stop_ids(served),
+        body.alternatives(),
         deadline_s=fields.deadline_s(settings),
     )
     return ChatPlan([job], lambda: Output(False, may_open=False))
@@ -218,18 +223,27 @@ async def _lines(
         async for deltas, finish in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
             for delta in deltas:
                 if delta.kind in ("content", "reasoning"):
-                    yield line({**head, "created_at": now(), **_told(delta, shape), "done": False})
+                    told = {**_told(delta, shape), **_logprobs(output, served)}
+                    yield line({**head, "created_at": now(), **told, "done": False})
             if finish is None:
                 continue
             if calls := calls_of(output.message):
-                yield line({**head, "created_at": now(), **shape("", "", calls), "done": False})
-            yield line({**head, "created_at": now(), **shape("", "", []), **ending(sequence, finish.reason, *began)})
+                told = {**shape("", "", calls), **_logprobs(output, served)}
+                yield line({**head, "created_at": now(), **told, "done": False})
+            told = {**shape("", "", []), **_logprobs(output, served)}
+            yield line({**head, "created_at": now(), **told, **ending(sequence, finish.reason, *began)})
     except ApiError as error:
         yield line(error_object(error, request.url.path))
 
 
 def _told(delta: Delta, shape) -> dict[str, Any]:
     return shape(delta.text, "", []) if delta.kind == "content" else shape("", delta.text, [])
+
+
+def _logprobs(output: Output, served: Served) -> dict[str, Any]:
+    """Of the tokens since the last line; the field is there only where they were asked for."""
+    taken = [chat_logprob(served.tokenizer, logprob) for logprob, _ in output.take_logprobs()]
+    return {"logprobs": taken} if taken else {}
 
 
 def line(data: dict[str, Any]) -> bytes:

@@ -14,9 +14,10 @@ from hfc.serve.answer import KEEP_ALIVE, STREAM, sse, sse_response, whole
 from hfc.serve.body import BodyRoute
 from hfc.serve.chat import feed, new_id, plan_chat, stream_deltas
 from hfc.serve.errors import ApiError, documented, error_object
-from hfc.serve.items import Items
+from hfc.serve.items import Events, Items
+from hfc.serve.logprobs import chat_logprob
 from hfc.serve.models import borrow
-from hfc.serve.output import Output
+from hfc.serve.output import Delta, Output
 from hfc.serve.planning import planned
 from hfc.serve.response_input import ResponsesRequest
 from hfc.serve.sequence import Sequence
@@ -47,10 +48,21 @@ async def responses(request: Request, body: ResponsesRequest):
         return sse_response(_events(request, served, sequence, plan.new_output(), head), plan.headers)
     (answer,) = await whole(request, served, [sequence])
     output, items = plan.new_output(), Items()
-    for delta in [*feed(output, answer.pieces, sequence), *output.close()]:
-        items.push(delta)
+    for piece in answer.pieces:
+        _push(items, feed(output, [piece], sequence), output, served)
+    _push(items, output.close(), output, served)
     items.close(is_whole=answer.finish.reason != "length")
     return JSONResponse(_finished(head, items, answer.finish.reason, sequence), headers=plan.headers)
+
+
+def _push(items: Items, deltas: list[Delta], output: Output, served: Served) -> Events:
+    """Log probabilities go with the content that their tokens are, which may have been held back."""
+    events: Events = []
+    for delta in deltas:
+        taken = output.take_logprobs()
+        told = [chat_logprob(served.tokenizer, p) for p, is_thought in taken if not is_thought]
+        events += items.push(delta, told if delta.kind == "content" else ())
+    return events
 
 
 def _head(body: ResponsesRequest, name: str) -> dict[str, Any]:
@@ -63,7 +75,7 @@ def _head(body: ResponsesRequest, name: str) -> dict[str, Any]:
         "error": None, "incomplete_details": None, "instructions": body.instructions, "metadata": body.metadata or {},
         "output": [], "parallel_tool_calls": body.parallel_tool_calls is not False, "temperature": body.temperature,
         "tool_choice": choice, "tools": [{"strict": None, "parameters": None, **t.model_dump(exclude_none=True)} for t in body.tools or ()],
-        "top_p": body.top_p, "max_output_tokens": body.max_output_tokens, "previous_response_id": None,
+        "top_p": body.top_p, "top_logprobs": body.top_logprobs or 0, "max_output_tokens": body.max_output_tokens, "previous_response_id": None,
         "reasoning": {"effort": body.reasoning.effort if body.reasoning else None, "summary": None}, "store": False,
         "text": {"format": {"type": "text"}, **text}, "truncation": body.truncation or "disabled", "background": False, "usage": None,
     }  # fmt: skip
@@ -100,9 +112,8 @@ async def _events(
         async for deltas, finish in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
             if not deltas and finish is None:
                 yield KEEP_ALIVE
-            for delta in deltas:
-                for data in items.push(delta):
-                    yield event(data)
+            for data in _push(items, deltas, output, served):
+                yield event(data)
             if finish is not None:
                 for data in items.close(is_whole=finish.reason != "length"):
                     yield event(data)
