@@ -1,4 +1,5 @@
-"""Values of any size as JSON, part by part: an encoder holds Python's lock to its end, and in between others take their turn."""
+"""Values of any size as JSON, part by part: an encoder holds Python's lock to its end, and in between others take their turn. So does
+who frees a million numbers: an iterator's items stand in a list, and each is made, encoded and freed before the next."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ MANY = 64  # of a list, which are encoded in one go
 
 def encoded(value: Any) -> bytes:
     """Half surrogate pairs, which a client may have sent, stay what they are."""
-    return "".join(_parts(value)).encode("utf-8", "surrogatepass")
+    return b"".join([part.encode("utf-8", "surrogatepass") for part in _parts(value)])
 
 
 def _parts(value: Any) -> Iterator[str]:
@@ -22,6 +23,14 @@ def _parts(value: Any) -> Iterator[str]:
             yield f"{',' if i else ''}{_encode(key)}:"
             yield from _parts(inner)
         yield "}"
+    elif isinstance(value, Iterator):
+        before = "["
+        for inner in value:
+            yield before
+            yield from _parts(inner)
+            before = ","
+            del inner
+        yield "]" if before == "," else "[]"
     elif isinstance(value, list) and len(value) > MANY:
         for at in range(0, len(value), MANY):
             yield ("," if at else "[") + _encode(value[at : at + MANY])[1:-1]

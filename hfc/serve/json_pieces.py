@@ -11,7 +11,9 @@ import msgspec
 import numpy as np
 
 PIECE_BYTES, PIECE_MARKS = 1 << 18, 1 << 12  # of a text that is decoded in one go
+SCAN_BYTES = 1 << 18  # of a text that is searched for marks in one go: what numpy makes of it fits into a cache
 PAUSE_S = 0.0005
+BACKSLASH = ord("\\")
 # What a character outside of strings does to the depth; by its code.
 DEEPER = np.zeros(256, np.int8)
 DEEPER[list(b"[{")], DEEPER[list(b"]}")] = 1, -1
@@ -30,19 +32,35 @@ class Shape:
 
     def __init__(self, text: bytes, most: int):
         """TooManyMarks if there are more than `most`."""
-        characters = np.frombuffer(text, np.uint8)
-        is_quote = characters == ord('"')
-        is_quote[_escaped(characters)] = False
-        is_outside = np.cumsum(is_quote, dtype=np.uint8)  # wraps around, which does not change whether it is odd
-        np.bitwise_and(is_outside, 1, out=is_outside)
-        is_mark = IS_MARK[characters]
-        is_mark &= is_outside == 0
-        if np.count_nonzero(is_mark) > most:
-            raise TooManyMarks
-        self.places = np.flatnonzero(is_mark)
-        self.marks = characters[self.places]
-        change = DEEPER[self.marks]
-        self.depths = np.cumsum(change, dtype=np.int32) + (change < 0)
+        places, marks, depths = [], [], []
+        depth, in_string, is_behind_backslash = 0, 0, False
+        for at in range(0, len(text), SCAN_BYTES):
+            begin, end = at - is_behind_backslash, min(at + SCAN_BYTES, len(text))
+            characters = np.frombuffer(text, np.uint8, end - begin, begin)
+            escaped = _escaped(characters)
+            is_behind_backslash = bool(characters[-1] == BACKSLASH) and (end - begin - 1) not in escaped[-1:]
+            is_quote = characters == ord('"')
+            is_quote[escaped] = False
+            is_inside = np.cumsum(is_quote, dtype=np.uint8)  # wraps around, which does not change whether it is odd
+            is_inside += np.uint8(in_string)
+            np.bitwise_and(is_inside, 1, out=is_inside)
+            in_string = int(is_inside[-1])
+            is_mark = IS_MARK[characters]
+            is_mark &= is_inside == 0
+            found = np.flatnonzero(is_mark)
+            if (most := most - len(found)) < 0:
+                raise TooManyMarks
+            marks.append(characters[found])
+            change = DEEPER[marks[-1]]
+            places.append(found + begin)
+            depths.append(np.cumsum(change, dtype=np.int32) + np.int32(depth))
+            depth = int(depths[-1][-1]) if len(found) else depth
+            depths[-1] += change < 0
+            if end < len(text):
+                time.sleep(PAUSE_S)
+        self.places = np.concatenate([np.empty(0, np.intp), *places])
+        self.marks = np.concatenate([np.empty(0, np.uint8), *marks])
+        self.depths = np.concatenate([np.empty(0, np.int32), *depths])
 
     @property
     def deepest(self) -> int:
@@ -66,7 +84,7 @@ class Shape:
 
 def _escaped(characters: np.ndarray) -> np.ndarray:
     """Places behind a backslash that is not escaped itself."""
-    backslashes = np.flatnonzero(characters[:-1] == ord("\\"))
+    backslashes = np.flatnonzero(characters[:-1] == BACKSLASH)
     if not len(backslashes):
         return backslashes
     begins = np.empty(len(backslashes), bool)  # a run of them

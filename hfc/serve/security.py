@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from hfc.serve.body import PARSED, Bodies, check_small, is_large, linger, parsed, too_large
+from hfc.serve.body import LARGE_BYTES, PARSED, Bodies, check_small, is_large, linger, parsed, too_large
 from hfc.serve.errors import ApiError, error_response
 from hfc.serve.memory import give_memory_back
 from hfc.serve.metrics import Meters
@@ -25,7 +25,7 @@ from hfc.serve.turns import Turns, leave
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
 OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
-HUGE_BYTES = 1 << 20  # of a request and its answer: after those from here on memory is given back
+HUGE_BYTES = 1 << 20  # of large requests and their answers: after so many memory is given back
 GIVE_BACK_S = 1.0
 
 
@@ -43,7 +43,8 @@ class Guarded:
     ):
         self._app, self._settings, self._meters, self._paths = app, settings, meters, paths
         self._bodies, self._planners, self._turns = Bodies(settings.limits), planners, turns
-        self._ended = 0  # large requests, since memory was given back
+        # Of large requests and their answers since memory was given back: bytes, and how often they were many.
+        self._since = self._ended = 0
         self._giving_back: asyncio.Future[None] | None = None
 
     async def __call__(self, scope, receive, send) -> None:
@@ -73,8 +74,7 @@ class Guarded:
             await self._serve(scope, counting_receive, counting_send)
         finally:
             leave(scope)
-            if nbytes >= HUGE_BYTES:
-                self._give_back_soon()
+            self._passed(nbytes)
 
     async def _serve(self, scope, receive, send) -> None:
         try:
@@ -109,9 +109,14 @@ class Guarded:
             check_small(body, limits)
             return body
 
-    def _give_back_soon(self) -> None:
-        """When the connection has let go of the request, too; once for several that end together."""
-        self._ended += 1
+    def _passed(self, nbytes: int) -> None:
+        """A request and its answer. Memory is given back when the connection has let go of it, too; once for several that end together."""
+        if nbytes < LARGE_BYTES:
+            return
+        self._since += nbytes
+        if self._since < HUGE_BYTES:
+            return
+        self._since, self._ended = 0, self._ended + 1
         if self._giving_back is None or self._giving_back.done():
             self._giving_back = asyncio.ensure_future(self._give_back())
 

@@ -5,6 +5,7 @@ import json
 import pkgutil
 import random
 import time
+import weakref
 
 import pytest
 from serve_fakes import FakeModel
@@ -12,6 +13,7 @@ from test_serve_api import app_of, call
 
 from hfc.serve import api, json_pieces
 from hfc.serve.body import BodyRoute, is_large, parsed
+from hfc.serve.encoding import encoded
 from hfc.serve.errors import ApiError
 from hfc.serve.json_pieces import Shape, decoded
 from hfc.serve.limits import ServerLimits
@@ -46,7 +48,7 @@ def outcome(load, text: bytes):
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    for name, limit in (("PIECE_BYTES", 8), ("PIECE_MARKS", 3), ("PAUSE_S", 0)):
+    for name, limit in (("PIECE_BYTES", 8), ("PIECE_MARKS", 3), ("SCAN_BYTES", 1000), ("PAUSE_S", 0)):
         monkeypatch.setattr(json_pieces, name, limit)
 
 
@@ -57,6 +59,20 @@ def test_pieces_give_what_the_whole_gives(small_pieces):
         assert decoded(text, Shape(text, 1 << 20)) == json.loads(text)
         text = damaged(rng, text)
         assert outcome(lambda t: decoded(t, Shape(t, 1 << 20)), text) == outcome(json.loads, text), text
+
+
+def test_the_shape_does_not_depend_on_where_the_search_is_cut(monkeypatch):
+    monkeypatch.setattr(json_pieces, "PAUSE_S", 0)
+    rng = random.Random(2)
+    for _ in range(100):
+        text = bytes(rng.choices(b'\\\\\\""[]{},:x', k=rng.randrange(40)))
+        monkeypatch.setattr(json_pieces, "SCAN_BYTES", 1 << 18)
+        whole = Shape(text, 100)
+        for size in (1, 3):
+            monkeypatch.setattr(json_pieces, "SCAN_BYTES", size)
+            cut = Shape(text, 100)
+            for name in ("places", "marks", "depths"):
+                assert getattr(cut, name).tolist() == getattr(whole, name).tolist(), (text, size, name)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +87,27 @@ def test_what_is_no_json_stays_none_in_pieces(small_pieces, text):
 def test_other_encodings_of_json():
     for name in ("utf-8-sig", "utf-16", "utf-32-le"):
         assert parsed(json.dumps({"a": ["\u00e9"] * 9}).encode(name), ServerLimits()) == {"a": ["\u00e9"] * 9}
+
+
+def test_an_iterator_is_encoded_as_a_list_and_no_two_of_its_items_are_there_at_once():
+    class Item(list):
+        """Whose end can be seen."""
+
+    last = lambda: None  # noqa: E731
+
+    def items():
+        nonlocal last
+        for i in range(3):
+            assert last() is None, "the one before was let go"
+            item = Item([i])
+            last = weakref.ref(item)
+            yield item
+            del item
+
+    assert json.loads(encoded({"a": items(), "b": iter([]), "c": iter([{"x": iter("yz")}])})) == {
+        "a": [[0], [1], [2]], "b": [], "c": [{"x": ["y", "z"]}],
+    }  # fmt: skip
+    assert last() is None
 
 
 def test_no_piece_is_long(monkeypatch):

@@ -192,6 +192,29 @@ def test_a_collection_waits_until_no_large_request_is_held_and_others_wait_for_i
     asyncio.run(main())
 
 
+def test_memory_is_given_back_for_many_bodies_that_are_large_together(monkeypatch):
+    given = []
+    monkeypatch.setattr("hfc.serve.security.GIVE_BACK_S", 0.01)
+    monkeypatch.setattr("hfc.serve.security.give_memory_back", lambda: given.append(True))
+
+    async def main(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+
+            async def ask(times, nbytes):
+                for _ in range(times):
+                    await client.post("/v1/completions", json={"model": "nobody's", "prompt": "x" * nbytes})
+                await asyncio.sleep(0.05)
+                return len(given)
+
+            assert await ask(300, 4_000) == 0
+            assert await ask(25, 40_000) == 0
+            assert await ask(5, 40_000) == 1
+
+    with app_of() as (app, _):
+        asyncio.run(main(app))
+
+
 def test_old_objects_are_collected_when_many_have_come(monkeypatch):
     before = gc.get_threshold()
     monkeypatch.setattr(gc, "get_count", lambda: (0, 0, memory.OLD))

@@ -130,11 +130,11 @@ async def embeddings(request: Request, body: EmbeddingsRequest):
     count = sum(len(job.prompt) for job in jobs)
 
     def whole_answer() -> dict[str, Any]:
-        vectors = [vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers]
-        data = [
+        vectors = (vector(answer.pooled, body.dimensions, body.normalize is not False) for answer in answers)
+        data = (
             {"object": "embedding", "index": i, "embedding": encoded(v, body.encoding_format)}
             for i, v in enumerate(vectors)
-        ]
+        )
         usage = {"prompt_tokens": count, "total_tokens": count}
         return {"object": "list", "data": data, "model": body.model or served.name, "usage": usage}
 

@@ -260,7 +260,7 @@ async def embed(request: Request, body: EmbedRequest) -> Response:
         request,
         lambda: {
             "model": body.model or served.name,
-            "embeddings": [vector(answer.pooled, body.dimensions, True).tolist() for answer in answers],
+            "embeddings": (vector(answer.pooled, body.dimensions, True).tolist() for answer in answers),
             "total_duration": round((time.monotonic() - began_s) * 1e9),
             "load_duration": round((loaded_s - began_s) * 1e9),
             "prompt_eval_count": count,
