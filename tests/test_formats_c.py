@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from hfc.backend.lanes.elements import element_source
+from hfc.backend.lanes.kv_rows import row_source
 from hfc.base.zig import compile_c
 from hfc.formats import FORMATS, KV_FORMATS
 
@@ -38,7 +40,7 @@ __device__ inline uint16_t hfc_f32_to_f16(float x) { return __builtin_bit_cast(u
 
 def weight_entry(name: str) -> str:
     form = FORMATS[name]
-    return form.loader("static") + (
+    return element_source(form, "static") + (
         f"void read_{name}(const uint8_t* raw, float* out, int blocks) {{\n"
         f"  for (int b = 0; b < blocks; ++b)\n"
         f"    for (int i = 0; i < {form.block}; ++i)\n"
@@ -48,14 +50,10 @@ def weight_entry(name: str) -> str:
 
 def kv_entry(name: str) -> str:
     form = KV_FORMATS[name]
-    return (
-        form.loader("static")
-        + form.writer("static")
-        + (
-            f"void kv_{name}(const float* x, uint8_t* row, float* out, int head) {{\n"
-            f"  for (int d = 0; d < head; ++d) hfc_kv_{name}_put(row, d, x[d]);\n"
-            f"  for (int d = 0; d < head; ++d) out[d] = hfc_kv_{name}_at(row, d);\n}}\n"
-        )
+    return row_source(form, "static") + (
+        f"void kv_{name}(const float* x, uint8_t* row, float* out, int head) {{\n"
+        f"  for (int d = 0; d < head; ++d) hfc_kv_{name}_put(row, d, x[d]);\n"
+        f"  for (int d = 0; d < head; ++d) out[d] = hfc_kv_{name}_at(row, d);\n}}\n"
     )
 
 
@@ -111,15 +109,12 @@ def test_c_kv_rows_equal_numpy(library, name):
 def test_loaders_are_hip_without_warnings_or_scratch(tmp_path, arch):
     """The same source compiles for a GPU; a local table must not become private memory."""
     kernels = "".join(
-        form.loader("__device__ static inline")
+        element_source(form, "__device__ static inline")
         + f'extern "C" __global__ void k_{name}(const uint8_t* raw, float* out) {{\n'
         + f"  const int i = (int)__builtin_amdgcn_workitem_id_x();\n  out[i] = hfc_{name}_at(raw, i);\n}}\n"
         for name, form in FORMATS.items()
     )
-    kv = "".join(
-        f.loader("__device__ inline") + f.writer("__device__ inline")
-        for f in (f.sized(128) for f in KV_FORMATS.values())
-    )
+    kv = "".join(row_source(f, "__device__ inline") for f in (f.sized(128) for f in KV_FORMATS.values()))
     (tmp_path / "loaders.hip").write_text(HIP_CONVERSIONS + kernels + kv)
     flags = ["-x", "hip", f"--offload-arch={arch}", "--cuda-device-only", "-nogpulib", "-nogpuinc", "-O3", "-S"]
     zig("clang", *flags, "-Wall", "-Wextra", "-Werror", "-o", "loaders.s", "loaders.hip", cwd=tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from test_formats_c import CONVERSIONS, address
 from test_quantize import TOKENS, write_model
 
+from hfc.backend.lanes.kv_rows import row_of, row_source
 from hfc.base.diagnostics import HfcError
 from hfc.base.zig import compile_c
 from hfc.compiler import CompileOptions, compile_model, open_source, outline, settings_for
@@ -30,16 +31,16 @@ HEADS = (64, 128, 256)
 def entry(name: str, head: int) -> str:
     """Writes and reads one row as the map and attention kernels do."""
     form = KV_FORMATS[name].sized(head)
-    size, units = form.group(head), len(form.unit)
-    turn = f"hfc_kv_{name}_rotate_pair(d, x[d], x[d ^ 1])" if form.rotates_pairs else "x[d]"
+    row = row_of(form)
+    size, units = form.group(head), len(row.unit)
+    rotated = f"hfc_kv_{name}_rotate_pair(d, x[d], x[d ^ 1])" if form.rotates_pairs else "x[d]"
     lines = [
-        form.loader("static"),
-        form.writer("static"),
-        f"static float element(const float* x, int d) {{ return {turn}; }}",
+        row_source(form, "static"),
+        f"static float element(const float* x, int d) {{ return {rotated}; }}",
     ]
     lines += ["void run(const float* x, uint8_t* row, float* out) {", f"for (int g = 0; g < {head // size}; g++) {{"]
     names = {}
-    for i, stat in enumerate(form.stats):
+    for i, stat in enumerate(row.stats):
         start, join = ("0.0f", "r += e;") if stat.reduce == "sum" else ("-1e30f", "r = e > r ? e : r;")
         e = stat.element.format(x=f"element(x, g * {size} + j)", **names)
         lines.append(
@@ -47,7 +48,7 @@ def entry(name: str, head: int) -> str:
         )
         lines.append(f"s{i} = {stat.finish.format(**names)}; }}")
         names[f"s{i}"] = f"s{i}"
-    values = ", ".join([*(f"element(x, g * {size} + ({j}))" for j in form.unit), *names])
+    values = ", ".join([*(f"element(x, g * {size} + ({j}))" for j in row.unit), *names])
     lines.append(f"for (int j = 0; j < {size // units}; j++) hfc_kv_{name}_put(row, g, j, {values}); }}")
     lines.append(f"for (int d = 0; d < {head}; d++) out[d] = hfc_kv_{name}_at(row, d); }}")
     return CONVERSIONS + MORE + "\n".join(lines)

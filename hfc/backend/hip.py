@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import cache
 
+from hfc.backend.lanes.elements import element_source
+from hfc.backend.lanes.kv_rows import row_source
 from hfc.backend.lanes.kv_runs import run_source
 from hfc.backend.render import render, variables_of
 from hfc.backend.shape import Geometry, Scratch
@@ -83,7 +85,7 @@ def _loaders(bound: Bound) -> list[str]:
     weights |= {form.name: form for form in region.weight_formats}
     runs = [run_source(form, region.kv_head_size, "HFC_FUNCTION") for form in region.kv_formats if region.kv_head_size]
     return [
-        *(form.loader("HFC_FUNCTION") for form in weights.values()),
-        *(form.loader("HFC_FUNCTION") + form.writer("HFC_FUNCTION") for form in region.kv_formats),
+        *(element_source(form, "HFC_FUNCTION") for form in weights.values()),
+        *(row_source(form, "HFC_FUNCTION") for form in region.kv_formats),
         *runs,
     ]

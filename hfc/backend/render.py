@@ -11,6 +11,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, meta, nodes
 
+from hfc.backend.lanes.elements import element_source
+from hfc.backend.lanes.kv_rows import row_of, row_source
 from hfc.formats.tile import tile_layout
 
 BACKEND = Path(__file__).parent
@@ -31,6 +33,11 @@ def environment() -> Environment:
     )
     made.filters["f32"] = f32
     made.filters["tile"] = tile_layout
+    made.filters["element_source"], made.filters["kv_source"], made.filters["kv_row"] = (
+        element_source,
+        row_source,
+        row_of,
+    )
     return made
 
 

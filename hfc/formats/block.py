@@ -1,9 +1,10 @@
-"""BlockFormat: one declaration of a weight format, from which its bytes, numpy unpack and pack, and C loader follow.
+"""BlockFormat: one declaration of a weight format, from which its bytes, numpy unpack and pack follow, and
+the C of backend/lanes.
 
     value[i] = scale * (q[i] + zero) + min          (or scale * table[q[i]])
 
 All arithmetic is f32 in exactly this order, products first, so numpy and a C compiler without contraction
-(-ffp-contract=off) agree bit for bit; with fused multiply-add the C loader may differ in the last place where there is
+(-ffp-contract=off) agree bit for bit; with fused multiply-add C may differ in the last place where there is
 a `min`.
 """
 
@@ -143,7 +144,7 @@ class BlockFormat:
         found = {
             name: np.empty((len(blocks), self.block // self.group), np.float32) for name in self.codes if name != "q"
         }
-        found |= {f.name: np.empty((len(blocks), 1), np.float32) for f in self.fields if self._is_number(f)}
+        found |= {f.name: np.empty((len(blocks), 1), np.float32) for f in self.fields if self.is_number(f)}
         for part in self._chunks(len(blocks)):
             for name, values in self._numbers(blocks[part]).items():
                 found[name][part] = values
@@ -189,60 +190,12 @@ class BlockFormat:
                 self._put_code(out, name, parts[name].astype(np.uint8))
         return out
 
-    def loader(self, qualifier: str = "static inline") -> str:
-        """C and HIP source of `<qualifier> float hfc_<name>_at(const uint8_t* block, int i)`.
-
-        The including file defines uint8_t, uint16_t, uint32_t and the conversions named in dtype.py
-        (hfc_bits_to_f32, hfc_f16_to_f32, hfc_bf16_to_f32). Any alignment is right; 0 <= i < block.
-        """
-        head = f"{qualifier} float hfc_{self.name}_at(const uint8_t* block, int i) {{"
-        if not self.quantized:
-            return f"{head}\n  (void)i;\n  return {self._c_field(self.fields[0])};\n}}\n"
-        lines = [f"  {line}" for line in self.c_fields()]
-        for name in self.codes:
-            kind, number = ("int", self.c_number(name)) if name == "q" and self.table else ("float", self.c_float(name))
-            lines.append(f"  const {kind} {name} = {number};")
-        number = "q"
-        if self.table:
-            lines.insert(0, f"  const signed char table[{len(self.table)}] = {{ {', '.join(map(str, self.table))} }};")
-            number = "(float)table[q]"
-        low = f" + ({self.min.c})" if self.min else ""
-        return "\n".join([head, *lines, f"  return ({self.scale.c}) * {number}{low};", "}", ""])
-
-    def _c_field(self, f: Field) -> str:
-        scalar = SCALARS[f.dtype]
-        at = self.offsets[f.name]
-        return scalar.to_f32.format(scalar.c_load(f"(block + {at})" if at else "block"))
-
-    def c_fields(self) -> list[str]:
-        """C declarations of the fields that scale and min use by name, out of `block`."""
-        return [f"const float {f.name} = {self._c_field(f)};" for f in self.fields if self._is_number(f)]
-
-    def c_number(self, name: str) -> str:
-        """C: the integer that a code of element `i` stands for."""
-        zero = self.codes[name].zero
-        return f"({self.c_code(name)})" + (f" + ({zero})" if zero else "")
-
-    def c_float(self, name: str) -> str:
-        """C: the number of a code as a float."""
-        number = self.c_number(name)
-        return f"hfc_bits_to_f32((uint32_t)({number}) << 23)" if self.codes[name].power else f"(float)({number})"
-
-    def c_code(self, name: str) -> str:
-        """C: the unsigned code of element `i` of `block`."""
-        planes = []
-        for plane in self.codes[name].planes:
-            byte = f"block[{self.offsets[plane.field]} + {plane.byte}]"
-            byte = f"({byte} ^ 128)" if self._flipped(plane.field) else byte
-            bits = f"({byte} >> ({plane.shift}) & {2**plane.bits - 1})" if plane.bits < 8 else byte
-            planes.append(f"{bits} << {plane.left}" if plane.left else bits)
-        return " | ".join(planes)
-
-    def _is_number(self, f: Field) -> bool:
+    def is_number(self, f: Field) -> bool:
         """A field that scale and min use by its name."""
         return f.count == 1 and f.dtype in ("f32", "f16", "bf16")
 
-    def _flipped(self, field_name: str) -> bool:
+    def is_signed(self, field_name: str) -> bool:
+        """Its bytes are taken plus 128, see Plane."""
         return next(f for f in self.fields if f.name == field_name).dtype == "i8"
 
     def _blocks(self, raw: np.ndarray) -> np.ndarray:
@@ -270,7 +223,7 @@ class BlockFormat:
         """What scale and min are made of: fields f32 [n, 1], codes f32 [n, groups]."""
         numbers: dict[str, np.ndarray] = {}
         for f in self.fields:
-            if self._is_number(f):
+            if self.is_number(f):
                 at = self.offsets[f.name]
                 numbers[f.name] = SCALARS[f.dtype].unpack(np.ascontiguousarray(blocks[:, at : at + f.nbytes]))
         for name, part in self.codes.items():
@@ -307,7 +260,7 @@ class BlockFormat:
                 np.right_shift(blocks[:, run.source], run.shift, out=target[:, run.target])
             if plane.bits < 8:
                 target &= np.uint8(2**plane.bits - 1)
-            if self._flipped(plane.field):
+            if self.is_signed(plane.field):
                 target ^= np.uint8(128)
             if plane.left:
                 target <<= np.uint8(plane.left)
@@ -319,7 +272,7 @@ class BlockFormat:
         """The inverse of _take_code: OR the codes into zeroed bytes."""
         for plane, runs in zip(self.codes[name].planes, self._runs[name], strict=True):
             bits = codes >> np.uint8(plane.left) & np.uint8(2**plane.bits - 1)
-            if self._flipped(plane.field):
+            if self.is_signed(plane.field):
                 bits = bits ^ np.uint8(128)
             for run in runs:
                 moved = bits[:, run.target] << run.shift

@@ -1,8 +1,4 @@
-"""Quantized rows of the KV cache: blocks of one head's vector with a scale (q8, q4), or codes of its rotated direction (asym).
-
-A row is written unit by unit: `unit` lists the elements that one store packs, and `stats` the reductions over a group that
-come before. The expressions are C in `j` (the unit) and `x{n}` (the unit's n-th element); numpy does the same in `pack`.
-"""
+"""Quantized rows of the KV cache: blocks of one head's vector with a scale (q8, q4), or codes of its rotated direction (asym)."""
 
 from __future__ import annotations
 
@@ -15,29 +11,12 @@ from hfc.formats.block import BlockFormat
 from hfc.formats.rotation import rotate, rotate_back
 
 
-@dataclass(frozen=True)
-class KvStat:
-    """A reduction ("sum" or "max") over a group: of `element` (C, of x), then `finish` (C, of r)."""
-
-    reduce: str
-    element: str
-    finish: str
-
-
 @dataclass(frozen=True, eq=False)
 class KvBlocks:
-    """Blocks of `block` elements in a BlockFormat; every block of a row is a group.
-
-    unit: element numbers (C, of j) of one store.  put: C statements that write unit j of the block at `block`, from x0, x1, …
-    and s0, s1, … (the stats).
-    sixteen: f32x16 in C, of elements part … part + 15 of the block at `block`, for CPUs; bit for bit the loader's."""
+    """Blocks of `block` elements in a BlockFormat; every block of a row is a group."""
 
     name: str
     form: BlockFormat
-    unit: tuple[str, ...]
-    stats: tuple[KvStat, ...]
-    put: str
-    sixteen: str
     scalar: str = ""
     rotates_pairs: bool = False
     walsh: int = 0
@@ -74,19 +53,6 @@ class KvBlocks:
         return self.form.unpack(raw)
 
     stored = unpack
-
-    def loader(self, qualifier: str = "static inline") -> str:
-        """C source of `float hfc_kv_<name>_at(const uint8_t* row, int d)`."""
-        block = self.form
-        head = f"{qualifier} float hfc_kv_{self.name}_at(const uint8_t* row, int d) {{"
-        body = f"return hfc_{block.name}_at(row + d / {block.block} * {block.block_bytes}, d % {block.block});"
-        return f"{block.loader(qualifier)}{head}\n  {body}\n}}\n"
-
-    def writer(self, qualifier: str = "static inline") -> str:
-        """C source of `void hfc_kv_<name>_put(uint8_t* row, int group, int j, float x0 …, float s0 …)`."""
-        values = [*(f"x{i}" for i in range(len(self.unit))), *(f"s{i}" for i in range(len(self.stats)))]
-        head = f"{qualifier} void hfc_kv_{self.name}_put(uint8_t* row, int group, int j, {', '.join('float ' + v for v in values)}) {{"
-        return f"{head}\n  uint8_t* block = row + group * {self.form.block_bytes};\n  {self.put}\n}}\n"
 
 
 LEVELS = {  # positive halves, Lloyd-Max levels of a normal distribution with variance 1/128 (turbo_common.h of hipfire)
@@ -136,7 +102,7 @@ class KvRotated:
 
     @property
     def rotates_pairs(self) -> bool:
-        """Whether loaders of keys and queries turn pairs."""
+        """Whether keys and queries are rotated by pairs where they are loaded."""
         return not self.mixes
 
     @property
@@ -206,95 +172,10 @@ class KvRotated:
         return self.rotate(self.stored(raw), back=True)
 
     def stored(self, raw: np.ndarray) -> np.ndarray:
-        """Turned values, as the C loader gives them."""
+        """Rotated values, as kernels read them."""
         rows = np.ascontiguousarray(raw).reshape(-1, raw.shape[-1])
         head = (raw.shape[-1] - 4) * 8 // self.bits
         bits = np.unpackbits(rows[:, 4:], axis=1, bitorder="little").reshape(len(rows), head, self.bits)
         codes = (bits << np.arange(self.bits, dtype=np.uint8)).sum(axis=2)
         values = self.levels(head)[codes] * np.ascontiguousarray(rows[:, :4]).view(np.float32)
         return values.reshape(*raw.shape[:-1], head)
-
-    # C, for a known head
-
-    @property
-    def unit(self) -> tuple[str, ...]:
-        return tuple(f"j * {CODES_OF_UNIT[self.bits]} + {i}" for i in range(CODES_OF_UNIT[self.bits]))
-
-    @property
-    def stats(self) -> tuple[KvStat, ...]:
-        """The square of the length; the errors at each of SIZES, of which the last makes the best one's inverse; the norm."""
-        unit = "{x} * hfc_rsqrt({s0} > 0.0f ? {s0} : 1.0f)"
-        errors = [f"hfc_kv_{self.name}_error({unit}, {c_number(size)}, {c_number(1 / size)})" for size in SIZES]
-        finishes = ["r"] * (len(SIZES) - 1) + [
-            f"hfc_kv_{self.name}_inverse({', '.join(f'{{s{i}}}' for i in range(1, len(SIZES)))}, r)"
-        ]
-        level = f"hfc_kv_{self.name}_level(hfc_kv_{self.name}_code({unit} * {{s{len(SIZES)}}}))"
-        norm = KvStat("sum", f"{level} * {level}", "__builtin_sqrtf({s0} / r)")
-        return (KvStat("sum", "{x} * {x}", "r"), *(KvStat("sum", e, f) for e, f in zip(errors, finishes)), norm)
-
-    def loader(self, qualifier: str = "static inline") -> str:
-        """Also `hfc_kv_<name>_rotate_pair(d, x, pair)`: element d of a rotated vector, from x[d] and x[d ^ 1]."""
-        assert self.head, "the head's size decides the levels: ask sized(head)"
-        levels, name = self.levels(self.head), self.name
-        angle = angles(self.head // 2)
-        numbers = lambda values: ", ".join(map(c_number, values))  # noqa: E731
-        middles = (levels[1:] + levels[:-1]) / 2
-        byte, shift = f"d * {self.bits} / 8", f"d * {self.bits} % 8"
-        if self.bits == 3:  # a code may lie in two bytes
-            word = f"(bits[{byte}] | ({shift} > 5 ? bits[{byte} + 1] : 0) << 8)"
-        else:
-            word = f"bits[{byte}]"
-        return (
-            f"{qualifier} float hfc_kv_{name}_level(int code) {{\n  const float levels[{len(levels)}] = {{ {numbers(levels)} }};\n"
-            f"  return levels[code];\n}}\n"
-            f"{qualifier} int hfc_kv_{name}_code(float x) {{\n  return {' + '.join(f'(x > {np.float32(m):.9g}f)' for m in middles).replace('(x > 0f)', '(x > 0.0f)')};\n}}\n"
-            f"{qualifier} float hfc_kv_{name}_at(const uint8_t* row, int d) {{\n  const uint8_t* bits = row + 4;\n"
-            f"  const float norm = hfc_bits_to_f32((uint32_t)row[0] | (uint32_t)row[1] << 8 | (uint32_t)row[2] << 16 | (uint32_t)row[3] << 24);\n"
-            f"  return hfc_kv_{name}_level({word} >> {shift} & {2**self.bits - 1}) * norm;\n}}\n"
-            f"{self._turn_source(qualifier, numbers, angle)}"
-        )
-
-    def _turn_source(self, qualifier: str, numbers, angle: np.ndarray) -> str:
-        if self.mixes:
-            return ""
-        return (
-            f"{qualifier} float hfc_kv_{self.name}_rotate_pair(int d, float x, float pair) {{\n"
-            f"  const float cosine[{len(angle)}] = {{ {numbers(np.cos(angle))} }};\n"
-            f"  const float sine[{len(angle)}] = {{ {numbers(np.sin(angle))} }};\n"
-            f"  return x * cosine[d / 2] + (d % 2 ? pair : -pair) * sine[d / 2];\n}}\n"
-        )
-
-    def writer(self, qualifier: str = "static inline") -> str:
-        per, name, last = CODES_OF_UNIT[self.bits], self.name, len(SIZES)
-        values = ", ".join([*(f"float x{i}" for i in range(per)), *(f"float s{i}" for i in range(last + 2))])
-        codes = " | ".join(
-            f"(uint32_t)hfc_kv_{name}_code(x{i} * inverse * s{last}) << {i * self.bits}" for i in range(per)
-        )
-        nbytes = per * self.bits // 8
-        stores = " ".join(f"row[4 + j * {nbytes} + {b}] = (uint8_t)(word >> {8 * b});" for b in range(nbytes))
-        unused = " ".join(f"(void)s{i};" for i in range(1, last))
-        return (
-            f"{self._size_source(qualifier)}"
-            f"{qualifier} void hfc_kv_{name}_put(uint8_t* row, int group, int j, {values}) {{\n"
-            f"  const float inverse = hfc_rsqrt(s0 > 0.0f ? s0 : 1.0f);\n  const uint32_t word = {codes};\n  (void)group; {unused}\n  {stores}\n"
-            f"  if (j == 0) {{\n    const uint32_t norm = hfc_f32_to_bits(s{last + 1});\n"
-            f"    for (int i = 0; i < 4; i++) row[i] = (uint8_t)(norm >> 8 * i);\n  }}\n}}\n"
-        )
-
-    def _size_source(self, qualifier: str) -> str:
-        """`_error` of an element of a unit vector at a size of the levels, and `_inverse` of the size with the least error, from all sums."""
-        name, errors = self.name, [f"e{i}" for i in range(len(SIZES))]
-        choice = ["float least = e0, found = " + c_number(1 / SIZES[0]) + ";"]
-        choice += [
-            f"if (e{i} < least) least = e{i}, found = {c_number(1 / size)};" for i, size in enumerate(SIZES) if i
-        ]
-        return (
-            f"{qualifier} float hfc_kv_{name}_error(float x, float size, float inverse) {{\n"
-            f"  const float e = x - hfc_kv_{name}_level(hfc_kv_{name}_code(x * inverse)) * size;\n  return e * e;\n}}\n"
-            f"{qualifier} float hfc_kv_{name}_inverse({', '.join(f'float {e}' for e in errors)}) {{\n  {' '.join(choice)}\n  return found;\n}}\n"
-        )
-
-
-def c_number(value: float) -> str:
-    """A C float literal that reads back as the same f32."""
-    return f"{np.float32(value):.9g}f" if np.float32(value) % 1 else f"{value:.1f}f"

@@ -1,4 +1,4 @@
-"""KvFormat: how one head's vector lies in the KV cache, for numpy and for C and HIP kernels."""
+"""KvFormat: how one head's vector lies in the KV cache."""
 
 from __future__ import annotations
 
@@ -39,25 +39,8 @@ class KvFormat:
         """uint8 [..., row_bytes(head)] -> f32 [..., head]"""
         return SCALARS[self.scalar].unpack(raw)
 
-    stored = unpack  # as the C loader gives it
+    stored = unpack  # as kernels read it
 
     def pack(self, x: np.ndarray) -> np.ndarray:
         """f32 [..., head] -> uint8 [..., row_bytes(head)]"""
         return SCALARS[self.scalar].pack(np.asarray(x, np.float32))
-
-    def loader(self, qualifier: str = "static inline") -> str:
-        """C source of `<qualifier> float hfc_kv_<name>_at(const uint8_t* row, int d)`.
-
-        The conversions of dtype.py belong to the including file; rows are aligned to the scalar.
-        """
-        scalar = SCALARS[self.scalar]
-        element = f"((const {scalar.c_element}*)(const void*)row)[d]"
-        value = element if scalar.c_element == "float" else scalar.to_f32.format(element)
-        return f"{qualifier} float hfc_kv_{self.name}_at(const uint8_t* row, int d) {{\n  return {value};\n}}\n"
-
-    def writer(self, qualifier: str = "static inline") -> str:
-        """C source of `<qualifier> void hfc_kv_<name>_put(uint8_t* row, int d, float x)`."""
-        scalar = SCALARS[self.scalar]
-        head = f"{qualifier} void hfc_kv_{self.name}_put(uint8_t* row, int d, float x) {{"
-        value = "x" if scalar.c_element == "float" else scalar.from_f32.format("x")
-        return f"{head}\n  (({scalar.c_element}*)(void*)row)[d] = {value};\n}}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hfc.backend.lanes.elements import code_of, field_declarations, float_of, number_of
 from hfc.backend.render import render
 from hfc.formats import block_format
 from hfc.formats.block import BlockFormat
@@ -35,7 +36,8 @@ def pack_source(name: str) -> str:
         form=form,
         layout=layout,
         piece=piece,
-        code=form.c_code("q"),
+        code=code_of(form, "q"),
+        numbers=field_declarations(form),
         fields=_header_fields(form, layout),
     )
 
@@ -49,14 +51,14 @@ def _header_fields(form: BlockFormat, layout: TileLayout) -> list[HeaderField]:
         outer, inner = names
         kind = ("uint16_t", "hfc_f32_to_f16({})") if layout.outer_bytes == 2 else ("float", "{}")
         wanted = [(kind[0], kind[1].format(name), 1) for name in outer]
-        wanted += [("int8_t", f"(int8_t)({form.c_number(name)})", groups) for name in inner]
+        wanted += [("int8_t", f"(int8_t)({number_of(form, name)})", groups) for name in inner]
     else:
         values = [factor.c for factor in (form.scale, form.min) if factor]
         kind = {2: ("uint16_t", "hfc_f32_to_f16({})"), 4: ("float", "{}")}[layout.scale_bytes]
         wanted = [(kind[0], kind[1].format(value), groups) for value in values]
     fields, offset = [], 0
     for ctype, value, count in wanted:
-        codes = tuple((name, form.c_float(name)) for name in form.codes if name != "q" and ctype != "int8_t")
+        codes = tuple((name, float_of(form, name)) for name in form.codes if name != "q" and ctype != "int8_t")
         fields.append(HeaderField(ctype, value, codes, offset, layout.span * PANEL // count))
         offset += count * LANES * {"uint16_t": 2, "int8_t": 1, "float": 4}[ctype]
     return fields

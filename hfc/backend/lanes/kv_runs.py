@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hfc.backend.lanes.kv_row import c_number
 from hfc.formats.block import BlockFormat
-from hfc.formats.kv_block import KvBlocks, KvRotated, c_number
+from hfc.formats.kv_block import KvBlocks, KvRotated
 from hfc.formats.kv_format import KvFormat
 from hfc.formats.layout import stored
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hfc.backend.body import Printer
+from hfc.backend.lanes.kv_rows import row_of
 from hfc.backend.skeletons.map.region import MapRegion, Task
 from hfc.backend.spec import Bound, Stat
 from hfc.formats import block_format, kv_format
@@ -107,11 +108,12 @@ def _units(form, printer: Printer, value: Value, at: str, head: int, blocks: int
 
     x = element("j")
     names: dict[str, str] = {}
-    for number, stat in enumerate(form.stats):
+    row = row_of(form)
+    for number, stat in enumerate(row.stats):
         name = f"group{number}"
         printer.stats.append(
             Stat(name, size, stat.reduce, stat.element.format(x=x, **names), stat.finish.format(**names))
         )
         names[f"s{number}"] = name
-    units = [element(j) for j in form.unit]
-    return size // len(form.unit), ", ".join([part, "j", *units, *names.values()])
+    units = [element(j) for j in row.unit]
+    return size // len(row.unit), ", ".join([part, "j", *units, *names.values()])
