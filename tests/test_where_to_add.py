@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_maker import CONTEXT, MAX_ROWS, SLOTS, STEPS, VOCAB, Maker
+from random_runs import on_host
 from small_models import CONFIGS
 
 from hfc import formats
@@ -27,8 +29,9 @@ from hfc.compiler import CompileOptions, emit_model, open_source, outline, setti
 from hfc.formats.recipe import tensor
 from hfc.frontend.model import builtin_folder
 from hfc.ir.build import GraphBuilder
+from hfc.ir.graph import TensorType
 from hfc.ir.interpret import Interpreter
-from hfc.ir.opdef import OPS, elementwise
+from hfc.ir.opdef import OPS, elementwise, reduction
 from hfc.ir.ops.elementwise import same
 from hfc.passes import pipeline
 from hfc.passes.pipeline import Pass, run_passes
@@ -113,6 +116,48 @@ def test_an_op_is_one_function(monkeypatch):
         assert re.search(r"(\w+) \* \1 \* \1", host_source(bound, 16))
     finally:
         OPS.pop("cube", None)
+
+
+def test_a_norm_and_a_reduction_are_one_function_each():
+    """A norm is fused into the product that reads it, a reduction with what divides by it; host kernels give the interpreter's numbers."""
+
+    def peak_c(elements, op, value, index, row):
+        return elements.reduced(op, index, row, "max", "hfc_abs({x})", "r")
+
+    def peak_norm_c(elements, op, value, index, row):
+        size = elements.reduced(op, index, row, "max", "hfc_abs({x})", f"1.0f / (r + {op.attrs['eps']!r}f)")
+        return f"({elements.element(op.inputs[0], index, row)} * {size})"
+
+    try:
+
+        @reduction(lambda x: TensorType("f32", (*x.shape[:-1], 1)), reads=("rows",), element=peak_c)
+        def peak(x):
+            """max |x| over the last axis, which stays with size 1"""
+            return np.abs(x).max(axis=-1, keepdims=True)
+
+        @reduction(lambda x, *, eps: TensorType("f32", x.shape), reads=("rows",), element=peak_norm_c)
+        def peak_norm(x, *, eps):
+            """x / (max |x| + eps)"""
+            return x / (np.abs(x).max(axis=-1, keepdims=True) + np.float32(eps))
+
+        m = Maker(3, "toy")
+        b, x = m.builder, m.fresh(64)
+        y = b.op("linear", b.op("peak_norm", x, eps=0.5), m.matrix(64, 64))
+        z = b.op("linear", b.op("div", y, b.op("peak", y)), m.matrix(64, 64))
+        graph = b.finish(b.op("linear", z, m.matrix(VOCAB, 64)))
+        for arch in ("host", "gfx1100"):
+            settings = Settings(archs.find_arch(arch), CONTEXT, SLOTS, MAX_ROWS, 8, "f32", "f32")
+            regions = [{op.kind for op in region.inner} for region in run_passes(graph, settings).ops_of("kernel")]
+            assert any({"peak_norm", "linear"} <= kinds for kinds in regions)
+            assert any({"peak", "div"} <= kinds for kinds in regions)
+        settings = Settings(archs.find_arch("host"), CONTEXT, SLOTS, MAX_ROWS, 8, "f32", "f32")
+        model, reference = on_host(graph, m.store, settings), Interpreter(graph, m.store.value, SLOTS, CONTEXT)
+        for step in STEPS:
+            assert np.allclose(model.forward(step), reference.run(step)[0][step.output_rows], rtol=1e-3, atol=1e-3)
+        model.close()
+    finally:
+        for kind in ("peak", "peak_norm"):
+            OPS.pop(kind, None)
 
 
 def gpu_regions(graph, settings):
