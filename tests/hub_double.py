@@ -25,6 +25,7 @@ class Repositories:
     cut: dict[str, int] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
+    revision: str = REVISION  # of every repository's main
 
     def downloads(self) -> list[tuple[str, str | None]]:
         return [
@@ -76,7 +77,7 @@ def hub_double() -> Iterator[Repositories]:
                 if _is_large(name):
                     row["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
                 rows.append(row)
-            text = json.dumps({"id": repository, "sha": REVISION, "siblings": rows}).encode()
+            text = json.dumps({"id": repository, "sha": repositories.revision, "siblings": rows}).encode()
             self._send(200, text, {"Content-Type": "application/json"})
 
         def _file(self, repository: str, name: str, body: bool) -> None:
@@ -92,7 +93,7 @@ def hub_double() -> Iterator[Repositories]:
             )
             if name in repositories.wrong:
                 data = data[:-1] + bytes([data[-1] ^ 1])
-            headers = {"ETag": f'"{tag}"', "X-Repo-Commit": REVISION, "Accept-Ranges": "bytes"}
+            headers = {"ETag": f'"{tag}"', "X-Repo-Commit": repositories.revision, "Accept-Ranges": "bytes"}
             start = re.fullmatch(r"bytes=(\d+)-.*", self.headers.get("Range") or "")
             at = int(start[1]) if start else 0
             if start:

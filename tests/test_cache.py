@@ -2,7 +2,7 @@
 
 import pytest
 
-from hfc.base import cache
+from hfc.base import cache, path_text
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
 
@@ -55,3 +55,11 @@ def test_another_process_never_sees_half_an_entry(monkeypatch):
     monkeypatch.setattr(cache, "_write", looked_at)
     cached("12" * 16, ".so", lambda: b"content")
     assert seen == [(False, False), (True, True)]
+
+
+def test_without_a_home_folder_the_cache_is_asked_for(monkeypatch):
+    for name in ("HFC_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(path_text.os.path, "expanduser", lambda text: text)
+    with pytest.raises(HfcError, match="(?s)there is no home folder.*set HOME, or HFC_CACHE"):
+        cache.cache_folder()

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from hfc import __version__
 from hfc.base.diagnostics import HfcError, suggestions, unknown
 from hfc.cli import dispatch, main
+from hfc.cli.choice import ModelChoice
 from hfc.cli.commands import ALSO, COMMANDS, INSTEAD, overview
 from hfc.cli.usage.declare import Argument, flag, option, usage
 from hfc.cli.usage.help import help_text
@@ -242,13 +244,33 @@ def test_blas_has_no_threads_where_kernels_multiply():
     assert int(told("--device", "interpret")[1]) > 1
 
 
+def test_values_of_other_programs_that_choose_nothing(monkeypatch):
+    for command in ("run", "chat", "serve"):
+        usage = importlib.import_module(f"hfc.cli.usage.{command}").USAGE
+        found = parse(command, usage, ["m", "-n", "-1", "-c", "0", "--seed=-1", "-t", "-1"])
+        assert all(found.get(name) is None for name in ("max_tokens", "ctx", "seed", "threads")), found
+        for words in (["-n", "-3"], ["-t", "-2"], ["-c", "-1"]):
+            with pytest.raises(HfcError, match="expected"):
+                parse(command, usage, ["m", *words])
+    monkeypatch.setenv("HOME", "/home/me")
+    usage = importlib.import_module("hfc.cli.usage.serve").USAGE
+    assert parse("serve", usage, ["--models=~/models"])["models"] == Path("/home/me/models"), "no shell expands it"
+
+
+def test_more_threads_than_a_machine_can_run_are_refused(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert ModelChoice(threads=64).threads == 64
+    with pytest.raises(HfcError, match="--threads 65: this machine runs 16 at a time, at most 64"):
+        dispatch(["run", "nothing.gguf", "hi", "-t", "65"])
+
+
 def test_an_unknown_name_gets_the_nearest_three_and_a_model_in_its_place_a_command():
     known = ["run", "runs", "runner", "rerun", "prune"]
     assert suggestions("Runn", known) == ["run", "runner", "runs"] and suggestions("zzz", known) == []
     assert unknown("command", "runn", known).hint == "did you mean 'run', 'runner' or 'runs'?"
     assert unknown("command", "rerum", known).hint == "did you mean 'rerun'?", "what is much further is no help"
-    for model in ("./model", "model.gguf", "smollm2:135m"):
-        with pytest.raises(HfcError, match=f"(?s)unknown command '{model}'.*hfc run {model}"):
+    for model in ("./model", "model.gguf", "smollm2:135m", r"models\m"):
+        with pytest.raises(HfcError, match=re.escape(f"hfc run {model}")):
             dispatch([model, "hi"])
 
 

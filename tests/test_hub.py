@@ -14,9 +14,11 @@ from letters import letters_folder
 from test_cli import hfc  # noqa: F401  (fixture)
 
 from hfc.base.diagnostics import HfcError
+from hfc.cli import show
 from hfc.runtime.hub import fetch
 from hfc.runtime.library import find_record, records, unused
 from hfc.runtime.reference import Reference, parse_reference, select
+from hfc.runtime.registry import REGISTRY
 from hfc.runtime.source import NotHere, find_source, source_of
 
 CONTENT = b"GGUF" + bytes(range(256)) * 4000  # 1 MB
@@ -123,6 +125,27 @@ def test_a_pull_is_checked_and_found_again_without_the_hub(hub):
     assert find_source("hf.co/org/m:Q8_0").path == Path(record.path) == find_source("org/m:Q8_0").path
     assert hub.requests == []
     assert fetch(Reference("org/m", None, "Q8_0")).path == record.path and hub.downloads() == []
+
+
+def test_a_pull_says_its_revision_and_what_it_was_before(hub, hfc):  # noqa: F811
+    hub.files["org/m"] = QUANTS
+    code, _, err = hfc("pull", "org/m:Q8_0")
+    assert code == 0 and f"revision {REVISION[:12]}, at " in err
+    assert ["revision", REVISION] in [line.split() for line in hfc("show", "org/m:Q8_0")[1].splitlines()]
+    hub.revision = REVISION[::-1]
+    assert f"revision {REVISION[::-1][:12]}, {REVISION[:12]} before, at " in hfc("pull", "org/m:Q8_0")[2]
+    assert find_record(Reference("org/m", None, "Q8_0")).revision == REVISION[::-1]
+    assert hfc("pull", f"org/m@{REVISION}:Q8_0")[0] == 0, "a revision may be named"
+
+
+def test_show_says_whether_a_name_is_pinned(capsys):
+    for entry in REGISTRY.values():
+        show.command(entry.name)
+        said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
+        if entry.reference is None:
+            assert said["pinned"] == f"revision {entry.hub.revision}" and said["sha256"] == entry.sha256
+        else:
+            assert said["pinned"].startswith("no: the newest") and f"{entry.reference.repository}@" in said["pinned"]
 
 
 def test_a_broken_transfer_is_resumed(hub):
@@ -258,7 +281,7 @@ def test_a_repository_in_16_bits_is_quantized_and_runs(hub, hfc, tmp_path):  # n
     hub.files["org/letters"] = {p.name: p.read_bytes() for p in folder.iterdir()}
     code, out, err = hfc("run", "org/letters:q8_0", "--raw", "hi", "-n", 4, "--temperature", 0, "--device", "null")
     assert code == 0, err
-    assert "fetch" in err or "GB at" in err
+    assert f"GB, revision {REVISION[:12]}, at " in err
     assert "quantized to q8_0 (" in err
     record = find_record(Reference("org/letters", None, "q8_0"))
     assert (source_of(record).path / "model.safetensors").is_file()

@@ -240,6 +240,7 @@ class Fetched:
 @pytest.mark.parametrize(
     ("model", "message"),
     [("smollm2:135", "did you mean 'smollm2:135m', 'smollm2:360m' or 'smollm2:1.7b'? MODEL is a path"), ("./nowhere", "no such file or folder"), ("x.gguf", "no such file"),
+     ("~nobody-of-this-name/m", "no such file"), (r"D:\m", "no such file"), (r"models\m", "no such file"),
      ("zzz", "unknown model 'zzz'"), ("zzz", "MODEL is a path, a name of")],
 )  # fmt: skip
 def test_unknown_models_are_explained(model, message):

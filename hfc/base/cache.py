@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.path_text import home_folder
 from hfc.base.whole_file import write_whole
 
 LONGEST_LABEL = 120  # of a file name of at most 255 bytes, with a hash, a suffix and those of its sidecar
@@ -22,7 +23,7 @@ def cache_folder() -> Path:
     chosen = knob("HFC_CACHE")
     if chosen:
         return chosen
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = os.environ.get("XDG_CACHE_HOME") or home_folder() / ".cache"
     return Path(base) / "hfc"
 
 

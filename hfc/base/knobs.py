@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, unknown
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+from hfc.base.path_text import typed_path
 
 
 def _positive(text: str) -> int:
@@ -53,14 +50,14 @@ KNOBS: dict[str, Knob] = {
         Knob(
             "HFC_CACHE",
             None,
-            _path,
+            typed_path,
             "a folder",
             "keeps compiled kernels there; unset: $XDG_CACHE_HOME/hfc or ~/.cache/hfc",
         ),
         Knob(
             "HFC_CLANG",
             None,
-            _path,
+            typed_path,
             "the path of a clang >= 17 with the AMDGPU back end",
             "compiles GPU kernels with this clang (and the ld.lld beside it) instead of the ziglang package",
         ),
@@ -92,14 +89,14 @@ KNOBS: dict[str, Knob] = {
         Knob(
             "HFC_MODEL_FILE",
             None,
-            _path,
+            typed_path,
             "the path of a .hfm file",
             "describes every model with this file, whatever its config calls it; --model-file sets it for one command",
         ),
         Knob(
             "HFC_MODELS",
             None,
-            _path,
+            typed_path,
             "a folder of .hfm files",
             "looks for the file of a model's type there before hfc's own",
         ),

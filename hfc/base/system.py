@@ -23,9 +23,14 @@ UNKNOWN_MEMORY = 8 << 30  # where a system does not say: the least that anything
 LOCKED_BYTE = 1 << 30  # Windows: what is locked cannot be read, so it lies behind the file's end
 
 
+def core_count() -> int:
+    """Threads that this machine runs at a time."""
+    return os.cpu_count() or 1
+
+
 def thread_count() -> int:
     """Threads that this process may run at a time."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else core_count()
 
 
 def memory_bytes() -> int:

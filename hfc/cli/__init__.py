@@ -123,7 +123,7 @@ def no_command(name: str) -> HfcError:
 
 def is_model(word: str) -> bool:
     """Whether a word in a command's place looks like a model: a path, or a name with a size."""
-    return ":" in word or os.sep in word or word.endswith((".gguf", ".hfp", ".safetensors")) or os.path.exists(word)
+    return any(c in word for c in ":/\\") or word.endswith((".gguf", ".hfp", ".safetensors")) or os.path.exists(word)
 
 
 def settings_of(name: str, words: list[str]) -> dict[str, Any]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hfc.base.diagnostics import HfcError
+from hfc.base.system import core_count
+
+THREADS_PER_CORE = 4  # of a machine's threads; more wait for each other without end, and nothing else runs beside them
+
 
 @dataclass(frozen=True)
 class ModelChoice:
@@ -29,3 +34,11 @@ class ModelChoice:
     memory: int | None = None
     profile: str | None = None
     stages: str | None = None
+
+    def __post_init__(self) -> None:
+        most = THREADS_PER_CORE * core_count()
+        if self.threads is not None and self.threads > most:
+            raise HfcError(
+                f"--threads {self.threads}: this machine runs {core_count()} at a time, at most {most} are expected",
+                hint="leave --threads out: all cores are used",
+            )

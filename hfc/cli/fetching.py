@@ -8,7 +8,7 @@ import time
 
 from hfc.base.progress import byte_bar, spinner
 from hfc.runtime.hub import fetch
-from hfc.runtime.library import FetchedModel
+from hfc.runtime.library import FetchedModel, find_record
 from hfc.runtime.pull import pull
 from hfc.runtime.reference import Reference
 from hfc.runtime.source import NotHere, Source, is_ready, source_of
@@ -24,10 +24,13 @@ def get_model(missing: NotHere) -> Source:
 
 def get_files(reference: Reference) -> FetchedModel:
     """The files of a repository that the reference means, checked."""
-    start = time.monotonic()
+    start, before = time.monotonic(), find_record(reference)
     with byte_bar(f"fetching {reference}") as update:
         record = fetch(reference, update=update)
-    _tell(f"{reference}: {record.size_bytes / 1e9:.2f} GB at {record.path}", time.monotonic() - start)
+    revision = f"revision {record.revision[:12]}"
+    if before is not None and before.revision != record.revision:
+        revision += f", {before.revision[:12]} before"
+    _tell(f"{reference}: {record.size_bytes / 1e9:.2f} GB, {revision}, at {record.path}", time.monotonic() - start)
     return record
 
 

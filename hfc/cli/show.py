@@ -12,6 +12,10 @@ from hfc.runtime.reference import parse_reference
 from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local
 from hfc.runtime.source import is_path, is_ready, source_of, unknown_model
 
+NOT_PINNED = (
+    "no: the newest revision when fetched, its files checked against the hub's hashes; {repository}@COMMIT fixes one"
+)
+
 
 def command(name: str) -> None:
     """Print a table of facts."""
@@ -33,8 +37,12 @@ def _of_entry(entry: RegistryEntry) -> list[tuple[str, str]]:
         rows.append(("model file", f"{entry.family}.hfm"))
     if entry.reference:
         rows += [("repository", str(entry.reference)), ("download", download_text(entry))]
+        rows += (
+            [] if entry.reference.revision else [("pinned", NOT_PINNED.format(repository=entry.reference.repository))]
+        )
     if entry.hub:
-        rows += [("repository", entry.hub.repository), ("file", entry.file), ("sha256", entry.sha256)]
+        rows += [("repository", entry.hub.repository), ("pinned", f"revision {entry.hub.revision}")]
+        rows += [("file", entry.file), ("sha256", entry.sha256)]
         rows += [("size", size_text(entry.size_bytes)), ("path", str(find_local(entry) or "not here yet"))]
     if entry.parameters:
         billions = entry.parameters / 1e9

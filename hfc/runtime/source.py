@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, one_of, suggestions
 from hfc.base.file_start import refuse_foreign_file
+from hfc.base.path_text import has_separator, typed_path
 from hfc.runtime.library import FetchedModel, find_record, records
 from hfc.runtime.reference import Reference, parse_reference
 from hfc.runtime.registry import REGISTRY, RegistryEntry, find_local
@@ -49,12 +50,12 @@ _KINDS = {
 
 def is_path(model: str) -> bool:
     """A path wins over a name."""
-    return Path(model).expanduser().exists()
+    return typed_path(model).exists()
 
 
 def find_source(model: str) -> Source:
     """Resolve MODEL on this machine; NotHere for what the registry or the hub has. A path wins over a name."""
-    path = Path(model).expanduser()
+    path = typed_path(model)
     if not model.strip():
         raise HfcError("MODEL is empty", hint=HOW)
     if path.is_symlink() and not path.exists():
@@ -96,14 +97,14 @@ def unknown_model(model: str, path: Path) -> HfcError:
     known = [*REGISTRY, *(record.name for record in records())]
     near = suggestions(model, known, likeness=0.5)
     hint = f"did you mean {one_of(near)}? {HOW}" if near else HOW
-    if os.sep in model or path.suffix in _KINDS:
+    if has_separator(model) or path.suffix in _KINDS:
         return HfcError(f"{model}: no such file or folder", hint=hint)
     return HfcError(f"unknown model {model!r}", hint=hint)
 
 
 def _reference(model: str, path: Path) -> Reference | None:
     """A plain ORG/REPO whose ORG is a folder here is a path that was mistyped."""
-    is_path = model.startswith((".", "~", os.sep)) or (len(path.parts) == 2 and Path(path.parts[0]).is_dir())
+    is_path = model.startswith((".", "~", "/", "\\")) or (len(path.parts) == 2 and Path(path.parts[0]).is_dir())
     return None if is_path else parse_reference(model)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.path_text import typed_path
 from hfc.base.whole_file import write_whole
 from hfc.runtime.sampler import Sampling
 
@@ -114,7 +115,7 @@ def set_value(talk: Conversation, words: str) -> str:
 
 
 def attach(talk: Conversation, words: str) -> str:
-    path = Path(words).expanduser()
+    path = typed_path(words)
     if not words or not path.is_file():
         raise HfcError(f"/file {words}: no such file")
     if path.stat().st_size > FILE_LIMIT:
@@ -142,5 +143,5 @@ def _file_of(words: str) -> Path:
     """A plain name lies with the others; anything with a slash or an ending is a path."""
     if not words:
         raise HfcError("a name is missing", hint="like /save holidays")
-    path = Path(words).expanduser()
+    path = typed_path(words)
     return path if len(path.parts) > 1 or path.suffix else _folder() / f"{words}.json"

@@ -35,6 +35,7 @@ class Option:
     many: it may be given more than once, and its value is a list, or None.  least, most: of a number.
     also: names from other programs that are accepted.  settable: which hfc.toml may set it: any ("project"), the user's own
     ("user"), none ("").  variable: the environment variable that sets it, a row of KNOBS.
+    unset: words of other programs that choose nothing: `-n -1`, `-c 0`.
     into: the command takes all options with this word as one mapping of this name, and its help lists them under it.
     """
 
@@ -49,6 +50,7 @@ class Option:
     least: float | None = None
     most: float | None = None
     also: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
     settable: str = ""
     variable: str = ""
     into: str = ""

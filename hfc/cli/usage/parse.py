@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.path_text import typed_path
 from hfc.cli.usage.declare import Argument, CommandUsage, Option
 from hfc.cli.usage.familiar import FAMILIAR
 
@@ -63,7 +65,7 @@ def given_values(command: str, usage: CommandUsage, words: Sequence[str]) -> dic
             if not left:
                 raise HfcError(f"{flag}: a value is missing", hint=f"{flag} {metavar(found)}: {found.help}")
             value = left.pop(0)
-        converted = convert(found, value, flag)
+        converted = found.default if value in found.unset else convert(found, value, flag)
         if found.many:
             given.setdefault(found.parameter, []).append(converted)
         else:
@@ -85,7 +87,7 @@ def with_defaults(command: str, usage: CommandUsage, given: dict[str, Any]) -> d
 def convert(found: Option | Argument, text: str, where: str) -> Any:
     """The value of a word. where: what an error begins with."""
     try:
-        value = found.kind(text)
+        value = typed_path(text) if found.kind is Path else found.kind(text)
     except ValueError as error:
         wanted = {int: "a whole number", float: "a number"}.get(found.kind, str(error))
         raise HfcError(f"{where} {text}: expected {wanted}", hint=f"{where}: {found.help}") from None

@@ -17,6 +17,7 @@ CONTEXT = option(
     "Tokens of context: 4096, 32k. [default of run, chat and serve: the model's, as far as memory holds it; of others at most 4096]",
     metavar="N",
     also=("--num-ctx", "--max-model-len"),
+    unset=("0",),
     settable=PROJECT,
 )
 KV = option(
@@ -32,6 +33,7 @@ THREADS = option(
     int,
     "Threads of the host device. [default: all cores]",
     least=1,
+    unset=("-1",),
     settable=PROJECT,
     variable="HFC_THREADS",
 )

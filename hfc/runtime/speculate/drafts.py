@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.path_text import has_separator
 from hfc.plan import Plan
 from hfc.runtime.speculate.ngram import NgramDrafter
 from hfc.runtime.speculate.speculator import Speculation
@@ -18,7 +18,7 @@ def check_draft(draft: str) -> None:
     """HfcError unless it is one of DRAFTS or the place of a draft."""
     if draft in DRAFTS or Path(draft).exists():
         return
-    if os.sep in draft:
+    if has_separator(draft):
         raise HfcError(f"--draft {draft}: no such file or folder", hint=f"or one of {', '.join(DRAFTS)}")
     raise unknown("draft", draft, DRAFTS)
 
