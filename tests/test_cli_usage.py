@@ -147,6 +147,33 @@ def test_help_loads_nothing_that_takes_time(words):
     assert not loaded & {"numpy", "rich", "jinja2", "fastapi", "uvicorn", "tokenizers", "lark", "networkx", "asyncio"}
 
 
+def test_a_run_loads_what_it_computes_with_and_nothing_else():
+    """Imports are most of what `hfc run BUNDLE` costs before its first token, beside reading the model."""
+    loaded = loaded_by("run", "nothing.gguf", "Hi")
+    assert "hfc.runtime.host" in loaded and "hfc.cli.open_model" in loaded
+    others = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - {"__main__", "hfc"}
+    startup = {name.partition(".")[0] for name in loaded_by("--help")}  # of this environment: .pth files, sitecustomize
+    assert others - startup <= {"numpy", "jinja2", "markupsafe", "msgspec", "tokenizers", "typing_extensions", "tomli"}
+    slow = {
+        "asyncio",
+        "multiprocessing",
+        "email",
+        "http",
+        "ssl",
+        "xml",
+        "unittest",
+        "importlib.metadata",
+        "urllib.request",
+    }
+    slow |= {f"numpy.{part}" for part in ("random", "fft", "ma", "polynomial", "testing")}
+    ours = {
+        f"hfc.{part}"
+        for part in ("backend", "passes", "frontend", "compiler", "ir", "serve", "quantize", "cli.fetching")
+    }
+    ours |= {f"hfc.runtime.{part}" for part in ("hub", "hip", "cuda", "tokenizer_sentencepiece")}
+    assert not loaded & (slow | ours)
+
+
 def hear_ctrl_c() -> None:
     """A shell's background has it ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

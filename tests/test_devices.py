@@ -13,7 +13,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.runtime import cuda, devices, hip
 from hfc.runtime.devices import Card, Found, choose_device, visible
 from hfc.runtime.driver import DeviceInfo
-from hfc.runtime.hip_library import NAMES, HipLibrary, candidates
+from hfc.runtime.hip_library import NAMES, VARIABLES, HipLibrary, candidates, find_hip_library
 
 GIB = 1 << 30
 XTX = DeviceInfo(0, "AMD Radeon RX 7900 XTX", "gfx1100", 96, 24 * GIB)
@@ -133,6 +133,24 @@ def test_the_library_is_looked_for_where_the_user_says_then_in_wheels_then_where
     files(tmp_path, "hip/bin/amdhip64_6.dll")
     places = list(candidates({"HIP_PATH": str(tmp_path / "hip")}, tmp_path, "win32", tmp_path / "site"))
     assert places == [f"{tmp_path}/hip/bin/amdhip64_6.dll", "amdhip64_7.dll", "amdhip64_6.dll", "amdhip64.dll"]
+
+
+def test_windows_loads_the_runtime_by_the_names_that_its_drivers_bring(monkeypatch):
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options))
+        if name != "amdhip64_6.dll":
+            raise OSError(f"Could not find module {name!r}")
+
+    monkeypatch.setattr("hfc.runtime.hip_library.sys.platform", "win32")
+    monkeypatch.setattr("hfc.runtime.hip_library.ctypes.CDLL", load)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    found = find_hip_library.__wrapped__()
+    assert found == HipLibrary("amdhip64_6.dll") and asked == [("amdhip64_7.dll", {}), ("amdhip64_6.dll", {})]
+    monkeypatch.setattr("hfc.runtime.hip_library.WINDOWS_NAMES", ("amdhip64_8.dll",))
+    assert find_hip_library.__wrapped__().why_not == "no HIP runtime (libamdhip64)"
 
 
 def hfc(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from letters import letters_folder
 
 from hfc.base import system
 from hfc.base.diagnostics import HfcError
@@ -58,13 +59,24 @@ for name in COMMANDS:
     assert not run(name, "--help"), name
 assert not run("devices") and not run("list") and not run("ps")
 assert run("serve", "smollm2:135m") == 2
+sys.stdout.reconfigure(encoding="cp437")  # a console that cannot show all that is printed
+for words in (["doctor"], ["list", "--remote"], ["show", "qwen3.5:9b"], ["config", "show"], ["completion", "bash"], ["inspect", sys.argv[1]]):
+    assert run(*words) == 0, words
+for words in (["run", r"C:\\models\\m.gguf", "hi"], [r"C:\\models\\m.gguf"], ["chat", "smollm2:135m"], ["pull", r"D:\\m"], ["stop"], ["rm", "m"]):
+    assert run(*words) == 2, words
+assert run("run", sys.argv[1], "--raw", "Grüße", "-n", "3", "--device", "interpret", "--ctx", "32") == 0
+assert run("quantize", sys.argv[1], "--format", "q8_0", "-o", sys.argv[2]) == 0
+assert run("fit", sys.argv[2], "--vram", "24") == 0
 print("done")
 """
 
 
 def test_every_module_imports_and_every_command_helps_without_posix(tmp_path):
     environment = {**os.environ, "HFC_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", ON_WINDOWS], capture_output=True, text=True, env=environment)
+    words = [str(letters_folder(tmp_path / "letters")), str(tmp_path / "quantized")]
+    done = subprocess.run(
+        [sys.executable, "-c", ON_WINDOWS, *words], capture_output=True, text=True, errors="replace", env=environment
+    )
     assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr[-3000:]
     assert "hfc serve runs on Linux, this is win32" in done.stderr and "WSL 2" in done.stderr
 

@@ -221,7 +221,7 @@ def explained(reference: Reference, error: Exception, name: str = "") -> HfcErro
     if isinstance(error, errors.HFValidationError):
         return HfcError(f"{what} is not a name that a repository can have: {_first_line(error)}")
     reason = "offline mode is on (HF_HUB_OFFLINE)" if huggingface_hub.constants.HF_HUB_OFFLINE else _first_line(error)
-    here = ", ".join(names_here()) or "none"
+    here = ", ".join(names_here()) or "none yet; a file or folder is given by its path"
     return HfcError(f"{what}: cannot reach {endpoint}: {reason}", hint=f"models on this machine: {here}")
 
 
