@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -31,7 +31,7 @@ from hfc.runtime.chat import template_of_file
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.source import Source
 from hfc.runtime.speculate.drafts import check_draft
-from hfc.serve.app import make_app
+from hfc.serve.app import is_ending, make_app
 from hfc.serve.connection import bounded
 from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
@@ -48,6 +48,8 @@ BACKLOG = 2048  # uvicorn's own
 # what the thread that runs steps waits for the interpreter at most; with Python's 0.005 it is most of a short step
 SWITCH_S = 0.001
 _POLL_S = 0.1
+_LATE_S = 2.0  # for those whose requests the end of a drain cuts off, to hear of it
+_PLANNERS_S = 5.0  # that their threads may still take when everybody has gone
 _SIGNALS = signal.SIGTERM, signal.SIGINT
 
 
@@ -139,11 +141,11 @@ def command(options: ServeOptions) -> None:
     config = uvicorn.Config(
         make_app(served, settings), options.host, port, log_level="warning", access_log=False, server_header=False,
         timeout_keep_alive=bounds.idle_s, http=bounded(bounds), ws="none",
-        timeout_graceful_shutdown=round(options.drain_s), ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
+        timeout_graceful_shutdown=round(options.drain_s + _LATE_S), ssl_certfile=options.tls_cert, ssl_keyfile=options.tls_key,
     )  # fmt: skip
     logging.getLogger("uvicorn.error").addFilter(Seldom())
     listener.listen(BACKLOG)  # who finds the record or reads the line below may connect
-    _serve(served, Draining(config), listener, f"{options.scheme}://{options.host}:{port}")
+    _serve(served, Draining(config, options.drain_s), listener, f"{options.scheme}://{options.host}:{port}")
 
 
 def _check(options: ServeOptions, keys: tuple[str, ...]) -> None:
@@ -201,11 +203,12 @@ def _serve(served: Models, server: Draining, listener: socket.socket, address: s
         print(f"{_summary(served)} on {address}", flush=True)
         collect_old_when_calm()
         keep()
-        served.on_failure = server.fail
+        served.on_failure, server.cut_off = server.fail, served.close
         try:
             server.run([listener])
         finally:
             served.close()
+            server.config.app.state.planners.close(_PLANNERS_S)
     if server.has_failed:
         raise DeviceLost("an engine has failed and cannot start again in this process; the log says why")
     if server.first_signal == signal.SIGINT:
@@ -213,10 +216,28 @@ def _serve(served: Models, server: Draining, listener: socket.socket, address: s
 
 
 class Draining(uvicorn.Server):
-    """The first signal lets requests finish, the second of any kind ends them. has_failed: it ends because an engine has."""
+    """The first signal lets requests finish for a time, the second of any kind ends them at once. has_failed: it ends because an engine
+    has.  cut_off: tells those who run when the time is over."""
 
     has_failed = False
     first_signal: int | None = None
+    cut_off: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, config: uvicorn.Config, drain_s: float = 0.0):
+        super().__init__(config)
+        self._drain_s = drain_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = asyncio.ensure_future(self._end_late())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_late(self) -> None:
+        await asyncio.sleep(self._drain_s)
+        is_ending(self.config.app)
+        await asyncio.to_thread(self.cut_off)
 
     def fail(self) -> None:
         """Let what was asked see its error, then end."""

@@ -40,7 +40,7 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
             task.cancel()
 
     app = FastAPI(title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)
-    app.state.models, app.state.settings = models, settings
+    app.state.models, app.state.settings, app.state.is_ending = models, settings, False
     app.state.planners = planners = Planners(settings.limits.planning)
     paths = {"/openapi.json"}
     app.state.turns = turns = Turns()
@@ -62,6 +62,11 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
             allow_headers=["*"],
         )
     return app
+
+
+def is_ending(app: FastAPI) -> None:
+    """Requests that are cancelled from now on are so because the server ends: they say it."""
+    app.state.is_ending = True
 
 
 async def _watch_memory(turns: Turns) -> None:

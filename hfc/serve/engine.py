@@ -70,6 +70,7 @@ class Engine:
         self._alive: dict[int, Sequence] = {}  # submitted, and its reader not yet told of the end
         self._changed = threading.Condition()
         self._is_closing = False
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="hfc-engine", daemon=True)
         self._thread.start()
 
@@ -143,12 +144,13 @@ class Engine:
         return 0.0 if began is None else time.monotonic() - began
 
     def close(self, timeout_s: float = 30.0) -> None:
-        """Cancel what runs and end the thread."""
+        """Cancel what runs and end the thread. Once or several times."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
         self._thread.join(timeout_s)
-        if not self._thread.is_alive():
+        if not self._thread.is_alive() and not self._is_closed:
+            self._is_closed = True
             self.cache.close()
 
     # --- the engine's thread ---

@@ -21,6 +21,7 @@ from hfc.serve.workers.ticket import TICKET, Ended, Ticket
 T = TypeVar("T")
 STACK_BYTES = 32 << 20  # grammars that compiled in a worker are compiled here again: with more room than there
 IDLE_S = 30.0
+POLL_S = 0.01
 
 
 class Planners:
@@ -57,6 +58,13 @@ class Planners:
         """In a thread, to its end: what a request that was taken still needs."""
         context = contextvars.copy_context()
         return await asyncio.wrap_future(self.submit(lambda: context.run(work, *arguments, **named), is_new=False))
+
+    def close(self, wait_s: float) -> None:
+        """Wait for threads that still work, though nobody waits for them: one that comes back from native code while Python ends is ended
+        there, which some libraries answer by ending the process."""
+        end_s = time.monotonic() + wait_s
+        while self._busy and time.monotonic() < end_s:
+            time.sleep(POLL_S)
 
     def _start(self) -> None:
         before = threading.stack_size(STACK_BYTES)

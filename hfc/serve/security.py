@@ -55,7 +55,7 @@ class Guarded:
         path = scope["path"]
         counted = path if path in self._paths else "other"  # a bound for the number of label values
 
-        nbytes = 0  # of the body and the answer
+        nbytes, has_begun = 0, False  # of the body and the answer; the answer
 
         async def counting_receive():
             nonlocal nbytes
@@ -64,14 +64,21 @@ class Guarded:
             return message
 
         async def counting_send(message) -> None:
-            nonlocal nbytes
+            nonlocal nbytes, has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 self._meters.answered(counted, message["status"])
             nbytes += len(message.get("body", b""))
             await send(message)
 
         try:
             await self._serve(scope, counting_receive, counting_send)
+        except asyncio.CancelledError:
+            if not scope["app"].state.is_ending:
+                raise
+            if not has_begun:
+                error = ApiError(503, "the server is shutting down", None, "cancelled", {"Retry-After": "5"})
+                await error_response(error, path)(scope, receive, counting_send)
         finally:
             leave(scope)
             self._passed(nbytes)

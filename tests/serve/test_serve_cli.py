@@ -167,6 +167,29 @@ def test_sigterm_finishes_what_runs_and_takes_nothing_new(model, cache):
     assert chunks[-1]["usage"]["completion_tokens"] == 1000
 
 
+def test_the_end_of_a_drain_is_told_to_those_whom_it_cuts_off(model, cache):
+    long, refused = completion(4000, n=16), []
+
+    def ask_whole(url):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            post(f"{url}/v1/completions", long)
+        refused.append((error.value.code, error.value.read()))
+
+    with serving(model, cache, options=("--drain", 0.5)) as (process, url):
+        whole = threading.Thread(target=ask_whole, args=(url,))
+        with post(f"{url}/v1/completions", {**long, "stream": True}) as answer:
+            first = answer.readline()
+            whole.start()
+            time.sleep(0.5)  # one that is being planned is told, too
+            process.send_signal(signal.SIGTERM)
+            lines = [first, *answer]
+        whole.join(60)
+        assert process.wait(60) == 0 and "Traceback" not in process.stdout.read()
+    assert b"shutting down" in lines[-2] + lines[-1] and b"[DONE]" not in b"".join(lines)
+    ((status, said),) = refused
+    assert status == 503 and b"shutting down" in said
+
+
 def test_a_second_signal_ends_at_once(model, cache):
     with serving(model, cache) as (process, url):
         with post(f"{url}/v1/completions", completion(4000, n=16, stream=True)) as answer:
