@@ -1,6 +1,7 @@
 """`hfc explain --kernel NAME --why`: the region, every variant with its verdict, the limits; for all kernels of a model."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +48,21 @@ def test_refusals_have_figures():
     assert re.search(r"dot +integer dot products.*\n +taken\n", text)
     assert re.search(r"scalar .*\n +not: it comes after the one that is taken", text)
     assert "Promised instructions: dot4_i8." in text and "together 4" in text
+    assert re.search(
+        r"taken\n +by choices\.csv, no row of its own, the nearest: zip .*: dot split=.* takes .* us, the next, .*predicted",
+        text,
+    )
+
+
+def test_mixtures_in_one_region_have_figures_for_their_launches_and_their_members(monkeypatch):
+    compiled = []
+    monkeypatch.setattr("hfc.backend.why.compile_job", lambda job: compiled.append(job.name) or found)
+    found = SimpleNamespace(assembly="", name="x", resources=SimpleNamespace(summary="8 VGPRs"))
+    monkeypatch.setattr("hfc.backend.why.code_of", lambda assembly, name: "")
+    made, settings, jobs = emitted("Qwen3.5-35B-A3B", "q8_0", "gfx1100")
+    text = explain(made, settings, next(name for name in jobs if name.endswith("_down")), {}, is_measured=True)
+    assert "mixture skeleton, joined from " in text and "mixture_down: 8 VGPRs" in text
+    assert any(name.endswith("_up") for name in compiled) and any(name.startswith("route_") for name in compiled)
 
 
 def test_resources_stand_beside_their_limits():

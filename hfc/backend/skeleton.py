@@ -24,12 +24,14 @@ ROWS_CLASSES: tuple[RowsClass, ...] = (
 class Variant:
     """One way to serve a region.
 
-    what: how, and what it is for.  launches: in order.  refuses: why it cannot or should not, in figures; None: it serves the region."""
+    what: how, and what it is for.  launches: in order.  refuses: why it cannot or should not, in figures; None: it serves the region.
+    chosen_by: where its parameters were chosen by comparing candidates, which, with figures; None: by rules alone."""
 
     name: str
     what: str
     launches: Callable[[Bound, Arch], tuple[Geometry, ...]]
     refuses: Callable[[Bound, Arch], str | None] = lambda bound, arch: None
+    chosen_by: Callable[[Bound, Arch], str | None] = lambda bound, arch: None
 
 
 @dataclass(frozen=True)

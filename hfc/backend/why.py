@@ -15,6 +15,7 @@ from hfc.backend.skeleton import ROWS_CLASSES, RowsClass
 from hfc.backend.skeletons import SKELETONS, by_library, chosen, geometry, verdicts
 from hfc.backend.spec import Bound
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.formats import READABLE, loaded_format
 from hfc.passes.settings import Settings
 
 
@@ -59,25 +60,41 @@ def _region(made: ServedKernel, settings: Settings) -> list[str]:
     return [
         f"{shape.symbol} for {settings.arch.name}: {shape.template.file}{task}",
         "",
-        f"It serves this region of the {bound.stem} skeleton, to which {roots_of(made.call)} belongs:",
+        f"It serves this region of the {bound.stem} skeleton, {roots_of(made.call)}:",
         *(f"    {line}" for line in made.call.text.splitlines()),
         "",
+        *_expanded(bound),
     ]
 
 
 def roots_of(call: RegionCall) -> str:
-    """The op by which the region was given to its skeleton."""
+    """By what the region was given to its skeleton."""
     if call.members:
-        return f"what {len(call.members)} regions were joined from"
+        return f"joined from {len(call.members)} regions"
     roots = [kind for kind in SKELETONS[call.bound.stem].roots if f"= {kind}(" in call.text]
-    return f"the root {' or '.join(roots)}" if roots else "what no other skeleton's root is in"
+    return f"by its root {' or '.join(roots)}" if roots else "as no other skeleton has its root here"
+
+
+def _expanded(bound: Bound) -> list[str]:
+    """Which formats of files its weights may come from, where memory holds another one."""
+    forms = {
+        form.name: [name for name in READABLE if loaded_format(name) == form.name != name]
+        for form in bound.region.weight_formats
+    }
+    told = [
+        f"{name} is what files' {' or '.join(names)} becomes when it is loaded."
+        for name, names in forms.items()
+        if names
+    ]
+    return [*told, ""] if told else []
 
 
 def _figures(bound: Bound, launches: Sequence[Geometry], settings: Settings) -> Iterator[str]:
     """What each launch of a variant compiles to, or the gate that it breaks."""
     for shape in launches:
+        own = bound if shape.member is None else bound.region.members[shape.member]
         try:
-            made = compile_job(kernel_job(bound, shape, settings))
+            made = compile_job(kernel_job(own, shape, settings))
         except HfcError as error:  # a variant that is not taken may fall short: that is the answer
             yield f"{shape.template.name}: {error.message.splitlines()[0]}"
             continue
@@ -97,6 +114,8 @@ def _variants(made: ServedKernel, settings: Settings, is_measured: bool) -> list
         else:
             verdict = f"not: {refusal}" if refusal else "not: it comes after the one that is taken"
         lines += [f"    {variant.name:8} {variant.what}", f"             {verdict}"]
+        if variant is taken and (chosen_by := variant.chosen_by(bound, arch)):
+            lines.append(f"             {chosen_by}")
         if is_measured and not refusal:
             launches = variant.launches(bound, arch)
             lines += [f"               {figures}" for figures in _figures(bound, launches, settings)]

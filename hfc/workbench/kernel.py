@@ -110,7 +110,7 @@ def _why_host(remade: Remade, symbol: str) -> str:
         [
             f"{symbol} for the host: {skeleton.host}",
             "",
-            f"The region is the {bound.stem} skeleton's, to which {roots_of(calls[0])} belongs. The host has one kernel for each",
+            f"The region is the {bound.stem} skeleton's, {roots_of(calls[0])}. The host has one kernel for each",
             "skeleton and no variants: threads share the rows or outputs of a launch, and the compiler chooses the instructions.",
             f"Formats that it reads or writes in blocks: {formats}. Equal regions: {len(calls)}.",
         ]

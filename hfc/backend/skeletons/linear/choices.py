@@ -13,6 +13,7 @@ from math import log2
 from pathlib import Path
 
 from hfc.backend.skeletons.linear.region import LinearRegion
+from hfc.backend.spec import Bound
 from hfc.target.arch import ARCHS, Arch
 
 TABLE = Path(__file__).with_name("choices.csv")
@@ -98,6 +99,18 @@ def choice_for(region: LinearRegion, arch: Arch) -> Choice | None:
         return away + OTHER_FORMATS * (row.formats != formats_of(region))
 
     return min(rows, key=distance)
+
+
+def chosen_by(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    """The row that decided, for people."""
+    region, row = bound.region, choice_for(bound.region, arch)
+    if row is None:
+        return None
+    exact = (row.arch, row.formats, row.k, row.n) == (arch.name, formats_of(region), region.k, region.outputs)
+    which = "its row" if exact else "no row of its own, the nearest"
+    size = f"{row.kind} {row.formats} of {row.k} x {row.n} on {row.arch}"
+    times = f"{row.best} takes {row.best_us:g} us, the next, {row.second}, {row.second_us:g}"
+    return f"by {TABLE.name}, {which}: {size}, one row: {times} (predicted)"
 
 
 @cache

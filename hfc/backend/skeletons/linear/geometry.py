@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hfc.backend.skeleton import RowsClass, Variant
+from hfc.backend.skeletons.linear.choices import chosen_by
 from hfc.backend.skeletons.linear.dot import geometry as dot
 from hfc.backend.skeletons.linear.mma import geometry as mma
 from hfc.backend.skeletons.linear.scalar import geometry as scalar
@@ -20,8 +21,9 @@ VARIANTS: Mapping[RowsClass, tuple[Variant, ...]] = {
             "16 outputs x 16 rows a wave on matrix units: every weight is read once a step",
             skinny.launches,
             skinny.refuses,
+            chosen_by,
         ),
-        Variant("dot", "integer dot products with inputs of 15 bits", dot.launches, dot.refuses),
+        Variant("dot", "integer dot products with inputs of 15 bits", dot.launches, dot.refuses, chosen_by),
         Variant("wide", "whole words of 32 weights, multiplied as f32", wide.launches, wide.refuses),
         Variant("scalar", "weights one by one: any size and format", scalar.launches),
     ),
