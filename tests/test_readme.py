@@ -129,6 +129,19 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, smollm2_gg
     assert "stopped" in stop.stdout
 
 
+def test_every_row_of_what_clients_send_names_tests_that_are_there():
+    part = (ROOT / "docs" / "clients.md").read_text().partition("## What clients send")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", part, re.M)[1:]
+    assert len(rows) == 17
+    for row, cell in rows:
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", cell)
+        assert named, row
+        for file, name in named:
+            assert re.search(rf"^def {name}\(", (ROOT / "tests" / "serve" / f"{file}.py").read_text(), re.M), (
+                f"{row}: {name}"
+            )
+
+
 def test_every_row_of_the_table_of_files_names_a_test_that_is_there():
     rows = re.findall(r"^\| (.+?) \| (.+) \|$", (ROOT / "docs" / "files.md").read_text(), re.M)[1:]
     named = [(row, file, name) for row, cell in rows for file, name in re.findall(r"`(test_\w+)::(test_\w+)`", cell)]

@@ -197,7 +197,7 @@ def _results(blocks: list[ToolResult], calls: dict[str, str], where: str) -> lis
     out = []
     for block in blocks:
         if block.tool_use_id not in calls:
-            raise ApiError(400, f"tool_result: {block.tool_use_id!r} is no call of the turn before", where)
+            raise ApiError(400, f"tool_use_id {block.tool_use_id!r} is no call of the turn before", where)
         name = calls.pop(block.tool_use_id)
         result = _text(block.content or "")
         out.append({"role": "tool", "content": result, "tool_call_id": block.tool_use_id, "name": name})

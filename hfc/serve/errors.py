@@ -85,9 +85,13 @@ class OllamaError(BaseModel):
 def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
     kind = TYPES.get(error.status, "server_error")
     if path.startswith("/api/"):
-        return {"error": error.message}
+        if error.sizes:  # Ollama's own words
+            return {
+                "error": f"the input length exceeds the context length ({error.sizes[0]} tokens > {error.sizes[1]})"
+            }
+        return {"error": _named(error)}
     if path.startswith("/v1/messages"):
-        message = error.message
+        message = _named(error)
         if error.sizes:  # Anthropic's own words: its clients look for them, and then compact
             message = f"prompt is too long: {error.sizes[0]} tokens > {error.sizes[1]} maximum"
         told: dict[str, Any] = {"type": "api_error" if kind == "server_error" else kind, "message": message}
@@ -101,6 +105,13 @@ def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
             text = f"request ({error.sizes[0]} tokens) exceeds the available context size ({error.sizes[1]} tokens)"
             told |= {"message": text, "type": "exceed_context_size_error"}
     return {"error": told}
+
+
+def _named(error: ApiError) -> str:
+    """The message of a dialect that has no other place for the name of the field."""
+    name = (error.param or "").rpartition(".")[2]
+    is_said = name in error.message if not name.isdigit() else str(error.param) in error.message
+    return error.message if is_said else f"{error.param}: {error.message}"
 
 
 def error_response(error: ApiError, path: str = "") -> Response:
@@ -157,10 +168,14 @@ def _explain(error: RequestValidationError) -> ApiError:
         return ApiError(400, "the request has no body; a JSON object is expected", None, "invalid_json")
     if kind == "missing" and param:
         return ApiError(400, f"missing parameter: {param!r}", param, "missing_parameter")
-    same = [p for p in placed if p[1:] == first[1:]]
-    wanted = list(dict.fromkeys(_wanted(p[0]) for p in same))
-    text = f"{param or 'the body'} should be {', or '.join(wanted)}" if all(wanted) else f"{param}: {problem['msg']}"
-    return ApiError(400, text, param, "invalid_value")
+    same = [p[0] for p in placed if p[1:] == first[1:]]
+    if any(not _is_of_type(p) for p in same):  # the value is of one of the types, and something else is wrong with it
+        same = [p for p in same if not p["type"].endswith("_type")]
+    wanted = list(dict.fromkeys(map(_wanted, same)))
+    if not all(wanted):
+        return ApiError(400, f"{param}: {same[0]['msg']}", param, "invalid_value")
+    text = ", or ".join([wanted[0], *(w.removeprefix("be ") for w in wanted[1:])])
+    return ApiError(400, f"{param or 'the body'} should {text}", param, "invalid_value")
 
 
 def _place(problem: Mapping[str, Any], body: Any) -> tuple[str | None, int]:
@@ -181,11 +196,15 @@ def _place(problem: Mapping[str, Any], body: Any) -> tuple[str | None, int]:
     return ".".join(path) or None, len(path)
 
 
+def _is_of_type(problem: Mapping[str, Any]) -> bool:
+    """Whether a problem is that a value is of another type, or none of some values."""
+    return problem["type"].endswith("_type") or problem["type"] in ("literal_error", "int_from_float")
+
+
 def _wanted(problem: Mapping[str, Any]) -> str:
-    """What pydantic says that a value should be, in words of JSON; "" for other problems."""
+    """What pydantic says that a value should do ("be a number"), in words of JSON; "" for other problems."""
     if problem["type"].startswith(("model_", "dict_")):
-        return "an object"
-    if problem["type"] in ("too_short", "string_too_short"):
-        return "not empty" if problem["ctx"].get("min_length") == 1 else ""
-    _, said, wanted = problem["msg"].partition("should be ")
-    return wanted if said else ""
+        return "be an object"
+    if problem["type"] in ("too_short", "string_too_short") and problem["ctx"].get("min_length") == 1:
+        return "not be empty"
+    return problem["msg"].partition("should ")[2].replace(" after validation", "")

@@ -57,3 +57,31 @@ def test_no_name_of_the_programs_own_types_is_in_an_error(path, body, field):
     told = response.text
     assert response.status_code == 400 and field in told, told
     assert not any(word in told.lower() for word in INTERNAL), told
+
+
+SAID = [  # path, body, what is said
+    ("/v1/completions", {"prompt": "x", "stop": ["a"] * 17}, "stop should have at most 16 items, not 17"),
+    ("/v1/completions", {"prompt": []}, "prompt should not be empty"),
+    ("/v1/embeddings", {"input": [""]}, "input.0 should not be empty"),
+    ("/v1/messages", {"max_tokens": 5, "messages": []}, "messages should not be empty"),
+    ("/v1/messages", {"max_tokens": 5, "messages": [{"role": "user", "content": "x"}], "tools": [{"name": "a b", "input_schema": {}}]},
+     "tools.0.name should match pattern '^[a-zA-Z0-9_.:/-]+$'"),
+    ("/v1/messages", {"max_tokens": 5, "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]}]},
+     "messages.0: tool_use_id 'x' is no call of the turn before"),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_tokens": 0}, "max_tokens should be greater than or equal to 1, or -1"),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "stop": 5}, "stop should be a valid string, or a valid list"),
+    ("/api/chat", {"messages": [{"role": "user", "content": "x"}], "think": "x"}, "think should be a valid boolean, or 'low', 'medium', 'high' or 'max'"),
+    ("/api/generate", {"prompt": "x", "suffix": "y"}, "suffix: fake has no tokens to fill in the middle"),
+    ("/api/chat", {"messages": [{"role": "user", "content": "word " * 300}], "truncate": False},
+     "the input length exceeds the context length (1516 tokens > 512)"),
+    ("/detokenize", {"tokens": [65, 99999]}, "token 99999 is not in the vocabulary of 260 tokens"),
+]  # fmt: skip
+
+
+def test_errors_say_what_is_wrong_in_the_words_of_the_dialect():
+    """The field's name stands in the text where the dialect has no other place for it."""
+    with app_of(FakeModel(context=512)) as (app, _):
+        for path, body, said in SAID:
+            response = call(app, "POST", path, json={"model": "fake", **body})
+            error = response.json()["error"]
+            assert response.status_code == 400 and (error if isinstance(error, str) else error["message"]) == said

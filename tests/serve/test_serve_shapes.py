@@ -16,6 +16,7 @@ RECORD = {
     "properties": {"scores": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "number"}}},
 }  # fmt: skip
 CALL = {"id": "c", "type": "function", "function": {"name": "read", "arguments": '{"city":"a"}'}}
+CHAT = "/v1/chat/completions"
 FUNCTION = {"name": "read", "description": "d", "parameters": SCHEMA}
 
 SHAPES = {
@@ -170,6 +171,25 @@ SHAPES = {
     "Vercel ai 6, a record of anthropic": ("/v1/messages", {
         "model": "fake", "max_tokens": 300, "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}],
         "tools": [{"name": "json", "description": "d", "input_schema": RECORD}], "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    }),
+    "aider 0.86": (CHAT, {
+        "model": "fake", "stream": True, "temperature": 0, "messages": [
+            {"role": "system", "content": "You edit files."}, {"role": "user", "content": "x"}, {"role": "assistant", "content": "Ok."},
+            {"role": "user", "content": "These files are in the chat."}, {"role": "assistant", "content": "Ok."}, {"role": "user", "content": "y"}],
+    }),
+    "langchain-openai 1.7": (CHAT, {
+        "model": "fake", "max_completion_tokens": 120, "stream": False, "temperature": 0.0, "messages": [
+            {"content": "x", "role": "user"}, {"content": None, "role": "assistant", "tool_calls": [CALL]}, {"content": "y", "role": "tool", "tool_call_id": "c"}],
+        "tools": [{"type": "function", "function": {"name": "read", "description": "d", "parameters": PLAIN}}],
+    }),
+    "langchain-openai 1.7, a tool that must be": (CHAT, {
+        "model": "fake", "max_completion_tokens": 120, "parallel_tool_calls": False, "stream": False, "temperature": 0.0, "messages": [{"content": "x", "role": "user"}],
+        "tool_choice": {"type": "function", "function": {"name": "City"}},
+        "tools": [{"type": "function", "function": {"name": "City", "description": "", "parameters": {"properties": {"city": {"type": "string"}}, "required": ["city"], "type": "object"}}}],
+    }),
+    "langchain-openai 1.7, a format": (CHAT, {
+        "model": "fake", "max_completion_tokens": 120, "stream": False, "temperature": 0.0, "messages": [{"content": "x", "role": "user"}],
+        "response_format": {"type": "json_schema", "json_schema": {"schema": {**PLAIN, "title": "City"}, "name": "City", "strict": True}},
     }),
 }  # fmt: skip
 

@@ -95,5 +95,8 @@ def _piece(served: Served, token: int) -> TokenPiece:
 @ROUTE.post("/detokenize", response_model=Text, responses=documented())
 async def detokenize(request: Request, body: DetokenizeRequest):
     served = await borrow(request, body.model)
+    if unknown := [token for token in body.tokens if token >= served.tokenizer.vocab]:
+        text = f"token {unknown[0]} is not in the vocabulary of {served.tokenizer.vocab} tokens"
+        raise ApiError(400, text, "tokens", "invalid_value")
     text = await planned(request, None, served.tokenizer.decode, body.tokens, body.keep_special)
     return {"prompt": text, "content": text}

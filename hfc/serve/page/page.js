@@ -180,9 +180,9 @@ function remember(asked, shown) {
 function speed(began, first, tokens, usage) {
   if (first === null) return "";
   const seconds = (performance.now() - first) / 1000;
-  const rate = tokens > 1 && seconds > 0 ? ((tokens - 1) / seconds).toFixed(1) : "-";
+  const rate = tokens > 1 && seconds > 0 ? `${((tokens - 1) / seconds).toFixed(1)} tok/s, ` : "";
   const cached = usage ? `, ${usage.prompt_tokens_details.cached_tokens} of ${usage.prompt_tokens} prompt tokens from the cache` : "";
-  return (at("speed").textContent = `${tokens} tokens, ${rate} tok/s, first after ${Math.round(first - began)} ms${cached}`);
+  return (at("speed").textContent = `${tokens} tokens, ${rate}first after ${Math.round(first - began)} ms${cached}`);
 }
 
 function regenerate(index) {
