@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hfc.serve.chat import Ask
-from hfc.serve.dialects import MESSAGES
+from hfc.serve.dialects import MESSAGES, TEXT_ONLY
 from hfc.serve.errors import ApiError
 from hfc.serve.log import log_once
 from hfc.serve.messages import Name
 from hfc.serve.parameters import Count, SamplingFields, StopText, Text
-from hfc.serve.tolerance import Tolerant, listed
+from hfc.serve.tolerance import Tolerant, listed, refusal
 from hfc.serve.tools import MOST_TOOLS
 
 ATTRIBUTIONS = ("x-anthropic-billing-header:",)
@@ -21,6 +21,47 @@ ATTRIBUTIONS = ("x-anthropic-billing-header:",)
 class TextBlock(Tolerant, dialect=MESSAGES, noun="block"):
     type: Literal["text"]
     text: str
+
+
+class DocumentBlock(Tolerant, dialect=MESSAGES, noun="block"):
+    """A document whose source is text; a PDF is none."""
+
+    type: Literal["document"]
+    source: dict[str, Any]
+    title: str | None = None
+    context: str | None = None
+
+    @field_validator("source")
+    @classmethod
+    def _is_text(cls, source: dict[str, Any]) -> dict[str, Any]:
+        """{"type": "text", "data": a text} or {"type": "content", "content": a text or blocks of text}."""
+        inner = source.get("content")
+        parts = inner if isinstance(inner, list) else [{"type": "text", "text": inner}]
+        is_plain = source.get("type") == "text" and isinstance(source.get("data"), str)
+        is_parts = source.get("type") == "content" and all(
+            isinstance(p, dict) and p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts
+        )
+        if not (is_plain or is_parts):
+            raise refusal(TEXT_ONLY, "type", "unsupported_content")
+        return {"data": source["data"] if is_plain else "\n".join(p["text"] for p in parts)}
+
+    @property
+    def text(self) -> str:
+        return "\n".join(filter(None, (self.title, self.context, self.source["data"])))
+
+
+class SearchResult(Tolerant, dialect=MESSAGES, noun="block"):
+    type: Literal["search_result"]
+    source: str
+    title: str
+    content: listed(MESSAGES, "block", {"text": TextBlock})
+
+    @property
+    def text(self) -> str:
+        return "\n".join((self.title, self.source, _text(self.content)))
+
+
+TEXTS = {"text": TextBlock, "document": DocumentBlock, "search_result": SearchResult}
 
 
 class ToolUse(Tolerant, dialect=MESSAGES, noun="block"):
@@ -33,7 +74,7 @@ class ToolUse(Tolerant, dialect=MESSAGES, noun="block"):
 class ToolResult(Tolerant, dialect=MESSAGES, noun="block"):
     type: Literal["tool_result"]
     tool_use_id: Text
-    content: str | listed(MESSAGES, "block", {"text": TextBlock}) | None = None
+    content: str | listed(MESSAGES, "block", TEXTS) | None = None
     is_error: bool | None = None
 
 
@@ -44,7 +85,7 @@ class ThinkingBlock(Tolerant, dialect=MESSAGES, noun="block"):
 
 class UserTurn(Tolerant, dialect=MESSAGES, noun="turn"):
     role: Literal["user"]
-    content: str | listed(MESSAGES, "block", {"text": TextBlock, "tool_result": ToolResult})
+    content: str | listed(MESSAGES, "block", {**TEXTS, "tool_result": ToolResult})
 
 
 class AssistantTurn(Tolerant, dialect=MESSAGES, noun="turn"):
@@ -169,7 +210,7 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
             out += _results([b for b in blocks if isinstance(b, ToolResult)], calls, where)
             calls = _unanswered(calls, where)
             out, late = [*out, *late], []
-            if texts := [b for b in blocks if isinstance(b, TextBlock)]:
+            if texts := [b for b in blocks if not isinstance(b, ToolResult)]:
                 out.append({"role": "user", "content": _text(texts)})
         _unanswered(calls, "messages")
         return out
@@ -204,7 +245,7 @@ def _results(blocks: list[ToolResult], calls: dict[str, str], where: str) -> lis
     return out
 
 
-def _text(content: str | list[TextBlock]) -> str:
+def _text(content: str | list[TextBlock | DocumentBlock | SearchResult]) -> str:
     return content if isinstance(content, str) else "\n".join(b.text for b in content)
 
 

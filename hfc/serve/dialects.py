@@ -5,7 +5,7 @@ from __future__ import annotations
 from hfc.serve.tolerance import Dialect, Refused
 
 _NO_SAMPLER = "hfc has no such sampler; it has temperature, top_k, top_p, min_p and penalties"
-_TEXT_ONLY = "this model reads text only"
+TEXT_ONLY = "this model reads text only"
 _FORMATS = "ask for structured output with response_format (json_schema, regex, lark) or grammar"
 
 SAMPLERS = {  # fields of other servers that would choose other tokens
@@ -51,12 +51,12 @@ CHAT = Dialect(
         "request.echo": Refused("an answer of a chat has no echo; /v1/completions has"),
         "request.best_of": Refused("best_of other than 1 is not supported", (1,)),
         "message.function_call": Refused("function_call is OpenAI's old name: send tool_calls"),
-        "message.audio": Refused(_TEXT_ONLY),
+        "message.audio": Refused(TEXT_ONLY),
     },
     silent=_USUAL
     | {"part.cache_control", "message.cache_control", "message.annotations", "tool.cache_control", "message.reasoning_details"}
     | {"message.provider_specific_fields", "message.parsed", "function.parsed_arguments", "call.provider_specific_fields"},
-    kinds={"part": dict.fromkeys(("image_url", "input_audio", "file", "video_url", "image", "audio"), _TEXT_ONLY)},
+    kinds={"part": dict.fromkeys(("image_url", "input_audio", "file", "video_url", "image", "audio"), TEXT_ONLY)},
 )  # fmt: skip
 
 COMPLETIONS = Dialect("/v1/completions", refused=_EVERY, silent=_USUAL)
@@ -92,7 +92,7 @@ RESPONSES = Dialect(
             "item_reference": "nothing is stored here: send the item itself",
             "compaction": "an encrypted summary cannot be read here: send messages",
         },
-        "part": dict.fromkeys(("input_image", "input_file", "input_audio"), _TEXT_ONLY),
+        "part": dict.fromkeys(("input_image", "input_file", "input_audio"), TEXT_ONLY),
     },
 )
 
@@ -112,7 +112,7 @@ MESSAGES = Dialect(
     | {"block.signature", "request.context_management", "block.caller"},
     kinds={
         "block": {
-            **dict.fromkeys(("image", "document"), _TEXT_ONLY),
+            **dict.fromkeys(("image", "document"), TEXT_ONLY),
             "search_result": "send what was found as text",
             "container_upload": "hfc has no containers",
         }
@@ -123,7 +123,7 @@ EMBEDDINGS = Dialect(
     "/v1/embeddings",
     refused={"request.prompt_embeds": _EVERY["request.prompt_embeds"]},
     silent=_USUAL,
-    kinds={"part": dict.fromkeys(("image_url", "input_audio", "input_video", "image", "audio"), _TEXT_ONLY)},
+    kinds={"part": dict.fromkeys(("image_url", "input_audio", "input_video", "image", "audio"), TEXT_ONLY)},
 )
 
 LLAMA = Dialect(
@@ -132,7 +132,7 @@ LLAMA = Dialect(
         **_EVERY,
         "request.post_sampling_probs": Refused("probabilities are the model's own; leave it out"),
         "request.t_max_predict_ms": Refused("bound an answer with n_predict, a request with timeout", (0, -1)),
-        "prompt.multimodal_data": Refused(_TEXT_ONLY),
+        "prompt.multimodal_data": Refused(TEXT_ONLY),
     },
     silent=_USUAL | {"request.timings_per_token", "request.n_keep"},
 )
@@ -142,8 +142,8 @@ OLLAMA = Dialect(
     refused={
         "request.context": Refused("send the conversation to /api/chat"),
         "request.template": Refused("the checkpoint's own template is used"),
-        "request.images": Refused(_TEXT_ONLY),
-        "message.images": Refused(_TEXT_ONLY),
+        "request.images": Refused(TEXT_ONLY),
+        "message.images": Refused(TEXT_ONLY),
         **{f"options.{name}": Refused(_NO_SAMPLER, neutral) for name, neutral in SAMPLERS.items()},
         "options.samplers": Refused("samplers stand in hfc's order; /completion and the paths under /v1 can leave some out"),
     },

@@ -60,6 +60,14 @@ CASES = {
             role("user", [{"type": "tool_result", "tool_use_id": "c", "content": "42"}, {"type": "text", "text": "b"}])]},
         'user:a<eos>assistant:<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call><eos>user:<tool_response>\n42\n</tool_response>\n\nb<eos>assistant:',
     ),
+    "documents and search results that are text": (
+        ONE_SYSTEM, MESSAGES,
+        {"max_tokens": 2, "messages": [role("user", [
+            {"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "a"}, "citations": {"enabled": False}},
+            {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "b"}]}},
+            {"type": "search_result", "source": "s", "title": "U", "content": [{"type": "text", "text": "c"}]}, {"type": "text", "text": "?"}])]},
+        "user:T\na\nb\nU\ns\nc\n?<eos>assistant:",
+    ),
     "a call that was cut": (
         ONE_SYSTEM, CHAT,
         {"messages": [role("user", "a"), {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": '{"a": '}}]}, RESULT]},

@@ -165,6 +165,15 @@ REFUSED = [
     ("/v1/chat/completions", {"modalities": ["text", "audio"]}, "modalities"),
     ("/v1/messages", {"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
     ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages.0.content.0"),
+    (
+        "/v1/messages",
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "document", "source": {"type": "base64", "data": "JVBE"}}]}
+            ]
+        },
+        "messages.0.content.0.source.type",
+    ),
 ]
 
 
