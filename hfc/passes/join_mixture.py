@@ -52,6 +52,7 @@ def _mixture(down: Op, near: Neighbours) -> set[Op] | None:
 
 
 def _only_product(op: Op) -> Op | None:
+    """The one product of a linear region, if its weights are quantized."""
     products = [inner for inner in op.inner if is_product(inner)] if op.attrs.get("stem") == "linear" else []
     return products[0] if len(products) == 1 and _quantized(products) else None
 
@@ -67,13 +68,14 @@ def _input(product: Op, region: Op) -> Value:
 
 
 def _makes(region: Op, reader: Op) -> bool:
-    """It makes one value of products of the reader's kind, for the same experts."""
+    """Whether `region` makes what `reader` multiplies, one value, by products of the same kind for the same experts."""
     products = [op for op in region.inner if is_product(op)]
     alike = {(op.kind, op.inputs[2:]) for op in (*products, reader)}
     return len(region.outputs) == 1 and bool(products) and len(alike) == 1 and _quantized(products)
 
 
 def _choice(root: Op, near: Neighbours) -> set[Op]:
+    """The region that chooses the experts of `root`, if it is one of its own."""
     maker = near.producers.get(root.inputs[2])
     return {maker} if maker is not None and maker.attrs.get("stem") == "route" else set()
 

@@ -1,4 +1,5 @@
-"""What a stage leaves in its card's memory for a card that can read it there: no way through the host."""
+"""Peer-to-peer copies between the stages of a pipeline: a value stays in its card's memory until the next stage's card copies it from
+there, instead of going through the host's."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from hfc.runtime.driver import Driver
 
 @dataclass(eq=False)
 class DeviceRows:
-    """f32 [T, width] at `address` of a card from `event` on, and for as long as somebody holds this."""
+    """A value, f32 [T, width], at `address` of a card: complete once `event` has happened, kept as long as this object lives."""
 
     driver: Driver
     address: int
@@ -25,9 +26,9 @@ class DeviceRows:
 
 
 class Outbox:
-    """Blocks of a card's memory, each for one value on its way. sizes: bytes of each value at most.
+    """Send buffers in a card's memory, one for each value on its way. sizes: most bytes of each value, by name.
 
-    count: values of a name that can be on their way at a time; of more the sender hears that there is no room."""
+    count: buffers for each name; where all are in use, `send` returns None."""
 
     def __init__(self, driver: Driver, allocate: Callable[[int], int], sizes: Mapping[str, int], count: int):
         self._driver = driver
@@ -54,7 +55,7 @@ class Outbox:
 
 @dataclass(frozen=True)
 class Sender:
-    """A stage as far as this is about it: the device that it runs on (None: no card of this process), what it takes and gives."""
+    """What peer copies need to know of a stage: its device (None: no card of this process), the values it receives and sends."""
 
     driver: Driver | None
     received: Sequence[str]
@@ -76,12 +77,12 @@ def kept_on_device(stages: Sequence[Sender]) -> tuple[list[list[str]], list[str]
 
 
 def _all_reach(driver: Driver | None, readers: Iterable[Driver | None], notes: dict[str, None]) -> bool:
-    is_well = True
+    reached = True
     for reader in readers:
         if driver is None or type(reader) is not type(driver):
-            is_well = False
+            reached = False
         elif not reader.reaches(driver):
-            is_well = False
+            reached = False
             names = [f"{one.info.name} (number {one.info.index})" for one in (reader, driver)]
             notes[f"{names[0]} cannot read the memory of {names[1]}: values travel through the host"] = None
-    return is_well
+    return reached

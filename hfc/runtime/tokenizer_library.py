@@ -82,7 +82,7 @@ class HuggingFaceCore:
     def encode(self, text: str, parse_special: bool) -> list[int]:
         self._library.encode_special_tokens = not parse_special
         with native_calls("the tokenizer cannot encode this text"):
-            # The batch call lets other threads run meanwhile; `encode` holds Python's lock, two seconds for a megabyte.
+            # The batch call lets other threads run meanwhile; `encode` holds the GIL, two seconds for a megabyte.
             return self._library.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def bytes_of(self, token: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Values of any size as JSON, part by part: an encoder holds Python's lock to its end, and in between others take their turn. So does
+"""Values of any size as JSON, part by part: an encoder holds the GIL to its end, and in between others take their turn. So does
 who frees a million numbers: an iterator's items stand in a list, and each is made, encoded and freed before the next."""
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Engine:
             "slots_busy": len(running),
             "queue": len(stepper.scheduler.waiting) + len(self._inbox),
             "queue_limit": self.limits.queue,
-            "kv_tokens": stepper.lanes.held({s.slot: s.position for s in running}),
+            "kv_tokens": stepper.slot_table.held({s.slot: s.position for s in running}),
             "kv_capacity": self.limits.slots * self.limits.context,
             "cache_bytes": stepper.cache.bytes,
             "cache_device_bytes": stepper.cache.near_bytes,

@@ -1,4 +1,4 @@
-"""Large JSON bodies to values, piece by piece: a decoder holds Python's lock to its end, and in between others take their turn."""
+"""Large JSON bodies to values, piece by piece: a decoder holds the GIL to its end, and in between others take their turn."""
 
 from __future__ import annotations
 

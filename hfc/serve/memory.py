@@ -45,7 +45,7 @@ OLD = 20  # generations: what Python would collect after ten
 
 
 def collect_old_when_calm() -> None:
-    """A collection of all that is old looks at every object of every request and holds Python's lock meanwhile; by itself it comes while
+    """A collection of all that is old looks at every object of every request and holds the GIL meanwhile; by itself it comes while
     a large request is read, when there are most. From here on `is_collection_due` is asked."""
     gc.set_threshold(YOUNG, MIDDLE, NEVER)
 

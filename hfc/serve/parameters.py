@@ -46,7 +46,7 @@ def first_given(*values: Any) -> Any:
 
 
 def _biases_by_id(biases: Any, others: ValidatorFunctionWrapHandler) -> Any:
-    """A dict is checked here and not by pydantic, which would make an error of each number, and hold Python's lock for all of them."""
+    """A dict is checked here and not by pydantic, which would make an error of each number, and hold the GIL for all of them."""
     if not isinstance(biases, dict):
         return others(biases)
     for key, value in biases.items():

@@ -22,12 +22,12 @@ from hfc.runtime.executor import Loaded
 from hfc.runtime.pipeline.model import StagedModel
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.serve.job import Logprob
-from hfc.serve.lanes import Lanes
 from hfc.serve.metrics import Metrics
 from hfc.serve.prefix import PrefixCache
 from hfc.serve.scheduler import Limits, Scheduler
 from hfc.serve.sequence import Sequence
 from hfc.serve.sharing import NEAR, Sharing, same_vector
+from hfc.serve.slot_table import SlotTable
 from hfc.serve.stream import Stream
 from hfc.step import DECODE_ROWS
 
@@ -59,7 +59,7 @@ class Stepper:
     ):  # fmt: skip
         self.model, self.limits, self.metrics, self.cache = model, limits, metrics, cache
         self.scheduler = Scheduler(limits)
-        self.lanes = Lanes(limits.slots, cache)
+        self.slot_table = SlotTable(limits.slots, cache)
         self._sharing = Sharing(cache, self._keep)
         self.steps = 0  # that ended well
         rows = min(limits.max_rows, limits.max_outputs)
@@ -90,7 +90,7 @@ class Stepper:
     def admit(self) -> None:
         """Give free slots to those that wait."""
         while (sequence := self.scheduler.admissible(self._sharing.is_held)) is not None:
-            slot, position = self.lanes.place(sequence, {s.slot for s in self.scheduler.running})
+            slot, position = self.slot_table.place(sequence, {s.slot for s in self.scheduler.running})
             sequence.usage.cached = position
             sequence.usage.timings["queue_s"] = time.monotonic() - sequence.submitted_s
             self.scheduler.admit(sequence, slot, position)
@@ -331,7 +331,7 @@ class Stepper:
             if sequence.position and not sequence.is_damaged:
                 self._commit(sequence)
                 self._keep(sequence, is_end=True)
-            self.lanes.leave(sequence.slot, np.empty(0, np.int32) if sequence.is_damaged else sequence.history)
+            self.slot_table.leave(sequence.slot, np.empty(0, np.int32) if sequence.is_damaged else sequence.history)
             sequence.usage.timings["total_s"] = time.monotonic() - sequence.submitted_s
             self.metrics.finished(time.monotonic() - sequence.submitted_s)
         self.scheduler.remove(sequence)

@@ -1,4 +1,4 @@
-"""Large requests take turns: threads that compute take Python's lock from the event loop and from the engine, so how many do at a time is
+"""Large requests take turns: threads that compute take the GIL from the event loop and from the engine, so how many do at a time is
 what everybody else waits for."""
 
 from __future__ import annotations

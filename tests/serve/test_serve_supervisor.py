@@ -20,16 +20,15 @@ from hfc.runtime.speculate.governor import Governor
 from hfc.runtime.speculate.speculator import Speculation, Speculator
 from hfc.runtime.tokenizer import Detokenizer
 from hfc.serve import engine as engine_module
-from hfc.serve import lanes as lanes_module
 from hfc.serve import prefix as prefix_module
 from hfc.serve import prefix_tiers as tiers_module
 from hfc.serve import prefix_tree as tree_module
 from hfc.serve import scheduler as scheduler_module
 from hfc.serve import sequence as sequence_module
+from hfc.serve import slot_table as slot_table_module
 from hfc.serve import stepper as stepper_module
 from hfc.serve.engine import MOST_FRUITLESS, Engine
 from hfc.serve.job import Finish
-from hfc.serve.lanes import Lanes
 from hfc.serve.metrics import Metrics, Times
 from hfc.serve.pace import Pace
 from hfc.serve.parameters import AtLeast, Bias
@@ -39,6 +38,7 @@ from hfc.serve.prefix_tree import Siblings, Tree
 from hfc.serve.scheduler import Scheduler
 from hfc.serve.sequence import Sequence
 from hfc.serve.sharing import Sharing
+from hfc.serve.slot_table import SlotTable
 from hfc.serve.stepper import Stepper
 from hfc.serve.stream import Bell
 
@@ -72,7 +72,7 @@ SHARED = [
     (scheduler_module, "_remaining in_order"),
     (stepper_module, "flushed _counts"),
     (decoder_module, "make_step"),
-    (Lanes, "place leave _in_place _is_better"),
+    (SlotTable, "place leave _in_place _is_better"),
     (
         PrefixCache,
         "match restore store _add _evict",
@@ -86,7 +86,7 @@ SHARED = [
     (Siblings, "add begun extending get remove"),
     (tree_module, "text_of _bytes"),
     (prefix_module, "key_of"),
-    (lanes_module, "common_prefix"),
+    (slot_table_module, "common_prefix"),
     (Pace, "rows stepped"),
     (Sharing, "_awaits _needed is_held"),
     (Decoder, "extend start finish settle"),
@@ -94,7 +94,7 @@ SHARED = [
     (Begun, "result"),
     (Governor, "settle"),
     (Metrics, "admitted prefilled stepped drafted finished"),
-    (Sequence, "next_mark mark_at"),
+    (Sequence, "next_mark mark_at keep_marks"),
     (FakeModel, "forward tap"),
     (FakeSlots, "read_kv write_kv read_recurrent write_recurrent"),
     (Bell, "ring"),
