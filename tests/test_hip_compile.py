@@ -89,6 +89,22 @@ def test_a_wrong_kernel_names_kernel_arch_and_source():
     assert "missing()" in open(kept).read()
 
 
+def test_a_full_disk_is_no_fault_of_the_kernel(tmp_path, monkeypatch):
+    """A compiler that answers as clang does where it cannot write."""
+    clang = tmp_path / "clang"
+    clang.write_text(
+        '#!/bin/sh\ncase "$*" in\n*--version*) echo clang version 22.1.8 ;;\n*--print-targets*) echo amdgcn ;;\n'
+        "*ld.lld*) echo $0 ;;\n*) echo 'fatal error: error in backend: IO failure on output stream: No space left on device' >&2; exit 1 ;;\nesac\n"
+    )
+    clang.chmod(0o755)
+    monkeypatch.setenv("HFC_CLANG", str(clang))
+    with pytest.raises(
+        HfcError, match="no space left on the disk of .*what it compiled before is kept\n.*HFC_CACHE"
+    ) as caught:
+        compile_kernel(GOOD, find_arch("gfx1100"), "good")
+    assert "does not compile" not in str(caught.value)
+
+
 def test_scratch_is_an_error():
     with pytest.raises(HfcError, match=r"kernel spills for gfx1100: \d+ scratch bytes, the limit is 0"):
         compile_kernel(SPILLS, find_arch("gfx1100"), "spills")

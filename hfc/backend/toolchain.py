@@ -20,6 +20,7 @@ from hfc.base.cache import compiler_environment
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.whole_file import keep_source
+from hfc.base.zig import refuse_full_disk
 from hfc.target.arch import Arch
 from hfc.target.platform import AMDGCN, PTX
 
@@ -163,7 +164,10 @@ def _run(command: list[str]) -> str | None:
         done = subprocess.run(command, capture_output=True, text=True, env=compiler_environment())
     except OSError as error:
         raise HfcError(f"cannot run {command[0]}: {error.strerror}", hint=NO_COMPILER) from error
-    return None if done.returncode == 0 else (done.stderr or f"exit code {done.returncode}")
+    if done.returncode == 0:
+        return None
+    refuse_full_disk(done.stderr)
+    return done.stderr or f"exit code {done.returncode}"
 
 
 def _compile_error(message: str, source: str, name: str, arch: Arch) -> HfcError:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hfc.base.cache import compiler_environment
+from hfc.base.cache import cache_folder, compiler_environment
+from hfc.base.diagnostics import HfcError
 
 UNDEFINED = "undefined symbol"  # what ld.lld says
+FULL_DISK = ("No space left on device", "no space on device", "NoSpaceLeft")  # clang, clang on Windows, zig
 # zig builds compiler-rt anew for each target: 5 s of CPU, and few sources need it. All that is used must be defined all the same.
 WITHOUT_COMPILER_RT = ("-nostdlib", "-Wl,-z,defs", "-lc")
 
@@ -33,4 +36,16 @@ def _is_for_linux(flags: Sequence[str]) -> bool:
 
 def _run(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=compiler_environment())
-    return (done.stderr or f"exit code {done.returncode}") if done.returncode else ""
+    if not done.returncode:
+        return ""
+    refuse_full_disk(done.stderr)
+    return done.stderr or f"exit code {done.returncode}"
+
+
+def refuse_full_disk(message: str) -> None:
+    """HfcError where a failed compiler says that it could not write: nothing is wrong with the source then."""
+    if any(words in message for words in FULL_DISK):
+        raise HfcError(
+            f"the compiler has no space left on the disk of {cache_folder()} or of {tempfile.gettempdir()}; what it compiled before is kept",
+            hint="free some space (`hfc rm --unused`), or set HFC_CACHE or TMPDIR to another disk, and run the same command again",
+        )

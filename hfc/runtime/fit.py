@@ -86,5 +86,6 @@ def check_fit(plan: Plan, device: str, free: int) -> None:
     if need.total > free:
         raise HfcError(
             f"{device} has too little free memory for this plan\n{table(need, free)}",
-            hint="compile with a smaller --ctx, fewer slots, a smaller KV format or smaller weights",
+            hint="take a smaller --ctx, --kv q8, fewer --slots, or smaller weights (hfc quantize, another quant of the hub); "
+            "a bundle is to be compiled again with them",
         )

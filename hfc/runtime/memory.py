@@ -17,7 +17,7 @@ def allocate(nbytes: int) -> np.ndarray:
     except (OSError, OverflowError, MemoryError):
         raise HfcError(
             f"this machine cannot give {nbytes / 1e9:,.1f} GB of memory",
-            hint="compile with a smaller --ctx, fewer slots or a smaller KV format",
+            hint="take a smaller --ctx, --kv q8 or fewer --slots; a bundle is to be compiled again with them",
         ) from None
     if hasattr(mmap, "MADV_HUGEPAGE") and nbytes >= 1 << 21:
         memory.madvise(mmap.MADV_HUGEPAGE)
