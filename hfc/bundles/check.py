@@ -258,7 +258,7 @@ def _launch(
         return
     if launch.kernel not in kernels:
         _refuse(f"{where}: kernel", repr(launch.kernel), "a kernel of the plan")
-    _within(f"{where}: lds_bytes", launch.lds_bytes, 0, arch.lds_bytes)
+    _within(f"{where}: lds_bytes", launch.lds_bytes, 0, arch.most_lds_bytes)
     if arch.platform.is_gpu:
         _within(f"{where}: block", launch.block, 1, LARGEST_BLOCK)
     else:

@@ -52,9 +52,9 @@ def _check_launch(launch: Launch, found: FoundCode, arch: Arch, where: str) -> N
             f"{where} gives {given} arguments, the code of {launch.kernel} takes {found.arguments}",
             hint="compile it again",
         )
-    if found.lds_bytes + launch.lds_bytes > arch.lds_bytes:
+    if found.lds_bytes + launch.lds_bytes > arch.most_lds_bytes:
         raise HfcError(
-            f"{where} needs {found.lds_bytes + launch.lds_bytes} bytes of LDS, {arch.name} has {arch.lds_bytes}"
+            f"{where} needs {found.lds_bytes + launch.lds_bytes} bytes of LDS, {arch.name} has {arch.most_lds_bytes}"
         )
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from hfc.base.diagnostics import HfcError
 
 NAMES = ("T", "R", "G", "C")  # rows, outputs, segments of a step, reach of its longest context
-LONGEST = 200  # characters
+LONGEST = 1000  # characters
 MOST = 1 << 31  # thread blocks of one dimension
 
 OPERATORS = {

@@ -80,6 +80,8 @@ class CudaDriver:
         self._context = _check("cuDevicePrimaryCtxRetain", cu.cuDevicePrimaryCtxRetain(self._device))
         self.make_current()
         self.info = info_of(index)
+        most = cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        self._block_shared_bytes = _check("cuDeviceGetAttribute", cu.cuDeviceGetAttribute(most, self._device))
 
     def make_current(self) -> None:
         _check("cuCtxSetCurrent", cu.cuCtxSetCurrent(self._context))
@@ -141,7 +143,15 @@ class CudaDriver:
         return int(_check("cuModuleLoadData", cu.cuModuleLoadData(image + b"\0")))
 
     def function(self, module: int, symbol: str) -> int:
-        return int(_check(f"cuModuleGetFunction({symbol})", cu.cuModuleGetFunction(module, symbol.encode())))
+        """Its launches may ask for all the shared memory that it does not declare."""
+        made = _check(f"cuModuleGetFunction({symbol})", cu.cuModuleGetFunction(module, symbol.encode()))
+        declared, asked = (
+            getattr(cu.CUfunction_attribute, f"CU_FUNC_ATTRIBUTE_{name}")
+            for name in ("SHARED_SIZE_BYTES", "MAX_DYNAMIC_SHARED_SIZE_BYTES")
+        )
+        free = self._block_shared_bytes - _check("cuFuncGetAttribute", cu.cuFuncGetAttribute(declared, made))
+        _check("cuFuncSetAttribute", cu.cuFuncSetAttribute(made, asked, free))
+        return int(made)
 
     def create_stream(self) -> int:
         return int(_check("cuStreamCreate", cu.cuStreamCreate(cu.CUstream_flags.CU_STREAM_NON_BLOCKING)))

@@ -33,7 +33,8 @@ class CardSpec:
 class Arch:
     """One architecture.
 
-    platform: what holds for all archs of its toolchain.  wave: lanes of a wave.  lds_bytes: most that one thread block can have.
+    platform: what holds for all archs of its toolchain.  wave: lanes of a wave.  lds_bytes: most that a kernel can declare for a thread block;
+    launched_lds_bytes: with what a launch asks for, 0: no more.
     vgprs: vector registers of a SIMD for one lane; granule: allocation step; waves: most waves a SIMD holds.
     addressable_vgprs: most that one wave can use.  l2_mb, l3_mb: caches of the largest card (l3: memory-side cache).
     features: see FEATURES.  target_features: switches of the compiler's back end, e.g. "-real-true16".
@@ -60,6 +61,12 @@ class Arch:
     code_object_version: int = 5
     tuning: Tuning = Tuning()
     paired_compute_units: bool = False
+    launched_lds_bytes: int = 0
+
+    @property
+    def most_lds_bytes(self) -> int:
+        """Of a thread block, declared and asked for by its launch."""
+        return self.launched_lds_bytes or self.lds_bytes
 
     @property
     def scarce_registers(self) -> bool:
@@ -196,7 +203,8 @@ _ROWS: tuple[Arch, ...] = (
         ("RX 9070 XT", 64, 640, 16, 2970), ("RX 9070", 56, 640, 16, 2520), ("Radeon AI Pro R9700", 64, 640, 32, 2920), twin="gfx1200"),
     Arch("sm_90", NVIDIA_PLATFORM, 32, 49152, 512, 8, 16, 255, 50, 0,
         frozenset({"packed_f16", "dot4_i8", "mma_f16", "mma_i8", "wgmma_f16", "graphs", "early_launch"}),
-        (CardSpec("H100 SXM", 132, 3350, 80, 1980), CardSpec("H200", 132, 4800, 141, 1980)), ("+ptx80",), tuning=NVIDIA_TUNING),
+        (CardSpec("H100 SXM", 132, 3350, 80, 1980), CardSpec("H200", 132, 4800, 141, 1980)), ("+ptx80",), tuning=NVIDIA_TUNING,
+        launched_lds_bytes=232448),
     Arch("host", HOST_PLATFORM, 1, 0, 0, 1, 0, 0, 0, 0, frozenset()),
 )
 # fmt: on

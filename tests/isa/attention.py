@@ -11,6 +11,7 @@ import numpy as np
 
 from hfc.backend.compile import compile_job
 from hfc.backend.gpu import kernel_job
+from hfc.backend.shape import Geometry
 from hfc.backend.skeletons import geometry
 from hfc.formats import kv_format
 from hfc.ir.interpret import KvCache
@@ -101,10 +102,11 @@ class Attention:
             grid = tuple(grid_size(expression, step) for expression in shape.grid)
             if math.prod(grid):
                 pointers = [regions[n] for n in (*fixed, "out", *(s.name for s in shape.scratch))]
-                launch_kernel(
-                    made.data, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol
-                )
+                self.launch(made.data, shape, grid, pointers, options)
         return regions["out"].view.view(np.float32).reshape(q.shape).copy()
+
+    def launch(self, code: bytes, shape: Geometry, grid, pointers, options: LaunchOptions) -> None:
+        launch_kernel(code, shape.symbol, grid, shape.block, pointers, shape.lds_bytes, options, shape.symbol)
 
     def expected(self, step: Step, first: int = 0) -> np.ndarray:
         cache = KvCache(*self.values, *(form.name for form in self.forms))

@@ -60,6 +60,14 @@ def test_decode_of_every_shape(arch, shape):
     assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
 
 
+@pytest.mark.parametrize("arch", ("gfx906", "gfx1100"))
+def test_splits_grow_with_their_position(arch):
+    """The window begins in a split of 128 positions and ends in one of 256."""
+    case = Attention(arch, 8500, 2, 1, 256, window=600, formats=("q8", "q8"))
+    step = step_of((2, 8498), (1, 8191))
+    assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+
+
 @pytest.mark.sampled(20)
 @pytest.mark.parametrize("formats", FORMATS, ids="/".join)
 @pytest.mark.parametrize("arch", ARCHS)

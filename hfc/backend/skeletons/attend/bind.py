@@ -10,6 +10,7 @@ from hfc.ir.element import row_shape
 from hfc.ir.graph import Op
 from hfc.ir.index import flat, reindex
 from hfc.ir.roles import roots
+from hfc.target.profiles import FAST
 
 
 def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
@@ -49,6 +50,7 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
         v_format=values,
         store=" ".join(stores),
         sink=printer.element(sinks[0], ("g",)) if sinks else "",
+        rounds=printer.settings.profile == FAST,
     )
     name = f"attend_{keys.name}_h{heads}_kv{bound.kv_heads}_d{size}"
     return Bound("attend", name, tuple(printer.args), "T", bound)

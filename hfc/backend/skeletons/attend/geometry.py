@@ -13,8 +13,9 @@ from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, templat
 from hfc.step import DECODE_ROWS
 from hfc.target.arch import Arch
 
-MOST_SPLITS = 1024  # of a slot
+EVEN_SPLITS, SPLITS_OF_A_SIZE = 64, 32  # splits.j2 has the same numbers
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
+PART = 64  # elements of a head that one block joins
 QUERY_ROWS = 64  # queries of a block in prefill: rows x heads of a KV head
 LOG2E = math.log2(math.e)
 WIDEST_HEAD = 256  # elements, on matrix units
@@ -40,7 +41,7 @@ class ScoreParams(Params):
 class SplitParams(ScoreParams):
     """vector: elements of a lane; `lanes` of them make a head, `side` of those groups a wave, `waves` a block.
     ahead: positions that a lane reads in one iteration.  together: query heads of a block, heads_padded: as a power of two.
-    head_blocks: blocks that share the query heads of a KV head.  split: positions between the starts of splits, of which a context has `splits` at most."""
+    head_blocks: blocks that share the query heads of a KV head.  split: positions of the first splits (splits.j2), of which a context has `splits` at most."""
 
     waves: int
     vector: int
@@ -56,9 +57,12 @@ class SplitParams(ScoreParams):
 
 @dataclass(frozen=True)
 class CombineParams(Params):
-    """groups: of threads; each adds up every so many-th split.  split, splits: as in SplitParams.  log2e: as in ScoreParams."""
+    """groups: of threads; each adds up every so many-th split.  part: elements of a block, of which `parts` make a head.  split, splits: as in
+    SplitParams.  log2e: as in ScoreParams."""
 
     groups: int
+    part: int
+    parts: int
     log2e: float
     split: int
     splits: int
@@ -156,11 +160,11 @@ def refuses_decode_tiles(bound: Bound[AttendRegion], arch: Arch) -> str | None:
 
 
 def decode_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
-    return _decode_tile(bound, arch), _combine(bound, arch)
+    return _decode_tile(bound, arch), combine(bound, arch)
 
 
 def decode_by_splits(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
-    return _split(bound, arch), _combine(bound, arch)
+    return _split(bound, arch), combine(bound, arch)
 
 
 def prefill_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
@@ -183,7 +187,7 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         most = min(most, 2)
     head_blocks = -(-region.group // most)
     together = -(-region.group // head_blocks)
-    split, splits = _splits(region)
+    split, splits = splits_of(region)
     params = SplitParams(
         **vars(_scores(region)),
         waves=threads // arch.wave,
@@ -200,45 +204,59 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     return Geometry(
         SPLIT,
         bound.name + "_split",
-        (str(region.kv_heads * head_blocks), _split_count(region), bound.rows),
+        (str(region.kv_heads * head_blocks), split_count(region), bound.rows),
         threads,
         params,
-        scratch=(_scratch(region, written=True),),
+        scratch=(split_scratch(region, written=True),),
         task="attend to each split for",
     )
 
 
-def _combine(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
-    threads, (split, splits) = 512, _splits(bound.region)
-    groups = max(1, min(8, threads // -(-bound.region.size // arch.wave) // arch.wave))
+def combine(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+    threads, (split, splits) = 512, splits_of(bound.region)
+    size = bound.region.size
+    part = PART if size % PART == 0 else size
+    groups = max(1, min(8, threads // -(-part // arch.wave) // arch.wave))
     return Geometry(
         COMBINE,
         bound.name + "_join",
-        (str(bound.region.heads), f"{bound.rows} * (C > {split})", "1"),  # nothing to combine, nothing to launch
+        # nothing to combine, nothing to launch
+        (str(bound.region.heads * (size // part)), f"{bound.rows} * (C > {split})", "1"),
         threads,
-        CombineParams(1 << groups.bit_length() - 1, LOG2E, split, splits),
-        scratch=(_scratch(bound.region, written=False),),
+        CombineParams(1 << groups.bit_length() - 1, part, size // part, LOG2E, split, splits),
+        scratch=(split_scratch(bound.region, written=False),),
     )
 
 
-def _splits(region: AttendRegion) -> tuple[int, int]:
-    """Splits begin at multiples of so many positions of the context, whatever a step looks like: about 128 kB of f16 each; and the
-    number of splits of a whole context."""
-    least = min(512, max(128, 128 * 256 // _power(region.size)))
-    split = max(1, -(-region.capacity // (least * MOST_SPLITS))) * least
-    return split, -(-region.capacity // split)
+def splits_of(region: AttendRegion) -> tuple[int, int]:
+    """Positions of the first splits (about 128 kB of f16; splits.j2 says how they grow), and how many splits a whole context has. They begin
+    at the same positions whatever a step looks like."""
+    split = min(512, max(128, 128 * 256 // _power(region.size)))
+    return split, sum(count for _, _, count in _split_sizes(split, region.capacity))
 
 
-def _split_count(region: AttendRegion) -> str:
+def _split_sizes(split: int, capacity: int) -> list[tuple[int, int, int]]:
+    """Splits of one size: where they begin, their positions, how many."""
+    found, begin, size, count = [], 0, split, EVEN_SPLITS
+    while begin < capacity:
+        found.append((begin, size, min(count, -(-(capacity - begin) // size))))
+        begin, size, count = begin + size * count, 2 * size, SPLITS_OF_A_SIZE
+    return found
+
+
+def split_count(region: AttendRegion) -> str:
     """A step's splits end with its longest context, not with the plan's."""
-    split, splits = _splits(region)
-    count = f"((C + {split - 1}) / {split})"
-    return f"({count} < {splits}) * {count} + ({count} >= {splits}) * {splits}"
+    counts = []
+    for begin, size, count in _split_sizes(splits_of(region)[0], region.capacity):
+        some = f"(C + {size - 1 - begin})" if begin < size else f"(C - {begin - size + 1})"
+        whole = f"{begin + size * (count - 1)}"
+        counts.append(f"(C > {begin}) * (C <= {whole}) * ({some} / {size}) + (C > {whole}) * {count}")
+    return " + ".join(counts)
 
 
-def _scratch(region: AttendRegion, written: bool) -> Scratch:
+def split_scratch(region: AttendRegion, written: bool) -> Scratch:
     """For each row, head and split: the sum of values, then maximum and weight."""
-    row_bytes = region.heads * _splits(region)[1] * (region.size + 4) * 4
+    row_bytes = region.heads * splits_of(region)[1] * (region.size + 4) * 4
     return Scratch("attend_splits", "float", "f32", row_bytes, DECODE_ROWS, written)
 
 
@@ -280,12 +298,11 @@ def _decode_tile(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     """The tiles of prefill, cut by splits of the context; weights, too, are pairs of f16."""
     # queries and pairs of weights lie in LDS together on some archs
     most = QUERY_ROWS if arch.has("mma_f16") else QUERY_ROWS // 2
-    split, splits = _splits(bound.region)
+    split, splits = splits_of(bound.region)
     params = _tile_params(bound.region, arch, most, weight_planes=2, split=split, splits=splits)
-    scratch = (_scratch(bound.region, written=True),)
-    return _tiles(
-        bound, arch, "_split_tile", params, _split_count(bound.region), scratch, task="attend to each split for"
-    )
+    scratch = (split_scratch(bound.region, written=True),)
+    count = split_count(bound.region)
+    return _tiles(bound, arch, "_split_tile", params, count, scratch, task="attend to each split for")
 
 
 def _tile_params(

@@ -13,7 +13,8 @@ class AttendRegion(KernelRegion):
     """size: elements of a head.  capacity: tokens that a slot holds.  window, softcap: 0 for none.  causal: else a row sees its whole
     segment.  first: a row at p sees no s < min(first, p).  q: C expression in row, g=head, j.  walsh: elements of q that are rotated
     together; 0: none.  k, v: state planes.  store: C statement in row, g=head, j and y.
-    sink: C expression in g=head of the logit that takes part in the softmax and has no value; empty: none does."""
+    sink: C expression in g=head of the logit that takes part in the softmax and has no value; empty: none does.
+    rounds: dequantized keys and values may be rounded to f16 (profile "fast")."""
 
     heads: int
     kv_heads: int
@@ -32,6 +33,7 @@ class AttendRegion(KernelRegion):
     v_format: KvFormat
     store: str
     sink: str = ""
+    rounds: bool = False
 
     @property
     def kv_formats(self) -> tuple[KvFormat, ...]:
