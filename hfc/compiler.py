@@ -39,7 +39,7 @@ from hfc.ir.graph import Graph
 from hfc.passes.balance import StagePlace, balanced, layer_costs
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
-from hfc.passes.settings import Settings, StageCut, parse_kv
+from hfc.passes.settings import ON_DEVICE, Settings, StageCut, parse_kv, refuse_staged, with_experts
 from hfc.passes.stages import Ranges, check_ranges, written_stages
 from hfc.plan import Bundle, Plan
 from hfc.step import JOURNAL_ROWS
@@ -68,7 +68,8 @@ class CompileOptions:
     taps: values besides the logits that the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps
     ("hidden[3]").  journal_rows: rows of a slot that a step may leave uncommitted; JOURNAL_ROWS with a draft, else none.
     profile: of precision, see target.profiles; "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code.
-    stages: layers (first, last) of each arch: its plans are then the stages of one pipeline, and an arch may come again."""
+    stages: layers (first, last) of each arch: its plans are then the stages of one pipeline, and an arch may come again.
+    experts: of mixtures, which the host computes beside a card: see passes.settings.parse_experts."""
 
     ctx: int | None = None
     kv: str | None = None
@@ -82,6 +83,7 @@ class CompileOptions:
     draft: str | Path | None = None
     cpu: str = NATIVE
     stages: tuple[tuple[int, int], ...] = ()
+    experts: str = ON_DEVICE
 
 
 USUAL = CompileOptions()
@@ -215,7 +217,8 @@ def chosen_settings(opened: CompilerInput, archs: Sequence[str], options: Compil
     Those are all of one profile: the numbers of a prompt must not change their precision on the way."""
     found = [settings_for(opened, find_arch(name), options) for name in archs]
     if not options.stages:
-        return found
+        return with_experts(found, settings_for(opened, find_arch("host"), options), options.experts)
+    refuse_staged(options.experts)
     check_ranges(archs, options.stages, opened.settings["layers"])
     if len({settings.profile for settings in found}) > 1:
         found = [replace(settings, profile=EXACT) for settings in found]
@@ -322,6 +325,7 @@ def _recorded(opened: CompilerInput, chosen: list[Settings], options: CompileOpt
         "format": opened.default_format,
         "draft": guesses,
         "taps": list(settings.taps),
+        "experts": options.experts,
         "stages": written_stages([s.arch.name for s in chosen], settings.stage.ranges) if settings.stage else None,
     }
 
@@ -353,7 +357,7 @@ def _emit(
     if pair is None or not settings.gives_logits:
         with timed("bind regions"):
             return emit(fused, settings, layout, vocab=graph.outputs[0].type.size(-1))
-    own = replace(settings, is_draft=True, taps=(), kv_edges=(0, 0), stage=None)
+    own = replace(settings, is_draft=True, taps=(), kv_edges=(0, 0), stage=None, experts=None)
     draft = DraftGraph(
         run_passes(pair.draft, own, after=print_after), own, pair.settings["block"], pair.settings.get("mask_token")
     )

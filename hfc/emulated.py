@@ -18,6 +18,7 @@ from hfc.isa.result import Result
 from hfc.plan import Bundle, Launch, Plan
 from hfc.pointer import STEP, Pointer
 from hfc.program import Program
+from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.limits import check_draft_step, tap_buffer
 from hfc.runtime.upload import WeightSource
@@ -30,7 +31,7 @@ DEFAULT = LaunchOptions()
 class EmulatedModel:
     """A plan for one AMD arch. options: the schedule and checks of every launch (see isa.launch.Options).
 
-    watch: called after each launch with it and its Result, e.g. to add up traffic.
+    watch: called after each launch with it and its Result, e.g. to add up traffic.  threads: of the CPU, where it has the experts.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class EmulatedModel:
         weights: WeightSource,
         options: LaunchOptions = DEFAULT,
         watch: Callable[[Launch, Result], None] | None = None,
+        threads: int = 1,
     ):
         if arch not in bundle.plans:
             raise HfcError(
@@ -52,6 +54,8 @@ class EmulatedModel:
         self.max_rows, self.max_outputs = self.plan.max_rows, self.plan.max_outputs
         self._code = {k.symbol: bundle.files[k.file] for k in self.plan.kernels if k.file}
         self._received: dict[str, np.ndarray] = {}
+        beside = bundle.experts_of(self.plan)
+        self._experts = HostedExperts(bundle, beside, weights, threads) if beside else None
         self._regions = self._allocate(weights)
         self._rows = {b.pointer: (b.row_bytes, b.rows) for b in self.plan.buffers}
 
@@ -101,7 +105,9 @@ class EmulatedModel:
         return self._regions[Pointer.state(name, plane)].view.reshape(self.slots, -1)
 
     def close(self) -> None:
-        """Nothing to release; here because every model has it."""
+        """Nothing of the emulator's to release; of the host's experts the threads."""
+        if self._experts:
+            self._experts.close()
 
     def _allocate(self, weights: WeightSource) -> dict[Pointer, Region]:
         plan = self.plan
@@ -132,6 +138,11 @@ class EmulatedModel:
         return regions
 
     def _launch(self, call: Launch, step: Step, regions: dict[Pointer, Region]) -> None:
+        if call.hosted is not None:
+            assert self._experts, "a plan that leaves experts has one that computes them beside it"
+            *read, made = (regions[pointer].view for pointer in call.pointers)
+            made[:] = self._experts.compute(call.hosted, step, read)
+            return
         result = _run(self._code[call.kernel], call, step, regions, self.options)
         if self.watch and result:
             self.watch(call, result)

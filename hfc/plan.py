@@ -24,6 +24,7 @@ from hfc.step import JOURNAL_ROWS
 
 BUNDLE_VERSION = 4  # 2: six words a segment in the step buffer; 3: bytes of every buffer, contracts; 4: pointers as [kind, name, plane]
 MANIFEST = "manifest.json"
+EXPERTS = "experts"  # in the name of the plan that computes them alone
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,19 @@ class Launch:
     bytes: dict[str, int]
     flops: dict[str, int]
     product: Product | None = None
+    hosted: int | None = None  # no kernel: part `hosted` of the plan that the host has beside this one, see HostedPart
+
+
+@dataclass(frozen=True)
+class HostedPart:
+    """What the host computes between two launches of a card: launches [first, end) of its step.
+
+    reads: buffers of T rows that it finds filled, writes: the one that it leaves; in this order they are the pointers of the card's launch."""
+
+    first: int
+    end: int
+    reads: tuple[str, ...]
+    writes: str
 
 
 @dataclass(frozen=True)
@@ -195,17 +209,25 @@ class Plan:
     cpu: tuple[str, ...] = ()  # host: instruction sets that the library needs
     profile: str = "exact"  # one of target.profiles.PROFILES
     stage: PipelineStage | None = None  # None: the whole model
+    parts: tuple[HostedPart, ...] = ()  # of the host's plan beside those of cards: nothing but experts
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)
 
     @property
     def name(self) -> str:
-        """In its bundle: "gfx1100", or with the layers of a stage "gfx1100:0-19"."""
+        """In its bundle: "gfx1100", with the layers of a stage "gfx1100:0-19", of experts alone "host:experts"."""
+        if self.parts:
+            return f"{self.arch}:{EXPERTS}"
         if self.stage is None:
             return self.arch
         first, last = self.stage.ranges[self.stage.number]
         return f"{self.arch}:{first}-{last}"
+
+    @property
+    def leaves_experts(self) -> bool:
+        """Some of its launches are the host's."""
+        return any(launch.hosted is not None for launches in self.programs.values() for launch in launches)
 
     @property
     def is_recurrent(self) -> bool:
@@ -244,6 +266,11 @@ class Bundle:
     def is_staged(self) -> bool:
         """Its plans are the stages of one pipeline."""
         return any(plan.stage for plan in self.plans.values())
+
+    def experts_of(self, plan: Plan) -> Plan | None:
+        """The host's plan beside the plan of a card, where that leaves experts to it."""
+        beside = next((other for other in self.plans.values() if other.parts), None)
+        return beside if plan.leaves_experts else None
 
     def digest(self, file: str) -> str:
         """The hash of one of its files, as the manifest keeps it."""

@@ -11,7 +11,7 @@ from hfc.ir.interpret import Interpreter
 from hfc.ir.text import parse_graph, print_graph
 from hfc.ir.verify import verify
 from hfc.passes.pipeline import PIPELINE
-from hfc.passes.settings import Settings, StageCut
+from hfc.passes.settings import ExpertsCut, Settings, StageCut
 from hfc.step import Step
 from hfc.target.arch import find_arch
 
@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent / "data" / "passes"
 SETTINGS = Settings(find_arch("host"), 16, 1, 8, 8, "q8", "f16")
 OWN_SETTINGS = {
     "cut_stages": replace(SETTINGS, stage=StageCut(1, ((0, 0), (1, 1)))),
+    "host_experts": replace(SETTINGS, arch=find_arch("gfx1100"), experts=ExpertsCut(1, False)),
     "join_mixture": replace(SETTINGS, arch=find_arch("gfx1100")),
 }
 CHANGES = {"choose_kv", "cut_stages"}  # formats are facts of the plan; a stage is a part of its graph

@@ -22,7 +22,7 @@ from hfc.ir.members import handed_on, members_of
 from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings, StageCut
-from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, PipelineStage, Plan, StateRef, WeightRef
+from hfc.plan import Buffer, ConstRef, DraftPlan, HostedPart, Kernel, Launch, PipelineStage, Plan, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.program import Program
 
@@ -60,6 +60,7 @@ class Emitted:
     draft_calls: tuple[RegionCall, ...] = ()
     observing: int = 0  # number of trailing calls that only write the draft model's inputs
     stage: PipelineStage | None = None
+    parts: tuple[HostedPart, ...] = ()
 
     def observed_by(self, launches: dict[Program, int]) -> Emitted:
         """launches: program -> so many of its last ones are those calls."""
@@ -110,7 +111,10 @@ def emit(
     draft: runs on the same weights and states; its buffers share the arena, but what it gives out lives until the next draft."""
     parts = [_Part.of(graph, settings), *([_Part.of(draft.graph, draft.settings)] if draft else [])]
     layouts = _layouts(parts, matrix_layout)
-    buffers, arena = _buffers(parts[0], {"T": settings.max_rows, "R": settings.max_outputs})
+    hosted = _hosted(parts[0]) if settings.experts and settings.experts.is_host else ()
+    buffers, arena = _buffers(
+        parts[0], {"T": settings.max_rows, "R": settings.max_outputs}, filled=_filled(parts[0], hosted)
+    )
     if draft:
         more, arena = _draft_buffers(parts[1], settings.max_outputs, arena)
         buffers += more
@@ -132,6 +136,7 @@ def emit(
         parts[1].calls(layouts) if draft else (),
         _observing(parts[0]) if draft else 0,
         _stage(graph, settings.stage),
+        hosted,
     )
 
 
@@ -141,6 +146,33 @@ def _stage(graph: Graph, cut: StageCut | None) -> PipelineStage | None:
         return None
     received, sent = ([v.name for v in values] for values in (graph.inputs[1:], () if cut.is_last else graph.outputs))
     return PipelineStage(cut.number, cut.ranges, tuple(received), tuple(sent))
+
+
+def _hosted(part: _Part) -> tuple[HostedPart, ...]:
+    """Of a graph that host_experts made: the regions behind each of its outputs, which stand one behind the other."""
+    makers = {value: at for at, op in enumerate(part.regions) for value in op.outputs}
+    found: list[HostedPart] = []
+    for value in part.graph.outputs:
+        needed, stack = set[int](), [makers[value]]
+        while stack:
+            needed.add(at := stack.pop())
+            stack += [makers[v] for v in part.regions[at].inputs if v in makers]
+        first, end = min(needed), max(needed) + 1
+        assert first == (found[-1].end if found else 0) and end - first == len(needed), "hosted experts are mixed up"
+        read = {v for op in part.regions[first:end] for v in op.inputs}
+        reads = tuple(v.name for v in part.graph.inputs[1:] if v in read)
+        found.append(HostedPart(first, end, reads, value.name))
+    assert found[-1].end == len(part.regions), "a region belongs to no hosted experts"
+    return tuple(found)
+
+
+def _filled(part: _Part, hosted: tuple[HostedPart, ...]) -> dict[Value, int] | None:
+    """What comes in of a graph that runs in parts -> where the first op stands of the part that reads it."""
+    if not hosted:
+        return None
+    place = {op: at for at, op in enumerate(part.graph.ops)}
+    begins = {name: place[part.regions[one.first]] for one in hosted for name in one.reads}
+    return {value: begins.get(value.name, 0) for value in part.graph.inputs}
 
 
 def _observing(part: _Part) -> int:
@@ -252,12 +284,17 @@ def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str
             return Pointer.state(attrs["name"], arg.plane)
 
 
-def _buffers(part: _Part, limit: dict[str, int], apart: Collection[Value] = ()) -> tuple[tuple[Buffer, ...], int]:
-    """limit: rows of each kind.  apart: values that lie elsewhere."""
+def _buffers(
+    part: _Part,
+    limit: dict[str, int],
+    apart: Collection[Value] = (),
+    filled: dict[Value, int] | None = None,
+) -> tuple[tuple[Buffer, ...], int]:
+    """limit: rows of each kind.  apart: values that lie elsewhere.  filled: see backend.memory."""
     used = [*part.graph.inputs, *(v for op in part.regions for v in (*op.inputs, *handed_on(op), *op.outputs))]
     values = dict.fromkeys(v for v in used if v not in part.sources and v not in apart)
     nbytes = {v: _row_bytes(v) * limit[v.type.rows] for v in values}
-    offsets, arena = place(intervals(part.graph, nbytes))
+    offsets, arena = place(intervals(part.graph, nbytes, filled))
     made = tuple(Buffer(v.name, v.type.dtype, _row_bytes(v), v.type.rows, offsets[v], nbytes[v]) for v in values)
     return made, arena
 
@@ -335,4 +372,5 @@ def make_plan(
         taps=emitted.taps,
         profile=settings.profile,
         stage=emitted.stage,
+        parts=emitted.parts,
     )

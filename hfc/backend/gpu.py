@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 
@@ -33,6 +34,7 @@ PROGRAMS = (Program.DECODE, Program.PREFILL)
 ROWS_CLASS_OF: dict[Program, RowsClass] = {Program.DECODE: "decode", Program.PREFILL: "prefill"}
 TAPE_TARGETS = {"x86_64": "x86_64-linux-gnu.2.17", "aarch64": "aarch64-linux-gnu.2.17"}  # machine -> zig target
 STEP_ARGUMENT = -1
+HOSTED = "hosted"  # in place of a kernel's name, of what the host computes
 
 Steps = Callable[[Bound, Program, Arch], tuple[Geometry | LibraryCall, ...]]  # the launches of a region in a program
 
@@ -108,7 +110,7 @@ def tape_source(plan: Plan) -> str:
         for launch in launches:
             if launch.product:
                 products.append(launch.product)
-            number = -len(products) if launch.product else index[launch.kernel]
+            number = -len(products) if launch.product else index.get(launch.kernel, 0)
             entries.append(
                 {
                     "kernel": number,
@@ -116,6 +118,7 @@ def tape_source(plan: Plan) -> str:
                     "grid": launch.grid,
                     "block": launch.block,
                     "lds_bytes": launch.lds_bytes,
+                    "hosted": -1 if launch.hosted is None else launch.hosted,
                 }
             )
             arguments += [STEP_ARGUMENT, *(table[p] for p in launch.pointers)]
@@ -167,6 +170,9 @@ def _launches(
     call: RegionCall, program: Program, settings: Settings, jobs: dict[str, KernelJob], steps: Steps
 ) -> Iterator[Launch]:
     """The launches of one region in `program`; kernels not yet in `jobs` are added to it."""
+    if call.bound.region.host_part is not None:
+        yield _hosted(call)
+        return
     for shape in steps(call.bound, program, settings.arch):
         if isinstance(shape, LibraryCall):
             yield _product(call, shape)
@@ -218,6 +224,15 @@ def _product(call: RegionCall, step: LibraryCall) -> Launch:
         nothing,
         step.product,
     )
+
+
+def _hosted(call: RegionCall) -> Launch:
+    """What the host computes: its operands cross, and its result."""
+    bytes = dict.fromkeys(call.bytes, 0)
+    bytes["row"] = sum(4 * math.prod(arg.behind.type.sizes(1)) for arg in call.bound.args)
+    nothing = dict.fromkeys(call.flops, 0)
+    part = call.bound.region.host_part
+    return Launch(HOSTED, call.pointers, ("1", "1", "1"), 0, 0, call.text, bytes, nothing, hosted=part)
 
 
 def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:

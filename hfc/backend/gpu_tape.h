@@ -7,6 +7,7 @@ typedef struct HfcTape {
   void** args;       // addresses of `values`, as launches want them
   uint64_t step;     // device address of the step buffer
   LaunchEarly launch_early;  // null: a kernel starts when the one ahead of it has ended
+  HfcHost host;  // no parts: none of the launches is the host's
   HfcGraph graphs[GRAPHS];
   int graph_count;
 } HfcTape;
@@ -31,6 +32,9 @@ HfcTape* hfc_gpu_create(const HfcDriver* driver, void* const* functions, int ker
 
 // launch: cuLaunchKernelEx. Kernels then start before the ones ahead of them have ended, and wait for their inputs by themselves.
 void hfc_gpu_launch_early(HfcTape* tape, LaunchEarly launch) { tape->launch_early = launch; }
+
+// What computes the launches that are the host's; before the first step.
+void hfc_gpu_host(HfcTape* tape, const HfcHost* host) { tape->host = *host; }
 
 void hfc_gpu_destroy(HfcTape* tape) {
   if (!tape) return;
@@ -75,6 +79,29 @@ static int hfc_gpu_launch_kernel(HfcTape* tape, const HfcEntry* e, const unsigne
   return tape->launch_early(&config, f, args, 0);
 }
 
+// A launch that the host computes: what it reads comes from the card, what it makes goes back. The stream is empty in between, so the
+// pinned memory of one part may be another's too.
+static int hfc_gpu_host_part(HfcTape* tape, const HfcEntry* e, const int32_t* step, int rows) {
+  const HfcHostPart* part = tape->host.parts + e->hosted;
+  const uint64_t* pointers = tape->values + e->first + 1;
+  void* stream = tape->driver.stream;
+  const int last = part->pointers - 1;
+  int error = 0;
+  for (int i = 0; !error && i < last; i++)
+    error = tape->driver.copy_out(part->places[i], pointers[i], rows * part->row_bytes[i], stream);
+  if (!error) error = tape->driver.synchronize(stream);
+  if (error) return error;
+  tape->host.range(tape->host.tape, part->first, part->end);
+  tape->host.run(tape->host.tape, step);
+  return tape->driver.copy_in(pointers[last], part->places[last], rows * part->row_bytes[last], stream);
+}
+
+static int hfc_gpu_launch_entry(HfcTape* tape, const HfcEntry* e, const int32_t* step, const unsigned* grid, int early) {
+  if (e->hosted >= 0) return hfc_gpu_host_part(tape, e, step, hfc_rows(step));
+  if (e->kernel < 0) return hfc_gpu_multiply(tape, PRODUCTS - 1 - e->kernel, hfc_rows(step), tape->values + e->first + 1);
+  return hfc_gpu_launch_kernel(tape, e, grid, early);
+}
+
 // Launches a program but its last `left_out` launches, without waiting. Returns 0 or the driver's error; *failed is the launch
 // that had it. *after_kernel: what lies ahead in the stream is one of the plan's kernels.
 static int hfc_gpu_launch(HfcTape* tape, const int32_t* step, int program, int left_out, int* after_kernel, int* failed) {
@@ -87,9 +114,8 @@ static int hfc_gpu_launch(HfcTape* tape, const int32_t* step, int program, int l
     p->grid(i, T, R, G, C, grid);
     if (!grid[0] || !grid[1] || !grid[2]) continue;
     const HfcEntry* e = p->entries + i;
-    const int error = e->kernel < 0 ? hfc_gpu_multiply(tape, PRODUCTS - 1 - e->kernel, T, tape->values + e->first + 1)
-                                    : hfc_gpu_launch_kernel(tape, e, grid, early && *after_kernel);
-    *after_kernel = e->kernel >= 0;
+    const int error = hfc_gpu_launch_entry(tape, e, step, grid, early && *after_kernel);
+    *after_kernel = e->kernel >= 0 && e->hosted < 0;
     if (error) {
       *failed = i;
       return error;
@@ -139,7 +165,8 @@ int hfc_gpu_step(HfcTape* tape, const int32_t* step, size_t words, const int* pr
   call.T = hfc_rows(step), call.G = hfc_segments(step), call.R = hfc_outputs(step), call.C = hfc_reach(step);
   call.to = to, call.from = from, call.bytes = bytes;
   failed[0] = programs[0], failed[1] = -1;
-  void* graph = tape->driver.begin_capture && call.T <= GRAPH_ROWS ? hfc_gpu_graph(tape, &call) : 0;
+  const int whole = tape->driver.begin_capture && call.T <= GRAPH_ROWS && !tape->host.parts;  // no graph goes through the host
+  void* graph = whole ? hfc_gpu_graph(tape, &call) : 0;
   int error = graph ? tape->driver.launch_graph(graph, tape->driver.stream) : hfc_gpu_enqueue(tape, &call, failed);
   if (!error && wait) error = tape->driver.synchronize(tape->driver.stream);
   return error;

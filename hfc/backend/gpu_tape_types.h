@@ -72,6 +72,21 @@ enum {  // of rocblas-types.h
 };
 enum { GRAPHS = 128, GRAPH_ROWS = 16, RELAXED = 2 };  // shapes worth keeping; larger steps are long enough without
 
+enum { HOST_POINTERS = 8 };
+
+typedef struct HfcHostPart {  // see HostedPart in hfc/plan.py
+  int first, end, pointers;   // of its pointers the last is what it makes
+  void* places[HOST_POINTERS];  // in pinned memory
+  uint64_t row_bytes[HOST_POINTERS];
+} HfcHostPart;
+
+typedef struct HfcHost {  // the host's tape, and what runs it: hfc_range and hfc_step of host/tape.h
+  void* tape;
+  void (*range)(void* tape, int first, int end);
+  int (*run)(void* tape, const int32_t* step);
+  const HfcHostPart* parts;
+} HfcHost;
+
 typedef struct HfcProduct {  // see Product in hfc/plan.py
   int rows, n, k, type, input_stride, input_at, output_stride, output_at;
   float add;
@@ -80,6 +95,7 @@ typedef struct HfcProduct {  // see Product in hfc/plan.py
 typedef struct HfcEntry {  // a launch
   int kernel, first;  // index of the function, or -1 - index of a product; first of its arguments
   unsigned block, lds_bytes;
+  int hosted;  // the host computes it: a part of its plan; -1: the card
 } HfcEntry;
 
 typedef struct HfcProgram {  // grid: of launch i for these counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hfc.ir.graph import Graph, Value
@@ -20,19 +21,21 @@ class Interval:
     last: int
 
 
-def intervals(graph: Graph, nbytes: dict[Value, int]) -> list[Interval]:
-    """One interval for each buffer in `nbytes`; outputs of the graph stay alive to the end."""
+def intervals(graph: Graph, nbytes: dict[Value, int], filled: Mapping[Value, int] | None = None) -> list[Interval]:
+    """One interval for each buffer in `nbytes`; outputs of the graph stay alive to the end.
+
+    filled: of a graph that runs in parts, the op before which each input is filled; what goes out is taken behind its maker."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
     for value in graph.inputs:
-        if value in nbytes:  # filled before the first launch
-            first[value] = last[value] = 0
+        if value in nbytes:
+            first[value] = last[value] = 0 if filled is None else filled[value]
     for at, op in enumerate(graph.ops):
         for value in (*op.inputs, *handed_on(op), *op.outputs):
             if value in nbytes:
                 first.setdefault(value, at)
                 last[value] = at
-    for value in graph.outputs:
+    for value in graph.outputs if filled is None else ():
         last[value] = len(graph.ops)
     return [Interval(v, nbytes[v], first[v], last[v]) for v in nbytes]
 

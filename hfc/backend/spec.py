@@ -78,6 +78,11 @@ class KernelRegion:
         return ()
 
     @property
+    def host_part(self) -> int | None:
+        """What the host computes in place of a kernel, by its number; None: a kernel computes it."""
+        return None
+
+    @property
     def matrix_args(self) -> tuple[Arg, ...]:
         """Weights that the kernels multiply: they lie in the back end's matrix layout, others row by row as stored."""
         return ()

@@ -21,6 +21,7 @@ MOST_BYTES = 1 << 46  # of one piece of memory
 MOST_NUMBERS = 1 << 31  # of a table that is computed at load
 MOST_TOKENS = 1 << 30  # positions and token ids are i32
 MOST_ROWS = 1 << 20
+HOST_POINTERS = 8  # of what crosses between a card and the host's experts: HOST_POINTERS of gpu_tape_types.h
 LARGEST_BLOCK = 1024  # threads
 ALIGNMENT = 16  # bytes; the widest access of a kernel
 HOST_PROGRAMS = {Program.STEP}
@@ -182,14 +183,30 @@ def _outputs(plan: Plan, where: str) -> None:
         for what, names in (("received", plan.stage.received), ("sent", plan.stage.sent)):
             for name in names:
                 holds(f"{what} value", name, None, plan.max_rows)
-    if plan.stage is None or plan.stage.is_last:
-        holds("logits", plan.logits, 4 * plan.vocab, plan.max_outputs)
+    if plan.parts:
+        _parts(plan, where, holds)
+    if plan.parts or (plan.stage and not plan.stage.is_last):
+        _equal(f"{where}: logits of a plan that makes none", plan.logits, "")
     else:
-        _equal(f"{where}: logits of a stage that is not the last", plan.logits, "")
+        holds("logits", plan.logits, 4 * plan.vocab, plan.max_outputs)
     for tap, name in plan.taps.items():
         holds(f"tap {tap}", name, None, plan.max_rows)
     if plan.draft:
         _draft(plan.draft, plan, where, holds)
+
+
+def _parts(plan: Plan, where: str, holds: Callable[[str, str, int | None, int], None]) -> None:
+    """Launches one behind the other, and the buffers that cross."""
+    _equal(f"{where}: arch of experts alone", find_arch(plan.arch).platform.is_gpu, False)
+    launches, begin = plan.programs.get(Program.STEP, ()), 0
+    for i, part in enumerate(plan.parts):
+        _equal(f"{where}: first launch of part {i}", part.first, begin)
+        _within(f"{where}: end of part {i}", part.end, part.first, len(launches))
+        _within(f"{where}: what part {i} reads", len(part.reads), 1, HOST_POINTERS - 1)
+        for name in (*part.reads, part.writes):
+            holds(f"value of part {i}", name, None, plan.max_rows)
+        begin = part.end
+    _equal(f"{where}: launches of its parts", begin, len(launches))
 
 
 def _stage(stage: PipelineStage, where: str) -> None:
@@ -255,6 +272,13 @@ def _launch(
             _within(f"{where}: {what} a {kind}", count, 0, 1 << 60)
     if launch.product:
         _product(launch.product, launch, plan, sizes, where)
+        return
+    if launch.hosted is not None:
+        _equal(f"{where}: bundle's kind of arch for hosted experts", arch.platform.is_gpu, True)
+        _within(f"{where}: part of the host's plan", launch.hosted, 0, MOST_ROWS)
+        _within(f"{where}: pointers", len(launch.pointers), 2, HOST_POINTERS)
+        for pointer in launch.pointers:
+            _one_of(f"{where}: kind of the pointer {pointer}", pointer.kind, ("buffer",))
         return
     if launch.kernel not in kernels:
         _refuse(f"{where}: kernel", repr(launch.kernel), "a kernel of the plan")

@@ -25,7 +25,7 @@ def contract(plan: Plan) -> str:
     offsets = {b.pointer: b.offset for b in plan.buffers}
     launches = [
         [name, launch.kernel, [number[p] for p in launch.pointers], launch.grid, launch.block, launch.lds_bytes,
-         launch.product and asdict(launch.product)]
+         launch.product and asdict(launch.product), *(() if launch.hosted is None else [launch.hosted])]
         for name, program in plan.programs.items()
         for launch in program
     ]  # fmt: skip

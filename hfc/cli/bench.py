@@ -48,6 +48,7 @@ class BenchOptions:
     kv: str | None
     profile: str | None
     device: str
+    experts: str | None
     weights: str | None
     trust: bool
     random_weights: bool
@@ -60,7 +61,7 @@ class BenchOptions:
     def choice(self, context: int | None, slots: int, draft: str) -> ModelChoice:
         return ModelChoice(
             self.device, self.threads, context, self.kv, self.weights, slots, self.format, self.random_weights, draft=draft,
-            profile=self.profile, trust=self.trust,
+            profile=self.profile, trust=self.trust, experts=self.experts,
         )  # fmt: skip
 
 

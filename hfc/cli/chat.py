@@ -68,6 +68,7 @@ class ChatOptions:
     kv: str | None
     threads: int | None
     device: str
+    experts: str | None
     draft: str
     weights: str | None
     trust: bool
@@ -82,7 +83,7 @@ def command(options: ChatOptions) -> None:
         raise HfcError("hfc chat needs a terminal", hint=f'for one answer: hfc run {options.model} "..."')
     choice = ModelChoice(
         options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
-        fits_memory=True,
+        fits_memory=True, experts=options.experts,
     )  # fmt: skip
     answerer, recommended = _answerer(options.model, choice)
     sampling = chosen_sampling(recommended, **{name: getattr(options, name) for name in GIVEN})
@@ -92,7 +93,7 @@ def command(options: ChatOptions) -> None:
 
 def _answerer(model: str, choice: ModelChoice) -> tuple[Answerer, Any]:
     """A server that runs and has the model, unless options ask for something of its own; else the model, loaded."""
-    own = (choice.context, choice.kv, choice.threads, choice.weights) != (None,) * 4
+    own = (choice.context, choice.kv, choice.threads, choice.weights, choice.experts) != (None,) * 5
     server = None if own else find_server(name_of(model))
     if server is not None:
         return server, recommended_sampling(model, load_vocabulary(model) if Path(model).exists() else None)

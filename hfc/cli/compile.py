@@ -16,6 +16,7 @@ from hfc.base.installed import package_digest
 from hfc.base.progress import spinner
 from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
+from hfc.cli.experts import fitted_experts
 from hfc.cli.open_model import resolve
 from hfc.cli.table import table
 from hfc.cli.usage.kinds import size
@@ -28,11 +29,11 @@ from hfc.compiler import (
     compile_model,
     open_source,
     outline,
-    settings_for,
 )
 from hfc.ir.graph import Graph
 from hfc.ir.text import print_graph
 from hfc.passes.balance import StagePlace
+from hfc.passes.settings import ON_DEVICE
 from hfc.passes.stages import Ranges, parse_stages
 from hfc.plan import Bundle, Plan
 from hfc.runtime.fit import need_of
@@ -57,6 +58,7 @@ class CompileRequest:
     cpu: str
     weights: str | None
     kv: str | None
+    experts: str | None
     profile: str | None
     ctx: int | None
     slots: int | None
@@ -76,6 +78,7 @@ class CompileRequest:
         return CompileOptions(
             self.ctx, self.kv, self.slots or 1, self.max_rows, self.tap or (), 0 if self.draft == OFF else JOURNAL_ROWS,
             self.profile or AUTO_PROFILE, self.weights, self.format or "bf16", model_of(self.draft, self.max_rows), self.cpu,
+            experts=self.experts or ON_DEVICE,
         )  # fmt: skip
 
     @property
@@ -97,9 +100,12 @@ def command(asked: CompileRequest) -> None:
         options = replace(options, stages=ranges)
     elif asked.stage_memory:
         raise HfcError("--stage-memory is of the stages of a pipeline", hint="add --stages auto")
-    if asked.cpu != NATIVE and "host" not in archs:
+    if asked.cpu != NATIVE and "host" not in archs and options.experts == ON_DEVICE:
         raise HfcError(f"--cpu {asked.cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{asked.arch}")
     with spinner(f"compiling {source.path.name} for {', '.join(archs)}"):
+        if options.experts == AUTO:
+            opened = open_source(source.path, asked.weights, options.default_format, options.draft)
+            options = replace(options, experts=fitted_experts(opened, archs, asked.memory, options))
         if asked.ctx is None and asked.memory is not None:
             opened = open_source(source.path, asked.weights, options.default_format, options.draft)
             options = replace(options, ctx=_fitted(opened, find_arch(archs[0]), asked.memory, options))
@@ -147,11 +153,12 @@ def _fitted(opened: CompilerInput, arch: Arch, memory: int, options: CompileOpti
     """The context that fits, kept in the cache: finding it takes a second or two for a large model."""
     files = [f.path for o in (opened, opened.draft) if o and o.checkpoint for f in o.checkpoint.files]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    usual = settings_for(opened, arch, replace(options, ctx=min(DEFAULT_CONTEXT, opened.context_limit)))
+    at = lambda n: chosen_settings(opened, [arch.name], replace(options, ctx=n))[0]  # noqa: E731
+    usual = at(min(DEFAULT_CONTEXT, opened.context_limit))
     key = key_of(
         "context", package_digest(), repr(usual), str(memory), repr(stats), repr(sorted(map(str, opened.config)))
     )
-    need_at = lambda n: need_of(outline(opened, settings_for(opened, arch, replace(options, ctx=n))))  # noqa: E731
+    need_at = lambda n: need_of(outline(opened, at(n)))  # noqa: E731
     return int(
         cached(key, ".context", lambda: str(fitted_context(opened.context_limit, memory, need_at)).encode()).read_text()
     )

@@ -19,14 +19,19 @@ WEIGHTS = (".safetensors", ".gguf", ".bin", ".hfq")
 
 
 def device_for(
-    device: str, sources: list[Source], weights: str | None = None, opened: Mapping[Path, Bundle] = MappingProxyType({})
-) -> Chosen:
-    """The device for models: it must hold the largest of them. opened: bundles among them that were read already."""
+    device: str, sources: list[Source], weights: str | None = None, opened: Mapping[Path, Bundle] = MappingProxyType({}),
+    experts: str | None = None,
+) -> Chosen:  # fmt: skip
+    """The device for models: it must hold the largest of them. opened: bundles among them that were read already.
+
+    experts: where they are computed; what a card then holds is known when the model is compiled."""
 
     if "," in device:
         return Chosen(stage_devices(device))
 
     def needed(arch: str) -> int | str:
+        if experts not in (None, "device"):
+            return RESERVE
         needs = [need(arch) for need in (_need_of(source, weights, opened) for source in sources)]
         return next((n for n in needs if isinstance(n, str)), max(needs, default=0))
 
@@ -47,21 +52,30 @@ def _stage_device(part: str, devices: str) -> str:
     return part.removesuffix(part.removeprefix(PROCESS)) + choose_device(name, lambda arch: 0).device
 
 
-def announce(chosen: Chosen, plan: Plan | None = None) -> None:
-    """One line on standard error: which device, the memory plan, why not the others. Nothing where the user named it."""
+def announce(chosen: Chosen, plan: Plan | None = None, beside: Plan | None = None) -> None:
+    """One line on standard error: which device, the memory plan, why not the others. Nothing where the user named it.
+
+    beside: the host's plan for experts."""
     if not chosen.text:
         return
     parts = [f"hfc: {chosen.text}"]
     if plan is not None:
-        parts += [memory_text(plan), f"profile {plan.profile}"]
+        parts += [memory_text(plan, beside), f"profile {plan.profile}"]
     print("; ".join([*parts, *chosen.reasons]), file=sys.stderr, flush=True)
 
 
-def memory_text(plan: Plan) -> str:
-    """The memory plan in a line."""
+def memory_text(plan: Plan, beside: Plan | None = None) -> str:
+    """The memory plan in a line. beside: the host's for experts."""
     need = need_of(plan)
     weights, state, scratch = (f"{n / 2**30:.1f}" for n in (need.weights, need.state, need.scratch))
-    return f"weights {weights} GiB, state {state} GiB for {need.slots} x {need.context} tokens, scratch {scratch}"
+    hosted = (
+        f", experts of {len(beside.parts)} layers {need_of(beside).weights / 2**30:.1f} GiB in host memory"
+        if beside
+        else ""
+    )
+    return (
+        f"weights {weights} GiB, state {state} GiB for {need.slots} x {need.context} tokens, scratch {scratch}{hosted}"
+    )
 
 
 def _need_of(source: Source, weights: str | None, opened: Mapping[Path, Bundle]) -> Callable[[str], int | str]:

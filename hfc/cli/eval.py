@@ -42,6 +42,7 @@ class EvalOptions:
     profile: str | None
     threads: int | None
     device: str
+    experts: str | None
     weights: str | None
     trust: bool
 
@@ -49,8 +50,8 @@ class EvalOptions:
     def choice(self) -> ModelChoice:
         context = self.chunk if self.chunk and self.chunk > UNASKED_CONTEXT else None
         return ModelChoice(
-            self.device, self.threads, context, self.kv, self.weights, trust=self.trust, profile=self.profile
-        )
+            self.device, self.threads, context, self.kv, self.weights, trust=self.trust, profile=self.profile, experts=self.experts
+        )  # fmt: skip
 
 
 OPTIONS = EvalOptions

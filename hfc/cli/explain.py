@@ -111,9 +111,9 @@ def list_kernels(plan: Plan) -> str:
         block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
         listed.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
     for called in dict.fromkeys(
-        launch.kernel for steps in plan.programs.values() for launch in steps if launch.product
-    ):
-        listed.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))  # a library's
+        x.kernel for steps in plan.programs.values() for x in steps if x.product or x.hosted is not None
+    ):  # a library's, and the host's
+        listed.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))
     header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {name}" for name in counts))
     return f"{title(plan)}\n{table(header, listed)}"
 

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli.compile import AUTO_STAGES, model_of
+from hfc.cli.experts import fitted_experts
 from hfc.cli.open_model import resolve
-from hfc.compiler import CompileOptions, CompilerInput, auto_stages, chosen_settings, open_source, outline, settings_for
+from hfc.compiler import CompileOptions, CompilerInput, auto_stages, chosen_settings, open_source, outline
 from hfc.passes.balance import StagePlace
+from hfc.passes.settings import ON_DEVICE
 from hfc.passes.stages import parse_stages
+from hfc.plan import Plan
 from hfc.predict.cards import find_cards
 from hfc.runtime.fit import need_of, table
 from hfc.runtime.speculate.drafts import check_draft
@@ -28,6 +31,7 @@ def command(
     ctx: int | None,
     slots: int,
     kv: str | None,
+    experts: str | None,
     format: str,
     arch: str,
     weights: str | None,
@@ -46,13 +50,27 @@ def command(
         fit_stages(source, stages, arch.split(","), vram, CompileOptions(kv=kv, ctx=ctx, slots=slots))
         return
     memory = size_of(vram)
-    settings = settings_for(source, find_arch(arch), CompileOptions(kv=kv, ctx=ctx, slots=slots))
+    options = CompileOptions(kv=kv, ctx=ctx, slots=slots, experts=experts or ON_DEVICE)
+    if options.experts == AUTO_STAGES:
+        options = replace(options, experts=fitted_experts(source, [arch], memory, options))
+    settings, *beside = chosen_settings(source, [arch], options)
     need = need_of(outline(source, settings))
     print(table(need, memory, source.context_limit))
+    for host in beside:
+        print(hosted_text(outline(source, host)))
     if need.total > memory:
         print(f"does not fit {memory / GIB:g} GiB: {need.total - memory:,} bytes too many")
         raise SystemExit(1)
     print(f"fits {memory / GIB:g} GiB" + (f"; how fast it is: hfc predict {model} --card {card!r}" if card else ""))
+
+
+def hosted_text(plan: Plan) -> str:
+    """What the experts on the host take there."""
+    need = need_of(plan)
+    return (
+        f"in host memory: experts of {len(plan.parts)} layer(s), {need.weights / 2**20:,.1f} MiB, "
+        f"and {need.scratch / 2**20:,.1f} MiB of scratch"
+    )
 
 
 def fit_stages(source: CompilerInput, stages: str, archs: list[str], vram: str, options: CompileOptions) -> None:

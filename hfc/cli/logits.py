@@ -28,12 +28,14 @@ def command(
     profile: str | None,
     threads: int | None,
     device: str,
+    experts: str | None,
     weights: str | None,
     trust: bool,
 ) -> None:
     """Write the logits that follow each of the given tokens."""
     ids = read_tokens(tokens)
-    opened = open_model(model, ModelChoice(device, threads, ctx, kv, weights, trust=trust, profile=profile))
+    choice = ModelChoice(device, threads, ctx, kv, weights, trust=trust, profile=profile, experts=experts)
+    opened = open_model(model, choice)
     check_prompt(opened.model, tuple(ids.tolist()))
     write_logits(opened.model, ids, out, 1 if step else None)
     print(f"{out}: float32 [{len(ids)}, {opened.model.vocab}]")

@@ -28,6 +28,7 @@ from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
 from hfc.target.profiles import AUTO_PROFILE
 
 MEMORY_STEP = 512 << 20
+ON_DEVICE, ON_HOST = "device", "host"  # of --experts
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,15 @@ def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) ->
     fits = choice.fits_memory and source.kind != "bundle"
     choice = replace(choice, draft=own_draft(name, choice.draft), fits_memory=fits)
     opened = {source.path: load_bundle(source.path)} if source.kind == "bundle" else {}
-    chosen = device_for(choice.device, [source], choice.weights, opened)
+    chosen = device_for(choice.device, [source], choice.weights, opened, choice.experts)
     choice = replace(choice, device=chosen.device)
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
     check_weights(source, choice)
     bundle = open_bundle(source, choice, opened.get(source.path))
-    announce(chosen, joined_plan_for(bundle, choice.device) if chosen.text else None)
+    plan = joined_plan_for(bundle, choice.device) if chosen.text else None
+    announce(chosen, plan, bundle.experts_of(plan) if plan else None)
     return load_opened(bundle, choice, with_vocabulary)
 
 
@@ -118,10 +120,12 @@ def _compile(source: Source, choice: ModelChoice) -> Bundle:
             "--format": choice.format,
             "--draft": choice.draft,
             "--max-rows": choice.max_rows,
+            "--experts": choice.experts,
         }
         if len(split_devices(choice.device)) > 1:
             options |= stage_options(choice)
-        if choice.fits_memory and choice.context is None and (memory := choice.memory or plan_memory(choice.device)):
+        fits = (choice.fits_memory and choice.context is None) or choice.experts == AUTO
+        if fits and (memory := choice.memory or plan_memory(choice.device)):
             options["--memory"] = f"{memory >> 20}M"
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         words += [w for tap in choice.taps for w in ("--tap", tap)]
@@ -181,6 +185,12 @@ def _refuse_changes(source: Source, bundle: Bundle, choice: ModelChoice) -> None
         raise HfcError(
             f"--profile {choice.profile}: {source.path.name} was compiled in {' and '.join(profiles)}",
             hint=f"compile the model again with --profile {choice.profile}",
+        )
+    compiled = ON_HOST if any(plan.parts for plan in bundle.plans.values()) else ON_DEVICE
+    if choice.experts not in (None, AUTO, compiled):
+        raise HfcError(
+            f"--experts {choice.experts}: {source.path.name} was compiled with experts on the {compiled}",
+            hint="give --experts to `hfc compile`",
         )
     if knob("HFC_MODEL_FILE"):
         raise HfcError(

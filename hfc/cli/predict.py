@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
@@ -12,6 +13,7 @@ from hfc.cli.open_model import ModelChoice, open_bundle, resolve
 from hfc.cli.table import table
 from hfc.plan import Bundle, Plan
 from hfc.predict.cards import CARDS, described, find_cards
+from hfc.predict.hosted import HostedTime, hosted_text, hosted_time
 from hfc.predict.launch import Site
 from hfc.predict.program import Calls, Estimate, LaunchSampler, estimate
 from hfc.predict.report import HEADER, as_objects, as_trace, heading, rows
@@ -22,46 +24,62 @@ from hfc.target.timing import clock_ghz, timing_of
 LEAST_CONTEXT = 4096
 
 
-def command(
-    model: str | None,
-    card: str | None,
-    prompt: int,
-    decode: int,
-    context: int,
-    as_json: bool,
-    trace: Path | None,
-    list_cards: bool,
-    units: int | None,
-    ghz: float | None,
-    gb_s: float | None,
-    blocks: int,
-    format: str | None,
-    kv: str | None,
-    weights: str | None,
-) -> None:
+@dataclass(frozen=True)
+class PredictOptions:
+    """What `hfc predict` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/predict.py)."""
+
+    model: str | None
+    card: str | None
+    prompt: int
+    decode: int
+    context: int
+    as_json: bool
+    trace: Path | None
+    list_cards: bool
+    units: int | None
+    ghz: float | None
+    gb_s: float | None
+    host_gb_s: float | None
+    blocks: int
+    format: str | None
+    kv: str | None
+    experts: str | None
+    weights: str | None
+
+    def choice(self, arch: Arch) -> ModelChoice:
+        return ModelChoice(
+            f"null:{arch.name}", None, None, self.kv, self.weights, format=self.format, experts=self.experts
+        )
+
+
+OPTIONS = PredictOptions
+
+
+def command(options: PredictOptions) -> None:
     """Predict a model's speed on one card, or on all cards of an architecture."""
-    if list_cards:
+    if options.list_cards:
         print(known_cards())
         return
-    if not model or not card:
+    if not options.model or not options.card:
         raise HfcError("hfc predict needs a model and --card", hint="hfc predict --cards lists the cards")
+    prompt, decode, context = options.prompt, options.decode, options.context
     if not prompt and not decode:
         raise HfcError("-p 0 -n 0: there is nothing to predict")
-    wanted = find_cards(card)
+    wanted = find_cards(options.card)
     arch = wanted[0][0]
-    bundle = _bundle(
-        model, arch, ModelChoice(f"null:{arch.name}", None, None, kv, weights, format=format), prompt, context + decode
-    )
+    bundle = _bundle(options.model, arch, options.choice(arch), prompt, context + decode)
     plan = plan_for(bundle, arch.name)
     with spinner(f"running samples of {plan.arch}'s kernels"):
-        calls = list(_calls(bundle, plan, prompt, decode, context, blocks))
+        calls = list(_calls(bundle, plan, prompt, decode, context, options.blocks))
     found = []
     for known_arch, known in wanted:
-        site = described(known_arch, known, units, ghz, gb_s)
+        site = described(known_arch, known, options.units, options.ghz, options.gb_s)
         found.append((known.name, site, [estimate(step, site) for step in calls]))
-    if trace:
-        trace.write_text(json.dumps(as_trace(found)))
-    _print(found, as_json)
+    if options.trace:
+        options.trace.write_text(json.dumps(as_trace(found)))
+    beside = bundle.experts_of(plan)
+    hosted = [hosted_time(beside, len(step.step.tokens), options.host_gb_s) for step in calls] if beside else []
+    _print(found, options.as_json, hosted)
 
 
 def known_cards() -> str:
@@ -98,13 +116,20 @@ def _calls(bundle: Bundle, plan: Plan, prompt: int, decode: int, context: int, b
         yield sampler.calls(1, max(1, context + decode // 2))
 
 
-def _print(found: list[tuple[str, Site, list[Estimate]]], json_wanted: bool) -> None:
+def _print(found: list[tuple[str, Site, list[Estimate]]], json_wanted: bool, hosted: list[HostedTime]) -> None:
     if json_wanted:
-        print(json.dumps([as_objects(*each) for each in found], indent=1))
+        objects = [as_objects(*each) for each in found]
+        print(
+            json.dumps(
+                [{**each, "hosted": list(map(asdict, hosted))} if hosted else each for each in objects], indent=1
+            )
+        )
         return
     for name, site, estimates in found:
         print(f"{name}: {site.arch.name}, {site.units} units at {site.ghz:.2f} GHz, {site.gb_s:.0f} GB/s")
-        for each in estimates:
+        for number, each in enumerate(estimates):
             print(heading(each, site))
             print(table(HEADER, rows(each)))
+            if hosted:
+                print(hosted_text(hosted[number], each))
             print()

@@ -33,6 +33,7 @@ class RemakeOptions(msgspec.Struct):
     draft: str
     taps: list[str]
     stages: str | None = None
+    experts: str = "device"
 
 
 def runs_here(bundle: Bundle, choice: ModelChoice) -> str | None:
@@ -62,6 +63,7 @@ def remade_choice(path: Path, bundle: Bundle, choice: ModelChoice, reason: str) 
     made = replace(
         choice, context=options.ctx, slots=options.slots, kv=options.kv, profile=options.profile, format=options.format, draft=options.draft,
         taps=tuple(options.taps), max_rows=options.max_rows, weights=None, stages=options.stages,
+        experts=options.experts,
     )  # fmt: skip
     return Source("checkpoint", weights.absolute()), made
 
@@ -79,6 +81,7 @@ def _options(model: Mapping[str, Any]) -> RemakeOptions | None:
             options.draft,
             *options.taps,
             (options.stages or "").replace(",", " "),
+            options.experts,
         ]
         if options
         else []

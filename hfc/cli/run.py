@@ -46,6 +46,7 @@ class RunOptions:
     kv: str | None
     threads: int | None
     device: str
+    experts: str | None
     draft: str
     weights: str | None
     trust: bool
@@ -79,7 +80,7 @@ def command(options: RunOptions) -> None:
     values = template_variables(options.variables, options.think)
     choice = ModelChoice(
         options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
-        fits_memory=True,
+        fits_memory=True, experts=options.experts,
     )  # fmt: skip
     opened = open_model(options.model, choice, with_vocabulary=True)
     vocabulary = opened.vocabulary

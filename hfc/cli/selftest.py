@@ -66,7 +66,9 @@ def command(
 def open_launchers(bundle: Bundle, device: str, threads: int | None) -> list[tuple[str, Plan, Launcher]]:
     """Of the device, or of each stage's: its name, its plan, and what runs single launches on it."""
     plans, devices = plans_for(bundle, device), split_devices(device)
-    return [open_launcher(bundle, plan, name, threads) for plan, name in zip(plans, devices)]
+    found = [open_launcher(bundle, plan, name, threads) for plan, name in zip(plans, devices)]
+    beside = [plan for plan in map(bundle.experts_of, plans) if plan]
+    return [*found, *(open_launcher(bundle, plan, "host", threads) for plan in beside)]
 
 
 def open_launcher(bundle: Bundle, plan: Plan, device: str, threads: int | None) -> tuple[str, Plan, Launcher]:

@@ -66,6 +66,7 @@ class ServeOptions:
     ctx: int | None
     kv: str | None
     device: str
+    experts: str | None
     threads: int | None
     weights: str | None
     trust: bool
@@ -164,7 +165,7 @@ def _check(options: ServeOptions, keys: tuple[str, ...]) -> None:
 def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -> Models:
     """What is served; a model alone is loaded. template: in place of its own."""
     found = sources_of(options.model or [], options.models)
-    chosen = device_for(options.device, [source for _, source in found], options.weights)
+    chosen = device_for(options.device, [source for _, source in found], options.weights, options.experts)
     announce(chosen)
     device = chosen.device
     caches = cache_of(options.cache_mb), device_cache_of(device, options.device_cache_mb)
@@ -175,6 +176,7 @@ def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -
         options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens,
         template_variables(options.variables, options.think), template,
         plan_bytes_of(device, memory, caches, len(found)), options.max_wait_s, cache_folder_of(options.cache_dir, options.cache_dir_mb),
+        options.experts,
     )  # fmt: skip
     meters = Meters()
     sources = _sources(found, choice, meters, options.name)

@@ -73,6 +73,7 @@ class ServeChoice:
     plan_bytes: int | None = None
     max_wait_s: float | None = None
     cache_folder: CacheFolder | None = None
+    experts: str | None = None
 
     def of(self, source: Source) -> ModelChoice:
         """A bundle's slots were chosen when it was compiled."""
@@ -91,6 +92,7 @@ class ServeChoice:
             trust=self.trust,
             fits_memory=self.plan_bytes is not None and source.kind != "bundle",
             memory=self.plan_bytes,
+            experts=self.experts,
         )
 
 
@@ -116,7 +118,8 @@ class ModelOnDisk:
         except SystemExit as error:  # of the child that compiles
             raise HfcError(f"{self.source.path} does not compile; the server's log says why") from error
         plan = joined_plan_for(bundle, choice.device)
-        print(f"hfc: {self.name}: {memory_text(plan)}; profile {plan.profile}", file=sys.stderr, flush=True)
+        beside = bundle.experts_of(plan)
+        print(f"hfc: {self.name}: {memory_text(plan, beside)}; profile {plan.profile}", file=sys.stderr, flush=True)
         nbytes = need_of(plan).total - RESERVE + self.choice.device_cache_bytes
         if is_host(choice.device):
             nbytes += self.choice.cache_bytes

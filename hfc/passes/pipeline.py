@@ -22,6 +22,7 @@ from hfc.passes.fuse_delta import fuse_delta
 from hfc.passes.fuse_linear import fuse_epilogue, fuse_gate, fuse_norm, join_projections
 from hfc.passes.fuse_recurrence import fuse_recurrence
 from hfc.passes.fuse_rows import fuse_rows
+from hfc.passes.host_experts import host_experts
 from hfc.passes.join_mixture import join_mixture
 from hfc.passes.narrow_outputs import narrow_outputs
 from hfc.passes.settings import Settings
@@ -55,6 +56,10 @@ PIPELINE = (
     Pass(widen_vectors, "after folding, which makes new vectors; kernels then read every vector as plain f32"),
     Pass(narrow_outputs, "before views are cloned: it must see the head's single chain"),
     Pass(clone_views, "after the last pass that counts readers of a view; every fusion below absorbs its own copy"),
+    Pass(
+        host_experts,
+        "before the fusions, none of which may mix what two devices compute; behind clone_views, so that a mixture has views of its own",
+    ),
     Pass(
         fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"
     ),

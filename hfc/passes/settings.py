@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hfc.base.diagnostics import HfcError
 from hfc.formats import kv_format
 from hfc.target.arch import Arch
 
 DEFAULT_KV = "f16"  # on every arch: matrix units and rows of words read it as it is
+ON_DEVICE, ON_HOST = "device", "host"  # of --experts
 EDGE_FORMAT = "q8"  # of the layers that --kv K/V@FIRST+LAST leaves out
 
 
@@ -32,6 +34,16 @@ class StageCut:
 
 
 @dataclass(frozen=True)
+class ExpertsCut:
+    """Experts that the host computes while the card does the rest: of the first `layers` mixtures, None for all.
+
+    is_host: the plan is the host's, for them alone; else the card's, for all but them."""
+
+    layers: int | None
+    is_host: bool
+
+
+@dataclass(frozen=True)
 class Settings:
     """context: tokens a slot holds.  slots: lanes of the batch.  max_rows: rows (and segments) of the largest step.
 
@@ -40,7 +52,7 @@ class Settings:
     kv_edges: first and last attention layers whose cache is in EDGE_FORMAT instead.
     max_outputs: most rows of one step whose logits are wanted.  taps: values besides the logits that the plan gives out.
     profile: one of target.profiles.PROFILES.  cpu: "native", or a row of target.cpus.CPUS; of the host's code.
-    stage: the part of the model that the plan runs, None for all of it.
+    stage: the part of the model that the plan runs, None for all of it.  experts: which of them the host computes, None for none.
     """
 
     arch: Arch
@@ -57,15 +69,49 @@ class Settings:
     profile: str = "exact"
     cpu: str = "native"
     stage: StageCut | None = None
+    experts: ExpertsCut | None = None
 
     @property
     def gives_logits(self) -> bool:
+        if self.experts is not None and self.experts.is_host:
+            return False
         return self.stage is None or self.stage.is_last
 
     @property
     def graph_taps(self) -> tuple[str, ...]:
         """What the model's graph must give out beside the logits before the passes: taps, then the places of the cuts."""
         return (*self.taps, *self.stage.taps) if self.stage else self.taps
+
+
+def parse_experts(text: str) -> int | None:
+    """ "device", "host", "host:20" or "20" -> how many mixtures of experts, from the first on, the host computes; None: all."""
+    found = re.fullmatch(r"(?:host:)?(\d+)", text.strip())
+    if text not in (ON_DEVICE, ON_HOST) and not found:
+        raise HfcError(
+            f"--experts {text}: device, host, or how many layers' experts the host computes is expected",
+            hint="--experts host for all of them, --experts 20 for those of the first 20 layers that have some",
+        )
+    return int(found[1]) if found else 0 if text == ON_DEVICE else None
+
+
+def refuse_staged(text: str) -> None:
+    """HfcError for an --experts that a pipeline cannot have."""
+    if parse_experts(text) != 0:
+        raise HfcError(
+            f"--experts {text} with --stages: a pipeline keeps its experts with their layers", hint="choose one of them"
+        )
+
+
+def with_experts(cards: Sequence[Settings], host: Settings, text: str) -> list[Settings]:
+    """The settings of the plans where the host computes experts: those of the cards, and behind them its own. `text`: of --experts.
+
+    Plans for the CPU stay as they are: it computes everything."""
+    layers = parse_experts(text)
+    if layers == 0 or not any(card.arch.platform.is_gpu for card in cards):
+        return list(cards)
+    beside = [replace(card, experts=ExpertsCut(layers, False)) if card.arch.platform.is_gpu else card for card in cards]
+    most = max(card.max_outputs for card in cards)
+    return [*beside, replace(host, max_outputs=most, taps=(), journal_rows=0, experts=ExpertsCut(layers, True))]
 
 
 def parse_kv(kv: str | None) -> tuple[str, str, tuple[int, int]]:

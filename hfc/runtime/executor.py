@@ -109,7 +109,7 @@ def _load(
     source = (
         RandomWeights(plan.context) if random_weights else CheckpointWeights(_checkpoint(bundle, weights), plan.context)
     )
-    return GpuModel(bundle, plan, driver, source, progress)
+    return GpuModel(bundle, plan, driver, source, progress, threads)
 
 
 def _share_of_threads(devices: Sequence[str]) -> int:

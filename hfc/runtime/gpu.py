@@ -15,6 +15,7 @@ from hfc.program import Program
 from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.fit import check_fit
 from hfc.runtime.host_code import open_code
+from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.peer import DeviceRows, Outbox
 from hfc.runtime.rocblas import open_rocblas
@@ -43,8 +44,10 @@ class GpuModel:
     """A plan for one arch with its weights in device memory. `stream` orders everything it does."""
 
     def __init__(
-        self, bundle: Bundle, plan: Plan, driver: Driver, weights: WeightSource, progress: Progress | None = None
-    ):
+        self, bundle: Bundle, plan: Plan, driver: Driver, weights: WeightSource, progress: Progress | None = None,
+        threads: int | None = None,
+    ):  # fmt: skip
+        """threads: of the CPU, where it computes the plan's experts."""
         self.plan, self.driver = plan, driver
         self.vocab, self.context, self.slots = plan.vocab, plan.context, plan.slots
         self.max_rows, self.max_outputs = plan.max_rows, plan.max_outputs
@@ -54,12 +57,16 @@ class GpuModel:
         self._pinned: list[np.ndarray] = []
         self._outbox: Outbox | None = None
         self._tape = None
+        self._experts: HostedExperts | None = None
         self._rocblas = open_rocblas(self.stream) if Program.PREFILL_ROCBLAS in plan.programs else None
         self._prefill = Program.PREFILL_ROCBLAS if self._rocblas else Program.PREFILL
         self._numbers = {program: i for i, program in enumerate(plan.programs)}  # on the tape
         self._words = step_words(plan.max_rows)
         try:
             self._library = _open_tape(bundle, plan)
+            beside = bundle.experts_of(plan)
+            if beside:
+                self._experts = HostedExperts(bundle, beside, weights, threads, progress, self._pin)
             self._memory = self._allocate(weights, progress)
             self._input = self._pin(4 * self._input_words()).view(np.int32)
             received, sent = _travelling(plan)
@@ -244,6 +251,8 @@ class GpuModel:
         tape, self._tape = self._tape, None
         if tape:
             self._library.hfc_gpu_destroy(tape)
+        if self._experts:
+            self._experts.close()
         if self._rocblas:
             self._rocblas.close()
         with suppress(HfcError):  # of a lost device nothing can be freed; its error has been told
@@ -305,6 +314,8 @@ class GpuModel:
         early = find_arch(self.plan.arch).has("early_launch") and launch_early
         if early and hasattr(self._library, "hfc_gpu_launch_early"):  # kernels of older bundles do not wait
             self._library.hfc_gpu_launch_early(tape, early)
+        if self._experts:
+            self._library.hfc_gpu_host(tape, ctypes.byref(self._experts.entry_points()))
         return tape
 
     def _library_entries(self) -> dict[str, int]:
@@ -332,6 +343,8 @@ def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
         ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p,
     ]  # fmt: skip
     library.hfc_gpu_destroy.argtypes = [ctypes.c_void_p]
+    if plan.leaves_experts:
+        library.hfc_gpu_host.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     if hasattr(library, "hfc_gpu_launch_early"):
         library.hfc_gpu_launch_early.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return library

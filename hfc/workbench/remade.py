@@ -21,7 +21,7 @@ from hfc.base.diagnostics import HfcError, nearest
 from hfc.compiler import After, CompilerInput, emit_model, source_of
 from hfc.ir.graph import Graph, Op
 from hfc.passes.pipeline import run_passes
-from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, Settings, StageCut
+from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, ExpertsCut, Settings, StageCut
 from hfc.plan import Bundle, Plan
 from hfc.target.arch import find_arch
 
@@ -153,7 +153,7 @@ def fused_graphs(opened: CompilerInput, plan: Plan) -> tuple[Graph, Graph | None
     if pair is None or not settings.gives_logits:
         return run_passes(graph, settings), None
     return run_passes(graph, settings), run_passes(
-        pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0), stage=None)
+        pair.draft, replace(settings, taps=(), is_draft=True, kv_edges=(0, 0), stage=None, experts=None)
     )
 
 
@@ -164,7 +164,16 @@ def settings_of(plan: Plan, drafts: Collection[str] = ()) -> Settings:
     return Settings(
         find_arch(plan.arch), *sizes, k_format, v_format, tuple(plan.taps), plan.journal_rows, kv_edges=edges,
         profile=plan.profile, stage=StageCut(plan.stage.number, plan.stage.ranges) if plan.stage else None,
+        experts=experts_cut(plan),
     )  # fmt: skip
+
+
+def experts_cut(plan: Plan) -> ExpertsCut | None:
+    """Which experts the host computes, by the parts that its plan has, or that the card's leaves to it."""
+    if plan.parts:
+        return ExpertsCut(len(plan.parts), True)
+    left = {launch.hosted for launches in plan.programs.values() for launch in launches if launch.hosted is not None}
+    return ExpertsCut(len(left), False) if left else None
 
 
 def kv_of(plan: Plan, drafts: set[str]) -> tuple[str, str, tuple[int, int]]:

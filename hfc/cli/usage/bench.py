@@ -6,6 +6,7 @@ from hfc.cli.usage.declare import flag, option, usage
 from hfc.cli.usage.shared import (
     CONTEXT,
     DEVICE,
+    EXPERTS,
     FORMAT,
     KV,
     MODEL,
@@ -37,6 +38,7 @@ USAGE = usage(
     KV,
     PROFILE,
     DEVICE,
+    EXPERTS,
     WEIGHTS,
     TRUST,
     random_weights("Draw the weights: MODEL may be a config.json. GPUs only."),

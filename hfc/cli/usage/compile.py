@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
 from hfc.cli.usage.kinds import size
-from hfc.cli.usage.shared import CONTEXT, FORMAT, KV, PROFILE, QUIET, SLOTS, WEIGHTS, draft, model
+from hfc.cli.usage.shared import CONTEXT, EXPERTS, FORMAT, KV, PROFILE, QUIET, SLOTS, WEIGHTS, draft, model
 
 USAGE = usage(
     "Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU.",
@@ -33,6 +33,7 @@ USAGE = usage(
     ),
     WEIGHTS,
     KV,
+    EXPERTS,
     PROFILE,
     CONTEXT,
     SLOTS,

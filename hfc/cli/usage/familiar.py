@@ -16,7 +16,7 @@ class Familiar(NamedTuple):
     is_refused: bool = False
 
 
-_LAYERS = Familiar("hfc puts the whole model on the device; --device chooses it", 1)
+_LAYERS = Familiar("--device takes the whole model, or with --experts host all but a mixture's experts", 1)
 _FUSED = Familiar("attention is always fused")
 _BATCH = Familiar("a step takes as many tokens as fit", 1)
 _MAPPED = Familiar("the CPU reads weights from the mapped file, a card has its own copy")
@@ -37,6 +37,7 @@ FAMILIAR: dict[str, Familiar] = {
     "-p": Familiar("", 1, "prompt"),
     "--prompt": Familiar("", 1, "prompt"),
     **dict.fromkeys(("-ngl", "--n-gpu-layers", "--gpu-layers", "--num-gpu"), _LAYERS),
+    **dict.fromkeys(("--cpu-moe", "-cmoe"), Familiar("use --experts host", is_refused=True)),
     **dict.fromkeys(("-fa", "--flash-attn"), _FUSED),
     **dict.fromkeys(("-b", "--batch-size", "-ub", "--ubatch-size"), _BATCH),
     **dict.fromkeys(("--mlock", "--no-mmap", "--mmap"), _MAPPED),

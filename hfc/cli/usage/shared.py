@@ -67,6 +67,18 @@ QUIET = flag("--quiet -q", "Print nothing when it works.")
 JSON = flag("--json", "Print JSON.", name="as_json")
 
 
+EXPERTS = option(
+    "--experts",
+    str,
+    "Where the experts of a mixture are computed: device; host (their weights stay in host memory, and the CPU computes them while the "
+    "card does the rest); a number N (those of the first N layers on the host); auto (as many of them as the card's memory cannot hold). "
+    "[default: device]",
+    metavar="WHERE",
+    also=("--n-cpu-moe", "-ncmoe"),
+    settable=PROJECT,
+)
+
+
 def draft(default: str) -> Option:
     return option(
         "--draft",
