@@ -82,9 +82,13 @@ def bare(schema: Any) -> Any:
     out = {k: v for k, v in schema.items() if k in kept}
     if "patternProperties" in schema:  # names that it allows are additional now
         out.pop("additionalProperties", None)
-    for key in ("properties", "$defs", "definitions"):
+    if "$ref" in out:  # the library follows no circle of references that have keys beside them
+        out = {k: v for k, v in out.items() if k in ("$ref", "$defs", "definitions")}
+    if "properties" in out:
+        out["properties"] = {name: bare(inner) for name, inner in out["properties"].items()}
+    for key in ("$defs", "definitions"):
         if key in out:
-            out[key] = {name: bare(inner) for name, inner in out[key].items()}
+            out[key] = {name: _bare_definition(inner) for name, inner in out[key].items()}
     for key in ("items", "additionalProperties"):
         if isinstance(out.get(key), Mapping):
             out[key] = bare(out[key])
@@ -93,9 +97,16 @@ def bare(schema: Any) -> Any:
     return out
 
 
+def _bare_definition(definition: Any) -> Any:
+    if isinstance(definition, Mapping) and _is_group(definition):
+        return {name: _bare_definition(inner) for name, inner in definition.items()}
+    return bare(definition)
+
+
 class _Cleaner:
     def __init__(self, root: Any):
         self.loosened: list[str] = []
+        self._groups: set[tuple[str, ...]] = set()  # places of groups of definitions
         self._root = root
         self._closes = not _is_composed(root)
 
@@ -106,7 +117,9 @@ class _Cleaner:
             raise ApiError(400, f"{'.'.join(place) or 'the schema'} should be an object", None, "invalid_schema")
         if depth > DEEPEST:
             raise ApiError(400, f"the schema is nested more than {DEEPEST} deep", None, "invalid_schema")
-        if place[-2:-1] in (("$defs",), ("definitions",)) and _is_group(schema):
+        is_definition = place[-2:-1] in (("$defs",), ("definitions",)) or place[:-1] in self._groups
+        if is_definition and _is_group(schema):
+            self._groups.add(place)
             return {
                 name: self.schema(inner, (*place, name), depth + 1) for name, inner in schema.items()
             }  # a group of them

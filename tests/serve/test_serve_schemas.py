@@ -213,6 +213,24 @@ def test_a_schema_that_does_not_compile_keeps_its_shape(app):
     assert response.status_code == 200 and response.headers[NOT_ENFORCED] == "all but the shape"
 
 
+def test_shapes_keep_circles_and_groups_of_groups():
+    """References that lead back with keys beside them, and definitions two names deep."""
+    circle = {
+        "type": "object",
+        "properties": {"a": {"type": "object", "minProperties": 1, "$ref": "#"}},
+        "required": [],
+    }
+    assert fails(cleaned(circle).schema) is not None and takes(bare(cleaned(circle).schema), '{"a":{"a":{}}}')
+    groups = {
+        "$ref": "#/definitions/steps/told/run",
+        "definitions": {"steps": {"told": {"run": {"type": "string", "format": "path"}}}},
+    }
+    found = cleaned(groups)
+    assert found.loosened == ("definitions.steps.told.run: format path",)
+    for schema in (found.schema, bare(found.schema)):
+        assert takes(schema, '"x"') and not takes(schema, "1")
+
+
 def test_the_shape_of_names_that_patterns_allow_leaves_them_room():
     schema = {
         "type": "object", "required": ["xa"], "properties": {"a": {"type": "integer"}},
