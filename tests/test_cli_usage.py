@@ -239,6 +239,15 @@ def test_output_that_nobody_reads_is_no_error():
     assert child.stderr.read() == "" and child.wait(timeout=30) in (0, 1)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_under_what_has_no_name_says_where_hfc_writes():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "hfc", "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    first, hint = done.stderr.splitlines()
+    assert done.returncode == 2 and first.endswith("No space left on device")
+    assert all(place in hint for place in ("HFC_CACHE", "TMPDIR", "hfc rm --unused"))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "most_s"), [(["--help"], 0.1), (["run", "--help"], 0.15), (["ps"], 0.15), (["list"], 0.15)]

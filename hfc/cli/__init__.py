@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import io
@@ -22,6 +23,11 @@ VARIABLES = {"HFC_DEVICE", "HFC_THREADS"}  # that set an option
 WITHOUT_BLAS, BLAS_THREADS = frozenset({"run", "chat", "serve"}), "OPENBLAS_NUM_THREADS"
 # Python's own allocator keeps a megabyte for each that something long-lived stands in: a server's floods leave many.
 WITH_MALLOC, ALLOCATOR = frozenset({"serve"}), "PYTHONMALLOC"
+FULL_DISK = {getattr(errno, name, None) for name in ("ENOSPC", "EFBIG", "EDQUOT")} - {None}
+FULL_DISK_HINT = (
+    "hfc writes to the cache (HFC_CACHE), to the folder for temporary files (TMPDIR) and to where the output goes: "
+    "free some space there (`hfc rm --unused`), or set them to another disk; nothing half written is used"
+)
 USER_ERROR, DEVICE_ERROR, BROKEN_PIPE, INTERRUPTED = 2, 3, 1, 130
 
 
@@ -141,7 +147,8 @@ def message_of(error: HfcError | OSError | MemoryError) -> str:
         missing = missing_part(error)
         if missing:
             return str(missing)
-        return f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+        said = f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+        return f"{said}\n  hint: {FULL_DISK_HINT}" if error.errno in FULL_DISK else said
     if isinstance(error, MemoryError):
         return "error: out of memory\n  hint: use a smaller --ctx or a smaller model"
     return str(error)
