@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from letters import TEMPLATE, letters_folder
 
+from hfc.base.diagnostics import HfcError
+from hfc.bundles import load_bundle
 from hfc.cli import main, take_debug
 from hfc.cli.bench import lengths
 from hfc.cli.table import table
@@ -157,6 +159,21 @@ def test_explain_lists_kernels_with_registers_and_lds(hfc, bundle):
     both = hfc("explain", bundle)[1]
     assert "host:" in both and "gfx1100:" in both
     assert "%" in hfc("explain", bundle, "--arch", "host", "--launches")[1]
+
+
+def test_an_arch_that_does_not_compile_leaves_the_others(hfc, folder, tmp_path, monkeypatch):
+    def spills(emitted, settings):
+        raise HfcError("kernel x for gfx942: 1 spilled registers, the limit is 0", hint="a smaller tile would fit")
+
+    monkeypatch.setattr("hfc.backend.gpu.build", spills)
+    out = tmp_path / "m.hfp"
+    for _ in range(2):  # what was compiled in part is not taken for the whole
+        code, text, err = hfc("compile", folder, "--arch", "gfx942,host", "--ctx", 32, "-o", out)
+        assert code == 1 and "1 of 2 architectures do not compile" in err and "gfx942: error: kernel x" in err
+        assert "host:" in text and set(load_bundle(out).plans) == {"host"}
+        out.unlink()
+    code, _, err = hfc("compile", folder, "--arch", "gfx942,gfx1100", "--ctx", 32, "-o", out)
+    assert code == 2 and "spilled" in err and not out.exists()
 
 
 def test_explain_does_not_tell_registers_that_only_a_driver_knows(hfc, folder, tmp_path):

@@ -1,5 +1,8 @@
 """D9: rows that a step reads state for and does not commit; afterwards the first n of them count."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from model_reference import MODELS
@@ -19,7 +22,7 @@ from hfc.runtime.fit import need_of, table
 from hfc.runtime.host import HostModel
 from hfc.runtime.slots import slot_states
 from hfc.step import JOURNAL_ROWS, Segment, Step
-from hfc.target.arch import find_arch
+from hfc.target.arch import ARCHS, find_arch
 
 SLOTS, CONTEXT, CYCLES = 3, 48, 30
 
@@ -117,3 +120,18 @@ def test_what_a_journal_cannot_hold_is_refused(checkpoint, journal_rows, segment
     rows = np.zeros(segment.rows, np.int32)
     with pytest.raises(HfcError, match=message):
         model.forward(Step(rows, (segment,), rows))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("value_heads", [16, 32, 48, 64])
+def test_official_heads_compile_with_a_journal_for_every_arch(value_heads, tmp_path):
+    """To 16 key heads: of 0.8B and 2B; 4B, 9B and 35B-A3B; 27B; 122B and 397B. `hfc matrix` has plans without a journal, `hfc compile`
+    with one unless told otherwise: 27B's did not compile for gfx942, gfx906 and gfx908."""
+    config = json.loads((Path(__file__).parent / "data/configs/Qwen3.5-27B.config.json").read_text())
+    text = config.get("text_config", config)
+    text |= {"num_hidden_layers": 4, "layer_types": text["layer_types"][:4], "linear_num_value_heads": value_heads}
+    text |= {"hidden_size": 1024, "intermediate_size": 1024, "vocab_size": 4096}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    bundle = compile_model(path, ["all"], CompileOptions(ctx=1024, journal_rows=JOURNAL_ROWS))
+    assert set(bundle.plans) == set(ARCHS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from hfc.cli.table import table
 from hfc.cli.usage.kinds import size
 from hfc.compiler import (
     DEFAULT_CONTEXT,
+    After,
     CompileOptions,
     CompilerInput,
     auto_stages,
@@ -116,9 +118,10 @@ def command(asked: CompileRequest) -> None:
             dumped = [dump_plan(asked.dump, opened, settings) for settings in chosen_settings(opened, archs, options)]
         with record_timings() if asked.timings else nullcontext({}) as seconds:
             after = _print_after if asked.print_after_all else None
-            bundle = compile_model(str(source.path), archs, options, after)
+            bundle, failed = compile_each(source.path, archs, options, after)
         for remade in dumped:
-            dump_assembly(asked.dump, remade)
+            if remade.settings.arch.name not in failed:
+                dump_assembly(asked.dump, remade)
     bundle.save(asked.output)
     if asked.timings:
         print(list_timings(seconds))
@@ -126,6 +129,37 @@ def command(asked: CompileRequest) -> None:
         print(describe(bundle, asked.output))
         if asked.dump:
             print(f"{asked.dump}: {sum(path.is_file() for path in asked.dump.rglob('*'))} files")
+    if failed:
+        print(
+            f"{len(failed)} of {len(archs)} architectures do not compile; {asked.output} has the others",
+            file=sys.stderr,
+        )
+        for name, error in failed.items():
+            print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def compile_each(
+    path: Path, archs: list[str], options: CompileOptions, after: After | None
+) -> tuple[Bundle, dict[str, HfcError]]:
+    """One bundle of the architectures that compile, and why the others do not. HfcError where none does, or a stage of a pipeline."""
+    try:
+        return compile_model(str(path), archs, options, after), {}
+    except HfcError:
+        if options.stages or len(archs) == 1:
+            raise
+    made: list[Bundle] = []
+    failed: dict[str, HfcError] = {}
+    for name in archs:  # kernels that were compiled already come from the cache
+        try:
+            made.append(compile_model(str(path), [name], options, after))
+        except HfcError as error:
+            failed[name] = error
+    if not made:
+        raise failed[archs[0]]
+    plans = {name: plan for bundle in made for name, plan in bundle.plans.items()}
+    files = {name: data for bundle in made for name, data in bundle.files.items()}
+    return Bundle(made[0].model, plans, files), failed
 
 
 def stages_of(asked: CompileRequest, path: Path, options: CompileOptions) -> tuple[list[str], Ranges]:

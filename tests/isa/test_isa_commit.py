@@ -47,9 +47,10 @@ def test_the_same_bits_whatever_waited(checkpoint, arch):
 
 
 @pytest.mark.long
-def test_the_same_bits_where_blocks_carry_few_columns(monkeypatch):
+@pytest.mark.parametrize("arch", ["gfx1100", "gfx906"])
+def test_the_same_bits_where_blocks_carry_few_columns(monkeypatch, arch):
     monkeypatch.setattr(geometry, "comes_apart", lambda region, arch: True)
-    decode_as_it_comes(emulated("qwen3_5_text", "gfx1100"))
+    decode_as_it_comes(emulated("qwen3_5_text", arch))
 
 
 @pytest.mark.parametrize("arch", ["gfx1100", "gfx906"])

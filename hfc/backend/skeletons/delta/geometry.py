@@ -148,7 +148,10 @@ def _parts(bound: Bound[DeltaRegion], arch: Arch, whole: Geometry) -> Geometry:
     """Blocks of few columns fill the card with one row: 128 of 9B's instead of 16."""
     region, same = bound.region, whole.params
     assert isinstance(same, DeltaParams), whole.symbol
-    columns = max(32, arch.wave // same.split)
+    # Each input that a thread convolves takes registers: with a journal, blocks of 32 columns (three inputs a thread) need 146 of 128 on
+    # gfx906 and gfx908, 64 (two) 135. A whole head has threads for all.
+    least = region.dv if arch.scarce_registers and region.journal else 32
+    columns = max(least, arch.wave // same.split)
     column_blocks, block = -(-region.dv // columns), columns * same.split
     params = DeltaPartsParams(
         split=same.split,
