@@ -34,7 +34,7 @@ class Bodies:
 
     @contextlib.asynccontextmanager
     async def read(self, receive: Receive) -> AsyncIterator[bytes]:
-        """The body, which counts to its end; what came before a disconnect is all that there is. ApiError 408, 413, 503."""
+        """The body, which counts to its end. ApiError 408, 413, 503; 499 for one that did not come to its end."""
         parts: list[bytes] = []
         try:
             try:
@@ -54,7 +54,7 @@ class Bodies:
         while True:
             message = await receive()
             if message["type"] != "http.request":
-                return
+                raise ApiError(499, "the client has gone")
             part = message.get("body", b"")
             parts.append(part)
             size += len(part)

@@ -215,6 +215,26 @@ def test_memory_is_given_back_for_many_bodies_that_are_large_together(monkeypatc
         asyncio.run(main(app))
 
 
+def test_a_body_that_did_not_come_to_its_end_is_not_looked_at(monkeypatch):
+    monkeypatch.setattr("hfc.serve.security.parsed", lambda *_: pytest.fail("it is"))
+    messages = [{"type": "http.request", "body": b" " * 50_000, "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/completions", "raw_path": b"/v1/completions", "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "http_version": "1.1", "scheme": "http",
+    }  # fmt: skip
+
+    async def receive():
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message):
+        sent.append(message)
+
+    with app_of() as (app, _):
+        asyncio.run(app(scope, receive, send))
+        assert sent[0]["status"] == 499 and app.state.turns.is_calm
+
+
 def test_old_objects_are_collected_when_many_have_come(monkeypatch):
     before = gc.get_threshold()
     monkeypatch.setattr(gc, "get_count", lambda: (0, 0, memory.OLD))
