@@ -37,7 +37,7 @@ def test_damaged_files_are_read_or_refused(name, tmp_path):
     assert "refused" in outcomes
 
 
-@pytest.mark.parametrize(("name", "seed"), [("imatrix", 10016055), ("config", 200461)])
+@pytest.mark.parametrize(("name", "seed"), [("imatrix", 10016055), ("imatrix", 3002074), ("config", 200461)])
 def test_files_that_once_were_faults(name, seed, tmp_path):
     loader = LOADERS[name]
     prepare(loader, tmp_path)

@@ -81,7 +81,7 @@ def _read_gguf(path: Path) -> Imatrix:
         entries = {}
         for name in (n.removesuffix(SUMS) for n in checkpoint.names() if n.endswith(SUMS)):
             sums, counts = (np.array(checkpoint.f32(name + part), np.float32) for part in (SUMS, COUNTS))
-            if sums.size == 0:
+            if sums.ndim == 0 or sums.size == 0:
                 raise HfcError(f"{path}: {name} has no sums", hint="the file is damaged")
             sums = sums.reshape(-1, sums.shape[-1])
             if counts.size != len(sums):
