@@ -1,10 +1,13 @@
 """The build cache: made once, rebuilt when damaged, never half written."""
 
+import os
+
 import pytest
 
 from hfc.base import cache, path_text
 from hfc.base.cache import cached, key_of
 from hfc.base.diagnostics import HfcError
+from hfc.base.whole_file import write_whole
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +58,16 @@ def test_another_process_never_sees_half_an_entry(monkeypatch):
     monkeypatch.setattr(cache, "_write", looked_at)
     cached("12" * 16, ".so", lambda: b"content")
     assert seen == [(False, False), (True, True)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX has pipes with names")
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(HfcError, match="this is a device or a pipe, no file"):
+            write_whole(tmp_path / name, b"data", "the bundle")
+    assert (tmp_path / "pipe").is_fifo() and sorted(p.name for p in tmp_path.iterdir()) == ["link", "pipe"]
 
 
 def test_without_a_home_folder_the_cache_is_asked_for(monkeypatch):

@@ -19,6 +19,8 @@ def whole_file(path: Path, what: str, executable: bool = False) -> Iterator[Path
     Nobody can guess its name, and a link that lies there is not followed. A failed write says what became of `path`."""
     if path.is_dir():
         raise HfcError(f"{path}: cannot write {what}: this is a folder", hint="name a file in it")
+    if path.exists() and not path.is_file():  # taking its name would put a file in place of /dev/null
+        raise HfcError(f"{path}: cannot write {what}: this is a device or a pipe, no file", hint="name a file")
     temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
