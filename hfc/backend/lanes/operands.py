@@ -309,7 +309,7 @@ def _own_lines(lanes: OperandLanes, each: int) -> list[str]:
     low, groups = ", low" if lanes.has_low else "", own_groups(loader, each)
     return [
         f"  enum {{ OWN_STEP = {groups[0].step} }};",
-        "  template <int SET> HFC_FUNCTION int own_begin(int k_lane) {",
+        "  template <int SET> HFC_FUNCTION int own_begin(int part) {",
         *(f"    if constexpr (SET == {number}) return {own.c};" for number, own in enumerate(groups)),
         "  }",
         "  template <int SET>",
