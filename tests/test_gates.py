@@ -112,6 +112,15 @@ def test_ptx_is_read_too(inside, gate):
 
 
 @pytest.mark.parametrize(
+    "stored, gates_that_break",
+    [("b8 \t[%rd1], %rs1", ["halves"]), ("b16 \t[%rd1], %rs1", []), ("b8 \t[%rd1], %rs2", [])],
+)
+def test_a_byte_of_a_half_is_not_stored_where_ptxas_would_round_the_half(stored, gates_that_break):
+    text = f"\tcvt.rn.f16.f32 \t%rs1, %f1;\n\tshr.u16 \t%rs2, %rs1, 8;\n\tst.global.{stored};\n"
+    assert gates_broken(text, arch="sm_90") == gates_that_break
+
+
+@pytest.mark.parametrize(
     "feature, instruction",
     [
         ("dot4_i8", "v_dot4_i32_iu8 v0, v1, v2, v3 neg_lo:[1,1,0]"),

@@ -1,16 +1,21 @@
 """Quantized KV rows: the C writer and loader against numpy, the levels against theory, and whole models on the host."""
 
 import ctypes
+import json
+import re
 
 import numpy as np
 import pytest
+from small_models import CONFIGS
 from test_formats_c import CONVERSIONS, address
 from test_quantize import TOKENS, write_model
 
+from hfc.backend.compile import compile_all
+from hfc.backend.gpu import list_launches
 from hfc.backend.lanes.kv_rows import row_of, row_source
 from hfc.base.diagnostics import HfcError
 from hfc.base.zig import compile_c
-from hfc.compiler import CompileOptions, compile_model, open_source, outline, settings_for
+from hfc.compiler import CompileOptions, compile_model, emit_model, open_source, outline, settings_for
 from hfc.formats import KV_FORMATS
 from hfc.oracle import InterpretedModel
 from hfc.passes.choose_kv import choose_kv
@@ -211,3 +216,17 @@ def test_a_size_is_chosen_for_every_key():
     codes = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, rotated / length)]
     one_size = codes / np.linalg.norm(codes, axis=1, keepdims=True) * length
     assert np.linalg.norm(form.stored(form.pack(x)) - rotated) < 0.7 * np.linalg.norm(one_size - rotated)
+
+
+@pytest.mark.parametrize("kv", ["q8", "q4", "asym3"])
+def test_what_writes_a_cache_on_nvidia_stores_no_byte_out_of_a_half(kv, tmp_path):
+    """q8 did, of the values of asym caches too: scales lost their low byte on a card, a tenth of every value (the gate "halves")."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**CONFIGS["llama"], "head_dim": 64, "model_type": "llama"}))
+    opened, jobs = open_source(path), {}
+    settings = settings_for(opened, find_arch("sm_90"), CompileOptions(ctx=64, kv=kv))
+    list_launches(emit_model(opened, settings), settings, jobs)
+    written = [job for job in jobs.values() if re.search(r"hfc_kv_\w+_put\(", job.source.split('extern "C"')[1])]
+    assert written
+    for made in compile_all(written):
+        assert "cvt.rn.f16.f32" in made.assembly

@@ -5,6 +5,7 @@
     flat                   no access in a loop whose address space is unknown
     loads                  no global load in a loop is narrower than declared
     promises               the instructions that the variant is there for are in the code
+    halves                 PTX: no byte of a half is stored out of the register that its conversion wrote
 
 A template declares its limits where it stands (hfc/backend/template.py), with everything that may fall short of them and why.
 """
@@ -50,6 +51,10 @@ INSTRUCTIONS: dict[str, str] = {
     "async_copy": r"\bcp\.async",
     "early_launch": r"\bgriddepcontrol\.wait",
 }
+
+# ptxas takes a byte stored out of such a register for the half's value rounded to a whole number (findings/ptxas-byte-of-a-half.sh).
+HALF = re.compile(r"\bcvt\.\S+\.b?f16\.f32\s+(%\w+),")
+STORED_BYTE = re.compile(r"\bst\.\S*b8\s+\[[^\]]*\], (%\w+);")
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,9 @@ def broken(assembly: str, resources, arch: Arch, contract: Contract = UNIVERSAL)
             Broken("lanes", figure, f"at least {contract.waves}, {_registers(contract.waves, arch)} registers or fewer")
         )
     found += _loop_accesses(assembly, arch, contract)
+    torn = set(HALF.findall(assembly)) & set(STORED_BYTE.findall(assembly))
+    if torn:
+        found.append(Broken("halves", f"a byte of the half in {sorted(torn)[0]} is stored", "a half stored whole"))
     for feature in contract.promises:
         assert feature in INSTRUCTIONS, f"no instruction is known for the feature {feature}"
         if not re.search(INSTRUCTIONS[feature], assembly):

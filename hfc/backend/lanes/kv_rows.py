@@ -52,16 +52,14 @@ def _block_row(form: KvBlocks, qualifier: str) -> KvRow:
 
 
 def _signed_bytes(block: BlockFormat) -> KvRow:
-    """An f16 scale, the largest magnitude over 127, and signed bytes, rounded to the nearest. writer: the statements alone."""
+    """An f16 scale, the largest magnitude over 127, and signed bytes, rounded to the nearest. writer: the statements alone; blocks lie at
+    even addresses, and a half is stored whole: see the gate "halves"."""
     assert [(f.dtype, f.count) for f in block.fields] == [("f16", 1), ("i8", block.block)], (
         f"{block.name}: no kernel writes it"
     )
     write = """const float d = s0 / 127.0f, inverse = d > 0.0f ? 1.0f / d : 0.0f;
   block[2 + j] = (uint8_t)(int)__builtin_roundf(x0 * inverse);
-  if (j == 0) {
-    const uint16_t bits = hfc_f32_to_f16(d);
-    block[0] = (uint8_t)bits, block[1] = (uint8_t)(bits >> 8);
-  }"""
+  if (j == 0) *(uint16_t*)(void*)block = hfc_f32_to_f16(d);"""
     sixteen = "__builtin_convertvector(hfc_load_i8(block + 2 + part), f32x16) * hfc_load_half(block)"
     return KvRow("", write, ("j",), (KvStat("max", "__builtin_fabsf({x})", "r"),), sixteen)
 
@@ -75,9 +73,8 @@ def _nibbles(block: BlockFormat) -> KvRow:
   const int a = (int)((x0 - low) * inverse + 0.5f), b = (int)((x1 - low) * inverse + 0.5f);
   block[4 + j] = (uint8_t)((a < 15 ? a : 15) | (b < 15 ? b : 15) << 4);
   if (j == 0) {
-    const uint16_t scale = hfc_f32_to_f16(d), minimum = hfc_f32_to_f16(low);
-    block[0] = (uint8_t)scale, block[1] = (uint8_t)(scale >> 8);
-    block[2] = (uint8_t)minimum, block[3] = (uint8_t)(minimum >> 8);
+    uint16_t* numbers = (uint16_t*)(void*)block;
+    numbers[0] = hfc_f32_to_f16(d), numbers[1] = hfc_f32_to_f16(low);
   }"""
     codes = "__builtin_convertvector(hfc_load_u8(block + 4) >> part / 4 & 15, f32x16)"
     stats = (KvStat("max", "{x}", "r"), KvStat("max", "-({x})", "r"))
