@@ -19,7 +19,7 @@ WEIGHTS = (".safetensors", ".gguf", ".bin", ".hfq")
 
 
 def device_for(
-    device: str, sources: list[Source], weights: str | None = None, opened: Mapping[Path, Bundle] = MappingProxyType({}),
+    device: str, sources: list[Source], weights: str | None = None, *, opened: Mapping[Path, Bundle] = MappingProxyType({}),
     experts: str | None = None,
 ) -> Chosen:  # fmt: skip
     """The device for models: it must hold the largest of them. opened: bundles among them that were read already.

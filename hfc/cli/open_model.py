@@ -49,7 +49,7 @@ def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) ->
     fits = choice.fits_memory and source.kind != "bundle"
     choice = replace(choice, draft=own_draft(name, choice.draft), fits_memory=fits)
     opened = {source.path: load_bundle(source.path)} if source.kind == "bundle" else {}
-    chosen = device_for(choice.device, [source], choice.weights, opened, choice.experts)
+    chosen = device_for(choice.device, [source], choice.weights, opened=opened, experts=choice.experts)
     choice = replace(choice, device=chosen.device)
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.

@@ -165,7 +165,7 @@ def _check(options: ServeOptions, keys: tuple[str, ...]) -> None:
 def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -> Models:
     """What is served; a model alone is loaded. template: in place of its own."""
     found = sources_of(options.model or [], options.models)
-    chosen = device_for(options.device, [source for _, source in found], options.weights, options.experts)
+    chosen = device_for(options.device, [source for _, source in found], options.weights, experts=options.experts)
     announce(chosen)
     device = chosen.device
     caches = cache_of(options.cache_mb), device_cache_of(device, options.device_cache_mb)
