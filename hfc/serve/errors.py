@@ -109,6 +109,8 @@ def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
 
 def _named(error: ApiError) -> str:
     """The message of a dialect that has no other place for the name of the field."""
+    if error.status >= 500:  # not the field's fault
+        return error.message
     name = (error.param or "").rpartition(".")[2]
     is_said = name in error.message if not name.isdigit() else str(error.param) in error.message
     return error.message if is_said else f"{error.param}: {error.message}"
