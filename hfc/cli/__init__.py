@@ -42,14 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dispatch(take_model_file(words), is_process=arguments is None)
         sys.stdout.flush()
     except BrokenPipeError:  # `hfc ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # nothing is left that could fail at the end
+        drop_unwritten()
         sys.exit(BROKEN_PIPE)
     except (HfcError, OSError, MemoryError) as error:
         if is_debug:
             sys.excepthook(*sys.exc_info())
         print(message_of(error), file=sys.stderr)
+        drop_unwritten()
         sys.exit(DEVICE_ERROR if isinstance(error, DeviceLost) else USER_ERROR)
     sys.exit(0)
+
+
+def drop_unwritten() -> None:
+    """Output that cannot be written would be tried, and fail, once more when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
 
 
 def dispatch(words: list[str], is_process: bool = False) -> None:
