@@ -73,7 +73,7 @@ def test_each_number_of_rows_has_its_kernels(rows):
     step = Step.single([1] * rows)
     shapes = [s for s in geometry(bound, find_arch("sm_90"), "decode") if all(grid_size(size, step) for size in s.grid)]
     assert [s.template.name for s in shapes] == (["skinny_row"] if rows == 1 else ["skinny_stage", "skinny_rows"])
-    params, outputs, found = shapes[-1].params, 16 * shapes[-1].params.teams, []
+    params, outputs, found = shapes[-1].params, 16 * shapes[-1].params.waves_n, []
     for family in params.families:
         ends = [*family.firsts[1:], family.stop - family.start]
         for start, end, part in zip(family.firsts, ends, family.parts):

@@ -25,6 +25,7 @@ NOT_RUN = {
     "compile olmo2.hfm": "its checkpoint is not here; tests/test_models_fixtures.py compiles the same model from a small one",
     "run olmo2.hfp": "made by the command before",
     "matrix": "minutes; tests/test_matrix.py runs it",
+    "run mixture.gguf": "a mixture is not here; tests/test_hosted_experts.py runs a small one",
     "chat": "needs a terminal; tests/test_talk.py gives it one",
     "bench smollm2.hfp --draft": "minutes; tests/speculate/test_drafted_bench.py runs it",
 }
@@ -78,6 +79,7 @@ ELSEWHERE = {
     "matrix": "tests/test_matrix.py", "bench smollm2.hfp --draft": "tests/speculate/test_drafted_bench.py",
     "compile olmo2.hfm": "tests/test_models_fixtures.py", "run olmo2.hfp": "tests/test_models_fixtures.py",
     "explain smollm2.hfp --arch gfx1100 --kernel": "tests/test_explain_why.py", "doctor": "tests/test_doctor.py",
+    "run mixture.gguf": "tests/test_hosted_experts.py",
 }  # fmt: skip
 
 

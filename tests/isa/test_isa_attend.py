@@ -163,7 +163,7 @@ def test_decode_on_matrix_units_compiles_for_nvidia(few, shape):
     """LDS within its limit, and the promised instruction."""
     case = Attention("sm_90", 4200, *shape, window=200)
     made = compile_job(kernel_job(case.bound, geometry(case.bound, case.arch, "decode")[0], case.settings))
-    assert "mma.sync" in made.assembly and made.name.endswith("_few")
+    assert "mma.sync" in made.assembly and made.name.endswith("_split_tile")
 
 
 @pytest.mark.parametrize("formats", FORMATS, ids="/".join)

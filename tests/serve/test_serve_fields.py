@@ -255,7 +255,7 @@ def test_what_says_nothing_and_what_is_missing(app):
     assert texts[0] == texts[1] == texts[2] and len(texts[0]) == 3
     for path, sent, words in (
         ("/v1/chat/completions", b"", "the request has no body"),
-        ("/v1/completions", b'{"prompt": []}', "prompt should be"),
+        ("/v1/completions", b'{"prompt": []}', "prompt should not be empty"),
         ("/completion", b'{"prompt": "x", "n_cmpl": 2}', "n_cmpl"),
     ):
         told = call(app, "POST", path, content=sent, headers={"Content-Type": "application/json"})

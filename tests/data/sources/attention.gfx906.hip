@@ -402,9 +402,9 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
   const int begin = 0,
       last = position;
   (void)end;
-  if (split < begin / 512 || split > last / 512) return;
-  const int start = split * 512 > begin ? split * 512 : begin;
-  const int stop = split * 512 + 511 < last ? split * 512 + 511 : last;
+  if (split < hfc_split_of(begin) || split > hfc_split_of(last)) return;
+  const int split_begin = hfc_split_begin(split), split_last = hfc_split_begin(split + 1) - 1;
+  const int start = split_begin > begin ? split_begin : begin, stop = split_last < last ? split_last : last;
   const int kv_head = hfc_block_x() / 1, head0 = kv_head * 2
       + hfc_block_x() % 1 * 2;
   const int heads_here = (kv_head + 1) * 2 - head0 < 2 ? (kv_head + 1) * 2 - head0
@@ -432,7 +432,7 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
   const int mine = inner * 4 / 8;
   // this iteration's and the next one's
   uint32_t key_raw[2][2][4], value_raw[2][2][4];
-  int at = split * 512 + wave * 16;
+  int at = split_begin + wave * 16;
   while (at + 16 <= start) at += 64;
   if (at <= stop) {
 #pragma unroll
@@ -556,7 +556,7 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
     }
   }
   hfc_barrier();
-  const bool alone = begin / 512 == last / 512;
+  const bool alone = hfc_split_of(begin) == hfc_split_of(last);
   for (int e = hfc_thread(); e < heads_here * 64; e += 256) {
     const int h = e / 64, j = e % 64, g = head0 + h;
     float high = all_best[0][h], whole = 0.0f, y = 0.0f;
@@ -582,44 +582,49 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
 extern "C" __global__ __launch_bounds__(512)
 void attend_f16_h4_kv2_d64_join(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v, const float* __restrict__ attend_splits) {
   hfc_begin();
-  const int row = hfc_block_y(), g = hfc_block_x();
+  const int row = hfc_block_y(), g = hfc_block_x() / 1;
+  const int first = hfc_block_x() % 1 * 64;
   if (row >= hfc_rows(step)) return;
   const int position = hfc_position(step, row);
   const int end = position;
   const int begin = 0,
       last = position;
   (void)end;
-  const int split0 = begin / 512, count = last / 512 + 1 - split0;
+  const int split0 = hfc_split_of(begin), count = hfc_split_of(last) + 1 - split0;
   if (count == 1) return;
   const float* from = attend_splits + (((size_t)row * 4 + g) * 2 + split0) * 68;
 
-  __shared__ float weights[2], totals[2], sums[8][64];
+  __shared__ float weights[2], sums[8][64];
   float high = -HFC_INFINITY;
   for (int s = hfc_thread(); s < count; s += 512)
     high = hfc_larger(from[(size_t)s * 68 + 64], high);
   high = hfc_block_max<8>(high);
-  for (int s = hfc_thread(); s < count; s += 512) {
-    weights[s] = hfc_exp2(from[(size_t)s * 68 + 64] - high);
-    totals[s] = weights[s] * from[(size_t)s * 68 + 65];
-  }
-  hfc_barrier();
-  // Splits are counted from the first position of the context: split s belongs to group s % 8 whatever the
+  // Splits are counted from the first position of the context: thread and group of a split are the same whatever the
   // window.
-  const int part = hfc_thread() / 64,
-      first_split = (part + 8 - split0 % 8) % 8;
+  float whole = 0.0f;
+  const int ahead = split0 % 512;
+  for (int s = hfc_thread() - ahead; s < count; s += 512) {
+    if (s < 0) continue;
+    const float weight = hfc_exp2(from[(size_t)s * 68 + 64] - high);
+    weights[s] = weight;
+    whole += weight * from[(size_t)s * 68 + 65];
+  }
+  whole = hfc_block_sum<8>(whole);
+  const int group = hfc_thread() / 64,
+      first_split = (group + 8 - split0 % 8) % 8;
   for (int j = hfc_thread() % 64; j < 64; j += 64) {
     float y = 0.0f;
 #pragma unroll 8
-    for (int s = first_split; s < count; s += 8) y += from[(size_t)s * 68 + j] * weights[s];
-    sums[part][j] = y;
+    for (int s = first_split; s < count; s += 8)
+      y += from[(size_t)s * 68 + first + j] * weights[s];
+    sums[group][j] = y;
   }
-  float whole = 0.0f;
-  for (int s = 0; s < count; s++) whole += totals[s];
   hfc_barrier();
-  for (int j = hfc_thread(); j < 64; j += 512) {
-    float y = sums[0][j];
+  for (int e = hfc_thread(); e < 64; e += 512) {
+    const int j = first + e;
+    float y = sums[0][e];
 #pragma unroll
-    for (int p = 1; p < 8; p++) y += sums[p][j];
+    for (int p = 1; p < 8; p++) y += sums[p][e];
     y /= whole;
     y1[(size_t)row * 256 + g * 64 + j] = y;
   }
