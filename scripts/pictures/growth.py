@@ -53,8 +53,8 @@ def chart(title: str, below: str, lines: Lines) -> str:
     parts = [text(LEFT, TOP - 8, title), text(LEFT + WIDTH, TOP + HEIGHT + 38, below, anchor="end")]
     for i in range(5):
         left, y = at(0, most_y * i / 4)
-        parts += [line(left, y, LEFT + WIDTH, y), text(left - 8, y + 4, f"{most_y * i / 4:.3g}", anchor="end")]
-        parts.append(text(at(most_x * i / 4, 0)[0], TOP + HEIGHT + 20, f"{most_x * i / 4:.3g}", anchor="middle"))
+        parts += [line(left, y, LEFT + WIDTH, y), text(left - 8, y + 4, tick(most_y * i / 4), anchor="end")]
+        parts.append(text(at(most_x * i / 4, 0)[0], TOP + HEIGHT + 20, tick(most_x * i / 4), anchor="middle"))
     for i, (name, points) in enumerate(lines.items()):
         color = SERIES[i % len(SERIES)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in points))
@@ -62,3 +62,8 @@ def chart(title: str, below: str, lines: Lines) -> str:
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in (at(*p) for p in points)]
         parts.append(text(LEFT + WIDTH + 16, TOP + 16 + 22 * i, name, color))
     return svg(LEFT + WIDTH + LEGEND, TOP + HEIGHT + 50, title, parts)
+
+
+def tick(value: float) -> str:
+    """Three digits, and numbers of four and more without an exponent."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
