@@ -63,7 +63,7 @@ After = Callable[[str, Graph], None]
 class CompileOptions:
     """What may be chosen about a compilation; None leaves the choice to hfc.
 
-    weights, draft: see open_source.  default_format: of every matrix when the source is a config without weights.
+    weights, draft, default_format: see open_source.
     ctx: tokens a slot holds.  kv: as parse_kv takes it.  slots: lanes of the batch.  max_rows: of the largest step.
     taps: values besides the logits that the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps
     ("hidden[3]").  journal_rows: rows of a slot that a step may leave uncommitted; JOURNAL_ROWS with a draft, else none.
@@ -79,7 +79,7 @@ class CompileOptions:
     journal_rows: int | None = None
     profile: str = EXACT
     weights: str | Path | None = None
-    default_format: str = "bf16"
+    default_format: str | None = None
     draft: str | Path | None = None
     cpu: str = NATIVE
     stages: tuple[tuple[int, int], ...] = ()
@@ -137,12 +137,15 @@ class CompilerInput:
 
 
 def open_source(
-    source: str | Path, weights: str | Path | None = None, default_format: str = "bf16", draft: str | Path | None = None
+    source: str | Path,
+    weights: str | Path | None = None,
+    default_format: str | None = None,
+    draft: str | Path | None = None,
 ) -> CompilerInput:
     """source: an HF folder, a GGUF file, a config.json, or a .hfm with `weights` (a checkpoint or a config) beside it.
 
-    draft: the same of what guesses for it; "mtp" is the head for this in the model's own checkpoint, "auto" what
-    `discover_draft` finds."""
+    default_format: of every matrix where a config has no weights (None: bf16); refused where there are some.  draft: the same of what
+    guesses for it; "mtp" is the head for this in the model's own checkpoint, "auto" what `discover_draft` finds."""
     opened = _open_source(Path(source), weights, default_format)
     draft = discover_draft(opened) if draft == AUTO else draft
     return opened if draft is None else replace(opened, draft=_open_draft(draft, opened))
@@ -167,19 +170,16 @@ def _open_draft(draft: str | Path, target: CompilerInput) -> CompilerInput:
     return CompilerInput(find_draft(model_type_of(config, kind)), config, kind, checkpoint, path, target.default_format)
 
 
-def _open_source(source: Path, weights: str | Path | None, default_format: str) -> CompilerInput:
-    if source.suffix == ".hfm":
-        if weights is None:
-            raise HfcError(
-                f"{source}: a model description alone has no sizes",
-                hint="add --weights with a checkpoint or a config.json",
-            )
-        config, kind, checkpoint, path = open_weights(Path(weights))
-        return CompilerInput(load_model(source), config, kind, checkpoint, path, default_format)
+def _open_source(source: Path, weights: str | Path | None, default_format: str | None) -> CompilerInput:
+    if source.suffix == ".hfm" and weights is None:
+        hint = "add --weights with a checkpoint or a config.json"
+        raise HfcError(f"{source}: a model description alone has no sizes", hint=hint)
     config, kind, checkpoint, path = open_weights(Path(weights or source))
-    return CompilerInput(
-        find_model(model_type_of(config, kind)), config, kind, checkpoint, path, weight_format(default_format).name
-    )
+    if checkpoint and default_format:
+        hint = f"leave it out; or pack them in another: hfc quantize {path} --format FORMAT -o FOLDER"
+        raise HfcError(f"--format {default_format}: the weights in {path} have formats of their own", hint=hint)
+    model = load_model(source) if source.suffix == ".hfm" else find_model(model_type_of(config, kind))
+    return CompilerInput(model, config, kind, checkpoint, path, weight_format(default_format or "bf16").name)
 
 
 def open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:

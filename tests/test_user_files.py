@@ -158,6 +158,14 @@ def test_quantize_refuses_what_run_refuses(hfc, tmp_path):  # noqa: F811
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "command", [("compile", "-o", "a.hfp"), ("fit", "--vram", "24"), ("predict", "--card", "RX 7900 XTX")]
+)
+def test_a_format_for_weights_that_have_their_own_is_refused(hfc, command):  # noqa: F811
+    code, _, err = hfc(command[0], Path(__file__).parent / "data/models/qwen3_5_text", "--format", "q4_k", *command[1:])
+    assert code == 2 and "have formats of their own" in err and "hfc quantize" in err, err
+
+
 def test_formats_are_suggested_whatever_their_case_and_refused_for_every_width(hfc, tmp_path):  # noqa: F811
     folder = letters_folder(tmp_path / "m")  # rows of 64 and 96, to which no block of 256 fits
     assert "did you mean 'q4_k'" in hfc("quantize", folder, "--format", "Q4_K_M")[2]

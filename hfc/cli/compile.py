@@ -79,7 +79,7 @@ class CompileRequest:
     def options(self) -> CompileOptions:
         return CompileOptions(
             self.ctx, self.kv, self.slots or 1, self.max_rows, self.tap or (), 0 if self.draft == OFF else JOURNAL_ROWS,
-            self.profile or AUTO_PROFILE, self.weights, self.format or "bf16", model_of(self.draft, self.max_rows), self.cpu,
+            self.profile or AUTO_PROFILE, self.weights, self.format, model_of(self.draft, self.max_rows), self.cpu,
             experts=self.experts or ON_DEVICE,
         )  # fmt: skip
 

@@ -32,7 +32,7 @@ def command(
     slots: int,
     kv: str | None,
     experts: str | None,
-    format: str,
+    format: str | None,
     arch: str,
     weights: str | None,
     draft: str,

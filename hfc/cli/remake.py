@@ -61,11 +61,19 @@ def remade_choice(path: Path, bundle: Bundle, choice: ModelChoice, reason: str) 
         )
     print(f"{path.name}: {reason}: {weights} is compiled again with its options", file=sys.stderr)
     made = replace(
-        choice, context=options.ctx, slots=options.slots, kv=options.kv, profile=options.profile, format=options.format, draft=options.draft,
+        choice, context=options.ctx, slots=options.slots, kv=options.kv, profile=options.profile, draft=options.draft,
+        format=None if _has_tensors(weights) else options.format,
         taps=tuple(options.taps), max_rows=options.max_rows, weights=None, stages=options.stages,
         experts=options.experts,
     )  # fmt: skip
     return Source("checkpoint", weights.absolute()), made
+
+
+def _has_tensors(path: Path) -> bool:
+    """Whether formats of weights are the file's or the folder's own, and not an option's."""
+    if path.is_file():
+        return path.suffix != ".json"
+    return any(p.suffix == ".gguf" or ".safetensors" in p.suffixes for p in path.iterdir())
 
 
 def _options(model: Mapping[str, Any]) -> RemakeOptions | None:

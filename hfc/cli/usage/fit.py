@@ -2,7 +2,7 @@
 
 from hfc.cli.usage.declare import option, usage
 from hfc.cli.usage.kinds import tokens
-from hfc.cli.usage.shared import EXPERTS, KV, MODEL, WEIGHTS, draft
+from hfc.cli.usage.shared import EXPERTS, FORMAT, KV, MODEL, WEIGHTS, draft
 
 USAGE = usage(
     "Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit.",
@@ -18,7 +18,7 @@ USAGE = usage(
     option("--slots", int, "Sequences at a time.", 1, least=1),
     KV,
     EXPERTS,
-    option("--format", str, "Weight format, where MODEL is a config without weights.", "bf16"),
+    FORMAT,
     option("--arch", str, "Architecture to plan for.", "gfx1100"),
     WEIGHTS,
     draft("off"),
