@@ -30,9 +30,7 @@ def host_experts(graph: Graph, settings: Settings | None = None) -> Graph:
     if settings is None or settings.experts is None:
         return graph
     cut = settings.experts
-    near, place = Neighbours(graph), {op: at for at, op in enumerate(graph.ops)}
-    found = [_mixture(op, near, place) for op in graph.ops if op.kind == "weighted_sum"]
-    mixtures = [ops for ops in found if ops][: cut.layers]
+    mixtures = _mixtures(graph)[: cut.layers]
     if not mixtures:
         raise HfcError(
             f"--experts: {graph.name} has no mixture of experts whose products the host could compute",
@@ -44,14 +42,19 @@ def host_experts(graph: Graph, settings: Settings | None = None) -> Graph:
 
 def mixture_bytes(graph: Graph) -> list[int]:
     """Bytes of the experts' weights of each mixture that the host could compute, in the model's order."""
-    near, place = Neighbours(graph), {op: at for at, op in enumerate(graph.ops)}
-    found = [_mixture(op, near, place) for op in graph.ops if op.kind == "weighted_sum"]
-    return [sum(_stored(op) for op in ops if of_experts(op)) for ops in found if ops]
+    return [sum(_stored(op) for op in ops if of_experts(op)) for ops in _mixtures(graph)]
 
 
 def _stored(op: Op) -> int:
     *rows, columns = op.inputs[1].type.sizes()
     return math.prod(rows) * weight_format(op.inputs[1].type.dtype).row_bytes(columns)
+
+
+def _mixtures(graph: Graph) -> list[list[Op]]:
+    """Those that the host could compute, in the model's order."""
+    near, place = Neighbours(graph), {op: at for at, op in enumerate(graph.ops)}
+    found = (_mixture(op, near, place) for op in graph.ops if op.kind == "weighted_sum")
+    return [ops for ops in found if ops]
 
 
 def _mixture(last: Op, near: Neighbours, place: dict[Op, int]) -> list[Op] | None:
