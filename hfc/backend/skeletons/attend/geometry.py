@@ -25,14 +25,20 @@ DECODE_ON: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class ScoreParams(Params):
+class SoftmaxParams(Params):
     """Scores are logarithms to base 2. factor: of the queries.  bottom: below every score, and finite: differences are numbers.
-    group: query heads of a KV head.  key_words, value_words: registers of a run of eight elements."""
+    group: query heads of a KV head."""
 
     factor: float
     log2e: float
     bottom: str
     group: int
+
+
+@dataclass(frozen=True)
+class ScoreParams(SoftmaxParams):
+    """key_words, value_words: registers of a run of eight elements."""
+
     key_words: int
     value_words: int
 
@@ -260,12 +266,14 @@ def split_scratch(region: AttendRegion, written: bool) -> Scratch:
     return Scratch("attend_splits", "float", "f32", row_bytes, DECODE_ROWS, written)
 
 
+def softmax_of(region: AttendRegion) -> SoftmaxParams:
+    factor = region.scale / region.softcap if region.softcap else region.scale * LOG2E
+    return SoftmaxParams(factor, LOG2E, "-1e30f", region.group)
+
+
 def _scores(region: AttendRegion) -> ScoreParams:
     return ScoreParams(
-        factor=region.scale / region.softcap if region.softcap else region.scale * LOG2E,
-        log2e=LOG2E,
-        bottom="-1e30f",
-        group=region.group,
+        **vars(softmax_of(region)),
         key_words=run_of(region.k_format, region.size).words,
         value_words=run_of(region.v_format, region.size).words,
     )

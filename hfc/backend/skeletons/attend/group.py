@@ -7,10 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfc.backend.shape import Geometry
-from hfc.backend.skeletons.attend.geometry import LOG2E, combine, split_count, split_scratch, splits_of
+from hfc.backend.skeletons.attend.geometry import (
+    SoftmaxParams,
+    combine,
+    softmax_of,
+    split_count,
+    split_scratch,
+    splits_of,
+)
 from hfc.backend.skeletons.attend.region import AttendRegion
 from hfc.backend.spec import Bound
-from hfc.backend.template import KernelLimits, Params, template
+from hfc.backend.template import KernelLimits, template
 from hfc.formats.kv_block import KvBlocks, KvRotated
 from hfc.formats.kv_format import KvFormat
 from hfc.target.arch import Arch
@@ -25,16 +32,12 @@ LEVEL_TRIES = 4096  # scales at which levels are rounded to f16, over one octave
 
 
 @dataclass(frozen=True)
-class GroupParams(Params):
-    """factor, log2e, bottom, group: as in geometry.ScoreParams.  heads_lane: query heads whose scores a lane holds.  keys, values: types of
+class GroupParams(SoftmaxParams):
+    """heads_lane: query heads whose scores a lane holds.  keys, values: types of
     device/kv_operands.h.  scaled_keys: a scale for 32 of their elements.  levels: f16 bits of what codes stand for, times `level_unit`; empty: keys
     are not coded.  warps: of a block.  stages: tiles of a warp in LDS.  resident: blocks of a multiprocessor.  split, splits: as in
     geometry.SplitParams."""
 
-    factor: float
-    log2e: float
-    bottom: str
-    group: int
     heads_lane: int
     keys: str
     values: str
@@ -83,10 +86,7 @@ def launches(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
     heads_lane = 1 if region.group <= MOST_HEADS // 2 else 2
     levels, unit = rounded_levels(region.k_format) if isinstance(region.k_format, KvRotated) else ((), 1.0)
     params = GroupParams(
-        factor=region.scale / region.softcap if region.softcap else region.scale * LOG2E,
-        log2e=LOG2E,
-        bottom="-1e30f",
-        group=region.group,
+        **vars(softmax_of(region)),
         heads_lane=heads_lane,
         keys=keys,
         values=values,
