@@ -15,6 +15,7 @@ from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of, record_made
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.file_start import holds_tensors
 from hfc.base.installed import package_digest
 from hfc.base.trace import is_watched, timed
 from hfc.bundles import read_bundle
@@ -185,8 +186,7 @@ def _open_source(source: Path, weights: str | Path | None, default_format: str |
 def open_weights(path: Path) -> tuple[Mapping[str, Any], str, Checkpoint | None, Path]:
     """A folder or file with tensors, or a config alone."""
     config = path if path.suffix == ".json" else path / "config.json"
-    has_weights = path.is_dir() and any(p.suffix == ".gguf" or ".safetensors" in p.suffixes for p in path.iterdir())
-    if path.suffix == ".json" or (config.exists() and not has_weights):
+    if path.suffix == ".json" or (config.exists() and not holds_tensors(path)):
         return without_quantization(read_json(config)), "hf", None, path
     checkpoint = open_checkpoint(path)
     refuse_foreign(path, checkpoint.config)

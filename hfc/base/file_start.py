@@ -37,3 +37,8 @@ def refuse_foreign_file(path: Path, start: bytes) -> None:
     found = next((row for begin, row in STARTS.items() if start[: len(begin)].lower() == begin.lower()), None)
     if found is not None:
         raise HfcError(f"{path}: this is {found[0]}", hint=found[1])
+
+
+def holds_tensors(path: Path) -> bool:
+    """Whether this is a folder with a file of tensors, not with a config alone."""
+    return path.is_dir() and any(p.suffix == ".gguf" or ".safetensors" in p.suffixes for p in path.iterdir())

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hfc.base.diagnostics import HfcError
+from hfc.base.file_start import holds_tensors
 from hfc.cli.choice import ModelChoice
 from hfc.plan import Bundle
 from hfc.runtime.executor import plans_for, split_device, split_devices
@@ -60,20 +61,14 @@ def remade_choice(path: Path, bundle: Bundle, choice: ModelChoice, reason: str) 
             hint="compile the model here; or give --trust, if you trust who made the bundle as you would a program",
         )
     print(f"{path.name}: {reason}: {weights} is compiled again with its options", file=sys.stderr)
+    has_own_formats = holds_tensors(weights) or (weights.is_file() and weights.suffix != ".json")
     made = replace(
         choice, context=options.ctx, slots=options.slots, kv=options.kv, profile=options.profile, draft=options.draft,
-        format=None if _has_tensors(weights) else options.format,
+        format=None if has_own_formats else options.format,
         taps=tuple(options.taps), max_rows=options.max_rows, weights=None, stages=options.stages,
         experts=options.experts,
     )  # fmt: skip
     return Source("checkpoint", weights.absolute()), made
-
-
-def _has_tensors(path: Path) -> bool:
-    """Whether formats of weights are the file's or the folder's own, and not an option's."""
-    if path.is_file():
-        return path.suffix != ".json"
-    return any(p.suffix == ".gguf" or ".safetensors" in p.suffixes for p in path.iterdir())
 
 
 def _options(model: Mapping[str, Any]) -> RemakeOptions | None:
