@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from hfc.base.cache import cache_folder
 from hfc.base.diagnostics import DeviceLost, HfcError, unknown
 from hfc.cli.choice import ModelChoice
 from hfc.cli.open_model import open_model
-from hfc.cli.sampling import GIVEN, chosen_sampling, recommended_sampling, template_variables
+from hfc.cli.sampling import chosen_sampling, recommended_sampling
 from hfc.cli.talk import conversation
 from hfc.cli.talk.conversation import Conversation
 from hfc.cli.talk.local import Local
+from hfc.cli.talk.options import TalkOptions
 from hfc.cli.talk.piece import Answerer
 from hfc.cli.talk.remote import find_server
 from hfc.cli.talk.screen import Screen
@@ -49,46 +49,17 @@ ALSO = {"exit": "bye", "quit": "bye", "?": "help"}
 KEYS = "Enter sends, Alt-Enter or Ctrl-J begins a new line; Ctrl-C stops an answer."
 
 
-@dataclass(frozen=True)
-class ChatOptions:
-    """What `hfc chat` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/chat.py)."""
-
-    model: str
-    system: str | None
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    repeat_penalty: float | None
-    seed: int | None
-    max_tokens: int | None
-    think: bool | None
-    variables: list[str] | None
-    ctx: int | None
-    kv: str | None
-    threads: int | None
-    device: str
-    experts: str | None
-    draft: str
-    weights: str | None
-    trust: bool
+OPTIONS = TalkOptions
 
 
-OPTIONS = ChatOptions
-
-
-def command(options: ChatOptions) -> None:
+def command(options: TalkOptions) -> None:
     """Talk with a model."""
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise HfcError("hfc chat needs a terminal", hint=f'for one answer: hfc run {options.model} "..."')
-    choice = ModelChoice(
-        options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
-        fits_memory=True, experts=options.experts,
-    )  # fmt: skip
-    answerer, recommended = _answerer(options.model, choice)
-    sampling = chosen_sampling(recommended, **{name: getattr(options, name) for name in GIVEN})
-    variables = template_variables(options.variables, options.think)
-    Chat(answerer, Conversation(sampling, options.system, options.max_tokens, variables), Console()).run()
+    answerer, recommended = _answerer(options.model, options.choice)
+    sampling = chosen_sampling(recommended, **options.sampling)
+    talk = Conversation(sampling, options.system, options.max_tokens, options.template_variables())
+    Chat(answerer, talk, Console()).run()
 
 
 def _answerer(model: str, choice: ModelChoice) -> tuple[Answerer, Any]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hfc.base.diagnostics import HfcError
 from hfc.cli import INTERRUPTED
-from hfc.cli.choice import ModelChoice
 from hfc.cli.open_model import open_model
-from hfc.cli.sampling import GIVEN, chosen_sampling, recommended_sampling, template_variables
+from hfc.cli.sampling import chosen_sampling, recommended_sampling
+from hfc.cli.talk.options import TalkOptions
 from hfc.runtime.chat import chat_template
 from hfc.runtime.generate import Generation, Request, Statistics
 from hfc.runtime.guard import Guard
@@ -22,39 +22,15 @@ from hfc.runtime.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """What `hfc run` was told: a field for each parameter of its usage, where their meaning stands (cli/usage/run.py)."""
+class RunOptions(TalkOptions):
+    """A field for each parameter of cli/usage/run.py, where their meaning stands."""
 
-    model: str
     prompt: str | None
     file: Path | None
     raw: bool
     special: bool
-    system: str | None
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    repeat_penalty: float | None
-    seed: int | None
-    max_tokens: int | None
     stop: list[str] | None
-    think: bool | None
-    variables: list[str] | None
     as_json: bool
-    ctx: int | None
-    kv: str | None
-    threads: int | None
-    device: str
-    experts: str | None
-    draft: str
-    weights: str | None
-    trust: bool
-
-    @property
-    def sampling(self) -> dict[str, float | int | None]:
-        """What was said about choosing tokens, over what the model recommends."""
-        return {name: getattr(self, name) for name in GIVEN}
 
     @property
     def begins_a_chat(self) -> bool:
@@ -70,19 +46,15 @@ def command(options: RunOptions) -> None:
     chosen_sampling(Sampling(), **options.sampling)  # what cannot be is refused before the model is loaded
     if options.begins_a_chat:
         chat = importlib.import_module("hfc.cli.chat")  # its packages take a third of a second to import
-        chat.command(chat.OPTIONS(**{field.name: getattr(options, field.name) for field in fields(chat.OPTIONS)}))
+        chat.command(options)
         return
     prompt = read_prompt(options.prompt, options.file)
     if options.raw and (options.system is not None or options.think is not None or options.variables):
         raise HfcError(
             "--system, --think and --var have no meaning with --raw", hint="put the text in front of the prompt"
         )
-    values = template_variables(options.variables, options.think)
-    choice = ModelChoice(
-        options.device, options.threads, options.ctx, options.kv, options.weights, draft=options.draft, trust=options.trust,
-        fits_memory=True, experts=options.experts,
-    )  # fmt: skip
-    opened = open_model(options.model, choice, with_vocabulary=True)
+    values = options.template_variables()
+    opened = open_model(options.model, options.choice, with_vocabulary=True)
     vocabulary = opened.vocabulary
     sampling = chosen_sampling(recommended_sampling(options.model, vocabulary), **options.sampling)
     if options.raw:

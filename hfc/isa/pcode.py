@@ -21,17 +21,16 @@ from hfc.isa.expressions import IGNORED, LANE_MASKS, SOURCES, STATE, Expressions
 
 
 @dataclass(frozen=True)
-class PcodeFunction:
-    """A translated instruction: C in `code`, and in `helpers` the inline forms of instructions that it calls, in order.
+class InstructionFacts:
+    """What lowering needs to know of an instruction.
 
     rows: 32-bit rows of S0, S1, S2 that it reads (0: none).  formats: how it first reads each ("f16", "u32").
     dst_bits: 0, 16, 32 or 64.  reads_old: it needs the destination's previous value.
     carry_in, carry_out: it reads / writes a lane mask beside its operands.  mask: its destination is a lane mask.
+    exec_out: it writes EXEC.  immediate: one of its operands is a constant in the instruction itself.
     """
 
     name: str
-    code: str
-    helpers: dict[str, str]
     rows: tuple[int, int, int]
     formats: tuple[str, str, str]
     dst_bits: int
@@ -41,6 +40,16 @@ class PcodeFunction:
     carry_out: bool
     mask: bool
     exec_out: bool
+    immediate: bool
+
+
+@dataclass(frozen=True)
+class PcodeFunction:
+    """A translated instruction: C in `code`, and in `helpers` the inline forms of instructions that it calls, in order."""
+
+    facts: InstructionFacts
+    code: str
+    helpers: dict[str, str]
 
 
 def translate(name: str, text: str, lookup: Callable[[str], str]) -> PcodeFunction:
@@ -49,32 +58,34 @@ def translate(name: str, text: str, lookup: Callable[[str], str]) -> PcodeFuncti
         tree = grammar().parse(text)
     except LarkError as error:
         raise Untranslatable(f"{name}: {str(error).splitlines()[0]}") from None
-    return Translator(name, lookup).function(tree)
+    return Translator(name, lookup).function(tree, immediate="SIMM" in text)
 
 
 @dataclass
 class Translator(Expressions):
     """Statements -> lines of C."""
 
-    def function(self, tree: Tree) -> PcodeFunction:
+    def function(self, tree: Tree, immediate: bool) -> PcodeFunction:
         body = self.block(tree.children[0])
-        rows = tuple((self.used.get(s, 0) + 31) // 32 for s in SOURCES)
+        first, second, third = ((self.used.get(s, 0) + 31) // 32 for s in SOURCES)
+        rows = (first, second, third)
         code = f"{self._inline(body, rows)}\n{self._loop(rows)}"
         mask = "mask" in self.effects
-        return PcodeFunction(
-            self.name,
-            code,
-            self.called,
-            rows,
-            tuple(self.formats.get(s, "u32") for s in SOURCES),
-            0 if mask else self.dst_bits,
-            self.dst_format,
-            self.reads_old,
-            "carry_in" in self.effects,
-            "carry" in self.effects,
-            mask,
-            "exec" in self.effects,
+        formats = [self.formats.get(s, "u32") for s in SOURCES]
+        facts = InstructionFacts(
+            name=self.name,
+            rows=rows,
+            formats=(formats[0], formats[1], formats[2]),
+            dst_bits=0 if mask else self.dst_bits,
+            dst_format=self.dst_format,
+            reads_old=self.reads_old,
+            carry_in="carry_in" in self.effects,
+            carry_out="carry" in self.effects,
+            mask=mask,
+            exec_out="exec" in self.effects,
+            immediate=immediate,
         )
+        return PcodeFunction(facts, code, self.called)
 
     def _inline(self, body: list[str], rows: tuple[int, ...]) -> str:
         """The body as a function of one lane; returns D0. Lane masks leave through pointers."""

@@ -20,7 +20,7 @@ from hfc.base.zig import compile_c
 from hfc.isa.corrections import CORRECTIONS, clamped
 from hfc.isa.ctype import Untranslatable
 from hfc.isa.errors import Unsupported
-from hfc.isa.pcode import PcodeFunction, translate
+from hfc.isa.pcode import InstructionFacts, translate
 
 HERE = Path(__file__).parent
 # family -> (manuals in order of preference, lanes of a wave). RDNA1 and 2 have no table of their own: RDNA3 has most of
@@ -49,20 +49,9 @@ FLAGS = ("-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fwrapv", "-fno-ma
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """A callable instruction: facts that lowering needs (see PcodeFunction) and the address of its C function."""
+class Meaning(InstructionFacts):
+    """An instruction that can be called, by the address of its C function."""
 
-    name: str
-    rows: tuple[int, int, int]
-    formats: tuple[str, str, str]
-    dst_bits: int
-    dst_format: str
-    reads_old: bool
-    carry_in: bool
-    carry_out: bool
-    mask: bool
-    exec_out: bool
-    immediate: bool
     address: int
 
 
@@ -108,7 +97,7 @@ class Family:
             except Untranslatable as error:
                 refused[name] = str(error)
                 continue
-            functions[name] = _facts(function, text)
+            functions[name] = asdict(function.facts)
             helpers.update(function.helpers)
             code.append(
                 function.code
@@ -135,12 +124,6 @@ def _called(texts: dict[str, str], name: str) -> str:
     if name not in texts:
         raise Untranslatable(f"calls {name}, which no manual describes")
     return texts[name]
-
-
-def _facts(function: PcodeFunction, text: str) -> dict:
-    facts = asdict(function)
-    del facts["code"], facts["helpers"]
-    return facts | {"immediate": "SIMM" in text}
 
 
 def _tuples(facts: dict) -> dict:

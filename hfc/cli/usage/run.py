@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hfc.cli.usage.declare import Argument, flag, option, usage
 from hfc.cli.usage.sampling import SAMPLING, SYSTEM, TEMPLATE
-from hfc.cli.usage.shared import CONTEXT, DEVICE, EXPERTS, JSON, KV, MODEL, THREADS, TRUST, WEIGHTS, draft
+from hfc.cli.usage.shared import JSON, LOADING, MODEL
 
 USAGE = usage(
     "Answer a prompt. The text goes to standard output, a summary to standard error. At a terminal without a prompt: hfc chat.",
@@ -18,12 +18,5 @@ USAGE = usage(
     option("--stop", str, "Stop before this text; may be given more than once.", metavar="TEXT", many=True),
     *TEMPLATE,
     JSON,
-    CONTEXT,
-    KV,
-    THREADS,
-    DEVICE,
-    EXPERTS,
-    draft("auto"),
-    WEIGHTS,
-    TRUST,
+    *LOADING,
 )

@@ -65,8 +65,6 @@ SLOTS = option(
 TRUST = flag("--trust", "Run the code in a bundle that was made on another machine: it can do whatever you can.")
 QUIET = flag("--quiet -q", "Print nothing when it works.")
 JSON = flag("--json", "Print JSON.", name="as_json")
-
-
 EXPERTS = option(
     "--experts",
     str,
@@ -89,6 +87,10 @@ def draft(default: str) -> Option:
         also=("--model-draft", "-md"),
         settable=USER,
     )
+
+
+# How `hfc run` and `hfc chat` load a model.
+LOADING = (CONTEXT, KV, THREADS, DEVICE, EXPERTS, draft("auto"), WEIGHTS, TRUST)
 
 
 def random_weights(help: str) -> Option:
