@@ -12,6 +12,7 @@ from hfc.calibrate.names import Linear, linears
 from hfc.calibrate.stream import stream
 from hfc.compiler import CompilerInput
 from hfc.ir.graph import Op
+from hfc.ir.roles import is_product
 from hfc.quantize.imatrix import Imatrix, ImatrixEntry
 
 # llama.cpp's names of one tensor for what other files keep apart. Longer names first.
@@ -45,7 +46,7 @@ def collect(
             entry if linear.order is None else ImatrixEntry(entry.sums[:, linear.order], entry.counts)
         )
 
-    total = len(graph.ops_of("linear", "expert_linear"))
+    total = sum(map(is_product, graph.walk()))
     stream(source, pieces, watch)
     return Imatrix(entries, (dataset,), len(pieces), max(map(len, pieces)))
 

@@ -19,6 +19,7 @@ from hfc.formats import BlockFormat, weight_format
 from hfc.formats.checkpoint import Checkpoint, TensorInfo
 from hfc.formats.rotation import rotate, rotate_back
 from hfc.ir.graph import Op
+from hfc.ir.roles import is_product
 from hfc.quantize.convert import Put
 from hfc.quantize.feedback import factor, pack_with_feedback
 from hfc.quantize.treatment import UNTREATED, Treatment
@@ -38,7 +39,7 @@ def pack_linears(
     graph = source.graph()
     named = {linear.op.output.name: linear for linear in linears(source, graph)}
     left = Counter(name for linear in named.values() for name in linear.tensors)  # readers that have not run
-    total, seen = len(graph.ops_of("linear", "expert_linear")), 0
+    total, seen = sum(map(is_product, graph.walk())), 0
     weights, factors = Packed(source.checkpoint), Factors()
 
     def watch(op: Op, x: np.ndarray, experts: np.ndarray | None) -> None:

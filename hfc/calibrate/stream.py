@@ -13,7 +13,7 @@ from hfc.formats.checkpoint import Checkpoint, WeightData, evaluate
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.interpret import Interpreter
 from hfc.ir.ops import definition
-from hfc.ir.roles import is_product, is_rotation, of_experts
+from hfc.ir.roles import is_lookup, is_product, is_rotation, of_experts
 from hfc.step import Segment, Step
 
 # Called before a linear runs: op, its inputs [T, …, K] as the checkpoint's weights see them, the chosen experts [T, top] or None.
@@ -83,7 +83,8 @@ def _weight(op: Op, reader: Op, checkpoint: Checkpoint, context: int) -> object:
     if op.is_weight:
         data = data.with_shape(op.output.type.shape, op.attrs["name"])
     checkpoint.release()
-    return Rows(data) if reader.kind in ("gather", "expert_linear") else np.asarray(data.f32(), np.float32)
+    by_rows = is_lookup(reader) or of_experts(reader)
+    return Rows(data) if by_rows else np.asarray(data.f32(), np.float32)
 
 
 def _execute(op: Op, env: dict[Value, object], step: Step) -> None:

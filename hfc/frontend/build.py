@@ -17,6 +17,7 @@ from hfc.frontend.scope import DraftTarget, GraphScope, Surroundings
 from hfc.frontend.weights import WeightTable
 from hfc.ir.build import GraphBuilder
 from hfc.ir.graph import Graph, Value
+from hfc.ir.roles import is_product
 
 LAST_HIDDEN = "last_hidden"  # a tap that every model has: what its head reads
 HINT = "a draft serves the one target that it was trained with"
@@ -194,7 +195,7 @@ def _head_input(graph: Graph, logits: Value, span: Span) -> Value:
     """The rows that the last matrix multiplies: the model's last hidden state, normed."""
     producers, value = graph.producers(), logits
     while (op := producers.get(value)) is not None:
-        if op.kind == "linear":
+        if is_product(op):
             return op.inputs[0]
         value = next((v for v in op.inputs if v.type.shape[:1] == ("T",)), None)
     raise HfcError("the graph's logits come from no linear", span)

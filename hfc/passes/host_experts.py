@@ -53,7 +53,7 @@ def _stored(op: Op) -> int:
 def _mixtures(graph: Graph) -> list[list[Op]]:
     """Those that the host could compute, in the model's order."""
     near, place = Neighbours(graph), {op: at for at, op in enumerate(graph.ops)}
-    found = (_mixture(op, near, place) for op in graph.ops if op.kind == "weighted_sum")
+    found = (_mixture(op, near, place) for op in graph.ops if _is_last(op))
     return [ops for ops in found if ops]
 
 
@@ -79,7 +79,12 @@ def _mixture(last: Op, near: Neighbours, place: dict[Op, int]) -> list[Op] | Non
 def _ends(op: Op) -> bool:
     """What a mixture hangs on, and is no part of it: another root than its products, another mixture."""
     is_root = OPS[op.kind].stem is not None and not is_rotation(op)
-    return op.kind == "weighted_sum" or (is_root and not of_experts(op))
+    return _is_last(op) or (is_root and not of_experts(op))
+
+
+def _is_last(op: Op) -> bool:
+    """It adds up what the chosen experts gave."""
+    return op.kind == "weighted_sum"
 
 
 def _between(behind: set[Op], products: set[Op]) -> set[Op]:

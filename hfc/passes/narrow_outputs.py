@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op, TensorType, Value
 from hfc.ir.opdef import definition
+from hfc.ir.roles import is_lookup
 from hfc.passes.settings import Settings
 
 
@@ -40,12 +41,7 @@ def _start(value: Value, producers, readers, chain: set[Op]) -> Value:
     while True:
         op = producers.get(value)
         rows = [v for v in op.inputs if v.type.shape[:1] == ("T",)] if op else []
-        if (
-            len(rows) != 1
-            or len(op.outputs) != 1
-            or op.kind in ("gather", "pick_rows")
-            or definition(op.kind).wants_step
-        ):
+        if len(rows) != 1 or len(op.outputs) != 1 or is_lookup(op) or definition(op.kind).wants_step:
             return value
         chain.add(op)
         value = rows[0]

@@ -12,6 +12,7 @@ from hfc.formats.tile import pack_tiles
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.interpret import KvCache
 from hfc.ir.ops import definition
+from hfc.ir.roles import of_experts
 from hfc.plan import Plan, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.runtime.upload import WeightSource
@@ -89,7 +90,7 @@ class Stage:
 
     def _set_activation(self, scene: Scene, region: Op, value: Value, rng: np.random.Generator) -> None:
         shape = (self.rows(value, scene.step), *value.type.shape[1:])
-        routed = region.body.ops_of("expert_linear")
+        routed = [op for op in region.body.walk() if of_experts(op)]
         if value.type.dtype == "i32" and not routed:
             drawn = rng.integers(0, self._plan.vocab, shape).astype(np.int32)
         # experts: the chosen ones of a row differ; most rows choose the first, few the last
