@@ -2,14 +2,13 @@
 
 import ctypes
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from hfc.backend.lanes.elements import element_source
 from hfc.backend.lanes.kv_rows import row_source
-from hfc.base.zig import compile_c
+from hfc.base.zig import compile_c, zig_program
 from hfc.formats import FORMATS, KV_FORMATS
 
 SCALAR_KV = sorted(name for name, form in KV_FORMATS.items() if form.scalar)  # the others: test_kv_formats.py
@@ -58,7 +57,7 @@ def kv_entry(name: str) -> str:
 
 
 def zig(*arguments: str, cwd) -> None:
-    done = subprocess.run([sys.executable, "-m", "ziglang", *arguments], cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run([zig_program(), *arguments], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import hfc.backend
 from hfc.backend.lanes.loaders import PLAIN, half_loader, lane_loader, starts_of_calls
 from hfc.backend.lanes.operands import groups_each, operand_lanes
 from hfc.backend.lanes.own_scales import own_groups, own_scales_source, own_symbol
+from hfc.base.zig import zig_program
 from hfc.formats import FORMATS
 
 CODES_H = Path(hfc.backend.__file__).parent / "device" / "codes.h"
@@ -138,7 +138,7 @@ def library(request, tmp_path_factory):
         ],
         ["ld.lld", "-shared", "-o", "lanes.so", "lanes.o"],
     ):
-        done = subprocess.run([sys.executable, "-m", "ziglang", *command], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run([zig_program(), *command], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(folder / "lanes.so"))
 

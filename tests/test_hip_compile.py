@@ -148,12 +148,16 @@ def test_a_wrong_compiler_says_what_is_needed(tmp_path, monkeypatch, said, compl
     assert complaint in str(caught.value) and "hint:" in str(caught.value)
 
 
+def zig_program_without_package() -> str:
+    raise HfcError("the Python package `ziglang` is not installed")
+
+
 def test_a_missing_compiler_says_how_to_get_one(monkeypatch, tmp_path):
     monkeypatch.setenv("HFC_CLANG", str(tmp_path / "nowhere"))
     with pytest.raises(HfcError, match="(?s)cannot run .*nowhere.*ziglang"):
         compile_kernel(GOOD, find_arch("gfx1100"), "good")
     monkeypatch.delenv("HFC_CLANG")
-    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(toolchain, "zig_program", zig_program_without_package)
     with pytest.raises(HfcError, match="(?s)`ziglang` is not installed.*HFC_CLANG"):
         compile_kernel(GOOD, find_arch("gfx1100"), "good")
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import cache
 
+from hfc.backend.headers import headers_for
 from hfc.backend.lanes.elements import element_source
 from hfc.backend.lanes.kv_rows import row_source
 from hfc.backend.lanes.kv_runs import run_source
 from hfc.backend.render import render, variables_of
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.spec import Arg, Bound
-from hfc.backend.step_words import step_words_source
 from hfc.formats import block_format
 from hfc.target.arch import Arch
 
-STEP_WORDS = "step_words"  # made from a table, the others are files
-HEADERS = (
-    "device/types.h", "device/wave.h", "device/math.h", "scalar.h", STEP_WORDS, "step.h", "device/codes.h", "device/matrix.h",
-    "device/operands.h", "device/dots.h", "device/tile_rows.h", "device/rotate.h",
-)  # fmt: skip
+HEADERS_STAND_HERE = "// the headers stand here\n"
 # What every template may use, beside the fields of its region and of its own parameters.
 STANDARD = frozenset(
     {"symbol", "preface", "params", "row_count", "args", "block", "arch", "max_rows", "context", "slots"}
@@ -48,7 +43,8 @@ def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context
     given = {**region, **standard, **own}
     undeclared = wanted - given.keys()
     assert not undeclared, f"{path}: used and not declared: {', '.join(sorted(undeclared))}"
-    return render(path, **{name: given[name] for name in wanted})
+    source = render(path, **{name: given[name] for name in wanted})
+    return source.replace(HEADERS_STAND_HERE, headers_for(source), 1)
 
 
 def _param(arg: Arg) -> str:
@@ -67,16 +63,10 @@ def _row_count(bound: Bound) -> str:
 
 
 def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
-    """Constants, headers, and the loaders of the formats that the region reads or writes."""
+    """Constants, where headers come, and the loaders of the formats that the region reads or writes."""
     constants = f"#define WAVE {arch.wave}\n#define MAX_ROWS {max_rows}\n"
     constants += "".join(f"#define HFC_{feature.upper()}\n" for feature in sorted(arch.features))
-    headers = [_header(name) for name in HEADERS]
-    return constants + "\n".join(headers + _loaders(bound))
-
-
-@cache
-def _header(name: str) -> str:
-    return step_words_source() if name == STEP_WORDS else render(name).replace("#pragma once\n", "")
+    return constants + HEADERS_STAND_HERE + "\n".join(_loaders(bound))
 
 
 def _loaders(bound: Bound) -> list[str]:

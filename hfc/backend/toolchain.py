@@ -7,7 +7,6 @@ finishes it.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from hfc.base.cache import compiler_environment
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.whole_file import keep_source
-from hfc.base.zig import refuse_full_disk
+from hfc.base.zig import refuse_full_disk, zig_program
 from hfc.target.arch import Arch
 from hfc.target.platform import AMDGCN, PTX
 
@@ -117,14 +116,13 @@ def toolchain() -> Toolchain:
 
 
 def _ziglang() -> Toolchain:
-    spec = importlib.util.find_spec("ziglang")
-    zig = Path(spec.origin).parent / "zig" if spec and spec.origin else None
-    if zig is None or not (zig.exists() or zig.with_suffix(".exe").exists()):
+    try:
+        zig = zig_program()
+    except HfcError as error:
         raise HfcError(
             "no GPU compiler: the Python package `ziglang` is not installed and HFC_CLANG is not set", hint=NO_COMPILER
-        )
-    version = _version([str(zig), "clang"], str(zig))
-    return Toolchain((str(zig), "clang"), (str(zig), "ld.lld"), version)
+        ) from error
+    return Toolchain((zig, "clang"), (zig, "ld.lld"), _version([zig, "clang"], zig))
 
 
 def _given_clang(clang: Path) -> Toolchain:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from hfc.base.cache import cache_folder, compiler_environment
@@ -17,11 +19,21 @@ FULL_DISK = ("No space left on device", "no space on device", "NoSpaceLeft")  # 
 WITHOUT_COMPILER_RT = ("-nostdlib", "-Wl,-z,defs", "-lc")
 
 
+@cache
+def zig_program() -> str:
+    """The compiler of the package ziglang: started itself, not by `python -m ziglang`, which is another Python first."""
+    spec = importlib.util.find_spec("ziglang")
+    for name in ("zig", "zig.exe"):
+        if spec and spec.origin and (program := Path(spec.origin).with_name(name)).exists():
+            return str(program)
+    raise HfcError("the Python package `ziglang` is not installed: there is no compiler", hint="pip install ziglang")
+
+
 def compile_c(source: Path, out: Path, flags: Sequence[str], libraries: Sequence[str] = ()) -> str:
     """Run `zig cc` on one file. The messages if it failed, "" if it succeeded.
 
     flags: with -target where the library is not for this system, and with -shared where it is a library.  libraries: as in "-lm"."""
-    command = [sys.executable, "-m", "ziglang", "cc", *flags, "-o", str(out), str(source), *libraries]
+    command = [zig_program(), "cc", *flags, "-o", str(out), str(source), *libraries]
     if "-shared" not in flags or not _is_for_linux(flags):
         return _run(command)
     message = _run([*command, *WITHOUT_COMPILER_RT])

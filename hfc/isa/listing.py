@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
-import sys
 import tempfile
 from pathlib import Path, PurePosixPath
 
 from hfc.base.cache import cached, compiler_environment, key_of
 from hfc.base.diagnostics import HfcError
+from hfc.base.zig import zig_program
 from hfc.isa.code_object import CodeObject
 from hfc.isa.line import Line, line_of
 
@@ -127,17 +127,7 @@ def _assemble(assembly: bytes) -> bytes:
     target = TARGET.search(assembly[:4096].decode(errors="replace"))
     if not target:
         raise HfcError("the assembly names no AMD GPU")
-    command = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "clang",
-        "-cc1as",
-        "-triple",
-        "amdgcn-amd-amdhsa",
-        "-target-cpu",
-        target[1],
-    ]
+    command = [zig_program(), "clang", "-cc1as", "-triple", "amdgcn-amd-amdhsa", "-target-cpu", target[1]]
     with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
         path = Path(folder) / "kernel.s"
         path.write_bytes(assembly)

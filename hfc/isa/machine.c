@@ -6,7 +6,7 @@ static inline void set_mode(Wave* w) { /* MODE: round[1:0], denorm f32 [5:4] -> 
   static const u32 rc[4] = {0, 0x4000, 0x2000, 0x6000}; /* ne, +inf, -inf, zero */
   u32 x = 0x1f80 | rc[w->mode & 3];
   if (!((w->mode >> 4) & 3)) x |= 0x8040;
-  _mm_setcsr(x);
+  __builtin_ia32_ldmxcsr(x);
 #endif
 }
 
@@ -125,7 +125,7 @@ int vm_run(VM* m, Wave* w, u64 budget) {
  */
 int vm_sched(VM* m, Wave* ws, u32 n, u64 quantum, u32 reverse, u32* alive, u32* arrived) {
 #if defined(__x86_64__)
-  u32 csr = _mm_getcsr();
+  u32 csr = __builtin_ia32_stmxcsr();
 #endif
   int ret = -1;
   for (;;) {
@@ -164,7 +164,7 @@ int vm_sched(VM* m, Wave* ws, u32 n, u64 quantum, u32 reverse, u32* alive, u32* 
     }
   }
 #if defined(__x86_64__)
-  _mm_setcsr(csr);
+  __builtin_ia32_ldmxcsr(csr);
 #endif
   return ret;
 }

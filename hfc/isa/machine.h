@@ -1,8 +1,5 @@
 /* State and records of the emulator's core; machine.py mirrors the structs. Everything reports through return codes. */
 #include "semantics.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 enum Kind {
   K_NONE,

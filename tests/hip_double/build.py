@@ -6,11 +6,11 @@ import ctypes
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from hfc.base.cache import cached, key_of
+from hfc.base.zig import zig_program
 from hip_double.signatures import SIGNATURES
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -74,9 +74,7 @@ def _compile() -> bytes:
         text, library = Path(folder) / "hip.c", Path(folder) / "hip.so"
         text.write_text(source())
         command = [
-            sys.executable,
-            "-m",
-            "ziglang",
+            zig_program(),
             "cc",
             "-O1",
             "-shared",

@@ -6,9 +6,7 @@
 #ifndef HFC_HOST_TILE_H
 #define HFC_HOST_TILE_H
 #include "hfc.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
@@ -106,16 +104,21 @@ HFC_INLINE int32_t hfc_int_at(const void* p) {
   return v;
 }
 
+// Operands of clang's builtins. <immintrin.h> has names for them, and takes longer to read than a small model to compile.
+typedef char HfcB16 __attribute__((vector_size(16))), HfcB32 __attribute__((vector_size(32))), HfcB64 __attribute__((vector_size(64)));
+typedef short HfcH8 __attribute__((vector_size(16))), HfcH16 __attribute__((vector_size(32))), HfcH32 __attribute__((vector_size(64)));
+typedef int HfcI8 __attribute__((vector_size(32))), HfcI16 __attribute__((vector_size(64)));
+
 #if HFC_BYTE_DOT
 // acc[lane] += sum of 4 codes of the lane times 4 bytes of x
 HFC_INLINE i32x16 hfc_dot4(i32x16 acc, u8x64 w, int32_t x) {
 #if defined(__AVX512VNNI__)
-  return (i32x16)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(x));
+  return (i32x16)__builtin_ia32_vpdpbusd512((HfcI16)acc, (HfcI16)w, (HfcI16)(i32x16)x);
 #else
-  __m256i a[2], b[2];
+  HfcI8 a[2], b[2], x8 = {x, x, x, x, x, x, x, x};
   memcpy(a, &acc, 64);
   memcpy(b, &w, 64);
-  for (int i = 0; i < 2; i++) a[i] = _mm256_dpbusd_avx_epi32(a[i], b[i], _mm256_set1_epi32(x));
+  for (int i = 0; i < 2; i++) a[i] = __builtin_ia32_vpdpbusd256(a[i], b[i], x8);
   memcpy(&acc, a, 64);
   return acc;
 #endif
@@ -123,47 +126,55 @@ HFC_INLINE i32x16 hfc_dot4(i32x16 acc, u8x64 w, int32_t x) {
 #else
 // acc[lane] += a[2 lane] * x.low + a[2 lane + 1] * x.high, 16-bit operands
 HFC_INLINE i32x16 hfc_dot2(i32x16 acc, i32x16 w, int32_t x) {
+  const i32x16 wide = x;
 #if defined(__AVX512BW__)
-  return acc + (i32x16)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(x));
+  return acc + (i32x16)__builtin_ia32_pmaddwd512((HfcH32)w, (HfcH32)wide);
 #elif defined(__AVX2__)
-  __m256i b[2];
+  HfcH16 a[2], b[2];
+  memcpy(a, &wide, 64);
   memcpy(b, &w, 64);
-  for (int i = 0; i < 2; i++) b[i] = _mm256_madd_epi16(b[i], _mm256_set1_epi32(x));
+  for (int i = 0; i < 2; i++) b[i] = (HfcH16)__builtin_ia32_pmaddwd256(b[i], a[i]);
   memcpy(&w, b, 64);
   return acc + w;
 #elif defined(__SSE2__)
-  __m128i b[4];
+  HfcH8 a[4], b[4];
+  memcpy(a, &wide, 64);
   memcpy(b, &w, 64);
-  for (int i = 0; i < 4; i++) b[i] = _mm_madd_epi16(b[i], _mm_set1_epi32(x));
+  for (int i = 0; i < 4; i++) b[i] = (HfcH8)__builtin_ia32_pmaddwd128(b[i], a[i]);
   memcpy(&w, b, 64);
   return acc + w;
 #else
-  return acc + (w << 16 >> 16) * (x << 16 >> 16) + (w >> 16) * (x >> 16);
+  return acc + (w << 16 >> 16) * (wide << 16 >> 16) + (w >> 16) * (wide >> 16);
 #endif
 }
 #endif
 
 HFC_INLINE u8x64 hfc_look_up(const uint8_t* table, u8x64 codes) {
 #if defined(__AVX512BW__)
-  const __m512i wide = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table));
-  return (u8x64)_mm512_shuffle_epi8(wide, (__m512i)codes);
+  HfcB64 wide;
+  for (int i = 0; i < 4; i++) memcpy((char*)&wide + i * 16, table, 16);
+  return (u8x64)__builtin_ia32_pshufb512(wide, (HfcB64)codes);
 #else
-  uint8_t in[64], out[64];
-  memcpy(in, &codes, 64);
 #if defined(__AVX2__)
-  const __m256i wide = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table));
-  for (int i = 0; i < 64; i += 32)
-    _mm256_storeu_si256((__m256i*)(out + i), _mm256_shuffle_epi8(wide, _mm256_loadu_si256((const __m256i*)(in + i))));
+  HfcB32 wide, part[2];
+  for (int i = 0; i < 2; i++) memcpy((char*)&wide + i * 16, table, 16);
+  memcpy(part, &codes, 64);
+  for (int i = 0; i < 2; i++) part[i] = __builtin_ia32_pshufb256(wide, part[i]);
 #elif defined(__SSSE3__)
-  const __m128i wide = _mm_loadu_si128((const __m128i*)table);
-  for (int i = 0; i < 64; i += 16)
-    _mm_storeu_si128((__m128i*)(out + i), _mm_shuffle_epi8(wide, _mm_loadu_si128((const __m128i*)(in + i))));
+  HfcB16 wide, part[4];
+  memcpy(&wide, table, 16);
+  memcpy(part, &codes, 64);
+  for (int i = 0; i < 4; i++) part[i] = __builtin_ia32_pshufb128(wide, part[i]);
 #elif defined(__aarch64__)
-  for (int i = 0; i < 64; i += 16) vst1q_u8(out + i, vqtbl1q_u8(vld1q_u8(table), vld1q_u8(in + i)));
+  uint8x16_t wide = vld1q_u8(table), part[4];
+  memcpy(part, &codes, 64);
+  for (int i = 0; i < 4; i++) part[i] = vqtbl1q_u8(wide, part[i]);
 #else
-  for (int i = 0; i < 64; i++) out[i] = table[in[i]];
+  uint8_t part[64];
+  memcpy(part, &codes, 64);
+  for (int i = 0; i < 64; i++) part[i] = table[part[i]];
 #endif
-  memcpy(&codes, out, 64);
+  memcpy(&codes, part, 64);
   return codes;
 #endif
 }
