@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hfc.backend import gpu
 from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
 from hfc.base.cache import cached, key_of, record_made
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.base.file_start import holds_tensors
 from hfc.base.installed import package_digest

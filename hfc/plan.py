@@ -11,10 +11,11 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.whole_file import write_whole
 from hfc.formats import weight_format
 from hfc.formats.recipe import Recipe

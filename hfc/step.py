@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+
+from hfc.base.dataclass import dataclass
 
 DECODE_ROWS = 16  # rows that decode in a step: one program, and one order of additions, for all numbers of them
 JOURNAL_ROWS = 16  # rows of a slot that can wait to be committed, where a plan is made for it

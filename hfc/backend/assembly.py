@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.target.platform import AMDGCN, PTX
 
 # Bytes a lane moves, by the end of an AMD mnemonic. d16: into half a register.

@@ -6,13 +6,13 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from hfc.backend.assembly import code_of
 from hfc.backend.gates import UNIVERSAL, Broken, Contract, broken
 from hfc.backend.toolchain import Toolchain, flags, toolchain
 from hfc.base.assembly import keep_assembly
 from hfc.base.cache import cached, key_of
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.trace import CODE, KERNELS, say

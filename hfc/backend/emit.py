@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from hfc.backend.body import Printer
@@ -13,6 +13,7 @@ from hfc.backend.cost import expected
 from hfc.backend.memory import ALIGNMENT, intervals, place
 from hfc.backend.skeletons import SKELETONS
 from hfc.backend.spec import Arg, Bound
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import unknown
 from hfc.formats import KV_FORMATS
 from hfc.formats.block import BlockFormat

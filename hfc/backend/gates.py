@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from hfc.backend.assembly import accesses, loop_lines
 from hfc.backend.template import KernelLimits
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 # Feature -> the instruction that proves it, on AMD or in PTX.

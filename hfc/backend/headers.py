@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 
 from hfc.backend.render import render
 from hfc.backend.step_words import step_words_source
+from hfc.base.dataclass import dataclass
 
 STEP_WORDS = "step_words"  # made from a table, the others are files
 HEADERS = (

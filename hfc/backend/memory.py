@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.ir.graph import Graph, Value
 from hfc.ir.members import handed_on
 

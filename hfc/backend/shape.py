@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.spec import Arg, Bound
 from hfc.backend.template import KernelTemplate, Params
+from hfc.base.dataclass import dataclass
 from hfc.plan import Product
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from hfc.backend.body import Printer
 from hfc.backend.shape import Geometry, LibraryCall
 from hfc.backend.spec import Bound, KernelRegion
 from hfc.backend.template import KernelTemplate
+from hfc.base.dataclass import dataclass
 from hfc.ir.graph import Op
 from hfc.target.arch import Arch
 

@@ -14,9 +14,9 @@ Functions that expressions may call are in `device/math.h` and `host/math.h` (hf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from hfc.base.dataclass import dataclass
 from hfc.formats.block import BlockFormat
 from hfc.formats.kv_format import KvFormat
 from hfc.ir.graph import Value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePath
 
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 BACKEND = Path(__file__).parent

@@ -11,11 +11,11 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from hfc.base.cache import compiler_environment
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.whole_file import keep_source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 
 from hfc.backend.assembly import code_of, instructions, loop_lines
 from hfc.backend.compile import compile_job
@@ -14,6 +14,7 @@ from hfc.backend.shape import Geometry, LibraryCall
 from hfc.backend.skeleton import ROWS_CLASSES, RowsClass
 from hfc.backend.skeletons import SKELETONS, by_library, chosen, geometry, verdicts
 from hfc.backend.spec import Bound
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.formats import READABLE, loaded_format
 from hfc.passes.settings import Settings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from hfc.base.dataclass import dataclass
 
 NEARLY = 0.2  # of likeness: a name that is less like by more than this is no suggestion beside the nearest
 

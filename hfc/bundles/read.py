@@ -9,12 +9,13 @@ import re
 import stat
 import struct
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.bundles.check import check_plan
 from hfc.bundles.code import check_code

@@ -9,8 +9,8 @@ of experts' down projections (each expert would want its own scale), and weights
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.calibrate.names import moves_rows_only
 from hfc.compiler import CompilerInput
 from hfc.formats.recipe import Recipe

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.compiler import CompilerInput
 from hfc.formats.recipe import Recipe
 from hfc.frontend.weights import WeightTable

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.progress import progress_bar
 from hfc.calibrate.collect import collect, importances
 from hfc.calibrate.fold import folds

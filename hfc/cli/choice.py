@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.system import core_count
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hfc import __version__
 from hfc.base.cache import cached, key_of
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.installed import package_digest
 from hfc.base.progress import spinner

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
 import numpy as np
 
 from hfc.base.arrays import read_array
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.progress import progress_bar
 from hfc.cli.logits import saved_logits

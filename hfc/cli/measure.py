@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.cli.open_model import OpenModel
 from hfc.cli.workload import Workload
 from hfc.plan import Plan

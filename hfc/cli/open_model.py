@@ -6,9 +6,10 @@ import importlib
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.progress import progress_bar

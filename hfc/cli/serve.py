@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.base.system import require_linux
 from hfc.cli.device import announce, device_for

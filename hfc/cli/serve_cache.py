@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 from hfc.base.cache import key_of
+from hfc.base.dataclass import dataclass
 from hfc.base.installed import package_digest
 from hfc.base.system import free_memory_bytes
 from hfc.formats.checkpoint import open_checkpoint

@@ -6,10 +6,11 @@ import glob
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.system import memory_bytes
 from hfc.cli.device import memory_text

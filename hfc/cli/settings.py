@@ -12,11 +12,11 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.base.knobs import KNOBS
 from hfc.base.toml import read_toml

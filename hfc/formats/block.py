@@ -11,12 +11,13 @@ a `min`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from types import CodeType
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.formats.dtype import SCALARS
 from hfc.formats.layout import Code, Factor, Field, Run, plane_runs

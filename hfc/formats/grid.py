@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.formats.block import BlockFormat
 from hfc.formats.layout import Code, Field, Plane, stored
 from hfc.formats.rows import RowFormat

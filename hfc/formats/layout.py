@@ -5,10 +5,9 @@ Positions are C integer expressions in the element index `i` (0 <= i < block): "
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.formats.dtype import SCALARS
 
 

@@ -6,8 +6,9 @@ make f32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from hfc.base.dataclass import dataclass
 
 DRAFT_TENSORS = "draft:"  # before the names of a draft's tensors, where its weights lie beside those of its target
 

@@ -16,10 +16,10 @@ A tile of plain floats is [K][16 rows]. N is padded to 16 and K to the span with
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.formats.block import BlockFormat
 
 LANES = 16

@@ -6,9 +6,9 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats.checkpoint.rope import PARAMETERS
 from hfc.formats.recipe import Recipe, apply

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats.recipe import Recipe, apply, tensor
 from hfc.frontend import syntax

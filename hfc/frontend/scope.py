@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats.recipe import DRAFT_TENSORS
 from hfc.frontend import syntax

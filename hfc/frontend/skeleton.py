@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.frontend.config import text_config
 from hfc.frontend.evaluate import show
 from hfc.frontend.harmless import is_harmless

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Union
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import Span
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats import READABLE, loaded_format
 from hfc.formats.checkpoint.evaluate import same_elements

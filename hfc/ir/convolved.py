@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.ir.element import is_row_value
 from hfc.ir.graph import Op, Value
 from hfc.ir.opdef import OPS

@@ -10,9 +10,10 @@ name and its outputs are values that its body defines, so inlining a region is j
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import Span
 
 REGION = "kernel"

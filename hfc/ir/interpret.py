@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.formats import KV_FORMATS
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.ops import definition

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.ir.element import PrintElement
 from hfc.ir.graph import Op, TensorType

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from hfc.base.dataclass import dataclass
 
 GUARD_BYTES = 4096  # between regions, so that an address past the end of one is inside no other
 ALIGNMENT = 256

@@ -6,10 +6,10 @@ Source: LLVM's "User Guide for AMDGPU Backend" (ELF code object, kernel descript
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.isa.errors import Unsupported
 
 EM_AMDGPU = 224

@@ -6,7 +6,8 @@ The texts are in the same language, so one translator serves both. Names are LLV
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from hfc.base.dataclass import dataclass
 
 INEXACT_POWER = "2.0 ** n overflows for |n| > 127 although the product is finite; hardware scales in one step"
 ROUND_EVEN = "x + 0.5 rounds for |x| just below 0.5 and above 2^23; hardware rounds to even exactly"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 
 from lark import Lark, Token, Tree
 
+from hfc.base.dataclass import dataclass
 from hfc.isa.ctype import FLOAT_CONSTANTS, CValue, Untranslatable, convert, integer, parse_type, raw, reinterpret
 from hfc.isa.functions import call_builtin
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.isa.arena import Arena, Region
 from hfc.isa.arguments import argument_arena, dynamic_lds_start, fill_arguments

@@ -11,11 +11,12 @@ A, B, C: sources, O: the destination before, D: the destination; each is rows of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lark import Token, Tree
 from lark.exceptions import LarkError
 
+from hfc.base.dataclass import dataclass
 from hfc.isa.ctype import CValue, Untranslatable, convert, parse_type, raw, reinterpret
 from hfc.isa.expressions import IGNORED, LANE_MASKS, SOURCES, STATE, Expressions, Variable, grammar
 

@@ -10,11 +10,12 @@ import importlib
 import json
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 from hfc.base.cache import cached, key_of
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.zig import compile_c
 from hfc.isa.corrections import CORRECTIONS, clamped

@@ -5,8 +5,7 @@ gfx names are needed here, because a code object names nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hfc.base.dataclass import dataclass
 from hfc.isa.code_object import KernelDescriptor
 from hfc.isa.errors import Unsupported
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
@@ -13,6 +13,7 @@ from typing import Any
 from hfc.backend import gpu
 from hfc.backend.compile import KernelJob, Resources, compile_job
 from hfc.backend.emit import Emitted, emit, make_plan
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
 from hfc.base.progress import Update

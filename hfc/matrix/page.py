@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
+from hfc.base.dataclass import dataclass
 from hfc.formats import FORMATS
 from hfc.matrix.cells import Cell
 from hfc.matrix.results import MatrixRecord, verdict

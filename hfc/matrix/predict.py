@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.plan import Launch, Plan, at_most_once, weight_sizes
 from hfc.pointer import Pointer
 from hfc.program import Program

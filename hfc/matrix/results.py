@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.matrix.cells import Place
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import unknown
 from hfc.base.trace import GRAPHS, say, timed
 from hfc.ir.graph import Graph

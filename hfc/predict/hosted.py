@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hfc.base.dataclass import dataclass
 from hfc.plan import Plan, at_most_once, weight_sizes
 from hfc.predict.program import Estimate
 

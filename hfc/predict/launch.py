@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from ctypes import Array
-from dataclasses import dataclass
 from functools import cached_property
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.isa.arena import Region
 from hfc.isa.launch import LaunchOptions, Loaded

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.formats import weight_format
 from hfc.isa.arena import Arena, Region

@@ -6,9 +6,10 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from pathlib import Path
 
+from hfc.base.dataclass import dataclass
 from hfc.plan import Bundle, Launch
 from hfc.predict.launch import Site
 from hfc.predict.program import Estimate, LaunchSampler, estimate

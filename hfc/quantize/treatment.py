@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.formats import BlockFormat, RowFormat
 from hfc.formats.rotation import GROUP, rotate
 from hfc.quantize.feedback import factor, pack_with_feedback, rotated_diagonal

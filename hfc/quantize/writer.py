@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.formats.checkpoint.container import ALIGNMENT, PADDING, REPORT, TENSORS
 from hfc.formats.checkpoint.stored import SAFETENSORS_TYPES

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ import jinja2.ext
 import jinja2.sandbox
 import msgspec
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.typed import typed
 from hfc.runtime.tokenizer import Tokenizer

@@ -7,8 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, suggestions, unknown
 from hfc.runtime.cuda_library import NO_DRIVER, has_cuda_library
 from hfc.runtime.driver import DeviceInfo

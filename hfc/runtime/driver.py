@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
+from hfc.base.dataclass import dataclass
 
 # the driver's own: copies run there unless a stream is named, and a model's stream does not wait for it
 LEGACY_STREAM = 0

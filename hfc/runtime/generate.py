@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.decoding.decoder import Decoder, StepResult
 from hfc.runtime.decoding.model import Model

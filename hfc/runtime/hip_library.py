@@ -8,9 +8,10 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from hfc.base.dataclass import dataclass
 
 NAMES = tuple(f"libamdhip64.so{version}" for version in (".7", "", ".6", ".5"))
 WINDOWS_NAMES = ("amdhip64_7.dll", "amdhip64_6.dll", "amdhip64.dll")

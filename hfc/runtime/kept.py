@@ -8,10 +8,10 @@ one for all positions, and is copied where the next prompt will branch off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.slots import SlotStates
 
 SNAPSHOTS = 2  # where the last prompt and the one before it ended: /regen and a changed last message need no more

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from hfc.base.dataclass import dataclass
 
 AMD = 0x1002
 READ_WRITE = 0o6

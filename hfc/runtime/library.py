@@ -8,10 +8,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from hfc.base.cache import cache_folder
+from hfc.base.dataclass import dataclass
 from hfc.base.whole_file import write_whole
 from hfc.runtime.reference import Reference
 

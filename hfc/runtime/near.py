@@ -8,10 +8,10 @@ from __future__ import annotations
 import bisect
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.driver import LEGACY_STREAM
 from hfc.runtime.slots import GpuSlots

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.plan import Plan, at_most_once, weight_sizes
 from hfc.program import Program
 from hfc.runtime.launcher import grid_size

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.driver import Driver
 
 

@@ -6,8 +6,7 @@ A GGUF file names the rule and does not carry it. The patterns are the ones in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import unknown
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"

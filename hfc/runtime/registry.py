@@ -6,12 +6,13 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hfc.base.cache import cache_folder
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import unknown
 from hfc.runtime.library import find_record, records
 from hfc.runtime.reference import HubFile, Reference

@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.sampling import encode_row, fixed_words, random_bits
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.plan import Plan
 from hfc.pointer import Pointer
 from hfc.runtime.driver import LEGACY_STREAM

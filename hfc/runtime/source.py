@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, one_of, suggestions
 from hfc.base.file_start import refuse_foreign_file
 from hfc.base.path_text import has_separator, typed_path

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 
 # Tokens that end an answer in one chat format or another. Converters often name only one of them as "eos", and often type

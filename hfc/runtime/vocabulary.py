@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.runtime.chat import template_of_folder, template_of_gguf
 from hfc.runtime.recommended import sampling_of_folder, sampling_of_gguf

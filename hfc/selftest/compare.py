@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from hfc.backend.skeletons import SKELETONS
+from hfc.base.dataclass import dataclass
 from hfc.formats import KV_FORMATS
 from hfc.ir.graph import Op, Value
 from hfc.ir.interpret import KvCache

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
 from hfc.backend.emit import storage
+from hfc.base.dataclass import dataclass
 from hfc.formats import KV_FORMATS, weight_format
 from hfc.formats.tile import pack_tiles
 from hfc.ir.graph import Graph, Op, Value

@@ -6,13 +6,14 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.encoding import encoded
 from hfc.serve.errors import ApiError, error_object
 from hfc.serve.job import Event, Finish, Logprob, Piece, Pooled

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.answer import check, merged
 from hfc.serve.errors import ApiError
 from hfc.serve.guides import Wanted, guides_of, rules_of

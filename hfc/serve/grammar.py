@@ -8,13 +8,13 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 import llguidance
 import llguidance.numpy
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.sampling import TokenLimits, mask_words
 from hfc.serve.errors import ApiError

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import llguidance
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.sampling import TokenLimits
 from hfc.serve.errors import ApiError

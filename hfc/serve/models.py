@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from fastapi import Request
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.serve.errors import ApiError
 from hfc.serve.memory import keep, let_go

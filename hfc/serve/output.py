@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple, Protocol
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.job import Logprob
 from hfc.serve.reasoning import ReasoningSplit
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.near import Held, Leaving, NearCopies
 from hfc.runtime.slots import SlotStates
 from hfc.serve.cache_files import KV, RECURRENT, CacheFiles, Kept

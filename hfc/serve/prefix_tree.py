@@ -6,10 +6,10 @@ import hashlib
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.near import Held, Leaving
 from hfc.serve.cache_files import Kept
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.decoding.state import Phase, Work
 from hfc.serve.pace import Pace
 from hfc.serve.sequence import Sequence

@@ -9,10 +9,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.errors import ApiError
 
 FORMATS = frozenset(

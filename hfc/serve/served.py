@@ -7,11 +7,12 @@ import functools
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from fastapi import Request
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.chat import named_texts
 from hfc.runtime.guard import Guard
 from hfc.runtime.pieces import Pieces

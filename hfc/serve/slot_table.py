@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.prefix import PrefixCache
 from hfc.serve.prefix_tree import common_prefix
 from hfc.serve.sequence import Sequence

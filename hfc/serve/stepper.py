@@ -10,10 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
-from dataclasses import dataclass
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import DeviceLost
 from hfc.runtime.decoding.decoder import Decoder, StepResult
 from hfc.runtime.decoding.model import Begun

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, Union
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.limits import ServerLimits
 from hfc.serve.log import log_once
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.sequence import Sequence
 
 

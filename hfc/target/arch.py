@@ -7,8 +7,9 @@ compiling, see tests/test_arch_probes.py) and the vendors' data sheets (caches, 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import unknown
 from hfc.target.names import no_such_arch
 from hfc.target.platform import AMD_PLATFORM, HOST_PLATFORM, NVIDIA_PLATFORM, Platform

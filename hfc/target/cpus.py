@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hfc.base.dataclass import dataclass
 
 NATIVE = "native"  # this machine's own: the fastest, and for no other
 

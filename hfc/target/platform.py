@@ -5,7 +5,7 @@ What is true of a single architecture stands in `arch.py`. A new platform is a r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from hfc.base.dataclass import dataclass
 
 EXACT, FAST = "exact", "fast"  # precision profiles, see profiles.py
 AMDGCN, PTX, NATIVE_ASSEMBLY = "amdgcn", "ptx", "native"

@@ -8,8 +8,8 @@ Bandwidth and clock are the data sheet's; kernels reach 60 to 90 % of the first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch, CardSpec
 from hfc.target.timing import timing_of
 

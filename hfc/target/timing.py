@@ -8,8 +8,9 @@ sheets. One figure is fitted, the launch gap of RDNA 3, and for comparison that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.target.arch import Arch, CardSpec
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.plan import Launch, Plan
 from hfc.runtime.launcher import grid_size
 from hfc.step import DECODE_ROWS, Step

@@ -7,10 +7,10 @@ import json
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.ir.graph import Op
 from hfc.ir.roles import reads_stored
 from hfc.ir.text import print_op

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from hfc.backend.host.build import host_source
 from hfc.backend.library import assembly_for_cpu
 from hfc.backend.shape import Geometry
 from hfc.backend.skeletons import by_library, geometry
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, nearest
 from hfc.compiler import After, CompilerInput, emit_model, source_of
 from hfc.ir.graph import Graph, Op

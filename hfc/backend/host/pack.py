@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.lanes.elements import code_of, field_declarations, float_of, number_of
 from hfc.backend.render import render
+from hfc.base.dataclass import dataclass
 from hfc.formats import block_format
 from hfc.formats.block import BlockFormat
 from hfc.formats.tile import LANES, PANEL, TileLayout, scaled_twice, tile_layout

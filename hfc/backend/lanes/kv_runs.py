@@ -5,9 +5,8 @@ The C calls what device/codes.h has. A run's values equal those of the format's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.lanes.kv_row import c_number
+from hfc.base.dataclass import dataclass
 from hfc.formats.block import BlockFormat
 from hfc.formats.kv_block import KvBlocks, KvRotated
 from hfc.formats.kv_format import KvFormat

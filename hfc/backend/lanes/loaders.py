@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from hfc.backend.lanes.scales import BATCH, WIDEST, byte_mask, head_lines, scale_lines
 from hfc.backend.lanes.streams import stream_bits, stream_lines
+from hfc.base.dataclass import dataclass
 from hfc.formats.block import BlockFormat
 from hfc.formats.layout import Plane, index_values
 

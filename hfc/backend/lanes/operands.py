@@ -8,12 +8,12 @@ All elements of one product belong to one group of the format, so that its scale
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 
 from hfc.backend.lanes.loaders import CONTIGUOUS, PAIR, QUAD, LaneLoader, LaneMap, map_loader, present
 from hfc.backend.lanes.own_scales import own_groups, own_scales_source, own_symbol
 from hfc.backend.lanes.scales import BATCH
+from hfc.base.dataclass import dataclass
 from hfc.formats.block import BlockFormat
 
 DEPTH = 16  # elements of K in one product

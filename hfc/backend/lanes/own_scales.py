@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from hfc.backend.lanes.loaders import LaneLoader, scale_words, starts_of_calls
 from hfc.backend.lanes.scales import scale_lines
+from hfc.base.dataclass import dataclass
 
 PARTS = 4  # lanes that share a weight row
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.cli.choice import ModelChoice
 from hfc.cli.sampling import GIVEN, template_variables
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.sampler import Sampling
 
 

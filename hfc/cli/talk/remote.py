@@ -6,9 +6,9 @@ import http.client
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.cli.talk.piece import TextPiece
 from hfc.runtime.sampler import Sampling

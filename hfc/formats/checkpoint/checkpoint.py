@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.formats import READABLE, RowFormat, weight_format
 from hfc.formats.checkpoint.container import container_tensors, gguf_config

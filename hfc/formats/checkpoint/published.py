@@ -7,12 +7,13 @@ columns: q4_0, q8_0; MXFP4: mxfp4), bit for bit; NVFP4 is nvfp4b32; the rest is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.formats import READABLE, BlockFormat, block_format, nvfp, weight_format
 from hfc.formats.checkpoint.stored import TensorInfo

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.speculate.accept import RowSampler
 from hfc.step import Step

@@ -6,11 +6,12 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import numpy as np
 
+from hfc.base.dataclass import dataclass
 from hfc.plan import Plan
 from hfc.step import Step
 

@@ -11,8 +11,9 @@ means plain decoding, whatever the estimates say.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from hfc.base.dataclass import dataclass
 from hfc.runtime.speculate.acceptance import Acceptance
 from hfc.runtime.speculate.costs import STEP, Costs
 

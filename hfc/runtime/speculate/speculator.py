@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from hfc.base.dataclass import dataclass
 from hfc.plan import DraftPlan as OwnDraft
 from hfc.runtime.speculate.drafter import Drafter
 from hfc.runtime.speculate.governor import BLOCKS, PLAIN, BlockChoice, Governor, Offer, Track

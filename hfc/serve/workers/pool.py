@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.serve.limits import ServerLimits
 from hfc.serve.workers.frames import receive, send
 from hfc.serve.workers.ticket import Ticket

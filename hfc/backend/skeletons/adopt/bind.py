@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.spec import Arg, Bound, KernelRegion
+from hfc.base.dataclass import dataclass
 from hfc.pointer import STEP, TOKENS, Pointer
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from hfc.backend.lanes.kv_runs import RUN, run_of
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.attend.region import AttendRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.step import DECODE_ROWS
 from hfc.target.arch import Arch
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from hfc.backend.shape import Geometry
@@ -18,6 +16,7 @@ from hfc.backend.skeletons.attend.geometry import (
 from hfc.backend.skeletons.attend.region import AttendRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, template
+from hfc.base.dataclass import dataclass
 from hfc.formats.kv_block import KvBlocks, KvRotated
 from hfc.formats.kv_format import KvFormat
 from hfc.target.arch import Arch

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.spec import Arg, KernelRegion
+from hfc.base.dataclass import dataclass
 from hfc.formats.kv_format import KvFormat
 
 

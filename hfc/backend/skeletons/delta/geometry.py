@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.delta.region import DeltaRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 from hfc.target.roofline import launch_seconds
 from hfc.target.state_block import MAX_THREADS

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.body import Printer
 from hfc.backend.spec import Bound, KernelRegion
+from hfc.base.dataclass import dataclass
 from hfc.ir.element import is_row_value
 from hfc.ir.graph import Op
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
 from functools import cache
 from math import log2
 from pathlib import Path
 
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.spec import Bound
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import ARCHS, Arch
 
 TABLE = Path(__file__).with_name("choices.csv")

@@ -1,13 +1,12 @@
 """map: row-local vectors, each wave (or block, if groups are wide) one group of one task."""
 
-from dataclasses import dataclass
-
 from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.map.bind import bind
 from hfc.backend.skeletons.map.region import MapRegion, Task
 from hfc.backend.spec import Bound
 from hfc.backend.template import Allowance, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.formats import KV_FORMATS
 from hfc.target.arch import Arch
 

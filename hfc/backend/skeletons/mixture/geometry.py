@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hfc.backend import skeletons
 from hfc.backend.lanes.loaders import CONTIGUOUS, RUN
@@ -16,6 +16,7 @@ from hfc.backend.skeletons.mixture.region import MixtureRegion
 from hfc.backend.skeletons.route.region import RouteRegion
 from hfc.backend.spec import Arg, Bound, Stat
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 THREADS = 256

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.route.region import RouteRegion
 from hfc.backend.spec import Arg, Bound, KernelRegion
+from hfc.base.dataclass import dataclass
 from hfc.formats.block import BlockFormat
 
 

@@ -1,13 +1,12 @@
 """recurrence: a linear recurrence with scalar or vector decay, with or without the delta rule, states in place."""
 
-from dataclasses import dataclass
-
 from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.recurrence.bind import bind
 from hfc.backend.skeletons.recurrence.region import RecurrenceRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 from hfc.target.state_block import lane_elements, lanes_of_column
 

@@ -1,13 +1,12 @@
 """route: the best experts of a row and their shares; a wave serves one row."""
 
-from dataclasses import dataclass
-
 from hfc.backend.shape import Geometry, one_row_per_block
 from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.route.bind import bind
 from hfc.backend.skeletons.route.region import RouteRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.spec import Arg, Bound, KernelRegion
+from hfc.base.dataclass import dataclass
 from hfc.pointer import PARAMETERS, TOKENS, Pointer
 from hfc.sampling import BIAS_WORDS, HEAD_WORDS, ROW_WORDS
 

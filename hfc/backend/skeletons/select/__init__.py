@@ -1,13 +1,12 @@
 """select: one candidate a row; a wave walks through the rows of one segment."""
 
-from dataclasses import dataclass
-
 from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import Skeleton, always
 from hfc.backend.skeletons.select.bind import bind
 from hfc.backend.skeletons.select.region import SelectRegion
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hfc.backend.lanes.loaders import CONTIGUOUS, RUN, LaneLoader, lane_loader, present
 from hfc.backend.shape import Geometry, Scratch
@@ -13,6 +13,7 @@ from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.skeletons.linear.wide.geometry import split_k
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 THREADS = 256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hfc.backend.shape import Geometry, LibraryCall, Scratch
 from hfc.backend.skeletons.linear.groups import group_blocks
@@ -11,6 +11,7 @@ from hfc.backend.skeletons.linear.mma.geometry import EXACT_FORMATS, PAIRS, stag
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.plan import Product
 from hfc.target.arch import Arch
 

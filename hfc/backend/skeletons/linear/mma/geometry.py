@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hfc.backend.lanes.loaders import PLAIN, LaneLoader, PlainLanes, half_loader, present, walk_loader
 from hfc.backend.shape import Geometry, Scratch
@@ -12,6 +12,7 @@ from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 EXACT_FORMATS = ("f16", "bf16")  # one f16 holds their values (of bf16 those in its range)

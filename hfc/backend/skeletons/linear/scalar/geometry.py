@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.shape import Geometry
 from hfc.backend.skeletons.linear.groups import group_blocks
 from hfc.backend.skeletons.linear.limits import allowances_for_elements
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 WAVES = 4

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hfc.backend.lanes.operands import OperandLanes
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
+from hfc.base.dataclass import dataclass
 
 
 @dataclass(frozen=True)

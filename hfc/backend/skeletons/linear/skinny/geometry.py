@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hfc.backend.lanes.loaders import CONTIGUOUS
 from hfc.backend.lanes.operands import DEPTH, OperandLanes, multiplies_bytes, operand_lanes, operand_sources
@@ -13,6 +13,7 @@ from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.skinny.families import MatrixFamily, families_of
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch, CardSpec
 
 ROWS = 16  # of a block: one operand of an MMA, two where it has 8 columns

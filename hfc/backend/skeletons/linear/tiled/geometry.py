@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.experts import pairs, row_tiles, sort
 from hfc.backend.skeletons.linear.groups import group_blocks
@@ -11,6 +9,7 @@ from hfc.backend.skeletons.linear.limits import allowances_for_elements
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound, Stat
 from hfc.backend.template import READS_AND_WRITES, Allowance, KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 THREADS = 256

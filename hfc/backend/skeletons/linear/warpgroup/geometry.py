@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hfc.backend.lanes.operands import OperandLanes, operand_source, prompt_lanes
 from hfc.backend.shape import Geometry
@@ -13,6 +13,7 @@ from hfc.backend.skeletons.linear.mma.geometry import MOST_MATRICES, stage, stag
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 FEATURE = "wgmma_f16"

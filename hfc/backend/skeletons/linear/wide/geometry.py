@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hfc.backend.lanes.loaders import CONTIGUOUS, PLAIN, LaneLoader, PlainLanes, lane_loader, present
 from hfc.backend.shape import Geometry
@@ -11,6 +10,7 @@ from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, Params, template
+from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 THREADS = 256
