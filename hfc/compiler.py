@@ -66,7 +66,7 @@ class CompileOptions:
     """What may be chosen about a compilation; None leaves the choice to hfc.
 
     weights, draft, default_format: see open_source.
-    ctx: tokens a slot holds.  kv: as parse_kv takes it.  slots: lanes of the batch.  max_rows: of the largest step.
+    ctx: tokens a slot holds.  kv: as parse_kv takes it.  slots: sequences that run at a time.  max_rows: of the largest step.
     taps: values besides the logits that the plans give out, as `Model.tap` reads them: "last_hidden", or what the model file taps
     ("hidden[3]").  journal_rows: rows of a slot that a step may leave uncommitted; JOURNAL_ROWS with a draft, else none.
     profile: of precision, see target.profiles; "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code.

@@ -73,7 +73,7 @@ class EmulatedModel:
         self._received = dict(values)
 
     def hand_on(self, step: Step) -> dict[str, np.ndarray]:
-        """Run one step of a stage that is not the last; copies of what it leaves for those behind, f32 [T, width] by name."""
+        """Run one step of a stage that is not the last; copies of what it leaves for the stages after it, f32 [T, width] by name."""
         regions = self._run_program(Program(step.rows_class), step)
         sent = {name: regions[Pointer.buffer(name)].view.view(np.float32) for name in self.plan.stage.sent}
         return {name: rows.reshape(len(step.tokens), -1).copy() for name, rows in sent.items()}
@@ -86,7 +86,7 @@ class EmulatedModel:
         return tokens.view(np.int32).copy(), logits.view(np.float32).reshape(-1, self.vocab).copy()
 
     def _run_program(self, program: Program, step: Step) -> dict[Pointer, Region]:
-        """The launches for so many rows; the regions that they ran on."""
+        """Run the launches of a program for a step; the regions of memory that they ran on."""
         step.encode(self.max_rows, self._regions[STEP].view.view(np.int32))
         rows = len(step.tokens)
         regions = self._step_regions({"T": rows, "R": len(step.output_rows), "G": len(step.segments)})

@@ -152,7 +152,7 @@ class HostedPart:
 class DraftPlan:
     """What guesses for the model of the plan. Its programs run over the step that will verify the guesses.
 
-    block: rows of a segment, the latest token and the guesses behind it.  mask_token: what stands for a guess in the step; None
+    block: rows of a segment, the latest token and the guesses after it.  mask_token: what stands for a guess in the step; None
     where any token does.  rows: most rows of a step of its programs.  logits, tokens: buffers of T rows: each row's logits
     and choice for the token at its own place; the first row of a segment keeps its token.  observing: program of the target ->
     how many of its last launches only write the draft model's inputs: a step may leave them out (Step.observed)."""
@@ -170,7 +170,7 @@ class DraftPlan:
 class PipelineStage:
     """The part of a model that a plan runs: layers `ranges[number]`, (first, last), of those that the plans of its bundle share out.
 
-    received: buffers of T rows that a step finds filled; sent: those that it leaves for stages behind it."""
+    received: buffers of T rows that a step finds filled; sent: those that it leaves for stages after it."""
 
     number: int
     ranges: tuple[tuple[int, int], ...]

@@ -46,4 +46,4 @@ class Pointer(NamedTuple):
 # The step buffer is the first argument of every kernel, and a pointer of the one that fills in guesses.
 STEP = Pointer("io", "step")
 PARAMETERS = Pointer("io", "parameters")  # of sampling, for each wanted row
-TOKENS = Pointer("io", "tokens")  # the chosen ones, and behind them the step's own
+TOKENS = Pointer("io", "tokens")  # the chosen ones, and after them the step's own

@@ -114,7 +114,7 @@ def evaluate(
     """Run the pieces through the model [and the reference]. reference: or saved logits f32 [tokens, vocab].
 
     The last position of a piece predicts nothing that is known; it counts for divergence only.
-    keep: f32 [tokens, vocab] to write the model's logits into.  decode_rows: so many tokens a step, as decoding takes them."""
+    keep: f32 [tokens, vocab] to write the model's logits into.  decode_rows: tokens a step, as decoding takes them."""
     saved = reference if isinstance(reference, np.ndarray) else None
     other = None if saved is not None else reference
     rows = decode_rows or rows_at_a_time(model, *([other] if other else []))

@@ -49,9 +49,9 @@ class TokenLimits:
         self.mask[token >> 5] = np.uint32(1 << (token & 31))
 
     def encode(self, row: np.ndarray, mask: np.ndarray, mask_at: int) -> None:
-        """Fill in the rest of an encoded row, i32 [ROW_WORDS], and i32 [mask_words], which lies `mask_at` words behind the
+        """Fill in the rest of an encoded row, i32 [ROW_WORDS], and i32 [mask_words], which lies `mask_at` words after the
         first row."""
-        assert len(self.bias) <= BIASED, "a device cannot add to so many logits"
+        assert len(self.bias) <= BIASED, "more logits to bias than a device takes"
         row[11] = len(self.bias)
         pairs = row[BIAS_WORDS : BIAS_WORDS + 2 * len(self.bias)].reshape(-1, 2)
         pairs[:, 0] = list(self.bias)
@@ -83,7 +83,7 @@ def encode_row(out: np.ndarray, fixed: Fixed, random_bits: int, counts: dict[int
     """Fill one row of i32 [ROW_WORDS]. counts: of tokens that penalties look at.
 
     Words: temperature, top_k, top_p, lowest kept logit relative to the largest (log min_p), the three penalties (repeat,
-    frequency, presence), number of penalized tokens, 64 random bits, where the mask lies (words behind the first row, 0: none),
+    frequency, presence), number of penalized tokens, 64 random bits, where the mask lies (words after the first row, 0: none),
     number of biased tokens; from HEAD_WORDS on pairs (token, how often it came lately), from BIAS_WORDS on pairs (token,
     what its logit grows by).
     """
@@ -94,7 +94,7 @@ def encode_row(out: np.ndarray, fixed: Fixed, random_bits: int, counts: dict[int
 
 
 def sampling_words(max_outputs: int, vocab: int) -> int:
-    """i32 words of the parameters of every output row, and behind them of a mask for each."""
+    """i32 words of the parameters of every output row, and after them of a mask for each."""
     return max_outputs * (ROW_WORDS + mask_words(vocab))
 
 

@@ -19,7 +19,7 @@ class Segment(NamedTuple):  # made for every sequence of every step: four times 
     slot: lane of the running batch that owns the state.  position: absolute position of the first token, in tokens;
     0 means that the slot's state starts empty (recurrent state counts as zero).
     commit: False reads recurrent state without applying the rows to it: they wait in the slot's journal, in place of what
-    waited there before.  replay: so many rows of the journal count; they are applied first and lie before `position`.
+    waited there before.  replay: rows of the journal that count; they are applied first and lie before `position`.
     rows = 0 with a replay commits them and does nothing else.
     """
 
@@ -57,7 +57,7 @@ def step_words(max_rows: int) -> int:
 class Step:
     """Token ids [T], the segments that cover rows 0..T-1 in order, and the rows whose logits are wanted [R].
 
-    guessed: in the first so many segments, every token but the first stands for a guess of the plan's draft.
+    guessed: segments, the first ones of the step, whose tokens but the first stand for guesses of the plan's draft.
     observed: False leaves out what only that draft would read, for sequences that it will not guess for again.
     prompts: its rows are of prompts, and add in their order however few they are, so that no cut of a prompt changes its numbers.
     """

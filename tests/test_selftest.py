@@ -132,7 +132,7 @@ def test_a_write_behind_the_end_is_found(llama):
     launch = llama.plan.programs["step"][0]
     from_buffers = {b.name: b.row_bytes * 32 for b in short.buffers}
     memory = {p: np.zeros(from_buffers.get(p.name, 1 << 16), np.uint8) for p in launch.pointers}
-    with pytest.raises(HfcError, match="wrote 0 bytes behind the end of buffer:"):
+    with pytest.raises(HfcError, match="wrote 0 bytes past the end of buffer:"):
         llama.launcher.run("step", 0, memory, wide)
 
 

@@ -89,7 +89,7 @@ READERS: dict[str, Callable[[int, str], Access | None]] = {AMDGCN: _amd_access, 
 
 
 def function_of(text: str, symbol: str) -> str:
-    """One function's part of an assembly text, and behind it those of the functions that are named after it."""
+    """One function's part of an assembly text, and after it those of the functions that are named after it."""
     found = [
         _function(text, match) for match in re.finditer(rf"^{re.escape(symbol)}(?:_[a-z]\w*)?:", text, re.MULTILINE)
     ]

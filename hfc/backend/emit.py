@@ -64,7 +64,7 @@ class Emitted:
     parts: tuple[HostedPart, ...] = ()
 
     def observed_by(self, launches: dict[Program, int]) -> Emitted:
-        """launches: program -> so many of its last ones are those calls."""
+        """launches: program -> how many of its last launches are those calls."""
         assert self.draft, "only a draft is observed for"
         return replace(self, draft=replace(self.draft, observing=launches))
 
@@ -150,7 +150,7 @@ def _stage(graph: Graph, cut: StageCut | None) -> PipelineStage | None:
 
 
 def _hosted(part: _Part) -> tuple[HostedPart, ...]:
-    """Of a graph that host_experts made: the regions behind each of its outputs, which stand one behind the other."""
+    """Of a graph that host_experts made: the regions that make each of its outputs, which stand one after the other."""
     makers = {value: at for at, op in enumerate(part.regions) for value in op.outputs}
     found: list[HostedPart] = []
     for value in part.graph.outputs:
@@ -217,7 +217,7 @@ def _weights(sources: list[Op], layouts: dict[str, tuple[str, ...]]) -> tuple[We
 
 def storage(graph: Graph) -> dict[Value, Op]:
     """The source op behind each value that is not a buffer; a state's new value lies where the state lies."""
-    found = {value: Op(INPUT, (), (value,)) for value in graph.inputs[:1]}  # behind the tokens: what a stage receives
+    found = {value: Op(INPUT, (), (value,)) for value in graph.inputs[:1]}  # after the tokens: what a stage receives
     for op in graph.walk():
         if op.is_source:
             found[op.output] = op
@@ -301,7 +301,7 @@ def _buffers(
 
 
 def _draft_buffers(part: _Part, rows: int, arena: int) -> tuple[tuple[Buffer, ...], int]:
-    """The draft's buffers, and the arena's size with them: its outputs behind all that others overwrite."""
+    """The draft's buffers, and the arena's size with them: its outputs after all that others overwrite."""
     outputs = part.graph.outputs
     buffers, own = _buffers(part, {"T": rows}, outputs)
     end = max(arena, own)

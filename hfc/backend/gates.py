@@ -1,7 +1,7 @@
 """Gates: assembly and resources of a kernel against what its skeleton declares. A kernel that breaks one is an error.
 
     scratch, spills, lds   no memory a lane, no register in memory, no more LDS than a thread block can have
-    lanes                  a SIMD holds at least so many lanes at a time, counted by vector registers
+    lanes                  a SIMD holds at least this many lanes at a time, counted by vector registers
     flat                   no access in a loop whose address space is unknown
     loads                  no global load in a loop is narrower than declared
     promises               the instructions that the variant is there for are in the code

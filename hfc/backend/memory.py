@@ -24,7 +24,7 @@ class Interval:
 def intervals(graph: Graph, nbytes: dict[Value, int], filled: Mapping[Value, int] | None = None) -> list[Interval]:
     """One interval for each buffer in `nbytes`; outputs of the graph stay alive to the end.
 
-    filled: of a graph that runs in parts, the op before which each input is filled; what goes out is taken behind its maker."""
+    filled: of a graph that runs in parts, the op before which each input is filled; what goes out is taken after its maker."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
     for value in graph.inputs:

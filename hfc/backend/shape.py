@@ -13,7 +13,7 @@ class Scratch:
     """Memory in which one launch leaves something for the next one of its region; regions share it by name.
 
     ctype: element as C spells it; dtype: as the plan does.  row_bytes: for each row of a step.  rows: most rows of the steps
-    that use it (None: those of the plan).  written: by this launch.  whole: memory is for a multiple of so many rows.
+    that use it (None: those of the plan).  written: by this launch.  whole: memory is for a multiple of this many rows.
     """
 
     name: str

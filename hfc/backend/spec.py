@@ -25,7 +25,7 @@ from hfc.pointer import PointerKind
 
 @dataclass(frozen=True)
 class Arg:
-    """A pointer parameter. kind: as of the plan's Pointer; `value` is the IR value behind it.
+    """A pointer parameter. kind: as of the plan's Pointer; `value` is the IR value it points to.
 
     plane: "" or, for a KV state, "k" / "v".  ctype: element type as C spells it (float, int32_t, uint8_t for blocks).
     """

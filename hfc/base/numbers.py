@@ -34,7 +34,7 @@ def bounded_operator(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any]
 
 
 def plus(left: Any, right: Any) -> Any:
-    """Numbers, or two texts or lists one behind the other."""
+    """Numbers, or two texts or lists one after the other."""
     for kind in (str, (list, tuple)):
         if isinstance(left, kind) and isinstance(right, kind):
             if len(left) + len(right) > MOST_ITEMS:

@@ -20,7 +20,7 @@ except ImportError:  # everything else
     msvcrt = None
 
 UNKNOWN_MEMORY = 8 << 30  # where a system does not say: the least that anything useful needs
-LOCKED_BYTE = 1 << 30  # Windows: what is locked cannot be read, so it lies behind the file's end
+LOCKED_BYTE = 1 << 30  # Windows: what is locked cannot be read, so it lies after the file's end
 
 
 def core_count() -> int:

@@ -196,7 +196,7 @@ def _outputs(plan: Plan, where: str) -> None:
 
 
 def _parts(plan: Plan, where: str, holds: Callable[[str, str, int | None, int], None]) -> None:
-    """Launches one behind the other, and the buffers that cross."""
+    """Launches one after the other, and the buffers that cross."""
     _equal(f"{where}: arch of experts alone", find_arch(plan.arch).platform.is_gpu, False)
     launches, begin = plan.programs.get(Program.STEP, ()), 0
     for i, part in enumerate(plan.parts):

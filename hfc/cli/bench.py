@@ -116,7 +116,7 @@ def command(options: BenchOptions) -> None:
 def measure_drafts(
     opened: OpenModel, tokens: int, acceptance: float | None, rows: Sequence[int], depth: int
 ) -> list[Drafted | Synthetic]:
-    """On real texts, or with a made-up acceptance behind `depth` tokens."""
+    """On real texts, or with an assumed acceptance at `depth` tokens of context."""
     if opened.speculation is None:
         raise HfcError(
             "the plan cannot verify drafts: it keeps no rows uncommitted", hint="compile it without --draft off"
@@ -141,7 +141,7 @@ def memory_speed(model: Model, threads: int) -> tuple[str, float]:
     """The device's name, and how fast its memory is, in GB/s."""
     if isinstance(model, StagedModel):
         found = [memory_speed(stage, threads) for stage in model.stages]
-        moved = [weight_bytes_of(stage.plan) for stage in model.stages]  # one stage behind the other
+        moved = [weight_bytes_of(stage.plan) for stage in model.stages]  # one stage after the other
         return " + ".join(name for name, _ in found), sum(moved) / sum(n / s for n, (_, s) in zip(moved, found))
     if isinstance(model, GpuModel):
         return model.driver.info.name, copy_bandwidth_gb_s(model.driver)

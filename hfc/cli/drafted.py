@@ -65,7 +65,7 @@ def measure_genres(opened: OpenModel, tokens: int) -> list[Drafted]:
 def measure_pairs(
     opened: OpenModel, prompts: Sequence[tuple[int, ...]], tokens: int, sampling: Sampling = GREEDY, clock: Clock = time.perf_counter, turn: int = 0
 ) -> list[Pair]:  # fmt: skip
-    """So many tokens behind each prompt, plainly and with drafts. Which comes first changes from prompt to prompt and with `turn`:
+    """So many tokens after each prompt, plainly and with drafts. Which comes first changes from prompt to prompt and with `turn`:
     the second of two equal sampled runs is some percent faster."""
     pairs = []
     for number, prompt in enumerate(prompts, turn):
@@ -135,7 +135,7 @@ class Synthetic:
 
 
 def measure_synthetic(model: HostModel | GpuModel, acceptance: float, rows: int, tokens: int, depth: int) -> Synthetic:
-    """Time cycles and plain steps behind a prompt of `depth` tokens."""
+    """Time cycles and plain steps after a prompt of `depth` tokens."""
     draft, most = model.plan.draft, min(model.plan.uncommitted_rows, model.max_rows, model.max_outputs)
     if not 2 <= rows <= most:
         raise HfcError(f"--draft-rows {rows}: a block of this plan has 2 to {most} rows")

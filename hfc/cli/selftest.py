@@ -50,7 +50,7 @@ def command(
         ),
     )
     found = open_emulators(bundle, emulate) if emulate else open_launchers(bundle, device, threads)
-    is_well = True
+    all_agree = True
     for name, plan, launcher in found:
         opened = source_of(bundle, weights, matrix_format(plan))
         drawn = random_weights or opened.checkpoint is None
@@ -58,8 +58,8 @@ def command(
         checks = run_checks(plan, *fused_graphs(opened, plan), launcher, source_of_weights, every)
         print(f"{bundle.model['name']} on {name} ({plan.name}), {'random' if drawn else 'its own'} weights")
         print(show(checks))
-        is_well = is_well and all(check.ok for check in checks)
-    if not is_well:
+        all_agree = all_agree and all(check.ok for check in checks)
+    if not all_agree:
         raise SystemExit(1)
 
 

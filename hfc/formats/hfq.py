@@ -42,7 +42,7 @@ def _factor(name: str, v2: bool) -> Factor:
 
 
 def bit_stream(bits: int) -> Code:
-    """Codes behind each other without gaps, cut into planes of bits that never cross a byte."""
+    """Codes one after another without gaps, cut into planes of bits that never cross a byte."""
     width = {3: 1, 4: 4, 6: 2}[bits]
     period = 8 // np.gcd(bits, 8)  # codes that fill whole bytes
     start = "i" if period == 1 else f"i % {period}"

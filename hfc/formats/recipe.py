@@ -20,7 +20,7 @@ class Recipe:
     tensor(name)                     a checkpoint tensor
     rows(x; axis, start, stop)       x[start:stop] along `axis` (not the last axis of a quantized tensor)
     every(x; axis, step)             x[::step] along `axis`, as in rows
-    join(x...)                       rows behind each other
+    join(x...)                       rows one after another
     by_head(x; heads)                [heads * n, ...] as [heads, n, ...]
     transpose(x)                     the last two axes the other way round; not of a quantized tensor
     mxfp4(blocks, scales)            two u8 tensors of safetensors as one in the format mxfp4

@@ -51,7 +51,7 @@ class RowFormat:
         return self.header_bytes + k // self.group * self.group_bytes
 
     def columns(self, row_bytes: int) -> int:
-        """Elements of a row of so many bytes."""
+        """Elements of a row of `row_bytes` bytes."""
         groups, rest = divmod(row_bytes - self.header_bytes, self.group_bytes)
         if rest or groups <= 0 or groups * self.group % self.block:
             raise HfcError(f"{self.name}: a row of {row_bytes} bytes has no whole number of blocks of {self.block}")

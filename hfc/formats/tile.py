@@ -221,7 +221,7 @@ def _plane(quads: np.ndarray, bits: int, shift: int) -> np.ndarray:
 
 
 def _padded(values: np.ndarray, count: int, columns: int) -> np.ndarray:
-    """[rows, c] -> [count * 16, columns], zeros behind both ends."""
+    """[rows, c] -> [count * 16, columns], zeros after both ends."""
     if values.shape == (count * LANES, columns):
         return values
     out = np.zeros((count * LANES, columns), values.dtype)

@@ -119,7 +119,7 @@ class Operations:
         return list(self.builder.op("route", *operands, span=span, score=score, **numbers, **factors))
 
     def _concat(self, parts: Any, *, span: Span) -> Value:
-        """The last axes of several tensors, one behind the other."""
+        """The last axes of several tensors, one after the other."""
         if not isinstance(parts, (list, tuple)) or not parts:
             raise HfcError(f"concat takes a list of tensors, found {_shown(parts)}", span)
         values = [_tensor("concat", "a part", part, span) for part in parts]

@@ -92,7 +92,7 @@ class Scope:
             case syntax.Binary():
                 return self._binary(node)
             case syntax.Slice():
-                raise HfcError("a slice has meaning only behind a weight's name in a weight table", node.span)
+                raise HfcError("a slice has meaning only after a weight's name in a weight table", node.span)
 
     def conditional(self, node: syntax.Conditional) -> Any:
         return self.evaluate(node.then if self._holds(node.condition) else node.otherwise)
@@ -134,7 +134,7 @@ class Scope:
 
 
 def is_condition(node: syntax.Expression) -> bool:
-    """Does `or` behind this mean logic (a comparison, not, and, or of such), not "if it is missing, then"?"""
+    """Does `or` after this mean logic (a comparison, not, and, or of such), not "if it is missing, then"?"""
     if isinstance(node, syntax.Binary) and node.operator == "or":
         return is_condition(node.left)
     return isinstance(node, (syntax.Binary, syntax.Unary)) and node.operator in LOGICAL

@@ -180,7 +180,7 @@ class RecipeScope(SettingScope):
         return RecipePiece(apply("by_head", piece.recipe, heads=heads), shape, piece.format)
 
     def _join(self, pieces: list[RecipePiece], span: Span) -> RecipePiece:
-        """Rows behind each other; all must be alike but for their number."""
+        """Rows one after another; all must be alike but for their number."""
         recipe, shapes = apply("join", *(piece.recipe for piece in pieces)), [piece.shape for piece in pieces]
         known = [shape for shape in shapes if shape is not None]
         if len({(shape[1:], piece.format) for shape, piece in zip(known, pieces)}) > 1 or () in known:

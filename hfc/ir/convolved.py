@@ -24,7 +24,7 @@ class ConvolvedPiece:
 
 @dataclass(frozen=True)
 class Convolved:
-    """conv: the convolution.  activated: its result behind an activation.  q, k, v: pieces of that.  ops: everything between
+    """conv: the convolution.  activated: its result after an activation.  q, k, v: pieces of that.  ops: everything between
     the convolution and the recurrence."""
 
     conv: Op
@@ -82,7 +82,7 @@ def _piece(value: Value, producers: Mapping[Value, Op]) -> ConvolvedPiece | None
 
 
 def _convolution(value: Value, producers: Mapping[Value, Op]) -> tuple[Op, list[Op]] | None:
-    """The convolution behind an activation: arithmetic of nothing but the element itself and weights."""
+    """The convolution after an activation: arithmetic of nothing but the element itself and weights."""
     between: list[Op] = []
     while (op := producers.get(value)) is not None and op.kind != "causal_conv":
         rows = [v for v in op.inputs if is_row_value(v)]

@@ -46,7 +46,7 @@ def _check(op: Op, defined: set[Value]) -> None:
 
 
 def _check_reads(op: Op, graph: Graph) -> None:
-    """A cache of positions that the step writes is read behind the write: nothing else orders the two.
+    """A cache of positions that the step writes is read after the write: nothing else orders the two.
 
     `recall` reads a state as the step before left it, which its kernels keep."""
     ways = () if op.is_source else definition(op.kind).reads

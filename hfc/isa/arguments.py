@@ -69,7 +69,7 @@ def _argument_bytes(kernel: KernelDescriptor, grid: Size, block: Size, arguments
 
 
 def _hidden(grid: Size, block: Size, shared: int) -> dict[str, int]:
-    """What the compiler adds behind the kernel's own arguments (code object version 5)."""
+    """What the compiler adds after the kernel's own arguments (code object version 5)."""
     values = {f"hidden_block_count_{axis}": n for axis, n in zip("xyz", grid)}
     values |= {f"hidden_group_size_{axis}": n for axis, n in zip("xyz", block)}
     threads = [g * b for g, b in zip(grid, block)]

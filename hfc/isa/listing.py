@@ -68,7 +68,7 @@ class _Layout:
     def _instruction(self, text: str, encoding: str, following: list[str], source: str) -> None:
         parts = encoding.split(",")
         if not self._is_here(parts) and self._bytes(self.at, 4) == PADDING:
-            self._pad(source)  # GPUs that cannot branch over 64 words: the assembler puts one more behind the branch
+            self._pad(source)  # GPUs that cannot branch over 64 words: the assembler puts one more after the branch
         if not self._is_here(parts):
             raise self._differs(text)
         actual = self._bytes(self.at, len(parts))
@@ -86,7 +86,7 @@ class _Layout:
         end = min(-(-self.at // step) * step, self.last)
         while self.at < end and self._bytes(self.at, 4) == PADDING:
             self._pad(source)
-        self.at = end  # other filling stands behind the last instruction
+        self.at = end  # other padding follows the last instruction
 
     def _pad(self, source: str) -> None:
         self.lines[self.at] = line_of(self.at, "s_nop 0", struct.unpack("<I", PADDING), source)

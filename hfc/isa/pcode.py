@@ -1,7 +1,7 @@
 """AMD's instruction pseudocode -> a C function that runs one instruction on every lane of a wave.
 
 The pseudocode is that of the published ISA manuals (grammar: pcode.lark). `S0`..`S2` are sources, `D0` the destination,
-`VCC.u64[laneId]` a lane's carry or condition; a type behind a dot says how bits are read. The C function has the form
+`VCC.u64[laneId]` a lane's carry or condition; a type after a dot says how bits are read. The C function has the form
 
     void NAME(u32 *D, const u32 *A, const u32 *B, const u32 *C, const u32 *O, Env *e)
 

@@ -21,8 +21,8 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class LayerCost:
-    """read: bytes of weights that a token reads.  held: bytes of weights, and of state of all slots.  Of the layers, in order; behind
-    them what follows the last one."""
+    """read: bytes of weights that a token reads.  held: bytes of weights, and of state of all slots.  Of the layers, in order, then of
+    what follows the last one."""
 
     read: int
     held: int
@@ -42,7 +42,7 @@ class StagePlace:
 
 
 def layer_costs(graph: Graph, layers: int, context: int, slots: int) -> list[LayerCost]:
-    """graph: gives out the logits and what is behind every layer but the last."""
+    """graph: gives out the logits and what follows every layer but the last."""
     stages = stage_of_ops(graph, graph.outputs[-(layers - 1) :])
     makers = graph.producers()
     read, held = [0] * layers, [0] * layers
@@ -99,8 +99,8 @@ def balanced(costs: Sequence[LayerCost], places: Sequence[StagePlace]) -> Ranges
         found: tuple[float, tuple[int, ...]] = (math.inf, ())
         for last in range(first, layers - (len(places) - 1 - place)):
             here = _seconds(costs[first : last + 1], places[place])
-            behind, lasts = best(place + 1, last + 1)
-            found = min(found, (max(here, behind), (last, *lasts)))
+            rest, lasts = best(place + 1, last + 1)
+            found = min(found, (max(here, rest), (last, *lasts)))
         return found
 
     seconds, lasts = best(0, 0)

@@ -1,4 +1,4 @@
-"""x + norm(y), norms behind sublayers: each projection that reads such a sum computes it again, and so does the next sum.
+"""x + norm(y), norms after sublayers: each projection that reads such a sum computes it again, and so does the next sum.
 
     x1 = x + norm(attention)            kernel linear { x1', norm(x1'), gate, up }
     gate, up = linear(norm(x1))   ->    ...
@@ -62,8 +62,8 @@ def _projections(value: Value, near: Neighbours, inputs_of: Callable[[Op], list[
     found: list[Op] = []
     others: list[Op] = []
     for reader in near.readers.get(value, []):
-        behind = near.sole_reader(reader.output) if reduces(reader) else None
-        fits = is_input(value, reader) or (behind is not None and is_input(reader.output, behind))
+        next_reader = near.sole_reader(reader.output) if reduces(reader) else None
+        fits = is_input(value, reader) or (next_reader is not None and is_input(reader.output, next_reader))
         (found if fits else others).append(reader)
     if (
         value in near.outlive

@@ -15,12 +15,12 @@ from hfc.passes.settings import Settings, StageCut
 
 
 def cut_stages(graph: Graph, settings: Settings | None = None) -> Graph:
-    """The graph gives out the logits, taps, and in order the value behind each stage but the last (Settings.graph_taps)."""
+    """The graph gives out the logits, taps, and in order the value after each stage but the last (Settings.graph_taps)."""
     if settings is None or settings.stage is None:
         return graph
     cut = settings.stage
-    behind = len(graph.outputs) - len(cut.taps)
-    outputs, ends = graph.outputs[:behind], graph.outputs[behind:]
+    first_end = len(graph.outputs) - len(cut.taps)
+    outputs, ends = graph.outputs[:first_end], graph.outputs[first_end:]
     stages = stage_of_ops(graph, ends)
     _check_states(graph, stages, cut)
     own = [op for op in graph.ops if stages.get(op) == cut.number]

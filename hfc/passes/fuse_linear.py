@@ -43,7 +43,7 @@ def _multiplied(op: Op, near: Neighbours) -> bool:
 
 
 def _alike(linears: list[Op], near: Neighbours) -> bool:
-    """Same kind, input (behind views), experts and weight shape."""
+    """Same kind, input (after views), experts and weight shape."""
     keys = {(o.kind, origin(o.inputs[0], near.producers), o.inputs[2:], o.inputs[1].type.shape) for o in linears}
     return len(keys) == 1
 
@@ -98,7 +98,7 @@ def _beside(op: Op, linear: Op, near: Neighbours, place: dict[Op, int]) -> bool:
 
 def fuse_norm(graph: Graph, _settings=None) -> Graph:
     """A norm read by linear regions only is computed inside each of them; views and rotations of the input join too, and sums with
-    a norm behind the sublayer that the next sum computes again."""
+    a norm after the sublayer that the next sum computes again."""
     graph, sums = clone_sums(_clone_norms(_clone_rotations(graph)), _linear_inputs)
     near = Neighbours(graph)
     groups = []

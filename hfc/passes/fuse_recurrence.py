@@ -32,14 +32,14 @@ def _around(recurrence: Op, near: Neighbours, taken: set[Op]) -> set[Op]:
         """Every block that reads a head does this again: arithmetic, and norms of no more than a head."""
         return is_view_or_elementwise(op) or (reduces(op) and op.inputs[0].type.size(-1) <= max(dk, dv))
 
-    def behind(op: Op) -> bool:
+    def after(op: Op) -> bool:
         return is_elementwise(op) or (reduces(op) and one_block(dk, dv))
 
     def grow(banned: set[Op]) -> set[Op]:
         nonlocal end
         group = {recurrence}
         near.absorb_back(operands, group, lambda op: before(op) and op not in banned | taken)
-        end = near.absorb_forward(recurrence.outputs[0], group, lambda op: behind(op) and op not in banned, taken)
+        end = near.absorb_forward(recurrence.outputs[0], group, lambda op: after(op) and op not in banned, taken)
         return group
 
     def stray(group: set[Op]) -> set[Op]:

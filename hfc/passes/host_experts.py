@@ -1,7 +1,7 @@
 """Mixtures of experts that the host computes: a region "hosted" in the graph of the card, and the graph of the host's own plan.
 
     card:  %share, %chosen = route(...);  %y = kernel hosted {expert_linear ... weighted_sum};  add(%x, %y)
-    host:  graph(tokens, %x, %share, %chosen) -> %y       for each of them, one behind the other
+    host:  graph(tokens, %x, %share, %chosen) -> %y       for each of them, one after the other
 
 A mixture is everything between the choice of experts and the sum of what they make, with a copy of the norm and the rotation before it:
 what crosses is then a value that the card has anyway. Weights of a hosted region belong to the host's plan alone.
@@ -58,19 +58,19 @@ def _mixtures(graph: Graph) -> list[list[Op]]:
 
 
 def _mixture(last: Op, near: Neighbours, place: dict[Op, int]) -> list[Op] | None:
-    """The ops of the mixture that ends in `last`, in order; None where no chosen experts' products are behind it."""
-    behind: set[Op] = set()
+    """The ops of the mixture that ends in `last`, in order; None where it adds up no chosen experts' products."""
+    upstream: set[Op] = set()
     stack = [last.inputs[0]]
     while stack:
         op = near.producers.get(stack.pop())
-        if op is None or op in behind or op.is_source or op.body or _ends(op):
+        if op is None or op in upstream or op.is_source or op.body or _ends(op):
             continue
-        behind.add(op)
+        upstream.add(op)
         stack.extend(op.inputs)
-    products = [op for op in behind if of_experts(op)]
+    products = [op for op in upstream if of_experts(op)]
     if not products:
         return None
-    group = {last, *_between(behind, set(products))}
+    group = {last, *_between(upstream, set(products))}
     inputs = [v for op in group for v in op.inputs]
     near.absorb_back(inputs, group, _joins)
     return sorted(group, key=place.__getitem__)
@@ -87,13 +87,13 @@ def _is_last(op: Op) -> bool:
     return op.kind == "weighted_sum"
 
 
-def _between(behind: set[Op], products: set[Op]) -> set[Op]:
+def _between(upstream: set[Op], products: set[Op]) -> set[Op]:
     """The ops among them that hang on a product, and the products."""
     made = {v for op in products for v in op.outputs}
     found = set(products)
     grows = True
     while grows:
-        more = {op for op in behind - found if made.intersection(op.inputs)}
+        more = {op for op in upstream - found if made.intersection(op.inputs)}
         made.update(v for op in more for v in op.outputs)
         found |= more
         grows = bool(more)
@@ -156,7 +156,7 @@ def _without_unread(graph: Graph) -> Graph:
 
 
 def _alone(graph: Graph, regions: list[Op]) -> Graph:
-    """The host's graph: the bodies, one behind the other, on what crosses."""
+    """The host's graph: the bodies, one after the other, on what crosses."""
     read = {v for op in regions for v in op.inputs}
     sources = [op for op in graph.ops if op.is_source and read.intersection(op.outputs)]
     received = dict.fromkeys(v for op in regions for v in op.inputs if is_row_value(v))

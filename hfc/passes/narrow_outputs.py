@@ -12,7 +12,7 @@ from hfc.passes.settings import Settings
 
 
 def narrow_outputs(graph: Graph, settings: Settings | None = None) -> Graph:
-    """Taps (outputs behind the logits) keep all rows: what of the chain they need runs a second time, for those."""
+    """Taps (outputs after the logits) keep all rows: what of the chain they need runs a second time, for those."""
     logits, *taps = graph.outputs
     if settings and (settings.is_draft or not settings.gives_logits) or logits.type.shape[0] != "T":
         return graph

@@ -49,7 +49,7 @@ PIPELINE = (
     ),
     Pass(
         cut_stages,
-        "before any fusion, so that no kernel spans two devices; behind choose_kv, which counts the caches of the whole model, and "
+        "before any fusion, so that no kernel spans two devices; after choose_kv, which counts the caches of the whole model, and "
         "drop_unused: what nothing needs would travel",
     ),
     Pass(fold_constants, "before any fusion, so that 1 + w is a weight and a norm has just one operand to load"),
@@ -58,13 +58,13 @@ PIPELINE = (
     Pass(clone_views, "after the last pass that counts readers of a view; every fusion below absorbs its own copy"),
     Pass(
         host_experts,
-        "before the fusions, none of which may mix what two devices compute; behind clone_views, so that a mixture has views of its own",
+        "before the fusions, none of which may mix what two devices compute; after clone_views, so that a mixture has views of its own",
     ),
     Pass(
         fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"
     ),
-    Pass(fuse_conv, "behind fuse_delta, which takes its own; before what would store its activation or its gate apart"),
-    Pass(fuse_recurrence, "behind fuse_conv, so that an activation is done once and not by every head that reads it"),
+    Pass(fuse_conv, "after fuse_delta, which takes its own; before what would store its activation or its gate apart"),
+    Pass(fuse_recurrence, "after fuse_conv, so that an activation is done once and not by every head that reads it"),
     Pass(fuse_attention, "likewise: q/k norm and the output gate belong to the cache write and to attention"),
     Pass(fuse_gate, "before joining, which would separate gate and up into parts that never meet in a register"),
     Pass(join_projections, "after fuse_gate took its pairs; one launch for all that read the same row"),

@@ -18,7 +18,7 @@ EDGE_FORMAT = "q8"  # of the layers that --kv K/V@FIRST+LAST leaves out
 
 @dataclass(frozen=True)
 class StageCut:
-    """One stage of a pipeline: stage `number` of those that run layers `ranges` (first, last) one behind the other."""
+    """One stage of a pipeline: stage `number` of those that run layers `ranges` (first, last) one after the other."""
 
     number: int
     ranges: tuple[tuple[int, int], ...]
@@ -104,7 +104,7 @@ def refuse_staged(text: str) -> None:
 
 
 def with_experts(cards: Sequence[Settings], host: Settings, text: str) -> list[Settings]:
-    """The settings of the plans where the host computes experts: those of the cards, and behind them its own. `text`: of --experts.
+    """The settings of the plans where the host computes experts: those of the cards, and after them its own. `text`: of --experts.
 
     Plans for the CPU stay as they are: it computes everything."""
     layers = parse_experts(text)

@@ -21,7 +21,7 @@ VCC = SGPR + 106
 
 
 class Instruction(Structure):
-    """wait_*: how many accesses may be in flight behind a wait, -1: any number. written, read: (first register, count)."""
+    """wait_*: how many accesses may be in flight after a wait, -1: any number. written, read: (first register, count)."""
 
     _fields_ = [
         *((name, c_uint8) for name in ("unit", "issue", "latency", "writes", "reads", "pad")),
@@ -54,7 +54,7 @@ QUARTER_RATE = re.compile(
 MATRIX = re.compile(r"v_(?:s?wmma|mfma|smfmac)_\w*?_(\d+)x(\d+)x(\d+)_?(\w*)")
 READS_TARGET = re.compile(r"v_(dual_)?(fmac|mac|dot2c|dot4c)")
 CARRY_OUT = re.compile(r"v_(add_co|sub_co|subrev_co|add_co_ci|sub_co_ci|div_scale|mad_u64|mad_i64)")
-VALU_LATENCY, QUARTER_LATENCY, MATRIX_LATENCY = 5, 8, 4  # RDNA; the last behind the issue
+VALU_LATENCY, QUARTER_LATENCY, MATRIX_LATENCY = 5, 8, 4  # RDNA; the last counted from the issue
 WAITS = {  # gfx12: name -> the counters that the number, or its halves of 8 bits, stands for
     "loadcnt": ("wait_loads",),
     "dscnt": ("wait_lds",),

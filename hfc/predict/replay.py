@@ -117,7 +117,7 @@ class Places:
             name += place.end - place.first + GAP_LINES
 
     def lines_of(self, region: Region) -> tuple[int, int]:
-        """First line and the one behind the last."""
+        """First line and the one after the last."""
         return self._names[region.address]
 
 

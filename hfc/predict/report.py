@@ -46,7 +46,7 @@ def _row(timed: Timed, estimate: Estimate) -> tuple:
 
 
 def bound_of(timed: Timed, estimate: Estimate) -> str:
-    """What bounds the kernel; launch, where it is shorter than the gap behind it."""
+    """What bounds the kernel; launch, where it is shorter than the gap after it."""
     return "launch" if timed.time.seconds < estimate.gap_seconds else timed.time.bound
 
 

@@ -1,4 +1,4 @@
-"""AWQ: scales on a linear's inputs that let inputs which carry much be rounded less (Lin et al. 2023, AWQ).
+"""AWQ: scales on a linear's inputs, so that the weights of large inputs lose less to rounding (Lin et al. 2023, AWQ).
 
     s = m^(alpha / 2), m mean squares of the inputs; the weights become w s, what makes the inputs gives 1 / s
 

@@ -26,7 +26,7 @@ Clock = Callable[[], float]
 @dataclass(frozen=True)
 class Request:
     """prompt: token ids.  stop_texts end the text and are no part of it.  max_tokens: None runs until the context ends.
-    boundary: so many tokens the next prompt of a conversation will share with this one."""
+    boundary: tokens that the next prompt of a conversation will share with this one."""
 
     prompt: tuple[int, ...]
     sampling: Sampling
@@ -76,7 +76,7 @@ class Statistics:
 
     @property
     def tau(self) -> float | None:
-        """Mean tokens that a verify step brings, its own choice behind the accepted drafts included."""
+        """Mean tokens that a verify step brings, its own choice after the accepted drafts included."""
         return self.track.tau if self.track else None
 
     @property
@@ -182,7 +182,7 @@ class Generation:
                 return result
 
     def _decode(self) -> list[int]:
-        """Run the latest token, and drafts behind it; the tokens that follow it."""
+        """Run the latest token, and drafts after it; the tokens that follow it."""
         start, tokens = self._clock(), self._sequence.tokens
         work = self._decoder.extend([Work(self._sequence, 1, 1)])
         _, (result,) = self._decoder.run(work)

@@ -142,7 +142,7 @@ class GpuModel:
             at += _aligned(rows.nbytes)
 
     def hand_on(self, step: Step) -> dict[str, np.ndarray | DeviceRows]:
-        """Run one step of a stage that is not the last; what it leaves for those behind, f32 [T, width] by name: copies, on this card
+        """Run one step of a stage that is not the last; what it leaves for the stages after it, f32 [T, width] by name: copies, on this card
         or in host memory."""
         self._encode(step)
         rows = len(step.tokens)
@@ -224,7 +224,7 @@ class GpuModel:
             raise self._lost(error, list(self._numbers)[failed[0]], failed[1])
 
     def _input_words(self) -> int:
-        """The step buffer, behind it the sampling parameters of every output row, then their masks: one copy brings all."""
+        """The step buffer, after it the sampling parameters of every output row, then their masks: one copy brings all."""
         return self._words + sampling_words(self.max_outputs, self.vocab)
 
     def tap(self, name: str, first: int, count: int) -> np.ndarray:
@@ -281,7 +281,7 @@ class GpuModel:
             at += _aligned(nbytes)
         self._step_device = memory[STEP] = self._block(4 * self._input_words())
         memory[PARAMETERS] = self._step_device + 4 * self._words
-        # chosen, and behind them the step's own
+        # chosen, and after them the step's own
         memory[TOKENS] = self._block(4 * (self.max_outputs + self.max_rows))
         memory |= upload_weights(plan, driver, self._block, weights, self.stream, progress)
         return memory

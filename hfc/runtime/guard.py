@@ -25,7 +25,7 @@ class Guard:
         texts = sorted({t for t in tokenizer.special.values() if len(t) > 1}, key=len, reverse=True)
         self._tokenizer = tokenizer
         self._spelled = re.compile("|".join(map(re.escape, texts)) or r"(?!)")
-        # A string may end with the beginning of a control token, and what is rendered behind it with the rest.
+        # A string may end with the beginning of a control token, and what is rendered after it with the rest.
         self._beginnings = frozenset(t[:n] for t in texts for n in range(1, len(t)))
         self._longest = max(map(len, texts), default=1) - 1
 
@@ -48,7 +48,7 @@ class Guard:
         return ids
 
     def cut_before(self, text: str, at: int) -> tuple[str, int] | None:
-        """The last control token of a rendered text that ends at a place or shortly before it, and how many more come behind it."""
+        """The last control token of a rendered text that ends at a place or shortly before it, and how many more come after it."""
         found = list(self._spelled.finditer(text, max(0, at - NEAR)))
         before = [token for token in found if token.end() <= at]
         return (before[-1][0], len(found) - len(before)) if before else None

@@ -58,7 +58,7 @@ class HostModel:
             self._memory[Pointer.buffer(name)][: rows.nbytes] = rows.reshape(-1).view(np.uint8)
 
     def hand_on(self, step: Step) -> dict[str, np.ndarray]:
-        """Run one step of a stage that is not the last; copies of what it leaves for those behind, f32 [T, width] by name."""
+        """Run one step of a stage that is not the last; copies of what it leaves for the stages after it, f32 [T, width] by name."""
         check_step(step, self.plan)
         self._run(Program.STEP, step)
         return {name: self._rows(name, len(step.tokens)).copy() for name in self.plan.stage.sent}
@@ -71,7 +71,7 @@ class HostModel:
         return self._rows(draft.tokens, rows).view(np.int32).reshape(rows).copy(), self._rows(draft.logits, rows).copy()
 
     def _run(self, program: Program, step: Step, left_out: int = 0) -> None:
-        """The launches of one program but the last `left_out`: the tape holds those of all, one behind the other."""
+        """The launches of one program but the last `left_out`: the tape holds those of all, one after the other."""
         assert self._tape, "the model is closed"
         step.encode(self.max_rows, self._step)
         if len(self.plan.programs) > 1:
@@ -124,7 +124,7 @@ class HostModel:
 
 
 def launch_ranges(plan: Plan) -> dict[Program, tuple[int, int]]:
-    """Program -> its first launch on the host's tape, and the one behind its last."""
+    """Program -> its first launch on the host's tape, and the one after its last."""
     found, first = {}, 0
     for name, launches in plan.programs.items():
         found[name] = first, first + len(launches)

@@ -18,7 +18,7 @@ from hfc.runtime.host import launch_ranges, open_library
 from hfc.runtime.memory import address, allocate
 from hfc.step import Step
 
-GUARD = np.full(4096, 0xA5, np.uint8)  # behind every pointer; a kernel that writes there is wrong
+GUARD = np.full(4096, 0xA5, np.uint8)  # past the end of every buffer; a kernel that writes there is wrong
 
 _LAUNCH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, *[ctypes.c_uint] * 7, *[ctypes.c_void_p] * 3)
 
@@ -128,4 +128,4 @@ def grid_size(expression: str, step: Step) -> int:
 def _check_guard(launch: Launch, pointer: Pointer, guard: np.ndarray) -> None:
     if not np.array_equal(guard, GUARD):
         first = int(np.flatnonzero(guard != GUARD)[0])
-        raise HfcError(f"{launch.kernel}: wrote {first} bytes behind the end of {pointer}")
+        raise HfcError(f"{launch.kernel}: wrote {first} bytes past the end of {pointer}")

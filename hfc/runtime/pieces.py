@@ -1,6 +1,6 @@
 """Long texts cut where a vocabulary certainly cuts them: encoding can pause, or stop, between pieces, and the tokens stay the same.
 
-No token joins a letter with the separator behind it, so no merge does, and a tokenizer's rules for words look no farther than the
+No token joins a letter with the separator after it, so no merge does, and a tokenizer's rules for words look no farther than the
 next letter. A vocabulary that has such a token, or whose library moves text about, is encoded in one piece.
 """
 
@@ -43,7 +43,7 @@ class Pieces:
         yield text[start:]
 
     def _next(self, text: str, at: int) -> int | None:
-        """The first cut behind `at`."""
+        """The first cut after `at`."""
         for begin in range(at, len(text), WINDOW):
             if found := self._cut.search(text, max(0, begin - 2), begin + WINDOW):
                 return found.start() + 1

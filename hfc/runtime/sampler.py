@@ -84,7 +84,7 @@ class Sampler:
         return self.accept(int(tokens[order[picked]]))
 
     def encode(self, row: np.ndarray, ahead: Sequence[int] = ()) -> None:
-        """Write what a device needs to choose the next token, or the one behind tokens that may be chosen before it.
+        """Write what a device needs to choose the next token, or the one after tokens that may be chosen before it.
 
         `accept` the device's answer, in order, before the next call.
         """

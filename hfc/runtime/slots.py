@@ -164,7 +164,7 @@ class GpuSlots(_Planes):
 
 
 class StagedSlots:
-    """Slots of a pipeline: one stage's bytes behind the other's.
+    """Slots of a pipeline: one stage's bytes after the other's.
 
     A slot is read and written between its own steps: those that nobody waits for have ended then."""
 

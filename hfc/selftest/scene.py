@@ -20,7 +20,7 @@ from hfc.runtime.upload import WeightSource
 from hfc.selftest.packed import readable
 from hfc.step import Step
 
-UNWRITTEN = 0xFF  # fills outputs and the rows behind the step's: NaN as f32
+UNWRITTEN = 0xFF  # fills outputs and the rows after the step's: NaN as f32
 
 
 @dataclass

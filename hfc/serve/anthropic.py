@@ -224,7 +224,7 @@ class MessagesRequest(CountRequest, dialect=MESSAGES):
 
 
 def without_attribution(system: str) -> str:
-    """A system prompt less what a client tells its provider's accounts: it changes with every request, so that nothing behind it
+    """A system prompt less what a client tells its provider's accounts: it changes with every request, so that nothing after it
     would be found in the prefix cache."""
     lines = system.split("\n")
     kept = [line for line in lines if not line.startswith(ATTRIBUTIONS)]

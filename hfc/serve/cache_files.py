@@ -122,7 +122,7 @@ class CacheFiles:
 
     def remove(self, kept: Kept) -> None:
         self.bytes -= kept.nbytes
-        self._writer.submit(kept.path.unlink, missing_ok=True)  # behind its own writing
+        self._writer.submit(kept.path.unlink, missing_ok=True)  # after its own writing
 
     def flush(self) -> None:
         """Wait for what is being written."""

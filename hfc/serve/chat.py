@@ -137,7 +137,7 @@ def shown_tools(ask: Ask) -> list[dict[str, Any]]:
 def _prompts(
     served: Served, ask: Ask, tools: list[dict[str, Any]], most: int | None
 ) -> Callable[[Sequence[Mapping[str, Any]]], Prompt]:
-    """How messages become a prompt of at most so many tokens, None for any number."""
+    """How messages become a prompt of at most `most` tokens, None for any number."""
     begun, style = ask.begun, style_of(served.vocabulary.template)
     variables = dict(ask.template_variables)
     if ask.effort is not None:

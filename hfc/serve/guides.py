@@ -1,4 +1,4 @@
-"""What keeps an answer in bounds: a thinking budget, a grammar for structured output or tool calls, an end behind the first call."""
+"""What keeps an answer in bounds: a thinking budget, a grammar for structured output or tool calls, an end after the first call."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class ExtraFile(Tolerant, dialect=LLAMA, noun="input_extra"):
 
 
 class InfillRequest(NativeRequest, dialect=LLAMA):
-    """What stands before and behind a gap, what the gap begins with (prompt), and other files."""
+    """What stands before and after a gap, what the gap begins with (prompt), and other files."""
 
     prompt: str = ""
     input_prefix: str = ""

@@ -27,7 +27,7 @@ class TooManyMarks(ValueError):
 
 
 class Shape:
-    """The marks of a JSON text that stand in no string: places and characters [n], and the depth behind each, or that of the container
+    """The marks of a JSON text that stand in no string: places and characters [n], and the depth after each, or that of the container
     for those that close one. numpy finds them, and lets other threads run meanwhile."""
 
     def __init__(self, text: bytes, most: int):
@@ -73,7 +73,7 @@ class Shape:
 
     @property
     def values(self) -> int:
-        """How many stand behind a comma or a colon."""
+        """How many stand after a comma or a colon."""
         return int(np.count_nonzero((self.marks == ord(",")) | (self.marks == ord(":"))))
 
     @property
@@ -83,7 +83,7 @@ class Shape:
 
 
 def _escaped(characters: np.ndarray) -> np.ndarray:
-    """Places behind a backslash that is not escaped itself."""
+    """Places after a backslash that is not escaped itself."""
     backslashes = np.flatnonzero(characters[:-1] == BACKSLASH)
     if not len(backslashes):
         return backslashes

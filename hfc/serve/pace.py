@@ -23,7 +23,7 @@ class Pace:
         self.row_s: float | None = None
 
     def rows(self, decoding: int, prompts: int = 1) -> int:
-        """Of so many prompts in the next step, beside so many sequences that decode. 0: that step is to show what decoding alone costs."""
+        """Rows of `prompts` prompts in the next step, beside `decoding` sequences that decode. 0: that step is to show what decoding alone costs."""
         if not decoding:
             return self._most
         alone_s = self._costs.estimate(STEP, decoding)

@@ -137,10 +137,10 @@ def last_begins(served: Served, content: str | None, text: str, tokens: Sequence
     cut = served.guard.cut_before(text, at) if at > 0 else None
     if cut is None:
         return 0
-    token, behind = cut
+    token, later = cut
     special = served.tokenizer.special
     controls = (i for i in range(len(tokens) - 1, -1, -1) if len(special.get(tokens[i], "")) > 1)
-    place = next(itertools.islice(controls, behind, None), None)
+    place = next(itertools.islice(controls, later, None), None)
     return place + 1 if place is not None and special[tokens[place]] == token else 0
 
 
@@ -170,7 +170,7 @@ def _rendered(
 
 
 def begun_parts(message: Mapping[str, Any], opens: str) -> list[tuple[str, bool]]:
-    """(text, whether it is a tag) of what an answer has said already behind a template's opening: its thought too, where the
+    """(text, whether it is a tag) of what an answer has said already after a template's opening: its thought too, where the
     opening or the message begins one."""
     thought, content = message.get("reasoning_content") or "", message["content"]
     if not thought and (not opens_reasoning(opens) or not content):

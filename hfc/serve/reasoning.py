@@ -18,7 +18,7 @@ EFFORTS = ("none", *BUDGETS, "high", "xhigh")
 class ReasoningSplit:
     """Text to (reasoning, content). is_open: the prompt has begun the thought already.  may_open: the text may begin with one.
 
-    by_token: the closing tag is a token, so that only what stands behind `close_token` is one; spelled out it is text."""
+    by_token: the closing tag is a token, so that only what stands after `close_token` is one; spelled out it is text."""
 
     def __init__(self, is_open: bool, may_open: bool = True, by_token: bool = False):
         self.is_open = is_open

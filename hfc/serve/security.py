@@ -25,7 +25,7 @@ from hfc.serve.turns import Turns, leave
 
 PAGE = ("/", "/page.css", "/page.js", "/page/markdown.js", "/page/chats.js", "/page/marked.js", "/page/purify.js")
 OPEN_PATHS = frozenset({*PAGE, "/health", "/ready"})  # without a key
-HUGE_BYTES = 1 << 20  # of large requests and their answers: after so many memory is given back
+HUGE_BYTES = 1 << 20  # of large requests and their answers: after this much, memory is given back
 GIVE_BACK_S = 1.0
 
 

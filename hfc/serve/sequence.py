@@ -92,7 +92,7 @@ class Sequence(DecodeState):
         return token, None if self.job.logprobs is None else logprob_of(logits, token, self.job.logprobs)
 
     def put_prompt_logprobs(self, logits: np.ndarray, first: int) -> None:
-        """Logits of prompt rows [first, first + n): each tells about the token behind it."""
+        """Logits of prompt rows [first, first + n): each tells about the token after it."""
         following = self.prompt[first + 1 : first + 1 + len(logits)]
         parts = tuple(logprob_of(row, int(t), self.job.logprobs or 0) for row, t in zip(logits, following))
         if parts:

@@ -158,7 +158,7 @@ class Stepper:
             self._ring(part.sequence.stream for part in work if part.sequence.phase is Phase.DONE)
 
     def _land(self, most: int) -> None:
-        """End steps, the oldest first, until at most so many are on their way."""
+        """End steps, the oldest first, until at most `most` are on their way."""
         while len(self._flights) > most:
             flight = self._flights.popleft()
             try:
@@ -206,7 +206,7 @@ class Stepper:
         return count
 
     def _prefilled(self, result: StepResult) -> None:
-        """The state of a prompt has advanced: keep it where another prompt may branch off, and take the first token behind it."""
+        """The state of a prompt has advanced: keep it where another prompt may branch off, and take the first token after it."""
         part, segment = result.part, result.segment
         sequence = part.sequence
         before, sequence.position = sequence.position, sequence.position + part.rows
@@ -258,7 +258,7 @@ class Stepper:
         self._take(result, token, logprob)
 
     def _choose(self, result: StepResult) -> None:
-        """The first token behind a prompt."""
+        """The first token after a prompt."""
         sequence = result.part.sequence
         if sequence.job.prompt_logprobs:
             sequence.put_prompt_logprobs(result.logits, sequence.position - result.part.rows)
@@ -294,7 +294,7 @@ class Stepper:
             self._keep(sequence, is_page=True)
 
     def _is_kept_near(self, sequence: Sequence) -> bool:
-        """Whether recurrent state was kept just before the end of the prompt: nobody goes on from behind its last token but this answer."""
+        """Whether recurrent state was kept just before the end of the prompt: nobody continues after its last token but this answer."""
         end = len(sequence.prompt)
         return self.cache.is_recurrent and any(0 < end - mark <= NEAR for mark in sequence.job.marks)
 
@@ -311,7 +311,7 @@ class Stepper:
         self._ring(other.stream for other in same)
 
     def _keep(self, sequence: Sequence, is_page: bool = False, is_end: bool = False) -> None:
-        """Into the cache with a slot's state, which stands exactly behind `history`. is_page: on the way through a long text.  is_end: of
+        """Into the cache with a slot's state, which stands exactly after `history`. is_page: on the way through a long text.  is_end: of
         the answer."""
         has_next = not sequence.job.pool or sequence.is_awaited  # a text that is embedded has no next turn
         if sequence.is_damaged or not has_next:

@@ -97,7 +97,7 @@ class Bell:
             self._rung.put(streams)
 
     def close(self) -> None:
-        """End the thread, behind what was rung."""
+        """End the thread, after what was rung."""
         self._rung.put(None)
 
     def _run(self) -> None:

@@ -11,7 +11,7 @@ TAGS = frozenset((OPEN, CLOSE, toolparse.OPEN, toolparse.CLOSE))
 
 
 def new_thought(served: Served, prompt: Prompt) -> Thought:
-    """The thought of an answer behind a prompt. Templates that know the tag may leave opening it to the model."""
+    """The thought of an answer to a prompt. Templates that know the tag may leave opening it to the model."""
     may_open = OPEN in (served.vocabulary.template or "") and CLOSE not in prompt.opens and not prompt.is_begun
     open_id = single_token(served, OPEN) if may_open else None
     return Thought(opens_reasoning(prompt.opens), may_open, open_id, single_token(served, CLOSE))
@@ -22,7 +22,7 @@ def shown_tags(served: Served) -> dict[int, str]:
     return {i: text for i, text in served.tokenizer.special.items() if text in TAGS}
 
 
-def thinking_budget(served: Served, budget: int, prompt: Prompt, behind: str = "\n\n") -> ThinkingBudget:
-    """behind: what follows the closing tag; nothing where a grammar says what does."""
-    end = encode(served, CLOSE + behind, parse_special=True)
+def thinking_budget(served: Served, budget: int, prompt: Prompt, after: str = "\n\n") -> ThinkingBudget:
+    """after: what follows the closing tag; nothing where a grammar says what does."""
+    end = encode(served, CLOSE + after, parse_special=True)
     return ThinkingBudget(budget, new_thought(served, prompt), served.tokenizer, end)

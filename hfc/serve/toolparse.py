@@ -24,7 +24,7 @@ def new_call_id() -> str:
 
 
 class JsonCall:
-    """The inside of one call; text: all that came of it, rest: what came behind its end, in_value: inside of an argument.
+    """The inside of one call; text: all that came of it, rest: what came after its end, in_value: inside of an argument.
 
     `{"name": "f", "arguments": {...}}`; the arguments pass through as they come, up to their closing brace."""
 

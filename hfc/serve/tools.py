@@ -114,7 +114,7 @@ def free_grammar(style: str, schemas: Schemas, strict: Container[str], opening: 
 
 
 def _call_rules(style: str, schemas: Schemas, strict: Container[str] | None = None) -> list[str]:
-    """`call`: one of the tools, behind the opening tag if the style has one."""
+    """`call`: one of the tools, after the opening tag if the style has one."""
     rules = ["call: " + " | ".join(f"call_{i}" for i in range(len(schemas)))]
     for i, (name, schema) in enumerate(schemas.items()):
         if style == "xml":

@@ -65,7 +65,7 @@ def _recent(messages: Messages, starts: Sequence[int], context: int) -> int:
 
 
 def fit_tokens(tokens: Sequence[int], context: int, max_tokens: int | None, begin: int | None) -> list[int]:
-    """The latest tokens, behind the begin token if the text had it."""
+    """The latest tokens, after the begin token if the text had it."""
     wanted = budget(len(tokens), context, max_tokens)
     if len(tokens) <= wanted:
         return list(tokens)

@@ -1,6 +1,6 @@
-"""GPUs that the compiler does not tell from one of ARCHS' rows: graphics in processors, handhelds, small cards. A test compares them.
+"""GPUs that the compiler does not tell from one of ARCHS' rows: integrated GPUs, handhelds, small cards. A test compares them.
 
-Bandwidths of processors are those of their fastest ordinary memory.
+Bandwidths of integrated GPUs are those of the fastest memory that their processors commonly have.
 """
 
 from __future__ import annotations

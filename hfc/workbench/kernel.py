@@ -35,7 +35,7 @@ def why_text(remade: Remade, plan: Plan, symbol: str) -> str:
 
 
 def assembly_text(remade: Remade, bundle: Bundle, plan: Plan, symbol: str) -> str:
-    """Instructions and labels behind a head that says what the kernel uses."""
+    """Instructions and labels after a head that says what the kernel uses."""
     whole = remade.assembly(symbol)
     code = code_of(whole, symbol)
     sign = remade.settings.arch.platform.comment

@@ -20,15 +20,15 @@ class Launched:
     launches: tuple[Launch, ...]
 
 
-def launched(plan: Plan, program: str, behind: int = 0, sizes: Sequence[int] = ()) -> list[Launched]:
-    """Where it depends on the rows which launches have work, an entry for each range of them. behind: tokens of the context.
+def launched(plan: Plan, program: str, depth: int = 0, sizes: Sequence[int] = ()) -> list[Launched]:
+    """Where it depends on the rows which launches have work, an entry for each range of them. depth: tokens of the context before the step.
 
     sizes: rows of prompts to look at, an entry for each; by default one with whatever a prompt may launch."""
     if not program.endswith("decode"):
-        return _prompts(plan, program, behind, sizes)
+        return _prompts(plan, program, depth, sizes)
     ranges: list[tuple[int, int, tuple[Launch, ...]]] = []
     for rows in range(1, min(DECODE_ROWS, plan.max_rows) + 1):
-        found = with_work(plan, program, rows, behind)
+        found = with_work(plan, program, rows, depth)
         if ranges and ranges[-1][2] == found:
             ranges[-1] = (ranges[-1][0], rows, found)
         else:
@@ -41,22 +41,22 @@ def launched(plan: Plan, program: str, behind: int = 0, sizes: Sequence[int] = (
     ]
 
 
-def _prompts(plan: Plan, program: str, behind: int, sizes: Sequence[int]) -> list[Launched]:
-    if not sizes or not with_work(plan, program, plan.max_rows, behind) or "prefill" not in program:
+def _prompts(plan: Plan, program: str, depth: int, sizes: Sequence[int]) -> list[Launched]:
+    if not sizes or not with_work(plan, program, plan.max_rows, depth) or "prefill" not in program:
         return [Launched(program, plan.max_rows, plan.max_rows, plan.programs[program])]
-    found = {rows: with_work(plan, program, rows, behind) for rows in sizes if rows <= plan.max_rows}
+    found = {rows: with_work(plan, program, rows, depth) for rows in sizes if rows <= plan.max_rows}
     return [Launched(f"{program} of {rows}", rows, rows, launches) for rows, launches in found.items()]
 
 
-def with_work(plan: Plan, program: str, rows: int, behind: int) -> tuple[Launch, ...]:
-    """The launches of a step of so many rows: those with an empty grid are none."""
-    step = step_of(plan, rows, behind)
+def with_work(plan: Plan, program: str, rows: int, depth: int) -> tuple[Launch, ...]:
+    """The launches of a step of `rows` rows without those whose grid is empty."""
+    step = step_of(plan, rows, depth)
     return tuple(x for x in plan.programs[program] if all(grid_size(size, step) for size in x.grid))
 
 
-def step_of(plan: Plan, rows: int, behind: int = 0) -> Step:
-    """A step of one sequence, as far behind as the context leaves room for its rows."""
-    return Step.single(range(rows), max(0, min(behind, plan.context - rows)))
+def step_of(plan: Plan, rows: int, depth: int = 0) -> Step:
+    """A step of one sequence at position `depth`, or as near to it as the context leaves room for its rows."""
+    return Step.single(range(rows), max(0, min(depth, plan.context - rows)))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Remade:
 
     @property
     def calls(self) -> tuple[RegionCall, ...]:
-        """Every region, the draft's behind the model's."""
+        """Every region, the draft's after the model's."""
         return (*self.emitted.calls, *self.emitted.draft_calls)
 
     @property
@@ -101,7 +101,7 @@ class Remade:
         )
 
     def source(self, symbol: str) -> str:
-        """HIP, which compiles as it stands; of the host the C of one kernel, which stands in the library behind its headers."""
+        """HIP, which compiles as it stands; of the host the C of one kernel, which follows the library's headers."""
         if self.is_host:
             return host_source(self.emitted.kernels[symbol], self.settings.context)
         return self.jobs[symbol].source

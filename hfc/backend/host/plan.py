@@ -37,7 +37,7 @@ def library_text(emitted: Emitted, settings: Settings) -> str:
 
 
 def _plan(emitted: Emitted, settings: Settings) -> Plan:
-    programs = {Program.STEP: _launches(emitted.calls)}  # one behind the other on the tape
+    programs = {Program.STEP: _launches(emitted.calls)}  # one after the other on the tape
     if emitted.draft:
         programs[Program.DRAFT_STEP] = _launches(emitted.draft_calls)
         emitted = emitted.observed_by({Program.STEP: emitted.observing})

@@ -1,4 +1,4 @@
-"""Rows of rotated keys in C: codes of a direction behind its norm. Every size of the levels is tried, the best one is taken."""
+"""Rows of rotated keys in C: codes of a direction after its norm. Every size of the levels is tried, the best one is taken."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _block_run(form: BlockFormat) -> KvRun | None:
 
 
 def _level_run(form: KvRotated) -> KvRun:
-    """Codes of `bits` behind an f32 norm; a code without its highest bit stands for the negative of a positive level."""
+    """Codes of `bits` after an f32 norm; a code without its highest bit stands for the negative of a positive level."""
     name, bits = form.name, form.bits
     levels = [c_number(level) for level in form.levels(form.head)[2 ** (bits - 1) :]]  # the positive ones, rising
     half = len(levels)

@@ -1,4 +1,4 @@
-"""Codes that lie behind each other as one stream of bits (3, 4 or 6 each), read in whole words by GPU lanes: see loaders.py.
+"""Codes that lie one after another as one stream of bits (3, 4 or 6 each), read in whole words by GPU lanes: see loaders.py.
 
 Four codes become the four bytes of a word. Nibbles: the even and the odd ones of a word are masked and their bytes interleaved.
 Others: each of four codes is masked and shifted to its byte.

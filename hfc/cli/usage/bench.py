@@ -48,7 +48,7 @@ USAGE = usage(
     option(
         "--draft-acceptance",
         float,
-        "Measure blocks of which so many tokens count, whatever the weights say. [default: real texts]",
+        "Measure blocks of which this many tokens are accepted, whatever the weights say. [default: real texts]",
     ),
     option(
         "--draft-rows", str, "Rows of the blocks of --draft-acceptance, with commas between.", "16", metavar="N,..."

@@ -128,7 +128,7 @@ def _no_such(command: str, flag: str, by_flag: dict[str, Option]) -> HfcError:
         return HfcError(f"hfc {command}: {error.message}", hint=error.hint)
     return HfcError(
         f"hfc {command}: {error.message}",
-        hint=f"hfc {command} --help lists the options; words that begin with - stand behind --",
+        hint=f"hfc {command} --help lists the options; words that begin with - go after --",
     )
 
 

@@ -18,7 +18,9 @@ SAMPLING = (
         "0 always takes the likeliest token. [default: the model's, else 0.7]",
         settable=PROJECT,
     ),
-    option("--top-k", int, "Choose among so many tokens; 0: all. [default: the model's, else 40]", settable=PROJECT),
+    option(
+        "--top-k", int, "Choose among the N likeliest tokens; 0: all. [default: the model's, else 40]", settable=PROJECT
+    ),
     option(
         "--top-p",
         float,
@@ -41,7 +43,7 @@ SAMPLING = (
     option(
         "--max-tokens -n",
         int,
-        "Stop after so many tokens; -1: when the context is full.",
+        "Stop after N tokens; -1: when the context is full.",
         least=1,
         unset=("-1", "-2"),
         settable=PROJECT,

@@ -126,7 +126,7 @@ class Reader:
             raise self.error(f"{what} is not UTF-8 text") from None
 
     def count(self, claimed: int, least: int, what: str) -> int:
-        """A number of items that take at least `least` bytes each, if so many fit in the rest of the file."""
+        """A number of items that take at least `least` bytes each, if that many fit in the rest of the file."""
         self.need(claimed * least, f"{claimed} {what}")
         return claimed
 

@@ -59,14 +59,14 @@ def read_hfqm(file: MappedFile) -> tuple[dict[str, TensorInfo], dict[str, Any], 
     start, data = reader.u64("the place of the metadata"), reader.u64("the place of the data")
     if not HEADER_BYTES <= start <= data <= file.size:
         raise reader.error(
-            f"metadata at byte {start} and data at byte {data} do not lie one behind the other in {file.size} bytes"
+            f"metadata at byte {start} and data at byte {data} do not lie one after the other in {file.size} bytes"
         )
     metadata, reader.at = _metadata(reader, start, data)
     return _index(reader, claimed, data), _config(reader, metadata), _texts(reader, metadata)
 
 
 def _metadata(reader: Reader, start: int, data: int) -> tuple[dict[str, Any], int]:
-    """The JSON object and the byte behind it."""
+    """The JSON object and the byte after it."""
     # As Latin-1 a character is a byte, so the end that the scanner finds is the place in the file.
     text = reader.file.map[start : min(data, start + JSON_LIMIT)].decode("latin-1")
     try:

@@ -9,7 +9,7 @@ from hfc.formats.recipe import DRAFT_TENSORS
 
 
 def joined(target: Checkpoint, draft: Checkpoint) -> Checkpoint:
-    """The target with the draft's tensors beside its own, their names behind DRAFT_TENSORS. Closing it closes both."""
+    """The target with the draft's tensors beside its own, their names after DRAFT_TENSORS. Closing it closes both."""
     first = len(target.files)
     moved = {
         DRAFT_TENSORS + name: replace(info, name=DRAFT_TENSORS + name, file=first + info.file)

@@ -13,6 +13,11 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.file_start import refuse_foreign_file
 
 JSON_LIMIT = 100_000_000  # bytes; the safetensors format's own limit for its header
+NOT_FINITE = (
+    "Infinity",
+    "-Infinity",
+    "NaN",
+)  # transformers 5 writes {"__float__": "Infinity"} for what JSON cannot say
 
 
 class MappedFile:
@@ -54,13 +59,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise HfcError(f"{path}: cannot read the file: {error.strerror}") from None
     return parse_json(text, str(path))
-
-
-NOT_FINITE = (
-    "Infinity",
-    "-Infinity",
-    "NaN",
-)  # transformers 5 writes {"__float__": "Infinity"} for what JSON cannot say
 
 
 def parse_json(text: bytes, where: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Weights as other programs quantized them -> their values: codes in words, scales of groups, rows, blocks or the whole tensor.
 
 Sources: safetensors written by transformers (FP8), llm-compressor (compressed-tensors 0.20), AutoGPTQ / GPTQModel, AutoAWQ and
-ModelOpt. Shapes: a weight is [..., n, k]; its scales have one number for every so many rows and columns.
+ModelOpt. Shapes: a weight is [..., n, k]; its scales have one number for each block of rows and columns.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def spread(scales: np.ndarray, shape: tuple[int, ...], block: tuple[int, int]) -
 
 
 def of_columns(scales: np.ndarray, columns: int, group: int, group_of: np.ndarray | None) -> np.ndarray:
-    """[n, groups] of so many columns each -> [n, columns]. group_of: i32 [columns], where columns were quantized in another order."""
+    """[n, groups], a number for each group of columns -> [n, columns]. group_of: i32 [columns], where columns were quantized in another order."""
     if group_of is not None:
         return scales[..., group_of]
     _fit(scales.shape[-1], columns, group)
@@ -72,6 +72,6 @@ def of_columns(scales: np.ndarray, columns: int, group: int, group_of: np.ndarra
 
 
 def _fit(count: int, length: int, size: int) -> None:
-    """ValueError unless so many groups of `size` are as long as `length`."""
+    """ValueError unless `count` groups of `size` are as long as `length`."""
     if size < 1 or count != -(-length // size):
         raise ValueError(f"{count} groups of {size} for {length}")

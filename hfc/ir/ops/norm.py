@@ -13,7 +13,7 @@ from hfc.ir.opdef import literal, reduction, require
 
 
 def _check_vector(kind: str, x: TensorType, **vectors: TensorType | None) -> None:
-    require(len(x.shape) > 1, f"{kind}: x is {x}; it must have an axis behind its rows")
+    require(len(x.shape) > 1, f"{kind}: x is {x}; it must have an axis after its rows")
     for name, vector in vectors.items():
         fits = vector is None or vector.shape == x.shape[-1:]
         require(fits, f"{kind}: x is {x}, {name} is {vector}; the {name} must be [{x.shape[-1]}]")

@@ -141,7 +141,7 @@ class Decoder:
         return sequence.speculator.propose(room, others, others_tokens, can_guess)
 
     def _room(self, sequence: DecodeState, rows: int) -> int:
-        """Drafts that the step, the context and the request still have use for. What a device may choose behind a draft that
+        """Drafts that the step, the context and the request still have use for. What a device may choose after a draft that
         a grammar has not seen is not known."""
         if sequence.is_guided and self.on_device and not sequence.needs_logits:
             return 0

@@ -46,7 +46,7 @@ class DecodeState:
 class Work(NamedTuple):
     """A sequence's part of a step: `rows` tokens from its position on; outputs: how many of the last rows' logits are wanted.
 
-    block: drafts behind the latest token of a sequence that decodes.
+    block: drafts after the latest token of a sequence that decodes.
     """
 
     sequence: DecodeState

@@ -1,4 +1,4 @@
-"""Several devices that run one model: each the layers of its stage, with a thread of its own, one step behind the other."""
+"""Several devices that run one model: each the layers of its stage, with a thread of its own, one step after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread of one stage: it runs the steps that come in, in order, and hands each on to the stage behind it."""
+"""The thread of one stage: it runs the steps that come in, in order, and hands each on to the next stage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StageModel(Protocol):
         ...
 
     def hand_on(self, step: Step) -> Mapping[str, Any]:
-        """Run a step; what it leaves for the stages behind, f32 [T, width] by name, or DeviceRows where all of them can read those."""
+        """Run a step; what it leaves for the stages after it, f32 [T, width] by name, or DeviceRows where all of them can read those."""
         ...
 
     def close(self) -> None: ...
@@ -55,16 +55,16 @@ class Flight:
 
 
 class StageWorker:
-    """Runs one stage. behind: the stage that its steps go to, None for the last."""
+    """Runs one stage. next_stage: where its steps go, None for the last."""
 
-    def __init__(self, model: StageModel, behind: StageWorker | None):
-        self.model, self._behind = model, behind
+    def __init__(self, model: StageModel, next_stage: StageWorker | None):
+        self.model, self._next = model, next_stage
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"hfc-stage-{model.plan.stage.number}", daemon=True)
         self._thread.start()
 
     def fly(self, flight: Flight) -> None:
-        """Run a step behind those that came before."""
+        """Run a step after those that came before."""
         self._jobs.put(lambda: self._fly(flight))
 
     def call(self, work: Callable[[Any], Any]) -> Future:
@@ -74,7 +74,7 @@ class StageWorker:
         return found
 
     def close(self) -> None:
-        """End the thread, behind what it still has to do."""
+        """End the thread, after what it still has to do."""
         self._jobs.put(None)
         self._thread.join()
 
@@ -85,7 +85,7 @@ class StageWorker:
     def run(self, flight: Flight) -> Any:
         """The stage's part of a step, in the thread that calls: of the last one what comes of it. Nothing else may run on the stage."""
         self.model.receive({name: flight.values[name] for name in self.model.plan.stage.received})
-        if self._behind is None:
+        if self._next is None:
             found = flight.finish(self.model, flight.step)
             flight.values.clear()  # their memory may be used again
             return found
@@ -98,8 +98,8 @@ class StageWorker:
         except BaseException as error:  # of any type: whoever waits for the step must hear of it
             flight.result.set_exception(error)
             return
-        if self._behind is not None:
-            self._behind.fly(flight)
+        if self._next is not None:
+            self._next.fly(flight)
             return
         flight.result.set_result(found)
 

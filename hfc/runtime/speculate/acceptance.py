@@ -26,7 +26,7 @@ class Acceptance:
         return self._tried[0]
 
     def seen(self, drafted: int, right: int) -> None:
-        """The first `right` of `drafted` drafts were right; the one behind them, if any, was wrong; of later ones nothing is known."""
+        """The first `right` of `drafted` drafts were right; the one after them, if any, was wrong; of later ones nothing is known."""
         for i in range(min(drafted, right + 1)):
             self._tried[i] = self._tried[i] * self._keep + 1
             self._right[i] = self._right[i] * self._keep + (i < right)
@@ -41,7 +41,7 @@ class Acceptance:
             yield chance
 
     def tokens(self) -> list[float]:
-        """Expected tokens of a verify step with 0, 1, … drafts: the right ones and the target's own behind them."""
+        """Expected tokens of a verify step with 0, 1, … drafts: the right ones and the target's own after them."""
         total, all_right, expected = 1.0, 1.0, [1.0]
         for chance in self.chances():
             all_right *= chance

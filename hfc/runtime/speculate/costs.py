@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 STEP = "step"  # the kind of plain and verifying steps; others are drafters whose own work is part of a cycle
-SAMPLES = 7  # the median of so many latest: a busy machine must not look like a slow step
+SAMPLES = 7  # the median of the latest ones: a busy machine must not look like a slow step
 PER_ROW = 0.06  # what another row adds to a step of one, before any has been measured
 DRAFTING = 1.25  # a drafter's cycle over its verify step, before any has been measured
 

@@ -27,5 +27,5 @@ class Drafter(Protocol):
         ...
 
     def draft(self, most: int) -> Draft | None:
-        """At most `most` tokens behind the latest, or None where it knows nothing."""
+        """At most `most` tokens after the latest, or None where it knows nothing."""
         ...

@@ -68,7 +68,7 @@ PLAIN = BlockChoice()
 
 @dataclass
 class Track:
-    """One sequence as the governor sees it. tau: mean tokens of a verify step, its own choice behind the drafts included."""
+    """One sequence as the governor sees it. tau: mean tokens of a verify step, its own choice after the drafts included."""
 
     acceptance: dict[tuple[str, int], Acceptance] = field(default_factory=dict)
     latest: BlockChoice = PLAIN  # the latest that was not plain

@@ -1,6 +1,6 @@
 """Prompt lookup: what followed the latest tokens when they last occurred in the sequence is the guess for what follows now.
 
-An index from n-grams to the place behind their latest occurrence grows with the sequence, so a guess costs the same at any
+An index from n-grams to the place after their latest occurrence grows with the sequence, so a guess costs the same at any
 length. Keys are 64-bit hashes: a collision is a bad guess, no more.
 """
 
@@ -14,7 +14,7 @@ from hfc.runtime.speculate.drafter import Draft
 
 SIZES = (5, 3, 2)  # of the n-grams that are indexed, in tokens; the longest that occurred before counts
 LONGEST = 32  # tokens of agreement beyond which a match is as good as it gets
-GRADES = (3, 4, 6, 9, 16, LONGEST)  # a match of so many tokens or more is one grade better
+GRADES = (3, 4, 6, 9, 16, LONGEST)  # a match of at least this many tokens is one grade better
 FACTOR, MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
@@ -25,24 +25,25 @@ class NgramDrafter:
 
     def __init__(self, tokens: Sequence[int] = ()):
         self._tokens: list[int] = []
-        self._behind: dict[int, dict[int, int]] = {n: {} for n in SIZES}  # hash of an n-gram -> index behind it
+        # hash of an n-gram -> index of the token after it
+        self._next: dict[int, dict[int, int]] = {n: {} for n in SIZES}
         self.extend(tokens)
 
     def extend(self, tokens: Sequence[int]) -> None:
-        """Index every n-gram that now has a token behind it: the latest itself is not found by its own look-up."""
+        """Index every n-gram that now has a token after it: the latest itself is not found by its own look-up."""
         old = len(self._tokens)
         self._tokens.extend(map(int, tokens))
-        for n, behind in self._behind.items():
+        for n, following in self._next.items():
             first = max(old - n, 0)
             keys = _hashes(self._tokens[first:-1], n)
-            behind.update(zip(keys, range(first + n, len(self._tokens))))
+            following.update(zip(keys, range(first + n, len(self._tokens))))
 
     def draft(self, most: int) -> Draft | None:
         if most < 1:
             return None
         history = self._tokens
-        for n, behind in self._behind.items():
-            at = behind.get(_hash(history[-n:])) if len(history) > n else None
+        for n, following in self._next.items():
+            at = following.get(_hash(history[-n:])) if len(history) > n else None
             if at is not None and history[at - n : at] == history[-n:]:
                 return Draft(_continued(history, at, most), _grade(history, at))
         return None

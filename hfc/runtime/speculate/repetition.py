@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-GRAM = 8  # tokens; equal runs of so many are rarely chance
+GRAM = 8  # tokens; equal runs of this length are rarely chance
 SHARE = 0.5  # of a text's n-grams that occurred before, from which on it is a loop
-TURNS, SHORTEST = 3, 24  # a tail of so many equal periods and so many tokens is a loop, whatever came before
+TURNS, SHORTEST = 3, 24  # a tail of at least 3 equal periods and 24 tokens is a loop, whatever came before
 
 
 def repeated_share(tokens: Sequence[int]) -> float:

@@ -12,13 +12,13 @@ from hfc.runtime.speculate.governor import BLOCKS, PLAIN, BlockChoice, Governor,
 
 MOST_ROWS = BLOCKS[-1]
 LONGEST_REST = 6  # steps
-SELDOM = 8  # one sequence of so many has a draft whose record is bad
+SELDOM = 8  # one sequence in 8 has a draft whose record is bad
 MakeDrafter = Callable[[Sequence[int]], Drafter]
 
 
 @dataclass(frozen=True)
 class Block:
-    """What a step runs behind the latest token: drafts, or places that the plan's own draft will fill."""
+    """What a step runs after the latest token: drafts, or places that the plan's own draft will fill."""
 
     drafts: tuple[int, ...] = ()
     is_guessed: bool = False

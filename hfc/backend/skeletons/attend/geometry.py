@@ -63,7 +63,7 @@ class SplitParams(ScoreParams):
 
 @dataclass(frozen=True)
 class CombineParams(Params):
-    """groups: of threads; each adds up every so many-th split.  part: elements of a block, of which `parts` make a head.  split, splits: as in
+    """groups: of threads, which take splits in turn and add them up.  part: elements of a block, of which `parts` make a head.  split, splits: as in
     SplitParams.  log2e: as in ScoreParams."""
 
     groups: int

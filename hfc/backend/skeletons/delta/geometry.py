@@ -13,10 +13,10 @@ from hfc.target.arch import Arch
 from hfc.target.roofline import launch_seconds
 from hfc.target.state_block import MAX_THREADS
 
-SHORT = 16  # segments of so many rows are one kernel's, of more several launches': what decodes is always the former
+SHORT = 16  # segments of at most this many rows are one kernel's, longer ones several launches': what decodes is always the former
 THREADS = 256
 SCALARS = 4  # of a row and head: scales of q and k, decay, beta; in delta_columns a thread brings one of one row
-HEAD_US, JOIN_US = 6.0, 1.5  # of a value head behind another in one block, and of delta_join
+HEAD_US, JOIN_US = 6.0, 1.5  # of each further value head in one block, and of delta_join
 
 
 @dataclass(frozen=True)

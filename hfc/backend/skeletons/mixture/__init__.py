@@ -1,4 +1,4 @@
-"""mixture: a mixture of experts behind its router, in three launches where rows are few."""
+"""mixture: a mixture of experts after its router, in three launches where rows are few."""
 
 from hfc.backend.skeleton import Skeleton, Variant
 from hfc.backend.skeletons.mixture.bind import bind
@@ -21,5 +21,5 @@ SKELETON = Skeleton(
         "prefill": (Variant("apart", APART, member_launches("prefill")),),
     },
     (PREPARE, UP, STAGE, DOWN),
-    tolerance=2e-3,  # two products behind each other, each as the skeleton `linear` makes it
+    tolerance=2e-3,  # two products one after another, each as the skeleton `linear` makes it
 )

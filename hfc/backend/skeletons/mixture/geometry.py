@@ -184,7 +184,7 @@ def member_launches(rows_class: RowsClass) -> Callable[[Bound, Arch], tuple[Geom
 
 
 def _placed(staged: list[StagedInputs]) -> tuple[StagedInputs, ...]:
-    """One behind the other in a grid of blocks of THREADS, which stage RUN inputs a thread."""
+    """One after the other in a grid of blocks of THREADS, which stage RUN inputs a thread."""
     made, first = [], 0
     for inputs in staged:
         made.append(replace(inputs, first=first))

@@ -1,4 +1,4 @@
-"""A mixture of experts behind its router: what is chosen, the chosen experts and the shared one, and the sum of what they make."""
+"""A mixture of experts after its router: what is chosen, the chosen experts and the shared one, and the sum of what they make."""
 
 from __future__ import annotations
 

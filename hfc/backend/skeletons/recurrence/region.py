@@ -9,7 +9,7 @@ from hfc.target.state_block import columns_of_block
 
 @dataclass(frozen=True)
 class RowVector:
-    """value: C expression in row, g=head, j=element, behind its stats."""
+    """value: C expression in row, g=head, j=element, after its stats."""
 
     stats: tuple[Stat, ...]
     value: str

@@ -20,8 +20,8 @@ THREADS = 256
 ROWS = 16  # of a decode step
 SHARED = 48 * 1024  # bytes of inputs in LDS, at most
 UNIT = 32  # inputs that share a unit
-OUTPUTS = 2  # of a wave: every format has registers for so many
-BYTE = 8  # bits; codes of so many are numbers from -128 on
+OUTPUTS = 2  # of a wave: every format has registers for two
+BYTE = 8  # bits; codes of 8 bits are numbers from -128 on
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ DEPTH, OUTPUTS, THREADS = 32, 128, 256
 WORDS = 12
 SMALL, LARGE = 64, 128  # rows of a tile
 FILLED = 0.9  # of a card's compute units, with which large tiles are worth more than twice as many small ones
-# f16 behind each row in LDS: rows start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
+# f16 after each row in LDS: rows start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
 PADDING = 8
 PAIRS = 2  # planes of an input: its high and its low part
-SCALE = 8  # f16 behind a staged row: its scale, and 16-byte alignment of the next
+SCALE = 8  # f16 after a staged row: its scale, and 16-byte alignment of the next
 
 
 @dataclass(frozen=True)

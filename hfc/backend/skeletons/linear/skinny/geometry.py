@@ -158,7 +158,7 @@ def _split(tiles: int, most: int, arch: Arch) -> int:
 class SkinnyStageParams(Params):
     """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of an MMA.  span: inputs
     that share a unit.  sum_group: inputs whose sums the minimums multiply; 0: there are none.  run: neighbouring elements that a lane takes.
-    staged_sums, staged_units: where sums and units lie behind the staged inputs, in floats.  int8: as of Unit."""
+    staged_sums, staged_units: where sums and units lie after the staged inputs, in floats.  int8: as of Unit."""
 
     together: int
     columns: int
@@ -258,7 +258,7 @@ class SkinnyParams(Params):
 @dataclass(frozen=True)
 class RowParams(SkinnyParams):
     """tile: inputs in LDS at a time.  factors: weights of the inputs, as a norm has them, read by every block.  columns, run,
-    threads: as in SkinnyStageParams.  zeros: units of 16 bytes behind the inputs that stand for those of other scale groups."""
+    threads: as in SkinnyStageParams.  zeros: units of 16 bytes after the inputs that stand for those of other scale groups."""
 
     tile: int
     columns: int
