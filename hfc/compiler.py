@@ -13,6 +13,7 @@ from typing import Any
 from hfc.backend import gpu
 from hfc.backend.emit import DraftGraph, Emitted, emit, make_plan
 from hfc.backend.host import plan as host
+from hfc.backend.skeletons.linear.choices import own_choices
 from hfc.base.cache import cached, key_of, record_made
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
@@ -383,9 +384,8 @@ def outline(opened: CompilerInput, settings: Settings) -> Plan:
 
 def _key(opened: CompilerInput, chosen: list[Settings]) -> str:
     """Everything that the bundle depends on."""
-    settings = "\n".join(map(repr, chosen)) + (
-        host.cpu_features() if any(not s.arch.platform.is_gpu and s.cpu == NATIVE for s in chosen) else ""
-    )
+    is_native = any(not s.arch.platform.is_gpu and s.cpu == NATIVE for s in chosen)
+    settings = "\n".join(map(repr, (*chosen, *own_choices()))) + (host.cpu_features() if is_native else "")
     return key_of(package_digest(), *_content(opened), settings, *(_content(opened.draft) if opened.draft else ()))
 
 

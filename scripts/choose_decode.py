@@ -8,17 +8,15 @@ A candidate's time is that of all its launches for one row, with the gaps behind
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 from hfc.backend import gpu
 from hfc.backend.emit import Emitted
 from hfc.backend.shape import Geometry
-from hfc.backend.skeletons.linear.choices import TABLE, Candidate, Choice, choices, formats_of, kind_of
-from hfc.backend.skeletons.linear.dot import geometry as dot
+from hfc.backend.skeletons.linear.candidates import dots, launches_as
+from hfc.backend.skeletons.linear.choices import TABLE, Candidate, Choice, choices, formats_of, kind_of, write_rows
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.skinny import geometry as skinny
 from hfc.backend.spec import Bound
@@ -35,11 +33,8 @@ ROOT = Path(__file__).parent.parent
 CONTEXT = 100
 
 
-def candidates(arch: Arch) -> list[Candidate]:
-    splits = (1, 2, 4) if arch.wave == 32 else (1, 2)
-    dots = [Candidate("dot", numbers, split, 2) for numbers in (False, True) for split in splits]
-    more = [Candidate("dot", False, split, 4) for split in splits] if arch.wave == 32 else []
-    return [*dots, *more, *([Candidate("skinny")] if skinny.unit_of(arch) else [])]
+def ways(arch: Arch) -> list[Candidate]:
+    return [*dots(arch), *([Candidate("skinny")] if skinny.unit_of(arch) else [])]
 
 
 def forced(wanted: Candidate) -> Callable[[Bound, Program, Arch], tuple[Geometry, ...]]:
@@ -50,9 +45,7 @@ def forced(wanted: Candidate) -> Callable[[Bound, Program, Arch], tuple[Geometry
             return ()
         if wanted.variant == "skinny" and skinny.cannot(bound, arch):
             return ()
-        if wanted.variant == "skinny":
-            return tuple(shape for shape in skinny.launches(bound, arch) if "_rows" not in shape.symbol)
-        return tuple(shape for shape in dot.launches_of(bound, arch, wanted) if "_rows" not in shape.symbol)
+        return tuple(shape for shape in launches_as(bound, arch, wanted) if "_rows" not in shape.symbol)
 
     return steps
 
@@ -80,7 +73,7 @@ def compare(model: str, arch: str, form: str) -> list[Choice]:
         call.bound.name: call.bound.region for call in emitted.calls if isinstance(call.bound.region, LinearRegion)
     }
     found: dict[str, dict[Candidate, float]] = {}
-    for wanted in candidates(settings.arch):
+    for wanted in ways(settings.arch):
         try:
             for name, us in times(emitted, settings, wanted).items():
                 found.setdefault(name, {})[wanted] = round(us, 2)
@@ -96,29 +89,14 @@ def compare(model: str, arch: str, form: str) -> list[Choice]:
     return made
 
 
-def write(rows: list[Choice]) -> None:
-    with TABLE.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Choice)])
-        writer.writerows([str(x) for x in astuple_of(row)] for row in sorted(rows, key=key_of))
-
-
-def astuple_of(row: Choice) -> tuple:
-    return tuple(getattr(row, field.name) for field in fields(row))
-
-
-def key_of(row: Choice) -> tuple[str, str, str, int, int]:
-    return row.arch, row.kind, row.formats, row.k, row.n
-
-
 def main() -> None:
     models, archs = (words.split(",") for words in sys.argv[1:3])
-    kept = {key_of(row): row for row in choices()}
+    kept = {row.key: row for row in choices()}
     for form in (sys.argv[3] if len(sys.argv) > 3 else "mq4g256").split(","):
         for model in models:
             for arch in archs:
-                kept |= {key_of(row): row for row in compare(model, arch, form)}
-                write(list(kept.values()))
+                kept |= {row.key: row for row in compare(model, arch, form)}
+                write_rows(TABLE, kept.values())
 
 
 main()

@@ -40,11 +40,13 @@ LAYERS = {
     "calibrate": LEAF | {"compiler", "frontend", "ir", "formats", "quantize"},
     "selftest": LEAF | FACTS | {"backend", "runtime"},
     "matrix": LEAF | FACTS | {"backend", "compiler", "frontend", "passes", "runtime"},
+    "tune": LEAF | FACTS | {"backend", "passes", "runtime"},
     "workbench": LEAF | FACTS | {"backend", "compiler", "passes", "runtime"},
     "cli": LEAF
     | FACTS
     | {
         "workbench",
+        "tune",
         "frontend",
         "passes",
         "backend",

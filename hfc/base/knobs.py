@@ -55,6 +55,13 @@ KNOBS: dict[str, Knob] = {
             "keeps compiled kernels there; unset: $XDG_CACHE_HOME/hfc or ~/.cache/hfc",
         ),
         Knob(
+            "HFC_CHOICES",
+            None,
+            str,
+            "the path of a file, or off",
+            "reads what hfc tune measured from this table instead of ~/.config/hfc/choices.csv; off: from none",
+        ),
+        Knob(
             "HFC_CLANG",
             None,
             typed_path,

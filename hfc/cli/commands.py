@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Measure": (
         Command("fit", "Print what a model needs on a card"),
         Command("bench", "Measure tokens a second"),
+        Command("tune", "Measure how matrices multiply fastest on this card"),
         Command("predict", "Predict tokens a second on a card that is not here"),
         Command("eval", "Measure quality: perplexity, KL divergence"),
         Command("logits", "Write the logits of given tokens"),

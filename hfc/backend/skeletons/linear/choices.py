@@ -1,12 +1,16 @@
-"""How decode multiplies a linear region, where candidates were compared by what `hfc predict` says of them: the rows of choices.csv.
+"""How decode multiplies a linear region, where candidates were compared: the rows of choices.csv, and those of the user's own table.
 
-scripts/choose_decode.py writes them. A region without a row of its own takes that of the nearest size on its architecture.
+scripts/choose_decode.py writes what `hfc predict` says, `hfc tune` what a card measured. A region without a row of its own takes that
+of the nearest size on its architecture. A row of the user's own table is for its region alone, and goes first.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from functools import cache
 from math import log2
 from pathlib import Path
@@ -14,34 +18,47 @@ from pathlib import Path
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.spec import Bound
 from hfc.base.dataclass import dataclass
+from hfc.base.diagnostics import HfcError
+from hfc.base.knobs import knob
+from hfc.base.path_text import home_folder, typed_path
+from hfc.base.whole_file import write_whole
 from hfc.target.arch import ARCHS, Arch
 
 TABLE = Path(__file__).with_name("choices.csv")
 OTHER_FORMATS = 1.0  # how far away a row of other formats is, as a factor of two in size
-WORDS = re.compile(r"skinny|(numbers )?dot split=(\d) outputs=(\d)")
+SAME_SIZE = 0.5  # how far away a row may be whose shape of thread blocks is taken, in factors of two
+WORDS = re.compile(
+    r"(skinny)( split=([1248]) resident=([1-8])( ahead)?)?|(numbers )?dot split=([1248]) outputs=([124])"
+)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to multiply. variant: of linear/geometry.py; the rest is of "dot".
+    """One way to multiply. variant: of linear/geometry.py.
 
-    numbers: inputs of one row, too, become whole numbers in a launch of their own.  split: waves that share K, for all numbers of rows.
-    outputs: of a wave of the kernel for one row."""
+    split: waves that share K, for all numbers of rows; 0, of "skinny": by its own rules.  numbers, of "dot": inputs of one row, too,
+    become whole numbers in a launch of their own.  The rest is of the kernel for one row: outputs, of a wave of "dot"; resident, blocks
+    that a compute unit must hold, and ahead, weights are prefetched, of "skinny"."""
 
     variant: str
     numbers: bool = False
     split: int = 0
     outputs: int = 0
+    resident: int = 0
+    ahead: bool = False
 
     def __str__(self) -> str:
-        if self.variant != "dot":
-            return self.variant
-        return f"{'numbers ' if self.numbers else ''}dot split={self.split} outputs={self.outputs}"
+        if self.variant == "dot":
+            return f"{'numbers ' if self.numbers else ''}dot split={self.split} outputs={self.outputs}"
+        shape = f" split={self.split} resident={self.resident}{' ahead' if self.ahead else ''}" if self.split else ""
+        return f"{self.variant}{shape}"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A row of the table: the fastest candidate for a region of decode and the next one, with microseconds of one row."""
+    """A row of the table: the fastest candidate for a region of decode and the next one, with microseconds of one row.
+
+    card: that measured them; "": they are predicted."""
 
     arch: str
     kind: str
@@ -52,31 +69,91 @@ class Choice:
     best_us: float
     second: Candidate
     second_us: float
+    card: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        return self.arch, self.kind, self.formats, self.k, self.n
+
+
+COLUMNS = [field.name for field in fields(Choice)]
 
 
 def candidate(text: str) -> Candidate:
     found = WORDS.fullmatch(text)
-    assert found, f"{text}: no candidate"
-    return Candidate("dot", bool(found[1]), int(found[2]), int(found[3])) if found[2] else Candidate(text)
+    if not found:
+        raise ValueError(f"{text!r} is no way to multiply")
+    if found[1]:
+        return Candidate("skinny", False, int(found[3] or 0), 0, int(found[4] or 0), bool(found[5]))
+    return Candidate("dot", bool(found[6]), int(found[7]), int(found[8]))
+
+
+def read_rows(path: Path) -> tuple[Choice, ...]:
+    """The rows of a table. HfcError where a line is none."""
+    with path.open(newline="") as file:
+        lines = csv.DictReader(file)
+        if lines.fieldnames != COLUMNS:
+            raise HfcError(f"{path}:1: the columns are {lines.fieldnames}, not {','.join(COLUMNS)}", hint=AGAIN)
+        return tuple(_row(line, path, lines.line_num) for line in lines)
+
+
+AGAIN = "delete the file; hfc tune writes another"
+
+
+def _row(line: dict[str, str], path: Path, number: int) -> Choice:
+    try:
+        sizes, times = (int(line["k"]), int(line["n"])), (float(line["best_us"]), float(line["second_us"]))
+        ways = candidate(line["best"]), candidate(line["second"])
+        if line["arch"] not in ARCHS or line["kind"] not in KINDS or min(*sizes, *times) <= 0:
+            raise ValueError(f"{line['arch']}, {line['kind']} of {sizes} in {times} is no region of an architecture")
+    except (ValueError, TypeError) as error:
+        raise HfcError(f"{path}:{number}: {error}", hint=AGAIN) from None
+    return Choice(
+        line["arch"], line["kind"], line["formats"], *sizes, ways[0], times[0], ways[1], times[1], line["card"] or ""
+    )
+
+
+def write_rows(path: Path, rows: Iterable[Choice]) -> None:
+    """In order, each key once: the last of equal ones."""
+    text = [",".join(COLUMNS)]
+    for row in sorted({row.key: row for row in rows}.values(), key=lambda row: row.key):
+        text.append(",".join(str(getattr(row, name)).replace(",", " ") for name in COLUMNS))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, ("\n".join(text) + "\n").encode(), "the table of choices")
 
 
 @cache
 def choices() -> tuple[Choice, ...]:
-    with TABLE.open(newline="") as file:
-        return tuple(
-            Choice(
-                row["arch"],
-                row["kind"],
-                row["formats"],
-                int(row["k"]),
-                int(row["n"]),
-                candidate(row["best"]),
-                float(row["best_us"]),
-                candidate(row["second"]),
-                float(row["second_us"]),
-            )
-            for row in csv.DictReader(file)
-        )
+    return read_rows(TABLE)
+
+
+def own_table() -> Path | None:
+    """Where the user's own table is, or would be; None: there is to be none."""
+    chosen = knob("HFC_CHOICES")
+    if chosen == "off" or (chosen is None and knob("HFC_CONFIG") == "off"):
+        return None
+    if chosen is not None:
+        return typed_path(chosen)
+    settings = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(settings) if settings else home_folder() / ".config") / "hfc" / "choices.csv"
+
+
+def own_choices() -> Sequence[Choice]:
+    """The rows of the user's own table."""
+    path = own_table()
+    try:
+        return _own_rows(path, path.stat().st_mtime_ns, path.stat().st_size) if path else ()
+    except FileNotFoundError:
+        return ()
+
+
+@cache
+def _own_rows(path: Path, changed: int, size: int) -> tuple[Choice, ...]:
+    """changed, size: so that a file that was written anew is read anew."""
+    return read_rows(path)
+
+
+KINDS = ("linear", "zip")
 
 
 def kind_of(region: LinearRegion) -> str:
@@ -88,17 +165,29 @@ def formats_of(region: LinearRegion) -> str:
 
 
 def choice_for(region: LinearRegion, arch: Arch) -> Choice | None:
-    """The row of the nearest size; None: experts, or no row of the architecture or one like it."""
+    """The user's own row, else that of the nearest size; None: experts, or no row of the architecture or one like it."""
+    key = (arch.name, kind_of(region), formats_of(region), region.k, region.outputs)
+    own = next((row for row in own_choices() if row.key == key and not region.top), None)
+    if own:
+        return own
     measured = _like(arch)
     rows = [row for row in choices() if row.arch == measured and row.kind == kind_of(region)]
     if region.top or not rows:
         return None
 
-    def distance(row: Choice) -> float:
-        away = abs(log2(row.k / region.k)) + abs(log2(row.n / region.outputs))
-        return away + OTHER_FORMATS * (row.formats != formats_of(region))
+    return min(rows, key=lambda row: _distance(row, region))
 
-    return min(rows, key=distance)
+
+def _distance(row: Choice, region: LinearRegion) -> float:
+    away = abs(log2(row.k / region.k)) + abs(log2(row.n / region.outputs))
+    return away + OTHER_FORMATS * (row.formats != formats_of(region))
+
+
+def shape_for(region: LinearRegion, arch: Arch) -> Candidate | None:
+    """How waves of "skinny" lie, where a row of about this size says so."""
+    row = choice_for(region, arch)
+    known = row is not None and row.best.variant == "skinny" and row.best.split and _distance(row, region) <= SAME_SIZE
+    return row.best if row and known else None
 
 
 def chosen_by(bound: Bound[LinearRegion], arch: Arch) -> str | None:
@@ -110,7 +199,8 @@ def chosen_by(bound: Bound[LinearRegion], arch: Arch) -> str | None:
     which = "its row" if exact else "no row of its own, the nearest"
     size = f"{row.kind} {row.formats} of {row.k} x {row.n} on {row.arch}"
     times = f"{row.best} takes {row.best_us:g} us, the next, {row.second}, {row.second_us:g}"
-    return f"by {TABLE.name}, {which}: {size}, one row: {times} (predicted)"
+    table = own_table() if row in own_choices() else TABLE.name
+    return f"by {table}, {which}: {size}, one row: {times} ({f'measured on {row.card}' if row.card else 'predicted'})"
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hfc.backend.lanes.loaders import CONTIGUOUS
 from hfc.backend.lanes.operands import DEPTH, OperandLanes, multiplies_bytes, operand_lanes, operand_sources
 from hfc.backend.shape import Geometry, Scratch
-from hfc.backend.skeletons.linear.choices import choice_for, formats_of
+from hfc.backend.skeletons.linear.choices import Candidate, choice_for, formats_of, shape_for
 from hfc.backend.skeletons.linear.dot import geometry as dot
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.skinny.families import MatrixFamily, families_of
@@ -124,13 +124,25 @@ def _costs(bound: Bound[LinearRegion], arch: Arch) -> str | None:
 
 
 def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
-    """The launches of one row, or of several with what stages their inputs."""
+    return launches_of(bound, arch, shape_for(bound.region, arch))
+
+
+def most_split(region: LinearRegion, arch: Arch) -> int:
+    """Waves of a block that can share K."""
+    return THREADS // arch.wave // (region.together if region.zipped else 1)
+
+
+def launches_of(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate | None = None) -> tuple[Geometry, ...]:
+    """The launches of one row, or of several with what stages their inputs. wanted: how waves lie, else as the rules below say."""
     region, unit = bound.region, unit_of(arch)
     assert unit, arch.name
     unit, lanes = _unit_and_lanes(bound, arch, unit)
-    most = THREADS // arch.wave // (region.together if region.zipped else 1)
-    split = _split(sum(-(-part.n // TILE) for part in region.parts), most, arch)
-    one = _geometry(bound, arch, unit, lanes, split, 0)
+    most = most_split(region, arch)
+    if wanted and 0 < wanted.split <= most:
+        split, shape = wanted.split, BlockShape(THREADS // arch.wave, wanted.resident, wanted.ahead)
+    else:
+        split, shape = _split(sum(-(-part.n // TILE) for part in region.parts), most, arch), None
+    one = _geometry(bound, arch, unit, lanes, split, 0, shape)
     if region.top:
         return (one,)
     several = [
@@ -287,13 +299,14 @@ SEVERAL = template(__file__, "skinny_rows", IN_FLIGHT, RowsParams)
 
 
 def _geometry(
-    bound: Bound[LinearRegion], arch: Arch, unit: Unit, lanes: dict[str, OperandLanes], split: int, column_tiles: int
-) -> Geometry:
-    """column_tiles: MMAs that a wave issues for each operand of weights; 0: the kernel of one row."""
+    bound: Bound[LinearRegion], arch: Arch, unit: Unit, lanes: dict[str, OperandLanes], split: int, column_tiles: int,
+    shape: BlockShape | None = None,
+) -> Geometry:  # fmt: skip
+    """column_tiles: MMAs that a wave issues for each operand of weights; 0: the kernel of one row.  shape: of its blocks, where chosen."""
     region, span = bound.region, next(iter(lanes.values())).iter_elements * unit.k_lanes
     sharing = split * (len(region.parts) if region.zipped else 1)  # waves of the smallest block
     whole = sum(-(-part.n // TILE) for part in region.parts) * split * arch.wave // THREADS
-    shape = _block_shape(arch, sharing, whole, column_tiles)
+    shape = shape or _block_shape(arch, sharing, whole, column_tiles)
     families, blocks = families_of(region, lanes, shape.waves // sharing * TILE)
     staging = _staging(region, unit, lanes)
     shared = SkinnyParams(

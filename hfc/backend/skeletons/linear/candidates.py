@@ -1,0 +1,48 @@
+"""The ways to multiply a dense linear region in decode that are compared: by prediction (scripts/choose_decode.py) or on a card (`hfc tune`)."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from hfc.backend.shape import Geometry
+from hfc.backend.skeletons.linear.choices import Candidate
+from hfc.backend.skeletons.linear.dot import geometry as dot
+from hfc.backend.skeletons.linear.region import LinearRegion
+from hfc.backend.skeletons.linear.skinny import geometry as skinny
+from hfc.backend.spec import Bound
+from hfc.target.arch import Arch
+
+SPLITS = (1, 2, 4, 8)
+BLOCKS = (
+    (2, True),
+    (2, False),
+    (3, False),
+    (4, False),
+)  # resident, ahead: registers for prefetched weights, or for more waves
+
+
+def dots(arch: Arch) -> list[Candidate]:
+    """By integer dot products."""
+    splits = (1, 2, 4) if arch.wave == 32 else (1, 2)
+    two = [Candidate("dot", numbers, split, 2) for numbers in (False, True) for split in splits]
+    return [*two, *([Candidate("dot", False, split, 4) for split in splits] if arch.wave == 32 else [])]
+
+
+def candidates(bound: Bound[LinearRegion], arch: Arch) -> list[Candidate]:
+    """Those that can serve the region, each with everything that it may choose; none for experts."""
+    if bound.region.top:
+        return []
+    found = dots(arch) if dot.refuses(bound, arch) is None else []
+    if skinny.cannot(bound, arch) is None:
+        most = skinny.most_split(bound.region, arch)
+        found += [
+            Candidate("skinny", split=split, resident=resident, ahead=ahead)
+            for split, (resident, ahead) in product(SPLITS, BLOCKS)
+            if split <= most
+        ]
+    return found
+
+
+def launches_as(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate) -> tuple[Geometry, ...]:
+    """The launches of the region in this way."""
+    return (skinny if wanted.variant == "skinny" else dot).launches_of(bound, arch, wanted)
