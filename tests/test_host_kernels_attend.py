@@ -169,8 +169,11 @@ def test_rows_that_see_their_whole_segment(window, position):
     np.testing.assert_allclose(case.run(q[:16].copy(), alone), case.expected(q[:16], alone), atol=3e-6)
 
 
-def test_a_row_does_not_depend_on_its_company():
-    case = Case(530)
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("form", ["f32", "f16", "q8", "asym3"])
+def test_a_row_does_not_depend_on_its_company(form):
+    """One row multiplies keys and values as they lie, many make them floats first."""
+    case = Case(530, form=form)
     q = case.queries(24)
     whole = case.run(q, segments_of((24, 500)))
     for first, rows in ((0, 1), (23, 1), (3, 4), (10, 14), (5, 17)):

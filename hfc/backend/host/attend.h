@@ -1,8 +1,9 @@
-// Pieces of attention over one block of keys: transpose, scores, online softmax, weighted sum of values, merge.
+// Pieces of attention over one block of keys: scores, online softmax, weighted sum of values, merge.
 // Every sum runs over k or over keys in order, so a query's result does not depend on the queries beside it.
 #ifndef HFC_HOST_ATTEND_H
 #define HFC_HOST_ATTEND_H
 #include "hfc.h"
+#include "transpose.h"
 
 #define HFC_NONE (-__builtin_inff())  // the maximum of no scores
 
@@ -16,6 +17,18 @@ HFC_INLINE u32x16 hfc_codes16(const uint8_t* from, const int bits) {
   const u32x16 words = {a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b};
   const u32x16 place = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
   return words >> place * (uint32_t)bits & ((1u << bits) - 1);
+}
+// The same as bytes, 16 or 32 `codes`: 8 of them lie in a word of 64 bits and are spread by halves.
+HFC_INLINE void hfc_code_bytes(const uint8_t* from, const int bits, const int codes, uint8_t* to) {
+  const int last = codes / 8 - 1;
+  u64x4 x = {hfc_load_u32_at(from), hfc_load_u32_at(from + bits)};
+  if (codes == 32) x[2] = hfc_load_u32_at(from + 2 * bits);
+  x[last] = hfc_load_u32_at(from + codes / 8 * bits - 4) >> (32 - 8 * bits);
+  x &= (1ull << 8 * bits) - 1;
+  x = (x | x << 4 * (8 - bits)) & ((1ull << 4 * bits) - 1) * 0x0000000100000001;
+  x = (x | x << 2 * (8 - bits)) & ((1ull << 2 * bits) - 1) * 0x0001000100010001;
+  x = (x | x << (8 - bits)) & ((1ull << bits) - 1) * 0x0101010101010101;
+  memcpy(to, &x, codes);
 }
 // levels[code]; the table has room for 16.
 HFC_INLINE f32x16 hfc_levels16(u32x16 code, const float* levels, const int count) {
@@ -63,70 +76,52 @@ HFC_INLINE f32x16 hfc_exp16(f32x16 x) {
   return x != x ? x : e;
 }
 
-// Transpose by halves: rows d apart exchange the lanes that are d apart.
-#define HFC_EXCHANGE(d, low, high)                        \
-  HFC_UNROLL for (int i = 0; i < 16; i++) if (!(i & d)) { \
-    const f32x16 a = r[i], b = r[i + d];                  \
-    r[i] = __builtin_shufflevector(a, b, low);            \
-    r[i + d] = __builtin_shufflevector(a, b, high);       \
-  }
-#define HFC_L1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
-#define HFC_H1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
-#define HFC_L2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
-#define HFC_H2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
-#define HFC_L4 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
-#define HFC_H4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
-#define HFC_L8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
-#define HFC_H8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
-
-// out[j * stride + t] = rows[t][j] for 16 rows and 16 j
-HFC_INLINE void hfc_transpose16(const float* rows, int row_stride, int count, float* out, int stride) {
-  f32x16 r[16];
-  HFC_UNROLL for (int i = 0; i < 16; i++) r[i] = i < count ? hfc_load_f32(rows + (size_t)i * row_stride) : (f32x16)0.0f;
-  HFC_EXCHANGE(1, HFC_L1, HFC_H1)
-  HFC_EXCHANGE(2, HFC_L2, HFC_H2)
-  HFC_EXCHANGE(4, HFC_L4, HFC_H4)
-  HFC_EXCHANGE(8, HFC_L8, HFC_H8)
-  HFC_UNROLL for (int i = 0; i < 16; i++) hfc_store_f32(out + i * stride, r[i]);
-}
-
-// Vectors of 16 that one pass of scores or values keeps for each of 4 queries: what fits the machine's registers.
+// Vectors of 16 that one pass of scores or values keeps for each of `rows` queries: what fits the machine's registers.
 #ifdef __AVX512F__
-#define HFC_ATTEND_COLUMNS 4
+#define HFC_ATTEND_COLUMNS(rows) 4
 #else
-#define HFC_ATTEND_COLUMNS 1
+#define HFC_ATTEND_COLUMNS(rows) 1
 #endif
+// CALL(R) with the constant R = some, 1 to 4.
+#define HFC_FOR_ROWS(some, CALL) \
+  if ((some) == 4) { CALL(4) } else if ((some) == 3) { CALL(3) } else if ((some) == 2) { CALL(2) } else { CALL(1) }
 
-// s[r][16 c + lane] = q[r] . k[16 c + lane] for `rows` queries and `columns` (both constants) vectors of 16 keys
-HFC_INLINE void hfc_scores(const float* q, int q_stride, const float* kt, int size, const int rows, const int columns,
-                           float* s, const int block) {
-  f32x16 sum[4][4];
-  HFC_UNROLL for (int r = 0; r < rows; r++) HFC_UNROLL for (int c = 0; c < columns; c++) sum[r][c] = 0.0f;
-  for (int j = 0; j < size; j++, kt += block) {
-    f32x16 k[4];
-    HFC_UNROLL for (int c = 0; c < columns; c++) k[c] = hfc_load_f32(kt + c * 16);
-    HFC_UNROLL for (int r = 0; r < rows; r++) {
-      const f32x16 x = q[r * q_stride + j];
-      HFC_UNROLL for (int c = 0; c < columns; c++) sum[r][c] = hfc_fma(x, k[c], sum[r][c]);
+// 16 elements that lie side by side as floats, without the scale of their group.
+typedef f32x16 HfcWide(const void* p);
+
+// s[r][16 c + lane] = q[r] . k[16 c + lane] for `rows` queries and `columns` (both constants) vectors of 16 keys. kt: transposed,
+// elements of `bytes`; scale[g * block + t] of key t and its group g of `group` elements; NULL: none.
+HFC_INLINE void hfc_scores(const float* q, int q_stride, const uint8_t* kt, HfcWide* wide, const int bytes, const int size,
+                           const int group, const float* scale, const int rows, const int columns, float* s, const int block) {
+  for (int at = 0; at < size; at += group) {
+    f32x16 sum[4][4];
+    HFC_UNROLL for (int r = 0; r < rows; r++) HFC_UNROLL for (int c = 0; c < columns; c++) sum[r][c] = 0.0f;
+    for (int j = at; j < at + group; j++, kt += block * bytes) {
+      HFC_UNROLL for (int c = 0; c < columns; c++) {
+        const f32x16 k = wide(kt + c * 16 * bytes);
+        HFC_UNROLL for (int r = 0; r < rows; r++) sum[r][c] = hfc_fma(q[r * q_stride + j], k, sum[r][c]);
+      }
+    }
+    HFC_UNROLL for (int c = 0; c < columns; c++) HFC_UNROLL for (int r = 0; r < rows; r++) {
+      float* to = s + r * block + c * 16;
+      f32x16 one = sum[r][c];
+      if (scale) one *= hfc_load_f32(scale + at / group * block + c * 16);
+      hfc_store_f32(to, at ? hfc_load_f32(to) + one : one);
     }
   }
-  HFC_UNROLL for (int r = 0; r < rows; r++) HFC_UNROLL for (int c = 0; c < columns; c++) hfc_store_f32(s + r * block + c * 16, sum[r][c]);
 }
 
-// o[r][16 c + lane] = o * rescale[r] + sum over t < count, in order, of p[r][t] * v[t][16 c + lane]
-HFC_INLINE void hfc_values(const float* p, const int block, const float* v, int v_stride, int count, const int rows,
-                           const int columns, const float* rescale, float* o, int o_stride) {
+// o[r][16 c + lane] = o * rescale[r] + sum over t < count, in order, of p[r][t] * v[t][16 c + lane]; elements of v of `bytes`
+HFC_INLINE void hfc_values(const float* p, const int p_stride, const uint8_t* v, HfcWide* wide, const int bytes, int v_stride, int count,
+                           const int rows, const int columns, const float* rescale, float* o, int o_stride) {
   f32x16 sum[4][4];
   HFC_UNROLL for (int r = 0; r < rows; r++)
     HFC_UNROLL for (int c = 0; c < columns; c++) sum[r][c] = hfc_load_f32(o + r * o_stride + c * 16) * rescale[r];
-  for (int t = 0; t < count; t++, v += v_stride) {
-    f32x16 x[4];
-    HFC_UNROLL for (int c = 0; c < columns; c++) x[c] = hfc_load_f32(v + c * 16);
-    HFC_UNROLL for (int r = 0; r < rows; r++) {
-      const f32x16 w = p[r * block + t];
-      HFC_UNROLL for (int c = 0; c < columns; c++) sum[r][c] = hfc_fma(w, x[c], sum[r][c]);
+  for (int t = 0; t < count; t++, v += v_stride)
+    HFC_UNROLL for (int c = 0; c < columns; c++) {
+      const f32x16 x = wide(v + c * 16 * bytes);
+      HFC_UNROLL for (int r = 0; r < rows; r++) sum[r][c] = hfc_fma(p[r * p_stride + t], x, sum[r][c]);
     }
-  }
   HFC_UNROLL for (int r = 0; r < rows; r++)
     HFC_UNROLL for (int c = 0; c < columns; c++) hfc_store_f32(o + r * o_stride + c * 16, sum[r][c]);
 }

@@ -15,7 +15,7 @@ from hfc.backend.step_words import step_words_source
 
 SHARED = ("host/math.h", "scalar.h")  # before the step buffer's words
 HEADERS = (
-    "step.h", "host/hfc.h", "host/tile.h", "host/rotate.h", "host/attend.h", "host/recurrence.h", "host/pack.h"
+    "step.h", "host/hfc.h", "host/tile.h", "host/rotate.h", "host/transpose.h", "host/attend.h", "host/recurrence.h", "host/pack.h"
 )  # fmt: skip
 PLANES = 2  # bytes of an activation in integer dots: 2 keeps 15 bits, 1 is what other engines do
 BACKEND = Path(__file__).parent.parent

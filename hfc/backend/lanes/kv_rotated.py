@@ -6,14 +6,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from hfc.backend.lanes.kv_row import KvRow, KvStat, c_number
+from hfc.backend.lanes.kv_row import KvNarrow, KvRow, KvStat, c_number
 from hfc.formats.kv_block import CODES_OF_UNIT, SIZES, KvRotated, angles
 
 
 def rotated_row(form: KvRotated, qualifier: str) -> KvRow:
     assert form.head, "the head's size decides the levels: ask sized(head)"
     unit = tuple(f"j * {CODES_OF_UNIT[form.bits]} + {i}" for i in range(CODES_OF_UNIT[form.bits]))
-    return KvRow(_reader(form, qualifier), _writer(form, qualifier), unit, _stats(form.name))
+    levels = f"hfc_kv_{form.name}_levels, {2**form.bits}"
+    wide = f"hfc_levels16(__builtin_convertvector(hfc_load_u8(p), u32x16), {levels})"
+    narrow = KvNarrow(1, wide, "", "hfc_bits_to_f32(hfc_load_u32_at(row))")
+    return KvRow(_reader(form, qualifier), _writer(form, qualifier), unit, _stats(form.name), narrow=narrow)
 
 
 def _stats(name: str) -> tuple[KvStat, ...]:

@@ -17,6 +17,20 @@ class KvStat:
 
 
 @dataclass(frozen=True)
+class KvNarrow:
+    """Elements of a row as CPUs multiply them: numbers of `bytes` bytes, times what their group of a row shares.
+
+    wide: f32x16 in C, of 16 elements that lie side by side at `p`, without their group's scale.
+    place: where element d, a multiple of 16, lies in its row (C); "": codes of fewer bits, which become bytes first.
+    scale: of group g of the row at `row` (C); "": none."""
+
+    bytes: int
+    wide: str
+    place: str
+    scale: str
+
+
+@dataclass(frozen=True)
 class KvRow:
     """A row is written unit by unit, after the reductions `stats` over its group.
 
@@ -24,13 +38,15 @@ class KvRow:
     element d of a rotated vector from x[d] and x[d ^ 1].
     writer: of `void hfc_kv_<name>_put(uint8_t* row, int d, float x)`; with units, of `..._put(row, group, j, x0, x1, …, s0, s1, …)`.
     unit: the elements (C, of j) that one store packs; () where each is stored for itself.
-    sixteen: f32x16 in C, elements part … part + 15 of the block at `block`, for CPUs; bit for bit the reader's. "": none."""
+    sixteen: f32x16 in C, elements part … part + 15 of the block at `block`, for CPUs; bit for bit the reader's. "": none.
+    narrow: None where CPUs expand every row."""
 
     reader: str
     writer: str
     unit: tuple[str, ...] = ()
     stats: tuple[KvStat, ...] = ()
     sixteen: str = ""
+    narrow: KvNarrow | None = None
 
 
 def c_number(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hfc.backend.lanes.elements import element_source
 from hfc.backend.lanes.kv_rotated import rotated_row
-from hfc.backend.lanes.kv_row import KvRow, KvStat
+from hfc.backend.lanes.kv_row import KvNarrow, KvRow, KvStat
 from hfc.formats.block import BlockFormat
 from hfc.formats.dtype import SCALARS
 from hfc.formats.kv_block import KvBlocks, KvRotated
@@ -32,7 +32,11 @@ def _scalar_row(form: KvFormat, qualifier: str) -> KvRow:
         f"{qualifier} float hfc_kv_{name}_at(const uint8_t* row, int d) {{\n  return {value};\n}}\n",
         f"{qualifier} void hfc_kv_{name}_put(uint8_t* row, int d, float x) {{\n"
         f"  (({scalar.c_element}*)(void*)row)[d] = {bits};\n}}\n",
+        narrow=NARROW.get(form.scalar),
     )
+
+
+NARROW = {"f16": KvNarrow(2, "hfc_wide_f16(hfc_load_f16(p))", "2 * d", "")}  # scalars that CPUs transpose as they lie
 
 
 def _block_row(form: KvBlocks, qualifier: str) -> KvRow:
@@ -48,7 +52,7 @@ def _block_row(form: KvBlocks, qualifier: str) -> KvRow:
         f"{qualifier} void hfc_kv_{name}_put(uint8_t* row, int group, int j, {', '.join('float ' + v for v in values)}) {{\n"
         f"  uint8_t* block = row + group * {block.block_bytes};\n  {stored.writer}\n}}\n"
     )
-    return KvRow(reader, writer, stored.unit, stored.stats, stored.sixteen)
+    return KvRow(reader, writer, stored.unit, stored.stats, stored.sixteen, stored.narrow)
 
 
 def _signed_bytes(block: BlockFormat) -> KvRow:
@@ -61,7 +65,13 @@ def _signed_bytes(block: BlockFormat) -> KvRow:
   block[2 + j] = (uint8_t)(int)__builtin_roundf(x0 * inverse);
   if (j == 0) *(uint16_t*)(void*)block = hfc_f32_to_f16(d);"""
     sixteen = "__builtin_convertvector(hfc_load_i8(block + 2 + part), f32x16) * hfc_load_half(block)"
-    return KvRow("", write, ("j",), (KvStat("max", "__builtin_fabsf({x})", "r"),), sixteen)
+    narrow = KvNarrow(
+        1,
+        "__builtin_convertvector(hfc_load_i8(p), f32x16)",
+        f"d / {block.block} * {block.block_bytes} + 2 + d % {block.block}",
+        f"hfc_load_half(row + g * {block.block_bytes})",
+    )
+    return KvRow("", write, ("j",), (KvStat("max", "__builtin_fabsf({x})", "r"),), sixteen, narrow)
 
 
 def _nibbles(block: BlockFormat) -> KvRow:
