@@ -13,6 +13,7 @@ from typing import Any
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.system import memory_bytes
+from hfc.bundles import load_bundle
 from hfc.cli.device import memory_text
 from hfc.cli.open_model import (
     MEMORY_STEP,
@@ -30,6 +31,7 @@ from hfc.cli.serve_cache import CacheFolder
 from hfc.runtime.executor import OPENERS, is_host, joined_plan_for, split_device, split_devices
 from hfc.runtime.fit import RESERVE, need_of
 from hfc.runtime.source import Source, name_of
+from hfc.runtime.summary import ModelSummary, summary_of
 from hfc.serve.engine import Engine
 from hfc.serve.limits import ServerLimits
 from hfc.serve.metrics import Meters, Metrics
@@ -109,6 +111,16 @@ class ModelOnDisk:
     @property
     def disk_bytes(self) -> int:
         return bytes_of(self.source.path)
+
+    def summary(self) -> ModelSummary:
+        """Of its weights, wherever they are; nothing where they cannot be read, which asking the model will tell."""
+        try:
+            if self.source.kind != "bundle":
+                return summary_of(self.source.path)
+            weights = self.choice.weights or load_bundle(self.source.path).model["weights"]
+            return replace(summary_of(Path(weights)), container="hfp")
+        except HfcError:
+            return ModelSummary()
 
     def prepare(self) -> Prepared:
         choice = self.choice.of(self.source)

@@ -24,6 +24,7 @@ TYPES = {
 LLAMA_PATHS = frozenset(("/completion", "/completions", "/infill"))  # in llama-server's own form
 CONTEXT_EXCEEDED = "context_length_exceeded"
 NO_THREADS = "thread_unsupported_request"
+ANTHROPIC_VERSION = "anthropic-version"  # a header
 
 
 class ApiError(Exception):
@@ -82,6 +83,11 @@ class OllamaError(BaseModel):
     error: str
 
 
+def words_of(path: str, headers: Mapping[str, str]) -> str:
+    """The path whose dialect an error is told in: Anthropic's clients name a version on every path, of models too."""
+    return "/v1/messages" if ANTHROPIC_VERSION in headers and not path.startswith("/api/") else path
+
+
 def error_object(error: ApiError, path: str = "") -> dict[str, Any]:
     kind = TYPES.get(error.status, "server_error")
     if path.startswith("/api/"):
@@ -133,21 +139,25 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     async def _api_error(request: Request, error: ApiError) -> Response:
-        return error_response(error, request.url.path)
+        return error_response(error, _words(request))
 
     @app.exception_handler(HfcError)
     async def _user_error(request: Request, error: HfcError) -> Response:
-        return error_response(ApiError(400, error.message), request.url.path)
+        return error_response(ApiError(400, error.message), _words(request))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_response(_explain(error), request.url.path)
+        return error_response(_explain(error), _words(request))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         return error_response(
-            ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})), request.url.path
+            ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})), _words(request)
         )
+
+
+def _words(request: Request) -> str:
+    return words_of(request.url.path, request.headers)
 
 
 def _explain(error: RequestValidationError) -> ApiError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import field
@@ -13,6 +14,7 @@ from fastapi import Request
 
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.summary import ModelSummary
 from hfc.serve.errors import ApiError
 from hfc.serve.memory import keep, let_go
 from hfc.serve.metrics import Meters
@@ -32,12 +34,14 @@ class Prepared:
 
 
 class ServedSource(Protocol):
-    """Where a model comes from. disk_bytes: of its files."""
+    """Where a model comes from. disk_bytes: of its files.  summary: read from them, which takes a while."""
 
     name: str
 
     @property
     def disk_bytes(self) -> int: ...
+
+    def summary(self) -> ModelSummary: ...
 
     def prepare(self) -> Prepared:
         """Compile it if need be. Takes long; HfcError when it cannot be."""
@@ -60,6 +64,11 @@ class ModelEntry:
     error: str | None = None
     keep_s: float | None = None
     created: int = field(default_factory=lambda: int(time.time()))
+
+    @functools.cached_property
+    def summary(self) -> ModelSummary:
+        """Read from its files when it is first asked for."""
+        return self.source.summary() if self.source else ModelSummary()
 
     @property
     def disk_bytes(self) -> int:

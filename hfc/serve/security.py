@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from hfc.serve.body import LARGE_BYTES, PARSED, Bodies, check_small, is_large, linger, parsed, too_large
-from hfc.serve.errors import ApiError, error_response
+from hfc.serve.errors import ApiError, error_response, words_of
 from hfc.serve.memory import give_memory_back
 from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
@@ -78,7 +78,7 @@ class Guarded:
                 raise
             if not has_begun:
                 error = ApiError(503, "the server is shutting down", None, "cancelled", {"Retry-After": "5"})
-                await error_response(error, path)(scope, receive, counting_send)
+                await error_response(error, words_of(path, Headers(scope=scope)))(scope, receive, counting_send)
         finally:
             leave(scope)
             self._passed(nbytes)
@@ -89,7 +89,7 @@ class Guarded:
             body = await self._read(scope, receive)
         except ApiError as error:
             leave(scope)
-            await self._refuse(error, scope["path"])(scope, receive, send)
+            await self._refuse(error, words_of(scope["path"], Headers(scope=scope)))(scope, receive, send)
             return
         messages = [{"type": "http.request", "body": body, "more_body": False}]
         del body

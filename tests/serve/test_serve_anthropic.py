@@ -3,6 +3,9 @@
 import anthropic
 import pytest
 
+from hfc.serve.api.models import page_of
+from hfc.serve.models import ModelEntry
+
 QUESTION = [{"role": "user", "content": "What is gravity?"}]
 TOOL = {
     "name": "get_weather",
@@ -85,3 +88,27 @@ def test_errors_have_anthropic_s_form(client):
         result = {"type": "tool_result", "tool_use_id": "t", "content": [image]}
         turns = [*QUESTION, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
         client.messages.create(model="smollm2", max_tokens=1, messages=turns)
+
+
+def test_models_have_anthropic_s_form(client, smollm2):
+    (listed,) = client.models.list(limit=1)
+    assert listed == client.models.retrieve("smollm2")
+    assert (listed.id, listed.display_name, listed.type, listed.lifecycle) == ("smollm2", "smollm2", "model", "active")
+    assert listed.created_at.timestamp() == smollm2.created and listed.max_input_tokens == 1024
+    assert not list(client.models.list(after_id="smollm2")) and not list(client.models.list(before_id="smollm2"))
+    with pytest.raises(anthropic.NotFoundError) as refused:
+        client.models.retrieve("nope")
+    assert refused.value.body["type"] == "error" and refused.value.body["error"]["type"] == "not_found_error"
+
+
+def test_pages_of_models():
+    entries = [ModelEntry(name, None, created=0) for name in "abcde"]
+
+    def ids(*page):
+        told = page_of(entries, *page)
+        return "".join(card["id"] for card in told["data"]), told["has_more"]
+
+    assert (
+        ids(2, None, None) == ("ab", True) and ids(2, "b", None) == ("cd", True) and ids(2, "d", None) == ("e", False)
+    )
+    assert ids(2, None, "d") == ("bc", True) and ids(5, None, "c") == ("ab", False)

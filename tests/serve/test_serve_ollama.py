@@ -5,12 +5,15 @@ import json
 import time
 
 import httpx
+import numpy as np
 import pytest
+from safetensors import numpy
 from serve_fakes import FakeModel, Says, expected, make_engine, make_served
 from test_serve_api import PROMPT, app_of, call, rendered
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime import registry
+from hfc.runtime.summary import ModelSummary, summary_of
 from hfc.serve.app import make_app
 from hfc.serve.errors import ApiError
 from hfc.serve.metrics import Meters
@@ -186,8 +189,25 @@ class Source:
 
     disk_bytes = 1234
 
+    def summary(self):
+        return ModelSummary("gguf", "llama", 134_515_008, "Q4_1")
+
     def prepare(self):
         return Prepared(1, lambda: make_served(make_engine(FakeModel(context=256))))
+
+
+DETAILS = {
+    "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "134.5M", "quantization_level": "Q4_1",
+}  # fmt: skip
+
+
+def test_what_lists_say_of_a_checkpoint(smollm2_gguf, tmp_path):
+    assert summary_of(smollm2_gguf) == Source().summary()
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
+    numpy.save_file({"a": np.zeros((1000, 2), np.float16), "b": np.zeros(30, np.float32)}, tmp_path / "m.safetensors")
+    found = summary_of(tmp_path)
+    assert found == ModelSummary("safetensors", "qwen3", 2030, "F16") and found.size_text == "2.0K"
+    assert ModelSummary(parameters=8_030_261_248).size_text == "8.0B" and ModelSummary().size_text == ""
 
 
 def test_keep_alive_loads_and_unloads():
@@ -200,6 +220,11 @@ def test_keep_alive_loads_and_unloads():
             (listed,) = (await client.get("/api/tags")).json()["models"]
             (runs,) = (await client.get("/api/ps")).json()["models"]
             assert listed["size"] == Source.disk_bytes and (runs["size"], runs["size_vram"]) == (1, 1)
+            shown = (await client.post("/api/show", json={"model": "fake"})).json()
+            assert listed["details"] == runs["details"] == shown["details"] == DETAILS
+            told = shown["model_info"]
+            assert (told["general.architecture"], told["general.parameter_count"]) == ("llama", 134_515_008)
+            assert told["llama.context_length"] == 256
             await models.unload_idle()
             assert models.loaded
             unloaded = (await client.post("/api/generate", json={"model": "fake", "keep_alive": 0})).json()

@@ -23,6 +23,7 @@ from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime import executor
 from hfc.runtime.fit import RESERVE
 from hfc.runtime.source import name_of
+from hfc.runtime.summary import ModelSummary
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
 from hfc.serve.metrics import Meters, Metrics
@@ -44,7 +45,7 @@ class Fake:
         )
         self.made = []
 
-    disk_bytes = 0
+    disk_bytes, summary = 0, ModelSummary
 
     def prepare(self):
         time.sleep(self.prepare_s)

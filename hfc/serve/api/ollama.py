@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -79,36 +80,37 @@ async def version():
 
 @ROUTE.get("/api/tags", responses={401: ERRORS[401]})
 async def tags(request: Request) -> dict[str, Any]:
-    return {"models": [described(entry) for entry in models_of(request).entries]}
+    return {"models": [await described(entry) for entry in models_of(request).entries]}
 
 
 @ROUTE.get("/api/ps", responses={401: ERRORS[401]})
 async def ps(request: Request) -> dict[str, Any]:
     models = models_of(request)
-    return {"models": [running(entry, models.expires_s(entry)) for entry in models.entries if entry.served]}
+    return {"models": [await running(entry, models.expires_s(entry)) for entry in models.entries if entry.served]}
 
 
-def described(entry: ModelEntry) -> dict[str, Any]:
-    """A model as lists show it. What is not known of one that is not loaded is empty."""
+async def described(entry: ModelEntry) -> dict[str, Any]:
+    """A model as lists show it. What is not known of one is empty."""
     digest = hashlib.sha256(entry.name.encode()).hexdigest()
+    known = await asyncio.to_thread(lambda: entry.summary)  # once, from headers of files
     details = {
         "parent_model": "",
-        "format": "hfc",
-        "family": "",
-        "families": [],
-        "parameter_size": "",
-        "quantization_level": "",
+        "format": known.container,
+        "family": known.family,
+        "families": [known.family] if known.family else [],
+        "parameter_size": known.size_text,
+        "quantization_level": known.format,
     }
     common = {"name": entry.name, "model": entry.name, "size": entry.disk_bytes, "digest": digest, "details": details}
     return {**common, "modified_at": at(entry.created)}
 
 
-def running(entry: ModelEntry, expires_s: float | None) -> dict[str, Any]:
+async def running(entry: ModelEntry, expires_s: float | None) -> dict[str, Any]:
     """expires_s: on the monotonic clock; a model that stays has a date far away, as Ollama's clients want one.  Sizes are memory here."""
     left_s = 100 * 365 * 86400 if expires_s is None else max(0.0, expires_s - time.monotonic())
     limits = entry.served.engine.limits
     return {
-        **described(entry),
+        **await described(entry),
         "size": entry.nbytes,
         "expires_at": at(time.time() + left_s),
         "size_vram": 0 if entry.served.engine.model.plan.library else entry.nbytes,
@@ -119,6 +121,8 @@ def running(entry: ModelEntry, expires_s: float | None) -> dict[str, Any]:
 @ROUTE.post("/api/show", responses=ERRORS)
 async def show(request: Request, body: NameRequest) -> dict[str, Any]:
     served = await borrow(request, body.wanted, body.keep_s())
+    entry = models_of(request).entry(body.wanted)
+    details, known = (await described(entry))["details"], entry.summary
     template = served.vocabulary.template or ""
     plan, default = served.engine.model.plan, served.default
     able = ["completion"] + (["tools"] if template else []) + (["thinking"] if OPEN in template else [])
@@ -128,8 +132,15 @@ async def show(request: Request, body: NameRequest) -> dict[str, Any]:
         "modelfile": f"FROM {served.name}",
         "parameters": "\n".join(f"{name} {value}" for name, value in options.items()),
         "template": template,
-        "details": described(models_of(request).entry(body.wanted))["details"],
-        "model_info": {"general.basename": served.name, "context_length": served.engine.limits.context},
+        "details": details,
+        "model_info": {
+            "general.basename": served.name,
+            "general.architecture": known.family,
+            "general.parameter_count": known.parameters,
+            "context_length": served.engine.limits.context,
+            # where Ollama's clients look: what fits here, whatever the model was trained for
+            f"{known.family or 'general'}.context_length": served.engine.limits.context,
+        },
         "capabilities": able,
         "modified_at": at(served.created),
         "tool_style": style_of(template),
