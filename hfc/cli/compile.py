@@ -15,6 +15,7 @@ from hfc.base.cache import cached, key_of
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.installed import package_digest
+from hfc.base.orphans import end_where_told
 from hfc.base.progress import spinner
 from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
@@ -95,6 +96,7 @@ AUTO_STAGES = "auto"
 
 def command(asked: CompileRequest) -> None:
     """Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU."""
+    end_where_told()
     source = resolve(asked.model)
     check_draft(asked.draft)
     options, archs = asked.options, asked.archs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import knob
+from hfc.base.orphans import as_child
 from hfc.base.progress import progress_bar
 from hfc.base.system import memory_bytes
 from hfc.bundles import load_bundle
@@ -108,7 +110,7 @@ def open_bundle(source: Source, choice: ModelChoice, opened: Bundle | None = Non
 
 
 def _compile(source: Source, choice: ModelChoice) -> Bundle:
-    """Run `hfc compile` as a child: the compiler's memory is gone when the model runs, and Ctrl-C ends both."""
+    """Run `hfc compile` as a child: the compiler's memory is gone when the model runs, and whatever ends this process ends both."""
     with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
         out = Path(folder) / "model.hfp"
         options = {
@@ -131,7 +133,7 @@ def _compile(source: Source, choice: ModelChoice) -> Bundle:
         words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
         words += [w for tap in choice.taps for w in ("--tap", tap)]
         command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
-        code = subprocess.run(command, check=False).returncode
+        code = subprocess.run(command, check=False, env=as_child(os.environ)).returncode
         if code:
             raise SystemExit(code)  # the child has said why
         return load_bundle(out)

@@ -22,6 +22,7 @@ import uvicorn
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.base.system import require_linux
+from hfc.cli import DEVICE_ERROR, INTERRUPTED
 from hfc.cli.device import announce, device_for
 from hfc.cli.keys import api_keys, environment, hide_keys, keys_of, without_keys
 from hfc.cli.listening import bound, listening
@@ -34,6 +35,7 @@ from hfc.runtime.source import Source
 from hfc.runtime.speculate.drafts import check_draft
 from hfc.serve.app import is_ending, make_app
 from hfc.serve.connection import bounded
+from hfc.serve.daemons import is_working
 from hfc.serve.errors import ApiError
 from hfc.serve.limits import ServerLimits
 from hfc.serve.log import Seldom
@@ -212,10 +214,20 @@ def _serve(served: Models, server: Draining, listener: socket.socket, address: s
         finally:
             served.close()
             server.config.app.state.planners.close(_PLANNERS_S)
+    if is_working():
+        _leave(server)
     if server.has_failed:
         raise DeviceLost("an engine has failed and cannot start again in this process; the log says why")
     if server.first_signal == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def _leave(server: Draining) -> None:
+    """While a model is being loaded or fetched: Python's own end would take threads in native code away from under it."""
+    print("hfc: ended while a model was being loaded or fetched", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(DEVICE_ERROR if server.has_failed else INTERRUPTED if server.first_signal == signal.SIGINT else 0)
 
 
 class Draining(uvicorn.Server):

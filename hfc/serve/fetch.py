@@ -10,6 +10,7 @@ from typing import Any
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime import pull, registry
+from hfc.serve.daemons import in_daemon
 from hfc.serve.errors import ApiError
 from hfc.serve.models import Models
 
@@ -52,7 +53,7 @@ async def _steps(models: Models, name: str) -> AsyncIterator[dict[str, Any]]:
 async def _download(entry: registry.RegistryEntry) -> AsyncIterator[dict[str, Any]]:
     """The file's bytes as they come, then whether its hash is right."""
     said: list[str] = []
-    work = asyncio.ensure_future(asyncio.to_thread(pull.pull, entry, None, said.append))
+    work = asyncio.ensure_future(in_daemon(pull.pull, entry, None, said.append))
     digest = f"sha256:{entry.sha256}"
     head = {"status": f"pulling {entry.sha256[:12]}", "digest": digest, "total": entry.size_bytes}
     try:

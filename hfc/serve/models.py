@@ -15,6 +15,7 @@ from fastapi import Request
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.summary import ModelSummary
+from hfc.serve.daemons import in_daemon
 from hfc.serve.errors import ApiError
 from hfc.serve.memory import keep, let_go
 from hfc.serve.metrics import Meters
@@ -207,9 +208,9 @@ class Models:
                 return
             entry.is_loading, entry.error = True, None
             try:
-                prepared = await asyncio.to_thread(entry.source.prepare)
+                prepared = await in_daemon(entry.source.prepare)
                 await self._make_room(entry, prepared.nbytes)
-                entry.served = await asyncio.to_thread(_begin, prepared)
+                entry.served = await in_daemon(_begin, prepared)
                 entry.nbytes, entry.used_s = prepared.nbytes, time.monotonic()
             except HfcError as error:
                 entry.error = error.message
@@ -247,7 +248,7 @@ class Models:
 
     async def _unload(self, entry: ModelEntry) -> None:
         served, entry.served, entry.nbytes = entry.served, None, 0
-        await asyncio.to_thread(_end, served)
+        await in_daemon(_end, served)
 
 
 def _begin(prepared: Prepared) -> Served:

@@ -90,7 +90,21 @@ def post(url, body):
 @contextlib.contextmanager
 def serving(model, cache, program=("-m", "hfc"), options=()):
     """A server in the foreground and where it listens; killed if the test leaves it running."""
-    words = ("serve", model, "--port", 0, "--ctx", 4096, "--slots", 1, "--threads", 1, "--draft", "off", *options)
+    words = (
+        "serve",
+        *([model] if model else []),
+        "--port",
+        0,
+        "--ctx",
+        4096,
+        "--slots",
+        1,
+        "--threads",
+        1,
+        "--draft",
+        "off",
+        *options,
+    )
     with subprocess.Popen(
         [sys.executable, *program, *map(str, words)],
         stdout=subprocess.PIPE,

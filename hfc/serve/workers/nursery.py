@@ -8,17 +8,16 @@ Commands come over the socket with this number: a vocabulary to prepare, a worke
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
 import sys
 from typing import Any
 
+from hfc.base.orphans import end_with_parent
 from hfc.serve.workers.child import Vocabularies, work
 from hfc.serve.workers.frames import receive_with_file, send
 
-PR_SET_PDEATHSIG = 1
 REMEMBERED = 64
 
 
@@ -57,17 +56,12 @@ def _obey(
     pid = os.fork()
     if pid == 0:
         control.close()
-        _orphans_die()
+        end_with_parent(signal.SIGKILL)
         work(socket.socket(fileno=file), vocabularies, message["limits"])
         os._exit(0)
     os.close(file)
     children.add(pid)
     return {"pid": pid}
-
-
-def _orphans_die() -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _reap(children: set[int], ended: dict[int, int]) -> None:
