@@ -1,4 +1,4 @@
-"""Requests as other servers take them: paths without `/v1`, bodies that name no content type."""
+"""Requests as other servers take them: paths without `/v1`, bodies that name no content type, HEAD wherever GET is."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class ShortPaths:
             # litellm's to Ollama; JSON is all that there is. Pages of browsers, which name their origin, must say so.
             if not {name for name, _ in headers} & {b"content-type", b"origin"}:
                 scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+            if scope["method"] == "HEAD":  # the server sends no body then
+                scope = {**scope, "method": "GET"}
             if path not in self._paths and path.split("/")[1:2] and path.split("/")[1] in self._roots:
                 scope = {**scope, "path": PREFIX + path, "raw_path": (PREFIX + path).encode()}
         await self._app(scope, receive, send)

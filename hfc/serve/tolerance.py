@@ -4,7 +4,7 @@ A dialect's table (dialects.py) names what hfc cannot do; a field that neither t
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextvars import ContextVar
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, Union
@@ -61,31 +61,35 @@ class Tolerant(BaseModel):
         super().__init_subclass__(**options)
         cls.dialect, cls.noun = dialect or cls.dialect, noun or cls.noun
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _tolerate(cls, data: Any) -> Any:
+    def _tolerate(cls, data: Any, validate: Callable[[Any], Any]) -> Any:
+        """What is ignored is said once the object is one of this class: of several that a value may be, the others ignore it too."""
         if not isinstance(data, dict):
-            return data
+            return validate(data)
         if len(data) > FIELDS.get():
             raise refusal(f"an object with {len(data)} fields is not read", next(reversed(data)), "invalid_value")
         known = {name: f for key, f in cls.model_fields.items() for name in (key, f.alias or key)}
-        kept = {}
+        kept, ignored = {}, []
         for name, value in data.items():
             if name not in known:
-                _ignore(cls.dialect, cls.noun, name, value)
+                ignored += [name] if _is_told(cls.dialect, cls.noun, name, value) else []
             elif value is not None or known[name].is_required():
                 kept[name] = value
-        return kept
+        made = validate(kept)
+        for name in ignored:
+            log_once(f"{cls.dialect.name}: {name[:80]!r} of a {cls.noun} has no effect here and is ignored")
+        return made
 
 
-def _ignore(dialect: Dialect, noun: str, name: str, value: Any) -> None:
-    """PydanticCustomError for a field that would change the answer."""
+def _is_told(dialect: Dialect, noun: str, name: str, value: Any) -> bool:
+    """Whether a field that is ignored is worth a line. PydanticCustomError for one that would change the answer."""
     place = f"{noun}.{name}"
     if place in dialect.refused:
         if (refused := dialect.refused[place]).is_asked(value):
             raise refusal(refused.reason, name, refused.code)
-    elif value is not None and place not in dialect.silent:
-        log_once(f"{dialect.name}: {name[:80]!r} of a {noun} has no effect here and is ignored")
+        return False
+    return value is not None and place not in dialect.silent
 
 
 class Other(BaseModel):

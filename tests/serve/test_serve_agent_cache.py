@@ -5,13 +5,20 @@ import json
 
 import httpx
 import pytest
-from serve_fakes import GREEDY, TOKENIZER, FakeModel, make_engine
+from model_reference import MODELS
+from serve_fakes import EOS, GREEDY, TOKENIZER, Bytes, FakeModel, make_engine
 from serve_script import TEMPLATE
 
+from hfc.compiler import CompileOptions, compile_model
+from hfc.runtime.executor import load
+from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.vocabulary import Vocabulary
 from hfc.serve.app import make_app
+from hfc.serve.engine import Engine
+from hfc.serve.metrics import Metrics
 from hfc.serve.models import Models
 from hfc.serve.prompt import chat_prompt
+from hfc.serve.scheduler import Limits
 from hfc.serve.served import Served, ServerSettings
 
 BLOCK = 64  # tokens of a block of the cache
@@ -79,52 +86,92 @@ async def cancelled(app, engine, body):
         await asyncio.sleep(0.005)
 
 
+async def replay(engine, tokenizer):
+    """Twenty turns, an edited last message, the same request again, a cancelled answer: each computes its new tokens. The text of the last."""
+    app = make_app(Models([Served("fake", Vocabulary(tokenizer, TEMPLATE), engine, GREEDY)]), ServerSettings())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+
+        async def ask(turns, number):
+            answer = (await client.post("/v1/messages", json=request(turns, number))).json()
+            usage = answer["usage"]
+            return usage["input_tokens"], usage["input_tokens"] + usage["cache_read_input_tokens"], answer["content"]
+
+        turns = [{"role": "user", "content": [{"type": "text", "text": "Mend the bug in src."}]}]
+        computed, before, _ = await ask(turns, 0)
+        assert computed == before > 1000
+        for i in range(1, 20):
+            turns += call_and_result(i)
+            computed, total, _ = await ask(turns, i)
+            assert computed <= total - before + 2 * BLOCK, f"turn {i} computed {computed} of {total} tokens"
+            before = total
+        edited = {"role": "user", "content": [turns[-1]["content"][0], {"type": "text", "text": "Now stop."}]}
+        computed, total, _ = await ask([*turns[:-1], edited], 20)
+        assert computed <= 2 * BLOCK, f"{computed} of {total} tokens: recurrent state was kept where the message began"
+        computed, *_ = await ask(turns, 21)
+        assert computed <= 2 * BLOCK, "the same request again"
+        assert (await client.post("/v1/messages/count_tokens", json=request(turns, 22))).json()[
+            "input_tokens"
+        ] == before
+        turns += call_and_result(20)
+        await cancelled(app, engine, request(turns, 23))
+        computed, total, text = await ask(turns, 24)
+        assert computed <= 2 * BLOCK, f"{computed} of {total} tokens again, whose first answer was broken off"
+        return turns, text
+
+
 @pytest.mark.parametrize("recurrent", [False, True], ids=["attention", "recurrent"])
 def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent):
-    async def main():
-        engine = make_engine(
-            FakeModel(slots=2, context=16384, max_rows=2048, recurrent=recurrent),
-            cache_bytes=1 << 26,
-            prefill_rows=2048,
-        )
-        app = make_app(Models([Served("fake", Vocabulary(TOKENIZER, TEMPLATE), engine, GREEDY)]), ServerSettings())
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+    engine = make_engine(
+        FakeModel(slots=2, context=16384, max_rows=2048, recurrent=recurrent), cache_bytes=1 << 26, prefill_rows=2048
+    )
+    asyncio.run(asyncio.wait_for(replay(engine, TOKENIZER), 60))
+    engine.close()
 
-            async def ask(turns, number):
-                answer = (await client.post("/v1/messages", json=request(turns, number))).json()
-                usage = answer["usage"]
-                total = usage["input_tokens"] + usage["cache_read_input_tokens"]
-                return usage["input_tokens"], total
 
-            turns = [{"role": "user", "content": [{"type": "text", "text": "Mend the bug in src."}]}]
-            computed, before = await ask(turns, 0)
-            assert computed == before > 1000
-            for i in range(1, 20):
-                turns += call_and_result(i)
-                computed, total = await ask(turns, i)
-                assert computed <= total - before + 2 * BLOCK, (
-                    f"turn {i} computed {computed} of {total} tokens, {total - before} are new"
-                )
-                before = total
-            edited = [
-                *turns[:-1],
-                {"role": "user", "content": [turns[-1]["content"][0], {"type": "text", "text": "Now stop."}]},
-            ]
-            computed, total = await ask(edited, 20)
-            assert computed <= 2 * BLOCK, (
-                f"{computed} of {total} tokens: recurrent state was kept where the last message began"
-            )
-            computed, _ = await ask(turns, 21)
-            assert computed <= 2 * BLOCK, "the same request again"
-            await cancelled(app, engine, request(turns + call_and_result(20), 23))
-            computed, total = await ask(turns + call_and_result(20), 24)
-            assert computed <= 2 * BLOCK, f"{computed} of {total} tokens again, whose first answer was broken off"
-            assert (await client.post("/v1/messages/count_tokens", json=request(turns, 22))).json()[
-                "input_tokens"
-            ] == before
-        engine.close()
+class Ascii(Bytes):
+    """Tokens of a vocabulary of 128."""
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    def encode(self, text, parse_special):
+        return [LAST if token == EOS else token for token in super().encode(text, parse_special)]
+
+
+LAST = 127
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory):
+    """DeltaNet and attention, compiled for the host."""
+    folder = tmp_path_factory.mktemp("hybrid")
+    config = json.loads((MODELS / "qwen3_5_text" / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 16384}))
+    (folder / "model.safetensors").symlink_to(MODELS / "qwen3_5_text" / "model.safetensors")
+    options = CompileOptions(ctx=16384, slots=2, max_rows=256)
+    model = load(compile_model(folder, ["host"], options), "host", 2)
+    assert model.plan.is_recurrent
+    yield model
+    model.close()
+
+
+@pytest.mark.long  # seconds of compiling and computing
+def test_twenty_turns_with_a_real_hybrid_model(hybrid):
+    """And the last answer is that of a server that has seen nothing before."""
+    tokenizer = Tokenizer(Ascii(), hybrid.vocab, {LAST: "<eos>"}, eos=LAST, stop_ids=frozenset({LAST}))
+
+    async def main(turns=None):
+        engine = Engine(hybrid, Limits(2, 256, hybrid.max_outputs, 16384, prefill_rows=256), 1 << 28, Metrics())
+        try:
+            if turns is None:
+                return await replay(engine, tokenizer)
+            app = make_app(Models([Served("fake", Vocabulary(tokenizer, TEMPLATE), engine, GREEDY)]), ServerSettings())
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                answer = (await client.post("/v1/messages", json=request(turns, 99))).json()
+            assert answer["usage"]["cache_read_input_tokens"] == 0
+            return answer["content"]
+        finally:
+            engine.close()
+
+    turns, text = asyncio.run(asyncio.wait_for(main(), 300))
+    assert asyncio.run(asyncio.wait_for(main(turns), 300)) == text and text[0]["text"]
 
 
 def test_the_place_where_the_last_message_begins_is_a_mark(smollm2):

@@ -1,12 +1,15 @@
 """llama-server's own paths and fields around the fake model."""
 
+import http.client
 import json
 import threading
 import time
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from serve_fakes import EOS, TEMPLATE, FakeModel, expected, make_engine, make_served
+from serve_loopback import listening
 from test_serve_api import PROMPT, app_of, call, rendered
 
 from hfc.base.diagnostics import HfcError
@@ -52,7 +55,22 @@ def test_paths_without_v1_and_requests_without_a_model(app, path):
 
 
 def test_the_page_answers_head(app):
-    assert call(app, "HEAD", "/").status_code == 200
+    """And what else can be had, without a body that the next answer of the connection would begin with."""
+    with listening(app) as url:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+        for path, status in (
+            ("/", 200),
+            ("/v1/models", 200),
+            ("/models", 200),
+            ("/api/tags", 200),
+            ("/completion", 405),
+        ):
+            connection.request("HEAD", path)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (status, b"")
+        connection.request("GET", "/api/version")
+        assert json.loads(connection.getresponse().read())["version"]
+        connection.close()
 
 
 def test_completion(app):

@@ -43,6 +43,24 @@ def test_what_clients_always_send_is_not_logged(app, path, caplog):
     assert not caplog.records
 
 
+def test_what_is_honoured_is_not_said_to_be_ignored(app, caplog):
+    """Of the objects that a choice may be, those that it is not are silent."""
+    caplog.set_level(logging.WARNING, "hfc.serve")
+    schema, named = {"type": "object", "properties": {}}, {"name": "f"}
+    function = {"type": "function", "function": {**named, "parameters": schema}}
+    only = {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": named}]},
+    }
+    for choice in ({"type": "function", "function": named}, only):
+        assert post(app, "/v1/chat/completions", tools=[function], tool_choice=choice).status_code == 200
+    flat = {"type": "function", **named}
+    for choice in (flat, {"type": "allowed_tools", "mode": "auto", "tools": [flat]}):
+        tools = [{**flat, "parameters": schema}]
+        assert post(app, "/v1/responses", tools=tools, tool_choice=choice).status_code == 200
+    assert not caplog.records, [record.message for record in caplog.records]
+
+
 @pytest.mark.parametrize("path", list(PATHS)[:4])
 def test_samplers_of_other_servers_are_refused_unless_they_ask_for_nothing(app, path):
     for name, neutral in (("mirostat", 0), ("xtc_probability", 0.0), ("typical_p", 1), ("top_n_sigma", -1)):
