@@ -75,6 +75,16 @@ def test_mistakes_say_what_was_expected(words, message):
     assert message in str(caught.value)
 
 
+def test_a_sentence_without_quotes_is_one_prompt():
+    """As in Ollama; what a shell took away (runs of spaces, a star that matched files) only quotes keep."""
+    run = importlib.import_module("hfc.cli.usage.run").USAGE
+    assert parse("run", run, ["m", "why", "is", "-n", "5", "it so"])["prompt"] == "why is it so"
+    assert parse("run", run, ["m", "one two"])["prompt"] == "one two" and parse("run", run, ["m"])["prompt"] is None
+    assert help_text("run", run).startswith("Usage: hfc run [OPTIONS] MODEL [PROMPT]...\n")
+    with pytest.raises(HfcError, match="unknown option '-x'"):
+        parse("run", run, ["m", "why", "-x"])
+
+
 def test_help_is_wanted_wherever_it_stands():
     for words in (["-h"], ["m", "--help"], ["--raw", "-h", "--nonsense"]):
         with pytest.raises(HelpWanted):

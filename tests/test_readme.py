@@ -110,6 +110,54 @@ def test_the_commands_of_the_readme_run_on_a_small_model(hfc, tmp_path, monkeypa
     }
 
 
+# Words of the other pages' commands -> what the small model takes in their place.
+SMALL_PAGES = {
+    "qwen3.5-9b": "{model}", "smollm2:135m": "{model}", "qwen3.5:27b": "{model}", "model.gguf": "{model}", "Qwen3.5-9B.config.json": "{model}",
+    "models/llama.hfm": "{root}/models/llama.hfm", "mq4g256": "q8_0", "128,512": "8,16", "8192": "64", "512": "8", "128": "8", "64": "4",
+    "gfx1100:0-39,gfx1030:40-63": "gfx1100:0-0,gfx1030:1-1", "24G,16G": "1G,1G", "model.hfp": "{gpu}",
+}  # fmt: skip
+# start of a command of another page -> what runs its like
+PAGES_ELSEWHERE = {
+    "lsp": "tests/test_editor.py", "serve": "tests/serve/test_serve_cli.py", "ps": "tests/serve/test_serve_cli.py",
+    "stop": "tests/serve/test_serve_cli.py", "eval tiny.hfp": "tests/test_eval.py", "run m.hfp --devices": "tests/test_stages_device.py",
+    "run qwen3.5:27b --devices": "tests/test_stages_device.py", "run mixture.gguf": "tests/test_hosted_experts.py",
+    "fit mixture.gguf": "tests/test_hosted_experts.py", "compile mixture.gguf": "tests/test_hosted_experts.py",
+}  # fmt: skip
+
+
+def test_what_runs_the_commands_of_the_pages_is_there():
+    for file in {
+        part for table in (ELSEWHERE, PAGES_ELSEWHERE) for cell in table.values() for part in cell.split(" and ")
+    }:
+        assert (ROOT / file).exists() or (ROOT / "tests" / file).exists(), file
+    lines = {" ".join(words) for page, words in ALL if page.name != "README.md"}
+    assert all(any(line.startswith(start) for line in lines) for start in PAGES_ELSEWHERE), "a row that nothing needs"
+
+
+@pytest.mark.long
+def test_the_commands_of_the_other_pages_run_on_a_small_model(hfc, tmp_path, monkeypatch):  # noqa: F811
+    model = letters_folder(tmp_path / "letters", TEMPLATE)
+    monkeypatch.chdir(tmp_path)
+    assert hfc("compile", model, "--arch", "gfx1100,gfx1201", "-o", "gpu.hfp", "--ctx", "64")[0] == 0
+    places = {"model": model, "root": ROOT, "gpu": "gpu.hfp"}
+    ran = set()
+    for page, words in ALL:
+        line = " ".join(words)
+        if page.name == "README.md" or any(line.startswith(start) for start in PAGES_ELSEWHERE):
+            continue
+        if "--format" in words:  # a checkpoint has formats of its own
+            at = words.index("--format")
+            words = words[:at] + words[at + 2 :]
+        words = [SMALL_PAGES.get(word, word).format(**places) for word in words]
+        words += ["--max-tokens", "4"] if words[0] == "run" else []
+        words += ["--ctx", "64"] if words[0] in ("compile", "predict", "fit") and str(model) in words else []
+        code, out, err = hfc(*words)
+        fine = (0, 1) if words[0] == "doctor" else (0,)  # the doctor's verdict on this machine is its own
+        assert code in fine and "Traceback" not in err and (out + err).strip(), (page.name, line, out, err)
+        ran.add(f"{page.stem} {words[0]}")
+    assert len(ran) >= 14, ran
+
+
 @pytest.mark.long
 def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path, smollm2_gguf):
     np.save(tmp_path / "t.npy", np.arange(8))

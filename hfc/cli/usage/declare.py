@@ -10,7 +10,8 @@ from hfc.base.dataclass import dataclass
 
 @dataclass(frozen=True)
 class Argument:
-    """A word without a flag. many: it takes all words that are left; its value is then a list."""
+    """A word without a flag. many: it takes all words that are left; its value is then a list.  joined: it takes them as one
+    text, a space between two: what a shell made of a sentence without quotes."""
 
     name: str
     help: str
@@ -18,6 +19,7 @@ class Argument:
     kind: Callable[[str], Any] = str
     required: bool = True
     many: bool = False
+    joined: bool = False
 
     @property
     def default(self) -> None:
@@ -26,7 +28,7 @@ class Argument:
     @property
     def label(self) -> str:
         text = self.metavar or self.name.upper()
-        return (text if self.required else f"[{text}]") + "..." * self.many
+        return (text if self.required else f"[{text}]") + "..." * (self.many or self.joined)
 
 
 @dataclass(frozen=True)

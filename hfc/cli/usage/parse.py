@@ -162,6 +162,9 @@ def _arguments(command: str, usage: CommandUsage, free: list[str], named: dict[s
         if found.many and free:
             given[found.name] = [convert(found, word, found.label) for word in free]
             free = []
+        elif found.joined and free:
+            given[found.name] = convert(found, " ".join(free), found.label)
+            free = []
         elif free:
             given[found.name] = convert(found, free.pop(0), found.label)
         elif found.required:

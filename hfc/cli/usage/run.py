@@ -9,7 +9,12 @@ from hfc.cli.usage.shared import JSON, LOADING, MODEL
 USAGE = usage(
     "Answer a prompt. The text goes to standard output, a summary to standard error. At a terminal without a prompt: hfc chat.",
     MODEL,
-    Argument("prompt", "What to say; without it the prompt is read from standard input.", required=False),
+    Argument(
+        "prompt",
+        "What to say, quoted or as words; without it the prompt is read from standard input.",
+        required=False,
+        joined=True,
+    ),
     option("--file -f", Path, "Read the prompt from a file.", metavar="FILE"),
     flag("--raw", "Continue the prompt as it stands, without the chat template."),
     flag("--special", "Read control tokens that the prompt spells (<|im_start|>) as tokens."),
