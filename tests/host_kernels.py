@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
+import subprocess
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
-from hfc.backend.host.build import build_host_library
+from hfc.backend.host.build import build_host_library, library_source
 from hfc.backend.spec import Arg, Bound
+from hfc.base.zig import compile_c
 from hfc.ir.graph import TensorType, Value
 from hfc.step import Segment, Step
+from hfc.target.cpus import CPUS
 
 MAX_ROWS = 24
 CONTEXT = 5000
+QEMU = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")  # Debian: qemu-user
+ARM_ROOT = Path("/usr/aarch64-linux-gnu")  # the C library of arm64. Debian: libc6-arm64-cross
+# Runs one step of a library of another machine: LIBRARY THREADS STEP ARRAY..., each array a file that is read and written.
+RUNNER = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+static void* read_file(const char* path, size_t* size) {
+  FILE* f = fopen(path, "rb");
+  fseek(f, 0, SEEK_END);
+  *size = ftell(f);
+  rewind(f);
+  void* p = aligned_alloc(64, (*size + 127) / 64 * 64);
+  if (fread(p, 1, *size, f) != *size) exit(3);
+  fclose(f);
+  return p;
+}
+int main(int n, char** words) {
+  void* library = dlopen(words[1], RTLD_NOW);
+  if (!library) return fputs(dlerror(), stderr), 4;
+  void* (*create)(int, void* const*, int) = dlsym(library, "hfc_create");
+  int (*step)(void*, const void*) = dlsym(library, "hfc_step");
+  const int threads = atoi(words[2]);
+  void* arrays[64];
+  size_t sizes[64], size;
+  const void* step_words = read_file(words[3], &size);
+  for (int i = 4; i < n; i++) arrays[i - 4] = read_file(words[i], &sizes[i - 4]);
+  void* tape = create(threads, arrays, n - 4);
+  if (!tape || step(tape, step_words) != threads) return 5;
+  for (int i = 4; i < n; i++) {
+    FILE* f = fopen(words[i], "wb");
+    fwrite(arrays[i - 4], 1, sizes[i - 4], f);
+    fclose(f);
+  }
+  fflush(0);
+  _Exit(0);
+}
+"""
 
 
 def pointer(
@@ -57,6 +100,39 @@ def step_words(segments: tuple[Segment, ...], tokens=None, output_rows=None, max
     return words
 
 
+class Machine:
+    """What a test's kernels are compiled for and run on where it says nothing: this machine, or an arm64 one under qemu."""
+
+    cpu = "native"
+    folder: Path  # of a foreign machine's program and files
+
+    @classmethod
+    def runner(cls) -> Path:
+        path = cls.folder / "runner"
+        if not path.exists():
+            source = cls.folder / "runner.c"
+            source.write_text(RUNNER)
+            assert not compile_c(source, path, ("-target", CPUS["arm64"].target, "-O1", "-w"), ("-ldl",))
+        return path
+
+
+def run_under_qemu(library: Path, words: np.ndarray, arrays: list[np.ndarray], threads: int) -> None:
+    """A step of an arm64 library by an arm64 process. What it writes is in the arrays afterwards."""
+    files = [Machine.folder / f"array{i}" for i in range(len(arrays))]
+    for file, array in zip(files, arrays):
+        array.tofile(file)
+    words.tofile(Machine.folder / "step")
+    command = [QEMU, "-cpu", "max", "-L", ARM_ROOT, Machine.runner(), library, threads, Machine.folder / "step", *files]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    for file, array in zip(files, arrays):
+        array[...] = np.fromfile(file, array.dtype).reshape(array.shape)
+
+
+def source_of(bound: Bound) -> str:
+    return library_source([bound], [(bound.name, list(range(len(bound.args))))], MAX_ROWS, CONTEXT)
+
+
 class Kernel:
     """One region as a library of its own. Calling it runs one step on `arrays`, named as the region's arguments."""
 
@@ -65,16 +141,22 @@ class Kernel:
     ):
         self.bound, self.max_rows = bound, max_rows
         launches = [(bound.name, list(range(len(bound.args))))]
-        self.library = open_library(build_host_library([bound], launches, max_rows, context, cpu, planes))
+        cpu = Machine.cpu if cpu == "native" else cpu
+        self.path = build_host_library([bound], launches, max_rows, context, cpu, planes)
+        self.is_foreign = cpu in CPUS and CPUS[cpu].machine == "aarch64"
 
     def __call__(self, arrays: dict[str, np.ndarray], segments: tuple[Segment, ...], threads: int = 2, **step) -> None:
         words = step_words(segments, max_rows=self.max_rows, **step)
         ordered = [arrays[a.name] for a in self.bound.args]
         assert all(a.flags.c_contiguous for a in ordered)
+        if self.is_foreign:
+            run_under_qemu(self.path, words, ordered, threads)
+            return
         table = (ctypes.c_void_p * len(ordered))(*(a.ctypes.data for a in ordered))
-        tape = self.library.hfc_create(threads, table, len(ordered))
+        library = open_library(self.path)
+        tape = library.hfc_create(threads, table, len(ordered))
         assert tape
         try:
-            assert self.library.hfc_step(tape, words.ctypes.data) == threads
+            assert library.hfc_step(tape, words.ctypes.data) == threads
         finally:
-            self.library.hfc_destroy(tape)
+            library.hfc_destroy(tape)

@@ -10,7 +10,7 @@
 #include <arm_neon.h>
 #endif
 
-#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__ARM_FEATURE_DOTPROD) || defined(__ARM_FEATURE_MATMUL_INT8)
 #define HFC_BYTE_DOT 1  // u8 x s8 -> s32 in one instruction: X is kept as planes of bytes
 #else
 #define HFC_BYTE_DOT 0  // s16 x s16 -> s32 pairs: X is kept as 16 bits, in the order k0 k2 k1 k3
@@ -114,6 +114,21 @@ typedef int HfcI8 __attribute__((vector_size(32))), HfcI16 __attribute__((vector
 HFC_INLINE i32x16 hfc_dot4(i32x16 acc, u8x64 w, int32_t x) {
 #if defined(__AVX512VNNI__)
   return (i32x16)__builtin_ia32_vpdpbusd512((HfcI16)acc, (HfcI16)w, (HfcI16)(i32x16)x);
+#elif defined(__aarch64__)
+  const int8x16_t wide = vreinterpretq_s8_s32(vdupq_n_s32(x));
+  int32x4_t a[4];
+  uint8x16_t b[4];
+  memcpy(a, &acc, 64);
+  memcpy(b, &w, 64);
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  for (int i = 0; i < 4; i++) a[i] = vusdotq_s32(a[i], b[i], wide);
+#else  // both signed: codes less 128, and 128 times the sum of x
+  const int32x4_t above = vshlq_n_s32(vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(64), wide), 1);
+  for (int i = 0; i < 4; i++)
+    a[i] = vdotq_s32(vaddq_s32(a[i], above), vreinterpretq_s8_u8(veorq_u8(b[i], vdupq_n_u8(128))), wide);
+#endif
+  memcpy(&acc, a, 64);
+  return acc;
 #else
   HfcI8 a[2], b[2], x8 = {x, x, x, x, x, x, x, x};
   memcpy(a, &acc, 64);
