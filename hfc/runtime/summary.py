@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hfc.base.dataclass import dataclass
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 
 # What GGUF calls mixtures of formats (general.file_type); a file of one format, or of one that is not here, is called by most of its weights.
