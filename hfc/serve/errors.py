@@ -24,6 +24,7 @@ TYPES = {
 LLAMA_PATHS = frozenset(("/completion", "/completions", "/infill"))  # in llama-server's own form
 CONTEXT_EXCEEDED = "context_length_exceeded"
 NO_THREADS = "thread_unsupported_request"
+UNREADABLE = "There was an error parsing the body"  # FastAPI's words
 ANTHROPIC_VERSION = "anthropic-version"  # a header
 
 
@@ -151,6 +152,9 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
+        if error.detail == UNREADABLE:
+            text = "the body is not valid JSON: it is not UTF-8"
+            return error_response(ApiError(400, text, None, "invalid_json"), _words(request))
         return error_response(
             ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})), _words(request)
         )

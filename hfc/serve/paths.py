@@ -1,10 +1,14 @@
-"""Requests as other servers take them: paths without `/v1`, bodies that name no content type, HEAD wherever GET is."""
+"""Requests as other servers take them: paths without `/v1`, with a slash too many, or as a whole URL; bodies that name no content type;
+HEAD wherever GET is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
 
 PREFIX = "/v1"
+SCHEMES = ("http://", "https://")
 
 
 class ShortPaths:
@@ -16,6 +20,7 @@ class ShortPaths:
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "http":
+            scope = plain_target(scope)
             path, headers = scope["path"], scope["headers"]
             # litellm's to Ollama; JSON is all that there is. Pages of browsers, which name their origin, must say so.
             if not {name for name, _ in headers} & {b"content-type", b"origin"}:
@@ -25,3 +30,19 @@ class ShortPaths:
             if path not in self._paths and path.split("/")[1:2] and path.split("/")[1] in self._roots:
                 scope = {**scope, "path": PREFIX + path, "raw_path": (PREFIX + path).encode()}
         await self._app(scope, receive, send)
+
+
+def plain_target(scope: dict[str, Any]) -> dict[str, Any]:
+    """With a path that begins with one slash. HTTP wants whole URLs understood, and the host that such a one names taken for the client's."""
+    path, headers = scope["path"], scope["headers"]
+    if path.lower().startswith(SCHEMES):
+        try:
+            parts = urlsplit(path)
+        except ValueError:
+            return scope
+        path = parts.path or "/"
+        headers = [*((name, value) for name, value in headers if name != b"host"), (b"host", parts.netloc.encode())]
+    elif not path.startswith("//"):
+        return scope
+    path = "/" + path.lstrip("/")
+    return {**scope, "path": path, "raw_path": path.encode(), "headers": headers}

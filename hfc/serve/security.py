@@ -238,7 +238,11 @@ def is_loopback(name: str) -> bool:
 
 
 def _check_type(headers: Headers) -> None:
-    """A form of another site can send bodies of other types without asking. ApiError 415."""
+    """A form of another site can send bodies of other types without asking; packed ones are not read. ApiError 415."""
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        text = f"the Content-Encoding is {coding[:100]!r}; send the body as it is"
+        raise ApiError(415, text, None, "unsupported_media_type")
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return

@@ -1,5 +1,6 @@
 """Who a browser may speak for: names, origins, types of bodies."""
 
+import gzip
 import json
 
 import pytest
@@ -42,6 +43,20 @@ def keyed():
 def test_bodies_are_json_by_name(app, kind, status):
     headers = {"Content-Type": kind} if kind else {}
     assert call(app, "POST", "/v1/completions", content=json.dumps(ASK), headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("coding", "content", "status", "words"),
+    [
+        ("gzip", gzip.compress(json.dumps(ASK).encode()), 415, "Content-Encoding is 'gzip'"),
+        ("identity", json.dumps(ASK).encode(), 200, ""),
+        ("", b'{"prompt": "\xff"}', 400, "it is not UTF-8"),
+    ],
+)
+def test_bodies_that_are_packed_or_no_text_are_refused_by_reason(app, coding, content, status, words):
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    answer = call(app, "POST", "/v1/completions", content=content, headers=headers)
+    assert answer.status_code == status and words in answer.text
 
 
 @pytest.mark.parametrize(

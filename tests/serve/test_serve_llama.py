@@ -73,6 +73,25 @@ def test_the_page_answers_head(app):
         connection.close()
 
 
+TARGETS = {
+    "//v1/models": 200,
+    "http://127.0.0.1:1/v1/models": 200,
+    "HTTP://localhost/models": 200,
+    "http://other.example/v1/models": 403,
+    "http://[/v1": 404,
+}
+
+
+def test_whole_urls_and_a_slash_too_many(app):
+    """A URL's host is the one that the client asks for, whatever the header says."""
+    with listening(app) as url:
+        for target, status in TARGETS.items():
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+            connection.request("GET", target, headers={"Host": "localhost"})
+            assert connection.getresponse().status == status, target
+            connection.close()
+
+
 def test_completion(app):
     whole = post(app, "/completion", prompt="hello", n_predict=6, return_tokens=True).json()
     assert whole["content"] == expected(b"hello", 6) and bytes(whole["tokens"]).decode() == whole["content"]
