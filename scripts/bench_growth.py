@@ -166,7 +166,7 @@ async def together(server: Server, prompts: list[list[int]], tokens: int) -> dic
     before, began = computed(server), time.monotonic()
     replies = await asyncio.gather(*(ask(server, prompt, tokens, stream=True) for prompt in prompts))
     seconds = time.monotonic() - began
-    first = [reply.times[0] - began for reply in replies if reply.times]
+    first = [reply.tokens_at[0] - began for reply in replies if reply.tokens_at]
     assert len(first) == len(prompts), f"{len(prompts) - len(first)} of {len(prompts)} clients got no answer"
     return {
         "clients": len(prompts),
@@ -186,7 +186,7 @@ def writer(options: argparse.Namespace) -> dict:
         began = time.monotonic()
         await ask(server, ids(options.long), 1)
         seconds = time.monotonic() - began
-        gaps = 1e3 * np.diff((await answer).times)
+        gaps = 1e3 * np.diff((await answer).tokens_at)
         p50, p95 = np.percentile(gaps, (50, 95))
         return {"gaps": len(gaps), "p50_ms": p50, "p95_ms": p95, "max_ms": gaps.max(), "prompt_s": seconds}
 

@@ -37,6 +37,11 @@ class Reply:
     def json(self):
         return json.loads(self.body)
 
+    @property
+    def tokens_at(self) -> list[float]:
+        """When events came: not comments, by which a server keeps a silent connection."""
+        return [at for at, part in zip(self.times, self.parts) if b"data: " in part]
+
     def events(self) -> list[dict]:
         return events_in(self.body)
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,16 +59,24 @@ def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) ->
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
         return importlib.import_module("hfc.cli.interpret").open_interpreted(source, choice, with_vocabulary)
     check_weights(source, choice)
-    bundle = open_bundle(source, choice, opened.get(source.path))
+    with ThreadPoolExecutor(1) as pool:
+        # Beside the compiler, which is a process of its own: a vocabulary of 248,000 tokens takes a second.
+        is_known = with_vocabulary and source.kind == "checkpoint"
+        reading = pool.submit(load_vocabulary, choice.weights or source.path) if is_known else None
+        bundle = open_bundle(source, choice, opened.get(source.path))
+        vocabulary = reading.result() if reading else None
     plan = joined_plan_for(bundle, choice.device) if chosen.text else None
     announce(chosen, plan, bundle.experts_of(plan) if plan else None)
-    return load_opened(bundle, choice, with_vocabulary)
+    return load_opened(bundle, choice, with_vocabulary, vocabulary)
 
 
-def load_opened(bundle: Bundle, choice: ModelChoice, with_vocabulary: bool = False) -> OpenModel:
-    """Load a bundle on the chosen device."""
+def load_opened(
+    bundle: Bundle, choice: ModelChoice, with_vocabulary: bool = False, vocabulary: Vocabulary | None = None
+) -> OpenModel:
+    """Load a bundle on the chosen device. vocabulary: that of its weights, where it was read already."""
     # The vocabulary first: reading it takes memory for a moment, and that must not come on top of the weights.
-    vocabulary = load_vocabulary(choice.weights or bundle.model["weights"]) if with_vocabulary else None
+    if with_vocabulary and vocabulary is None:
+        vocabulary = load_vocabulary(choice.weights or bundle.model["weights"])
     with progress_bar("loading", "weights") as update:
         model = load(bundle, choice.device, choice.threads, choice.weights, update, choice.random_weights)
     trained = bundle.model.get("context", 0)
