@@ -7,15 +7,19 @@ import zlib
 
 import pytest
 from letters import letters_folder
+from small_models import CONFIGS
 
 from hfc.backend.assembly import code_of, loop_lines
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
 from hfc.cli import main
+from hfc.compiler import CompileOptions, emit_model, open_source, settings_for
 from hfc.ir.text import parse_graph
 from hfc.passes.pipeline import PIPELINE
+from hfc.target.arch import find_arch
 from hfc.workbench.diff import differences
 from hfc.workbench.dump import begin_dump
+from hfc.workbench.kernel import block_formats
 from hfc.workbench.launches import folded
 from hfc.workbench.remade import Remade
 
@@ -29,7 +33,18 @@ def folder(tmp_path_factory):
 def made(folder, tmp_path_factory):
     """The bundle, its dump, and what its compilation printed of its parts."""
     place = tmp_path_factory.mktemp("made")
-    words = ["--arch", "host,gfx1100", "--ctx", "64", "-o", str(place / "m.hfp"), "--dump", str(place / "dump")]
+    words = [
+        "--arch",
+        "host",
+        "--arch",
+        "gfx1100",
+        "--ctx",
+        "64",
+        "-o",
+        str(place / "m.hfp"),
+        "--dump",
+        str(place / "dump"),
+    ]
     with pytest.raises(SystemExit) as end:
         main(["compile", str(folder), *words])
     assert end.value.code == 0
@@ -85,6 +100,19 @@ def test_the_hosts_kernels_are_shown_too(hfc, made, remade):
     asm = hfc(*shown, "--asm")[1]
     assert asm.count(f"\n{symbol}:") == 1 and asm.count(f"\n{symbol}_chunk:") == 1 and "bytes of stack" in asm
     assert f"{symbol} for the host: skeletons/attend/host.c.j2" in hfc(*shown, "--why")[1]
+    listed = hfc(*shown[:-2])[1].splitlines()
+    assert all(line.split()[1:7] == ["-"] * 6 for line in listed if line.startswith(symbol))  # no registers, no blocks
+
+
+def test_formats_in_blocks_are_those_of_tables_and_caches_too(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**CONFIGS["llama"], "model_type": "llama"}))
+    opened = open_source(path, default_format="q8_0")
+    emitted = emit_model(opened, settings_for(opened, find_arch("host"), CompileOptions(ctx=64, kv="q4/q8")))
+    found = {name: block_formats(bound) for name, bound in emitted.kernels.items()}
+    assert next(found[name] for name in found if "gather" in name) == ["q8_0"]
+    assert next(found[name] for name in found if "kv_append" in name) == ["q4", "q8"]
+    assert all(found[name] == ["q8_0"] for name in found if name.startswith("linear"))
 
 
 def test_kernels_of_no_region_say_what_they_do(hfc, made):

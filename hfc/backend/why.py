@@ -140,7 +140,7 @@ def _numbers(made: ServedKernel, settings: Settings, resources: Mapping[str, int
             f"It holds {resources['occupancy']}: {resources['vgprs']} of {arch.vgprs} vector registers; "
             f"{resources['lds_bytes']} of {arch.lds_bytes} bytes of LDS, {resources['scratch_bytes']} of scratch."
         )
-    if contract.narrowest:
+    if contract.narrowest > 1:
         lines.append(f"Loads in loops have {contract.narrowest} bytes or more.")
     if contract.promises:
         lines.append(f"Promised instructions: {', '.join(contract.promises)}.")

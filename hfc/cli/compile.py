@@ -56,7 +56,7 @@ class CompileRequest:
 
     model: str
     output: Path
-    arch: str
+    arch: list[str] | None
     stages: str | None
     stage_memory: str | None
     cpu: str
@@ -87,7 +87,8 @@ class CompileRequest:
 
     @property
     def archs(self) -> list[str]:
-        return list(ARCHS) if self.arch == "all" else [name.strip() for name in self.arch.split(",")]
+        names = [name.strip() for words in self.arch or ["host"] for name in words.split(",")]
+        return list(ARCHS) if "all" in names else names
 
 
 OPTIONS = CompileRequest
@@ -106,7 +107,7 @@ def command(asked: CompileRequest) -> None:
     elif asked.stage_memory:
         raise HfcError("--stage-memory is of the stages of a pipeline", hint="add --stages auto")
     if asked.cpu != NATIVE and "host" not in archs and options.experts == ON_DEVICE:
-        raise HfcError(f"--cpu {asked.cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{asked.arch}")
+        raise HfcError(f"--cpu {asked.cpu}: the bundle gets no code for a CPU", hint=f"--arch host,{','.join(archs)}")
     with spinner(f"compiling {source.path.name} for {', '.join(archs)}"):
         if options.experts == AUTO:
             opened = open_source(source.path, asked.weights, options.default_format, options.draft)
@@ -116,7 +117,7 @@ def command(asked: CompileRequest) -> None:
             options = replace(options, ctx=_fitted(opened, find_arch(archs[0]), asked.memory, options))
         dumped = []
         if asked.dump is not None:
-            begin_dump(asked.dump, asked.force, f"{source.path} for {asked.arch}, hfc {__version__}")
+            begin_dump(asked.dump, asked.force, f"{source.path} for {','.join(archs)}, hfc {__version__}")
             opened = open_source(source.path, asked.weights, options.default_format, options.draft)
             dumped = [dump_plan(asked.dump, opened, settings) for settings in chosen_settings(opened, archs, options)]
         with record_timings() if asked.timings else nullcontext({}) as seconds:

@@ -108,7 +108,7 @@ def list_kernels(plan: Plan) -> str:
     for kernel in plan.kernels:
         known = fields if kernel.resources.get("occupancy") else ("lds_bytes",)  # PTX has no registers of a machine yet
         resources = [kernel.resources.get(name, "-") if name in known else "-" for name in fields]
-        block = shapes[kernel.symbol].block if kernel.symbol in shapes else "-"
+        block = (kernel.symbol in shapes and shapes[kernel.symbol].block) or "-"  # the host has none
         listed.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
     for called in dict.fromkeys(
         x.kernel for steps in plan.programs.values() for x in steps if x.product or x.hosted is not None

@@ -7,8 +7,10 @@ from collections import Counter
 
 from hfc.backend.assembly import code_of, instructions, loop_lines
 from hfc.backend.skeletons import SKELETONS
+from hfc.backend.spec import Bound
 from hfc.backend.why import explain, roots_of
 from hfc.base.diagnostics import HfcError
+from hfc.formats.dtype import SCALARS
 from hfc.plan import Bundle, Kernel, Plan
 from hfc.workbench.remade import Remade
 
@@ -105,7 +107,7 @@ def _why_host(remade: Remade, symbol: str) -> str:
     """A CPU has one kernel for each region: what is left to say is what decided on the skeleton, and which formats it reads."""
     bound = remade.emitted.kernels[symbol]
     skeleton, calls = SKELETONS[bound.stem], remade.regions(symbol)
-    formats = ", ".join(dict.fromkeys(bound.region.gated_formats)) or "none"
+    formats = ", ".join(block_formats(bound)) or "none"
     return "\n".join(
         [
             f"{symbol} for the host: {skeleton.host}",
@@ -115,3 +117,10 @@ def _why_host(remade: Remade, symbol: str) -> str:
             f"Formats that it reads or writes in blocks: {formats}. Equal regions: {len(calls)}.",
         ]
     )
+
+
+def block_formats(bound: Bound) -> list[str]:
+    """Of the weights and tables that a kernel reads, and of the KV cache that it reads or writes."""
+    weights = (arg.behind.type.dtype for arg in bound.args if arg.is_weight)
+    names = dict.fromkeys((*weights, *(form.name for form in bound.region.kv_formats)))
+    return [name for name in names if name not in SCALARS]

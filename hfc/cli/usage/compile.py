@@ -10,7 +10,12 @@ USAGE = usage(
     "Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU.",
     model("A .hfm, a Hugging Face folder, a .gguf file, a config.json, or a name of `hfc models`."),
     option("--output -o", Path, "The bundle to write.", metavar="FILE", required=True),
-    option("--arch", str, "Architectures, with commas between, or all.", "host"),
+    option(
+        "--arch",
+        str,
+        "Architectures, with commas between, or all; may be given more than once. [default: host]",
+        many=True,
+    ),
     option(
         "--stages",
         str,

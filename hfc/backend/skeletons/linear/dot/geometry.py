@@ -92,7 +92,7 @@ DOT = template(
 
 def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
     if not (arch.has("sdot4") or arch.has("sudot4")):
-        return f"{arch.name} has no integer dot product of four signed bytes"
+        return f"{arch.name} has neither sdot4 nor sudot4, the dot products of four signed bytes that these kernels are written in"
     plain = [form.name for form in bound.region.weight_formats if not form.quantized]
     return f"{plain[0]} weights are no whole numbers" if plain else refuses_words(bound.region)
 
