@@ -7,7 +7,7 @@
 First every question is asked alone, of a server that has not seen it. Then the clients: greedy answers streamed or whole, read
 slowly, under a grammar, left half way, bad JSON, prompts longer than the context. --faults makes steps of the engine fail, --kill-every
 kills workers. The exit code is 1 after a lost or crossed stream, an answer that
-no such request may get, a slot that stays taken, or resident memory that changes by more than --flat after the warm-up.
+no such request may get, a slot that stays taken, or resident memory beside the prefix cache that changes by more than --flat after the warm-up.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Soak:
         self.counts: collections.Counter[str] = collections.Counter()
         self.truth: dict[str, str] = {}
         self.structured: dict[str, str] = {}
-        self.resident_mb: list[tuple[float, float]] = []
+        self.resident_mb: list[tuple[float, float, float]] = []  # seconds, memory, that of the prefix cache in it
 
     async def run(self) -> dict:
         questions = [
@@ -124,18 +124,21 @@ class Soak:
         }
 
     def _level(self) -> dict | None:
-        """Resident memory after the warm-up: its first and its last third, and how far apart they are."""
-        values = [mb for at, mb in self.resident_mb if at >= self.options.warm_up]
+        """Resident memory after the warm-up, without the prefix cache, which fills up to its limit: its first and its last third, and
+        how far apart they are."""
+        late = [(mb - cached, cached) for at, mb, cached in self.resident_mb if at >= self.options.warm_up]
+        values = [mb for mb, _ in late]
         if len(values) < 3:
             return None
         third = len(values) // 3
         first, last = statistics.median(values[:third]), statistics.median(values[-third:])
         return {
             "from_s": self.options.warm_up,
-            "first_mb": first,
-            "last_mb": last,
+            "first_mb": round(first, 1),
+            "last_mb": round(last, 1),
             "change": round(abs(last / first - 1), 4),
-            "most_mb": max(values),
+            "most_mb": round(max(values), 1),
+            "prefix_cache_mb": [late[0][1], late[-1][1]],
         }
 
     async def _drained(self) -> dict[str, float]:
@@ -151,8 +154,10 @@ class Soak:
     async def _watch(self, began: float) -> None:
         while True:
             at = time.monotonic() - began
-            if self.server.pid:
-                self.resident_mb.append((round(at, 1), round(anonymous_mb(self.server.pid), 1)))
+            told = await asyncio.to_thread(counters, self.server.url)
+            if self.server.pid and "hfc_cache_bytes" in told:
+                cached = round(told["hfc_cache_bytes"] / 2**20, 1)
+                self.resident_mb.append((round(at, 1), round(anonymous_mb(self.server.pid), 1), cached))
             print(
                 json.dumps(
                     {"at_s": round(at), "resident_mb": self.resident_mb[-1:], "compared": self.counts["compared"]}

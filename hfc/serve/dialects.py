@@ -55,11 +55,15 @@ CHAT = Dialect(
     },
     silent=_USUAL
     | {"part.cache_control", "message.cache_control", "message.annotations", "tool.cache_control", "message.reasoning_details"}
-    | {"message.provider_specific_fields", "message.parsed", "function.parsed_arguments", "call.provider_specific_fields"},
+    | {"stream_options.include_obfuscation", "message.provider_specific_fields", "message.parsed", "function.parsed_arguments", "call.provider_specific_fields"},
     kinds={"part": dict.fromkeys(("image_url", "input_audio", "file", "video_url", "image", "audio"), TEXT_ONLY)},
 )  # fmt: skip
 
 COMPLETIONS = Dialect("/v1/completions", refused=_EVERY, silent=_USUAL)
+
+_OUTPUTS = (  # items that hold what the model has to know; those of calls alone say nothing
+    "local_shell_call_output", "shell_call_output", "apply_patch_call_output", "computer_call_output", "code_interpreter_call", "mcp_call",
+)  # fmt: skip
 
 RESPONSES = Dialect(
     "/v1/responses",
@@ -91,6 +95,9 @@ RESPONSES = Dialect(
         "item": {
             "item_reference": "nothing is stored here: send the item itself",
             "compaction": "an encrypted summary cannot be read here: send messages",
+            **dict.fromkeys(
+                _OUTPUTS, "what a tool of OpenAI's gave: send it as function_call and function_call_output"
+            ),
         },
         "part": dict.fromkeys(("input_image", "input_file", "input_audio"), TEXT_ONLY),
     },

@@ -37,4 +37,4 @@ class ServerLimits:
     grammar_bytes: int = 512 << 20
     grammar_workers: int = 2
     grammar_queue: int = 16
-    grammar_cache_bytes: int = 12 << 20
+    grammar_cache_bytes: int = 8 << 20

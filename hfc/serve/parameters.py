@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidatorFunctionWrapHa
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.sampler import Sampling
 from hfc.sampling import BIASED, TokenLimits
+from hfc.serve.dialects import CHAT
 from hfc.serve.errors import CONTEXT_EXCEEDED, ApiError
 from hfc.serve.grammar import Grammar
 from hfc.serve.job import Guide
@@ -58,7 +59,7 @@ def _biases_by_id(biases: Any, others: ValidatorFunctionWrapHandler) -> Any:
 Temperature = Annotated[float, Field(ge=0, le=100)]
 
 
-class StreamOptions(Tolerant):
+class StreamOptions(Tolerant, dialect=CHAT, noun="stream_options"):
     """include_usage: a last chunk with the usage of the whole request."""
 
     include_usage: bool | None = None

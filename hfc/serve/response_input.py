@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -41,8 +42,21 @@ class CallItem(Tolerant, dialect=RESPONSES, noun="item"):
     arguments: str = ""
 
 
+class CustomCallItem(Tolerant, dialect=RESPONSES, noun="item"):
+    """A call whose argument is a text: in the history of an agent that another model has had such tools with."""
+
+    type: Literal["custom_tool_call"]
+    call_id: Text
+    name: Name
+    input: str = ""
+
+    @property
+    def arguments(self) -> str:
+        return json.dumps({"input": self.input})
+
+
 class ResultItem(Tolerant, dialect=RESPONSES, noun="item"):
-    type: Literal["function_call_output"]
+    type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: Text
     output: str | Parts
 
@@ -57,6 +71,8 @@ ITEMS = {
     "message": MessageItem,
     "function_call": CallItem,
     "function_call_output": ResultItem,
+    "custom_tool_call": CustomCallItem,
+    "custom_tool_call_output": ResultItem,
     "reasoning": ReasoningItem,
 }
 
@@ -171,7 +187,7 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
         late: list[dict[str, Any]] = []
         for i, item in enumerate(items):
             where = f"input.{i}"
-            if isinstance(item, CallItem):
+            if isinstance(item, (CallItem, CustomCallItem)):
                 if not out or out[-1]["role"] != "assistant":
                     out.append({"role": "assistant", "content": ""})
                 call = {"name": item.name, "arguments": arguments_of(item.arguments)}

@@ -78,7 +78,7 @@ class Tolerant(BaseModel):
                 kept[name] = value
         made = validate(kept)
         for name in ignored:
-            log_once(f"{cls.dialect.name}: {name[:80]!r} of a {cls.noun} has no effect here and is ignored")
+            log_once(f"{cls.dialect.name}: {name[:80]!r} of {_a(cls.noun)} has no effect here and is ignored")
         return made
 
 
@@ -90,6 +90,10 @@ def _is_told(dialect: Dialect, noun: str, name: str, value: Any) -> bool:
             raise refusal(refused.reason, name, refused.code)
         return False
     return value is not None and place not in dialect.silent
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 class Other(BaseModel):
@@ -120,7 +124,7 @@ def listed(
             kind = (item.model_extra or {})[key]
             if (reason := dialect.kinds.get(noun, {}).get(kind)) is not None:
                 raise refusal(reason, i, "unsupported_content")
-            log_once(f"{dialect.name}: a {noun} of type {kind[:80]!r} has no effect here and is left out")
+            log_once(f"{dialect.name}: {_a(noun)} of type {kind[:80]!r} has no effect here and is left out")
         return kept
 
     members = [Annotated[cls, Tag(name)] for name, cls in (*classes.items(), (_OTHER, Other))]

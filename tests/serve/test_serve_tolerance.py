@@ -61,6 +61,32 @@ def test_what_is_honoured_is_not_said_to_be_ignored(app, caplog):
     assert not caplog.records, [record.message for record in caplog.records]
 
 
+def test_calls_of_other_kinds_in_a_history_are_read_or_refused(app, caplog):
+    """Left out, the model would not know what its tools gave."""
+    caplog.set_level(logging.WARNING, "hfc.serve")
+
+    def ask(*items):
+        body = {"model": "fake", "input": [{"role": "user", "content": "x"}, *items], "max_output_tokens": 8}
+        return call(app, "POST", "/v1/responses", json=body)
+
+    def text(answer):
+        return answer.json()["output"][0]["content"][0]["text"]
+
+    custom = ask(
+        {"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": "*** Begin"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "done"},
+    )
+    function = ask(
+        {"type": "function_call", "call_id": "c", "name": "patch", "arguments": '{"input": "*** Begin"}'},
+        {"type": "function_call_output", "call_id": "c", "output": "done"},
+    )
+    assert text(custom) == text(function) != text(ask()) and not caplog.records
+    refused = ask({"type": "local_shell_call_output", "id": "c", "output": "done"})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "input.1"
+    streamed = post(app, "/v1/chat/completions", stream=True, stream_options={"include_obfuscation": False})
+    assert streamed.status_code == 200 and not caplog.records
+
+
 @pytest.mark.parametrize("path", list(PATHS)[:4])
 def test_samplers_of_other_servers_are_refused_unless_they_ask_for_nothing(app, path):
     for name, neutral in (("mirostat", 0), ("xtc_probability", 0.0), ("typical_p", 1), ("top_n_sigma", -1)):

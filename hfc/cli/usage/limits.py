@@ -34,5 +34,5 @@ LIMITS = (
     limit("--grammar-mb", "grammar_mb", int, "Memory that it may take, in MB.", 512),
     limit("--grammar-workers", "grammar_workers", int, "Processes that compile.", 2),
     limit("--grammar-queue", "grammar_queue", int, "Grammars that may wait for one; more get 429.", 16),
-    limit("--grammar-cache-mb", "grammar_cache_mb", int, "Compiled grammars that are kept, in MB.", 12),
+    limit("--grammar-cache-mb", "grammar_cache_mb", int, "Compiled grammars that are kept, in MB.", 8),
 )
