@@ -39,11 +39,19 @@ from hfc.frontend.model import (
 )
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph
-from hfc.passes.balance import StagePlace, balanced, layer_costs
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
-from hfc.passes.settings import ON_DEVICE, Settings, StageCut, parse_kv, refuse_staged, with_experts
-from hfc.passes.stages import Ranges, check_ranges, written_stages
+from hfc.passes.settings import (
+    ON_DEVICE,
+    Settings,
+    StageCut,
+    parse_experts,
+    parse_kv,
+    refuse_staged,
+    with_experts,
+    with_ranks,
+)
+from hfc.passes.stages import check_ranges, written_stages
 from hfc.plan import Bundle, Plan
 from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
@@ -72,7 +80,8 @@ class CompileOptions:
     ("hidden[3]").  journal_rows: rows of a slot that a step may leave uncommitted; JOURNAL_ROWS with a draft, else none.
     profile: of precision, see target.profiles; "auto" is fast on GPUs.  cpu: see target.cpus; of the host's code.
     stages: layers (first, last) of each arch: its plans are then the stages of one pipeline, and an arch may come again.
-    experts: of mixtures, which the host computes beside a card: see passes.settings.parse_experts."""
+    experts: of mixtures, which the host computes beside a card: see passes.settings.parse_experts.
+    tensor_parallel: so many devices of one arch compute every layer together, each with a plan of its own."""
 
     ctx: int | None = None
     kv: str | None = None
@@ -87,6 +96,7 @@ class CompileOptions:
     cpu: str = NATIVE
     stages: tuple[tuple[int, int], ...] = ()
     experts: str = ON_DEVICE
+    tensor_parallel: int = 1
 
 
 USUAL = CompileOptions()
@@ -214,10 +224,13 @@ def compile_model(
 
 
 def chosen_settings(opened: CompilerInput, archs: Sequence[str], options: CompileOptions) -> list[Settings]:
-    """Of the plan for each arch, or of each stage of a pipeline.
+    """Of the plan for each arch, of each stage of a pipeline, or of each rank.
 
-    Those are all of one profile: the numbers of a prompt must not change their precision on the way."""
+    Stages are all of one profile: the numbers of a prompt must not change their precision on the way."""
     found = [settings_for(opened, find_arch(name), options) for name in archs]
+    if options.tensor_parallel > 1:
+        beside = {"--stages": options.stages, "--draft": opened.draft, "--experts": parse_experts(options.experts) != 0}
+        return with_ranks(found, options.tensor_parallel, [name for name, given in beside.items() if given])
     if not options.stages:
         return with_experts(found, settings_for(opened, find_arch("host"), options), options.experts)
     refuse_staged(options.experts)
@@ -225,15 +238,6 @@ def chosen_settings(opened: CompilerInput, archs: Sequence[str], options: Compil
     if len({settings.profile for settings in found}) > 1:
         found = [replace(settings, profile=EXACT) for settings in found]
     return [replace(settings, stage=StageCut(i, options.stages)) for i, settings in enumerate(found)]
-
-
-def auto_stages(opened: CompilerInput, places: Sequence[StagePlace], options: CompileOptions) -> Ranges:
-    """Layers for stages that run in these places: see passes.balance."""
-    layers = opened.settings["layers"]
-    ends = tuple(f"hidden[{i}]" for i in range(layers - 1))
-    graph = opened.pair(ends).target if opened.draft else opened.graph(ends)
-    context = options.ctx or min(DEFAULT_CONTEXT, opened.context_limit)
-    return balanced(layer_costs(graph, layers, context, options.slots), places)
 
 
 def settings_for(opened: CompilerInput, arch: Arch, options: CompileOptions = USUAL) -> Settings:
@@ -298,15 +302,10 @@ def _compile(
         "context": opened.context_limit,
         "options": _recorded(opened, chosen, options),
     }
-    if opened.draft:
-        model["draft"] = {
-            "name": opened.draft.model.name,
-            "kind": opened.draft.kind,
-            "weights": os.path.abspath(opened.draft.path),
-        }
     files |= {MODEL_FILE: opened.model.text.encode()}
-    if opened.draft:
-        files[DRAFT_FILE] = opened.draft.model.text.encode()
+    if draft := opened.draft:
+        model["draft"] = {"name": draft.model.name, "kind": draft.kind, "weights": os.path.abspath(draft.path)}
+        files[DRAFT_FILE] = draft.model.text.encode()
     return Bundle(model, plans, files)
 
 
@@ -328,6 +327,7 @@ def _recorded(opened: CompilerInput, chosen: list[Settings], options: CompileOpt
         "draft": guesses,
         "taps": list(settings.taps),
         "experts": options.experts,
+        "tensor_parallel": options.tensor_parallel,
         "stages": written_stages([s.arch.name for s in chosen], settings.stage.ranges) if settings.stage else None,
     }
 

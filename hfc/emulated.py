@@ -7,11 +7,13 @@ kernel has written is NaN: a read or write beside its rows is a named fault, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
+from hfc.bundles.contract import pointer_sizes
 from hfc.isa.arena import Arena, Region
 from hfc.isa.launch import LaunchOptions, launch_kernel
 from hfc.isa.result import Result
@@ -21,6 +23,7 @@ from hfc.program import Program
 from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.limits import check_draft_step, tap_buffer
+from hfc.runtime.ranks.meeting import Meeting
 from hfc.runtime.upload import WeightSource
 from hfc.step import Step, step_words
 
@@ -54,10 +57,22 @@ class EmulatedModel:
         self.max_rows, self.max_outputs = self.plan.max_rows, self.plan.max_outputs
         self._code = {k.symbol: bundle.files[k.file] for k in self.plan.kernels if k.file}
         self._received: dict[str, np.ndarray] = {}
+        self._turn: AbstractContextManager[object] = nullcontext()
         beside = bundle.experts_of(self.plan)
         self._experts = HostedExperts(bundle, beside, weights, threads) if beside else None
         self._regions = self._allocate(weights)
         self._rows = {b.pointer: (b.row_bytes, b.rows) for b in self.plan.buffers}
+        self._rows |= {
+            p: self._rows[Pointer.buffer(p.name)] for p in self._regions if isinstance(p, Pointer) and p.kind == "peer"
+        }
+
+    def connect(self, meeting: Meeting, ranks: Sequence[EmulatedModel]) -> None:
+        """The other ranks of a model, each in a thread of its own: what they exchange is copied where they meet."""
+        self._meeting, self._others, self._turn = meeting, ranks, meeting.turn
+
+    def advance(self, step: Step) -> None:
+        """Run a step whose logits another rank gives out."""
+        self._run_program(Program(step.rows_class), step)
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]. Raises KernelFault at the first wrong access."""
@@ -115,6 +130,7 @@ class EmulatedModel:
         fixed |= {ref.pointer: weights.const(ref) for ref in plan.consts}
         rows = {"T": self.max_rows, "R": self.max_outputs}
         changing = {b.pointer: b.row_bytes * rows[b.rows] for b in plan.buffers}
+        changing |= {p: n for p, n in pointer_sizes(plan).items() if p.kind == "peer"}
         changing |= {pointer: n * plan.slots for s in plan.states for pointer, n in s.pointers.items()}
         wanted = [(name, raw.nbytes, False) for name, raw in fixed.items()] + [
             (name, n, True) for name, n in changing.items()
@@ -143,9 +159,22 @@ class EmulatedModel:
             *read, made = (regions[pointer].view for pointer in call.pointers)
             made[:] = self._experts.compute(call.hosted, step, read)
             return
-        result = _run(self._code[call.kernel], call, step, regions, self.options)
+        if call.exchange:
+            self._exchange(call, regions)
+            return
+        with self._turn:  # equal kernels of several ranks are one machine
+            result = _run(self._code[call.kernel], call, step, regions, self.options)
         if self.watch and result:
             self.watch(call, result)
+
+    def _exchange(self, call: Launch, regions: dict[Pointer, Region]) -> None:
+        """Nobody goes on and writes before all have copied."""
+        own, *peers = call.pointers
+        self.given = regions[own].view
+        self._meeting.wait()
+        for peer in peers:
+            regions[peer].view[:] = self._others[int(peer.plane)].given
+        self._meeting.wait()
 
 
 class EmulatedLauncher:

@@ -133,7 +133,15 @@ class Launch:
     bytes: dict[str, int]
     flops: dict[str, int]
     product: Product | None = None
+    exchange: bool = (
+        False  # the ranks meet: its pointers are a rank's own value, then those of the others, see TensorRank
+    )
     hosted: int | None = None  # no kernel: part `hosted` of the plan that the host has beside this one, see HostedPart
+
+    @property
+    def is_by_runtime(self) -> bool:
+        """No kernel of a region: what the host computes for a card, a meeting of ranks."""
+        return self.exchange or self.hosted is not None
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,16 @@ class PipelineStage:
 
 
 @dataclass(frozen=True)
+class TensorRank:
+    """The part of every layer that a plan computes, of `count` plans in its bundle that run together.
+
+    They exchange values in launches of their own, all in the same order."""
+
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """programs: the launches of each, in order: STEP on the host, DECODE, PREFILL and SAMPLE on GPUs, see Program.
 
@@ -211,15 +229,19 @@ class Plan:
     profile: str = "exact"  # one of target.profiles.PROFILES
     stage: PipelineStage | None = None  # None: the whole model
     parts: tuple[HostedPart, ...] = ()  # of the host's plan beside those of cards: nothing but experts
+    rank: TensorRank | None = None  # None: all of every layer
 
     def buffer(self, name: str) -> Buffer:
         return next(b for b in self.buffers if b.name == name)
 
     @property
     def name(self) -> str:
-        """In its bundle: "gfx1100", with the layers of a stage "gfx1100:0-19", of experts alone "host:experts"."""
+        """In its bundle: "gfx1100", with the layers of a stage "gfx1100:0-19", of a rank "gfx1100:rank0", of experts alone
+        "host:experts"."""
         if self.parts:
             return f"{self.arch}:{EXPERTS}"
+        if self.rank is not None:
+            return f"{self.arch}:rank{self.rank.number}"
         if self.stage is None:
             return self.arch
         first, last = self.stage.ranges[self.stage.number]
@@ -254,7 +276,7 @@ class Plan:
 @dataclass(frozen=True)
 class Bundle:
     """model: name, source (hf | gguf), weights path, config facts (eos ids, …).  plans: by Plan.name: one for each arch, or the stages of
-    a pipeline in order.  files: name -> content.
+    a pipeline or the ranks of a model in order.  files: name -> content.
 
     trusted: its user vouches for the code in it, wherever it was made."""
 
@@ -267,6 +289,11 @@ class Bundle:
     def is_staged(self) -> bool:
         """Its plans are the stages of one pipeline."""
         return any(plan.stage for plan in self.plans.values())
+
+    @property
+    def is_ranked(self) -> bool:
+        """Its plans are the ranks of one model, which run every step together."""
+        return any(plan.rank for plan in self.plans.values())
 
     def experts_of(self, plan: Plan) -> Plan | None:
         """The host's plan beside the plan of a card, where that leaves experts to it."""
@@ -295,6 +322,11 @@ class Bundle:
     def save(self, path: str | Path) -> None:
         """Write the bundle whole or not at all: an older file stays when the disk is full."""
         write_whole(Path(path), self.pack(), "the bundle")
+
+
+def inbox_of(rank: int) -> str:
+    """The buffer for what another rank's card cannot be asked for itself."""
+    return f"of_rank{rank}"
 
 
 def pointer_table(plan: Plan) -> list[Pointer]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-PointerKind = Literal["buffer", "weight", "const", "state", "io"]
+PointerKind = Literal["buffer", "weight", "const", "state", "peer", "io"]
 
 
 class Pointer(NamedTuple):
     """In a manifest it is the array [kind, name, plane], in messages the text kind:name, or kind:name.plane.
 
-    plane: of a state ("k", "v" or "journal"; "" where it has one piece), "" of everything else."""
+    plane: of a state ("k", "v" or "journal"; "" where it has one piece), of a peer's buffer the number of its rank, "" of everything else."""
 
     kind: PointerKind
     name: str
@@ -36,14 +36,20 @@ class Pointer(NamedTuple):
     def state(cls, name: str, plane: str = "") -> Pointer:
         return cls("state", name, plane)
 
+    @classmethod
+    def peer(cls, name: str, rank: int) -> Pointer:
+        """The buffer of that name in the memory of another rank, or what was brought of it."""
+        return cls("peer", name, str(rank))
+
     @property
     def is_read_only(self) -> bool:
         """No kernel writes it: it is made when the model is loaded."""
-        return self.kind in ("weight", "const")
+        return self.kind in ("weight", "const", "peer")
 
 
 # What the runtime hands a step and takes from it, in memory of its own.
 # The step buffer is the first argument of every kernel, and a pointer of the one that fills in guesses.
 STEP = Pointer("io", "step")
 PARAMETERS = Pointer("io", "parameters")  # of sampling, for each wanted row
+RANKS = Pointer("io", "ranks")  # where the ranks of a model meet, see HfcRanks
 TOKENS = Pointer("io", "tokens")  # the chosen ones, and after them the step's own

@@ -115,6 +115,18 @@ def _split(m: Maker) -> None:
     m.op("split", x, sizes=(first, rest) if rest < 2 or m.chance(0.5) else (first, 1, rest - 1))
 
 
+@maker("all_reduce")
+def _all_reduce(m: Maker) -> None:
+    x = m.any(lambda s: s[-1] <= 128, 24)
+    m.op("all_reduce", x, *(m.of(*x.type.shape[1:]) for _ in range(int(m.one(1, 3, 7)))))
+
+
+@maker("all_gather")
+def _all_gather(m: Maker) -> None:
+    x = m.any(lambda s: s[-1] <= 128, 24)
+    m.op("all_gather", x, *(m.of(*x.type.shape[1:]) for _ in range(int(m.one(1, 3)))))
+
+
 @maker("concat")
 def _concat(m: Maker) -> None:
     x = m.any(lambda s: s[-1] <= 128, 24)

@@ -11,7 +11,7 @@ from hfc.ir.interpret import Interpreter
 from hfc.ir.text import parse_graph, print_graph
 from hfc.ir.verify import verify
 from hfc.passes.pipeline import PIPELINE
-from hfc.passes.settings import ExpertsCut, Settings, StageCut
+from hfc.passes.settings import ExpertsCut, RankCut, Settings, StageCut
 from hfc.step import Step
 from hfc.target.arch import find_arch
 
@@ -20,9 +20,14 @@ SETTINGS = Settings(find_arch("host"), 16, 1, 8, 8, "q8", "f16")
 OWN_SETTINGS = {
     "cut_stages": replace(SETTINGS, stage=StageCut(1, ((0, 0), (1, 1)))),
     "host_experts": replace(SETTINGS, arch=find_arch("gfx1100"), experts=ExpertsCut(1, False)),
+    "split_ranks": replace(SETTINGS, rank=RankCut(1, 2)),
     "join_mixture": replace(SETTINGS, arch=find_arch("gfx1100")),
 }
-CHANGES = {"choose_kv", "cut_stages"}  # formats are facts of the plan; a stage is a part of its graph
+CHANGES = {
+    "choose_kv",
+    "cut_stages",
+    "split_ranks",
+}  # formats are facts of the plan; a stage or a rank is a part of its graph
 ROWS = PIPELINE
 
 

@@ -14,7 +14,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.bundles import read_bundle
 from hfc.bundles.stages import check_stages
 from hfc.cli import main
-from hfc.compiler import CompileOptions, auto_stages, compile_model, open_source
+from hfc.cli.stages import auto_stages
+from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.passes.balance import GIB, LayerCost, StagePlace, balanced
 from hfc.passes.stages import check_ranges, parse_stages

@@ -19,8 +19,8 @@ from hfc.passes.settings import Settings
 from hfc.pointer import PointerKind
 from hfc.step import column_at
 
-# what a source op's value is for a kernel
-IN_MEMORY: dict[str, PointerKind] = {"weight": "weight", "const": "const", "state": "state"}
+# what a source op's value is for a kernel, to which another rank's buffer is one like its own
+IN_MEMORY: dict[str, PointerKind] = {"weight": "weight", "const": "const", "state": "state", "peer": "buffer"}
 
 
 class Printer(Elements):

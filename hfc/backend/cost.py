@@ -18,7 +18,7 @@ def expected(region: Op, sources: dict[Value, Op]) -> tuple[dict[str, int], dict
     readers = region.body.readers()
     for value in dict.fromkeys((*region.inputs, *region.outputs)):
         source = sources.get(value)
-        if source is None:
+        if source is None or source.is_peer:
             moved["row"] += 4 * math.prod(value.type.sizes(1))
         elif source.is_weight:
             _weight(value, readers[value], moved)

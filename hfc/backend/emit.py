@@ -10,6 +10,7 @@ from typing import Any
 
 from hfc.backend.body import Printer
 from hfc.backend.cost import expected
+from hfc.backend.exchange import exchange_buffers, exchanged_values
 from hfc.backend.memory import ALIGNMENT, intervals, place
 from hfc.backend.skeletons import SKELETONS
 from hfc.backend.spec import Arg, Bound
@@ -23,7 +24,19 @@ from hfc.ir.members import handed_on, members_of
 from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.settings import Settings, StageCut
-from hfc.plan import Buffer, ConstRef, DraftPlan, HostedPart, Kernel, Launch, PipelineStage, Plan, StateRef, WeightRef
+from hfc.plan import (
+    Buffer,
+    ConstRef,
+    DraftPlan,
+    HostedPart,
+    Kernel,
+    Launch,
+    PipelineStage,
+    Plan,
+    StateRef,
+    TensorRank,
+    WeightRef,
+)
 from hfc.pointer import Pointer
 from hfc.program import Program
 
@@ -62,6 +75,7 @@ class Emitted:
     observing: int = 0  # number of trailing calls that only write the draft model's inputs
     stage: PipelineStage | None = None
     parts: tuple[HostedPart, ...] = ()
+    rank: TensorRank | None = None
 
     def observed_by(self, launches: dict[Program, int]) -> Emitted:
         """launches: program -> how many of its last launches are those calls."""
@@ -113,9 +127,10 @@ def emit(
     parts = [_Part.of(graph, settings), *([_Part.of(draft.graph, draft.settings)] if draft else [])]
     layouts = _layouts(parts, matrix_layout)
     hosted = _hosted(parts[0]) if settings.experts and settings.experts.is_host else ()
-    buffers, arena = _buffers(
-        parts[0], {"T": settings.max_rows, "R": settings.max_outputs}, filled=_filled(parts[0], hosted)
-    )
+    limit, exchanged = {"T": settings.max_rows, "R": settings.max_outputs}, exchanged_values(graph)
+    buffers, arena = _buffers(parts[0], limit, exchanged, _filled(parts[0], hosted))
+    more, arena = exchange_buffers(exchanged, _row_bytes, limit, arena, _brought(settings))
+    buffers += more
     if draft:
         more, arena = _draft_buffers(parts[1], settings.max_outputs, arena)
         buffers += more
@@ -138,7 +153,14 @@ def emit(
         _observing(parts[0]) if draft else 0,
         _stage(graph, settings.stage),
         hosted,
+        TensorRank(settings.rank.number, settings.rank.count) if settings.rank else None,
     )
+
+
+def _brought(settings: Settings) -> list[int]:
+    """The ranks whose values a card may have to have a copy of; the host's read each other's memory."""
+    rank = settings.rank if settings.arch.platform.is_gpu else None
+    return [number for number in range(rank.count) if number != rank.number] if rank else []
 
 
 def _stage(graph: Graph, cut: StageCut | None) -> PipelineStage | None:
@@ -272,7 +294,7 @@ def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str
     attrs = sources[arg.behind].attrs if arg.behind in sources else {}
     match arg.kind:
         case "buffer":
-            return Pointer.buffer(arg.behind.name)
+            return Pointer.peer(attrs["name"], attrs["rank"]) if attrs else Pointer.buffer(arg.behind.name)
         case "weight":
             matrix = any(a is arg for a in bound.region.matrix_args)
             have = layouts[attrs["name"]]
@@ -374,4 +396,5 @@ def make_plan(
         profile=settings.profile,
         stage=emitted.stage,
         parts=emitted.parts,
+        rank=emitted.rank,
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 from hfc.backend.compile import KernelJob, compile_all
 from hfc.backend.emit import Emitted, RegionCall, make_plan
+from hfc.backend.exchange import MEET, exchanged_by
 from hfc.backend.gates import contract_for
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
@@ -49,12 +50,19 @@ def build(emitted: Emitted, settings: Settings, steps: Steps | None = None) -> t
         objects = compile_all(jobs.values())
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
     kernels = tuple(Kernel(o.name, f"{arch}/{o.name}.hsaco", asdict(o.resources)) for o in objects)
-    tape = f"{arch}/tape" if settings.stage is None else f"{arch}/stage{settings.stage.number}/tape"
+    tape = f"{arch}/{_place(settings)}tape"
     plan = make_plan(emitted, settings, kernels, programs, tape)
     source = tape_source(plan)
     with timed("compile launch tapes"):
         files |= {f"{tape}-{machine}.so": build_library(source, target) for machine, target in TAPE_TARGETS.items()}
     return plan, files
+
+
+def _place(settings: Settings) -> str:
+    """The folder of what a plan has for itself, where several of an arch lie in one bundle."""
+    if settings.rank:
+        return f"rank{settings.rank.number}/"
+    return f"stage{settings.stage.number}/" if settings.stage else ""
 
 
 def list_launches(
@@ -119,6 +127,7 @@ def tape_source(plan: Plan) -> str:
                     "block": launch.block,
                     "lds_bytes": launch.lds_bytes,
                     "hosted": -1 if launch.hosted is None else launch.hosted,
+                    "exchanged": plan.buffer(launch.pointers[0].name).row_bytes if launch.exchange else 0,
                 }
             )
             arguments += [STEP_ARGUMENT, *(table[p] for p in launch.pointers)]
@@ -173,6 +182,8 @@ def _launches(
     if call.bound.region.host_part is not None:
         yield _hosted(call)
         return
+    if exchanged_by(call.pointers):
+        yield _exchange(call)
     for shape in steps(call.bound, program, settings.arch):
         if isinstance(shape, LibraryCall):
             yield _product(call, shape)
@@ -233,6 +244,15 @@ def _hosted(call: RegionCall) -> Launch:
     nothing = dict.fromkeys(call.flops, 0)
     part = call.bound.region.host_part
     return Launch(HOSTED, call.pointers, ("1", "1", "1"), 0, 0, call.text, bytes, nothing, hosted=part)
+
+
+def _exchange(call: RegionCall) -> Launch:
+    """The ranks meet; for each row this rank's value goes out, and as much comes of every other."""
+    pointers = exchanged_by(call.pointers)
+    own = next(arg.behind for arg, at in zip(call.bound.args, call.pointers) if at == pointers[0])
+    nothing = dict.fromkeys(call.bytes, 0)
+    bytes = {**nothing, "row": 4 * math.prod(own.type.sizes(1)) * len(pointers)}
+    return Launch(MEET, pointers, (call.bound.rows, "1", "1"), 0, 0, "the ranks meet", bytes, nothing, exchange=True)
 
 
 def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:

@@ -8,6 +8,7 @@ typedef struct HfcTape {
   uint64_t step;     // device address of the step buffer
   LaunchEarly launch_early;  // null: a kernel starts when the one ahead of it has ended
   HfcHost host;  // no parts: none of the launches is the host's
+  HfcExchange* exchange;  // null: the plan is a whole model's
   HfcGraph graphs[GRAPHS];
   int graph_count;
 } HfcTape;
@@ -35,6 +36,9 @@ void hfc_gpu_launch_early(HfcTape* tape, LaunchEarly launch) { tape->launch_earl
 
 // What computes the launches that are the host's; before the first step.
 void hfc_gpu_host(HfcTape* tape, const HfcHost* host) { tape->host = *host; }
+
+// Where the ranks of a model meet, and what they bring; before the first step.
+void hfc_gpu_ranks(HfcTape* tape, HfcExchange* exchange) { tape->exchange = exchange; }
 
 void hfc_gpu_destroy(HfcTape* tape) {
   if (!tape) return;
@@ -96,7 +100,24 @@ static int hfc_gpu_host_part(HfcTape* tape, const HfcEntry* e, const int32_t* st
   return tape->driver.copy_in(pointers[last], part->places[last], rows * part->row_bytes[last], stream);
 }
 
+// This rank's value, pointers[0], is complete when the stream is empty; when all have met, so are the others', pointers[1] and on.
+// Cards that do not read each other's memory leave it in the host's, and copy what is theirs from there.
+static int hfc_gpu_exchange(HfcTape* tape, const HfcEntry* e, int rows) {
+  HfcExchange* exchange = tape->exchange;
+  const uint64_t* pointers = tape->values + e->first + 1;
+  const size_t bytes = (size_t)rows * e->exchanged;
+  const int own = exchange->ranks.number, turn = exchange->turn++ % 2;
+  void* stream = tape->driver.stream;
+  int error = exchange->is_direct ? 0 : tape->driver.copy_out(exchange->sent[own][turn], pointers[0], bytes, stream);
+  if (!error) error = tape->driver.synchronize(stream);
+  if (!error && hfc_meet(&exchange->ranks)) error = RANK_FAILED;
+  for (int rank = 0, at = 1; !error && !exchange->is_direct && rank < exchange->ranks.count; rank++)
+    if (rank != own) error = tape->driver.copy_in(pointers[at++], exchange->sent[rank][turn], bytes, stream);
+  return error;
+}
+
 static int hfc_gpu_launch_entry(HfcTape* tape, const HfcEntry* e, const int32_t* step, const unsigned* grid, int early) {
+  if (e->exchanged) return hfc_gpu_exchange(tape, e, grid[0]);
   if (e->hosted >= 0) return hfc_gpu_host_part(tape, e, step, hfc_rows(step));
   if (e->kernel < 0) return hfc_gpu_multiply(tape, PRODUCTS - 1 - e->kernel, hfc_rows(step), tape->values + e->first + 1);
   return hfc_gpu_launch_kernel(tape, e, grid, early);
@@ -115,7 +136,7 @@ static int hfc_gpu_launch(HfcTape* tape, const int32_t* step, int program, int l
     if (!grid[0] || !grid[1] || !grid[2]) continue;
     const HfcEntry* e = p->entries + i;
     const int error = hfc_gpu_launch_entry(tape, e, step, grid, early && *after_kernel);
-    *after_kernel = e->kernel >= 0 && e->hosted < 0;
+    *after_kernel = e->kernel >= 0 && e->hosted < 0 && !e->exchanged;
     if (error) {
       *failed = i;
       return error;
@@ -165,7 +186,7 @@ int hfc_gpu_step(HfcTape* tape, const int32_t* step, size_t words, const int* pr
   call.T = hfc_rows(step), call.G = hfc_segments(step), call.R = hfc_outputs(step), call.C = hfc_reach(step);
   call.to = to, call.from = from, call.bytes = bytes;
   failed[0] = programs[0], failed[1] = -1;
-  const int whole = tape->driver.begin_capture && call.T <= GRAPH_ROWS && !tape->host.parts;  // no graph goes through the host
+  const int whole = tape->driver.begin_capture && call.T <= GRAPH_ROWS && !tape->host.parts && !tape->exchange;  // no graph goes through the host
   void* graph = whole ? hfc_gpu_graph(tape, &call) : 0;
   int error = graph ? tape->driver.launch_graph(graph, tape->driver.stream) : hfc_gpu_enqueue(tape, &call, failed);
   if (!error && wait) error = tape->driver.synchronize(tape->driver.stream);

@@ -72,6 +72,7 @@ enum {  // of rocblas-types.h
 };
 enum { GRAPHS = 128, GRAPH_ROWS = 16, RELAXED = 2 };  // shapes worth keeping; larger steps are long enough without
 
+enum { RANK_FAILED = -2 };  // another rank of the model will not come
 enum { HOST_POINTERS = 8 };
 
 typedef struct HfcHostPart {  // see HostedPart in hfc/plan.py
@@ -87,6 +88,13 @@ typedef struct HfcHost {  // the host's tape, and what runs it: hfc_range and hf
   const HfcHostPart* parts;
 } HfcHost;
 
+typedef struct HfcExchange {  // see hfc/runtime/ranks/cards.py
+  HfcRanks ranks;
+  void* sent[HFC_MOST_RANKS][2];  // pinned memory for each rank's value, by turns
+  uint64_t turn;
+  int32_t is_direct;  // kernels read the other cards' memory themselves
+} HfcExchange;
+
 typedef struct HfcProduct {  // see Product in hfc/plan.py
   int rows, n, k, type, input_stride, input_at, output_stride, output_at;
   float add;
@@ -96,6 +104,7 @@ typedef struct HfcEntry {  // a launch
   int kernel, first;  // index of the function, or -1 - index of a product; first of its arguments
   unsigned block, lds_bytes;
   int hosted;  // the host computes it: a part of its plan; -1: the card
+  int exchanged;  // the ranks bring each other so many bytes of a row; 0: they do not
 } HfcEntry;
 
 typedef struct HfcProgram {  // grid: of launch i for these counts

@@ -11,7 +11,19 @@ from hfc.bundles.contract import pointer_sizes
 from hfc.bundles.grid import grid_value
 from hfc.bundles.recipes import check_recipe
 from hfc.formats import FORMATS, KV_FORMATS, weight_format
-from hfc.plan import Buffer, ConstRef, DraftPlan, Kernel, Launch, PipelineStage, Plan, Product, StateRef, WeightRef
+from hfc.plan import (
+    Buffer,
+    ConstRef,
+    DraftPlan,
+    Kernel,
+    Launch,
+    PipelineStage,
+    Plan,
+    Product,
+    StateRef,
+    WeightRef,
+    inbox_of,
+)
 from hfc.pointer import Pointer
 from hfc.program import Program
 from hfc.step import DECODE_ROWS, JOURNAL_ROWS
@@ -22,6 +34,7 @@ MOST_NUMBERS = 1 << 31  # of a table that is computed at load
 MOST_TOKENS = 1 << 30  # positions and token ids are i32
 MOST_ROWS = 1 << 20
 HOST_POINTERS = 8  # of what crosses between a card and the host's experts: HOST_POINTERS of gpu_tape_types.h
+MOST_RANKS = 8
 LARGEST_BLOCK = 1024  # threads
 ALIGNMENT = 16  # bytes; the widest access of a kernel
 HOST_PROGRAMS = {Program.STEP}
@@ -99,6 +112,9 @@ def _scalars(plan: Plan, where: str) -> None:
     _within(f"{where}: vocab", plan.vocab, 1, MOST_TOKENS)
     _within(f"{where}: arena_bytes", plan.arena_bytes, 0, MOST_BYTES)
     _within(f"{where}: journal_rows", plan.journal_rows, 0, JOURNAL_ROWS)
+    if plan.rank:
+        _within(f"{where}: ranks", plan.rank.count, 2, MOST_RANKS)
+        _within(f"{where}: number of its rank", plan.rank.number, 0, plan.rank.count - 1)
 
 
 def _buffer(buffer: Buffer, plan: Plan, where: str) -> None:
@@ -273,6 +289,10 @@ def _launch(
     if launch.product:
         _product(launch.product, launch, plan, sizes, where)
         return
+    if launch.exchange:
+        _exchange(launch, plan, arch, where)
+        if arch.platform.is_gpu:
+            return
     if launch.hosted is not None:
         _equal(f"{where}: bundle's kind of arch for hosted experts", arch.platform.is_gpu, True)
         _within(f"{where}: part of the host's plan", launch.hosted, 0, MOST_ROWS)
@@ -287,6 +307,25 @@ def _launch(
         _within(f"{where}: block", launch.block, 1, LARGEST_BLOCK)
     else:
         _equal(f"{where}: block", launch.block, 0)
+
+
+def _exchange(launch: Launch, plan: Plan, arch: Arch, where: str) -> None:
+    """The ranks meet: on the host a function that is given where, on a card a call of the runtime, with what it brings."""
+    if plan.rank is None:
+        _refuse(f"{where}: the exchange", "of ranks", "a plan that is a rank")
+    kinds = [pointer.kind for pointer in launch.pointers]
+    if arch.platform.is_gpu:
+        _equal(f"{where}: kinds of its pointers", kinds, ["buffer", *["peer"] * (plan.rank.count - 1)])
+        own = plan.buffer(launch.pointers[0].name)
+        rows = plan.max_outputs if own.rows == "R" else plan.max_rows
+        _within(f"{where}: bytes of {own.name}", own.nbytes, own.row_bytes * rows, MOST_BYTES)
+        _equal(f"{where}: its grid", launch.grid, (own.rows, "1", "1"))
+        inboxes = [buffer for buffer in plan.buffers if buffer.name in {inbox_of(n) for n in range(plan.rank.count)}]
+        _equal(f"{where}: places for what it brings", len(inboxes), plan.rank.count - 1)
+        for inbox in inboxes:
+            _within(f"{where}: bytes of {inbox.name}", inbox.nbytes, own.nbytes, MOST_BYTES)
+    else:
+        _equal(f"{where}: pointers", list(map(str, launch.pointers)), ["io:ranks"])
 
 
 def _grid(launch: Launch, plan: Plan, known: set[str], where: str) -> None:

@@ -41,7 +41,7 @@ def check_code(plan: Plan, files: Mapping[str, bytes], where: str) -> None:
     found = {kernel.symbol: _kernel(kernel, read, files, where) for kernel in plan.kernels}
     for name, launches in plan.programs.items():
         for i, launch in enumerate(launches):
-            if not launch.product and launch.hosted is None:
+            if not launch.product and not launch.is_by_runtime:
                 _check_launch(launch, found[launch.kernel], arch, f"{where}: launch {i} of {name}")
 
 

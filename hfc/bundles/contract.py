@@ -7,14 +7,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from hfc.formats import weight_format
 from hfc.formats.tile import tile_layout
 from hfc.plan import Plan, WeightRef, pointer_table
-from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
+from hfc.pointer import PARAMETERS, RANKS, STEP, TOKENS, Pointer
 from hfc.sampling import sampling_words
 from hfc.step import step_words
+
+RANKS_BYTES = 80  # of HfcRanks in backend/ranks.h
 
 
 def contract(plan: Plan) -> str:
@@ -22,10 +25,11 @@ def contract(plan: Plan) -> str:
     equal sizes share their code."""
     sizes, table = pointer_sizes(plan), pointer_table(plan)
     number = {pointer: i for i, pointer in enumerate(table)}
-    offsets = {b.pointer: b.offset for b in plan.buffers}
+    offsets = {b.pointer: b.offset for b in plan.buffers}  # another rank's buffer lies at the place of this one's
+    offsets |= {p: offsets[Pointer.buffer(p.name)] for p in table if p.kind == "peer"}
     launches = [
         [name, launch.kernel, [number[p] for p in launch.pointers], launch.grid, launch.block, launch.lds_bytes,
-         launch.product and asdict(launch.product), *(() if launch.hosted is None else [launch.hosted])]
+         launch.product and asdict(launch.product), *(() if launch.hosted is None else [launch.hosted]), *(["exchange"] if launch.exchange else [])]
         for name, program in plan.programs.items()
         for launch in program
     ]  # fmt: skip
@@ -48,9 +52,18 @@ def pointer_sizes(plan: Plan) -> dict[Pointer, int]:
     sizes |= {b.pointer: b.nbytes for b in plan.buffers}
     sizes |= {w.pointer: weight_bytes(w) for w in plan.weights}
     sizes |= {c.pointer: 4 * math.prod(plan.context if n == "C" else n for n in c.shape) for c in plan.consts}
+    sizes |= peer_sizes(plan, sizes)
     for state in plan.states:
         sizes |= {pointer: nbytes * plan.slots for pointer, nbytes in state.pointers.items()}
     return sizes
+
+
+def peer_sizes(plan: Plan, own: Mapping[Pointer, int]) -> dict[Pointer, int]:
+    """Of values of other ranks, which are as large as this rank's own of that name; and of where they meet."""
+    if plan.rank is None:
+        return {}
+    peers = {p for p in pointer_table(plan) if p.kind == "peer" and Pointer.buffer(p.name) in own}
+    return {RANKS: RANKS_BYTES} | {p: own[Pointer.buffer(p.name)] for p in peers}
 
 
 def weight_bytes(ref: WeightRef) -> int:

@@ -20,6 +20,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.bundles.check import check_plan
 from hfc.bundles.code import check_code
 from hfc.bundles.experts import check_experts
+from hfc.bundles.ranks import check_ranks
 from hfc.bundles.stages import check_stages
 from hfc.plan import BUNDLE_VERSION, MANIFEST, Bundle, Plan
 
@@ -114,6 +115,7 @@ def read_bundle(data: bytes, name: str) -> Bundle:
         if plan.name != key:
             raise HfcError(f"{where} says that it is for {plan.name[:40]!r}: the bundle is damaged", hint=AGAIN)
     check_stages(list(manifest.plans.values()), name)
+    check_ranks(list(manifest.plans.values()), name)
     check_experts(manifest.plans, name)
     return Bundle(manifest.model, manifest.plans, members)
 

@@ -26,6 +26,10 @@ def _numbers(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) <= WIDEST_TABLE and all(map(_number, value))
 
 
+def _wholes(value: Any) -> bool:
+    return isinstance(value, tuple) and 0 < len(value) <= MOST_PARTS and all(map(_whole, value))
+
+
 def _text(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -36,6 +40,7 @@ def _scaling(value: Any) -> bool:
 
 WHAT = {
     _whole: "a whole number",
+    _wholes: "whole numbers",
     _number: "a number",
     _numbers: "numbers",
     _text: "a text",
@@ -45,6 +50,7 @@ WHAT = {
 OPERATIONS: dict[str, tuple[int, int, Mapping[str, Callable[[Any], bool]]]] = {
     "tensor": (0, 0, {"name": _text}),
     "rows": (1, 1, {"axis": _whole, "start": _whole, "stop": _whole}),
+    "pieces": (1, 1, {"shape": _wholes, "axis": _whole, "borders": _wholes}),
     "every": (1, 1, {"axis": _whole, "step": _whole}),
     "transpose": (1, 1, {}),
     "mxfp4": (2, 2, {}),

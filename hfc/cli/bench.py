@@ -23,8 +23,10 @@ from hfc.cli.workload import check_workload, workloads
 from hfc.plan import Plan, weight_sizes
 from hfc.runtime.decoding.model import Model
 from hfc.runtime.gpu import GpuModel
+from hfc.runtime.host import HostModel
 from hfc.runtime.null import NullModel
 from hfc.runtime.pipeline.model import StagedModel
+from hfc.runtime.ranks.model import RankedModel
 from hfc.runtime.speculate.drafts import AUTO, OFF
 
 USUAL_CONTEXT = 4096  # what a model is compiled for when nothing is asked
@@ -50,6 +52,7 @@ class BenchOptions:
     profile: str | None
     device: str
     experts: str | None
+    tensor_parallel: int | None
     weights: str | None
     trust: bool
     random_weights: bool
@@ -63,6 +66,7 @@ class BenchOptions:
         return ModelChoice(
             self.device, self.threads, context, self.kv, self.weights, slots, self.format, self.random_weights, draft=draft,
             profile=self.profile, trust=self.trust, experts=self.experts,
+            tensor_parallel=self.tensor_parallel,
         )  # fmt: skip
 
 
@@ -143,6 +147,11 @@ def memory_speed(model: Model, threads: int) -> tuple[str, float]:
         found = [memory_speed(stage, threads) for stage in model.stages]
         moved = [weight_bytes_of(stage.plan) for stage in model.stages]  # one stage after the other
         return " + ".join(name for name, _ in found), sum(moved) / sum(n / s for n, (_, s) in zip(moved, found))
+    if isinstance(model, RankedModel):
+        found = [memory_speed(rank, threads) for rank in model.ranks]
+        if isinstance(model.ranks[0], HostModel):
+            return f"{len(found)} ranks of the host", found[0][1]  # one memory
+        return " + ".join(name for name, _ in found), sum(speed for _, speed in found)
     if isinstance(model, GpuModel):
         return model.driver.info.name, copy_bandwidth_gb_s(model.driver)
     if isinstance(model, NullModel):

@@ -64,7 +64,9 @@ def command(options: TalkOptions) -> None:
 
 def _answerer(model: str, choice: ModelChoice) -> tuple[Answerer, Any]:
     """A server that runs and has the model, unless options ask for something of its own; else the model, loaded."""
-    own = (choice.context, choice.kv, choice.threads, choice.weights, choice.experts) != (None,) * 5
+    own = (choice.context, choice.kv, choice.threads, choice.weights, choice.experts, choice.tensor_parallel) != (
+        None,
+    ) * 6
     server = None if own else find_server(name_of(model))
     if server is not None:
         return server, recommended_sampling(model, load_vocabulary(model) if Path(model).exists() else None)

@@ -14,7 +14,7 @@ class ModelChoice:
     """What the options say about a model; None leaves a choice to the compiler.
 
     device: of a pipeline one for each stage, with commas between.  stages: its layers, as `hfc compile` takes them.
-    experts: where a mixture's are computed, likewise.
+    experts: where a mixture's are computed, likewise.  tensor_parallel: devices that compute every layer together.
     trust: the code of a bundle that was made elsewhere may run.  fits_memory: without a context, take the longest that the model was
     trained for and that the device's memory holds.  memory: bytes that the plan may take of it, None: what is free."""
 
@@ -35,6 +35,7 @@ class ModelChoice:
     profile: str | None = None
     stages: str | None = None
     experts: str | None = None
+    tensor_parallel: int | None = None
 
     def __post_init__(self) -> None:
         most = THREADS_PER_CORE * core_count()

@@ -21,6 +21,7 @@ from hfc.base.trace import timings as record_timings
 from hfc.cli.context import fitted_context
 from hfc.cli.experts import fitted_experts
 from hfc.cli.open_model import resolve
+from hfc.cli.stages import auto_stages
 from hfc.cli.table import table
 from hfc.cli.usage.kinds import size
 from hfc.compiler import (
@@ -28,7 +29,6 @@ from hfc.compiler import (
     After,
     CompileOptions,
     CompilerInput,
-    auto_stages,
     chosen_settings,
     compile_model,
     open_source,
@@ -63,6 +63,7 @@ class CompileRequest:
     weights: str | None
     kv: str | None
     experts: str | None
+    tensor_parallel: int | None
     profile: str | None
     ctx: int | None
     slots: int | None
@@ -81,8 +82,9 @@ class CompileRequest:
     def options(self) -> CompileOptions:
         return CompileOptions(
             self.ctx, self.kv, self.slots or 1, self.max_rows, self.tap or (), 0 if self.draft == OFF else JOURNAL_ROWS,
-            self.profile or AUTO_PROFILE, self.weights, self.format, model_of(self.draft, self.max_rows), self.cpu,
-            experts=self.experts or ON_DEVICE,
+            self.profile or AUTO_PROFILE, self.weights, self.format,
+            model_of(self.draft, self.max_rows, self.tensor_parallel or 1), self.cpu,
+            experts=self.experts or ON_DEVICE, tensor_parallel=self.tensor_parallel or 1,
         )  # fmt: skip
 
     @property
@@ -150,7 +152,7 @@ def compile_each(
     try:
         return compile_model(str(path), archs, options, after), {}
     except HfcError:
-        if options.stages or len(archs) == 1:
+        if options.stages or options.tensor_parallel > 1 or len(archs) == 1:
             raise
     made: list[Bundle] = []
     failed: dict[str, HfcError] = {}
@@ -202,9 +204,12 @@ def _fitted(opened: CompilerInput, arch: Arch, memory: int, options: CompileOpti
     )
 
 
-def model_of(draft: str, max_rows: int | None) -> str | None:
-    """The model that guesses, as `compile_model` takes it; None for prompt lookup, and where a plan is too small for any."""
-    if draft in (OFF, NGRAM) or (draft == AUTO and (max_rows or JOURNAL_ROWS) < JOURNAL_ROWS):
+def model_of(draft: str, max_rows: int | None, ranks: int = 1) -> str | None:
+    """The model that guesses, as `compile_model` takes it; None for prompt lookup, and where a plan is too small for any.
+
+    ranks: devices that compute every layer together, which have none."""
+    is_unfit = (max_rows or JOURNAL_ROWS) < JOURNAL_ROWS or ranks > 1
+    if draft in (OFF, NGRAM) or (draft == AUTO and is_unfit):
         return None
     return draft
 

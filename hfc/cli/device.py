@@ -11,7 +11,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.bundles import load_bundle
 from hfc.plan import Bundle, Plan
 from hfc.runtime.devices import AUTO, Chosen, choose_device, find_cards
-from hfc.runtime.executor import PROCESS
+from hfc.runtime.executor import OPENERS, PROCESS
 from hfc.runtime.fit import RESERVE, need_of
 from hfc.runtime.source import Source
 
@@ -20,14 +20,19 @@ WEIGHTS = (".safetensors", ".gguf", ".bin", ".hfq")
 
 def device_for(
     device: str, sources: list[Source], weights: str | None = None, *, opened: Mapping[Path, Bundle] = MappingProxyType({}),
-    experts: str | None = None,
+    experts: str | None = None, ranks: int | None = None,
 ) -> Chosen:  # fmt: skip
     """The device for models: it must hold the largest of them. opened: bundles among them that were read already.
 
-    experts: where they are computed; what a card then holds is known when the model is compiled."""
+    experts: where they are computed; what a card then holds is known when the model is compiled.
+    ranks: devices that compute every layer together; as many as a bundle was compiled for."""
 
     if "," in device:
         return Chosen(stage_devices(device))
+    bundles = [opened.get(s.path) or load_bundle(s.path) for s in sources if s.kind == "bundle"]
+    ranks = max([ranks or 1, *(len(bundle.plans) for bundle in bundles if bundle.is_ranked)])
+    if ranks > 1:
+        return Chosen(stage_devices(rank_devices(device, ranks)))
 
     def needed(arch: str) -> int | str:
         if experts not in (None, "device"):
@@ -41,6 +46,14 @@ def device_for(
 def stage_devices(devices: str) -> str:
     """The stages' devices by kind and number: "0,1" are cards of the kind that auto takes."""
     return ",".join(_stage_device(part.strip(), devices) for part in devices.split(","))
+
+
+def rank_devices(device: str, ranks: int) -> str:
+    """One device that was named, as so many of its kind: the first ones, or this one and those behind it."""
+    kind, _, which = choose_device(device, lambda arch: 0).device.partition(":")
+    if kind not in OPENERS:
+        return ",".join([device if device == "interpret" else ":".join(filter(None, (kind, which)))] * ranks)
+    return ",".join(f"{kind}:{int(which or 0) + n}" for n in range(ranks))
 
 
 def _stage_device(part: str, devices: str) -> str:

@@ -44,6 +44,7 @@ class EvalOptions:
     threads: int | None
     device: str
     experts: str | None
+    tensor_parallel: int | None
     weights: str | None
     trust: bool
 
@@ -51,7 +52,8 @@ class EvalOptions:
     def choice(self) -> ModelChoice:
         context = self.chunk if self.chunk and self.chunk > UNASKED_CONTEXT else None
         return ModelChoice(
-            self.device, self.threads, context, self.kv, self.weights, trust=self.trust, profile=self.profile, experts=self.experts
+            self.device, self.threads, context, self.kv, self.weights, trust=self.trust, profile=self.profile, experts=self.experts,
+            tensor_parallel=self.tensor_parallel
         )  # fmt: skip
 
 

@@ -103,6 +103,7 @@ def list_kernels(plan: Plan) -> str:
         for found in launched(plan, program)
     }
     shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
+    shapes_of_kernels = {kernel.symbol for kernel in plan.kernels}
     fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
     listed = []
     for kernel in plan.kernels:
@@ -111,7 +112,10 @@ def list_kernels(plan: Plan) -> str:
         block = (kernel.symbol in shapes and shapes[kernel.symbol].block) or "-"  # the host has none
         listed.append((kernel.symbol, *resources, block, *(count[kernel.symbol] for count in counts.values())))
     for called in dict.fromkeys(
-        x.kernel for steps in plan.programs.values() for x in steps if x.product or x.hosted is not None
+        x.kernel
+        for steps in plan.programs.values()
+        for x in steps
+        if (x.product or x.is_by_runtime) and x.kernel not in shapes_of_kernels
     ):  # a library's, and the host's
         listed.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))
     header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {name}" for name in counts))

@@ -9,7 +9,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.cli.compile import AUTO_STAGES, model_of
 from hfc.cli.experts import fitted_experts
 from hfc.cli.open_model import resolve
-from hfc.compiler import CompileOptions, CompilerInput, auto_stages, chosen_settings, open_source, outline
+from hfc.cli.stages import auto_stages
+from hfc.compiler import CompileOptions, CompilerInput, chosen_settings, open_source, outline
 from hfc.passes.balance import StagePlace
 from hfc.passes.settings import ON_DEVICE
 from hfc.passes.stages import parse_stages
@@ -32,6 +33,7 @@ def command(
     slots: int,
     kv: str | None,
     experts: str | None,
+    tensor_parallel: int | None,
     format: str | None,
     arch: str,
     weights: str | None,
@@ -40,7 +42,7 @@ def command(
 ) -> None:
     """Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit."""
     check_draft(draft)
-    source = open_source(resolve(model).path, weights, format, model_of(draft, None))
+    source = open_source(resolve(model).path, weights, format, model_of(draft, None, tensor_parallel or 1))
     if card:
         known_arch, known = find_cards(card)[0]
         arch, vram = known_arch.name, vram or f"{known.memory_gb}G"
@@ -50,7 +52,11 @@ def command(
         fit_stages(source, stages, arch.split(","), vram, CompileOptions(kv=kv, ctx=ctx, slots=slots))
         return
     memory = size_of(vram)
-    options = CompileOptions(kv=kv, ctx=ctx, slots=slots, experts=experts or ON_DEVICE)
+    ranks = tensor_parallel or 1
+    options = CompileOptions(kv=kv, ctx=ctx, slots=slots, experts=experts or ON_DEVICE, tensor_parallel=ranks)
+    if ranks > 1:
+        fit_ranks(source, arch, memory, options)
+        return
     if options.experts == AUTO_STAGES:
         options = replace(options, experts=fitted_experts(source, [arch], memory, options))
     settings, *beside = chosen_settings(source, [arch], options)
@@ -62,6 +68,17 @@ def command(
         print(f"does not fit {memory / GIB:g} GiB: {need.total - memory:,} bytes too many")
         raise SystemExit(1)
     print(f"fits {memory / GIB:g} GiB" + (f"; how fast it is: hfc predict {model} --card {card!r}" if card else ""))
+
+
+def fit_ranks(source: CompilerInput, arch: str, memory: int, options: CompileOptions) -> None:
+    """The table of the rank that needs most. Exit code 1 if it does not fit."""
+    plans = [outline(source, settings) for settings in chosen_settings(source, [arch], options)]
+    need = max((need_of(plan) for plan in plans), key=lambda one: one.total)
+    print(table(need, memory, source.context_limit))
+    if need.total > memory:
+        print(f"a rank does not fit {memory / GIB:g} GiB: {need.total - memory:,} bytes too many")
+        raise SystemExit(1)
+    print(f"each of {len(plans)} ranks fits {memory / GIB:g} GiB")
 
 
 def hosted_text(plan: Plan) -> str:

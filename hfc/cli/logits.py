@@ -29,12 +29,23 @@ def command(
     threads: int | None,
     device: str,
     experts: str | None,
+    tensor_parallel: int | None,
     weights: str | None,
     trust: bool,
 ) -> None:
     """Write the logits that follow each of the given tokens."""
     ids = read_tokens(tokens)
-    choice = ModelChoice(device, threads, ctx, kv, weights, trust=trust, profile=profile, experts=experts)
+    choice = ModelChoice(
+        device,
+        threads,
+        ctx,
+        kv,
+        weights,
+        trust=trust,
+        profile=profile,
+        experts=experts,
+        tensor_parallel=tensor_parallel,
+    )
     opened = open_model(model, choice)
     check_prompt(opened.model, tuple(ids.tolist()))
     write_logits(opened.model, ids, out, 1 if step else None)

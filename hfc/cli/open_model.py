@@ -53,7 +53,9 @@ def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) ->
     fits = choice.fits_memory and source.kind != "bundle"
     choice = replace(choice, draft=own_draft(name, choice.draft), fits_memory=fits)
     opened = {source.path: load_bundle(source.path)} if source.kind == "bundle" else {}
-    chosen = device_for(choice.device, [source], choice.weights, opened=opened, experts=choice.experts)
+    chosen = device_for(
+        choice.device, [source], choice.weights, opened=opened, experts=choice.experts, ranks=choice.tensor_parallel
+    )
     choice = replace(choice, device=chosen.device)
     if choice.device == "interpret":
         # The interpreter is part of the compiler's side: it is loaded only when asked for.
@@ -134,7 +136,9 @@ def _compile(source: Source, choice: ModelChoice) -> Bundle:
             "--max-rows": choice.max_rows,
             "--experts": choice.experts,
         }
-        if len(split_devices(choice.device)) > 1:
+        if (choice.tensor_parallel or 1) > 1:
+            options |= rank_options(choice)
+        elif len(split_devices(choice.device)) > 1:
             options |= stage_options(choice)
         fits = (choice.fits_memory and choice.context is None) or choice.experts == AUTO
         if fits and (memory := choice.memory or plan_memory(choice.device)):
@@ -155,6 +159,20 @@ def stage_options(choice: ModelChoice) -> dict[str, str]:
     memories = [plan_memory(device) for device in split_devices(choice.device)]
     known = {"--stage-memory": ",".join(f"{m >> 20}M" for m in memories)} if all(memories) else {}
     return {"--stages": "auto", **known}
+
+
+def rank_options(choice: ModelChoice) -> dict[str, str]:
+    """What `hfc compile` is told of ranks on the chosen devices, which must be equal."""
+    archs = dict.fromkeys(arch_of_device(device) for device in split_devices(choice.device))
+    ranks, devices = choice.tensor_parallel, len(split_devices(choice.device))
+    if len(archs) > 1:
+        raise HfcError(
+            f"--tensor-parallel {ranks} on {choice.device}: the devices are {', '.join(archs)}, and must be of one architecture",
+            hint="leave --tensor-parallel out: unequal devices are the stages of a pipeline",
+        )
+    if devices != ranks:
+        raise HfcError(f"--tensor-parallel {ranks}: --devices names {devices}", hint="name as many devices")
+    return {"--arch": next(iter(archs)), "--tensor-parallel": str(ranks)}
 
 
 def plan_memory(device: str) -> int | None:
@@ -203,6 +221,12 @@ def _refuse_changes(source: Source, bundle: Bundle, choice: ModelChoice) -> None
         raise HfcError(
             f"--experts {choice.experts}: {source.path.name} was compiled with experts on the {compiled}",
             hint="give --experts to `hfc compile`",
+        )
+    ranks = len(bundle.plans) if bundle.is_ranked else 1
+    if choice.tensor_parallel not in (None, ranks):
+        raise HfcError(
+            f"--tensor-parallel {choice.tensor_parallel}: {source.path.name} was compiled for {ranks}",
+            hint="give --tensor-parallel to `hfc compile`",
         )
     if knob("HFC_MODEL_FILE"):
         raise HfcError(

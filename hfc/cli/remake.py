@@ -35,6 +35,7 @@ class RemakeOptions(msgspec.Struct):
     taps: list[str]
     stages: str | None = None
     experts: str = "device"
+    tensor_parallel: int = 1
 
 
 def runs_here(bundle: Bundle, choice: ModelChoice) -> str | None:
@@ -66,7 +67,7 @@ def remade_choice(path: Path, bundle: Bundle, choice: ModelChoice, reason: str) 
         choice, context=options.ctx, slots=options.slots, kv=options.kv, profile=options.profile, draft=options.draft,
         format=None if has_own_formats else options.format,
         taps=tuple(options.taps), max_rows=options.max_rows, weights=None, stages=options.stages,
-        experts=options.experts,
+        experts=options.experts, tensor_parallel=options.tensor_parallel,
     )  # fmt: skip
     return Source("checkpoint", weights.absolute()), made
 

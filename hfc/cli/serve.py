@@ -70,6 +70,7 @@ class ServeOptions:
     kv: str | None
     device: str
     experts: str | None
+    tensor_parallel: int | None
     threads: int | None
     weights: str | None
     trust: bool
@@ -168,7 +169,13 @@ def _check(options: ServeOptions, keys: tuple[str, ...]) -> None:
 def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -> Models:
     """What is served; a model alone is loaded. template: in place of its own."""
     found = sources_of(options.model or [], options.models)
-    chosen = device_for(options.device, [source for _, source in found], options.weights, experts=options.experts)
+    chosen = device_for(
+        options.device,
+        [source for _, source in found],
+        options.weights,
+        experts=options.experts,
+        ranks=options.tensor_parallel,
+    )
     announce(chosen)
     device = chosen.device
     caches = cache_of(options.cache_mb), device_cache_of(device, options.device_cache_mb)
@@ -179,7 +186,7 @@ def _models(options: ServeOptions, bounds: ServerLimits, template: str | None) -
         options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens,
         template_variables(options.variables, options.think), template,
         plan_bytes_of(device, memory, caches, len(found)), options.max_wait_s, cache_folder_of(options.cache_dir, options.cache_dir_mb),
-        options.experts,
+        options.experts, options.tensor_parallel,
     )  # fmt: skip
     meters = Meters()
     sources = _sources(found, choice, meters, options.name)

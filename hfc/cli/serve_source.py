@@ -77,6 +77,7 @@ class ServeChoice:
     max_wait_s: float | None = None
     cache_folder: CacheFolder | None = None
     experts: str | None = None
+    tensor_parallel: int | None = None
 
     def of(self, source: Source) -> ModelChoice:
         """A bundle's slots were chosen when it was compiled."""
@@ -96,6 +97,7 @@ class ServeChoice:
             fits_memory=self.plan_bytes is not None and source.kind != "bundle",
             memory=self.plan_bytes,
             experts=self.experts,
+            tensor_parallel=self.tensor_parallel,
         )
 
 
@@ -225,9 +227,7 @@ def device_cache_of(device: str, megabytes: int | None) -> int:
     """Bytes of a model's prefix cache in device memory. A host device has one memory, and --cache-mb is about that."""
     if len(split_devices(device)) > 1:
         if megabytes:
-            raise HfcError(
-                "--device-cache-mb: the stages of a pipeline keep no cache of their own", hint="use --cache-mb"
-            )
+            raise HfcError("--device-cache-mb: several devices keep no cache of their own", hint="use --cache-mb")
         return 0
     if split_device(device)[0] in OPENERS:
         return memory_of(device) // 16 if megabytes is None else megabytes << 20

@@ -1,6 +1,6 @@
 """A recipe says how a weight is made from checkpoint tensors when it is loaded. Pure data, kept in the plan as JSON.
 
-Recipes that move rows (rows, every, join, stack, half_split) work on quantized blocks as they are, transpose on plain numbers; the others
+Recipes that move rows (rows, pieces, every, join, stack, half_split) work on quantized blocks as they are, transpose on plain numbers; the others
 make f32.
 """
 
@@ -19,6 +19,8 @@ class Recipe:
 
     tensor(name)                     a checkpoint tensor
     rows(x; axis, start, stop)       x[start:stop] along `axis` (not the last axis of a quantized tensor)
+    pieces(x; shape, axis, borders)  x seen as `shape`, of which x[borders[0]:borders[1]], x[borders[2]:borders[3]], ... along `axis` behind
+                                     each other; of a quantized tensor's last axis whole blocks
     every(x; axis, step)             x[::step] along `axis`, as in rows
     join(x...)                       rows one after another
     by_head(x; heads)                [heads * n, ...] as [heads, n, ...]

@@ -18,7 +18,7 @@ from hfc.base.diagnostics import Span
 
 REGION = "kernel"
 INPUT = "input"  # stands for the op of a graph's inputs where every value needs one
-SOURCES = ("weight", "state", "const")  # ops without inputs, never inside a region
+SOURCES = ("weight", "state", "const", "peer")  # ops without inputs, never inside a region
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,10 @@ class Op:
     @property
     def is_const(self) -> bool:
         return self.kind == "const"
+
+    @property
+    def is_peer(self) -> bool:
+        return self.kind == "peer"
 
     @property
     def inner(self) -> "list[Op]":

@@ -175,8 +175,18 @@ def row_local(
     selects: bool = False,
     neighbours: bool = False,
     beside: bool = False,
+    internal: bool = False,
 ) -> Register:
-    return _register("row_local", rule, reads, element=element, selects=selects, neighbours=neighbours, beside=beside)
+    return _register(
+        "row_local",
+        rule,
+        reads,
+        element=element,
+        selects=selects,
+        neighbours=neighbours,
+        beside=beside,
+        internal=internal,
+    )
 
 
 def reduction(rule: Callable[..., Any], *, reads: tuple[str, ...], element: PrintElement) -> Register:

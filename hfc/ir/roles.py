@@ -82,6 +82,11 @@ def of_experts(op: Op) -> bool:
     return bool(reads_as(op, "experts"))
 
 
+def exchanges(op: Op) -> bool:
+    """It reads values of other ranks."""
+    return op.kind in ("all_reduce", "all_gather")
+
+
 def is_lookup(op: Op) -> bool:
     """It reads rows of a stored table, by tokens."""
     return bool(reads_as(op, "gathered"))

@@ -81,7 +81,12 @@ class Planner:
         settings = self._settings(place, arch)
         emitted, programs = gpu.list_launches(self._emit(place, settings), settings, jobs)
         names = tuple(
-            dict.fromkeys(launch.kernel for steps in programs.values() for launch in steps if not launch.product)
+            dict.fromkeys(
+                launch.kernel
+                for steps in programs.values()
+                for launch in steps
+                if not launch.product and not launch.exchange
+            )
         )
         return _Planned(place, make_plan(emitted, settings, (), programs), names)
 

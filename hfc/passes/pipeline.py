@@ -19,6 +19,7 @@ from hfc.passes.fold_constants import fold_constants
 from hfc.passes.fuse_attention import fuse_attention
 from hfc.passes.fuse_conv import fuse_conv
 from hfc.passes.fuse_delta import fuse_delta
+from hfc.passes.fuse_exchange import fuse_exchange
 from hfc.passes.fuse_linear import fuse_epilogue, fuse_gate, fuse_norm, join_projections
 from hfc.passes.fuse_recurrence import fuse_recurrence
 from hfc.passes.fuse_rows import fuse_rows
@@ -26,6 +27,7 @@ from hfc.passes.host_experts import host_experts
 from hfc.passes.join_mixture import join_mixture
 from hfc.passes.narrow_outputs import narrow_outputs
 from hfc.passes.settings import Settings
+from hfc.passes.split_ranks import split_ranks
 from hfc.passes.widen_vectors import widen_vectors
 
 
@@ -55,13 +57,21 @@ PIPELINE = (
     Pass(fold_constants, "before any fusion, so that 1 + w is a weight and a norm has just one operand to load"),
     Pass(widen_vectors, "after folding, which makes new vectors; kernels then read every vector as plain f32"),
     Pass(narrow_outputs, "before views are cloned: it must see the head's single chain"),
+    Pass(
+        split_ranks,
+        "before views are cloned and anything is fused, on weights that are folded: each is then cut as it is stored",
+    ),
     Pass(clone_views, "after the last pass that counts readers of a view; every fusion below absorbs its own copy"),
     Pass(
         host_experts,
         "before the fusions, none of which may mix what two devices compute; after clone_views, so that a mixture has views of its own",
     ),
     Pass(
-        fuse_delta, "first of the fusions: it claims the gates' elementwise ops, which else would join the projections"
+        fuse_exchange,
+        "before any other fusion: what the ranks exchange must not be read again by each block of a product",
+    ),
+    Pass(
+        fuse_delta, "first of the others: it claims the gates' elementwise ops, which else would join the projections"
     ),
     Pass(fuse_conv, "after fuse_delta, which takes its own; before what would store its activation or its gate apart"),
     Pass(fuse_recurrence, "after fuse_conv, so that an activation is done once and not by every head that reads it"),

@@ -13,6 +13,7 @@ from hfc.target.arch import Arch
 
 DEFAULT_KV = "f16"  # on every arch: matrix units and rows of words read it as it is
 ON_DEVICE, ON_HOST = "device", "host"  # of --experts
+RANK_COUNTS = (2, 4, 8)  # of --tensor-parallel
 EDGE_FORMAT = "q8"  # of the layers that --kv K/V@FIRST+LAST leaves out
 
 
@@ -45,6 +46,14 @@ class ExpertsCut:
 
 
 @dataclass(frozen=True)
+class RankCut:
+    """One of `count` equal devices that compute every layer together: tensor parallelism."""
+
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """context: tokens a slot holds.  slots: lanes of the batch.  max_rows: rows (and segments) of the largest step.
 
@@ -54,6 +63,7 @@ class Settings:
     max_outputs: most rows of one step whose logits are wanted.  taps: values besides the logits that the plan gives out.
     profile: one of target.profiles.PROFILES.  cpu: "native", or a row of target.cpus.CPUS; of the host's code.
     stage: the part of the model that the plan runs, None for all of it.  experts: which of them the host computes, None for none.
+    rank: the part of every layer that the plan computes, None for all of it.
     """
 
     arch: Arch
@@ -71,6 +81,7 @@ class Settings:
     cpu: str = "native"
     stage: StageCut | None = None
     experts: ExpertsCut | None = None
+    rank: RankCut | None = None
 
     @property
     def gives_logits(self) -> bool:
@@ -113,6 +124,23 @@ def with_experts(cards: Sequence[Settings], host: Settings, text: str) -> list[S
     beside = [replace(card, experts=ExpertsCut(layers, False)) if card.arch.platform.is_gpu else card for card in cards]
     most = max(card.max_outputs for card in cards)
     return [*beside, replace(host, max_outputs=most, taps=(), journal_rows=0, experts=ExpertsCut(layers, True))]
+
+
+def with_ranks(found: Sequence[Settings], count: int, beside: Sequence[str]) -> list[Settings]:
+    """The settings of the plans of so many equal devices. beside: options that were given and do not go together with that."""
+    if beside:
+        raise HfcError(
+            f"--tensor-parallel {count} with {beside[0]}: they do not go together", hint="choose one of them"
+        )
+    if count not in RANK_COUNTS:
+        raise HfcError(f"--tensor-parallel {count}: {', '.join(map(str, RANK_COUNTS))} devices can share a model")
+    if len(found) != 1:
+        names = ", ".join(settings.arch.name for settings in found)
+        raise HfcError(
+            f"--tensor-parallel {count} for {names}: the devices of one model are of one architecture",
+            hint="name one with --arch, or take a pipeline over unequal devices: --stages",
+        )
+    return [replace(found[0], rank=RankCut(number, count)) for number in range(count)]
 
 
 def parse_kv(kv: str | None) -> tuple[str, str, tuple[int, int]]:

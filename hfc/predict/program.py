@@ -117,7 +117,7 @@ class LaunchSampler:
         self._data.begin(step)
         for launch in self._plan.programs[step.rows_class]:
             grid = tuple(grid_size(size, step) for size in launch.grid)
-            if launch.hosted is not None or not math.prod(grid) or not only(launch):
+            if launch.is_by_runtime or not math.prod(grid) or not only(launch):
                 continue
             key = (launch.kernel, grid)
             order.append(key)

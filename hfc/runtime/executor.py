@@ -21,6 +21,7 @@ from hfc.runtime.pipeline.plan import joined_plan
 from hfc.runtime.pipeline.process import Opening, ProcessStage
 from hfc.runtime.pipeline.worker import StageModel
 from hfc.runtime.random_weights import RandomWeights
+from hfc.runtime.ranks.model import RankedModel, RankModel, ranked
 from hfc.runtime.slots import SlotStates, slot_states
 from hfc.runtime.upload import CheckpointWeights
 from hfc.runtime.weights import Progress
@@ -32,7 +33,7 @@ OPENERS = {
     "cuda": lambda index: importlib.import_module("hfc.runtime.cuda").open_device(index),
 }
 
-Loaded = HostModel | GpuModel | NullModel | StagedModel
+Loaded = HostModel | GpuModel | NullModel | StagedModel | RankedModel
 PROCESS = "process:"  # before a device: its stage runs in a process of its own
 
 
@@ -51,6 +52,8 @@ def load(
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     plans = plans_for(bundle, device)
+    if bundle.is_ranked and device != "null":
+        return _load_ranks(bundle, plans, split_devices(device), threads, weights, progress, random_weights)
     if len(plans) == 1:
         return _load(bundle, plans[0], device, threads, weights, progress, random_weights)
     devices = split_devices(device)
@@ -72,6 +75,25 @@ def load(
     for note in link_peers(stages):
         print(f"hfc: {note}", file=sys.stderr)
     return pipeline_of(stages)
+
+
+def _load_ranks(
+    bundle: Bundle, plans: Sequence[Plan], devices: Sequence[str], threads: int | None, weights: str | Path | None,
+    progress: Progress | None, random_weights: bool,
+) -> RankedModel:  # fmt: skip
+    """Each rank on its device, with its part of every weight."""
+    threads = threads or _share_of_threads(devices)
+    loaded: list[RankModel] = []
+    try:
+        for plan, name in zip(plans, devices, strict=True):
+            rank = _load(bundle, plan, name, threads, weights, progress, random_weights)
+            assert not isinstance(rank, NullModel), "ranks compute"
+            loaded.append(rank)
+        return ranked(loaded)
+    except BaseException:
+        for rank in loaded:
+            rank.close()
+        raise
 
 
 def link_peers(stages: Sequence[StageModel]) -> list[str]:
@@ -148,10 +170,11 @@ def arch_of_device(device: str) -> str:
 def plans_for(bundle: Bundle, device: str) -> list[Plan]:
     """The plan for a device; the stages of a pipeline, if each has a device that can run it. HfcError where they do not go together."""
     devices = split_devices(device)
-    if not bundle.is_staged:
+    if not (bundle.is_staged or bundle.is_ranked):
         if len(devices) > 1:
             raise HfcError(
-                f"--devices {device}: the bundle is for one device", hint="compile it with --stages, or name one device"
+                f"--devices {device}: the bundle is for one device",
+                hint="compile it with --stages or --tensor-parallel, or name one device",
             )
         kind, which = split_device(device)
         if kind == "null":
@@ -164,14 +187,17 @@ def plans_for(bundle: Bundle, device: str) -> list[Plan]:
     if devices == ("null",):
         return plans
     if len(devices) != len(plans):
-        stages = ", ".join(bundle.plans)
+        names, what = ", ".join(bundle.plans), "ranks" if bundle.is_ranked else "stages"
         raise HfcError(
-            f"--devices {device}: the bundle has {len(plans)} stages, {stages}", hint="name a device for each, in order"
+            f"--devices {device}: the bundle has {len(plans)} {what}, {names}", hint="name a device for each, in order"
         )
     for plan, name in zip(plans, devices):
+        if bundle.is_ranked and name.startswith(PROCESS):
+            raise HfcError(f"--devices {device}: ranks share the memory of one process", hint="leave process: out")
         arch = arch_of_device(name)
         if arch != plan.arch:
-            raise HfcError(f"--devices {device}: stage {plan.name} cannot run on {name}, which is {arch}")
+            what = "rank" if plan.rank else "stage"
+            raise HfcError(f"--devices {device}: {what} {plan.name} cannot run on {name}, which is {arch}")
     return plans
 
 
@@ -184,7 +210,8 @@ def joined_plan_for(bundle: Bundle, device: str) -> Plan:
 def plan_for(bundle: Bundle, arch: str, device: str = "") -> Plan:
     if arch not in bundle.plans:
         have = ", ".join(bundle.plans)
-        hint = f"compile it with --arch {arch}" if not bundle.is_staged else "name a device for each stage: --devices"
+        is_one = not (bundle.is_staged or bundle.is_ranked)
+        hint = f"compile it with --arch {arch}" if is_one else "name a device for each plan: --devices"
         raise HfcError(f"{device}the bundle has no plan for {arch}, only for {have}", hint=hint)
     return bundle.plans[arch]
 

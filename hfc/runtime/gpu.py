@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from hfc.base.diagnostics import DeviceLost, HfcError
-from hfc.plan import Bundle, Plan, pointer_table
+from hfc.plan import Bundle, Plan, inbox_of, pointer_table
 from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
 from hfc.program import Program
 from hfc.runtime.driver import LEGACY_STREAM, Driver
@@ -18,6 +18,8 @@ from hfc.runtime.host_code import open_code
 from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.peer import DeviceRows, Outbox
+from hfc.runtime.ranks.cards import TURNS, exchange_bytes, exchange_table, unreached
+from hfc.runtime.ranks.meeting import Meeting
 from hfc.runtime.rocblas import open_rocblas
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.upload import WeightSource, upload_weights
@@ -72,10 +74,33 @@ class GpuModel:
             received, sent = _travelling(plan)
             self._output = self._pin(max(4 * plan.vocab * plan.max_outputs if plan.logits else 0, max(sent, default=0)))
             self._inbox = self._pin(sum(map(_aligned, received))) if received else None
-            self._tape = self._create_tape(bundle)
+            if plan.rank is None:
+                self._tape = self._create_tape(bundle)
+            else:
+                self._bundle = bundle
+                self._sent = [self._pin(exchange_bytes(plan)) for _ in range(TURNS)]
         except BaseException:
             self.close()
             raise
+
+    def connect(self, meeting: Meeting, ranks: Sequence[GpuModel]) -> None:
+        """The other ranks of a model: their values are read in their cards' memory, or copied from the host's."""
+        assert self.plan.rank, "the plan is a whole model's"
+        self.driver.make_current()
+        is_direct = unreached([rank.driver for rank in ranks]) is None
+        places = {pointer for pointer in pointer_table(self.plan) if pointer.kind == "peer"}
+        for p in places:
+            there, here = Pointer.buffer(p.name), Pointer.buffer(inbox_of(int(p.plane)))
+            self._memory[p] = ranks[int(p.plane)].address(there) if is_direct else self.address(here)
+        sent = [[block.ctypes.data for block in rank._sent] for rank in ranks]
+        self._exchange = exchange_table(meeting.tables[self.plan.rank.number], sent, is_direct)
+        self._tape = self._create_tape(self._bundle)
+        self._library.hfc_gpu_ranks.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        self._library.hfc_gpu_ranks(self._tape, ctypes.byref(self._exchange))
+
+    def advance(self, step: Step) -> None:
+        """Run a step whose logits another rank gives out."""
+        self.run(step, copy_logits=False)
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; returns a copy of the logits, f32 [R, vocab]."""

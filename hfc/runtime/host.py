@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,12 +11,13 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.system import thread_count
 from hfc.formats.checkpoint import Checkpoint
 from hfc.plan import Bundle, Plan, pointer_table
-from hfc.pointer import Pointer
+from hfc.pointer import RANKS, Pointer
 from hfc.program import Program
 from hfc.runtime.host_code import open_code
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.memory import address, allocate
 from hfc.runtime.pack import TilePacker
+from hfc.runtime.ranks.meeting import Meeting
 from hfc.runtime.weights import Progress, load_const, load_weights
 from hfc.step import Step, step_words
 
@@ -39,7 +40,21 @@ class HostModel:
         self._library, self._ranges = open_library(bundle, plan), launch_ranges(plan)
         self._memory = self._allocate(checkpoint, progress)
         self._step = np.zeros(step_words(plan.max_rows), np.int32)
-        table = pointer_table(plan)
+        self._tape = None
+        if plan.rank is None:
+            self._start()
+
+    def connect(self, meeting: Meeting, ranks: Sequence[HostModel]) -> None:
+        """The other ranks of a model, whose values are read where they lie."""
+        assert self.plan.rank, "the plan is a whole model's"
+        self._memory[RANKS] = meeting.memory_of(self.plan.rank.number)
+        for pointer in pointer_table(self.plan):
+            if pointer.kind == "peer":
+                self._memory[pointer] = ranks[int(pointer.plane)]._memory[Pointer.buffer(pointer.name)]
+        self._start()
+
+    def _start(self) -> None:
+        table = pointer_table(self.plan)
         addresses = (ctypes.c_void_p * len(table))(*(self._address(p) for p in table))
         self._tape = self._library.hfc_create(self.threads, addresses, len(table))
         if not self._tape:
@@ -51,6 +66,11 @@ class HostModel:
         left_out = self.plan.draft.observing.get(Program.STEP, 0) if self.plan.draft and not step.observed else 0
         self._run(Program.STEP, step, left_out)
         return self._rows(self.plan.logits, len(step.output_rows)).copy()
+
+    def advance(self, step: Step) -> None:
+        """Run a step whose logits another rank gives out."""
+        check_step(step, self.plan)
+        self._run(Program.STEP, step)
 
     def receive(self, values: Mapping[str, np.ndarray]) -> None:
         """What the next step of a stage finds in its buffers, f32 [T, width] by name."""

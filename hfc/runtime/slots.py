@@ -15,6 +15,7 @@ from hfc.runtime.gpu import GpuModel
 from hfc.runtime.host import HostModel
 from hfc.runtime.pipeline.model import StagedModel
 from hfc.runtime.pipeline.process import ProcessStage
+from hfc.runtime.ranks.model import RankedModel
 
 
 class SlotStates(Protocol):
@@ -164,13 +165,14 @@ class GpuSlots(_Planes):
 
 
 class StagedSlots:
-    """Slots of a pipeline: one stage's bytes after the other's.
+    """Slots of a pipeline, or of ranks: one stage's bytes after the other's.
 
     A slot is read and written between its own steps: those that nobody waits for have ended then."""
 
-    def __init__(self, model: StagedModel):
+    def __init__(self, model: StagedModel | RankedModel):
         self._model = model
-        self._parts = [(stage, slot_states(stage)) for stage in model.stages]
+        stages = model.stages if isinstance(model, StagedModel) else model.ranks
+        self._parts = [(stage, slot_states(stage)) for stage in stages]
         self.kv_bytes = sum(part.kv_bytes for _, part in self._parts)
         self.recurrent_bytes = sum(part.recurrent_bytes for _, part in self._parts)
 
@@ -194,21 +196,22 @@ class StagedSlots:
             at += part.recurrent_bytes
 
     def _settled(self) -> Iterator[SlotStates]:
-        self._model.settle()
+        if isinstance(self._model, StagedModel):
+            self._model.settle()
         for stage, part in self._parts:
             use_from_this_thread(stage)
             yield part
 
 
-def slot_states(model: HostModel | GpuModel | StagedModel | ProcessStage) -> SlotStates:
-    if isinstance(model, StagedModel):
+def slot_states(model: HostModel | GpuModel | StagedModel | RankedModel | ProcessStage) -> SlotStates:
+    if isinstance(model, StagedModel | RankedModel):
         return StagedSlots(model)
     if isinstance(model, ProcessStage):
         return model
     return GpuSlots(model) if isinstance(model, GpuModel) else HostSlots(model)
 
 
-def use_from_this_thread(model: HostModel | GpuModel | StagedModel | ProcessStage) -> None:
+def use_from_this_thread(model: HostModel | GpuModel | StagedModel | RankedModel | ProcessStage) -> None:
     """A GPU's context belongs to threads: call this in the one that will run steps."""
     if (driver := getattr(model, "driver", None)) is not None:
         driver.make_current()

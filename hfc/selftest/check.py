@@ -77,7 +77,7 @@ def places_of(plan: Plan, program: Program, regions: dict[str, Op]) -> dict[str,
     """Kernel -> the regions it computes, each with the numbers of its launches: those that prepare it come before its own."""
     found: dict[str, list[tuple[Op, list[int]]]] = {}
     pairs: list[tuple[int, Launch]] = []
-    own = [pair for pair in enumerate(plan.programs[program]) if pair[1].hosted is None]
+    own = [pair for pair in enumerate(plan.programs[program]) if not pair[1].is_by_runtime]
     for text, launches in groupby(own, key=lambda pair: pair[1].text):
         pairs += launches
         if text in regions:

@@ -78,6 +78,9 @@ class Stage:
             scene.values[value] = scene.step.tokens
         elif op is None:
             self._set_activation(scene, region, value, rng)
+        elif op.is_peer:
+            pointer = Pointer.peer(op.attrs["name"], op.attrs["rank"])
+            self._set_activation(scene, region, value, rng, pointer)
         elif op.is_state:
             self._set_state(scene, value, rng)
         elif op.is_const:
@@ -89,7 +92,11 @@ class Stage:
         else:
             self._set_weight(scene, op)
 
-    def _set_activation(self, scene: Scene, region: Op, value: Value, rng: np.random.Generator) -> None:
+    def _set_activation(
+        self, scene: Scene, region: Op, value: Value, rng: np.random.Generator, pointer: Pointer | None = None
+    ) -> None:
+        """pointer: of a value that does not lie in the plan's own buffer."""
+        pointer = pointer or Pointer.buffer(value.name)
         shape = (self.rows(value, scene.step), *value.type.shape[1:])
         routed = [op for op in region.body.walk() if of_experts(op)]
         if value.type.dtype == "i32" and not routed:
@@ -103,9 +110,9 @@ class Stage:
         else:
             drawn = rng.standard_normal(shape, np.float32)
         scene.values[value] = drawn
-        content = self._blank(value.name)
+        content = self._blank(pointer.name)
         content[: drawn.nbytes] = drawn.reshape(-1).view(np.uint8)
-        scene.memory[Pointer.buffer(value.name)] = content
+        scene.memory[pointer] = content
 
     def _set_state(self, scene: Scene, value: Value, rng: np.random.Generator) -> None:
         ref, plan = self.state_of(value), self._plan

@@ -22,7 +22,7 @@ from hfc.base.diagnostics import HfcError, nearest
 from hfc.compiler import After, CompilerInput, emit_model, source_of
 from hfc.ir.graph import Graph, Op
 from hfc.passes.pipeline import run_passes
-from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, ExpertsCut, Settings, StageCut
+from hfc.passes.settings import DEFAULT_KV, EDGE_FORMAT, ExpertsCut, RankCut, Settings, StageCut
 from hfc.plan import Bundle, Plan
 from hfc.target.arch import find_arch
 
@@ -165,7 +165,7 @@ def settings_of(plan: Plan, drafts: Collection[str] = ()) -> Settings:
     return Settings(
         find_arch(plan.arch), *sizes, k_format, v_format, tuple(plan.taps), plan.journal_rows, kv_edges=edges,
         profile=plan.profile, stage=StageCut(plan.stage.number, plan.stage.ranges) if plan.stage else None,
-        experts=experts_cut(plan),
+        experts=experts_cut(plan), rank=RankCut(plan.rank.number, plan.rank.count) if plan.rank else None,
     )  # fmt: skip
 
 

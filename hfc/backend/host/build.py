@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from hfc.backend.exchange import MEET
 from hfc.backend.host.pack import pack_source
 from hfc.backend.library import build_for_cpu
 from hfc.backend.render import render, variables_of
@@ -17,6 +18,7 @@ SHARED = ("host/math.h", "scalar.h")  # before the step buffer's words
 HEADERS = (
     "step.h", "host/hfc.h", "host/tile.h", "host/rotate.h", "host/transpose.h", "host/attend.h", "host/recurrence.h", "host/pack.h"
 )  # fmt: skip
+MEETING = ("ranks.h", "host/exchange.h")  # of plans that are a rank of several
 PLANES = 2  # bytes of an activation in integer dots: 2 keeps 15 bits, 1 is what other engines do
 BACKEND = Path(__file__).parent.parent
 
@@ -47,8 +49,9 @@ def library_source(
     contract: of the plan that it is for.  packed: weight formats whose packers it exports, see host/pack.py."""
     bounds = list(bounds)
     kernels = "\n".join(host_source(bound, context, planes) for bound in bounds)
+    meets = [_header((BACKEND / name).read_text()) for name in MEETING if any(name == MEET for name, _ in launches)]
     tape = render("host/tape.c.j2", launches=launches, names=[bound.name for bound in bounds], contract=contract)
-    return "\n".join((header_source(max_rows), kernels, *map(pack_source, packed), tape))
+    return "\n".join((header_source(max_rows), *meets, kernels, *map(pack_source, packed), tape))
 
 
 def header_source(max_rows: int) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from hfc.backend.emit import Emitted, RegionCall, make_plan
+from hfc.backend.exchange import MEET, exchanged_by
 from hfc.backend.host.build import library_source
 from hfc.backend.library import build_for_cpu, machine
 from hfc.base.cpu import instruction_sets
@@ -13,6 +14,7 @@ from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
 from hfc.plan import Kernel, Launch, Plan
+from hfc.pointer import RANKS
 from hfc.program import Program
 from hfc.target.cpus import CPUS, NATIVE
 
@@ -41,7 +43,8 @@ def _plan(emitted: Emitted, settings: Settings) -> Plan:
     if emitted.draft:
         programs[Program.DRAFT_STEP] = _launches(emitted.draft_calls)
         emitted = emitted.observed_by({Program.STEP: emitted.observing})
-    return make_plan(emitted, settings, tuple(Kernel(symbol, None) for symbol in emitted.kernels), programs)
+    met = (MEET,) if emitted.rank else ()
+    return make_plan(emitted, settings, tuple(Kernel(symbol, None) for symbol in (*met, *emitted.kernels)), programs)
 
 
 def _text(plan: Plan, emitted: Emitted) -> str:
@@ -62,7 +65,13 @@ def _needed(cpu: str) -> tuple[str, ...]:
 
 
 def _launches(calls: tuple[RegionCall, ...]) -> tuple[Launch, ...]:
-    return tuple(Launch(c.bound.name, c.pointers, GRID, 0, 0, c.text, c.bytes, c.flops) for c in calls)
+    found: list[Launch] = []
+    for call in calls:
+        if exchanged_by(call.pointers):
+            nothing = dict.fromkeys(call.bytes, 0)
+            found.append(Launch(MEET, (RANKS,), GRID, 0, 0, "the ranks meet", nothing, nothing, exchange=True))
+        found.append(Launch(call.bound.name, call.pointers, GRID, 0, 0, call.text, call.bytes, call.flops))
+    return tuple(found)
 
 
 def cpu_features() -> str:

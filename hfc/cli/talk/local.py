@@ -15,6 +15,7 @@ from hfc.runtime.guard import Guard
 from hfc.runtime.host import HostModel
 from hfc.runtime.kept import KeptPrompt, shared_tokens
 from hfc.runtime.pipeline.model import StagedModel
+from hfc.runtime.ranks.model import RankedModel
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.slots import slot_states
 from hfc.serve.reasoning import ReasoningSplit, opens_reasoning
@@ -30,7 +31,7 @@ class Local:
         self._template: ChatTemplate = chat_template(opened.vocabulary.template, opened.vocabulary.tokenizer)
         self._guard = Guard(opened.vocabulary.tokenizer)
         has_slots = isinstance(
-            opened.model, HostModel | GpuModel | StagedModel
+            opened.model, HostModel | GpuModel | StagedModel | RankedModel
         )  # what only counts or interprets has none
         self._kept = KeptPrompt(slot_states(opened.model)) if has_slots else None
 

@@ -29,6 +29,7 @@ class TalkOptions:
     threads: int | None
     device: str
     experts: str | None
+    tensor_parallel: int | None
     draft: str
     weights: str | None
     trust: bool
@@ -42,7 +43,7 @@ class TalkOptions:
     def choice(self) -> ModelChoice:
         return ModelChoice(
             self.device, self.threads, self.ctx, self.kv, self.weights, draft=self.draft, trust=self.trust,
-            fits_memory=True, experts=self.experts,
+            fits_memory=True, experts=self.experts, tensor_parallel=self.tensor_parallel,
         )  # fmt: skip
 
     def template_variables(self) -> dict[str, Any]:

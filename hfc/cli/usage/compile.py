@@ -4,7 +4,19 @@ from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
 from hfc.cli.usage.kinds import size
-from hfc.cli.usage.shared import CONTEXT, EXPERTS, FORMAT, KV, PROFILE, QUIET, SLOTS, WEIGHTS, draft, model
+from hfc.cli.usage.shared import (
+    CONTEXT,
+    EXPERTS,
+    FORMAT,
+    KV,
+    PROFILE,
+    QUIET,
+    SLOTS,
+    TENSOR_PARALLEL,
+    WEIGHTS,
+    draft,
+    model,
+)
 
 USAGE = usage(
     "Compile a model into a bundle that `hfc run` loads without the compiler. Needs no GPU.",
@@ -39,6 +51,7 @@ USAGE = usage(
     WEIGHTS,
     KV,
     EXPERTS,
+    TENSOR_PARALLEL,
     PROFILE,
     CONTEXT,
     SLOTS,

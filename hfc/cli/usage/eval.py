@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import option, usage
-from hfc.cli.usage.shared import DEVICE, EXPERTS, JSON, KV, MODEL, PROFILE, THREADS, TRUST, WEIGHTS
+from hfc.cli.usage.shared import DEVICE, EXPERTS, JSON, KV, MODEL, PROFILE, TENSOR_PARALLEL, THREADS, TRUST, WEIGHTS
 
 USAGE = usage(
     "Print perplexity on a text and, against a reference, KL divergence and how often the likeliest token agrees.",
@@ -28,6 +28,7 @@ USAGE = usage(
     THREADS,
     DEVICE,
     EXPERTS,
+    TENSOR_PARALLEL,
     WEIGHTS,
     TRUST,
 )

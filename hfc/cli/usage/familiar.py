@@ -20,7 +20,11 @@ _LAYERS = Familiar("--device takes the whole model, or with --experts host all b
 _FUSED = Familiar("attention is always fused")
 _BATCH = Familiar("a step takes as many tokens as fit", 1)
 _MAPPED = Familiar("the CPU reads weights from the mapped file, a card has its own copy")
-_ONE_CARD = Familiar("a model runs on one card: --device hip:1, see hfc devices", 1, is_refused=True)
+_ONE_CARD = Familiar(
+    "--device hip:1 is one card; several share a model by --tensor-parallel, or by layers: --devices 0,1",
+    1,
+    is_refused=True,
+)
 _KV = Familiar("use --kv K/V, e.g. --kv q8/q8", 1, is_refused=True)
 _CHAT = Familiar("use hfc chat MODEL", is_refused=True)
 _GRAMMAR = Familiar("hfc serve takes response_format in a request", 1, is_refused=True)
@@ -41,9 +45,7 @@ FAMILIAR: dict[str, Familiar] = {
     **dict.fromkeys(("-fa", "--flash-attn"), _FUSED),
     **dict.fromkeys(("-b", "--batch-size", "-ub", "--ubatch-size"), _BATCH),
     **dict.fromkeys(("--mlock", "--no-mmap", "--mmap"), _MAPPED),
-    **dict.fromkeys(
-        ("-sm", "--split-mode", "-ts", "--tensor-split", "-mg", "--main-gpu", "--tensor-parallel-size"), _ONE_CARD
-    ),
+    **dict.fromkeys(("-sm", "--split-mode", "-ts", "--tensor-split", "-mg", "--main-gpu"), _ONE_CARD),
     **dict.fromkeys(("-ctk", "--cache-type-k", "-ctv", "--cache-type-v", "--kv-cache-dtype"), _KV),
     **dict.fromkeys(("-cnv", "--conversation", "-i", "--interactive"), _CHAT),
     **dict.fromkeys(("--grammar", "--grammar-file", "--json-schema"), _GRAMMAR),

@@ -2,7 +2,7 @@
 
 from hfc.cli.usage.declare import option, usage
 from hfc.cli.usage.kinds import tokens
-from hfc.cli.usage.shared import EXPERTS, FORMAT, KV, MODEL, WEIGHTS, draft
+from hfc.cli.usage.shared import EXPERTS, FORMAT, KV, MODEL, TENSOR_PARALLEL, WEIGHTS, draft
 
 USAGE = usage(
     "Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit.",
@@ -18,6 +18,7 @@ USAGE = usage(
     option("--slots", int, "Sequences at a time.", 1, least=1),
     KV,
     EXPERTS,
+    TENSOR_PARALLEL,
     FORMAT,
     option("--arch", str, "Architecture to plan for.", "gfx1100"),
     WEIGHTS,

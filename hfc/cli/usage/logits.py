@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, EXPERTS, KV, MODEL, PROFILE, THREADS, TRUST, WEIGHTS
+from hfc.cli.usage.shared import CONTEXT, DEVICE, EXPERTS, KV, MODEL, PROFILE, TENSOR_PARALLEL, THREADS, TRUST, WEIGHTS
 
 USAGE = usage(
     "Write the logits that follow each of the given tokens.",
@@ -19,6 +19,7 @@ USAGE = usage(
     THREADS,
     DEVICE,
     EXPERTS,
+    TENSOR_PARALLEL,
     WEIGHTS,
     TRUST,
 )

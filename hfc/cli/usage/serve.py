@@ -5,7 +5,19 @@ from pathlib import Path
 from hfc.cli.usage.declare import PROJECT, USER, flag, option, usage
 from hfc.cli.usage.limits import LIMITS
 from hfc.cli.usage.sampling import TEMPLATE
-from hfc.cli.usage.shared import CONTEXT, DEVICE, EXPERTS, KV, THREADS, TRUST, WEIGHTS, draft, model, random_weights
+from hfc.cli.usage.shared import (
+    CONTEXT,
+    DEVICE,
+    EXPERTS,
+    KV,
+    TENSOR_PARALLEL,
+    THREADS,
+    TRUST,
+    WEIGHTS,
+    draft,
+    model,
+    random_weights,
+)
 
 USAGE = usage(
     "Serve models to OpenAI clients: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and more.\n\n"
@@ -27,6 +39,7 @@ USAGE = usage(
     KV,
     DEVICE,
     EXPERTS,
+    TENSOR_PARALLEL,
     THREADS,
     WEIGHTS,
     TRUST,

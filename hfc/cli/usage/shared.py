@@ -50,7 +50,7 @@ DEVICE = option(
     "auto (an AMD card, else an NVIDIA one, else host), hip or cuda (the fastest that holds the model; hip:1 is the second "
     "that `hfc devices` lists), an arch or a part of a card's name, host (this CPU, compiled C), interpret (numpy, slow, "
     "exact), or null (computes nothing; null:ARCH for another plan). "
-    "Several with commas between are the stages of a pipeline: hip:0,hip:1 or 0,1; hip:0,host; process:host has a process of its own.",
+    "Several with commas between are the stages of a pipeline, or with --tensor-parallel the ranks of a model: hip:0,hip:1 or 0,1; hip:0,host; process:host has a process of its own.",
     "auto",
     settable=PROJECT,
     variable="HFC_DEVICE",
@@ -77,6 +77,17 @@ EXPERTS = option(
 )
 
 
+TENSOR_PARALLEL = option(
+    "--tensor-parallel -tp",
+    int,
+    "So many equal devices, 2, 4 or 8, compute every layer together, each with its part of the weights and of the KV cache. [default: 1]",
+    least=1,
+    metavar="N",
+    also=("--tensor-parallel-size",),
+    settable=PROJECT,
+)
+
+
 def draft(default: str) -> Option:
     return option(
         "--draft",
@@ -90,7 +101,7 @@ def draft(default: str) -> Option:
 
 
 # How `hfc run` and `hfc chat` load a model.
-LOADING = (CONTEXT, KV, THREADS, DEVICE, EXPERTS, draft("auto"), WEIGHTS, TRUST)
+LOADING = (CONTEXT, KV, THREADS, DEVICE, EXPERTS, TENSOR_PARALLEL, draft("auto"), WEIGHTS, TRUST)
 
 
 def random_weights(help: str) -> Option:

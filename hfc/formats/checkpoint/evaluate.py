@@ -149,6 +149,26 @@ def _cut(recipe: Recipe, x: WeightData, axis: int, part: slice) -> WeightData:
     return _moved(x, pieces[(slice(None),) * axis + (part,)])
 
 
+def _pieces(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    """Ranges of an axis, in their order; of the last one of a quantized tensor the bytes of its blocks."""
+    shape, axis, borders = params["shape"], params["axis"], params["borders"]
+    x = args[0].with_shape(shape, str(recipe))
+    ranges = list(zip(borders[::2], borders[1::2], strict=True))
+    if not ranges or axis >= len(shape) or not all(0 <= first < end <= shape[axis] for first, end in ranges):
+        raise HfcError(f"{recipe}: pieces {list(borders)} of axis {axis} do not lie in {x.format}{list(shape)}")
+    form, is_last = weight_format(x.format), axis == len(shape) - 1
+    if not (is_last and form.quantized):
+        parts = _movable(x)
+        lead = (slice(None),) * axis
+        return _moved(x, np.concatenate([parts[(*lead, slice(first, end))] for first, end in ranges], axis=axis))
+    if any(at % form.block for at in borders):
+        raise HfcError(f"{recipe}: {x.format} lies in blocks of {form.block}, which pieces {list(borders)} would cut")
+    block_bytes = form.row_bytes(form.block)
+    cuts = [slice(first // form.block * block_bytes, end // form.block * block_bytes) for first, end in ranges]
+    raw = np.concatenate([x.raw[..., cut] for cut in cuts], axis=-1)
+    return WeightData(x.format, (*shape[:-1], sum(end - first for first, end in ranges)), raw)
+
+
 def _transpose(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
     (x,) = args
     pieces = _movable(x)
@@ -202,6 +222,7 @@ def _elementwise(function: Callable[..., np.ndarray]) -> Callable[..., WeightDat
 
 OPERATIONS: dict[str, Callable[[Recipe, list[WeightData], dict[str, Any]], WeightData]] = {
     "rows": _rows,
+    "pieces": _pieces,
     "every": _every,
     "transpose": _transpose,
     "stack": _stack,

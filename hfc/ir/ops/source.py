@@ -18,3 +18,8 @@ def const(*, recipe):
 @source
 def state(*, name, k_format="f32", v_format="f32"):
     """State that lives from step to step, one lane a slot. A KV cache has type kv[S, kv_heads, C, head] and two formats."""
+
+
+@source
+def peer(*, rank, name):
+    """The value called `name` of the same step in the memory of another rank, complete when the ranks have met."""

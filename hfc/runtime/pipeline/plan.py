@@ -10,7 +10,7 @@ from hfc.program import Program
 
 
 def joined_plan(plans: Sequence[Plan]) -> Plan:
-    """Weights, tables, states and launches of all stages, in their order. Nothing runs it: its buffers lie in several memories."""
+    """Weights, tables, states and launches of all stages or ranks, in their order. Nothing runs it: its buffers lie in several memories."""
     programs: dict[Program, tuple[Launch, ...]] = {}
     for plan in plans:
         for name, launches in plan.programs.items():
@@ -26,6 +26,7 @@ def joined_plan(plans: Sequence[Plan]) -> Plan:
         kernels=tuple({kernel.symbol: kernel for plan in plans for kernel in plan.kernels}.values()),
         programs=programs,
         stage=None,
+        rank=None,
     )
 
 
