@@ -1,5 +1,6 @@
 """Things that several test files need: the small real model and its vocabulary; and what of products of parameters runs."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from hfc.runtime.registry import REGISTRY, find_local
 os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(cache_folder() / "zig"))
 os.environ.setdefault("ZIG_LOCAL_CACHE_DIR", str(cache_folder() / "zig"))
 os.environ["HFC_CONFIG"] = "off"  # whatever the user of this machine has set
+
+
+gc.disable()  # modules and tests stay: looking through them for garbage while they are collected is time for nothing
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -194,7 +194,7 @@ ALONE = [pytest.param(arch, id=arch.name, marks=pytest.mark.long if arch.twin el
 PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for every second architecture, in turn
 
 
-@pytest.mark.sampled(3 * PARTS)
+@pytest.mark.sampled(6 * PARTS)
 @pytest.mark.parametrize("arch", ALONE)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_kernel_suite_keeps_every_gate(part, arch):
@@ -258,7 +258,7 @@ def test_decode_multiplies_bytes_where_the_profile_lets_inputs_be_rounded(name, 
     }
 
 
-@pytest.mark.sampled(36)
+@pytest.mark.sampled(72)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100", "sm_90"))
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_keeps_every_gate(name, arch):

@@ -35,7 +35,7 @@ def converted(source, target, matrix: str, **texts):
     return target
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "model_type, matrix",
     [("llama", "hfp4g32"), ("llama", "mfp4g32"), ("qwen3_5_text", "mq4g256v2"), ("llama", "hfq4g128")],

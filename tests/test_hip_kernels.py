@@ -33,7 +33,7 @@ def test_every_stem_has_kernels(arch):
     assert len(jobs_for(CASES, arch)) > len(CASES)  # linear has two classes
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1100", "sm_90"))
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_weight_format_compiles(name, arch):

@@ -112,7 +112,7 @@ def test_decode(context, form):
     check_decode(Case(context, form=form), context)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("cpu", ["native", "x86_64"])
 @pytest.mark.parametrize("form", ["q8", "q4", "asym2", "asym3", "asym4", "fwht3"])
 def test_rows_of_every_layout_with_and_without_wide_registers(form, cpu):
@@ -148,7 +148,7 @@ def test_shapes(heads, kv_heads, size, window, softcap):
     np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=3e-6)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("form", ["f32", "q8", "asym4"])
 def test_sinks(form):
     for window in (0, 300):

@@ -64,7 +64,7 @@ def error(y, expected):
     return np.linalg.norm(y - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("form_name", CODED + PLAIN)
 def test_every_format(form_name):
     form = weight_format(form_name)

@@ -47,7 +47,7 @@ def greedy_tokens(model, logits, position, count):
     return tokens
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kv, bound", [("f16", BOUND), ("f32", FLOAT_BOUND)])
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_prompt_steps_and_greedy_tokens(checkpoint, kv, bound):
@@ -142,7 +142,7 @@ def test_official_layouts(name, prompt):
 
 
 @shared
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_quantized_weights_against_their_dequantized_meaning(name):
     """The host's divergence is no larger than llama.cpp's own on the same file; measured: four orders smaller."""

@@ -133,7 +133,7 @@ def qwen(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("source") / "qwen", "qwen3_5_text")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kv", ["q8", "q8/q4", "f16/q8", "asym4", "asym3/f16", "asym2", "fwht4", "fwht3", "fwht2/q4"])
 def test_models_on_the_host_equal_the_interpreter_with_the_same_cache(kv, qwen):
     opened = open_source(qwen)

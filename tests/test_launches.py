@@ -51,7 +51,7 @@ def least_bytes(plan: Plan) -> int:
     return total
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("arch", ["gfx906", "gfx1030", "gfx1100", "gfx1201"])
 @pytest.mark.parametrize("name", LAUNCHES)
 def test_launches_and_bytes_of_a_decoded_token(name, arch):

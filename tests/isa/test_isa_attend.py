@@ -22,7 +22,7 @@ FORMATS = (
 SHAPES = ((4, 4, 80), (8, 2, 256), (8, 1, 64), (16, 2, 128), (3, 1, 64), (4, 2, 24), (7, 1, 16))
 FEW_ARCHS = ("gfx1100", "gfx1201", "gfx942")
 DECODE_BOUND, PREFILL_BOUND = 3e-6, 1e-3
-pytestmark = pytest.mark.sampled(24)
+pytestmark = pytest.mark.sampled(48)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_splits_grow_with_their_position(arch):
     assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("formats", FORMATS, ids="/".join)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_sinks(arch, formats):

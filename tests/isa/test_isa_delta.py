@@ -54,7 +54,7 @@ def _first(results: Value | tuple[Value, ...]) -> Value:
     return results[0] if isinstance(results, tuple) else results
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_long_segments_beside_short_ones(shape, arch):
@@ -66,7 +66,7 @@ def test_long_segments_beside_short_ones(shape, arch):
         assert not wrong, (strength, wrong)
 
 
-@pytest.mark.sampled(14)
+@pytest.mark.sampled(28)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_bits_do_not_depend_on_how_a_prompt_is_cut(shape, arch):
@@ -78,7 +78,7 @@ def test_bits_do_not_depend_on_how_a_prompt_is_cut(shape, arch):
             assert np.array_equal(content, whole[name]), (parts, name)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "shape, arch",
     [("three to a key", "gfx1100"), ("awkward", "gfx1201"), ("heads of 128", "gfx1100"), ("odd", "gfx906")],
@@ -93,7 +93,7 @@ def test_blocks_of_few_columns_leave_the_bits_of_whole_heads(shape, arch, monkey
         assert np.array_equal(content, expected[name]), name
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("shape, arch", [("three to a key", "gfx1100"), ("odd", "gfx1201"), ("awkward", "gfx942")])
 def test_small_heads_with_as_many_rows_under_way_as_nvidia_has(shape, arch, monkeypatch):
     """A block of one wave brings the scalars of all rows that it has in LDS: sm_90 read 8 of 16 that nobody had written."""

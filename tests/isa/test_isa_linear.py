@@ -38,7 +38,7 @@ def rows_of(case: Projection, first: int, rows: int) -> slice:
     return slice(first * each, (first + rows) * each)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("sizes", CASES, ids=str)
 @pytest.mark.parametrize("arch", ARCHS)
 def test_rows_alone_and_together(arch, sizes):
@@ -54,7 +54,7 @@ def test_rows_alone_and_together(arch, sizes):
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if name != "f32"])
 def test_every_format_on_matrix_units(arch, name, monkeypatch):
@@ -67,7 +67,7 @@ def test_every_format_on_matrix_units(arch, name, monkeypatch):
     np.testing.assert_array_equal(case.run(1, 2)[0], whole[0][2:])
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100"))
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.quantized])
 def test_every_format_by_integer_dot_products(arch, name):
@@ -78,7 +78,7 @@ def test_every_format_by_integer_dot_products(arch, name):
     np.testing.assert_array_equal(case.run(1, 2)[0], whole[0][2:])
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("arch", (*MATRIX, "gfx906", "gfx1030", "gfx1100"))
 def test_more_inputs_than_fit_at_once(arch):
     """Inputs lie in LDS, a tile of K at a time; on matrix units those of one row."""

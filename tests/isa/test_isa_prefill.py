@@ -134,7 +134,7 @@ def odd_k(name: str) -> int:
     return {32: 96, 256: 256}.get(FORMATS[name].block, 160)
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_weight_family_on_matrix_units(name, arch):
@@ -146,7 +146,7 @@ def test_every_weight_family_on_matrix_units(name, arch):
     assert subject.error(drawn(67, odd_k(name))) <= BOUND
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize(
     "formats", [("q4_k", "q4_k"), ("q4_0", "q6_k"), ("f16", "q8_0"), ("bf16", "f16")], ids="+".join
@@ -158,7 +158,7 @@ def test_two_weights_meet_in_one_tile(formats, arch):
     assert subject.error(drawn(19, 256)) <= BOUND
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 def test_parts_side_by_side_and_the_large_tile(arch):
     """Three parts of three formats, enough outputs in all for tiles of 128 rows where registers allow."""
@@ -171,7 +171,7 @@ def in_fast_profile(bound):
     return replace(bound, region=replace(bound.region, single_product=True))
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize("formats", [("q4_k",), ("q6_k", "q4_0"), ("bf16", "f16"), ("hfc4",)], ids="+".join)
 def test_one_product_a_weight(formats, arch):
@@ -183,7 +183,7 @@ def test_one_product_a_weight(formats, arch):
     assert 1e-5 < subject.error(x) <= FAST_BOUND
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("arch", MATRIX)
 def test_tiles_of_both_sizes_give_equal_bits(arch):
     """The number of rows chooses between them, and a row must not know how many others there are."""
@@ -200,14 +200,14 @@ def test_tiles_of_both_sizes_give_equal_bits(arch):
     assert found[0] == found[1]
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 def test_one_product_a_weight_of_experts(arch):
     subject = Subject(in_fast_profile(linear(["q4_k", "q4_k"], 256, [67, 67], zipped=True, top=2)), arch)
     assert subject.error(drawn(19, 256), uneven(19, 2)) <= FAST_BOUND
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize("size", [1e-7, 1e7])
 def test_inputs_of_any_size(size, arch):
@@ -224,7 +224,7 @@ def uneven(rows: int, top: int, crowded: int = 2, empty: int = 3) -> np.ndarray:
     return np.array(chosen, np.int32)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", *MATRIX))
 @pytest.mark.parametrize("formats", [("q4_k", "q4_k"), ("q6_k",), ("bf16", "bf16")], ids="+".join)
 def test_rows_of_experts(formats, arch):
@@ -233,7 +233,7 @@ def test_rows_of_experts(formats, arch):
     assert subject.error(drawn(67, 256), uneven(67, 3)) <= BOUND
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1100", "gfx1201", "gfx942"))
 def test_odd_sizes_of_experts_take_tiles_without_matrix_units(arch):
     subject = Subject(linear(["f16"], 67, [35], top=2), arch)
@@ -241,7 +241,7 @@ def test_odd_sizes_of_experts_take_tiles_without_matrix_units(arch):
     assert subject.error(drawn(45, 67), uneven(45, 2)) <= BOUND
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("arch", ("gfx906", *MATRIX))
 def test_neighbours_and_schedules_do_not_matter(arch):
     """D10: a row's bits are the same among others, in another place, and whatever the order of waves."""
@@ -255,7 +255,7 @@ def test_neighbours_and_schedules_do_not_matter(arch):
     np.testing.assert_array_equal(part.reshape(17, 2, -1), whole.reshape(40, 2, -1)[turned])
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize("zip_", [False, True], ids=["alone", "zipped"])
 def test_no_access_to_lds_waits_for_a_bank(zip_, arch):

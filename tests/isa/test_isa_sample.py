@@ -6,7 +6,7 @@ from regions import Builder, Region
 from hfc.selftest.sampling import check_sampling
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("arch", ["gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942"])
 @pytest.mark.parametrize("vocab", [96, 1003])
 def test_a_device_chooses_as_the_host_does(arch, vocab):

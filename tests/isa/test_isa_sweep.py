@@ -25,7 +25,7 @@ SHAPES = {  # heads, KV heads, head size, window, softcap
 }
 
 
-@pytest.mark.sampled(192)
+@pytest.mark.sampled(384)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("kind", LINEARS)
@@ -36,7 +36,7 @@ def test_linears(kind, format, arch):
     assert not list(subject.rows_that_differ("linear", position=3))
 
 
-@pytest.mark.sampled(192)
+@pytest.mark.sampled(384)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("kv", (*KV_FORMATS, "q8/q4"))
 @pytest.mark.parametrize("shape", SHAPES)

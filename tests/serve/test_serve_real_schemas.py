@@ -20,7 +20,6 @@ from hfc.serve.schema import cleaned
 from hfc.serve.served import Served, ServerSettings
 
 FOLDER = os.environ.get("HFC_TEST_SCHEMAS")
-jsonschema = pytest.importorskip("jsonschema", reason="comes with schemathesis, of the extra `test`")
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(FOLDER is None, reason="HFC_TEST_SCHEMAS names a folder of packages that ship JSON schemas"),
@@ -105,6 +104,7 @@ async def asked(client, schema):
 
 def fault(value, schema):
     """What jsonschema says of a value; None where it is valid."""
+    jsonschema = pytest.importorskip("jsonschema", reason="comes with schemathesis, of the extra `test`")
     validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     try:
         error = next(validator(schema).iter_errors(value), None)
