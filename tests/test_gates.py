@@ -189,9 +189,10 @@ def test_the_error_names_kernel_arch_figure_limit_and_what_would_fit():
     assert re.search(r"would fit: .*(tile_rows 32 instead of 64|tile_rows 64 instead of 128)", message), message
 
 
-# Twins have the kernels of the row that they resemble.
-ALONE = [pytest.param(arch, id=arch.name, marks=pytest.mark.long if arch.twin else ()) for arch in GPUS]
-PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for every second architecture, in turn
+# One of each generation in the ordinary run: `hfc matrix --quick` compiles for every architecture, and each kernel meets the gates there too.
+ORDINARY = ("gfx906", "gfx942", "gfx1030", "gfx1100", "gfx1201", "sm_90")
+ALONE = [pytest.param(arch, id=arch.name, marks=() if arch.name in ORDINARY else pytest.mark.long) for arch in GPUS]
+PARTS = 6  # of the kernel suite: the ordinary run compiles one of them for each of these architectures, in turn
 
 
 @pytest.mark.sampled(6 * PARTS)
@@ -237,6 +238,7 @@ def test_products_of_warpgroups_keep_the_gates():
         assert any("_warpgroup" in shape.symbol for shape in geometry(bound, find_arch("sm_90"), "prefill"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name, product", [("q4_k", "m16n8k32"), ("q6_k", "m16n8k16"), ("mq4g256", "m16n8k32")])
 def test_decode_multiplies_bytes_where_the_profile_lets_inputs_be_rounded(name, product):
     """Groups of 32 elements and more take products of 32, those of 16 products of 16, but for one row, whose columns tell them apart;

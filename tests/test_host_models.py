@@ -63,6 +63,7 @@ def test_prompt_steps_and_greedy_tokens(checkpoint, kv, bound):
     np.testing.assert_array_equal(prompt_logits(model, tokens, 7), logits)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_final_states(checkpoint):
     reference = reference_of(checkpoint)
@@ -88,6 +89,7 @@ def test_final_states(checkpoint):
         assert relative_error(found, expected) <= FLOAT_BOUND, key
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("checkpoint", ["llama", "gemma3_text", "qwen3_5_text", "qwen3_5_moe_text"])
 def test_neighbours_in_the_batch_do_not_matter(checkpoint):
     tokens = reference_of(checkpoint)["tokens"]

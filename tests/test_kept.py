@@ -43,6 +43,7 @@ def answer(model, prompt, kept=None, boundary=0):
     return generation.statistics, seen
 
 
+@pytest.mark.sampled(2)
 def test_each_turn_has_the_bits_of_a_fresh_prompt(opened):
     draw = np.random.default_rng(3)
     new = lambda n: tuple(draw.integers(2, min(opened.vocab, 250), n).tolist())  # noqa: E731

@@ -64,6 +64,7 @@ def test_launches_and_bytes_of_a_decoded_token(name, arch):
     assert least_bytes(plan) * 0.99 <= model.count.bytes <= 1.05 * least_bytes(plan)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("arch, behind", [("gfx1100", 3), ("sm_90", 3), ("gfx1010", 5)])
 def test_launches_of_a_mixture_of_experts_behind_its_router(arch, behind):
     """Choice, experts, the shared expert, its gate and the weighted sum; gfx1010 has no integer dot products: each by itself."""

@@ -59,6 +59,7 @@ def test_the_configs_are_the_official_ones(name):
     assert {key: official.get(key) for key in configs()[name]} == configs()[name]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_a_shortened_model_needs_the_same_kernels(name):
     place, whole, short = Place(name, "gfx1100", "q8_0", "f16"), {}, {}
@@ -353,6 +354,7 @@ def _bytes(plan: Plan, pointer: str) -> int:
     return total
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name, most", [("Qwen3.5-0.8B", 7 * 24), ("Qwen3.5-27B", 450)])
 @pytest.mark.parametrize("weights", ["bf16", "q4_k"])
 def test_launches_and_bytes_of_a_decoded_token(name, most, weights):

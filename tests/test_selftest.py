@@ -69,7 +69,7 @@ def llama():
     return Subject()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_every_kernel_of_the_small_models_agrees(selftest, checkpoint):
     code, out, err = selftest(MODELS / checkpoint, "--all", "--ctx", "128", "-t", 2)

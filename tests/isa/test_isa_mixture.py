@@ -87,7 +87,6 @@ MIXTURES = {
 
 # Compiling and running one takes 4 to 8 s: of all pairs two in the ordinary run.
 ORDINARY = {
-    ("rotated, a shared expert of equal size", "gfx1100"),
     ("groups of experts, scores with a bias", "gfx906"),
 }
 PAIRS = [

@@ -58,7 +58,7 @@ CASES = [
 ]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(("name", "kv"), CASES)
 def test_a_conversation_is_token_exact_and_prefills_new_tokens_only(name, kv):
     model, alone = open_model(name, kv), open_model(name, kv, slots=1)
