@@ -87,6 +87,7 @@ def test_blocks_of_few_columns_leave_the_bits_of_whole_heads(shape, arch, monkey
     """What sm_90 takes for short segments, on machines that can be looked into."""
     expected = Cut(Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)).run([16, 1, 13])
     monkeypatch.setattr(geometry, "comes_apart", lambda region, arch: True)
+    monkeypatch.setitem(ROWS, arch, replace(ROWS[arch], tuning=replace(ROWS[arch].tuning, resident_blocks=3)))
     apart = Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)
     assert any(launch.kernel.endswith("_join") for launch in apart.plan.programs["decode"])
     for name, content in Cut(apart).run([16, 1, 13]).items():

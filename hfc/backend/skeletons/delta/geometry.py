@@ -15,6 +15,8 @@ from hfc.target.state_block import MAX_THREADS
 
 SHORT = 16  # segments of at most this many rows are one kernel's, longer ones several launches': what decodes is always the former
 THREADS = 256
+RESIDENT_THREADS = 768  # of a compute unit, with 80 registers each
+WITH_JOURNAL = 512  # likewise, with 128: a second pass keeps more of them
 SCALARS = 4  # of a row and head: scales of q and k, decay, beta; in delta_columns a thread brings one of one row
 HEAD_US, JOIN_US = 6.0, 1.5  # of each further value head in one block, and of delta_join
 
@@ -35,7 +37,8 @@ class DeltaParams(Params):
 @dataclass(frozen=True)
 class DeltaPartsParams(Params):
     """split, depth, tokens, batch, items: as in DeltaParams.  columns: of a block, `column_blocks` make a head.
-    staged_stride: floats of a row in delta_rows."""
+    once: all rows of a segment lie in LDS together.  resident: blocks that a compute unit must hold.  staged_stride: floats of a row in
+    delta_rows."""
 
     split: int
     depth: int
@@ -44,6 +47,8 @@ class DeltaPartsParams(Params):
     items: int
     columns: int
     column_blocks: int
+    once: bool
+    resident: int
     staged_stride: int
 
 
@@ -154,6 +159,7 @@ def _parts(bound: Bound[DeltaRegion], arch: Arch, whole: Geometry) -> Geometry:
     least = region.dv if arch.scarce_registers and region.journal else 32
     columns = max(least, arch.wave // same.split)
     column_blocks, block = -(-region.dv // columns), columns * same.split
+    has_room = arch.tuning.resident_blocks > 2  # on gfx1100 one row takes 3 % longer without the loop, predicted
     params = DeltaPartsParams(
         split=same.split,
         depth=same.depth,
@@ -162,6 +168,8 @@ def _parts(bound: Bound[DeltaRegion], arch: Arch, whole: Geometry) -> Geometry:
         items=-(-(2 * region.dk + columns) // block),
         columns=columns,
         column_blocks=column_blocks,
+        once=has_room and same.tokens >= SHORT,
+        resident=max(1, (WITH_JOURNAL if region.journal else RESIDENT_THREADS) // block) if has_room else 1,
         staged_stride=_staged_stride(region),
     )
     return Geometry(
