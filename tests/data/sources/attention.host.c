@@ -241,6 +241,35 @@ static inline void hfc_kv_f16_rows(const uint8_t* from, int row_bytes, int count
 }
 #endif
 
+#ifndef HFC_KV_NARROW_f16
+#define HFC_KV_NARROW_f16
+static f32x16 hfc_kv_f16_wide(const void* p) { return hfc_wide_f16(hfc_load_f16(p)); }
+HFC_INLINE int hfc_kv_f16_place(int d) { return 2 * d; }
+// `count` rows, transposed: element d of row t is kt[d * block + t]. own: room for `count` rows of bytes.
+HFC_INLINE void hfc_kv_f16_keys(const uint8_t* from, int row_bytes, int count, int size, int block,
+    uint8_t* own, uint8_t* kt) {
+  for (int c = 0; c < count; c += 16)
+    for (int d = 0; d < size; d += 16)
+      hfc_transpose32(from + (size_t)c * row_bytes + hfc_kv_f16_place(d),
+          row_bytes, count - c, 2, kt + (d * block + c) * 2,
+          block * 2);
+}
+#endif
+#ifndef HFC_KV_NARROW_f16
+#define HFC_KV_NARROW_f16
+static f32x16 hfc_kv_f16_wide(const void* p) { return hfc_wide_f16(hfc_load_f16(p)); }
+HFC_INLINE int hfc_kv_f16_place(int d) { return 2 * d; }
+// `count` rows, transposed: element d of row t is kt[d * block + t]. own: room for `count` rows of bytes.
+HFC_INLINE void hfc_kv_f16_keys(const uint8_t* from, int row_bytes, int count, int size, int block,
+    uint8_t* own, uint8_t* kt) {
+  for (int c = 0; c < count; c += 16)
+    for (int d = 0; d < size; d += 16)
+      hfc_transpose32(from + (size_t)c * row_bytes + hfc_kv_f16_place(d),
+          row_bytes, count - c, 2, kt + (d * block + c) * 2,
+          block * 2);
+}
+#endif
+
 
 
 
@@ -248,15 +277,95 @@ enum {
   attend_f16_h4_kv2_d64_PART = 80,  // floats of a chunk's result for one query: o, m, l
   attend_f16_h4_kv2_d64_SHARED = 81920,
   attend_f16_h4_kv2_d64_OWN = 4 * (8192 + 4096
-      + 64 * (276) + 64),
+      + 64 * (276) + 1280 + 64),
 };
 typedef struct {
   float *k, *v, *kt;        // [block, padded] twice, [padded, block]
   // [queries, padded], [queries, block], [queries, padded] (a chunk's, and of all chunks so far)
   float *q, *s, *o, *sum;
-  float *l, *m, *rescale, *sum_m, *sum_l;  // [queries, 16], then [queries] each
+  float *l, *m, *rescale, *sum_m, *sum_l, *scales;  // [queries, 16], [queries] each; [groups of a row, block]
+  float* p;                                         // [4, groups, block]: weights times scales of values
 } attend_f16_h4_kv2_d64_Scratch;
 
+
+// Up to 4 queries multiply keys and values as they lie; for more these are made floats once. The sums are the same.
+// The next block of both, on its way into the cache meanwhile.
+HFC_INLINE void attend_f16_h4_kv2_d64_read_ahead(const uint8_t* keys, const uint8_t* values, int count) {
+  for (int i = 0; i < count * 128; i += 64) __builtin_prefetch(keys + 8192 + i);
+  for (int i = 0; i < count * 128; i += 64) __builtin_prefetch(values + 8192 + i);
+}
+
+HFC_INLINE void attend_f16_h4_kv2_d64_multiply_keys(const attend_f16_h4_kv2_d64_Scratch* x, const uint8_t* kt, HfcWide* wide,
+    const int bytes, int queries, int columns) {
+  for (int i = 0, some; i < queries; i += some) {
+    const float* q = x->q + i * 64;
+    float* s = x->s + i * 64;
+    some = queries - i < 4 ? queries - i : 4;
+#define SCORES(R, C) \
+    hfc_scores(q, 64, kt + c * 16 * bytes, wide, bytes, 64, 64, NULL, R, C, \
+        s + c * 16, 64);
+#define CALL(R) \
+    int c = 0; \
+    for (; c + HFC_ATTEND_COLUMNS(R) <= columns; c += HFC_ATTEND_COLUMNS(R)) { SCORES(R, HFC_ATTEND_COLUMNS(R)) } \
+    for (; c < columns; c++) { SCORES(R, 1) }
+    HFC_FOR_ROWS(some, CALL)
+#undef CALL
+#undef SCORES
+  }
+}
+
+static __attribute__((noinline)) void attend_f16_h4_kv2_d64_scores(const attend_f16_h4_kv2_d64_Scratch* x, const uint8_t* keys,
+    int queries, int count, int columns) {
+  uint8_t* kt = (uint8_t*)x->k;
+  hfc_kv_f16_keys(keys, 128, count, 64, 64, (uint8_t*)x->kt, kt);
+  if (queries <= 4) {
+    attend_f16_h4_kv2_d64_multiply_keys(x, kt, hfc_kv_f16_wide, 2, queries, columns);
+    return;
+  }
+  for (int i = 0; i < 4096; i += 16)
+    hfc_store_f32(x->kt + i, hfc_kv_f16_wide(kt + i * 2));
+  attend_f16_h4_kv2_d64_multiply_keys(x, (const uint8_t*)x->kt, hfc_load_f32, 4, queries, columns);
+}
+
+HFC_INLINE int attend_f16_h4_kv2_d64_place(int d) { return 4 * d; }
+
+HFC_INLINE void attend_f16_h4_kv2_d64_multiply_values(const attend_f16_h4_kv2_d64_Scratch* x, const uint8_t* v, HfcWide* wide,
+    int (*const place)(int), const int bytes, const int row_bytes, int queries, int count) {
+  enum { STRIDE = 64, MOST = 4 };
+  for (int i = 0, some; i < queries; i += some) {
+    some = queries - i < 4 ? queries - i : 4;
+    const float* p = x->s + i * 64;
+    const float* rescale = x->rescale + i;
+    float* o = x->o + i * 64;
+#define VALUES(R, C) \
+    hfc_values(p + j / 64 * 64, STRIDE, v + place(j), wide, bytes, row_bytes, count, R, C, \
+        rescale, o + j, 64);
+#define COLUMNS(R) (HFC_ATTEND_COLUMNS(R) < MOST ? HFC_ATTEND_COLUMNS(R) : MOST)
+#define CALL(R) \
+    int j = 0; \
+    for (; j + 16 * COLUMNS(R) <= 64; j += 16 * COLUMNS(R)) { VALUES(R, COLUMNS(R)) } \
+    for (; j < 64; j += 16) { VALUES(R, 1) }
+    HFC_FOR_ROWS(some, CALL)
+#undef CALL
+#undef COLUMNS
+#undef VALUES
+  }
+}
+
+static __attribute__((noinline)) void attend_f16_h4_kv2_d64_values(const attend_f16_h4_kv2_d64_Scratch* x, const uint8_t* values,
+    int queries, int count) {
+  if (queries <= 4) {
+    attend_f16_h4_kv2_d64_multiply_values(x, values, hfc_kv_f16_wide, hfc_kv_f16_place,
+        2, 128, queries, count);
+    return;
+  }
+  const float* v = x->v;
+  for (int t = 0; t < count; t++)
+    for (int d = 0; d < 64; d += 16)
+      hfc_store_f32(x->v + t * 64 + d, hfc_kv_f16_wide(values + t * 128
+          + hfc_kv_f16_place(d)));
+  attend_f16_h4_kv2_d64_multiply_values(x, (const uint8_t*)v, hfc_load_f32, attend_f16_h4_kv2_d64_place, 4, 256, queries, count);
+}
 
 // The queries of rows position … position + rows - 1 and one group of heads over keys [begin, end): m, l, o of scratch.
 static __attribute__((noinline)) void attend_f16_h4_kv2_d64_chunk(const attend_f16_h4_kv2_d64_Scratch* x, const uint8_t* keys,
@@ -271,30 +380,9 @@ static __attribute__((noinline)) void attend_f16_h4_kv2_d64_chunk(const attend_f
   end = end < seen ? end : seen;
   for (int at = begin; at < end; at += 64) {
     const int count = end - at < 64 ? end - at : 64, columns = (count + 15) / 16;
-    const float* k = x->k;
-    hfc_kv_f16_rows(keys + (size_t)at * 128, 128,
-        count, 64, 64, x->k);
-    const float* v = x->v;
-    hfc_kv_f16_rows(values + (size_t)at * 128,
-        128, count, 64, 64, x->v);
-    for (int c = 0; c < columns; c++)
-      for (int j = 0; j < 64; j += 16)
-        hfc_transpose16(k + c * 16 * 64 + j, 64, count - c * 16, x->kt + j * 64 + c * 16,
-            64);
-    for (int i = 0; i < queries;) {
-      const float* q = x->q + i * 64;
-      float* s = x->s + i * 64;
-      const int some = queries - i < 4 ? queries - i : 4;
-#define SCORES(R) \
-      int c = 0; \
-      for (; c + HFC_ATTEND_COLUMNS <= columns; c += HFC_ATTEND_COLUMNS) \
-        hfc_scores(q, 64, x->kt + c * 16, 64, R, HFC_ATTEND_COLUMNS, s + c * 16, 64); \
-      for (; c < columns; c++) hfc_scores(q, 64, x->kt + c * 16, 64, R, 1, s + c * 16, 64);
-      if (some == 4) { SCORES(4) } else if (some == 3) { SCORES(3) } else if (some == 2) { SCORES(2) } else {
-          SCORES(1) }
-#undef SCORES
-      i += some;
-    }
+    attend_f16_h4_kv2_d64_read_ahead(keys + (size_t)at * 128, values + (size_t)at
+        * 128, count);
+    attend_f16_h4_kv2_d64_scores(x, keys + (size_t)at * 128, queries, count, columns);
     for (int i = 0; i < queries; i++) {
       float* s = x->s + i * 64;
       const int here = position + i / 2, sees = here + 1 - at, last = sees < count ? sees
@@ -302,22 +390,7 @@ static __attribute__((noinline)) void attend_f16_h4_kv2_d64_chunk(const attend_f
       const int first = 0;
       x->rescale[i] = hfc_soften(s, 64, first, last, x->m + i, x->l + i * 16);
     }
-    for (int i = 0; i < queries;) {
-      const int some = queries - i < 4 ? queries - i : 4;
-      const float *w = x->s + i * 64, *rescale = x->rescale + i;
-      float* o = x->o + i * 64;
-#define VALUES(R) \
-      int j = 0; \
-      for (; j + 16 * HFC_ATTEND_COLUMNS <= 64; j += 16 * HFC_ATTEND_COLUMNS) \
-        hfc_values(w, 64, v + j, 64, count, R, HFC_ATTEND_COLUMNS, rescale, o + j, 64); \
-      for (; j < 64; j += 16) \
-        hfc_values(w, 64, v + j, 64, count, R, 1, rescale, o + j, 64);
-
-      if (some == 4) { VALUES(4) } else if (some == 3) { VALUES(3) } else if (some == 2) { VALUES(2) } else {
-          VALUES(1) }
-#undef VALUES
-      i += some;
-    }
+    attend_f16_h4_kv2_d64_values(x, values + (size_t)at * 128, queries, count);
   }
 }
 
@@ -329,8 +402,8 @@ void attend_f16_h4_kv2_d64(const int32_t* step, void* const* p, HfcWorker* w) {
     (const uint8_t*)p[3]; 
   float* own = (float*)w->own;
   const attend_f16_h4_kv2_d64_Scratch x = {
-    .k = own, .v = own + 4096, .kt = own + 8192, .q = own
-        + 12288,
+    .k = own, .v = own + 4096, .kt = own + 8192,
+    .q = own + 12288,
     .s = own + 16384, .o = own
         + 20480,
     .sum = own + 24576, .l = own
@@ -339,11 +412,12 @@ void attend_f16_h4_kv2_d64(const int32_t* step, void* const* p, HfcWorker* w) {
         + 29760,
     .sum_m = own + 29824, .sum_l = own
         + 29888,
+    .scales = own + 29952, .p = own
+        + 30208,
   };
   const int rows = hfc_rows(step), segments = hfc_segments(step);
   float* parts = (float*)w->shared;  // [rows, heads, chunks, PART]
   const int split = rows <= 16;
-
   int tiles = 0;  // pieces of a segment's work for one group of heads, at most
   for (int i = 0; i < segments; i++) {
     const HfcSegment s = hfc_segment(step, i);
