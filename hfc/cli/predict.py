@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hfc.base.dataclass import dataclass
@@ -12,6 +12,7 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.progress import spinner
 from hfc.cli.open_model import ModelChoice, open_bundle, resolve
 from hfc.cli.table import table
+from hfc.compiler import DEFAULT_CONTEXT
 from hfc.plan import Bundle, Plan
 from hfc.predict.cards import CARDS, described, find_cards
 from hfc.predict.hosted import HostedTime, hosted_text, hosted_time
@@ -22,7 +23,7 @@ from hfc.runtime.executor import plan_for
 from hfc.target.arch import Arch, CardSpec
 from hfc.target.timing import clock_ghz, timing_of
 
-LEAST_CONTEXT = 4096
+PROMPT, DECODE = 512, 128  # tokens, where nothing is said and the model takes as many
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class PredictOptions:
 
     model: str | None
     card: str | None
-    prompt: int
-    decode: int
+    prompt: int | None
+    decode: int | None
     context: int
     as_json: bool
     trace: Path | None
@@ -52,6 +53,12 @@ class PredictOptions:
             f"null:{arch.name}", None, None, self.kv, self.weights, format=self.format, experts=self.experts
         )
 
+    def lengths(self, most: int | None = None) -> tuple[int, int]:
+        """Tokens of the prompt and of the answer: what was said, else the usual ones, as far as a plan of `most` tokens takes them."""
+        prompt = PROMPT if most is None else min(PROMPT, most)
+        decode = DECODE if most is None else max(1, min(DECODE, most - self.context))
+        return prompt if self.prompt is None else self.prompt, decode if self.decode is None else self.decode
+
 
 OPTIONS = PredictOptions
 
@@ -63,13 +70,14 @@ def command(options: PredictOptions) -> None:
         return
     if not options.model or not options.card:
         raise HfcError("hfc predict needs a model and --card", hint="hfc predict --cards lists the cards")
-    prompt, decode, context = options.prompt, options.decode, options.context
-    if not prompt and not decode:
+    if options.prompt == 0 and options.decode == 0:
         raise HfcError("-p 0 -n 0: there is nothing to predict")
+    prompt, decode, context = *options.lengths(), options.context
     wanted = find_cards(options.card)
     arch = wanted[0][0]
     bundle = _bundle(options.model, arch, options.choice(arch), prompt, context + decode)
     plan = plan_for(bundle, arch.name)
+    prompt, decode = options.lengths(plan.context)
     with spinner(f"running samples of {plan.arch}'s kernels"):
         calls = list(_calls(bundle, plan, prompt, decode, context, options.blocks))
     found = []
@@ -98,7 +106,8 @@ def _card_row(name: str, arch: Arch, card: CardSpec) -> tuple:
 def _bundle(model: str, arch: Arch, choice: ModelChoice, prompt: int, end: int) -> Bundle:
     source = resolve(model)
     if source.kind != "bundle":
-        choice = ModelChoice(**{**choice.__dict__, "context": max(LEAST_CONTEXT, prompt, end)})
+        needed = max(prompt, end)  # a short context is the compiler's to choose: few models were made for less
+        choice = replace(choice, context=needed if needed > DEFAULT_CONTEXT else None)
     return open_bundle(source, choice)
 
 
