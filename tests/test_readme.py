@@ -118,7 +118,8 @@ SMALL_PAGES = {
 }  # fmt: skip
 # start of a command of another page -> what runs its like
 PAGES_ELSEWHERE = {
-    "lsp": "tests/test_editor.py", "serve": "tests/serve/test_serve_cli.py", "ps": "tests/serve/test_serve_cli.py",
+    "lsp": "tests/test_editor.py",
+    "tune": "tests/test_tune.py", "serve": "tests/serve/test_serve_cli.py", "ps": "tests/serve/test_serve_cli.py",
     "stop": "tests/serve/test_serve_cli.py", "eval tiny.hfp": "tests/test_eval.py", "run m.hfp --devices": "tests/test_stages_device.py",
     "run qwen3.5:27b --devices": "tests/test_stages_device.py", "run mixture.gguf": "tests/test_hosted_experts.py",
     "fit mixture.gguf": "tests/test_hosted_experts.py", "compile mixture.gguf": "tests/test_hosted_experts.py",
