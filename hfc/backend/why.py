@@ -137,7 +137,7 @@ def _numbers(made: ServedKernel, settings: Settings, resources: Mapping[str, int
     ]
     if resources.get("occupancy"):
         lines.append(
-            f"It holds {resources['occupancy']}: {resources['vgprs']} of {arch.vgprs} vector registers; "
+            f"It holds {resources['occupancy']}: each takes {resources['vgprs']} of a SIMD's {arch.vgprs} vector registers; "
             f"{resources['lds_bytes']} of {arch.lds_bytes} bytes of LDS, {resources['scratch_bytes']} of scratch."
         )
     if contract.narrowest > 1:
