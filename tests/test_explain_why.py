@@ -69,7 +69,10 @@ def test_resources_stand_beside_their_limits():
     made, settings, jobs = emitted("Qwen3-4B", "q4_k", "gfx1100", "asym3")
     name = next(name for name in jobs if name.startswith("map_") and "kv_append" in name)
     text = explain(made, settings, name, {"occupancy": 12, "vgprs": 120, "lds_bytes": 1024, "scratch_bytes": 0})
-    assert "It holds 12: each takes 120 of a SIMD's 1536 vector registers; 1024 of 65536 bytes of LDS, 0 of scratch." in text
+    assert (
+        "It holds 12: each takes 120 of a SIMD's 1536 vector registers; 1024 of 65536 bytes of LDS, 0 of scratch."
+        in text
+    )
     assert "Allowed: lanes down to 192, because a key is held whole" in text
 
 
