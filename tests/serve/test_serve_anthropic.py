@@ -2,6 +2,9 @@
 
 import anthropic
 import pytest
+from serve_fakes import Says
+from serve_loopback import listening
+from test_serve_api import app_of
 
 from hfc.serve.api.models import page_of
 from hfc.serve.models import ModelEntry
@@ -112,3 +115,36 @@ def test_pages_of_models():
         ids(2, None, None) == ("ab", True) and ids(2, "b", None) == ("cd", True) and ids(2, "d", None) == ("e", False)
     )
     assert ids(2, None, "d") == ("bc", True) and ids(5, None, "c") == ("ab", False)
+
+
+CALL = '<tool_call>\n{"name": "f", "arguments": {"a": [1, "\\u00e9"]}}\n</tool_call>'
+THINKS = (
+    "{% for m in messages %}{{ m.role }}:{{ m.content }}<eos>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    "{# <think> <tool_call> tools #}"
+)
+
+
+def test_blocks_stand_in_the_order_in_which_they_were_written():
+    """A thought, words, a call, words, a call: streamed or not."""
+    ask = {
+        "model": "fake", "max_tokens": 300, "messages": QUESTION, "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+    }  # fmt: skip
+    with app_of(Says(f"<think>hm</think>one {CALL}two{CALL}", context=1024), template=THINKS) as (app, _):
+        with listening(app) as url, anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as client:
+            answer = client.messages.create(**ask)
+            with client.messages.stream(**ask) as stream:
+                streamed = stream.get_final_message()
+    wanted = [
+        ("thinking", "hm"),
+        ("text", "one "),
+        ("tool_use", {"a": [1, "é"]}),
+        ("text", "two"),
+        ("tool_use", {"a": [1, "é"]}),
+    ]
+    for message in (answer, streamed):
+        found = [(b.type, getattr(b, {"tool_use": "input"}.get(b.type, b.type))) for b in message.content]
+        assert [(kind, value.strip() if kind == "text" else value) for kind, value in found] == [
+            (kind, value.strip() if kind == "text" else value) for kind, value in wanted
+        ]
+        assert message.stop_reason == "tool_use"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import groupby
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -53,10 +54,8 @@ async def messages(request: Request, body: MessagesRequest):
         return sse_response(_events(request, served, sequence, plan.new_output(), head), plan.headers)
     (answer,) = await whole(request, served, [sequence])
     output = plan.new_output()
-    feed(output, answer.pieces, sequence)
-    output.close()
+    content = _blocks([*feed(output, answer.pieces, sequence), *output.close()])
     reason = stop_reason(answer.finish, output.message)
-    content = _blocks(output.message)
     return JSONResponse(
         {
             **head,
@@ -93,14 +92,18 @@ def stop_reason(finish: Finish, message: ParsedMessage) -> str:
     return "stop_sequence" if finish.stop else "end_turn"
 
 
-def _blocks(message: ParsedMessage) -> list[dict[str, Any]]:
+def _blocks(deltas: list[Delta]) -> list[dict[str, Any]]:
+    """In the order in which they were written, as a stream tells them."""
     out: list[dict[str, Any]] = []
-    if message.reasoning:
-        out.append({"type": "thinking", "thinking": message.reasoning, "signature": ""})
-    if message.content or not message.calls:
-        out.append({"type": "text", "text": message.content})
-    for call in message.calls:
-        out.append({"type": "tool_use", "id": call.id, "name": call.name, "input": _object(call.arguments)})
+    for (kind, _), group in groupby(deltas, lambda d: ("call" if d.kind == "arguments" else d.kind, d.index)):
+        parts = list(group)
+        text = "".join(part.text for part in parts)
+        if kind == "call":
+            out.append({**_start(parts[0]), "input": _object(text)})
+        else:
+            out.append({**_start(parts[0]), FIELDS[kind][1]: text})
+    if all(block["type"] == "thinking" for block in out):
+        out.append({"type": "text", "text": ""})
     return out
 
 
