@@ -21,6 +21,7 @@ from hfc.runtime.pipeline.plan import joined_plan
 from hfc.runtime.pipeline.process import Opening, ProcessStage
 from hfc.runtime.pipeline.worker import StageModel
 from hfc.runtime.random_weights import RandomWeights
+from hfc.runtime.ranks.cards import unreached
 from hfc.runtime.ranks.model import RankedModel, RankModel, ranked
 from hfc.runtime.slots import SlotStates, slot_states
 from hfc.runtime.upload import CheckpointWeights
@@ -89,6 +90,9 @@ def _load_ranks(
             rank = _load(bundle, plan, name, threads, weights, progress, random_weights)
             assert not isinstance(rank, NullModel), "ranks compute"
             loaded.append(rank)
+        note = unreached([rank.driver for rank in loaded if isinstance(rank, GpuModel)])
+        if note:
+            print(f"hfc: {note}", file=sys.stderr)
         return ranked(loaded)
     except BaseException:
         for rank in loaded:

@@ -86,8 +86,8 @@ class GpuModel:
     def connect(self, meeting: Meeting, ranks: Sequence[GpuModel]) -> None:
         """The other ranks of a model: their values are read in their cards' memory, or copied from the host's."""
         assert self.plan.rank, "the plan is a whole model's"
-        self.driver.make_current()
         is_direct = unreached([rank.driver for rank in ranks]) is None
+        self.driver.make_current()  # behind that question, which makes each of the drivers current
         places = {pointer for pointer in pointer_table(self.plan) if pointer.kind == "peer"}
         for p in places:
             there, here = Pointer.buffer(p.name), Pointer.buffer(inbox_of(int(p.plane)))

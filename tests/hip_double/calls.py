@@ -268,7 +268,8 @@ class Runtime:
         wanted = [a for a in kernel.kernel.arguments if not a[".value_kind"].startswith("hidden_")]
         pointers = ctypes.cast(parameters, ctypes.POINTER(P)) if wanted else ()
         arguments = [_argument(pointers[i], a) for i, a in enumerate(wanted)]
-        queue.add(lambda: device.run(kernel, grid, block, shared, arguments))
+        reached = [self._device_at(index) for index in sorted(device.peers)]
+        queue.add(lambda: device.run(kernel, grid, block, shared, arguments, reached))
 
     # graphs
 

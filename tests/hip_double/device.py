@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hfc.base.diagnostics import HfcError
@@ -150,15 +150,20 @@ class Device:
             raise HipError(NO_BINARY)
         return Module(self, kernels)
 
-    def run(self, kernel: Loaded, grid, block, shared: int, arguments: list[int | bytes]) -> None:
-        """One kernel, now. What it may not touch loses the device, and the emulator's words go to stderr."""
+    def run(
+        self, kernel: Loaded, grid, block, shared: int, arguments: list[int | bytes], reached: Sequence["Device"] = ()
+    ) -> None:
+        """One kernel, now. What it may not touch loses the device, and the emulator's words go to stderr.
+
+        reached: devices whose memory it may touch too."""
         if self.lost:
             return
         self.lost = self.faults.next("kernel")
         if self.lost:
             return
         try:
-            kernel.launch(grid, block, arguments, shared, memory=list(self.allocations.values()))
+            memory = [part for device in (self, *reached) for part in device.allocations.values()]
+            kernel.launch(grid, block, arguments, shared, memory=memory)
         except HfcError as error:
             print(f"libamdhip64.so: {error}", file=sys.stderr, flush=True)
             self.lost = ILLEGAL_ADDRESS if isinstance(error, KernelFault) else LAUNCH_FAILURE
