@@ -73,7 +73,7 @@ def _gguf_recipes(source: CompilerInput):
 
 
 def _head_order(graph: Graph, op: Op) -> np.ndarray | None:
-    """GGUF deals the value heads of gated DeltaNet out to the key heads in turn, so that what reads them has other inputs."""
+    """GGUF interleaves the value heads of gated DeltaNet by key head, so that what reads them has other inputs."""
     producers = {value: o for o in graph.walk() for value in o.outputs}
     stack, seen = [op.inputs[0]], set()
     while stack:

@@ -50,9 +50,7 @@ def command(options: RunOptions) -> None:
         return
     prompt = read_prompt(options.prompt, options.file)
     if options.raw and (options.system is not None or options.think is not None or options.variables):
-        raise HfcError(
-            "--system, --think and --var have no meaning with --raw", hint="put the text in front of the prompt"
-        )
+        raise HfcError("--system, --think and --var have no meaning with --raw", hint="put the text before the prompt")
     values = options.template_variables()
     opened = open_model(options.model, options.choice, with_vocabulary=True)
     vocabulary = opened.vocabulary

@@ -81,7 +81,7 @@ def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
 
 
 def _beside(op: Op, linear: Op, near: Neighbours, place: dict[Op, int]) -> bool:
-    """It does not hang on the region's results, of which an epilogue has one element, nor is it what the region multiplies."""
+    """It does not depend on the region's results, of which an epilogue has one element, nor is it what the region multiplies."""
     if not is_beside(op) or set(op.outputs) & set(linear.inputs):
         return False
     seen, stack = {op}, [op]

@@ -77,7 +77,7 @@ def _mixture(last: Op, near: Neighbours, place: dict[Op, int]) -> list[Op] | Non
 
 
 def _ends(op: Op) -> bool:
-    """What a mixture hangs on, and is no part of it: another root than its products, another mixture."""
+    """What a mixture depends on, and is no part of it: another root than its products, another mixture."""
     is_root = OPS[op.kind].stem is not None and not is_rotation(op)
     return _is_last(op) or (is_root and not of_experts(op))
 
@@ -88,7 +88,7 @@ def _is_last(op: Op) -> bool:
 
 
 def _between(upstream: set[Op], products: set[Op]) -> set[Op]:
-    """The ops among them that hang on a product, and the products."""
+    """The ops among them that depend on a product, and the products."""
     made = {v for op in products for v in op.outputs}
     found = set(products)
     grows = True
@@ -111,7 +111,7 @@ def _regions(graph: Graph, mixtures: list[list[Op]]) -> tuple[Graph, list[Op]]:
     region_of: dict[Op, Op] = {}
     regions: list[Op] = []
     for number, ops in enumerate(mixtures):
-        assert is_convex(dag, ops), f"the mixture that ends in {ops[-1]} hangs on itself"
+        assert is_convex(dag, ops), f"the mixture that ends in {ops[-1]} depends on itself"
         inside = {v for op in ops for v in op.outputs}
         outputs = list(ops[-1].outputs)
         copies, own = _copied(ops, inside, producers, outputs[0].name)

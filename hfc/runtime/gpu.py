@@ -153,7 +153,7 @@ class GpuModel:
         self._outbox = Outbox(self.driver, self._block, sizes, count)
 
     def receive(self, values: Mapping[str, np.ndarray | DeviceRows]) -> None:
-        """What the next step of a stage finds in its buffers, f32 [T, width] by name: copied in front of it on its stream."""
+        """What the next step of a stage finds in its buffers, f32 [T, width] by name: copied before it on its stream."""
         self.driver.make_current()
         at = 0
         for name, rows in values.items():

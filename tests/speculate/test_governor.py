@@ -61,7 +61,7 @@ def test_drafts_that_are_mostly_wrong_cost_less_than_three_percent(machine, is_r
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_what_was_lost_stays_within_the_purse(machine):
+def test_what_was_lost_stays_within_the_budget(machine):
     """Drafts that look good just long enough to be trusted, then fail: the adversary knows the governor."""
     governor = Governor()
 

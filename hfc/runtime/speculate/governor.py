@@ -3,8 +3,8 @@
 A block of k drafts is worth (tokens it is expected to bring) / (seconds of its cycle); plain decoding 1 / (seconds of a step
 of one row). The better one runs. Where plain decoding looks better, a small block is tried now and then: texts change.
 
-What speculation may lose is bounded by purses, one of a sequence and one of all: they earn EARNED of the decoding time and
-whatever speculation wins, up to a cap, and pay for what a cycle takes beyond plain decoding of the same tokens. An empty purse
+What speculation may lose is bounded by budgets, one of a sequence and one of all: they earn EARNED of the decoding time and
+whatever speculation wins, up to a cap, and pay for what a cycle takes beyond plain decoding of the same tokens. An empty budget
 means plain decoding, whatever the estimates say.
 """
 
@@ -20,13 +20,12 @@ from hfc.runtime.speculate.costs import STEP, Costs
 BLOCKS = (2, 4, 6, 8, 12, 16)  # rows of a verify step: the latest token and its drafts
 PROBE_ROWS = 4
 EARNED = 0.01  # share of the decoding time that may go into finding out
-START, CAP = 3.0, 12.0  # what a purse holds at first and at most, in plain steps
-MARGIN = 1.03  # a block must promise so much more than plain decoding
+START, CAP = 3.0, 12.0  # what a budget holds at first and at most, in plain steps
+MARGIN = 1.03  # a block must promise this much more than plain decoding
 SOONEST, LATEST = 8, 128  # tokens between two tries; twice as many after each that did not pay
 ENOUGH = 6  # minimum number of drafted tokens before acceptance statistics are trusted
-GIVE_UP = (
-    3  # unprofitable probes after which a drafter is dropped that adds cost to every step even when it is not consulted
-)
+# Unprofitable probes after which a drafter is dropped that adds cost to every step even when it is not consulted.
+GIVE_UP = 3
 HOPE = 0.95  # minimum expected speed, relative to plain decoding, at which such a drafter is kept
 SAMPLED = 4
 REFRESH = 128  # cycles after which a plain step is timed again: it slows as the context grows
@@ -75,12 +74,12 @@ class Track:
     poor: set[tuple[str, int]] = field(default_factory=set)  # offers that did not look worth it when last weighed
     failed: dict[tuple[str, int], int] = field(default_factory=dict)  # unprofitable probes
     given_up: set[tuple[str, int]] = field(default_factory=set)
-    purse: float = START
+    budget: float = START
     pause: int = SOONEST
     until_try: int = SOONEST
     since_plain: int = 0
     plain: int = 0  # steps without drafts
-    refused: int = 0  # of them, those that the purse could not pay
+    refused: int = 0  # of them, those that the budget could not pay
     cycles: int = 0
     drafted: int = 0
     accepted: int = 0
@@ -102,12 +101,12 @@ class Track:
 
 
 class Governor:
-    """What all sequences of a model share: step costs, the drafters' record, the purse."""
+    """What all sequences of a model share: step costs, the drafters' record, the budget."""
 
     def __init__(self):
         self.costs = Costs()
         self.record: dict[tuple[str, int], Acceptance] = {}
-        self._purse = START  # in plain steps, however long they take
+        self._budget = START  # in plain steps, however long they take
         self._plain = 0  # steps without drafts since one was timed
 
     def choose(
@@ -122,8 +121,8 @@ class Governor:
         if plain_s is None or most < 1 or track.since_plain >= REFRESH:
             return PLAIN
         blocks = [c for o in offers for c in self._blocks(track, o, min(most, o.most), others, others_tokens, plain_s)]
-        purse = min(self._purse, track.purse)
-        payable = [c for c in blocks if self._risk(c, others, plain_s) <= purse]
+        budget = min(self._budget, track.budget)
+        payable = [c for c in blocks if self._risk(c, others, plain_s) <= budget]
         best = max(payable, key=lambda c: c.gain, default=PLAIN)
         if best.gain >= MARGIN:
             return best
@@ -145,9 +144,9 @@ class Governor:
         if plain_s is not None:
             took = seconds / plain_s
             gain = sum(tokens for *_, tokens in results) / len(results) - (1 - EARNED) * took
-            self._purse = min(CAP, self._purse + gain)
+            self._budget = min(CAP, self._budget + gain)
             for track, choice, _ in results:
-                track.purse = min(CAP, track.purse + gain) if choice.drafts else track.purse
+                track.budget = min(CAP, track.budget + gain) if choice.drafts else track.budget
         for track, choice, tokens in results:
             self._note(track, choice, tokens)
 
@@ -157,8 +156,8 @@ class Governor:
             track.until_try -= tokens
             track.since_plain = 0
             track.plain += 1
-            track.purse += EARNED
-        self._purse = min(CAP, self._purse + EARNED)
+            track.budget += EARNED
+        self._budget = min(CAP, self._budget + EARNED)
         self._plain += 1
         if self._plain >= SAMPLED or self.costs.measured(STEP, rows) is None:
             self._plain = 0
