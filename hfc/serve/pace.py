@@ -5,7 +5,8 @@ from __future__ import annotations
 from hfc.runtime.speculate.costs import STEP, Costs
 
 # What prompts may add to a step, in times of the step without them: what writers are promised beside one is 3 in all, and steps vary.
-# When many come at once, each further one for a writer makes it more: few writers would make the steps of all many and dear.
+# When many come at once, further ones make it more, by their square: small steps of all would be many and dear. Mean time to the first token
+# of 32 prompts of 512 at once, with set times of steps, by 1 and by the square: 4.04 -> 3.89 s, the last answer's end 8.24 -> 7.87 s.
 USUAL, FURTHER, MOST = 1.5, 4.0, 24.0
 FIRST_ROWS = 16  # before any was measured
 PROBE_EVERY = 64  # steps with prompts, after which one without shows what decoding costs by now
@@ -31,7 +32,7 @@ class Pace:
             return 0
         if self.row_s is None:
             return min(self._most, FIRST_ROWS)
-        times = min(max(USUAL, FURTHER * (prompts - 1) / decoding), MOST)
+        times = min(max(USUAL, FURTHER * (prompts - 1) ** 2 / decoding), MOST)
         room = times * alone_s / max(self.row_s, 1e-9)
         return int(min(self._most, max(self._least, room)))
 
