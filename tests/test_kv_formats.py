@@ -171,7 +171,7 @@ def test_mixing_spreads_what_turning_pairs_leaves():
 def test_head_sizes_that_do_not_fit_are_refused(tmp_path):
     source = write_model(tmp_path, head_dim=24)
     for kv in ("q8", "q4"):
-        with pytest.raises(HfcError, match=f"--kv {kv}: heads of 24"):
+        with pytest.raises(HfcError, match=f"KV format {kv}: heads of 24"):
             compile_model(source, ["host"], CompileOptions(kv=kv, ctx=64))
 
 

@@ -39,7 +39,9 @@ class KvBlocks:
 
     def row_bytes(self, head: int) -> int:
         if head % self.form.block:
-            raise HfcError(f"--kv {self.name}: heads of {head} are no multiple of {self.form.block}", hint="use f16")
+            raise HfcError(
+                f"KV format {self.name}: heads of {head} are no multiple of {self.form.block}", hint="--kv f16"
+            )
         return self.form.row_bytes(head)
 
     def pack(self, x: np.ndarray) -> np.ndarray:
@@ -118,7 +120,8 @@ class KvRotated:
     def row_bytes(self, head: int) -> int:
         if head % 16 or head > 2 * MOST_PAIRS:
             raise HfcError(
-                f"--kv {self.name}: heads of {head} are no multiple of 16 up to {2 * MOST_PAIRS}", hint="use q8 or f16"
+                f"KV format {self.name}: heads of {head} are no multiple of 16 up to {2 * MOST_PAIRS}",
+                hint="--kv q8 or f16",
             )
         return 4 + head * self.bits // 8
 
