@@ -11,13 +11,13 @@ import pytest
 from test_serve_cli import cache, completion, is_alive, model, post, serving  # noqa: F401
 
 LOADS_FOR_MINUTES = """
-import subprocess, sys
+import sys, time
 from pathlib import Path
 from hfc.cli import main
 from hfc.cli.serve_source import ModelOnDisk
 def prepare(self):
     Path(sys.argv[-1]).touch()
-    subprocess.run(["sleep", "300"])
+    time.sleep(300)
 ModelOnDisk.prepare = prepare
 main(sys.argv[1:-1])
 """
