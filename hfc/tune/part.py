@@ -25,6 +25,7 @@ from hfc.step import Segment, Step
 from hfc.target.arch import Arch
 
 BEYOND_CACHES = 256 << 20  # bytes of weights that a step reads, so that they come from memory
+LAUNCHES = 64  # of a step, at least: the card must take longer than the host that launches it
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Part:
 
 
 def part_of(emitted: Emitted, name: str, beyond: int = BEYOND_CACHES) -> Part:
-    """The region of this name in as many layers as read `beyond` bytes of weights, or in all."""
+    """The region of this name in as many layers as read `beyond` bytes of weights, or in all, several times where those are few."""
     calls: list[RegionCall] = []
     for call in emitted.calls:
         if call.bound.name == name and sum(c.bytes["step"] for c in calls) < beyond:
@@ -66,6 +67,8 @@ def part_of(emitted: Emitted, name: str, beyond: int = BEYOND_CACHES) -> Part:
     used = {pointer for call in calls for pointer in call.pointers}
     weights = tuple(ref for ref in emitted.weights if ref.pointer in used)
     consts = tuple(ref for ref in emitted.consts if ref.pointer in used)
+    read = sum(call.bytes["step"] for call in calls)
+    calls *= max(1, min(-(-LAUNCHES // len(calls)), 4 * beyond // read))
     alone = replace(emitted, calls=tuple(calls), weights=weights, consts=consts, states=(), taps={})
     return Part(calls[0].bound, alone, tuple(calls))
 
