@@ -122,7 +122,7 @@ PAGES_ELSEWHERE = {
     "tune": "tests/test_tune.py", "serve": "tests/serve/test_serve_cli.py", "ps": "tests/serve/test_serve_cli.py",
     "stop": "tests/serve/test_serve_cli.py", "eval tiny.hfp": "tests/test_eval.py", "run m.hfp --devices": "tests/test_stages_device.py",
     "run qwen3.5:27b --devices": "tests/test_stages_device.py", "run mixture.gguf": "tests/test_hosted_experts.py",
-    "fit mixture.gguf": "tests/test_hosted_experts.py", "compile mixture.gguf": "tests/test_hosted_experts.py", "tune": "tests/test_tune.py",
+    "fit mixture.gguf": "tests/test_hosted_experts.py", "compile mixture.gguf": "tests/test_hosted_experts.py",
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from regions import Builder, Region
 
 from hfc.selftest.sampling import check_sampling
 
-
 ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
 LONG = 32 * 512 + 600  # a thread's logits are read 32 at a time, and then one by one
 

@@ -75,9 +75,3 @@ HFC_FUNCTION uint16_t hfc_f32_to_bf16(float x) {  // to nearest even; a NaN stay
   if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 64u);
   return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
-
-// N numbers from x[from] on, `apart` elements from each other and loaded together; those at or behind `end` are the first again.
-template <int N> HFC_FUNCTION void hfc_load_apart(const float* x, int from, int apart, int end, float (&out)[N]) {
-#pragma unroll
-  for (int i = 0; i < N; i++) out[i] = x[from + i * apart < end ? from + i * apart : from];
-}
