@@ -13,6 +13,7 @@ from test_stages import run, walk
 from hfc.base.diagnostics import HfcError
 from hfc.bundles import read_bundle
 from hfc.bundles.ranks import check_ranks
+from hfc.cli.device import rank_devices
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
 from hfc.formats import weight_format
@@ -208,6 +209,11 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path):
     ]:
         with pytest.raises(HfcError, match=message):
             check_ranks(plans, "b")
+    with pytest.raises(HfcError, match="it runs whole models"):
+        rank_devices("interpret", 2)
+    assert rank_devices("host", 2) == "host,host" and rank_devices("null:gfx1100", 2) == "null:gfx1100,null:gfx1100"
+    counted = load(bundle, rank_devices("null", 2))
+    assert counted.forward(Step.single([1, 2])).shape == (2, first.vocab)
     for devices, message in {
         "host": "has 2 ranks",
         "host,null:gfx1100": "rank host:rank1 cannot run on null:gfx1100",

@@ -50,9 +50,14 @@ def stage_devices(devices: str) -> str:
 
 def rank_devices(device: str, ranks: int) -> str:
     """One device that was named, as so many of its kind: the first ones, or this one and those behind it."""
-    kind, _, which = choose_device(device, lambda arch: 0).device.partition(":")
+    chosen = choose_device(device, lambda arch: 0).device
+    kind, _, which = chosen.partition(":")
+    if kind == "interpret":
+        raise HfcError(
+            f"--device interpret with {ranks} ranks: it runs whole models", hint="leave --tensor-parallel out"
+        )
     if kind not in OPENERS:
-        return ",".join([device if device == "interpret" else ":".join(filter(None, (kind, which)))] * ranks)
+        return chosen if chosen == "null" else ",".join([chosen] * ranks)
     return ",".join(f"{kind}:{int(which or 0) + n}" for n in range(ranks))
 
 

@@ -170,7 +170,7 @@ def rank_options(choice: ModelChoice) -> dict[str, str]:
             f"--tensor-parallel {ranks} on {choice.device}: the devices are {', '.join(archs)}, and must be of one architecture",
             hint="leave --tensor-parallel out: unequal devices are the stages of a pipeline",
         )
-    if devices != ranks:
+    if devices != ranks and choice.device != "null":
         raise HfcError(f"--tensor-parallel {ranks}: --devices names {devices}", hint="name as many devices")
     return {"--arch": next(iter(archs)), "--tensor-parallel": str(ranks)}
 

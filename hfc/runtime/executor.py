@@ -53,12 +53,13 @@ def load(
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     plans = plans_for(bundle, device)
-    if bundle.is_ranked and device != "null":
+    is_null = split_device(split_devices(device)[0])[0] == "null"
+    if bundle.is_ranked and not is_null:
         return _load_ranks(bundle, plans, split_devices(device), threads, weights, progress, random_weights)
     if len(plans) == 1:
         return _load(bundle, plans[0], device, threads, weights, progress, random_weights)
     devices = split_devices(device)
-    if devices[0] == "null":
+    if is_null:
         return NullModel(joined_plan(plans))
     threads = threads or _share_of_threads(devices)
     stages: list[StageModel] = []

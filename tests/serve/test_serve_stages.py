@@ -92,6 +92,19 @@ def test_answers_are_those_of_one_device(draft):
         two.close()
 
 
+def test_answers_of_ranks_are_those_of_one_device():
+    """Tensor parallelism adds in another order: the same tokens, and the same bits each time."""
+    name, options = MODELS / "qwen3_5_text", replace(OPTIONS, tensor_parallel=2)
+    one, two = model_of(), load(compile_model(name, ["host"], options), "host,host", 1)
+    try:
+        expected, found, again = (asyncio.run(serve(model, "ngram")) for model in (one, two, two))
+        assert found[1] == expected[1] and again[:2] == found[:2]
+        np.testing.assert_array_equal(again[2], found[2])
+        np.testing.assert_allclose(found[2], expected[2], rtol=5e-3, atol=1e-4)
+    finally:
+        two.close()
+
+
 @pytest.mark.long
 def test_a_stage_that_disappears_fails_what_ran_and_no_other():
     two = model_of(TWO, "host,process:host")
