@@ -75,3 +75,22 @@ HFC_FUNCTION uint16_t hfc_f32_to_bf16(float x) {  // to nearest even; a NaN stay
   if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 64u);
   return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
+
+// The largest of x[from], x[from + apart] and so on before `end`, and where it is; N at a time are on their way. broken: one is no number.
+template <int N>
+HFC_FUNCTION void hfc_largest_apart(const float* x, int from, int apart, int end, float& most, int& at, int& broken) {
+  for (; from < end - (N - 1) * apart; from += N * apart) {
+    float some[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) some[i] = x[from + i * apart];
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      broken |= !(some[i] == some[i]);
+      if (some[i] > most) most = some[i], at = from + i * apart;
+    }
+  }
+  for (; from < end; from += apart) {
+    broken |= !(x[from] == x[from]);
+    if (x[from] > most) most = x[from], at = from;
+  }
+}
