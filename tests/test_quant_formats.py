@@ -8,7 +8,7 @@ import pytest
 from hfc.base.diagnostics import HfcError
 from hfc.formats import FORMATS, READABLE
 from hfc.formats.quant.hfc4 import LEVELS
-from hfc.formats.recipe import tensor
+from hfc.formats.recipe import apply, tensor
 from hfc.formats.rotation import rotate, rotate_back, signs
 from hfc.formats.search import table_codes
 from hfc.plan import WeightRef
@@ -206,3 +206,15 @@ def test_random_weights_fill_every_part_of_a_block(name):
     for half in (values[:, : form.block // 2], values[:, form.block // 2 :]):
         assert abs(half.mean()) < 0.2 * columns**-0.5
         assert 0.9 < half.std() * columns**0.5 < 1.1
+
+
+@pytest.mark.parametrize("moved", [lambda x: x, lambda x: apply("pieces", x, shape=(128,), axis=0, borders=(64, 128))])
+def test_random_parts_of_small_vectors_follow_their_arithmetic(moved):
+    """A rank's part of 1 + w is near 1 and of -exp(a) negative: what grows without bound ends in numbers that are none."""
+    one = apply("add", tensor("w"), c=1.0)
+    decay = apply("neg", apply("exp", tensor("a")))
+    made = [
+        RandomWeights(64).weight(WeightRef("v", moved(recipe), "f32", (64,), "rows")).reshape(-1).view(np.float32)
+        for recipe in (one, decay)
+    ]
+    assert (abs(made[0] - 1) < 0.6).all() and (made[1] < 0).all()

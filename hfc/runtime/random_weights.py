@@ -21,6 +21,16 @@ ELEMENTWISE = {
     "neg": lambda x, _: -x,
     "exp": lambda x, _: np.exp(x),
 }
+MOVING = (
+    "rows",
+    "pieces",
+    "every",
+    "join",
+    "by_head",
+    "transpose",
+    "stack",
+    "half_split",
+)  # numbers stay what they are
 LEAN = 0.2  # of the mean of codes, in deviations, that is too much
 BLOCKS = 1 << 14  # distinct blocks a format; a weight repeats them
 
@@ -64,6 +74,8 @@ class RandomWeights:
         """Small vectors follow their recipe, so that 1 + w is near 1 and -exp(a) is negative."""
         if recipe.op in ELEMENTWISE:
             return ELEMENTWISE[recipe.op](self._computed(recipe.args[0], shape), dict(recipe.params).get("c"))
+        if recipe.op in MOVING:  # a rank's part of 1 + w is as near to 1
+            return self._computed(recipe.args[0], shape)
         deviation = shape[-1] ** -0.5 if len(shape) > 1 else 0.1
         return (deviation * self._rng(str(recipe)).standard_normal(shape)).astype(np.float32)
 
