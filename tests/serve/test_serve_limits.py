@@ -9,6 +9,7 @@ import pytest
 from serve_fakes import FakeModel, expected, make_engine, make_served
 from serve_loopback import connect, head, listening
 
+from hfc.cli.listening import bound
 from hfc.serve.app import make_app
 from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
@@ -170,3 +171,11 @@ def metrics(url):
     with connect(url) as connection:
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return read(connection)
+
+
+def test_answers_are_sent_at_once():
+    """In two parts, of which the second would wait 40 ms for the client to acknowledge the first."""
+    with bound("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
