@@ -148,15 +148,15 @@ async def round_of(server: Server, options: argparse.Namespace, count: int, toke
         "step_seconds": after["hfc_step_seconds_total"] - before["hfc_step_seconds_total"],
         "tok_s": sum(made) / seconds,
         "decode_tok_s": together(made, replies),
-        "first_ms": [1000 * (r.times[0] - began) for r in replies],
-        "gaps_ms": np.concatenate([1000 * np.diff(r.times) for r in replies]),
+        "first_ms": [1000 * (r.tokens_at[0] - began) for r in replies],
+        "gaps_ms": np.concatenate([1000 * np.diff(r.tokens_at) for r in replies]),
     }
 
 
 def together(made: list[int], replies: list[Reply]) -> float:
     """Tokens a second while every stream wrote: from the last one's first event to the first one's last. nan without such a time."""
-    began, ended = max(r.times[0] for r in replies), min(r.times[-1] for r in replies)
-    share = sum(n * sum(began < at <= ended for at in r.times) / len(r.times) for n, r in zip(made, replies))
+    began, ended = max(r.tokens_at[0] for r in replies), min(r.tokens_at[-1] for r in replies)
+    share = sum(n * sum(began < at <= ended for at in r.tokens_at) / len(r.tokens_at) for n, r in zip(made, replies))
     return share / (ended - began) if ended > began else float("nan")
 
 
