@@ -46,4 +46,5 @@ def test_many(first):
 def test_every_op_is_drawn():
     assert set(MAKERS) == set(OPS) - set(SOURCES)
     drawn = Counter(op.kind for seed in range(60) for op in random_graph(seed)[0].ops)
-    assert set(drawn) >= set(OPS) - {"pick_rows"}, "60 graphs leave out some op"
+    missing = set(OPS) - set(drawn) - {"pick_rows", "peer"}  # peers: of several ranks, test_ranks.py
+    assert not missing, "60 graphs leave out some op"
