@@ -34,7 +34,7 @@ def config(tmp_path):
     return write
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("arch", ONE_OF_EACH)
 @pytest.mark.parametrize("model", CONFIGS)
 def test_every_model_compiles_for_each_generation(model, arch, config):

@@ -218,6 +218,7 @@ def test_the_trained_pair_drafts_what_the_target_says():
     assert right > 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("target, draft", [*PUBLISHED[:3], pytest.param(SMALL, "mtp", id="mtp")])
 def test_host_plans_hold_both_and_agree_with_the_interpreter(target, draft, small_mtp):
     target = small_mtp if draft == "mtp" else target

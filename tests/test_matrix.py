@@ -159,6 +159,7 @@ def test_products_by_a_library_are_no_kernels_of_a_cell(monkeypatch):
     assert any(launch.product for launches in plan.programs.values() for launch in launches)
 
 
+@pytest.mark.long
 def test_several_processes_give_the_cells_of_one_in_order(monkeypatch):
     wanted = places(["SmolLM2-135M"], [find_arch("gfx1031"), find_arch("gfx1030")], ["q8_0", "q4_k"], ["f16", "q8"])
     found, reports = {}, []

@@ -29,7 +29,7 @@ def test_kernels(name, arch):
     assert all(c.ok for c in checks), checks
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.long
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100", "gfx1201"))
 @pytest.mark.parametrize("draft", ("dflash", "dflash2", "mtp"))
 def test_two_sequences_draft_behind_steps_that_were_cut(draft, arch, small_mtp):

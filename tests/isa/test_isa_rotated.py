@@ -73,18 +73,13 @@ def test_no_launch_of_decode_only_rotates(name, arch):
         assert len(staged) == 1 and len(made) == (3 if top else 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "format, arch",
     [
-        ("mq4g256", "gfx1100"),
-        *(
-            pytest.param(f, a, marks=pytest.mark.long)
-            for f, a in
-            # fmt: skip
-            (("mq4g256v2", "gfx1030"), ("mq6g256", "gfx906"), ("mfp4g32", "gfx1201"), ("mq3g256v2", "gfx942"))
-        ),
+        ("mq4g256", "gfx1100"), ("mq4g256v2", "gfx1030"), ("mq6g256", "gfx906"), ("mfp4g32", "gfx1201"), ("mq3g256v2", "gfx942"),
     ],
-)
+)  # fmt: skip
 def test_a_whole_model_speaks_as_the_interpreter_does(format, arch, tmp_path):
     """Greedy tokens of a prompt and decode are equal, logits to the kernels' bound."""
     converted(write_model(tmp_path / "source", num_hidden_layers=1), tmp_path / "out", format)

@@ -58,6 +58,7 @@ def deviations(chi_square, freedom):
     return (chi_square - freedom) / np.sqrt(2 * freedom)
 
 
+@pytest.mark.long
 def test_drafts_leave_the_distribution_as_it_is(model):
     expected = exact(model)
     likeliest = max(expected, key=expected.get)

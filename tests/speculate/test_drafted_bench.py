@@ -43,6 +43,7 @@ def hfc(capfd):
     return run
 
 
+@pytest.mark.long
 def test_every_genre_is_measured_and_equal(hfc, smollm2_gguf):
     code, out, err = hfc(
         "bench",

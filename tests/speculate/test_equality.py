@@ -27,7 +27,7 @@ def open_host(path, kv, ctx, draft=None):
     )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("checkpoint", "kv"), SHORT)
 def test_blocks_of_every_size_change_no_token(checkpoint, kv):
     model = open_host(MODELS / checkpoint, kv, 128)
