@@ -324,6 +324,18 @@ class Bundle:
         write_whole(Path(path), self.pack(), "the bundle")
 
 
+class MeetingWords:
+    """Where u64 words of a rank lie in its card's memory, for meetings of kernels: how often it has met, the address of the host's word
+    that ends all waiting, for each rank the address of this one's line there, and a line into which each of the others writes how often it has come."""
+
+    TURN = 0
+    BROKEN = 16
+    THERE = 32
+    HERE = 48
+    LINE = 16  # words of a cache line
+    END = 48 + 8 * 16
+
+
 def inbox_of(rank: int) -> str:
     """The buffer for what another rank's card cannot be asked for itself."""
     return f"of_rank{rank}"

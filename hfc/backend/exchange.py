@@ -9,7 +9,7 @@ from hfc.ir.graph import Graph, Value
 from hfc.plan import Buffer, inbox_of
 from hfc.pointer import Pointer
 
-MEET = "hfc_exchange"  # on the host a function of the library, in a GPU's tape a call of the runtime
+MEET = "hfc_exchange"  # on the host a function of the library, in a GPU's tape a kernel, or a call of the runtime
 
 
 def exchanged_values(graph: Graph) -> list[Value]:

@@ -12,6 +12,7 @@ from hfc.backend.exchange import MEET, exchanged_by
 from hfc.backend.gates import contract_for
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
+from hfc.backend.meeting import THREADS, meeting_job
 from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
 from hfc.backend.shape import Geometry, LibraryCall, Scratch
@@ -183,7 +184,7 @@ def _launches(
         yield _hosted(call)
         return
     if exchanged_by(call.pointers):
-        yield _exchange(call)
+        yield _exchange(call, settings.arch, jobs)
     for shape in steps(call.bound, program, settings.arch):
         if isinstance(shape, LibraryCall):
             yield _product(call, shape)
@@ -246,13 +247,18 @@ def _hosted(call: RegionCall) -> Launch:
     return Launch(HOSTED, call.pointers, ("1", "1", "1"), 0, 0, call.text, bytes, nothing, hosted=part)
 
 
-def _exchange(call: RegionCall) -> Launch:
-    """The ranks meet; for each row this rank's value goes out, and as much comes of every other."""
+def _exchange(call: RegionCall, arch: Arch, jobs: dict[str, KernelJob]) -> Launch:
+    """The ranks meet, in a kernel where that can be; for each row this rank's value goes out, and as much comes of every other."""
+    if arch.watches_peers and MEET not in jobs:
+        jobs[MEET] = meeting_job(arch)
     pointers = exchanged_by(call.pointers)
     own = next(arg.behind for arg, at in zip(call.bound.args, call.pointers) if at == pointers[0])
     nothing = dict.fromkeys(call.bytes, 0)
     bytes = {**nothing, "row": 4 * math.prod(own.type.sizes(1)) * len(pointers)}
-    return Launch(MEET, pointers, (call.bound.rows, "1", "1"), 0, 0, "the ranks meet", bytes, nothing, exchange=True)
+    block = THREADS if arch.watches_peers else 0
+    return Launch(
+        MEET, pointers, (call.bound.rows, "1", "1"), block, 0, "the ranks meet", bytes, nothing, exchange=True
+    )
 
 
 def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:

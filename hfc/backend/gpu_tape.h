@@ -72,9 +72,7 @@ static int hfc_reach(const int32_t* step) {
 }
 
 // early: what lies ahead in the stream is a kernel of this plan, which need not have ended.
-static int hfc_gpu_launch_kernel(HfcTape* tape, const HfcEntry* e, const unsigned* grid, int early) {
-  void* const f = tape->functions[e->kernel];
-  void** const args = tape->args + e->first;
+static int hfc_gpu_launch_kernel(HfcTape* tape, const HfcEntry* e, void* f, void** args, const unsigned* grid, int early) {
   if (!early)
     return tape->driver.launch(f, grid[0], grid[1], grid[2], e->block, 1, 1, e->lds_bytes, tape->driver.stream, args, 0);
   HfcAttribute attribute = { PROGRAMMATIC_STREAM_SERIALIZATION, { 0 }, { { 0 } } };
@@ -100,10 +98,14 @@ static int hfc_gpu_host_part(HfcTape* tape, const HfcEntry* e, const int32_t* st
   return tape->driver.copy_in(pointers[last], part->places[last], rows * part->row_bytes[last], stream);
 }
 
-// This rank's value, pointers[0], is complete when the stream is empty; when all have met, so are the others', pointers[1] and on.
-// Cards that do not read each other's memory leave it in the host's, and copy what is theirs from there.
-static int hfc_gpu_exchange(HfcTape* tape, const HfcEntry* e, int rows) {
+// This rank's value, pointers[0], is complete when the kernels ahead have ended; when all have met, so are the others', pointers[1] and on.
+// Cards that see each other's writes meet in a kernel. For others the stream is waited for, and the threads meet; what cards cannot
+// read in each other's memory they leave in the host's, and copy from there.
+static int hfc_gpu_exchange(HfcTape* tape, const HfcEntry* e, int rows, int early) {
+  static const unsigned one_block[] = { 1, 1, 1 };
   HfcExchange* exchange = tape->exchange;
+  void* words = &exchange->words;
+  if (exchange->meet) return hfc_gpu_launch_kernel(tape, e, exchange->meet, &words, one_block, early);
   const uint64_t* pointers = tape->values + e->first + 1;
   const size_t bytes = (size_t)rows * e->exchanged;
   const int own = exchange->ranks.number, turn = exchange->turn++ % 2;
@@ -117,10 +119,10 @@ static int hfc_gpu_exchange(HfcTape* tape, const HfcEntry* e, int rows) {
 }
 
 static int hfc_gpu_launch_entry(HfcTape* tape, const HfcEntry* e, const int32_t* step, const unsigned* grid, int early) {
-  if (e->exchanged) return hfc_gpu_exchange(tape, e, grid[0]);
+  if (e->exchanged) return hfc_gpu_exchange(tape, e, grid[0], early);
   if (e->hosted >= 0) return hfc_gpu_host_part(tape, e, step, hfc_rows(step));
   if (e->kernel < 0) return hfc_gpu_multiply(tape, PRODUCTS - 1 - e->kernel, hfc_rows(step), tape->values + e->first + 1);
-  return hfc_gpu_launch_kernel(tape, e, grid, early);
+  return hfc_gpu_launch_kernel(tape, e, tape->functions[e->kernel], tape->args + e->first, grid, early);
 }
 
 // Launches a program but its last `left_out` launches, without waiting. Returns 0 or the driver's error; *failed is the launch
@@ -136,7 +138,7 @@ static int hfc_gpu_launch(HfcTape* tape, const int32_t* step, int program, int l
     if (!grid[0] || !grid[1] || !grid[2]) continue;
     const HfcEntry* e = p->entries + i;
     const int error = hfc_gpu_launch_entry(tape, e, step, grid, early && *after_kernel);
-    *after_kernel = e->kernel >= 0 && e->hosted < 0 && !e->exchanged;
+    *after_kernel = e->exchanged ? tape->exchange->meet != 0 : e->kernel >= 0 && e->hosted < 0;
     if (error) {
       *failed = i;
       return error;
@@ -173,6 +175,16 @@ static void* hfc_gpu_graph(HfcTape* tape, const HfcCall* call) {
   return executable;
 }
 
+// Ranks whose kernels meet begin a step together: none waits on its card while another one still makes its graph, for which a driver
+// may wait for both cards.
+static int hfc_gpu_rank_begins(HfcTape* tape) { return tape->exchange && tape->exchange->meet && hfc_meet(&tape->exchange->ranks); }
+
+// What became of the meetings of a step.
+static int hfc_gpu_rank_ended(HfcTape* tape) {
+  const HfcExchange* exchange = tape->exchange;
+  return exchange && exchange->meet && __atomic_load_n(exchange->broken, __ATOMIC_ACQUIRE) ? RANK_FAILED : 0;
+}
+
 // One step: `words` of the step buffer (pinned) in, all launches of the programs (CALL_PROGRAMS numbers, -1 behind the last) but
 // the last `left_out` of the first, `bytes` of `from` back to `to` (pinned), wait. wait = 0: return at once. After an error failed[0]
 // is the program and failed[1] its launch, -1 if the error was elsewhere.
@@ -186,9 +198,11 @@ int hfc_gpu_step(HfcTape* tape, const int32_t* step, size_t words, const int* pr
   call.T = hfc_rows(step), call.G = hfc_segments(step), call.R = hfc_outputs(step), call.C = hfc_reach(step);
   call.to = to, call.from = from, call.bytes = bytes;
   failed[0] = programs[0], failed[1] = -1;
-  const int whole = tape->driver.begin_capture && call.T <= GRAPH_ROWS && !tape->host.parts && !tape->exchange;  // no graph goes through the host
+  const int by_host = tape->host.parts || (tape->exchange && !tape->exchange->meet);  // no graph goes through the host
+  const int whole = tape->driver.begin_capture && call.T <= GRAPH_ROWS && !by_host;
   void* graph = whole ? hfc_gpu_graph(tape, &call) : 0;
+  if (hfc_gpu_rank_begins(tape)) return RANK_FAILED;
   int error = graph ? tape->driver.launch_graph(graph, tape->driver.stream) : hfc_gpu_enqueue(tape, &call, failed);
   if (!error && wait) error = tape->driver.synchronize(tape->driver.stream);
-  return error;
+  return error ? error : hfc_gpu_rank_ended(tape);
 }

@@ -93,6 +93,9 @@ typedef struct HfcExchange {  // see hfc/runtime/ranks/cards.py
   void* sent[HFC_MOST_RANKS][2];  // pinned memory for each rank's value, by turns
   uint64_t turn;
   int32_t is_direct;  // kernels read the other cards' memory themselves
+  void* meet;         // the kernel in which the ranks meet; null: their threads do
+  uint64_t words;     // its argument
+  uint64_t* broken;   // in pinned memory: a kernel has waited in vain, or shall not wait any longer
 } HfcExchange;
 
 typedef struct HfcProduct {  // see Product in hfc/plan.py

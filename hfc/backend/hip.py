@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 
 from hfc.backend.headers import headers_for
@@ -65,8 +66,17 @@ def _row_count(bound: Bound) -> str:
 def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
     """Constants, where headers come, and the loaders of the formats that the region reads or writes."""
     constants = f"#define WAVE {arch.wave}\n#define MAX_ROWS {max_rows}\n"
-    constants += "".join(f"#define HFC_{feature.upper()}\n" for feature in sorted(arch.features))
-    return constants + HEADERS_STAND_HERE + "\n".join(_loaders(bound))
+    return constants + _features(arch) + HEADERS_STAND_HERE + "\n".join(_loaders(bound))
+
+
+def _features(arch: Arch) -> str:
+    return "".join(f"#define HFC_{feature.upper()}\n" for feature in sorted(arch.features))
+
+
+def standalone_source(arch: Arch, text: Callable[[str], str]) -> str:
+    """A kernel of no region. text: the kernel behind a preface."""
+    source = text(_features(arch) + HEADERS_STAND_HERE)
+    return source.replace(HEADERS_STAND_HERE, headers_for(source), 1)
 
 
 def _loaders(bound: Bound) -> list[str]:

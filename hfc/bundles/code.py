@@ -41,12 +41,14 @@ def check_code(plan: Plan, files: Mapping[str, bytes], where: str) -> None:
     found = {kernel.symbol: _kernel(kernel, read, files, where) for kernel in plan.kernels}
     for name, launches in plan.programs.items():
         for i, launch in enumerate(launches):
-            if not launch.product and not launch.is_by_runtime:
-                _check_launch(launch, found[launch.kernel], arch, f"{where}: launch {i} of {name}")
+            if launch.exchange and launch.kernel in found:  # its only argument is the runtime's
+                _check_launch(launch, 1, found[launch.kernel], arch, f"{where}: launch {i} of {name}")
+            elif not launch.product and not launch.is_by_runtime:
+                given = len(launch.pointers) + 1  # and the step buffer
+                _check_launch(launch, given, found[launch.kernel], arch, f"{where}: launch {i} of {name}")
 
 
-def _check_launch(launch: Launch, found: FoundCode, arch: Arch, where: str) -> None:
-    given = len(launch.pointers) + 1  # and the step buffer
+def _check_launch(launch: Launch, given: int, found: FoundCode, arch: Arch, where: str) -> None:
     if given != found.arguments:
         raise HfcError(
             f"{where} gives {given} arguments, the code of {launch.kernel} takes {found.arguments}",

@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from hfc.base.diagnostics import DeviceLost, HfcError
-from hfc.plan import Bundle, Plan, inbox_of, pointer_table
+from hfc.plan import Bundle, MeetingWords, Plan, inbox_of, pointer_table
 from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
 from hfc.program import Program
 from hfc.runtime.driver import LEGACY_STREAM, Driver
@@ -18,7 +18,7 @@ from hfc.runtime.host_code import open_code
 from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.peer import DeviceRows, Outbox
-from hfc.runtime.ranks.cards import TURNS, exchange_bytes, exchange_table, unreached
+from hfc.runtime.ranks.cards import TURNS, CardWords, exchange_bytes, exchange_table, meeting_kernel, unreached
 from hfc.runtime.ranks.meeting import Meeting
 from hfc.runtime.rocblas import open_rocblas
 from hfc.runtime.sampler import Sampler
@@ -30,7 +30,7 @@ from hfc.target.arch import find_arch
 
 MOST_PROGRAMS = 4  # of one tape call: PROGRAMS of gpu_tape.c.j2
 ALIGNMENT = 256
-
+RANK_FAILED = -2  # of gpu_tape_types.h
 
 CAPTURE = ("begin_capture", "end_capture", "instantiate", "launch_graph")  # left out where graphs do not pay
 
@@ -79,6 +79,7 @@ class GpuModel:
             else:
                 self._bundle = bundle
                 self._sent = [self._pin(exchange_bytes(plan)) for _ in range(TURNS)]
+                self.meeting_words = CardWords(driver, self.stream, self._block(8 * MeetingWords.END), self._pin(8))
         except BaseException:
             self.close()
             raise
@@ -86,7 +87,8 @@ class GpuModel:
     def connect(self, meeting: Meeting, ranks: Sequence[GpuModel]) -> None:
         """The other ranks of a model: their values are read in their cards' memory, or copied from the host's."""
         assert self.plan.rank, "the plan is a whole model's"
-        is_direct = unreached([rank.driver for rank in ranks]) is None
+        drivers = [rank.driver for rank in ranks]
+        is_direct = unreached(drivers) is None
         self.driver.make_current()  # behind that question, which makes each of the drivers current
         places = {pointer for pointer in pointer_table(self.plan) if pointer.kind == "peer"}
         for p in places:
@@ -95,8 +97,18 @@ class GpuModel:
         sent = [[block.ctypes.data for block in rank._sent] for rank in ranks]
         self._exchange = exchange_table(meeting.tables[self.plan.rank.number], sent, is_direct)
         self._tape = self._create_tape(self._bundle)
+        kernel = meeting_kernel(self.plan, drivers)
+        if is_direct and kernel:
+            self._meet_in(kernel, meeting, ranks)
         self._library.hfc_gpu_ranks.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._library.hfc_gpu_ranks(self._tape, ctypes.byref(self._exchange))
+
+    def _meet_in(self, kernel: str, meeting: Meeting, ranks: Sequence[GpuModel]) -> None:
+        words = self.meeting_words
+        words.connect(self.plan.rank.number, [rank.meeting_words for rank in ranks])
+        meeting.watch(words)
+        self._exchange.meet = self._functions[kernel]
+        self._exchange.words, self._exchange.broken = words.address, words.broken.ctypes.data
 
     def advance(self, step: Step) -> None:
         """Run a step whose logits another rank gives out."""
@@ -289,6 +301,8 @@ class GpuModel:
 
     def _lost(self, error: int, program: Program, failed: int) -> DeviceLost:
         where = f" at launch {failed} of {program}" if failed >= 0 else ""
+        if error == RANK_FAILED:
+            return DeviceLost(f"device {self.driver.info.name}: a step failed: another rank did not come{where}")
         return DeviceLost(f"device {self.driver.info.name}: a step failed with driver error {error}{where}")
 
     def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[Pointer, int]:
@@ -322,6 +336,7 @@ class GpuModel:
     def _create_tape(self, bundle: Bundle) -> int:
         modules = [self.driver.load_module(bundle.files[k.file]) for k in self.plan.kernels]
         functions = [self.driver.function(m, k.symbol) for m, k in zip(modules, self.plan.kernels)]
+        self._functions = {k.symbol: function for k, function in zip(self.plan.kernels, functions)}
         pointers = [self._memory[p] for p in pointer_table(self.plan)]
         entries = self.driver.entry_points()
         launch_early = entries.pop("launch_early", None)

@@ -43,6 +43,7 @@ class Arch:
     twin: an arch that the compiler does not tell from this one: equal sources give equal instructions (a test compares them).
     tuning: measured numbers by which geometries differ.
     paired_compute_units: two share their LDS (a workgroup processor of RDNA): 128 KB for the blocks of both.
+    watches_peers: a kernel sees what another card writes to this one's memory meanwhile, in memory as a driver gives it by default.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Arch:
     tuning: Tuning = Tuning()
     paired_compute_units: bool = False
     launched_lds_bytes: int = 0
+    watches_peers: bool = False
 
     @property
     def most_lds_bytes(self) -> int:
@@ -205,7 +207,7 @@ _ROWS: tuple[Arch, ...] = (
     Arch("sm_90", NVIDIA_PLATFORM, 32, 49152, 512, 8, 16, 255, 50, 0,
         frozenset({"packed_f16", "dot4_i8", "mma_f16", "mma_i8", "wgmma_f16", "graphs", "early_launch"}),
         (CardSpec("H100 SXM", 132, 3350, 80, 1980), CardSpec("H200", 132, 4800, 141, 1980)), ("+ptx80",), tuning=NVIDIA_TUNING,
-        launched_lds_bytes=232448),
+        launched_lds_bytes=232448, watches_peers=True),
     Arch("host", HOST_PLATFORM, 1, 0, 0, 1, 0, 0, 0, 0, frozenset()),
 )
 # fmt: on

@@ -12,6 +12,7 @@ from hfc.target.arch import Arch
 
 WAVES = 4  # of a block
 WIDE = 1024  # elements of a group that would take a wave too long
+ELEMENTS = 8  # that a thread makes, one after the other; one of what it reads of another card, which answers a microsecond later
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def launches(bound: Bound[MapRegion], arch: Arch) -> tuple[Geometry, ...]:
     tasks = bound.region.tasks
     # A group that is rotated lies in LDS, where a block's waves meet.
     wide = any((task.stats and task.size > WIDE) or task.mixed for task in tasks)
-    spans = tuple(_span(task, WAVES * arch.wave if wide else arch.wave) for task in tasks)
+    most = 1 if bound.region.reads_peers else ELEMENTS
+    spans = tuple(_span(task, most, WAVES * arch.wave if wide else arch.wave) for task in tasks)
     units = tuple(task.groups * -(-task.size // span) for task, span in zip(tasks, spans))
     starts = tuple(sum(units[:i]) for i in range(len(units)))
     blocks = sum(units) if wide else -(-sum(units) // WAVES)
@@ -59,9 +61,9 @@ def launches(bound: Bound[MapRegion], arch: Arch) -> tuple[Geometry, ...]:
     return (Geometry(MAP, bound.name, (str(blocks), bound.rows, "1"), WAVES * arch.wave, params),)
 
 
-def _span(task: Task, threads: int) -> int:
-    """Elements of a group that one unit of threads makes: all when they share a reduction."""
-    return task.size if task.stats or task.mixed else min(task.size, 8 * threads)
+def _span(task: Task, most: int, threads: int) -> int:
+    """Elements of a group that one unit of threads makes, `most` a thread: all when they share a reduction."""
+    return task.size if task.stats or task.mixed else min(task.size, most * threads)
 
 
 TOLERANCE = 1e-3  # keys and values that round the other way

@@ -13,7 +13,7 @@ from hfc.formats.kv_format import KvFormat
 from hfc.ir.element import row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import flat
-from hfc.ir.roles import is_view_or_elementwise, reads_as, writes_cache
+from hfc.ir.roles import exchanges, is_view_or_elementwise, reads_as, writes_cache
 
 
 def bind(region: Op, printer: Printer) -> Bound[MapRegion]:
@@ -33,6 +33,7 @@ def bind(region: Op, printer: Printer) -> Bound[MapRegion]:
         tuple(tasks),
         tuple(block_format(name) for name in dict.fromkeys(tables) if name != "f32"),
         tuple({f.name: f for f in formats}.values()),
+        any(map(exchanges, region.inner)),
     )
     words = [op.kind for op in region.inner if not is_view_or_elementwise(op)]
     name = "_".join(["map", *dict.fromkeys(words)])

@@ -29,11 +29,13 @@ class Task:
 
 @dataclass(frozen=True)
 class MapRegion(KernelRegion):
-    """tables: formats of weight tables that expressions read by rows, through hfc_<format>_at(block, i).  caches: KV formats written."""
+    """tables: formats of weight tables that expressions read by rows, through hfc_<format>_at(block, i).  caches: KV formats written.
+    reads_peers: some operands lie in the memory of other cards."""
 
     tasks: tuple[Task, ...]
     tables: tuple[BlockFormat, ...] = ()
     caches: tuple[KvFormat, ...] = ()
+    reads_peers: bool = False
 
     @property
     def kv_formats(self) -> tuple[KvFormat, ...]:
