@@ -38,10 +38,9 @@ class Definition:
 
 def headers_for(source: str) -> str:
     """The definitions of HEADERS that `source` uses, and those that these use, in order."""
-    wanted, definitions = set(words_of(source)), _definitions()
+    definitions = _definitions()
     kept = [not d.names for d in definitions]
-    for definition in definitions:
-        wanted |= set() if definition.names else definition.words
+    wanted = set(words_of(source)).union(*(d.words for d in definitions if not d.names))
     for i in reversed(range(len(definitions))):  # C: what is used stands above
         if definitions[i].names & wanted:
             kept[i] = True

@@ -44,8 +44,7 @@ def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context
     given = {**region, **standard, **own}
     undeclared = wanted - given.keys()
     assert not undeclared, f"{path}: used and not declared: {', '.join(sorted(undeclared))}"
-    source = render(path, **{name: given[name] for name in wanted})
-    return source.replace(HEADERS_STAND_HERE, headers_for(source), 1)
+    return _with_headers(render(path, **{name: given[name] for name in wanted}))
 
 
 def _param(arg: Arg) -> str:
@@ -75,7 +74,11 @@ def _features(arch: Arch) -> str:
 
 def standalone_source(arch: Arch, text: Callable[[str], str]) -> str:
     """A kernel of no region. text: the kernel behind a preface."""
-    source = text(_features(arch) + HEADERS_STAND_HERE)
+    return _with_headers(text(_features(arch) + HEADERS_STAND_HERE))
+
+
+def _with_headers(source: str) -> str:
+    """The source with the definitions that it uses, where they stand."""
     return source.replace(HEADERS_STAND_HERE, headers_for(source), 1)
 
 
