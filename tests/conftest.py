@@ -26,6 +26,11 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are named by their length: packed ones may hold the second they were made in, and workers must agree on names."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     sample(items)
