@@ -49,7 +49,7 @@ class OpDef:
     stem: the skeleton that computes a root.  fold: the recipe op that it is on a weight alone.
     flops: of an op, by "row" and "context"; elementwise work hides behind memory and is not counted.
     state: (operand, result) for an op that carries a state on: which operand is the state, which result its new value.
-    internal: passes make it; the model language does not have it.
+    internal: passes make it; the model language does not have it.  collective: its operands are one value as each rank has it.
     """
 
     kind: str
@@ -71,6 +71,7 @@ class OpDef:
     flops: Flops | None = None
     state: tuple[int, int] | None = None
     internal: bool = False
+    collective: bool = False
 
     def __post_init__(self) -> None:
         for fault in self._faults():
@@ -176,6 +177,7 @@ def row_local(
     neighbours: bool = False,
     beside: bool = False,
     internal: bool = False,
+    collective: bool = False,
 ) -> Register:
     return _register(
         "row_local",
@@ -186,6 +188,7 @@ def row_local(
         neighbours=neighbours,
         beside=beside,
         internal=internal,
+        collective=collective,
     )
 
 

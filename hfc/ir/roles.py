@@ -84,7 +84,7 @@ def of_experts(op: Op) -> bool:
 
 def exchanges(op: Op) -> bool:
     """It reads values of other ranks."""
-    return op.kind in ("all_reduce", "all_gather")
+    return op.kind in OPS and OPS[op.kind].collective
 
 
 def is_lookup(op: Op) -> bool:

@@ -11,6 +11,7 @@ from test_serve_api import app_of, call
 
 from hfc.runtime.decoding.state import Phase
 from hfc.serve import scheduler as scheduling
+from hfc.serve import sequence as sequences
 from hfc.serve import stepper as stepping
 from hfc.serve.pace import FIRST_ROWS, PROBE_EVERY, Pace
 from hfc.serve.scheduler import Limits, Scheduler
@@ -26,7 +27,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        for module in (stepping, scheduling):
+        for module in (stepping, scheduling, sequences):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 

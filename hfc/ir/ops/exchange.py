@@ -28,7 +28,7 @@ def _reduce_element(elements: Elements, op: Op, value: Value, index: Index, row:
     return f"({' + '.join(elements.element(part, index, row) for part in op.inputs)})"
 
 
-@row_local(_reduce_type, reads=("rows",) * MOST_RANKS, element=_reduce_element, internal=True)
+@row_local(_reduce_type, reads=("rows",) * MOST_RANKS, element=_reduce_element, internal=True, collective=True)
 def all_reduce(x0, x1, x2=None, x3=None, x4=None, x5=None, x6=None, x7=None):
     """((x0 + x1) + x2) + …: always in the order of the ranks, so that every rank has the same bits each time."""
     total = x0 + x1
@@ -58,7 +58,7 @@ def _gather_element(elements: Elements, op: Op, value: Value, index: Index, row:
     return text
 
 
-@row_local(_gather_type, reads=("rows",) * MOST_RANKS, element=_gather_element, internal=True)
+@row_local(_gather_type, reads=("rows",) * MOST_RANKS, element=_gather_element, internal=True, collective=True)
 def all_gather(x0, x1, x2=None, x3=None, x4=None, x5=None, x6=None, x7=None):
     """The pieces of all ranks side by side: [T, ..., A], [T, ..., B], … -> [T, ..., A + B + …]"""
     return np.concatenate([part for part in (x0, x1, x2, x3, x4, x5, x6, x7) if part is not None], axis=-1)
