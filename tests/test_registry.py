@@ -11,11 +11,13 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hfc.base.diagnostics import HfcError
 from hfc.runtime import registry
+from hfc.runtime.executor import weights_path
 from hfc.runtime.pull import pull
 from hfc.runtime.reference import HubFile
 from hfc.runtime.registry import REGISTRY, RegistryEntry, WheelFile, cached_path, find_entry, find_local
@@ -269,6 +271,17 @@ def test_a_file_of_another_kind_is_explained(tmp_path):
         find_source(str(tmp_path / "notes.txt"))
     with pytest.raises(HfcError, match="did you mean"):
         find_entry("smollm2:135M")
+
+
+def test_who_removed_the_weights_of_a_bundle_is_told_how_they_come_back():
+    gone = cached_path(REGISTRY["smollm2:135m"]).with_name("elsewhere.gguf")
+    for path, hint in (
+        (cached_path(REGISTRY["smollm2:135m"]), "hfc pull smollm2:135m brings them back"),
+        (gone, "give their new"),
+    ):
+        with pytest.raises(HfcError, match="weights that the bundle was compiled for are not there") as error:
+            weights_path(SimpleNamespace(model={"weights": str(path)}))
+        assert error.value.hint.startswith(hint)
 
 
 def test_what_is_here_are_names_as_list_shows_them(monkeypatch, tmp_path):

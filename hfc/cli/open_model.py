@@ -23,7 +23,15 @@ from hfc.cli.device import announce, device_for
 from hfc.cli.remake import remade_choice, runs_here
 from hfc.plan import Bundle, Plan
 from hfc.runtime.decoding.model import Model
-from hfc.runtime.executor import OPENERS, arch_of_device, joined_plan_for, load, split_device, split_devices
+from hfc.runtime.executor import (
+    OPENERS,
+    arch_of_device,
+    joined_plan_for,
+    load,
+    split_device,
+    split_devices,
+    weights_path,
+)
 from hfc.runtime.registry import REGISTRY, find_local
 from hfc.runtime.source import NotHere, Source, find_source, is_path
 from hfc.runtime.speculate.drafts import AUTO, check_draft, speculation_for
@@ -78,7 +86,7 @@ def load_opened(
     """Load a bundle on the chosen device. vocabulary: that of its weights, where it was read already."""
     # The vocabulary first: reading it takes memory for a moment, and that must not come on top of the weights.
     if with_vocabulary and vocabulary is None:
-        vocabulary = load_vocabulary(choice.weights or bundle.model["weights"])
+        vocabulary = load_vocabulary(weights_path(bundle, choice.weights))
     with progress_bar("loading", "weights") as update:
         model = load(bundle, choice.device, choice.threads, choice.weights, update, choice.random_weights)
     trained = bundle.model.get("context", 0)

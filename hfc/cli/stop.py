@@ -7,11 +7,11 @@ from hfc.serve.record import find, stop
 
 
 def command(
-    port: int | None,
+    server: str | None,
     timeout_s: float,
 ) -> None:
     """Let a server finish what it runs, and end it."""
-    record = find(port)
+    record = find(server)
     if not stop(record, timeout_s):
         raise HfcError(
             f"process {record.pid} still runs after {timeout_s:g} s", hint="it drains; call again to end it at once"

@@ -23,6 +23,7 @@ from hfc.runtime.pipeline.worker import StageModel
 from hfc.runtime.random_weights import RandomWeights
 from hfc.runtime.ranks.cards import unreached
 from hfc.runtime.ranks.model import RankedModel, RankModel, ranked
+from hfc.runtime.registry import name_of_path
 from hfc.runtime.slots import SlotStates, slot_states
 from hfc.runtime.upload import CheckpointWeights
 from hfc.runtime.weights import Progress
@@ -221,13 +222,20 @@ def plan_for(bundle: Bundle, arch: str, device: str = "") -> Plan:
     return bundle.plans[arch]
 
 
-def _checkpoint(bundle: Bundle, weights: str | Path | None) -> Checkpoint:
-    path = Path(weights or bundle.model["weights"])
+def weights_path(bundle: Bundle, given: str | Path | None = None) -> Path:
+    """Where the bundle's weights are: where it was compiled, or the place that --weights gives."""
+    path = Path(given or bundle.model["weights"])
     if not path.exists():
+        name, place = name_of_path(path), "give their new place with --weights"
         raise HfcError(
             f"{path}: the weights that the bundle was compiled for are not there",
-            hint="give their new place with --weights",
+            hint=f"hfc pull {name} brings them back, or {place}" if name else place,
         )
+    return path
+
+
+def _checkpoint(bundle: Bundle, weights: str | Path | None) -> Checkpoint:
+    path = weights_path(bundle, weights)
     checkpoint = _open(path, bundle.model["kind"])
     draft = bundle.model.get("draft")
     if draft is None:

@@ -113,6 +113,11 @@ def cached_path(entry: RegistryEntry) -> Path:
     return cache_folder() / "models" / entry.name.replace(":", "-") / entry.file
 
 
+def name_of_path(path: Path) -> str | None:
+    """The model whose file `hfc pull` puts there."""
+    return next((e.name for e in REGISTRY.values() if e.file and cached_path(e) == path), None)
+
+
 def _installed_path(source: WheelFile) -> Path | None:
     """Where an installed wheel keeps the file. Its package is found, not imported: it would bring its own runtime along."""
     package, *rest = Path(source.path).parts

@@ -36,6 +36,10 @@ class ServerRecord:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    @property
+    def models(self) -> list[str]:
+        return self.model.split(", ")
+
 
 def folder() -> Path:
     return cache_folder() / "serve"
@@ -77,15 +81,26 @@ def running() -> list[ServerRecord]:
     return records
 
 
-def find(port: int | None) -> ServerRecord:
-    """The server on a port; without one, the only server there is."""
+def find(which: str | None) -> ServerRecord:
+    """The server on a port or of a model; without either, the only server there is."""
     records = running()
-    found = [r for r in records if port is None or r.port == port]
+    found = [r for r in records if which is None or which in (str(r.port), r.model)]
     if len(found) == 1:
         return found[0]
-    if not found:
-        raise HfcError("no server runs" + (f" on port {port}" if port is not None else ""))
-    raise HfcError("several servers run", hint="name a port: " + ", ".join(str(r.port) for r in records))
+    if found:
+        raise HfcError("several servers run" + (f" {which}" if which else ""), hint=_ports("name a port", found))
+    beside = [r for r in records if which in r.models]
+    if beside:
+        hint = _ports("hfc stop PORT ends it with all its models", beside)
+        raise HfcError(f"the server of {which} has other models too: {beside[0].model}", hint=hint)
+    if which is None:
+        raise HfcError("no server runs")
+    what = f"on port {which}" if which.isdecimal() else f"with the model {which}"
+    raise HfcError(f"no server runs {what}", hint=_ports("servers", records) if records else None)
+
+
+def _ports(what: str, records: list[ServerRecord]) -> str:
+    return f"{what}: " + ", ".join(f"{r.port} ({r.model})" for r in records)
 
 
 def stop(record: ServerRecord, timeout_s: float) -> bool:

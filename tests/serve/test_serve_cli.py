@@ -23,8 +23,10 @@ import tokenizers
 import uvicorn
 from model_reference import MODELS
 
+from hfc.base.diagnostics import HfcError
 from hfc.cli import has_glibc
 from hfc.cli.serve import Draining
+from hfc.serve import record as records
 from hfc.serve.record import ServerRecord, recorded, running
 
 
@@ -147,6 +149,26 @@ def test_a_daemon_is_started_listed_and_stopped(hfc, model, cache):
     with pytest.raises(urllib.error.URLError):
         get(f"{url}/health")
     assert "no server runs" in hfc("stop", code=2)
+
+
+def test_a_server_is_found_by_port_or_by_model(monkeypatch):
+    several = ServerRecord(11436, 2, "127.0.0.1", "tiny, smollm2:135m", 0.0)
+    twins = [ServerRecord(port, port, "127.0.0.1", "twin", 0.0) for port in (11437, 11438)]
+    own = ServerRecord(11435, 1, "127.0.0.1", "qwen3:8b", 0.0)
+    monkeypatch.setattr(records, "running", lambda: [own, several, *twins])
+    assert records.find("11436") is several and records.find("qwen3:8b") is own
+    for which, problem, hint in (
+        ("tiny", "the server of tiny has other models too: tiny, smollm2:135m", "11436"),
+        ("twin", "several servers run twin", "11437 (twin), 11438 (twin)"),
+        (None, "several servers run", "11435 (qwen3:8b), 11436"),
+        ("qwen3", "no server runs with the model qwen3", "11435 (qwen3:8b)"),
+        ("80", "no server runs on port 80", "11435"),
+    ):
+        with pytest.raises(HfcError) as error:
+            records.find(which)
+        assert error.value.message == problem and hint in error.value.hint
+    monkeypatch.setattr(records, "running", lambda: [own])
+    assert records.find(None) is own
 
 
 def test_a_daemon_that_cannot_start_says_why(hfc, tmp_path):
@@ -336,7 +358,7 @@ def test_tls_keys_from_a_file_and_cors(hfc, model, cache, tmp_path):
         request = urllib.request.Request(f"{url}/health", headers={"Origin": origin})
         with urllib.request.urlopen(request, timeout=20, context=trusted) as answer:
             assert answer.headers.get("access-control-allow-origin") == (origin if "app" in origin else None)
-    assert "stopped tiny" in hfc("stop")
+    assert "stopped tiny" in hfc("stop", "tiny")
 
 
 @pytest.mark.parametrize(

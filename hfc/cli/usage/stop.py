@@ -4,6 +4,6 @@ from hfc.cli.usage.declare import Argument, option, usage
 
 USAGE = usage(
     "Let a server finish what it runs, and end it.",
-    Argument("port", "The server's port; not needed while only one runs.", kind=int, required=False),
+    Argument("server", "Its port or its model; not needed while only one runs.", required=False),
     option("--timeout", float, "Seconds to wait for requests that run.", 60.0, name="timeout_s"),
 )
