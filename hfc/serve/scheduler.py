@@ -79,6 +79,8 @@ class Scheduler:
             self._turn = (self._turn + most) % len(ready)
             ready = (ready[self._turn :] + ready[: self._turn])[:most]
         work = [Work(s, 1, 1) for s in ready]
+        if not prompts:
+            return work
         rows = min(limits.max_rows - len(work), self.pace.rows(len(work), len(prompts)))
         if work and limits.prefill_rows is not None:
             rows = min(rows, limits.prefill_rows)

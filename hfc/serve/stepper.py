@@ -38,18 +38,18 @@ KEPT_EVERY = 2 * BLOCK  # tokens of a prompt, after which its keys and values ar
 
 @dataclass(frozen=True)
 class Underway:
-    """A step on its way, and since when. counts: see _counts."""
+    """A step on its way, and since when. counts: see _counts; None where steps are timed in `advance`."""
 
     work: list[Work]
-    counts: tuple[int, int]
+    counts: tuple[int, int] | None
     begun: Begun
     began_s: float
 
 
 def _counts(work: list[Work]) -> tuple[int, int]:
     """Sequences that decode, and rows of prompts."""
-    decoding = [part for part in work if part.sequence.phase is Phase.DECODE]
-    return len(decoding), sum(part.rows for part in work) - sum(part.rows for part in decoding)
+    prompts = [part.rows for part in work if part.sequence.phase is not Phase.DECODE]
+    return len(work) - len(prompts), sum(prompts)
 
 
 class Stepper:
@@ -107,13 +107,14 @@ class Stepper:
     def advance(self) -> bool:
         """Begin a step for each group of the work, and end those that others must wait for; False when nobody can go on."""
         work = self.scheduler.plan(self._busy())
-        counts, began = _counts(work), time.monotonic()
+        is_alone = self._decoder.depth == 1
+        counts, began = _counts(work) if is_alone else None, time.monotonic()
         for group in self._groups(work):
             self._land(self._decoder.depth - 1)
             self._begin(group)
-            if self._decoder.depth == 1 or any(part.sequence.job.pool for part in group):
+            if is_alone or any(part.sequence.job.pool for part in group):
                 self._land(0)  # a tap is read before the next step
-        if work and self._decoder.depth == 1:
+        if work and counts is not None:
             self.scheduler.pace.stepped(*counts, time.monotonic() - began)
         if not work and self._flights:
             self._land(len(self._flights) - 1)
@@ -135,18 +136,20 @@ class Stepper:
         neither depends on its neighbours. So are tokens that it chooses and those that are chosen here. The stages of a pipeline share
         the sequences out among them."""
         depth = self._decoder.depth
-        groups = self._alike(work) if self._on_device else [work]
-        most = -(-len(self.scheduler.running) // depth) if depth > 1 else len(work)
-        parts = [group[at : at + most] for group in groups for at in range(0, len(group), most or 1)]
-        return [part for part in parts if part]
+        groups = self._alike(work) if self._on_device else [work] if work else []
+        if depth == 1:
+            return groups
+        most = -(-len(self.scheduler.running) // depth)
+        return [group[at : at + most] for group in groups for at in range(0, len(group), most)]
 
     def _alike(self, work: list[Work]) -> list[list[Work]]:
+        kinds: dict[tuple[bool, bool], list[Work]] = {(n, d): [] for n in (True, False) for d in (True, False)}
+        for part in work:
+            kinds[part.sequence.needs_logits, part.sequence.phase is Phase.DECODE].append(part)
         groups = []
-        for needs_logits in (True, False):
-            mine = [w for w in work if w.sequence.needs_logits == needs_logits]
-            decoding = [w for w in mine if w.sequence.phase is Phase.DECODE]
-            groups += [decoding[at : at + DECODE_ROWS] for at in range(0, len(decoding), DECODE_ROWS)]
-            groups.append([w for w in mine if w.sequence.phase is not Phase.DECODE])
+        for (_, decodes), alike in kinds.items():
+            most = DECODE_ROWS if decodes else len(alike) or 1
+            groups += [alike[at : at + most] for at in range(0, len(alike), most)]
         return groups
 
     def _begin(self, work: list[Work]) -> None:
@@ -154,7 +157,7 @@ class Stepper:
         try:
             extended = self._decoder.extend([part for part in work if self._limit(part)])
             if extended:
-                counts = _counts(extended)
+                counts = _counts(extended) if self._decoder.depth > 1 else None
                 self._flights.append(Underway(extended, counts, self._decoder.start(extended), began))
         finally:
             self._ring(part.sequence.stream for part in work if part.sequence.phase is Phase.DONE)
@@ -182,7 +185,7 @@ class Stepper:
         self._decoder.settle(work, brought, seconds)
         self.metrics.stepped(seconds, len(step.tokens))
         self.steps += 1
-        if self._decoder.depth > 1:
+        if flight.counts is not None:
             self.scheduler.pace.stepped(*flight.counts, seconds)
 
     def _limit(self, part: Work) -> bool:
