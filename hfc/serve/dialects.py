@@ -88,7 +88,6 @@ RESPONSES = Dialect(
         "reasoning.id",
         "reasoning.summary",
         "reasoning.encrypted_content",
-        "reasoning.content",
         "reasoning.status",
     },
     kinds={

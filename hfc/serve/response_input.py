@@ -62,9 +62,10 @@ class ResultItem(Tolerant, dialect=RESPONSES, noun="item"):
 
 
 class ReasoningItem(Tolerant, dialect=RESPONSES, noun="reasoning"):
-    """A thought of an earlier answer; not shown again, as templates drop it too."""
+    """A thought of an earlier answer: templates show it again while the same task goes on. What is encrypted cannot be read here."""
 
     type: Literal["reasoning"]
+    content: listed(RESPONSES, "part", {"reasoning_text": ResponseTextPart}) | None = None
 
 
 ITEMS = {
@@ -179,17 +180,19 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
         return "xhigh" if effort == "max" else effort
 
     def _messages(self) -> list[dict[str, Any]]:
-        """Neighbouring calls belong to one message, and what stands between a call and its output follows the output.
-        ApiError 400 for a history that cannot have happened."""
+        """Neighbouring calls belong to one message, with the thought before them, and what stands between a call and its output follows
+        the output. ApiError 400 for a history that cannot have happened."""
         items = [MessageItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
         out: list[dict[str, Any]] = [{"role": "system", "content": self.instructions}] if self.instructions else []
         calls: dict[str, str] = {}
         late: list[dict[str, Any]] = []
+        thought = ""  # of the assistant's next message
         for i, item in enumerate(items):
             where = f"input.{i}"
             if isinstance(item, (CallItem, CustomCallItem)):
                 if not out or out[-1]["role"] != "assistant":
                     out.append({"role": "assistant", "content": ""})
+                thought = _give_thought(out[-1], thought)
                 call = {"name": item.name, "arguments": arguments_of(item.arguments)}
                 out[-1].setdefault("tool_calls", []).append({"id": item.call_id, "type": "function", "function": call})
                 calls[item.call_id] = item.name
@@ -202,12 +205,23 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
                     out, late = [*out, *late], []
             elif isinstance(item, MessageItem):
                 role = "system" if item.role == "developer" else item.role
-                (late if calls else out).append({"role": role, "content": _text(item.content)})
+                place = late if calls else out
+                place.append({"role": role, "content": _text(item.content)})
+                thought = _give_thought(place[-1], thought)
+            else:
+                thought += _text(item.content or "")
         if calls:
             raise ApiError(400, f"the calls {', '.join(calls)} have no output", "input", "missing_tool_result")
         if not out:
             raise ApiError(400, "the input has no messages", "input", "invalid_value")
         return out
+
+
+def _give_thought(message: dict[str, Any], thought: str) -> str:
+    """To a message of the assistant's; what is left of it is nobody's before another's message."""
+    if thought and message["role"] == "assistant":
+        message["reasoning_content"] = message.get("reasoning_content", "") + thought
+    return ""
 
 
 def _text(content: str | list[ResponseTextPart | ResponseRefusalPart]) -> str:

@@ -6,8 +6,9 @@ import json
 import httpx
 import pytest
 from model_reference import MODELS
-from serve_fakes import EOS, GREEDY, TOKENIZER, Bytes, FakeModel, make_engine
+from serve_fakes import EOS, GREEDY, TOKENIZER, Bytes, FakeModel, Says, make_engine
 from serve_script import TEMPLATE
+from test_serve_api import app_of, call
 
 from hfc.compiler import CompileOptions, compile_model
 from hfc.runtime.executor import load
@@ -126,6 +127,33 @@ def test_twenty_turns_of_a_coding_agent_compute_their_new_tokens_only(recurrent)
     )
     asyncio.run(asyncio.wait_for(replay(engine, TOKENIZER), 60))
     engine.close()
+
+
+THINKS = (  # as Qwen 3.5's template: an answer begins with its thought
+    "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}<think>\n{{ m.reasoning_content or '' }}\n</think>\n\n{% endif %}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>\n{{ {'name': c.function.name, 'arguments': c.function.arguments} | tojson }}\n</tool_call>{% endfor %}<eos>"
+    "{% endfor %}{% if add_generation_prompt %}assistant:<think>\n{% endif %}{# tools #}"
+)
+
+
+def test_a_thought_before_a_call_is_not_computed_again():
+    """Codex sends an answer's items back as they came: the prompt after a tool's result begins with all that was written."""
+    said = (
+        "<think>\n"
+        + "I should look. " * 30
+        + '\n</think>\n\n<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+    )
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    asked = {"role": "user", "content": "Look."}
+    with app_of(Says(said, context=4096, max_rows=512), template=THINKS, cache_bytes=1 << 24) as (app, _):
+        first = call(app, "POST", "/v1/responses", json={"input": [asked], "tools": [tool]}).json()
+        thought, made = first["output"]
+        assert thought["type"] == "reasoning" and made["arguments"] == '{"a": 1}'
+        result = {"type": "function_call_output", "call_id": made["call_id"], "output": "found"}
+        again = {"input": [asked, thought, made, result], "tools": [tool]}
+        used = call(app, "POST", "/v1/responses", json=again).json()["usage"]
+    computed = used["input_tokens"] - used["input_tokens_details"]["cached_tokens"]
+    assert computed < BLOCK < len(said) < used["input_tokens_details"]["cached_tokens"]
 
 
 class Ascii(Bytes):

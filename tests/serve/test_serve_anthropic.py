@@ -148,3 +148,19 @@ def test_blocks_stand_in_the_order_in_which_they_were_written():
             (kind, value.strip() if kind == "text" else value) for kind, value in wanted
         ]
         assert message.stop_reason == "tool_use"
+
+
+def test_a_streamed_thought_is_signed():
+    """Vercel's client sends back only thoughts that came with a signature; none of ours says anything."""
+    with app_of(Says("<think>hm</think>one", context=1024), template=THINKS) as (app, _), listening(app) as url:
+        with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=60) as client:
+            with client.messages.stream(model="fake", max_tokens=200, messages=QUESTION) as stream:
+                kinds = [
+                    event.delta.type if event.type == "content_block_delta" else event.type
+                    for event in stream
+                    if event.type.startswith("content_block")
+                ]
+                thought, text = stream.get_final_message().content
+    first = kinds.index("content_block_stop")
+    assert kinds[first - 2 : first + 1] == ["thinking_delta", "signature_delta", "content_block_stop"]
+    assert kinds.count("signature_delta") == 1 and thought.signature == "" and text.text == "one"

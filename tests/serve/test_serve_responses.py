@@ -6,12 +6,54 @@ import openai
 import pydantic
 import pytest
 
+from hfc.serve.response_input import ResponsesRequest
+
 TOOL = {
     "type": "function", "name": "get_weather", "strict": True,
     "parameters": {
         "type": "object", "properties": {"city": {"type": "string", "maxLength": 12}}, "required": ["city"], "additionalProperties": False,
     },
 }  # fmt: skip
+
+THOUGHT = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": [],
+    "content": [{"type": "reasoning_text", "text": "hm"}],
+    "encrypted_content": None,
+}
+ASKED = {"type": "message", "role": "user", "content": "Weather in Ulm?"}
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": "sunny"}
+SAID = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "It is sunny."}]}
+
+
+@pytest.mark.parametrize(
+    ("items", "thoughts"),
+    [
+        ([ASKED, THOUGHT, CALL, RESULT], ["hm"]),  # Codex's second request
+        (
+            [
+                ASKED,
+                THOUGHT,
+                CALL,
+                RESULT,
+                {**THOUGHT, "content": [{"type": "reasoning_text", "text": "so"}]},
+                SAID,
+                ASKED,
+            ],
+            ["hm", "so"],
+        ),
+        ([ASKED, THOUGHT, SAID, THOUGHT, CALL, RESULT], ["hmhm"]),
+        ([ASKED, {**THOUGHT, "content": None, "encrypted_content": "gAAA"}, CALL, RESULT], [None]),
+        ([ASKED, {**THOUGHT, "content": [{"type": "new", "text": "x"}]}, CALL, RESULT], [None]),
+        ([ASKED, THOUGHT, ASKED, SAID, ASKED], [None]),
+    ],
+)
+def test_a_thought_goes_with_the_assistant_s_next_message(items, thoughts):
+    """Templates show it while the same task goes on, and what the cache holds of an answer begins with it."""
+    messages = ResponsesRequest.model_validate({"input": items}).ask().messages
+    assert [m.get("reasoning_content") for m in messages if m["role"] == "assistant"] == thoughts
 
 
 @pytest.fixture(scope="module")

@@ -146,21 +146,30 @@ async def _events(
             for delta in deltas:
                 wanted = "arguments" if delta.kind == "call" else delta.kind
                 if delta.kind == "call" or wanted != kind:
-                    if kind is not None:
-                        yield event("content_block_stop", index=block)
+                    for closing in _block_ends(kind, block):
+                        yield event(**closing)
                     block, kind = block + 1, wanted
                     yield event("content_block_start", index=block, content_block=_start(delta))
                 if delta.kind != "call":
                     type, field = FIELDS[delta.kind]
                     yield event("content_block_delta", index=block, delta={"type": type, field: delta.text})
             if finish is not None:
-                if kind is not None:
-                    yield event("content_block_stop", index=block)
+                for closing in _block_ends(kind, block):
+                    yield event(**closing)
                 ending = {"stop_reason": stop_reason(finish, output.message), "stop_sequence": finish.stop}
                 yield event("message_delta", delta=ending, usage=usage(sequence))
                 yield event("message_stop")
     except ApiError as error:
         yield sse_error(error, request.url.path)
+
+
+def _block_ends(kind: str | None, block: int) -> list[dict[str, Any]]:
+    """A thought ends with its signature: Vercel's client sends back no other, be it empty."""
+    if kind is None:
+        return []
+    signature = {"type": "signature_delta", "signature": ""}
+    signed = [{"type": "content_block_delta", "index": block, "delta": signature}] if kind == "reasoning" else []
+    return [*signed, {"type": "content_block_stop", "index": block}]
 
 
 def _start(delta: Delta) -> dict[str, Any]:
