@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hfc.base.dataclass import dataclass
 from hfc.serve.answer import check, merged
 from hfc.serve.errors import ApiError
 from hfc.serve.guides import Wanted, guides_of, rules_of
-from hfc.serve.job import Finish, Job, Piece
+from hfc.serve.job import Finish, Job, Piece, Progress
 from hfc.serve.output import Delta, Output
 from hfc.serve.parameters import SamplingFields, check_prompt
 from hfc.serve.prompt import Encoder, Prompt, chat_prompt, single_token
@@ -33,7 +33,7 @@ class Ask:
     "strict": whether nothing of it may go unenforced, "param": what the client calls it},
     {"type": "regex", "pattern": ...} or {"type": "lark", "grammar": ...}.  effort: "none" switches thinking off, None leaves
     it to the template.  max_tokens: -1 is no limit, None the server's usual one.  logprobs: alternatives a token, or None.  truncates: a history that is too long loses its oldest turns.
-    param: what the client calls the messages.  splits: thoughts are told apart from the content.  continues: a last message of the assistant's is gone on with."""
+    tells_progress: of the prompt, while it is computed.  param: what the client calls the messages.  splits: thoughts are told apart from the content.  continues: a last message of the assistant's is gone on with."""
 
     messages: Sequence[dict[str, Any]]
     fields: SamplingFields
@@ -50,6 +50,7 @@ class Ask:
     param: str = "messages"
     continues: bool = True
     splits: bool = True
+    tells_progress: bool = False
     template_variables: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -111,6 +112,7 @@ def plan_chat(served: Served, read: Callable[[], Ask], settings: ServerSettings)
             priority=ask.fields.priority(),
             penalize_prompt=ask.fields.penalizes_prompt(),
             shown=shown,
+            tells_progress=ask.tells_progress,
         )
         for choice in range(ask.choices)
     ]
@@ -196,21 +198,30 @@ def joined(deltas: list[Delta]) -> list[Delta]:
     return out
 
 
+class Came(NamedTuple):
+    """What came of an answer at one time: nothing at all keeps a connection alive."""
+
+    deltas: list[Delta]
+    finish: Finish | None = None
+    progress: Progress | None = None
+
+
 async def stream_deltas(
     served: Served, sequence: Generated, output: Output, keep_alive_s: float
-) -> AsyncIterator[tuple[list[Delta], Finish | None]]:
-    """Deltas of one answer as they come, with its end at last; ([], None) keeps a connection alive. ApiError at a bad end."""
+) -> AsyncIterator[Came]:
+    """One answer as it comes, with its end at last. ApiError at a bad end."""
     async for index, events in merged(served, [sequence], keep_alive_s):
         if index < 0:
-            yield [], None
+            yield Came([])
             continue
         finish = events[-1] if isinstance(events[-1], Finish) else None
         deltas = feed(output, [e for e in events if isinstance(e, Piece)], sequence)
         if finish is not None:
             check(finish)
             deltas += output.close()
-        if deltas or finish is not None:
-            yield joined(deltas), finish
+        progress = next((e for e in reversed(events) if isinstance(e, Progress)), None)
+        if deltas or finish is not None or progress is not None:
+            yield Came(joined(deltas), finish, progress)
 
 
 def new_id(prefix: str) -> str:

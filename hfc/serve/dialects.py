@@ -140,7 +140,7 @@ LLAMA = Dialect(
         "request.t_max_predict_ms": Refused("bound an answer with n_predict, a request with timeout", (0, -1)),
         "prompt.multimodal_data": Refused(TEXT_ONLY),
     },
-    silent=_USUAL | {"request.timings_per_token", "request.n_keep"},
+    silent=_USUAL | {"request.n_keep"},
 )
 
 OLLAMA = Dialect(

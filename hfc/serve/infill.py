@@ -33,7 +33,8 @@ OnePrompt = str | TextPrompt | Annotated[list[TokenId | str], Field(min_length=1
 class NativeRequest(SamplingFields, dialect=LLAMA):
     """llama-server's request. prompt: a text, token ids and texts mixed, or a list of such.  n_predict: -1 is no limit.
 
-    n_probs: how many alternatives of each token to tell.  response_fields: only these of the answer, "a/b" for one inside another."""
+    n_probs: how many alternatives of each token to tell.  timings_per_token, return_progress: tell in a stream how fast it is, and how far
+    the prompt.  response_fields: only these of the answer, "a/b" for one inside another."""
 
     model: str | None = None
     prompt: OnePrompt | Annotated[list[OnePrompt], Field(min_length=1)] = ""
@@ -43,6 +44,8 @@ class NativeRequest(SamplingFields, dialect=LLAMA):
     return_tokens: bool | None = None
     response_fields: list[str] | None = None
     stream: bool | None = None
+    timings_per_token: bool | None = None
+    return_progress: bool | None = None
 
     def biases(self, served: Served) -> dict[int, float]:
         """llama-server takes texts as keys too, and ignore_eos forbids the tokens that end an answer."""
@@ -80,6 +83,7 @@ class NativeRequest(SamplingFields, dialect=LLAMA):
                 marks=(len(prompt) - 1,),
                 deadline_s=self.deadline_s(settings),
                 penalize_prompt=self.penalizes_prompt(),
+                tells_progress=bool(self.stream and self.return_progress),
             )
             for prompt in prompts
         ]

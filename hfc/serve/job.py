@@ -45,7 +45,7 @@ class Job:
     for the prompt's tokens.  marks: positions of the prompt at which another prompt is likely to branch off.  deadline_s:
     on time.monotonic()'s clock.  penalize_prompt: penalties look at the prompt's tokens too.  pool: "last" or "mean" asks
     for the prompt's hidden states as one vector instead of an answer.  shown: control tokens that stand in the text.  priority: 1 goes
-    before others, -1 after them.
+    before others, -1 after them.  tells_progress: the reader wants to know how far the prompt is.
     """
 
     prompt: tuple[int, ...]
@@ -63,6 +63,7 @@ class Job:
     shown: Mapping[int, str] = field(default_factory=dict)
     pool: str | None = None
     priority: int = 0
+    tells_progress: bool = False
 
     @property
     def needs_every_row(self) -> bool:
@@ -117,6 +118,16 @@ class Pooled:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a prompt is: its tokens, those that were cached, those whose state is there now; seconds since it has a slot."""
+
+    total: int
+    cached: int
+    processed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """reason: "stop" | "length" | "timeout" | "overloaded" | "cancelled" | "error".  stop: the stop text that was found.  message, status: of errors."""
 
@@ -144,4 +155,4 @@ class Usage:
     timings: dict[str, float] = field(default_factory=dict)
 
 
-Event = Piece | PromptPart | Pooled | Finish
+Event = Piece | PromptPart | Pooled | Progress | Finish

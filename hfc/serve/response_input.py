@@ -134,6 +134,8 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
     metadata: dict[str, Any] | None = None
     include: list[str] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    timings_per_token: bool | None = Field(None, description="llama-server's: tell how fast the answer is written.")
+    return_progress: bool | None = Field(None, description="llama-server's: tell in a stream how far the prompt is.")
 
     def ask(self) -> Ask:
         format = self.text.format if self.text else None
@@ -169,6 +171,7 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
             truncates=self.truncation == "auto",
             param="input",
             continues=False,
+            tells_progress=bool(self.stream and self.return_progress),
         )
 
     @property

@@ -15,7 +15,7 @@ from hfc.runtime.generate import StopTexts
 from hfc.runtime.sampler import Sampler
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.sampling import TokenLimits
-from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, PromptPart, Unanswerable, Usage
+from hfc.serve.job import Finish, Job, Logprob, Piece, Pooled, Progress, PromptPart, Unanswerable, Usage
 from hfc.serve.stream import Stream
 
 LOG = logging.getLogger("hfc.serve")
@@ -97,6 +97,10 @@ class Sequence(DecodeState):
         parts = tuple(logprob_of(row, int(t), self.job.logprobs or 0) for row, t in zip(logits, following))
         if parts:
             self.stream.put(PromptPart(parts))
+
+    def put_progress(self) -> None:
+        seconds = time.monotonic() - self.submitted_s - self.usage.timings["queue_s"]
+        self.stream.put(Progress(len(self.prompt), self.usage.cached, self.position, seconds))
 
     def put_hidden(self, rows: np.ndarray) -> None:
         """Hidden states that count, f32 [n, width]; the prompt's end sends their mean and ends the sequence."""

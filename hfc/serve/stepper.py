@@ -100,6 +100,9 @@ class Stepper:
             sequence.keep_marks(position + NEAR if self.cache.is_recurrent else len(sequence.prompt))
             self.metrics.admitted(position, len(sequence.prompt))
             self._own(sequence, self._decoder.begin, sequence)
+            if sequence.job.tells_progress:
+                self._own(sequence, sequence.put_progress)
+                self._ring([sequence.stream])
             if sequence.phase is Phase.DONE:
                 self._release(sequence)
                 self._ring([sequence.stream])
@@ -169,7 +172,11 @@ class Stepper:
             try:
                 self._end(flight)
             finally:
-                done = [w for w in flight.work if w.outputs or w.sequence.phase is Phase.DONE]
+                done = [
+                    w
+                    for w in flight.work
+                    if w.outputs or w.sequence.phase is Phase.DONE or w.sequence.job.tells_progress
+                ]
                 self._ring(w.sequence.stream for w in done)
 
     def _end(self, flight: Underway) -> None:
@@ -216,6 +223,8 @@ class Stepper:
         sequence = part.sequence
         before, sequence.position = sequence.position, sequence.position + part.rows
         self.metrics.prefilled(part.rows)
+        if sequence.job.tells_progress:
+            self._own(sequence, sequence.put_progress)
         self._own(sequence, self._decoder.read, sequence, sequence.prompt[before : sequence.position])
         is_end = sequence.position == len(sequence.prompt)
         if (is_end and not self._is_kept_near(sequence)) or (sequence.marks and sequence.position == sequence.marks[0]):

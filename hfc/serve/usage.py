@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hfc.base.dataclass import dataclass
+from hfc.serve.job import Progress
 from hfc.serve.sequence import Sequence
 
 
@@ -61,6 +62,16 @@ def timings(sequence: Sequence) -> dict[str, float]:
         "cache_n": usage.cached,
         **_speed("prompt", computed, spans.prompt_s),
         **_speed("predicted", usage.completion, spans.answer_s),
+    }
+
+
+def prompt_progress(progress: Progress) -> dict[str, int]:
+    """As llama-server tells it."""
+    return {
+        "total": progress.total,
+        "cache": progress.cached,
+        "processed": progress.processed,
+        "time_ms": round(progress.seconds * 1e3),
     }
 
 

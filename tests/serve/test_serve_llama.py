@@ -183,14 +183,6 @@ def test_templates_and_properties(app):
     assert props["chat_template"] == TEMPLATE and props["default_generation_settings"]["n_ctx"] == 1024
 
 
-def test_timings_where_asked(app):
-    body = {"messages": MESSAGES, "max_tokens": 4}
-    assert "timings" not in post(app, "/v1/chat/completions", **body).json()
-    assert post(app, "/v1/chat/completions", **body, timings_per_token=True).json()["timings"]["predicted_n"] == 4
-    stream = post(app, "/v1/chat/completions", **body, timings_per_token=True, stream=True).text
-    assert sum('"timings"' in line for line in stream.splitlines()) == 1
-
-
 def test_tokens_under_llama_server_s_names(app):
     tokens = post(app, "/tokenize", content="hello").json()["tokens"]
     assert tokens == list(b"hello") and post(app, "/detokenize", tokens=tokens).json()["content"] == "hello"

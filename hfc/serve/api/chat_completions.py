@@ -31,81 +31,24 @@ from hfc.serve.body import BodyRoute
 from hfc.serve.chat import Ask, ChatPlan, feed, joined, new_id, plan_chat
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError, documented
-from hfc.serve.job import Finish, Piece
+from hfc.serve.job import Finish, Piece, Progress
 from hfc.serve.logprobs import chat_logprob
 from hfc.serve.messages import AssistantMessage, Messages, template_messages
 from hfc.serve.models import borrow
 from hfc.serve.output import Delta, Output
-from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, Text, first_given
+from hfc.serve.parameters import MaxTokens, SamplingFields, StreamOptions, first_given
 from hfc.serve.planning import planned
+from hfc.serve.response_format import ResponseFormat, format_of
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
 from hfc.serve.tolerance import Tolerant
 from hfc.serve.tools import AllowedChoice, NamedChoice, ToolChoice, Tools, allowed
-from hfc.serve.usage import openai_usage, timings
+from hfc.serve.usage import openai_usage, prompt_progress, timings
 
 ROUTE = APIRouter(route_class=BodyRoute, tags=["chat"])
 MOST_CHOICES = 16
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 MaxThought = Annotated[int, Field(ge=-1, le=1 << 30)]
-
-
-class JsonSchema(Tolerant, dialect=CHAT, noun="response_format"):
-    name: str | None = None
-    description: str | None = None
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
-    strict: bool | None = None
-
-
-class TextFormat(Tolerant, dialect=CHAT, noun="response_format"):
-    type: Literal["text"]
-
-
-class JsonObjectFormat(Tolerant, dialect=CHAT, noun="response_format"):
-    """schema: llama.cpp's, of the object."""
-
-    type: Literal["json_object"]
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
-
-
-class JsonSchemaFormat(Tolerant, dialect=CHAT, noun="response_format"):
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
-
-
-class RegexFormat(Tolerant, dialect=CHAT, noun="response_format"):
-    """Beyond OpenAI: the answer matches a regular expression."""
-
-    type: Literal["regex"]
-    pattern: Text
-
-
-class LarkFormat(Tolerant, dialect=CHAT, noun="response_format"):
-    """Beyond OpenAI: the answer follows a Lark grammar (llguidance's dialect) with a rule `start`."""
-
-    type: Literal["lark"]
-    grammar: Text
-
-
-ResponseFormat = Annotated[
-    TextFormat | JsonObjectFormat | JsonSchemaFormat | RegexFormat | LarkFormat, Field(discriminator="type")
-]
-
-
-def format_of(format: ResponseFormat | None) -> dict[str, Any] | None:
-    """As Ask wants it."""
-    if isinstance(format, JsonObjectFormat):
-        return {"type": "json_schema", "schema": format.schema_ or {"type": "object"}}
-    if isinstance(format, JsonSchemaFormat):
-        given = format.json_schema
-        param = "response_format.json_schema.schema"
-        return {
-            "type": "json_schema",
-            "schema": given.schema_ or {"type": "object"},
-            "strict": given.strict,
-            "param": param,
-        }
-    return None if format is None or isinstance(format, TextFormat) else format.model_dump()
 
 
 class Reasoning(Tolerant, dialect=CHAT, noun="reasoning"):
@@ -158,7 +101,8 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
-    timings_per_token: bool | None = Field(None, description="llama-server's: tell how long the answer took.")
+    timings_per_token: bool | None = Field(None, description="llama-server's: tell how fast the answer is written.")
+    return_progress: bool | None = Field(None, description="llama-server's: tell in a stream how far the prompt is.")
     response_format: ResponseFormat | None = None
     verbose: bool | None = Field(
         None,
@@ -196,6 +140,7 @@ class ChatRequest(SamplingFields, dialect=CHAT):
             truncates=self.truncation == "auto",
             template_variables=self.chat_template_kwargs or {},
             continues=self._continues(),
+            tells_progress=bool(self.stream and self.return_progress),
         )
 
     def _tools(self) -> tuple[list[Mapping[str, Any]], str]:
@@ -272,8 +217,7 @@ async def chat_completions(request: Request, body: ChatRequest):
     def answer() -> dict[str, Any]:
         choices = [_choice(served, i, answer, plan.new_output(), body) for i, answer in enumerate(answers)]
         done = {**head, "object": "chat.completion", "choices": choices, "usage": openai_usage(sequences)}
-        if body.timings_per_token:
-            done["timings"] = timings(sequences[0])
+        done |= _speed(body, sequences[0])
         if body.verbose:
             prompt = served.tokenizer.decode(plan.jobs[0].prompt, keep_special=True)
             done["__verbose"] = {"prompt": prompt, "content": answers[0].text}
@@ -310,6 +254,10 @@ def _choice(served: Served, index: int, answer: Answer, output: Output, body: Ch
     return {"index": index, "message": out, "logprobs": logprobs, "finish_reason": finish_reason(answer.finish, output)}
 
 
+def _speed(body: ChatRequest, sequence: Sequence) -> dict[str, Any]:
+    return {"timings": timings(sequence)} if body.timings_per_token else {}
+
+
 def finish_reason(finish: Finish, output: Output) -> str:
     return "tool_calls" if finish.reason == "stop" and output.message.calls else finish.reason
 
@@ -335,9 +283,9 @@ async def _chunks(
         return sse_of_text(lambda text: data(index, delta_object(Delta(kind, text))))
 
     def chunk(index: int, delta: Delta, logprobs: dict[str, Any] | None) -> bytes:
-        if logprobs is None and delta.kind in ("content", "reasoning"):
+        if logprobs is None and not body.timings_per_token and delta.kind in ("content", "reasoning"):
             return chunk_of(index, delta.kind)(delta.text)
-        return sse(data(index, delta_object(delta), None, logprobs))
+        return sse({**data(index, delta_object(delta), None, logprobs), **_speed(body, sequences[index])})
 
     for index in range(len(sequences)):
         yield sse(data(index, {"role": "assistant", "content": "", "refusal": None}))
@@ -347,6 +295,8 @@ async def _chunks(
                 yield KEEP_ALIVE
                 continue
             output, finish = outputs[index], events[-1] if isinstance(events[-1], Finish) else None
+            for progress in (e for e in events if isinstance(e, Progress)):
+                yield sse({**data(index, {}), "prompt_progress": prompt_progress(progress)})
             pieces = [e for e in events if isinstance(e, Piece)]
             deltas = feed(output, pieces, sequences[index])
             if finish is not None:
@@ -363,14 +313,12 @@ async def _chunks(
                 yield chunk(index, delta, logprobs)
                 logprobs = None
             if finish is not None:
-                more = {"timings": timings(sequences[index])} if body.timings_per_token else {}
-                yield sse({**data(index, {}, finish_reason(finish, output)), **more})
+                yield sse({**data(index, {}, finish_reason(finish, output)), **_speed(body, sequences[index])})
     except ApiError as error:
         yield sse_error(error, request.url.path)
         return
     if wants_usage:
-        more = {"timings": timings(sequences[0])} if body.timings_per_token else {}
-        yield sse({**common, "choices": [], "usage": openai_usage(sequences), **more})
+        yield sse({**common, "choices": [], "usage": openai_usage(sequences), **_speed(body, sequences[0])})
     yield DONE
 
 

@@ -16,13 +16,13 @@ from hfc.serve.body import BodyRoute
 from hfc.serve.chat import render_chat
 from hfc.serve.errors import ApiError, documented
 from hfc.serve.infill import InfillRequest, NativeRequest
-from hfc.serve.job import Finish, Logprob, Piece
+from hfc.serve.job import Finish, Logprob, Piece, Progress
 from hfc.serve.logprobs import native_logprob
 from hfc.serve.models import borrow
 from hfc.serve.planning import planned
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
-from hfc.serve.usage import timings
+from hfc.serve.usage import prompt_progress, timings
 
 ROUTE = APIRouter(route_class=BodyRoute, tags=["llama-server"])
 ERRORS = documented(408, 429, 500, 503)
@@ -131,7 +131,12 @@ async def _chunks(
                     data = {"index": index, "content": event.text, "tokens": tokens, "stop": False}
                     if event.logprob and body.n_probs:
                         data["completion_probabilities"] = _probabilities(served, [event.logprob])
+                    if body.timings_per_token:
+                        data["timings"] = timings(sequences[index])
                     yield sse(data)
+                elif isinstance(event, Progress):
+                    told = {"index": index, "content": "", "tokens": [], "stop": False}
+                    yield sse({**told, "prompt_progress": prompt_progress(event)})
                 elif isinstance(event, Finish):
                     check(event)
                     ending = _ending(served, sequences[index], event, body)

@@ -140,7 +140,7 @@ async def _events(
     yield event("message_start", message=start)
     block, kind = -1, None
     try:
-        async for deltas, finish in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
+        async for deltas, finish, _ in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
             if not deltas and finish is None:
                 yield event("ping")
             for delta in deltas:

@@ -231,7 +231,7 @@ async def _lines(
     """Calls come whole, before the last line."""
     output = plan.new_output()
     try:
-        async for deltas, finish in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
+        async for deltas, finish, _ in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
             for delta in deltas:
                 if delta.kind in ("content", "reasoning"):
                     told = {**_told(delta, shape), **_logprobs(output, served)}

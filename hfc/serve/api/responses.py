@@ -22,6 +22,7 @@ from hfc.serve.planning import planned
 from hfc.serve.response_input import ResponsesRequest
 from hfc.serve.sequence import Sequence
 from hfc.serve.served import Served, settings_of
+from hfc.serve.usage import prompt_progress, timings
 
 ROUTE = APIRouter(route_class=BodyRoute, tags=["responses"])
 
@@ -45,14 +46,19 @@ async def responses(request: Request, body: ResponsesRequest):
     (sequence,) = served.start(plan.jobs)
     head = _head(body, served.name)
     if body.stream:
-        return sse_response(_events(request, served, sequence, plan.new_output(), head), plan.headers)
+        return sse_response(_events(request, served, sequence, plan.new_output(), head, body), plan.headers)
     (answer,) = await whole(request, served, [sequence])
     output, items = plan.new_output(), Items()
     for piece in answer.pieces:
         _push(items, feed(output, [piece], sequence), output, served)
     _push(items, output.close(), output, served)
     items.close(is_whole=answer.finish.reason != "length")
-    return JSONResponse(_finished(head, items, answer.finish.reason, sequence), headers=plan.headers)
+    done = {**_finished(head, items, answer.finish.reason, sequence), **_speed(body, sequence)}
+    return JSONResponse(done, headers=plan.headers)
+
+
+def _speed(body: ResponsesRequest, sequence: Sequence) -> dict[str, Any]:
+    return {"timings": timings(sequence)} if body.timings_per_token else {}
 
 
 def _push(items: Items, deltas: list[Delta], output: Output, served: Served) -> Events:
@@ -97,7 +103,7 @@ def _finished(head: dict[str, Any], items: Items, reason: str, sequence: Sequenc
 
 
 async def _events(
-    request: Request, served: Served, sequence: Sequence, output: Output, head: dict[str, Any]
+    request: Request, served: Served, sequence: Sequence, output: Output, head: dict[str, Any], body: ResponsesRequest
 ) -> AsyncIterator[bytes]:
     number, items = 0, Items()
 
@@ -109,16 +115,21 @@ async def _events(
     yield event({"type": "response.created", "response": head})
     yield event({"type": "response.in_progress", "response": head})
     try:
-        async for deltas, finish in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
-            if not deltas and finish is None:
+        async for deltas, finish, progress in stream_deltas(
+            served, sequence, output, settings_of(request).keep_alive_s
+        ):
+            if progress is not None:
+                told = {"type": "response.in_progress", "response": head}
+                yield event({**told, "prompt_progress": prompt_progress(progress)})
+            elif not deltas and finish is None:
                 yield KEEP_ALIVE
             for data in _push(items, deltas, output, served):
-                yield event(data)
+                yield event({**data, **(_speed(body, sequence) if data["type"].endswith(".delta") else {})})
             if finish is not None:
                 for data in items.close(is_whole=finish.reason != "length"):
                     yield event(data)
                 response = _finished(head, items, finish.reason, sequence)
-                yield event({"type": f"response.{response['status']}", "response": response})
+                yield event({"type": f"response.{response['status']}", "response": response, **_speed(body, sequence)})
     except ApiError as error:  # OpenAI's clients look at the first of these events, Codex at the second
         told = error_object(error, request.url.path)["error"]
         yield event({"type": "error", **{k: told[k] for k in ("code", "message", "param")}, "error": told})
