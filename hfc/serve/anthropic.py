@@ -9,8 +9,9 @@ from pydantic import Field, field_validator
 from hfc.serve.chat import Ask
 from hfc.serve.dialects import MESSAGES, TEXT_ONLY
 from hfc.serve.errors import ApiError
+from hfc.serve.history import without_neighbours
 from hfc.serve.log import log_once
-from hfc.serve.messages import Name
+from hfc.serve.messages import Name, arguments_of
 from hfc.serve.parameters import Count, SamplingFields, StopText, Text
 from hfc.serve.tolerance import Tolerant, listed, refusal
 from hfc.serve.tools import MOST_TOOLS
@@ -65,10 +66,12 @@ TEXTS = {"text": TextBlock, "document": DocumentBlock, "search_result": SearchRe
 
 
 class ToolUse(Tolerant, dialect=MESSAGES, noun="block"):
+    """name: what a model has called, whether there is such a tool or not.  input: a text is what came of one that was cut."""
+
     type: Literal["tool_use"]
     id: Text
-    name: Name
-    input: dict[str, Any]
+    name: Text
+    input: dict[str, Any] | str = ""
 
 
 class ToolResult(Tolerant, dialect=MESSAGES, noun="block"):
@@ -203,23 +206,27 @@ class CountRequest(SamplingFields, dialect=MESSAGES):
                 (late if calls else out).append({"role": "system", "content": _text(blocks)})
                 continue
             if isinstance(turn, AssistantTurn):
-                calls = _unanswered(calls, where)
-                out.append(_assistant(blocks))
-                calls = {b.id: b.name for b in blocks if isinstance(b, ToolUse)}
+                said = _assistant(blocks)
+                if calls and out[-1]["role"] == "assistant":  # neighbouring turns are one
+                    out[-1] = without_neighbours([out[-1], said])[0]
+                else:
+                    _check_answered(calls, where)
+                    out.append(said)
+                calls |= {b.id: b.name for b in blocks if isinstance(b, ToolUse)}
                 continue
             out += _results([b for b in blocks if isinstance(b, ToolResult)], calls, where)
-            calls = _unanswered(calls, where)
-            out, late = [*out, *late], []
             if texts := [b for b in blocks if not isinstance(b, ToolResult)]:
-                out.append({"role": "user", "content": _text(texts)})
-        _unanswered(calls, "messages")
+                late.append({"role": "user", "content": _text(texts)})
+            if not calls:  # neighbouring turns of the user's are one, so more results may come
+                out, late = [*out, *late], []
+        _check_answered(calls, "messages")
         return out
 
 
 class MessagesRequest(CountRequest, dialect=MESSAGES):
     """Anthropic's request, and hfc's sampling fields."""
 
-    max_tokens: Count
+    max_tokens: Annotated[int, Field(ge=0, le=1 << 30, description="0: the prompt is computed, for the cache.")]
     stream: bool | None = None
 
 
@@ -256,12 +263,12 @@ def _assistant(blocks: list[Any]) -> dict[str, Any]:
     uses = [b for b in blocks if isinstance(b, ToolUse)]
     if uses:
         out["tool_calls"] = [
-            {"id": b.id, "type": "function", "function": {"name": b.name, "arguments": b.input}} for b in uses
+            {"id": b.id, "type": "function", "function": {"name": b.name, "arguments": arguments_of(b.input)}}
+            for b in uses
         ]
     return out
 
 
-def _unanswered(calls: dict[str, str], where: str) -> dict[str, str]:
+def _check_answered(calls: dict[str, str], where: str) -> None:
     if calls:
         raise ApiError(400, f"the calls {', '.join(calls)} have no tool_result", where, "missing_tool_result")
-    return {}

@@ -58,7 +58,7 @@ class Ask:
         """response_format, or llama.cpp's fields for the same. ApiError 400 for both."""
         other = self.fields.grammar_format()
         if self.response_format and other:
-            name = "grammar" if self.fields.grammar is not None else "json_schema"
+            name = "grammar" if self.fields.grammar else "json_schema"
             raise ApiError(400, f"give a format of the answer or {name}, not both", name, "invalid_value")
         return self.response_format or other
 

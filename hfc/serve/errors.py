@@ -169,7 +169,8 @@ def _explain(error: RequestValidationError) -> ApiError:
     of the one that came nearest count."""
     placed = [(problem, *_place(problem, error.body)) for problem in error.errors()]
     deepest = max(depth for _, _, depth in placed)
-    problem, param, _ = first = next(p for p in placed if p[2] == deepest)
+    nearest = [p for p in placed if p[2] == deepest]
+    problem, param, _ = first = min(nearest, key=lambda p: _is_of_type(p[0]) or p[0]["type"] == "missing")
     kind = problem["type"]
     if kind.startswith("union_tag"):
         known, name = problem["ctx"].get("expected_tags"), str(problem["ctx"]["discriminator"]).strip("'")

@@ -30,14 +30,17 @@ Content = str | Parts
 
 
 class FunctionCall(Tolerant, dialect=CHAT, noun="function"):
-    """arguments: a JSON object as text, or the object itself as some clients send it back."""
+    """name: what a model has called, whether there is such a tool or not.  arguments: a JSON object as text, or the object itself as
+    some clients send it back."""
 
-    name: Name
+    name: Text
     arguments: str | dict[str, Any] = ""
 
 
 class ToolCall(Tolerant, dialect=CHAT, noun="call"):
-    id: Text
+    """id: some servers give their calls none, or all the same."""
+
+    id: str
     type: Literal["function"] = "function"
     function: FunctionCall
     index: int | None = None
@@ -45,13 +48,13 @@ class ToolCall(Tolerant, dialect=CHAT, noun="call"):
 
 class SystemMessage(Tolerant, dialect=CHAT, noun="message"):
     role: Literal["system", "developer"]
-    content: Content
+    content: Content | None = None
     name: str | None = None
 
 
 class UserMessage(Tolerant, dialect=CHAT, noun="message"):
     role: Literal["user"]
-    content: Content
+    content: Content | None = None
     name: str | None = None
 
 
@@ -72,7 +75,7 @@ class ToolMessage(Tolerant, dialect=CHAT, noun="message"):
 
     role: Literal["tool"]
     content: Content | None = None
-    tool_call_id: Text
+    tool_call_id: str
     name: str | None = None
 
 
@@ -81,55 +84,44 @@ Messages = Annotated[list[Message], Field(min_length=1, fail_fast=True)]
 
 
 def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
-    """Plain dicts with text contents; ApiError 400 for a history that cannot have happened."""
+    """Plain dicts with text contents; what stands between a call and its result follows the result. ApiError 400 for a history that
+    cannot have happened."""
     out: list[dict[str, Any]] = []
-    open_calls: dict[str, str] = {}  # id -> function name, of calls that wait for a result
+    calls: list[tuple[str, str]] = []  # id and function name, of calls that wait for a result
+    late: list[dict[str, Any]] = []
     for i, message in enumerate(messages):
         where = f"messages.{i}"
         if isinstance(message, ToolMessage):
-            if message.tool_call_id not in open_calls:
-                raise ApiError(
-                    400,
-                    f"tool_call_id {message.tool_call_id!r} answers no call of the message before",
-                    f"{where}.tool_call_id",
-                )
-            name = open_calls.pop(message.tool_call_id)
-            out.append(
-                {
-                    "role": "tool",
-                    "content": text_of(message.content or ""),
-                    "tool_call_id": message.tool_call_id,
-                    "name": name,
-                }
-            )
-            continue
-        if open_calls:
-            missing = ", ".join(open_calls)
-            raise ApiError(
-                400, f"the calls {missing} have no tool message that answers them", where, "missing_tool_result"
-            )
-        if isinstance(message, AssistantMessage):
-            out.append(_assistant(message, where))
-            open_calls = {call.id: call.function.name for call in message.tool_calls or ()}
-            if len(open_calls) != len(message.tool_calls or ()):
-                raise ApiError(400, "two tool calls have the same id", f"{where}.tool_calls")
+            call = next((call for call in calls if call[0] == message.tool_call_id), None)
+            if call is None:
+                text = f"tool_call_id {message.tool_call_id!r} answers no call of the message before"
+                raise ApiError(400, text, f"{where}.tool_call_id")
+            calls.remove(call)
+            result = text_of(message.content or "")
+            out.append({"role": "tool", "content": result, "tool_call_id": message.tool_call_id, "name": call[1]})
+            if not calls:
+                out, late = [*out, *late], []
+        elif isinstance(message, AssistantMessage):
+            _check_answered(calls, where)
+            out.append(_assistant(message))
+            calls = [(call.id, call.function.name) for call in message.tool_calls or ()]
         else:
             role = "system" if message.role == "developer" else message.role
-            out.append({"role": role, "content": text_of(message.content)})
-    if open_calls:
-        raise ApiError(
-            400,
-            f"the calls {', '.join(open_calls)} have no tool message that answers them",
-            "messages",
-            "missing_tool_result",
-        )
+            (late if calls else out).append({"role": role, "content": text_of(message.content or "")})
+    _check_answered(calls, "messages")
     return out
 
 
-def _assistant(message: AssistantMessage, where: str) -> dict[str, Any]:
+def _check_answered(calls: list[tuple[str, str]], where: str) -> None:
+    if calls:
+        missing = ", ".join(id or name for id, name in calls)
+        text = f"the calls {missing} have no tool message that answers them"
+        raise ApiError(400, text, where, "missing_tool_result")
+
+
+def _assistant(message: AssistantMessage) -> dict[str, Any]:
+    """One that says nothing is what is left of an answer that ended at once."""
     reasoning = message.reasoning if message.reasoning_content is None else message.reasoning_content
-    if message.content is None and not message.tool_calls and message.refusal is None and reasoning is None:
-        raise ApiError(400, "an assistant message needs content or tool_calls", f"{where}.content")
     content = message.refusal or "" if message.content is None else text_of(message.content)
     out: dict[str, Any] = {"role": "assistant", "content": content}
     if reasoning is not None:

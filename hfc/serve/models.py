@@ -125,7 +125,7 @@ class Models:
 
     def entry(self, name: str | None) -> ModelEntry:
         """The only model needs no name, and every name may end with Ollama's tag ":latest". ApiError 404 for others."""
-        if name is None:
+        if not name:
             if len(self.entries) == 1:
                 return self.entries[0]
             raise ApiError(400, "missing parameter: 'model', as several are served", "model", "missing_parameter")

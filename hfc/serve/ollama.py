@@ -57,7 +57,7 @@ class Options(Tolerant, dialect=OLLAMA, noun="options"):
 
 
 class OllamaFunction(Tolerant, dialect=OLLAMA, noun="function"):
-    name: Name
+    name: Text
     arguments: dict[str, Any] | str = Field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ class OllamaTool(Tolerant, dialect=OLLAMA, noun="tool"):
 class OllamaMessage(Tolerant, dialect=OLLAMA, noun="message"):
     """tool_name: whose result a tool's message is; results answer the calls before in their order, or by tool_call_id."""
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str = ""
     thinking: str | None = None
     tool_calls: list[OllamaCall] | None = None
@@ -174,7 +174,8 @@ def template_messages(messages: list[OllamaMessage]) -> list[dict[str, Any]]:
             name = open_calls.pop(found, message.tool_name or "tool")
             out.append({"role": "tool", "content": message.content, "tool_call_id": found, "name": name})
             continue
-        entry: dict[str, Any] = {"role": message.role, "content": message.content}
+        role = "system" if message.role == "developer" else message.role
+        entry: dict[str, Any] = {"role": role, "content": message.content}
         if message.thinking:
             entry["reasoning_content"] = message.thinking
         if message.tool_calls:

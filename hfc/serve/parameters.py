@@ -35,7 +35,8 @@ StopText = Annotated[str, Field(max_length=1024)]  # an empty one ends nothing
 Stops = StopText | Annotated[list[StopText], Field(max_length=16)]
 BiasPair = Annotated[tuple[int | str, float | Literal[False]], Field(strict=False)]
 Count = Annotated[int, Field(ge=1, le=1 << 30)]
-MaxTokens = Count | Literal[-1]  # -1: no limit but the context
+# -1: no limit but the context; 0: the prompt is computed, for the prefix cache, and nothing is answered
+MaxTokens = Annotated[int, Field(ge=-1, le=1 << 30)]
 
 
 Truncation = Literal["auto", "disabled"]  # "auto": a prompt that is too long loses its oldest part; else it is refused
@@ -84,7 +85,7 @@ class SamplingFields(Tolerant):
     )
     seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     logit_bias: Annotated[dict[str, float] | list[BiasPair], WrapValidator(_biases_by_id)] | None = None
-    grammar: Text | None = Field(None, description="GBNF, as llama.cpp writes it, or Lark.")
+    grammar: str | None = Field(None, description="GBNF, as llama.cpp writes it, or Lark; an empty one is none.")
     json_schema: dict[str, Any] | None = Field(None, description="llama.cpp's: a schema that the answer follows.")
     min_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
     stop: Stops | None = None
@@ -178,9 +179,9 @@ class SamplingFields(Tolerant):
 
     def grammar_format(self) -> dict[str, Any] | None:
         """As an Ask's response_format. ApiError 400 for two of them."""
-        if self.grammar is not None and self.json_schema is not None:
+        if self.grammar and self.json_schema is not None:
             raise ApiError(400, "give json_schema or grammar, not both", "grammar", "invalid_value")
-        if self.grammar is not None:
+        if self.grammar:
             return {"type": "gbnf", "grammar": self.grammar}
         if self.json_schema is not None:
             return {"type": "json_schema", "schema": self.json_schema, "param": "json_schema"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hfc.serve.chat import Ask
 from hfc.serve.dialects import RESPONSES
@@ -13,7 +13,7 @@ from hfc.serve.errors import ApiError
 from hfc.serve.messages import Name, arguments_of
 from hfc.serve.parameters import Count, SamplingFields, Text
 from hfc.serve.tolerance import Tolerant, listed
-from hfc.serve.tools import MOST_TOOLS, allowed
+from hfc.serve.tools import MOST_TOOLS, allowed, chosen
 
 
 class ResponseTextPart(Tolerant, dialect=RESPONSES, noun="part"):
@@ -37,17 +37,17 @@ class MessageItem(Tolerant, dialect=RESPONSES, noun="item"):
 
 class CallItem(Tolerant, dialect=RESPONSES, noun="item"):
     type: Literal["function_call"]
-    call_id: Text
-    name: Name
-    arguments: str = ""
+    call_id: str
+    name: Text
+    arguments: str | dict[str, Any] = ""
 
 
 class CustomCallItem(Tolerant, dialect=RESPONSES, noun="item"):
     """A call whose argument is a text: in the history of an agent that another model has had such tools with."""
 
     type: Literal["custom_tool_call"]
-    call_id: Text
-    name: Name
+    call_id: str
+    name: Text
     input: str = ""
 
     @property
@@ -57,8 +57,8 @@ class CustomCallItem(Tolerant, dialect=RESPONSES, noun="item"):
 
 class ResultItem(Tolerant, dialect=RESPONSES, noun="item"):
     type: Literal["function_call_output", "custom_tool_call_output"]
-    call_id: Text
-    output: str | Parts
+    call_id: str
+    output: str | Parts | None = None
 
 
 class ReasoningItem(Tolerant, dialect=RESPONSES, noun="reasoning"):
@@ -97,6 +97,24 @@ class AllowedFunctions(Tolerant, dialect=RESPONSES, noun="choice"):
     tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MOST_TOOLS)]
 
 
+def _chosen(choice: Any) -> Any:
+    """A chat's forms too."""
+    plain = chosen(choice)
+    return {"type": "function", **plain["function"]} if isinstance(plain, dict) and "function" in plain else plain
+
+
+def _flat(tools: Any) -> Any:
+    """A chat's tools too."""
+    if not isinstance(tools, list):
+        return tools
+    return [
+        {"type": "function", **tool["function"]}
+        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+        else tool
+        for tool in tools
+    ]
+
+
 class ResponseTextFormat(Tolerant, dialect=RESPONSES, noun="format"):
     type: Literal["text", "json_object"]
 
@@ -126,8 +144,16 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
     instructions: str | None = None
     max_output_tokens: Count | None = None
     stream: bool | None = None
-    tools: Annotated[listed(RESPONSES, "tool", {"function": FunctionTool}), Field(max_length=MOST_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | AllowedFunctions | None = None
+    tools: (
+        Annotated[
+            listed(RESPONSES, "tool", {"function": FunctionTool}), Field(max_length=MOST_TOOLS), BeforeValidator(_flat)
+        ]
+        | None
+    ) = None
+    tool_choice: (
+        Annotated[Literal["none", "auto", "required"] | NamedFunction | AllowedFunctions, BeforeValidator(_chosen)]
+        | None
+    ) = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: ReasoningConfig | None = None
@@ -203,7 +229,9 @@ class ResponsesRequest(SamplingFields, dialect=RESPONSES):
                 if item.call_id not in calls:
                     raise ApiError(400, f"call_id {item.call_id!r} answers no call before", f"{where}.call_id")
                 name = calls.pop(item.call_id)
-                out.append({"role": "tool", "content": _text(item.output), "tool_call_id": item.call_id, "name": name})
+                out.append(
+                    {"role": "tool", "content": _text(item.output or ""), "tool_call_id": item.call_id, "name": name}
+                )
                 if not calls:
                     out, late = [*out, *late], []
             elif isinstance(item, MessageItem):

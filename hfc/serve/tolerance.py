@@ -4,10 +4,11 @@ A dialect's table (dialects.py) names what hfc cannot do; a field that neither t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+import functools
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import field
-from typing import Annotated, Any, ClassVar, Union
+from typing import Annotated, Any, ClassVar, Union, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -51,7 +52,8 @@ class Dialect:
 
 
 class Tolerant(BaseModel):
-    """A request object. class X(Tolerant, dialect=..., noun=...) says where it stands in the tables; null is as good as absent."""
+    """A request object. class X(Tolerant, dialect=..., noun=...) says where it stands in the tables; null is as good as absent, and 5.0 is
+    5 where a number of things is meant: clients without integers write it."""
 
     model_config = ConfigDict(extra="ignore", strict=True, protected_namespaces=())
     dialect: ClassVar[Dialect] = Dialect("hfc")
@@ -75,11 +77,31 @@ class Tolerant(BaseModel):
             if name not in known:
                 ignored += [name] if _is_told(cls.dialect, cls.noun, name, value) else []
             elif value is not None or known[name].is_required():
-                kept[name] = value
+                is_whole = isinstance(value, float) and value.is_integer() and name in whole_fields(cls)
+                kept[name] = int(value) if is_whole else value
         made = validate(kept)
         for name in ignored:
             log_once(f"{cls.dialect.name}: {name[:80]!r} of {_a(cls.noun)} has no effect here and is ignored")
         return made
+
+
+@functools.cache
+def whole_fields(cls: type[Tolerant]) -> frozenset[str]:
+    """The fields that are whole numbers and no others."""
+    kinds = {field.alias or name: set(_types(field.annotation)) for name, field in cls.model_fields.items()}
+    return frozenset(name for name, found in kinds.items() if int in found and float not in found)
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    """Those that a value itself may be of: not those of what is in it."""
+    parts = get_args(annotation)
+    if isinstance(annotation, type) or not parts:
+        yield annotation
+    elif parts and getattr(annotation, "__metadata__", None) is not None:
+        yield from _types(parts[0])
+    elif getattr(annotation, "__origin__", None) not in (list, dict, tuple):
+        for part in parts:
+            yield from _types(part)
 
 
 def _is_told(dialect: Dialect, noun: str, name: str, value: Any) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from hfc.serve.dialects import CHAT
 from hfc.serve.errors import ApiError
@@ -54,8 +54,32 @@ class AllowedChoice(Tolerant, dialect=CHAT, noun="choice"):
     allowed_tools: AllowedNames
 
 
-Tools = Annotated[listed(CHAT, "tool", {"function": Tool}), Field(max_length=MOST_TOOLS)]
-ToolChoice = Literal["none", "auto", "required"] | NamedChoice | AllowedChoice
+def chosen(choice: Any) -> Any:
+    """Of other dialects: {"type": "auto"}, Mistral's and Anthropic's any, a name without its function around it."""
+    if isinstance(choice, dict) and choice.get("type") in ("none", "auto", "required", "any"):
+        choice = choice["type"]
+    if choice == "any":
+        return "required"
+    is_flat = isinstance(choice, dict) and choice.get("type") in ("function", "tool") and "function" not in choice
+    return {"type": "function", "function": {"name": choice.get("name")}} if is_flat else choice
+
+
+def _as_tools(tools: Any) -> Any:
+    return [_as_tool(tool) for tool in tools] if isinstance(tools, list) else tools
+
+
+def _as_tool(tool: Any) -> Any:
+    """Some editors send chats the tools of /v1/responses or of Anthropic."""
+    if not isinstance(tool, dict) or tool.get("type", "function") not in ("function", None):
+        return tool
+    if "function" in tool or "name" not in tool:
+        return {"type": "function", **{k: v for k, v in tool.items() if v is not None}} if "function" in tool else tool
+    function = {k: tool[k] for k in ("name", "description", "parameters", "strict") if k in tool}
+    return {"type": "function", "function": {"parameters": tool.get("input_schema"), **function}}
+
+
+Tools = Annotated[listed(CHAT, "tool", {"function": Tool}), Field(max_length=MOST_TOOLS), BeforeValidator(_as_tools)]
+ToolChoice = Annotated[Literal["none", "auto", "required"] | NamedChoice | AllowedChoice, BeforeValidator(chosen)]
 
 
 def allowed(tools: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:

@@ -68,7 +68,7 @@ SAID = [  # path, body, what is said
      "tools.0.name should match pattern '^[a-zA-Z0-9_.:/-]+$'"),
     ("/v1/messages", {"max_tokens": 5, "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]}]},
      "messages.0: tool_use_id 'x' is no call of the turn before"),
-    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_tokens": 0}, "max_tokens should be greater than or equal to 1, or -1"),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_tokens": -2}, "max_tokens should be greater than or equal to -1"),
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "stop": 5}, "stop should be a valid string, or a valid list"),
     ("/api/chat", {"messages": [{"role": "user", "content": "x"}], "think": "x"}, "think should be a valid boolean, or 'low', 'medium', 'high' or 'max'"),
     ("/api/generate", {"prompt": "x", "suffix": "y"}, "suffix: fake has no tokens to fill in the middle"),

@@ -6,6 +6,9 @@ import pytest
 from serve_fakes import FakeModel
 from test_serve_api import app_of, call
 
+from hfc.serve.anthropic import MessagesRequest
+from hfc.serve.api.chat_completions import ChatRequest
+
 USER = {"role": "user", "content": "x"}
 PATHS = {
     "/v1/chat/completions": {"messages": [USER], "max_tokens": 2},
@@ -182,6 +185,7 @@ def test_histories_that_the_sdks_send_back(app):
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+TOOL = {"name": "f", "description": None, "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}
 ODD = [
     ("/v1/chat/completions", {"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}, {"role": "tool", "tool_call_id": "c", "content": None}]}),
     ("/v1/chat/completions", {"messages": [USER, {"role": "assistant", "content": None, "reasoning_content": "hm"}, USER]}),
@@ -189,12 +193,79 @@ ODD = [
     ("/v1/responses", {"reasoning": {"effort": "max", "summary": "auto"}}),
     ("/v1/completions", {"samplers": ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"]}),
     ("/v1/completions", {"samplers": "edskypmxt"}),
+    ("/v1/chat/completions", {"max_tokens": 2.0, "top_k": 40.0, "seed": 42.0, "n": 1.0}),  # of clients without integers
+    ("/v1/responses", {"max_output_tokens": 2.0}),
+    ("/v1/messages", {"max_tokens": 2.0, "top_k": 1e1}),
+    ("/v1/completions", {"grammar": "", "suffix": "", "max_tokens": 2.0}),
+    ("/v1/chat/completions", {"model": "", "reasoning_effort": "auto", "thinking": {"type": "enabled", "budget_tokens": -1}}),
+    ("/v1/chat/completions", {"tools": [{"function": TOOL}], "tool_choice": {"type": "auto"}}),
+    ("/v1/responses", {"tools": [{"type": "function", "function": TOOL}], "tool_choice": {"type": "none"}}),
+    ("/v1/chat/completions", {"messages": [{"role": "system", "content": None}, USER, {"role": "assistant"}, {"role": "user", "content": None}, USER]}),
+    ("/v1/responses", {"input": [USER, {"type": "function_call", "call_id": "", "name": "my tool", "arguments": {"a": 1}}, {"type": "function_call_output", "call_id": "", "output": None}]}),
+    ("/v1/messages", {"messages": [USER, {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "my tool", "input": ""}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}]}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "fields"), ODD)
 def test_what_clients_send_though_no_document_says_so(app, path, fields):
     assert post(app, path, **fields).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("tool", "choice"),
+    [
+        ({"type": "function", "function": TOOL}, "any"),  # Mistral's
+        ({"type": "function", **TOOL}, {"type": "function", "name": "f"}),  # of /v1/responses
+        ({"name": "f", "input_schema": TOOL["parameters"]}, {"type": "tool", "name": "f"}),  # Anthropic's
+        ({"function": TOOL}, {"type": "required"}),
+    ],
+)
+def test_tools_of_other_dialects_in_chats(tool, choice):
+    """Some editors send them so."""
+    chat = ChatRequest.model_validate({"messages": [USER], "tools": [tool], "tool_choice": choice}).ask()
+    (function,) = (one["function"] for one in chat.tools)
+    assert function["name"] == "f" and function["parameters"] == TOOL["parameters"]
+    assert chat.tool_choice == ("f" if isinstance(choice, dict) and "name" in choice else "required")
+
+
+def test_calls_without_ids_are_answered_in_order():
+    """Some servers give their calls none, or all the same, and clients keep what they were given."""
+    calls = [{"id": "", "function": {"name": name, "arguments": "{}"}} for name in ("f", "g")]
+    results = [{"role": "tool", "tool_call_id": "", "content": text} for text in ("of f", "of g")]
+    messages = [USER, {"role": "assistant", "tool_calls": calls}, {"role": "system", "content": "late"}, *results, USER]
+    seen = ChatRequest.model_validate({"messages": messages}).ask().messages
+    assert [(m["role"], m.get("name"), m["content"]) for m in seen[2:5]] == [
+        ("tool", "f", "of f"), ("tool", "g", "of g"), ("system", None, "late"),
+    ]  # fmt: skip
+
+
+def test_neighbouring_turns_of_messages_are_one():
+    """As Anthropic has it: results may come in two turns, and calls too."""
+    use = lambda id: {"type": "tool_use", "id": id, "name": "f", "input": {}}  # noqa: E731
+    result = lambda id: {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": id}]}  # noqa: E731
+    said = {"role": "assistant", "content": [{"type": "text", "text": "and"}, use("b")]}
+    turns = [USER, {"role": "assistant", "content": [use("a")]}, said, result("a"), USER, result("b")]
+    seen = MessagesRequest.model_validate({"max_tokens": 1, "messages": turns}).ask().messages
+    assert [m["role"] for m in seen] == ["user", "assistant", "tool", "tool", "user"]
+    assert [c["id"] for c in seen[1]["tool_calls"]] == ["a", "b"] and seen[1]["content"] == "and"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_no_tokens_compute_the_prompt(path):
+    """For the prefix cache: the next request finds it."""
+    with app_of(FakeModel(context=512)) as (app, _):
+        first = post(app, path, max_tokens=0, messages=[{"role": "user", "content": "word " * 30}]).json()
+        again = post(app, path, max_tokens=1, messages=[{"role": "user", "content": "word " * 30}]).json()["usage"]
+    said = first.get("content") or [first["choices"][0]["message"]]
+    assert not (said[0].get("text") or said[0].get("content"))
+    assert (again.get("cache_read_input_tokens") or again["prompt_tokens_details"]["cached_tokens"]) > 100
+
+
+def test_a_schema_beside_the_type_of_its_format():
+    """llama-server's form."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    asked = {"messages": [USER], "response_format": {"type": "json_schema", "schema": schema}}
+    assert ChatRequest.model_validate(asked).ask().format["schema"] == schema
 
 
 REFUSED = [

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import JSONResponse
 
 from hfc import __version__
@@ -48,6 +48,7 @@ from hfc.serve.usage import openai_usage, prompt_progress, timings
 ROUTE = APIRouter(route_class=BodyRoute, tags=["chat"])
 MOST_CHOICES = 16
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+UNSAID = ("auto", "default")  # other servers' words for an effort that the template chooses
 MaxThought = Annotated[int, Field(ge=-1, le=1 << 30)]
 
 
@@ -63,7 +64,7 @@ class Thinking(Tolerant, dialect=CHAT, noun="thinking"):
     """Anthropic's, which others took over."""
 
     type: Literal["enabled", "disabled", "adaptive", "auto"]
-    budget_tokens: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    budget_tokens: MaxThought | None = None
 
     @property
     def is_on(self) -> bool | None:
@@ -83,7 +84,7 @@ class ChatRequest(SamplingFields, dialect=CHAT):
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: Annotated[Effort | None, BeforeValidator(lambda v: None if v in UNSAID else v)] = None
     reasoning: Reasoning | None = None
     thinking: Thinking | None = None
     enable_thinking: bool | None = Field(None, description="vLLM's and others': the template's variable of that name.")

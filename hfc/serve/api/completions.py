@@ -77,7 +77,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
         return prompts
 
     def _encode(self, served: Served, text: str, most: int | None) -> list[int]:
-        if self.suffix is None:
+        if not self.suffix:
             return encode(served, text, frame=True, most=most, param="prompt")
         return fill_in(served, text, self.suffix, param="suffix")
 
@@ -88,7 +88,7 @@ class CompletionRequest(SamplingFields, dialect=COMPLETIONS):
         """n jobs for each prompt. ApiError 400 where fields contradict each other."""
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ApiError(400, "best_of other than n is not supported", "best_of", "unsupported_parameter")
-        if self.truncation == "auto" and self.suffix is not None:
+        if self.truncation == "auto" and self.suffix:
             raise ApiError(400, "a prompt with a suffix cannot be truncated", "truncation", "unsupported_parameter")
         if self._most(served) == 0 and not self.echo:
             raise ApiError(400, "max_tokens 0 needs echo: true", "max_tokens", "invalid_value")
