@@ -9,12 +9,15 @@ scripts/release.py -o dist --tag          # the same, then `git tag -a vVERSION`
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -77,30 +80,40 @@ def changelog_section(text: str, version: str) -> str:
 
 
 def build(output: Path) -> None:
-    """Wheel and sdist of HEAD; the wheel is built again from another folder, and must be the same to the byte."""
+    """Wheel and sdist of HEAD, built twice in different folders: both must be the same to the byte."""
     epoch = git("log", "-1", "--format=%ct")
     with tempfile.TemporaryDirectory() as folder:
-        first, second = (
-            built(Path(folder) / "a", epoch, "--sdist", "--wheel"),
-            built(Path(folder) / "b", epoch, "--wheel"),
-        )
-        wheel = next(first.glob("*.whl"))
-        if wheel.read_bytes() != (second / wheel.name).read_bytes():
-            sys.exit(
-                f"error: two builds of {wheel.name} differ\n  hint: what in setup.py depends on the folder or the time?"
-            )
+        first, second = (built(Path(folder) / name, epoch) for name in "ab")
         for path in first.iterdir():
+            if path.read_bytes() != (second / path.name).read_bytes():
+                sys.exit(
+                    f"error: two builds of {path.name} differ\n  hint: what in setup.py depends on the folder or the time?"
+                )
             shutil.copy(path, output)
 
 
-def built(folder: Path, epoch: str, *kinds: str) -> Path:
+def built(folder: Path, epoch: str) -> Path:
     source, out = folder / "source", folder / "dist"
     source.mkdir(parents=True)
     archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", str(source)], input=archive, check=True)
-    command = [sys.executable, "-m", "build", "--no-isolation", *kinds, "-o", str(out), str(source)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "-o", str(out), str(source)]
     run(command, {**os.environ, "SOURCE_DATE_EPOCH": epoch}, quiet=True)
+    for sdist in out.glob("*.tar.gz"):
+        settle(sdist, int(epoch))
     return out
+
+
+def settle(sdist: Path, epoch: int) -> None:
+    """Rewrite an archive without what depends on who built it when: setuptools takes SOURCE_DATE_EPOCH for wheels alone."""
+    plain = io.BytesIO()
+    with tarfile.open(sdist) as old, tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as new:
+        for member in sorted(old.getmembers(), key=lambda m: m.name):
+            held = old.extractfile(member) if member.isfile() else None
+            member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
+            member.mode, member.pax_headers = 0o755 if member.isdir() or member.mode & 0o100 else 0o644, {}
+            new.addfile(member, held)
+    sdist.write_bytes(gzip.compress(plain.getvalue(), mtime=epoch))
 
 
 def make_sbom(path: Path) -> None:

@@ -3,9 +3,11 @@
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,30 @@ def test_the_version_stands_in_one_place():
     assert release.version_of((ROOT / "hfc/__init__.py").read_text()) == __version__
     text = (ROOT / "pyproject.toml").read_text()
     assert 'version = { attr = "hfc.__version__" }' in text and f'"{__version__}"' not in text
+
+
+def test_an_sdist_does_not_tell_who_packed_it_when(tmp_path):
+    made = []
+    for second, name in enumerate(("first", "second")):
+        source = tmp_path / name / "hfc"
+        (source / "scripts").mkdir(parents=True)
+        (source / "scripts/demo").write_text("demo")
+        (source / "scripts/demo").chmod(0o755 if second else 0o700)
+        (source / "README.md").write_text("hfc")
+        os.utime(source / "README.md", (second, second))
+        path = tmp_path / name / "hfc.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for part in sorted(source.rglob("*"), reverse=bool(second)):
+                archive.add(part, part.relative_to(source.parent), recursive=False)
+        release.settle(path, 1_700_000_000)
+        made.append(path)
+    assert made[0].read_bytes() == made[1].read_bytes()
+    with tarfile.open(made[1]) as archive:
+        assert [(m.name, m.mode, m.mtime) for m in archive.getmembers()] == [
+            ("hfc/README.md", 0o644, 1_700_000_000),
+            ("hfc/scripts", 0o755, 1_700_000_000),
+            ("hfc/scripts/demo", 0o755, 1_700_000_000),
+        ]
 
 
 @pytest.mark.long
