@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hfc.base.cache import cached, key_of, record_made
+from hfc.base.cpu import processor
 from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import keep_source
 from hfc.base.zig import compile_c
@@ -43,16 +43,6 @@ def _options(cpu: str) -> tuple[str, ...]:
     return ("-target", row.target, f"-mcpu={row.clang}") if row else (f"-mcpu={cpu}",)
 
 
-def machine() -> str:
-    """What `native` means here: a library built on one machine must not run on a lesser one that shares the cache."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.platform() + platform.processor()
-    kinds = ("model name", "flags", "Features", "CPU part")
-    return platform.machine() + "\n".join(sorted({line for line in lines if line.startswith(kinds)}))
-
-
 def _library(source: str, options: Sequence[str], what: str, label: str = "tape") -> Path:
     path = cached(_key(source, options), ".so", lambda: _compile(source, options, what), label)
     record_made(path.read_bytes())
@@ -60,7 +50,7 @@ def _library(source: str, options: Sequence[str], what: str, label: str = "tape"
 
 
 def _key(source: str, options: Sequence[str]) -> str:
-    native = machine() if "-mcpu=native" in options else ""
+    native = processor() if "-mcpu=native" in options else ""
     return key_of(source, " ".join((*FLAGS, *options)), native, _compiler_version())
 
 

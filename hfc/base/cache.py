@@ -71,10 +71,19 @@ def kept(data: bytes, suffix: str) -> Path:
     """The path of an entry with this content, for what must be a file. It is found by the hash of all its bytes: no other
     content can take its place, whatever a file of someone else says about itself."""
     digest = hashlib.sha256(data).hexdigest()
-    path = cache_folder() / "content" / digest[:2] / (digest + suffix)
+    path = _content(digest, suffix)
     if not path.is_file() or path.read_bytes() != data:
         _write(path, data)
     return path
+
+
+def find_kept(digest: str, suffix: str) -> bytes | None:
+    """The content of this hash that `kept` keeps, if it is there and whole."""
+    try:
+        data = _content(digest, suffix).read_bytes()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).hexdigest() == digest else None
 
 
 def record_made(data: bytes) -> None:
@@ -94,6 +103,10 @@ def compiler_environment() -> dict[str, str]:
     no harm. A choice of the user's own stays."""
     folder = str(cache_folder() / "zig")
     return {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder, **os.environ}
+
+
+def _content(digest: str, suffix: str) -> Path:
+    return cache_folder() / "content" / digest[:2] / (digest + suffix)
 
 
 def _sidecar(path: Path) -> Path:

@@ -20,6 +20,16 @@ def instruction_sets() -> tuple[str, ...]:
     return (platform.machine(), *sorted(_flags(_cpuinfo())))
 
 
+def processor() -> str:
+    """What `native` means here: a library built on one machine must not run on a lesser one that shares the cache."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.platform() + platform.processor()
+    kinds = ("model name", "flags", "Features", "CPU part")
+    return platform.machine() + "\n".join(sorted({line for line in lines if line.startswith(kinds)}))
+
+
 def _cpuinfo() -> str:
     try:
         return Path("/proc/cpuinfo").read_text()

@@ -9,7 +9,7 @@ from typing import Any
 
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.base.path_text import typed_path
+from hfc.base.path_text import home_folder, typed_path
 
 
 def _positive(text: str) -> int:
@@ -125,3 +125,14 @@ def knob(name: str) -> Any:
         raise HfcError(
             f"{name}={text!r} is not a valid value; it must be {row.expects}", hint=f"{name}: {row.effect}"
         ) from None
+
+
+def own_table() -> Path | None:
+    """Where the user's own table of choices (`hfc tune`) is, or would be; None: there is to be none."""
+    chosen = knob("HFC_CHOICES")
+    if chosen == "off" or (chosen is None and knob("HFC_CONFIG") == "off"):
+        return None
+    if chosen is not None:
+        return typed_path(chosen)
+    settings = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(settings) if settings else home_folder() / ".config") / "hfc" / "choices.csv"

@@ -19,6 +19,7 @@ from hfc.base.progress import progress_bar
 from hfc.base.system import memory_bytes
 from hfc.bundles import load_bundle
 from hfc.cli.choice import ModelChoice
+from hfc.cli.compiled_before import find_compiled, index_key, keep_compiled
 from hfc.cli.device import announce, device_for
 from hfc.cli.remake import remade_choice, runs_here
 from hfc.plan import Bundle, Plan
@@ -34,7 +35,7 @@ from hfc.runtime.executor import (
 )
 from hfc.runtime.registry import REGISTRY, find_local
 from hfc.runtime.source import NotHere, Source, find_source, is_path
-from hfc.runtime.speculate.drafts import AUTO, check_draft, speculation_for
+from hfc.runtime.speculate.drafts import AUTO, DRAFTS, check_draft, speculation_for
 from hfc.runtime.speculate.speculator import Speculation
 from hfc.runtime.vocabulary import Vocabulary, load_vocabulary
 from hfc.target.profiles import AUTO_PROFILE
@@ -129,35 +130,48 @@ def open_bundle(source: Source, choice: ModelChoice, opened: Bundle | None = Non
 
 
 def _compile(source: Source, choice: ModelChoice) -> Bundle:
-    """Run `hfc compile` as a child: the compiler's memory is gone when the model runs, and whatever ends this process ends both."""
+    """What `hfc compile` makes of it, or made of it before.
+
+    It is run as a child: the compiler's memory is gone when the model runs, and whatever ends this process ends both."""
+    words = compile_words(choice)
+    beside = [path for path in (choice.weights, choice.draft) if path and path not in DRAFTS]
+    key = index_key(source.path, words, beside)
+    found = find_compiled(key)
+    if found and not runs_here(found, choice):
+        return found
     with tempfile.TemporaryDirectory(prefix="hfc-") as folder:
         out = Path(folder) / "model.hfp"
-        options = {
-            "--arch": ",".join(arch_of_device(device) for device in split_devices(choice.device)),
-            "--weights": choice.weights,
-            "--kv": choice.kv,
-            "--profile": choice.profile,
-            "--ctx": choice.context,
-            "--slots": choice.slots,
-            "--format": choice.format,
-            "--draft": choice.draft,
-            "--max-rows": choice.max_rows,
-            "--experts": choice.experts,
-        }
-        if (choice.tensor_parallel or 1) > 1:
-            options |= rank_options(choice)
-        elif len(split_devices(choice.device)) > 1:
-            options |= stage_options(choice)
-        fits = (choice.fits_memory and choice.context is None) or choice.experts == AUTO
-        if fits and (memory := choice.memory or plan_memory(choice.device)):
-            options["--memory"] = f"{memory >> 20}M"
-        words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
-        words += [w for tap in choice.taps for w in ("--tap", tap)]
         command = [sys.executable, "-m", "hfc", "compile", str(source.path), "-o", str(out), "--quiet", *words]
         code = subprocess.run(command, check=False, env=as_child(os.environ)).returncode
         if code:
             raise SystemExit(code)  # the child has said why
+        keep_compiled(key, out.read_bytes())
         return load_bundle(out)
+
+
+def compile_words(choice: ModelChoice) -> list[str]:
+    """The options of `hfc compile` for what was chosen."""
+    options = {
+        "--arch": ",".join(arch_of_device(device) for device in split_devices(choice.device)),
+        "--weights": choice.weights,
+        "--kv": choice.kv,
+        "--profile": choice.profile,
+        "--ctx": choice.context,
+        "--slots": choice.slots,
+        "--format": choice.format,
+        "--draft": choice.draft,
+        "--max-rows": choice.max_rows,
+        "--experts": choice.experts,
+    }
+    if (choice.tensor_parallel or 1) > 1:
+        options |= rank_options(choice)
+    elif len(split_devices(choice.device)) > 1:
+        options |= stage_options(choice)
+    fits = (choice.fits_memory and choice.context is None) or choice.experts == AUTO
+    if fits and (memory := choice.memory or plan_memory(choice.device)):
+        options["--memory"] = f"{memory >> 20}M"
+    words = [str(w) for option, value in options.items() if value is not None for w in (option, value)]
+    return words + [w for tap in choice.taps for w in ("--tap", tap)]
 
 
 def stage_options(choice: ModelChoice) -> dict[str, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hfc.backend.skeletons.linear.choices import Choice, own_table, read_rows, write_rows
+from hfc.backend.skeletons.linear.choices import Choice, read_rows, write_rows
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
+from hfc.base.knobs import own_table
 from hfc.base.progress import spinner
 from hfc.cli.device import announce, device_for
 from hfc.cli.open_model import resolve

@@ -101,7 +101,8 @@ def unused() -> Iterator[Path]:
         linked = {link.resolve() for link in (repository / "snapshots").rglob("*") if link.is_symlink()}
         yield from (blob for blob in (repository / "blobs").iterdir() if blob.resolve() not in linked)
     before = time.time() - UNUSED_S
-    for folder in cache_folder().glob("[0-9a-f][0-9a-f]"):
+    places = ("", "content/", "compiled/")
+    for folder in (found for place in places for found in cache_folder().glob(f"{place}[0-9a-f][0-9a-f]")):
         for path in folder.iterdir():
             stat = path.stat()
             if path.suffix != ".sha256" and max(stat.st_atime, stat.st_mtime) < before:

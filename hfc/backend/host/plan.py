@@ -8,8 +8,8 @@ from dataclasses import replace
 from hfc.backend.emit import Emitted, RegionCall, make_plan
 from hfc.backend.exchange import MEET, exchanged_by
 from hfc.backend.host.build import library_source
-from hfc.backend.library import build_for_cpu, machine
-from hfc.base.cpu import instruction_sets
+from hfc.backend.library import build_for_cpu
+from hfc.base.cpu import instruction_sets, processor
 from hfc.base.trace import timed
 from hfc.bundles.contract import contract
 from hfc.passes.settings import Settings
@@ -76,4 +76,4 @@ def _launches(calls: tuple[RegionCall, ...]) -> tuple[Launch, ...]:
 
 def cpu_features() -> str:
     """What the library was built for; part of the key of a cached bundle."""
-    return machine()
+    return processor()

@@ -7,7 +7,6 @@ of the nearest size on its architecture. A row of the user's own table is for it
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -19,8 +18,7 @@ from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.spec import Bound
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
-from hfc.base.knobs import knob
-from hfc.base.path_text import home_folder, typed_path
+from hfc.base.knobs import own_table
 from hfc.base.whole_file import write_whole
 from hfc.target.arch import ARCHS, Arch
 
@@ -125,17 +123,6 @@ def write_rows(path: Path, rows: Iterable[Choice]) -> None:
 @cache
 def choices() -> tuple[Choice, ...]:
     return read_rows(TABLE)
-
-
-def own_table() -> Path | None:
-    """Where the user's own table is, or would be; None: there is to be none."""
-    chosen = knob("HFC_CHOICES")
-    if chosen == "off" or (chosen is None and knob("HFC_CONFIG") == "off"):
-        return None
-    if chosen is not None:
-        return typed_path(chosen)
-    settings = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(settings) if settings else home_folder() / ".config") / "hfc" / "choices.csv"
 
 
 def own_choices() -> Sequence[Choice]:
