@@ -63,7 +63,7 @@ def test_what_is_known_of_names():
         'hf: "self_attn.q_proj.weight"',
         'gguf: half_split("attn_q.weight", heads)',
     ]
-    assert known["theta"].text.splitlines()[1] == "gguf: theta    = rope.freq_base or 10000"
+    assert known["theta"].text.splitlines()[1] == "gguf: theta = rope.freq_base or 10000"
     assert known["mlp"].text == "layer mlp(x, i)" and known["silu"].text.startswith("silu(x)\n")
 
 

@@ -1,11 +1,15 @@
 """Configs -> settings: no key is dropped silently, defaults and requirements do what they say."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from hfc.base.diagnostics import HfcError
 from hfc.frontend.config import settings_of
 from hfc.frontend.model import find_model
 from hfc.frontend.parse import parse
+from hfc.frontend.usual import USUAL, usual_text
 
 LLAMA2 = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 96,
@@ -197,3 +201,29 @@ def test_entries_of_one_layer():
     keys |= {"a.kv": [1, 2, 3, 4], "a.attention.sliding_window_pattern": [True, True, False, False]}
     found = settings_of(model, keys, "gguf")
     assert found["kv"] == [1, 2, 3, 4] and found["local"] == [True, True, False, False]
+
+
+def test_usual_settings_are_the_lines_that_docs_list():
+    text = (Path(__file__).resolve().parents[1] / "docs/model-language.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+)` \| `([^|]*)` \| `[^|]*` \|$", text, re.M))
+    assert listed == {name: meaning["hf"] for name, meaning in USUAL.items()}
+    for source in ("hf", "gguf"):
+        (block,) = parse(usual_text(source), "usual.hfm").configs
+        assert [setting.names for setting in block.settings] == [(name,) for name in USUAL]
+
+
+def test_usual_settings_have_their_keys_and_defaults_and_no_others():
+    config = {"hidden_size": 64, "num_attention_heads": 4, "head_dim": None}
+    found = settings("usual hidden, heads, kv_heads, head x = head * 2", config)
+    assert (found["hidden"], found["heads"], found["kv_heads"], found["x"]) == (64, 4, 4, 32)
+    with pytest.raises(HfcError, match="has the key 'intermediate_size', which the model file does not mention"):
+        settings("usual hidden", {"hidden_size": 64, "intermediate_size": 96})
+
+
+def test_faults_of_usual_settings_are_those_of_the_line_that_names_them():
+    with pytest.raises(HfcError, match=r"m.hfm:1:\d+: error: config.json has no key 'hidden_size'") as missing:
+        settings("usual hidden", {})
+    assert "  ^^^^^^" in str(missing.value)
+    with pytest.raises(HfcError, match="unknown usual setting 'haeds'") as misspelt:
+        settings("usual haeds", {})
+    assert "did you mean 'heads'" in str(misspelt.value)

@@ -27,7 +27,10 @@ def test_every_key_and_tensor_is_in_the_beginning_of_a_model_file(tmp_path, caps
     out = tmp_path / "begun.hfm"
     new_model.command(str(OLMO), out, False)
     text = out.read_text()
-    assert "hidden    = hidden_size" in text and 'require hidden_act == "silu"   # ?' in text
+    assert (
+        "    usual hidden, layers, ffn, vocab, heads, kv_heads, head, eps, theta, context, tied, scaled\n" in text
+        and 'require hidden_act == "silu"   # ?' in text
+    )
     for tensor in open_checkpoint(OLMO).names():
         assert re.sub(r"^(model\.)?(layers\.\d+\.)?", "", tensor) in text, tensor
     assert "[kv_heads * head, hidden]" in text and "not read by this graph yet: post_feedforward_layernorm" in text
@@ -45,7 +48,10 @@ def test_a_config_alone_and_a_layer_of_experts(tmp_path, capsys):
     new_model.command(str(tmp_path / "config.json"), None, False)
     text = capsys.readouterr().out
     assert "require strange_factor == 2.5   # ?" in text and "# ? layers_that_differ is [1]" in text
-    assert "experts   = num_experts" in text and "give a checkpoint beside the config" in text
+    assert (
+        re.search(r"usual hidden, layers, .*\bexperts, scaled\n", text)
+        and "give a checkpoint beside the config" in text
+    )
 
 
 def test_a_right_file_is_checked_to_the_end(olmo, capsys):

@@ -12,6 +12,7 @@ from hfc.frontend import syntax
 from hfc.frontend.calls import Operations
 from hfc.frontend.evaluate import FUNCTIONS
 from hfc.frontend.parse import parse
+from hfc.frontend.usual import USUAL
 from hfc.ir.build import GraphBuilder
 from hfc.ir.ops import OPS
 
@@ -25,6 +26,7 @@ KEYWORDS = {
     "state": "state name = kv_cache(heads, head): what a sequence carries from step to step",
     "tap": "tap value as name[i]: a value that another model or --tap may ask for",
     "require": "require EXPRESSION: a config for which this is false is refused",
+    "usual": "usual hidden, layers: settings that most families read alike, each with its usual keys",
     "ignore": "ignore key: a key of the config that changes nothing here",
     "return": "return value",
 }
@@ -58,8 +60,10 @@ def known_names(model: syntax.ModelSyntax, text: str) -> dict[str, Known]:
     found = {name: Known(name, "keyword", said) for name, said in KEYWORDS.items()} | operations()
     for config in model.configs:
         for setting in config.settings:
-            said = f"{config.source}: {line_of(text, setting.span).strip()}"
             for name in setting.names:
+                is_usual = slice_of(text, setting) == name
+                line = f"{name} = {USUAL[name][config.source]}" if is_usual else line_of(text, setting.span).strip()
+                said = f"{config.source}: {line}"
                 before = found[name].text + "\n" if name in found and found[name].kind == "setting" else ""
                 found[name] = Known(name, "setting", before + said, setting.span)
     for table in model.weights:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from typing import Any
 
 import lark
 
-from hfc.base.diagnostics import HfcError, Span
+from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.base.nesting import DEEPEST, too_deep
 from hfc.frontend import syntax
+from hfc.frontend.usual import USUAL, placed, usual_text
 
 GRAMMAR = resources.files("hfc.frontend").joinpath("hfm.lark").read_text(encoding="utf-8")
 PARSER = lark.Lark(GRAMMAR, parser="lalr", start="model", propagate_positions=True, maybe_placeholders=True)
@@ -113,7 +115,7 @@ class _ToSyntax(lark.Transformer):
 
     def config(self, span: Span, children: list) -> syntax.Config:
         source, names, *items = children
-        settings = tuple(i for i in items if isinstance(i, syntax.SettingSyntax))
+        settings = tuple(s for i in items for s in self._settings(i, str(source)))
         requires = tuple(i[1] for i in items if isinstance(i, tuple) and i[0] == "require")
         ignored = tuple(key for i in items if isinstance(i, tuple) and i[0] == "ignore" for key in i[1])
         return syntax.Config(str(source), tuple(names or ()), settings, requires, ignored, span)
@@ -128,6 +130,22 @@ class _ToSyntax(lark.Transformer):
     def setting_list(self, span: Span, children: list) -> syntax.SettingSyntax:
         name, index, value = children
         return syntax.SettingSyntax((str(name),), str(index), value, span)
+
+    def usual(self, span: Span, children: list) -> tuple:
+        return ("usual", tuple(children))
+
+    def usual_name(self, span: Span, children: list) -> tuple[str, Span]:
+        return str(children[0]), span
+
+    def _settings(self, item: Any, source: str) -> list[syntax.SettingSyntax]:
+        """Those of a setting, or those that `usual` stands for."""
+        if isinstance(item, syntax.SettingSyntax):
+            return [item]
+        named = item[1] if item[0] == "usual" else ()
+        for name, place in named:
+            if name not in USUAL:
+                raise unknown("usual setting", name, list(USUAL), span=place)
+        return [placed(_usual(source)[name], place) for name, place in named]
 
     def require(self, span: Span, children: list) -> tuple:
         return ("require", children[0])
@@ -256,6 +274,13 @@ class _ToSyntax(lark.Transformer):
 
     def list(self, span: Span, children: list) -> syntax.ListOf:
         return syntax.ListOf(tuple(children[0] or ()), span)
+
+
+@functools.cache
+def _usual(source: str) -> dict[str, syntax.SettingSyntax]:
+    """Name -> the setting that `usual` writes for it."""
+    (block,) = parse(usual_text(source), "usual settings").configs
+    return {setting.names[0]: setting for setting in block.settings}
 
 
 def _unquote(text: str) -> str:

@@ -26,6 +26,10 @@ _GGUF_NAMES = {
     "yarn_attn_factor": "attention_factor", "yarn_log_multiplier": "mscale_all_dim",
 }  # fmt: skip
 _GGUF_FACTORS = ("attn_factor", "yarn_ext_factor", "attention_factor")  # llama.cpp multiplies with them: 1 says nothing
+READ = {
+    *("type", "rope_type", "rope_theta", ORIGINAL),
+    *(name for of in PARAMETERS.values() for name in of),
+}  # by rope_scaling() itself
 _NOT_REFUSED = (ORIGINAL, "finetuned", "max_position_embeddings")  # they stand beside parameters of every kind
 
 

@@ -8,10 +8,12 @@ from dataclasses import field
 from typing import Any
 
 from hfc.base.dataclass import dataclass
+from hfc.frontend import positions
 from hfc.frontend.config import text_config
 from hfc.frontend.evaluate import show
 from hfc.frontend.harmless import is_harmless
 from hfc.frontend.recipes import Inventory
+from hfc.frontend.usual import USUAL
 
 # Our name, the keys of config.json that it may come from, and what else it is where there is none.
 SETTINGS: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -94,12 +96,18 @@ def _sizes(keys: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _config_block(keys: Mapping[str, Any], model: str) -> list[str]:
-    lines, used = [f'  config hf "{model}" {{'], set[str]()
+    lines, usual, used = list[str](), list[str](), set[str]()
     for name, candidates, otherwise in SETTINGS:
         known = [c for c in candidates if _at(keys, c) is not None]
-        if known or otherwise:
-            used.update(known)
+        if not known and not otherwise:
+            continue
+        used.update(known)
+        if name in USUAL and set(known) <= set(re.findall(r"[\w.]+", USUAL[name]["hf"])):
+            usual.append(name)
+        else:
             lines.append(f"    {name:9} = {' or '.join([*known, *([otherwise] if otherwise else [])])}")
+    lines = [f'  config hf "{model}" {{', f"    usual {', '.join([*usual, 'scaled'])}", *lines]
+    used.update(f"{key}.{name}" for key in positions.KEYS["hf"] for name in positions.READ)
     for key, value in _leaves(keys):
         if key in used or any(key.startswith(u + ".") for u in used) or is_harmless(key, keys):
             continue
@@ -203,7 +211,7 @@ def _graph(names: set[str]) -> list[str]:
     return [
         f"  # ? not read by this graph yet: {', '.join(unused)}" if unused else "  # every tensor is read; compare the order with the modelling code",
         "  layer self_attention(x, i) {",
-        "    angles = rope_table(head, theta)",
+        "    angles = rope_table(head, theta, null, scaled)",
         f"    q = rope({norm('q_norm', 'reshape(linear(x, q_proj), [heads, head])')}, angles)",
         f"    k = rope({norm('k_norm', 'reshape(linear(x, k_proj), [kv_heads, head])')}, angles)",
         "    v = reshape(linear(x, v_proj), [kv_heads, head])",
