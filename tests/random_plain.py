@@ -68,6 +68,20 @@ def _binary(kind: str) -> None:
 
 for _kind in ("add", "sub", "mul", "div"):
     _binary(_kind)
+_add = MAKERS["add"]
+
+
+@maker("add")
+def _add_products(m: Maker) -> None:
+    """A sum of anything, or of products, which may be one product."""
+    if m.chance(0.7):
+        return _add(m)
+    n, format = int(m.one(8, 33, 64)), m.one("f32", "q8_0", "q8_0")
+    total = m.of(n)
+    for _ in range(m.one(1, 2, 3)):
+        k = int(m.one(32, 64, 96))
+        product = m.op("linear", m.of(k), m.vector(n, k, format=format))
+        total = m.op("add", total, m.op("scale", product, by=float(m.one(0.25, 2.0))) if m.chance(0.3) else product)
 
 
 def _norm(kind: str, has_weight: bool, **attrs) -> None:

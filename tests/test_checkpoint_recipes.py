@@ -64,6 +64,19 @@ def test_join_puts_rows_behind_each_other(checkpoint, blocks):
         evaluate(apply("join", tensor("matrix"), tensor("vector")), checkpoint, 1)
 
 
+def test_join_columns_puts_columns_behind_each_other(checkpoint, blocks):
+    both = apply("join_columns", tensor("matrix"), tensor("conv"), tensor("matrix"))
+    with pytest.raises(HfcError, match="one format of blocks and as many rows"):
+        evaluate(both, checkpoint, 1)
+    both = apply("join_columns", tensor("matrix"), tensor("matrix"))
+    check_recipe(both, "a bundle")
+    assert np.array_equal(evaluate(both, checkpoint, 1).f32(), np.tile(MATRIX, (1, 2)))
+    twice = evaluate(apply("join_columns", tensor("q6_k"), tensor("q6_k")), blocks, 1)
+    assert twice.format == "q6_k" and np.array_equal(twice.f32(), np.tile(blocks.f32("q6_k"), (1, 2)))
+    with pytest.raises(HfcError, match="one format of blocks and as many rows"):
+        evaluate(apply("join_columns", tensor("q6_k"), tensor("q4_k")), blocks, 1)
+
+
 def test_stack_adds_a_first_axis(checkpoint):
     found = evaluate(apply("stack", tensor("matrix"), tensor("matrix")), checkpoint, 1)
     assert np.array_equal(found.f32(), np.stack([MATRIX, MATRIX]))

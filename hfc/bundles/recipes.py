@@ -56,6 +56,7 @@ OPERATIONS: dict[str, tuple[int, int, Mapping[str, Callable[[Any], bool]]]] = {
     "mxfp4": (2, 2, {}),
     "stack": (1, MOST_PARTS, {}),
     "join": (1, MOST_PARTS, {}),
+    "join_columns": (1, MOST_PARTS, {}),
     "by_head": (1, 1, {"heads": _whole}),
     "half_split": (1, 1, {"heads": _whole}),
     "add": (1, 1, {"c": _number}),

@@ -1,6 +1,6 @@
 """A recipe says how a weight is made from checkpoint tensors when it is loaded. Pure data, kept in the plan as JSON.
 
-Recipes that move rows (rows, pieces, every, join, stack, half_split) work on quantized blocks as they are, transpose on plain numbers; the others
+Recipes that move rows (rows, pieces, every, join, join_columns, stack, half_split) work on quantized blocks as they are, transpose on plain numbers; the others
 make f32.
 """
 
@@ -23,6 +23,7 @@ class Recipe:
                                      each other; of a quantized tensor's last axis whole blocks
     every(x; axis, step)             x[::step] along `axis`, as in rows
     join(x...)                       rows one after another
+    join_columns(x...)               columns one after another: of quantized tensors their rows' blocks
     by_head(x; heads)                [heads * n, ...] as [heads, n, ...]
     transpose(x)                     the last two axes the other way round; not of a quantized tensor
     mxfp4(blocks, scales)            two u8 tensors of safetensors as one in the format mxfp4

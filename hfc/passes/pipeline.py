@@ -25,6 +25,7 @@ from hfc.passes.fuse_recurrence import fuse_recurrence
 from hfc.passes.fuse_rows import fuse_rows
 from hfc.passes.host_experts import host_experts
 from hfc.passes.join_mixture import join_mixture
+from hfc.passes.join_sums import join_sums
 from hfc.passes.narrow_outputs import narrow_outputs
 from hfc.passes.settings import Settings
 from hfc.passes.split_ranks import split_ranks
@@ -60,6 +61,11 @@ PIPELINE = (
     Pass(
         split_ranks,
         "before views are cloned and anything is fused, on weights that are folded: each is then cut as it is stored",
+    ),
+    Pass(
+        join_sums,
+        "before views are cloned and anything is fused: then a product with two inputs is one like any other; after split_ranks, which cuts "
+        "weights by what they are",
     ),
     Pass(clone_views, "after the last pass that counts readers of a view; every fusion below absorbs its own copy"),
     Pass(

@@ -26,6 +26,7 @@ MOVING = (
     "pieces",
     "every",
     "join",
+    "join_columns",
     "by_head",
     "transpose",
     "stack",

@@ -194,6 +194,14 @@ def _join(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> Wei
     return _moved(args[0], np.concatenate([_movable(x) for x in args]))
 
 
+def _join_columns(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
+    if len({(x.format, x.shape[:-1]) for x in args}) != 1 or isinstance(weight_format(args[0].format), RowFormat):
+        found = ", ".join(sorted({f"{x.format}{list(x.shape)}" for x in args}))
+        raise HfcError(f"{recipe.op}: tensors to join must have one format of blocks and as many rows, found {found}")
+    shape = (*args[0].shape[:-1], sum(x.shape[-1] for x in args))
+    return WeightData(args[0].format, shape, np.concatenate([x.raw for x in args], axis=-1))
+
+
 def _half_split(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
     """Rows 0, 2, 4, ... of each head, then rows 1, 3, 5, ..."""
     (x,) = args
@@ -227,6 +235,7 @@ OPERATIONS: dict[str, Callable[[Recipe, list[WeightData], dict[str, Any]], Weigh
     "transpose": _transpose,
     "stack": _stack,
     "join": _join,
+    "join_columns": _join_columns,
     "half_split": _half_split,
     "by_head": _by_head,
     "add": _elementwise(lambda x, c: x + np.float32(c)),
