@@ -227,3 +227,13 @@ def test_faults_of_usual_settings_are_those_of_the_line_that_names_them():
     with pytest.raises(HfcError, match="unknown usual setting 'haeds'") as misspelt:
         settings("usual haeds", {})
     assert "did you mean 'heads'" in str(misspelt.value)
+
+
+def test_a_key_that_is_there_is_not_taken_for_another_one():
+    """`max_window_layers` is read and exists: it is no misspelt num_hidden_layers."""
+    with pytest.raises(HfcError, match="has the key 'num_hidden_layers'") as error:
+        settings("x = max_window_layers", {"max_window_layers": 1, "num_hidden_layers": 2})
+    assert "meant to be" not in error.value.hint
+    with pytest.raises(HfcError, match="has the key 'num_hidden_layers'") as error:
+        settings("x = num_hiden_layers", {"num_hidden_layers": 2})
+    assert error.value.hint == "is 'num_hiden_layers' meant to be 'num_hidden_layers'?"

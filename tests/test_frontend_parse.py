@@ -1,6 +1,7 @@
 """Model text -> syntax; every syntax error is one message in words, with file, line, column and a caret."""
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -148,3 +149,27 @@ def test_own_folders_come_before_the_built_in_models(tmp_path):
     assert find_model("mistral", [tmp_path]).name == "mine"
     assert find_model("llama", [tmp_path]).name == "mine"
     assert find_model("llama").name == "llama"
+
+
+def test_characters_of_other_languages_have_their_word():
+    for old, new, hint in (("head ** -0.5", "head ^ -0.5", r"\*\*"), ("linear(x, up_proj)", "x @ up_proj", "linear")):
+        with pytest.raises(HfcError) as caught:
+            parse(LLAMA.replace(old, new, 1), "llama.hfm")
+        assert re.search(hint, caught.value.hint), caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "old, new, hint",
+    [
+        ("    x = gather(embed, tokens)", "    if tied { x = gather(embed, tokens) }", "a choice is a value"),
+        ("    x = gather(embed, tokens)", "    // embed\n    x = gather(embed, tokens)", "begins with #"),
+        ("x = x + mlp", "x += mlp", r"x = x \+ y"),
+        ("for i in layers {", "for i in layers:", "{ }"),
+        ("  layer mlp", "  def mlp", "layer name"),
+    ],
+)
+def test_lines_of_other_languages_have_their_form(old, new, hint):
+    assert old in LLAMA
+    with pytest.raises(HfcError) as caught:
+        parse(LLAMA.replace(old, new, 1), "llama.hfm")
+    assert re.search(hint, caught.value.hint or ""), caught.value

@@ -16,6 +16,7 @@ from hfc.cli.open_model import ModelChoice, open_bundle, resolve
 from hfc.compiler import CompileOptions, compile_model, open_source, source_of
 from hfc.frontend.build import build_graph
 from hfc.frontend.model import _headings, builtin_folder, find_model, load_model, read_model
+from hfc.ir.interpret import Interpreter
 from hfc.plan import Bundle
 from hfc.runtime.executor import load
 from hfc.step import Step
@@ -114,7 +115,15 @@ def built(statement: str):
         ("x = x if not x else x", "neither true nor false", ""),
         ("x = x if x and true else x", "neither true nor false", ""),
         ("x = x > 3", "tensors have no operator '>'", ""),
-        ("x = x ** 2", r"tensors have no operator '\*\*'", ""),
+        ("x = x ** 2", r"tensors have no operator '\*\*'", r"x \* x"),
+        ("x = x if x == 1 else x", "tensors have no operator '=='", "choose between elements"),
+        ("x = square(x)", "unknown function or op 'square'", r"x \* x"),
+        ("x = torch.where(x, x, 0)", "unknown function or op 'torch.where'", "choose between elements"),
+        ("x = x.abs()", "unknown function or op 'x.abs'", r"relu\(x\) \+ relu\(-x\)"),
+        ("x = transpose(x)", "unknown function or op 'transpose'", "weight table"),
+        ("x = dropout(x)", "unknown function or op 'dropout'", "it changes nothing here"),
+        ("x = x * null", r"cannot compute f32\[T, 8\] \* null", "lacks"),
+        ("x = concat(x, x)", r"concat takes \(parts\), got 2 values", r"concat\(\[x, y\]\)"),
         ("x = kv + 1", r"a state has no arithmetic, found the state f32\[S, 8, 1\] \+ 1", "recall"),
         ("x = -kv", "a state has no arithmetic", "recall"),
         ('x = x * ("a" - 1)', "cannot compute this from \"a\", 1: they do not go together", ""),
@@ -135,6 +144,13 @@ def test_messages_speak_the_language(statement, message, hint):
     assert error.value.span is not None and error.value.span.line == 9, "the message has its place"
     assert not hint or re.search(hint, error.value.hint or ""), error.value.hint
     assert "'int'" not in str(error.value) and "Value" not in str(error.value)
+
+
+def test_a_number_over_a_tensor_is_each_element_s():
+    x, expected = built("x = x + 3"), built("x = 2 / (x + 3)")
+    model = [Interpreter(graph, lambda op: np.full(op.output.type.shape, 0.5, np.float32)) for graph in (x, expected)]
+    plain, over = (m.run(Step.single([1, 2]))[0] for m in model)
+    assert plain.shape == over.shape and plain[0, 0] == 8 * 0.5 * 3.5 and over[0, 0] == np.float32(8 * 0.5 * 2 / 3.5)
 
 
 def test_numbers_in_keys_and_the_variable_of_a_stack():

@@ -13,6 +13,7 @@ from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats.checkpoint.rope import PARAMETERS
 from hfc.formats.recipe import Recipe, apply
 from hfc.frontend.evaluate import show
+from hfc.frontend.near import FORMS, OPERATORS
 from hfc.ir.build import GraphBuilder
 from hfc.ir.graph import SOURCES, Value
 from hfc.ir.ops import OPS, definition
@@ -64,13 +65,17 @@ class Operations:
     def arithmetic(self, operator: str, left: Any, right: Any, span: Span) -> Value:
         """A tensor and a number, or two tensors."""
         if operator not in TENSOR_OPERATORS:
-            raise HfcError(f"tensors have no operator {operator!r}; they have + - * /", span)
+            raise HfcError(f"tensors have no operator {operator!r}; they have + - * /", span, OPERATORS.get(operator))
         if isinstance(left, Value) and isinstance(right, Value):
             return self.call(TENSOR_OPERATORS[operator], [left, right], {}, span)
         tensor, number = (left, right) if isinstance(left, Value) else (right, left)
         if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise HfcError(f"cannot compute {_shown(left)} {operator} {_shown(right)}", span)
-        if operator == "/" and (tensor is right or number == 0):
+            hint = "null is a setting, or a weight, that this checkpoint lacks" if number is None else None
+            raise HfcError(f"cannot compute {_shown(left)} {operator} {_shown(right)}", span, hint)
+        if operator == "/" and tensor is right:
+            everywhere = self.call("shift", [self.call("scale", [tensor, 0], {}, span), number], {}, span)
+            return self.call("div", [everywhere, tensor], {}, span)
+        if operator == "/" and number == 0:
             raise HfcError(f"cannot compute {_shown(left)} / {_shown(right)}", span)
         if operator == "-":
             minuend = tensor if tensor is left else self.call("neg", [tensor], {}, span)
@@ -220,7 +225,8 @@ def _bind(
             raise unknown(f"argument of {function}", key, names, span)
     free = [n for n in names if n not in keywords]
     if len(arguments) > len(free):
-        raise HfcError(f"{function} takes ({', '.join(names)}), got {len(arguments) + len(keywords)} values", span)
+        got = f"{function} takes ({', '.join(names)}), got {len(arguments) + len(keywords)} values"
+        raise HfcError(got, span, FORMS.get(function))
     return {**dict(zip(free, arguments)), **keywords}
 
 

@@ -91,11 +91,13 @@ def _unmentioned(block: syntax.Config, keys: Mapping[str, Any], source: str) -> 
     used = names_in(expressions)
     if positions.FUNCTION in used:
         used = [*used, *positions.KEYS[source]]
-    for key in _leaves(keys):
+    leaves = [*_leaves(keys)]
+    absent = [name for name in used if name not in leaves]  # may be meant to be a key that is there
+    for key in leaves:
         related = any(key == u or key.startswith(u + ".") or u.startswith(key + ".") for u in used)
         if related or any(matches(p, block.ignored) for p in prefixes(key)) or is_harmless(key, keys):
             continue
-        near = difflib.get_close_matches(key, used, n=1)
+        near = difflib.get_close_matches(key, absent, n=1)
         hint = "is it another variant of the model? A harmless key belongs into `ignore`, one that counts into a setting or `require`"
         yield HfcError(
             f"{FILE_NAMES[source]} has the key {key!r}, which the model file does not mention",

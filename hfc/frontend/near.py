@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from hfc.base.diagnostics import HfcError, Span, unknown
@@ -12,11 +13,59 @@ ON_TENSORS = {
     "max": "the larger of a tensor and a number is clamp(x, low = 0); relu(x) for 0",
     "len": "sizes are settings of the config block",
 }
+# Operators that tensors lack, and what says the same.
+OPERATORS = {
+    "**": "a square is x * x, a root sqrt(x), a power of e exp(x)",
+    **dict.fromkeys(
+        ("==", "!=", "<", "<=", ">", ">="),
+        "relu(x) and clamp(x, low, high) choose between elements; conditions are decided when the graph is built, without its numbers",
+    ),
+}
+CHARACTERS = {
+    "@": "a matrix product is linear(x, w)",
+    "'": 'strings stand in "double quotes"',
+    "^": "a power is written **",
+    ";": "a statement ends where the next one begins",
+    "!": "it is written not",
+    "&": "it is written and",
+}
+LINES = (  # how lines of other languages look, and what is written here
+    (r"\s*(if|elif|else)\b", "a choice is a value: x = a if condition else b; layers that differ are `kind[i](x, i)`"),
+    (
+        r"\s*(def|class|while|import|from|let|const|var)\b",
+        "functions of tensors are `layer name(x, i) { ... return y }`",
+    ),
+    (r"\s*//", "a comment begins with #"),
+    (r"[^=]*\w\s*[-+*/]=(?!=)", "write x = x + y"),
+    (r"\s*(for|layer|graph)\b.*:\s*$", "a block stands in { }"),
+)
+FORMS = {"concat": "concat([x, y])", "flatten": "flatten(x): all axes but the rows"}
 MEANT = {
     "silu(x)": ("swish", "swiglu", "SiLU"),
     "gelu_tanh(x)": ("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_approximate", "NewGELU"),
     "gelu(x)": ("gelu_erf", "gelu_python", "GELU"),
     "x * sigmoid(1.702 * x)": ("quick_gelu", "gelu_quick"),
+    "x * x": ("square", "pow", "power"),
+    "1 / sqrt(x)": ("rsqrt",),
+    "1 / x": ("reciprocal", "inverse"),
+    "relu(x) + relu(-x)": ("abs", "fabs", "absolute"),
+    "exp(x) - 1": ("expm1",),
+    "-softplus(-x)": ("logsigmoid", "log_sigmoid"),
+    "x * tanh(softplus(x))": ("mish",),
+    "relu(x) - 0.01 * relu(-x)": ("leaky_relu", "leakyrelu"),
+    "relu(x) + exp(clamp(x, high = 0)) - 1": ("elu",),
+    "clamp(x + 3, 0, 6) / 6": ("hardsigmoid", "hard_sigmoid"),
+    "x * clamp(x + 3, 0, 6) / 6": ("hardswish", "hard_swish"),
+    "relu(x) and clamp(x, low, high), which choose between elements": ("where", "masked_fill", "torch.where"),
+    "x, without it: it changes nothing here": (
+        *("dropout", "contiguous", "detach", "clone", "float", "to", "type_as", "half", "identity"),
+    ),
+    'transpose("name") in the weight table; linear and expert_linear read rows': (
+        "transpose",
+        "permute",
+        "t",
+        "swapaxes",
+    ),
     "relu(x) * relu(x)": ("relu2", "squared_relu", "relu_squared"),
     "layer_norm(x, weight, bias, eps)": ("layernorm", "LayerNorm", "ln"),
     "rms_norm(x, weight, eps)": ("rmsnorm", "RMSNorm", "rms", "norm"),
@@ -24,6 +73,7 @@ MEANT = {
     "linear(x, w)": ("matmul", "mm", "bmm", "dense", "proj", "Linear", "dot", "einsum", "conv1d_1x1"),
     "reshape(x, [a, b]), flatten(x)": ("view", "unflatten", "unsqueeze", "squeeze", "rearrange"),
     "split(x, [a, b])": ("chunk", "slice", "narrow", "unbind", "tensor_split"),
+    "for i in layers: a count, or a list": ("range", "enumerate"),
     "concat([x, y])": ("cat", "stack_last", "hstack", "concatenate"),
     "gather(table, tokens)": ("embedding", "embed_tokens", "lookup", "index_select", "take"),
     "clamp(x, low, high)": ("clip", "minimum", "maximum", "hardtanh", "relu6"),
@@ -60,9 +110,14 @@ MEANT = {
 MEANING = {name: form for form, names in MEANT.items() for name in names}
 
 
+def hint_of(line: str) -> str | None:
+    """What stands here for a line that another language has."""
+    return next((hint for pattern, hint in LINES if re.match(pattern, line)), None)
+
+
 def unknown_call(name: str, known: Iterable[str], span: Span) -> HfcError:
     """An unknown function: what it is called here, if it is known by another name, else the nearest spelling."""
-    form = MEANING.get(name) or MEANING.get(name.lower())
+    form = MEANING.get(name) or MEANING.get(name.rpartition(".")[2].lower())
     if form:
         return HfcError(f"unknown function or op {name!r}", span, f"here it is written {form}")
     return unknown("function or op", name, known, span)

@@ -11,6 +11,7 @@ import lark
 from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.base.nesting import DEEPEST, too_deep
 from hfc.frontend import syntax
+from hfc.frontend.near import CHARACTERS, hint_of
 from hfc.frontend.usual import USUAL, placed, usual_text
 
 GRAMMAR = resources.files("hfc.frontend").joinpath("hfm.lark").read_text(encoding="utf-8")
@@ -48,14 +49,15 @@ def _syntax_error(error: lark.exceptions.UnexpectedInput, text: str, file: str) 
         span = Span(file, error.line, error.column, 1, lines[error.line - 1])
         if text[error.pos_in_stream] == '"':
             return HfcError('a string in this line has no closing "', span)
-        return HfcError(f"unexpected character {text[error.pos_in_stream]!r}", span)
+        character = text[error.pos_in_stream]
+        return HfcError(f"unexpected character {character!r}", span, CHARACTERS.get(character))
     expected = _expected(error.accepts or error.expected)
     if error.token.type == "$END":
         last = max((n for n, line in enumerate(lines, 1) if line.strip()), default=1)
         span = Span(file, last, len(lines[last - 1].rstrip()) + 1, 1, lines[last - 1])
         return HfcError(f"the file ends too early; expected {expected}", span, "is a closing '}' missing?")
     span = Span(file, error.line, error.column, len(error.token), lines[error.line - 1])
-    return HfcError(f"unexpected {str(error.token)!r}; expected {expected}", span)
+    return HfcError(f"unexpected {str(error.token)!r}; expected {expected}", span, hint_of(span.text))
 
 
 def _expected(terminals: set[str]) -> str:

@@ -243,7 +243,7 @@ class GraphScope(Scope):
             found = f"{_shown(left)} {node.operator} {_shown(right)}"
             raise HfcError(f"a state has no arithmetic, found {found}", node.span, STATE_HINT)
         is_tensor = isinstance(left, Value), isinstance(right, Value)
-        if not any(is_tensor) or None in (left, right):
+        if not any(is_tensor) or (None in (left, right) and node.operator in ("==", "!=")):
             return super().binary(node, left, right)
         return self._around.operations.arithmetic(node.operator, left, right, node.span)
 

@@ -81,7 +81,7 @@ def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
     expected = ("T", kv.shape[1], kv.shape[3])
     require(
         kv.dtype == "kv" and k.shape == v.shape == expected,
-        f"kv_append: cache is {kv}, k is {k}, v is {v}; k and v must be {list(expected)}",
+        f"kv_append: cache is {kv}, k is {k}, v is {v}; k and v must be [{', '.join(map(str, expected))}]",
     )
     return kv
 
