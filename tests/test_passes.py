@@ -79,6 +79,44 @@ def test_a_norm_behind_a_sublayer_takes_no_launch_of_its_own_before_the_next_pro
     ]
 
 
+ACTIVATED = """graph g(%t: i32[T]) {{
+  %e: f32[64, 32] = weight() {{name="embed", recipe=tensor(name="embed")}}
+  %a: f32[48, 32] = weight() {{name="a", recipe=tensor(name="a")}}
+  %b: f32[32, 48] = weight() {{name="b", recipe=tensor(name="b")}}
+  %x: f32[T, 32] = gather(%e, %t)
+  %y: f32[T, 48] = linear(%x, %a)
+{activation}
+  %z: f32[T, 32] = linear(%o, %b)
+  %l: f32[T, 64] = linear(%z, %e)
+  return {outputs}
+}}"""
+QUICK_GELU = """
+  %s: f32[T, 48] = scale(%y) {by=1.702}
+  %g: f32[T, 48] = sigmoid(%s)
+  %o: f32[T, 48] = mul(%y, %g)"""
+MISH_AND_MORE = """
+  %p: f32[T, 48] = softplus(%y)
+  %h: f32[T, 48] = tanh(%p)
+  %m: f32[T, 48] = mul(%y, %h)
+  %r: f32[T, 48] = relu(%m)
+  %c: f32[T, 48] = clamp(%m) {high=0.0}
+  %v: f32[T, 48] = reshape(%c) {shape=[48]}
+  %q: f32[T, 48] = mul(%r, %r)
+  %o: f32[T, 48] = add(%q, %v)"""
+
+
+@pytest.mark.parametrize("activation", [QUICK_GELU, MISH_AND_MORE])
+def test_an_activation_that_reads_its_input_more_than_once_stays_with_the_product(activation):
+    fused = run_passes(parse_graph(ACTIVATED.format(activation=activation, outputs="%l"), "g.ir"), SETTINGS)
+    assert [op.attrs["stem"] for op in fused.ops if op.kind == "kernel"] == ["map", "linear", "linear", "linear"]
+
+
+def test_what_is_read_elsewhere_too_does_not():
+    text = ACTIVATED.format(activation=QUICK_GELU, outputs="%l, %g")  # the sigmoid is tapped
+    fused = run_passes(parse_graph(text, "g.ir"), SETTINGS)
+    assert [op.attrs["stem"] for op in fused.ops if op.kind == "kernel"].count("map") > 1
+
+
 def test_experts_take_at_most_twelve_launches_a_layer():
     fused = run_passes(small_graph("qwen3_5_moe_text"), SETTINGS)
     assert sum(op.kind == "kernel" for op in fused.ops) <= 2 + 11 + 12

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 
 from hfc.ir.element import row_size
 from hfc.ir.graph import Graph, Op, Value
-from hfc.ir.roles import is_view, is_view_or_elementwise, keeps_order
+from hfc.ir.roles import is_elementwise, is_view, is_view_or_elementwise, keeps_order
+
+MOST_USES = 16  # of a value in one expression that is printed for an element
 
 
 class Neighbours:
@@ -14,6 +16,7 @@ class Neighbours:
 
     def __init__(self, graph: Graph):
         self.producers, self.readers, self.outlive = graph.producers(), graph.readers(), graph.live_out()
+        self.place = {op: at for at, op in enumerate(graph.ops)}
 
     def absorb_back(self, values: Iterable[Value], group: set[Op], allowed: Callable[[Op], bool]) -> None:
         """Add the producers of `values` that are allowed and read by the group alone, and theirs, until nothing changes."""
@@ -49,28 +52,52 @@ class Neighbours:
         taken: set[Op],
         beside: Callable[[Op], bool] = lambda _: False,
     ) -> Value:
-        """Follow sole readers while they are allowed; views count only when an allowed op follows. Returns the last value.
+        """Follow sole readers while they are allowed, or several that meet again; views count only when an allowed op follows.
+        Returns the last value.
 
         beside: what else may make their other operands."""
-        end, pending = value, []
+        end, pending = value, list[Op]()
         while True:
             reader = self.sole_reader(value)
-            if reader is None or reader in taken or reader.body or len(reader.outputs) != 1:
+            if reader is None:
+                members = self.meeting(value, allowed, taken)
+                if not members:
+                    return end
+            elif reader in taken or reader.body or len(reader.outputs) != 1:
                 return end
-            if keeps_order(reader):
+            elif keeps_order(reader):
                 pending.append(reader)
+                value = reader.output
+                continue
             elif allowed(reader) and row_size(reader.output) == row_size(end):
-                group.update(pending, [reader])
-                pending = []
-                self.absorb_back(
-                    [v for v in reader.inputs if v is not value],
-                    group,
-                    lambda o: o not in taken and (is_view_or_elementwise(o) or beside(o)),
-                )
-                end = reader.output
+                members = [reader]
             else:
                 return end
-            value = reader.output
+            made = {value, *(v for op in members for v in op.outputs)}
+            group.update(pending, members)
+            pending = []
+            self.absorb_back(
+                [v for op in members for v in op.inputs if v not in made],
+                group,
+                lambda o: o not in taken and (is_view_or_elementwise(o) or beside(o)),
+            )
+            end = value = members[-1].output
+
+    def meeting(self, value: Value, allowed: Callable[[Op], bool], taken: set[Op]) -> list[Op]:
+        """The ops through which all readers of a value meet again in one result, the last one's: x * sigmoid(x).  []: they do not."""
+        uses, members = {value: 1}, list[Op]()  # how often an expression of each would name the value
+        while True:
+            waiting = {v: [r for r in self.readers.get(v, ()) if r not in members] for v in uses}
+            ready = {v: readers for v, readers in waiting.items() if readers or v in self.outlive}
+            if members and [*ready] == [members[-1].output]:
+                return members
+            op = min((r for readers in ready.values() for r in readers), key=self.place.__getitem__, default=None)
+            if op is None or op in taken or op.body or not (keeps_order(op) or is_elementwise(op) and allowed(op)):
+                return []
+            uses[op.output] = sum(uses.get(v, 0) for v in op.inputs)
+            if uses[op.output] > MOST_USES or row_size(op.output) != row_size(value):
+                return []
+            members.append(op)
 
 
 def origin(value: Value, producers: dict[Value, Op]) -> tuple:

@@ -63,7 +63,6 @@ def join_projections(graph: Graph, _settings=None) -> Graph:
 def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
     """Elementwise readers of a projection (residual, bias, activation) join it, with the sums over experts that they add."""
     near = Neighbours(graph)
-    place = {op: at for at, op in enumerate(graph.ops)}
     taken: set[Op] = set()
     groups = []
     for op in graph.ops:
@@ -71,16 +70,14 @@ def fuse_epilogue(graph: Graph, _settings=None) -> Graph:
             continue
         group = {op}
         for value in op.outputs:
-            near.absorb_forward(
-                value, group, is_elementwise, taken, partial(_beside, linear=op, near=near, place=place)
-            )
+            near.absorb_forward(value, group, is_elementwise, taken, partial(_beside, linear=op, near=near))
         if len(group) > 1 and not group & taken:
             groups.append(("linear", list(group)))
         taken |= group
     return regroup(graph, groups)
 
 
-def _beside(op: Op, linear: Op, near: Neighbours, place: dict[Op, int]) -> bool:
+def _beside(op: Op, linear: Op, near: Neighbours) -> bool:
     """It does not depend on the region's results, of which an epilogue has one element, nor is it what the region multiplies."""
     if not is_beside(op) or set(op.outputs) & set(linear.inputs):
         return False
@@ -90,7 +87,7 @@ def _beside(op: Op, linear: Op, near: Neighbours, place: dict[Op, int]) -> bool:
         if made is linear:
             return False
         makers = {near.producers[v] for v in made.inputs if v in near.producers} - seen
-        later = [maker for maker in makers if place[maker] >= place[linear]]  # what stands before it cannot
+        later = [maker for maker in makers if near.place[maker] >= near.place[linear]]  # what stands before it cannot
         seen.update(later)
         stack += later
     return True
