@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from model_reference import relative_error
 
+from hfc.base.diagnostics import HfcError
 from hfc.cli.check_model import layer_regions
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedModel
@@ -61,9 +62,14 @@ class Fixture:
         """Of the model file."""
         return len(self.source.model.text.splitlines())
 
-    def launches(self) -> list[int]:
-        """Of each layer, for one row."""
-        return [len(stems) for layer, stems in sorted(layer_regions(self.source, "gfx1100").items()) if layer >= 0]
+    def launches(self, format: str | None = None) -> list[int]:
+        """Of one row, of each kind of layer: with the checkpoint's plain weights, or with weights in a format."""
+        try:
+            source = open_source(self.folder / "config.json", default_format=format) if format else self.source
+            regions = layer_regions(source, "gfx1100")
+        except HfcError:  # of its tensors alone it is known what they are: gpt-oss's experts are MXFP4
+            return self.launches()
+        return sorted({len(stems) for layer, stems in regions.items() if layer >= 0})
 
     def interpreted(self, path: Path | None = None) -> InterpretedModel:
         return InterpretedModel(open_source(path or self.folder), CONTEXT)

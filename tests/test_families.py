@@ -68,6 +68,14 @@ def test_the_table_of_docs_models_is_what_was_measured():
         assert ("gguf" in shown) == (Fixture(name).gguf is not None), name
 
 
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_launches_of_docs_models_are_what_passes_make(name):
+    """scripts/show_families.py --launches counts them again."""
+    recorded = show_families.recorded(Fixture(name))
+    assert {key: recorded[key] for key in show_families.LAUNCHES} == show_families.launches(Fixture(name))
+
+
 def test_every_model_file_has_a_checkpoint_it_was_compared_with():
     described = {
         path.stem for path in builtin_folder().glob("*.hfm") if not re.search(r"^  observe\(", path.read_text(), re.M)

@@ -117,6 +117,32 @@ def test_what_is_read_elsewhere_too_does_not():
     assert [op.attrs["stem"] for op in fused.ops if op.kind == "kernel"].count("map") > 1
 
 
+def test_a_view_of_what_a_gate_is_multiplied_with_is_no_launch():
+    """Llama 4's experts multiply by their share, seen as [top, 1]."""
+    text = """graph g(%t: i32[T]) {
+  %e: f32[64, 32] = weight() {name="embed", recipe=tensor(name="embed")}
+  %r: f32[6, 32] = weight() {name="router", recipe=tensor(name="router")}
+  %a: f32[6, 48, 32] = weight() {name="a", recipe=tensor(name="a")}
+  %b: f32[6, 48, 32] = weight() {name="b", recipe=tensor(name="b")}
+  %d: f32[6, 32, 48] = weight() {name="d", recipe=tensor(name="d")}
+  %x: f32[T, 32] = gather(%e, %t)
+  %q: f32[T, 6] = linear(%x, %r)
+  %s: f32[T, 2], %c: i32[T, 2] = route(%q) {top=2}
+  %v: f32[T, 2, 1] = reshape(%s) {shape=[2, 1]}
+  %g: f32[T, 2, 48] = expert_linear(%x, %a, %c)
+  %m: f32[T, 2, 48] = mul(%g, %v)
+  %u: f32[T, 2, 48] = expert_linear(%x, %b, %c)
+  %h: f32[T, 2, 48] = mul(%m, %u)
+  %y: f32[T, 2, 32] = expert_linear(%h, %d, %c)
+  %z: f32[T, 32] = weighted_sum(%y, %s)
+  %l: f32[T, 64] = linear(%z, %e)
+  return %l
+}"""
+    fused = run_passes(parse_graph(text, "g.ir"), SETTINGS)
+    stems = [op.attrs["stem"] for op in fused.ops if op.kind == "kernel"]
+    assert stems == ["map", "linear", "route", "linear", "linear", "map", "linear"]
+
+
 def test_experts_take_at_most_twelve_launches_a_layer():
     fused = run_passes(small_graph("qwen3_5_moe_text"), SETTINGS)
     assert sum(op.kind == "kernel" for op in fused.ops) <= 2 + 11 + 12

@@ -9,7 +9,7 @@ from hfc.ir.element import row_shape
 from hfc.ir.graph import Graph, Op, Value, region
 from hfc.ir.index import Index, reindex
 from hfc.ir.opdef import OPS
-from hfc.ir.roles import is_beside, is_constant, is_elementwise, is_product, is_rotation, of_experts, reduces
+from hfc.ir.roles import is_beside, is_constant, is_elementwise, is_product, is_rotation, is_view, of_experts, reduces
 from hfc.passes.absorb import Neighbours, origin
 from hfc.passes.clone_sums import clone_sums
 from hfc.passes.reductions import grown, stray_reductions, vector_index
@@ -28,7 +28,7 @@ def fuse_gate(graph: Graph, _settings=None) -> Graph:
         near.absorb_back(
             op.inputs,
             group,
-            lambda o: is_elementwise(o) or is_product(o) or (is_beside(o) and not _multiplied(o, near)),
+            lambda o: is_elementwise(o) or is_product(o) or ((is_beside(o) or is_view(o)) and not _multiplied(o, near)),
         )
         linears = [o for o in graph.ops if o in group and is_product(o)] if len(group) > 2 else []
         if len(linears) > 1 and not group & taken and _alike(linears, near):

@@ -15,7 +15,7 @@ from hfc.passes.absorb import Neighbours
 
 
 @dataclass(frozen=True)
-class Term:
+class Summand:
     """A product in a sum. input: what it multiplies, before a rotation of `group` (0: none).  scale: its result is multiplied with it.
     ops: all that the joined product takes the place of."""
 
@@ -69,7 +69,7 @@ def _summed(last: Op, near: Neighbours) -> tuple[list[Op], list[Value]]:
     return adds, values
 
 
-def _term(value: Value, near: Neighbours) -> Term | None:
+def _term(value: Value, near: Neighbours) -> Summand | None:
     """None: it is no product, somebody else reads it, or its input is better computed inside of it, as a norm is."""
     scale, ops, op = 1.0, list[Op](), near.producers.get(value)
     if op is not None and op.kind == "scale" and near.sole_reader(value):
@@ -85,7 +85,7 @@ def _term(value: Value, near: Neighbours) -> Term | None:
     blocks = isinstance(weight_format(weight.output.type.dtype), BlockFormat)
     if _is_normed(x, near) or not is_alone or not blocks or len(x.type.shape) != 2:
         return None
-    return Term(value, x, weight, group, scale, (*ops, op, weight))
+    return Summand(value, x, weight, group, scale, (*ops, op, weight))
 
 
 def _is_normed(value: Value, near: Neighbours) -> bool:
@@ -95,7 +95,7 @@ def _is_normed(value: Value, near: Neighbours) -> bool:
     return maker is not None and reduces(maker)
 
 
-def _joined(last: Op, others: list[Value], terms: list[Term]) -> list[Op]:
+def _joined(last: Op, others: list[Value], terms: list[Summand]) -> list[Op]:
     """One product and what is added to it; factors that differ come before it."""
     name, after = last.output.name, terms[0].scale if len({t.scale for t in terms}) == 1 else 1.0
     ops, x = list[Op](), None
@@ -128,7 +128,7 @@ def _wider(x: Value, y: Value) -> TensorType:
     return x.type.with_shape(*x.type.shape[:-1], x.type.size(-1) + y.type.size(-1))
 
 
-def _weight(terms: list[Term]) -> Op:
+def _weight(terms: list[Summand]) -> Op:
     """The weights' columns, one after another."""
     parts = [term.weight for term in terms]
     first = parts[0].output.type
