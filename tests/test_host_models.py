@@ -1,5 +1,9 @@
 """L1: whole models on the host device equal transformers: prompt, token by token, greedy tokens, states, batches."""
 
+import ctypes
+import mmap
+import sys
+
 import numpy as np
 import pytest
 from model_reference import MODELS, SHARED, relative_error
@@ -167,3 +171,23 @@ def divergence(logits, exact) -> float:
 
     p, q = log_softmax(exact), log_softmax(logits)
     return float((np.exp(p) * (p - q)).sum(-1).mean())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux which pages are resident")
+def test_one_of_many_slots_makes_its_own_tokens_real_and_not_large_pages():
+    bundle = compile_model(MODELS / "llama", ["host"], CompileOptions(ctx=128, slots=2048))
+    model = load(bundle, "host", 1)
+    model.forward(Step.single(np.arange(3, 11, dtype=np.int32), outputs="last"))
+    planes = [model.state(state.name, plane).reshape(-1) for state in model.plan.states for plane in state.planes]
+    assert all(plane.nbytes > 1 << 21 for plane in planes)
+    assert [resident_bytes(plane) <= 4 * mmap.PAGESIZE for plane in planes] == [True] * len(planes)
+    model.close()
+
+
+def resident_bytes(array: np.ndarray) -> int:
+    pages = np.zeros(-(-array.nbytes // mmap.PAGESIZE), np.uint8)
+    found = ctypes.CDLL(None).mincore(
+        ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), pages.ctypes.data_as(ctypes.c_char_p)
+    )
+    assert found == 0
+    return int((pages & 1).sum()) * mmap.PAGESIZE

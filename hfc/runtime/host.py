@@ -130,8 +130,11 @@ class HostModel:
         for buffer in plan.buffers:
             memory[buffer.pointer] = arena[buffer.offset :]
         for state in plan.states:
+            is_whole = (
+                plan.slots == 1 or "k" not in state.planes
+            )  # else one client makes a piece of each slot's heads real
             for pointer, nbytes in state.pointers.items():
-                memory[pointer] = allocate(nbytes * plan.slots)
+                memory[pointer] = allocate(nbytes * plan.slots, in_large_pages=is_whole)
         for const in plan.consts:
             memory[const.pointer] = load_const(const, checkpoint, plan.context)
         with TilePacker(self._library, self.threads) as pack:

@@ -10,8 +10,8 @@ from hfc.base.diagnostics import HfcError
 from hfc.base.system import private_memory
 
 
-def allocate(nbytes: int) -> np.ndarray:
-    """uint8 [nbytes], page-aligned and zero. Pages become resident when they are first written."""
+def allocate(nbytes: int, in_large_pages: bool = True) -> np.ndarray:
+    """uint8 [nbytes], page-aligned and zero. Pages become resident when they are first written: small ones where few of many places are."""
     try:
         memory = private_memory(max(nbytes, 1))
     except (OSError, OverflowError, MemoryError):
@@ -20,7 +20,7 @@ def allocate(nbytes: int) -> np.ndarray:
             hint="take a smaller --ctx, --kv q8 or fewer --slots; a bundle is to be compiled again with them",
         ) from None
     if hasattr(mmap, "MADV_HUGEPAGE") and nbytes >= 1 << 21:
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        memory.madvise(mmap.MADV_HUGEPAGE if in_large_pages else mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(memory, np.uint8)[:nbytes]
 
 
