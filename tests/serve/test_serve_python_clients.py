@@ -111,13 +111,13 @@ def test_pydantic_ai(tools_url):
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    openai = OpenAIProvider(base_url=f"{tools_url}/v1", api_key="none")
-    for model in (
-        OpenAIChatModel("scripted", provider=openai),
-        OpenAIResponsesModel("scripted", provider=openai),
-    ):
-        agent = Agent(model, tools=[get_weather])
-        assert asyncio.run(agent.run("Weather in Ulm?")).output == ANSWER
+    async def main():
+        openai = OpenAIProvider(base_url=f"{tools_url}/v1", api_key="none")
+        for kind in (OpenAIChatModel, OpenAIResponsesModel):
+            agent = Agent(kind("scripted", provider=openai), tools=[get_weather])
+            assert (await agent.run("Weather in Ulm?")).output == ANSWER
+
+    asyncio.run(main())
 
 
 def test_openai_agents(tools_url):
@@ -125,11 +125,15 @@ def test_openai_agents(tools_url):
     import openai
 
     agents.set_tracing_disabled(True)
-    client = openai.AsyncOpenAI(base_url=f"{tools_url}/v1", api_key="none")
-    for kind in (agents.OpenAIChatCompletionsModel, agents.OpenAIResponsesModel):
-        model = kind(model="scripted", openai_client=client)
-        agent = agents.Agent(name="a", instructions="Help.", model=model, tools=[agents.function_tool(get_weather)])
-        assert asyncio.run(agents.Runner.run(agent, "Weather in Ulm?")).final_output == ANSWER
+
+    async def main():  # its connections belong to one event loop
+        client = openai.AsyncOpenAI(base_url=f"{tools_url}/v1", api_key="none")
+        for kind in (agents.OpenAIChatCompletionsModel, agents.OpenAIResponsesModel):
+            model = kind(model="scripted", openai_client=client)
+            agent = agents.Agent(name="a", instructions="Help.", model=model, tools=[agents.function_tool(get_weather)])
+            assert (await agents.Runner.run(agent, "Weather in Ulm?")).final_output == ANSWER
+
+    asyncio.run(main())
 
 
 def test_smolagents():
