@@ -1,7 +1,6 @@
 """Agents and SDKs of npm against a model that answers from a list: they write a file, read it, and say so. Long: they start slowly.
 
-HFC_TEST_NODE_MODULES names a folder node_modules with the packages; else npm fetches them into a folder of the session, unless CI
-is set. Every agent runs bounded, without telemetry and updates, its home in a folder of the test."""
+HFC_TEST_NODE_MODULES names a folder node_modules with the packages; else npm fetches them into a folder of the session. Every agent runs bounded, without telemetry and updates, its home in a folder of the test."""
 
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from serve_loopback import listening
 from serve_script import call_of, scripted
+from test_serve_npm import fetched
 
 from hfc.serve.app import make_app
 from hfc.serve.models import Models
@@ -33,17 +33,7 @@ def packages(tmp_path_factory):
             if missing := [name for name in names if not (Path(given) / name).is_dir()]:
                 pytest.skip(f"{given} has no {', '.join(missing)}")
             return Path(given)
-        if os.environ.get("CI") or shutil.which("npm") is None:
-            pytest.skip("npm packages are not installed in CI; HFC_TEST_NODE_MODULES may name a folder that has them")
-        folder = tmp_path_factory.mktemp("npm")
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *names]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"npm could not fetch {', '.join(names)} within five minutes")
-        if done.returncode:
-            pytest.skip(f"npm cannot fetch {', '.join(names)}: {(done.stderr.strip() or 'no reason').splitlines()[0]}")
-        return folder / "node_modules"
+        return fetched(tmp_path_factory.mktemp("npm"), *names)
 
     return folder_of
 

@@ -1,7 +1,7 @@
 """The npm package `openai` against SmolLM2 on loopback.
 
-HFC_TEST_NODE_MODULES names a folder node_modules that has it. Without, it is installed into a folder of the session, unless
-CI is set: there nothing is fetched that the venv does not have.
+HFC_TEST_NODE_MODULES names a folder node_modules that has it. Without, it is installed into a folder of the session; skipped with npm's
+reason where that cannot be.
 """
 
 import json
@@ -23,16 +23,33 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node
 def node_modules(tmp_path_factory):
     if given := os.environ.get("HFC_TEST_NODE_MODULES"):
         return Path(given)
-    if os.environ.get("CI") or shutil.which("npm") is None:
-        pytest.skip("npm packages are not installed in CI; HFC_TEST_NODE_MODULES may name a folder with openai")
-    folder = tmp_path_factory.mktemp("npm")
-    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGE]
+    return fetched(tmp_path_factory.mktemp("npm"), PACKAGE, timeout_s=120)
+
+
+def fetched(folder, *names, timeout_s=300):
+    """npm's packages in a folder node_modules."""
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm; HFC_TEST_NODE_MODULES may name a folder with " + ", ".join(names))
+    quickly = ("--fetch-retries=0", "--fetch-timeout=60000")  # a machine without a registry says so at once
+    command = [
+        "npm",
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        *quickly,
+        "--prefix",
+        str(folder),
+        *names,
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"npm could not fetch {PACKAGE} within two minutes")
+        pytest.skip(f"npm could not fetch {', '.join(names)} within {timeout_s} s")
     if done.returncode:
-        pytest.skip(f"npm cannot fetch {PACKAGE}: {(done.stderr.strip() or 'no reason given').splitlines()[0]}")
+        pytest.skip(
+            f"npm cannot fetch {', '.join(names)}: {(done.stderr.strip() or 'no reason given').splitlines()[0]}"
+        )
     return folder / "node_modules"
 
 
