@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -237,3 +238,16 @@ def test_a_key_that_is_there_is_not_taken_for_another_one():
     with pytest.raises(HfcError, match="has the key 'num_hidden_layers'") as error:
         settings("x = num_hiden_layers", {"num_hidden_layers": 2})
     assert error.value.hint == "is 'num_hiden_layers' meant to be 'num_hidden_layers'?"
+
+
+class Tensors:
+    def names(self):
+        return ["blk.1.extra"]
+
+    def info(self, name):
+        return SimpleNamespace(shape=(4, 2))
+
+
+def test_the_layer_of_a_list_stands_in_the_name_of_a_tensor():
+    found = settings('x[i] = "mixture" if (shape("blk.{i}.extra")[0] or 0) > 0 else "mlp"', {}, checkpoint=Tensors())
+    assert found["x"] == ["mlp", "mixture"]

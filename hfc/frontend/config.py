@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -231,7 +232,9 @@ class _ConfigScope(Scope):
 
     def _tensor_shape(self, node: syntax.CallExpression) -> list[int]:
         name = self.evaluate(node.arguments[0]) if len(node.arguments) == 1 else None
-        if not isinstance(name, str):
+        if isinstance(name, str):  # {i} is the layer of a list, as in weight tables
+            name = re.sub(r"\{(\w+)\}", lambda match: str(self.name(syntax.Name(match[1], node.span))), name)
+        else:
             raise HfcError('shape takes the name of one tensor: shape("token_embd.weight")', node.span)
         if self._checkpoint is None or name not in self._checkpoint.names():
             raise Absent(f"the checkpoint has no tensor {name!r}, whose shape the model needs", node.span)

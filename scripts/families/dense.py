@@ -47,6 +47,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "ernie4_5": family("Ernie4_5", 21, head_dim=16, tie_word_embeddings=True),
     "glm4": family("Glm4", 22, head_dim=16, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}),
+    "apertus": family("Apertus", 28, hidden_act="xielu"),
+    "exaone4": family(
+        "Exaone4", 29, head_dim=16, sliding_window=8, sliding_window_pattern="LG", layer_types=["sliding_attention", "full_attention"],
+    ),
     "gemma4_e": gemma4(
         24, num_hidden_layers=4, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCAB, num_kv_shared_layers=2, use_double_wide_mlp=True,
         layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"], intermediate_size=32,

@@ -61,6 +61,10 @@ FAMILIES: dict[str, Family] = {
             "moe_intermediate_size": 16, "moe_shared_expert_intermediate_size": 24,
         },
     ),
+    "jamba": family(
+        "Jamba", 81, num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=0,
+        num_experts=6, num_experts_per_tok=3, mamba_d_state=8, mamba_d_conv=4, mamba_expand=2, mamba_dt_rank=4, intermediate_size=32,
+    ),
     "kimi_linear": family(
         "KimiLinear", 71, gguf=False, num_key_value_heads=4, kv_lora_rank=16, q_lora_rank=None,
         qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20, linear_head_dim=8, linear_num_heads=4, linear_conv_kernel_dim=4,
