@@ -48,6 +48,11 @@ FAMILIES: dict[str, Family] = {
     "ernie4_5": family("Ernie4_5", 21, head_dim=16, tie_word_embeddings=True),
     "glm4": family("Glm4", 22, head_dim=16, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}),
     "apertus": family("Apertus", 28, hidden_act="xielu"),
+    "seed_oss": family("SeedOss", 34, head_dim=16, attention_bias=True, attention_dropout=0.0, residual_dropout=0.0),
+    "hunyuan_v1_dense": family(
+        "HunYuanDenseV1", 35, head_dim=16, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "alpha": 50.0, "factor": 1.0},
+    ),
+    "starcoder2": family("Starcoder2", 36, tie_word_embeddings=True, sliding_window=8, use_bias=True),
     "exaone4": family(
         "Exaone4", 29, head_dim=16, sliding_window=8, sliding_window_pattern="LG", layer_types=["sliding_attention", "full_attention"],
     ),
