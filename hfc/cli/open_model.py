@@ -54,8 +54,8 @@ class OpenModel:
     speculation: Speculation | None = None
 
 
-def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) -> OpenModel:
-    """Find, compile if need be, and load."""
+def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False, is_brief: bool = False) -> OpenModel:
+    """Find, compile if need be, and load. is_brief: the vocabulary is for a few short texts."""
     source = resolve(name)
     check_draft(choice.draft)
     # A bundle's context was fixed when it was compiled.
@@ -73,21 +73,25 @@ def open_model(name: str, choice: ModelChoice, with_vocabulary: bool = False) ->
     with ThreadPoolExecutor(1) as pool:
         # Beside the compiler, which is a process of its own: a vocabulary of 248,000 tokens takes a second.
         is_known = with_vocabulary and source.kind == "checkpoint"
-        reading = pool.submit(load_vocabulary, choice.weights or source.path) if is_known else None
+        reading = pool.submit(load_vocabulary, choice.weights or source.path, is_brief) if is_known else None
         bundle = open_bundle(source, choice, opened.get(source.path))
         vocabulary = reading.result() if reading else None
     plan = joined_plan_for(bundle, choice.device) if chosen.text else None
     announce(chosen, plan, bundle.experts_of(plan) if plan else None)
-    return load_opened(bundle, choice, with_vocabulary, vocabulary)
+    return load_opened(bundle, choice, with_vocabulary, vocabulary, is_brief)
 
 
 def load_opened(
-    bundle: Bundle, choice: ModelChoice, with_vocabulary: bool = False, vocabulary: Vocabulary | None = None
+    bundle: Bundle,
+    choice: ModelChoice,
+    with_vocabulary: bool = False,
+    vocabulary: Vocabulary | None = None,
+    is_brief: bool = False,
 ) -> OpenModel:
     """Load a bundle on the chosen device. vocabulary: that of its weights, where it was read already."""
     # The vocabulary first: reading it takes memory for a moment, and that must not come on top of the weights.
     if with_vocabulary and vocabulary is None:
-        vocabulary = load_vocabulary(weights_path(bundle, choice.weights))
+        vocabulary = load_vocabulary(weights_path(bundle, choice.weights), is_brief)
     with progress_bar("loading", "weights") as update:
         model = load(bundle, choice.device, choice.threads, choice.weights, update, choice.random_weights)
     trained = bundle.model.get("context", 0)

@@ -52,7 +52,7 @@ def command(options: RunOptions) -> None:
     if options.raw and (options.system is not None or options.think is not None or options.variables):
         raise HfcError("--system, --think and --var have no meaning with --raw", hint="put the text before the prompt")
     values = options.template_variables()
-    opened = open_model(options.model, options.choice, with_vocabulary=True)
+    opened = open_model(options.model, options.choice, with_vocabulary=True, is_brief=True)
     vocabulary = opened.vocabulary
     sampling = chosen_sampling(recommended_sampling(options.model, vocabulary), **options.sampling)
     if options.raw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from hfc.base.diagnostics import HfcError, unknown
 from hfc.base.typed import typed
 from hfc.runtime.pretokenizers import PreTokenizer, pre_tokenizer
 from hfc.runtime.sentencepiece_proto import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, model_proto
-from hfc.runtime.tokenizer import END_OF_TURN, Tokenizer, stop_ids_of
+from hfc.runtime.tokenizer import END_OF_TURN, Core, Tokenizer, stop_ids_of
 from hfc.runtime.tokenizer_library import SPACE, HuggingFaceCore, native_calls
 
 KEY = "tokenizer.ggml."
@@ -54,17 +54,29 @@ def _byte_level_bpe(
 ) -> Tokenizer:
     rule = pre_tokenizer(_typed(metadata, "pre", str | None) or "default")
     vocab = {text: i for i, text in enumerate(tokens)}
-    merges = _merges(metadata, vocab)
     found_anywhere = [tokens[i] for i, t in enumerate(types) if t == USER_DEFINED and tokens[i]]
+    merges = _merges(_strings(metadata, "merges"), vocab)
+    core = byte_level_core(rule, vocab, merges, special.values(), found_anywhere)
+    return finished(metadata, core, tokens, special, rule.add_bos)
+
+
+def byte_level_core(
+    rule: PreTokenizer,
+    vocab: Mapping[str, int],
+    merges: Sequence[tuple[str, str]],
+    special: Iterable[str],
+    found_anywhere: Iterable[str],
+) -> HuggingFaceCore:
+    """found_anywhere: tokens that are taken before a text is cut into words; `special` too, where control tokens are asked for."""
     with native_calls("the GGUF file's vocabulary is not valid"):
         library = tokenizers.Tokenizer(models.BPE(vocab, merges, ignore_merges=rule.whole_words))
         library.pre_tokenizer = _pre_tokenizer(rule)
         library.decoder = decoders.ByteLevel()
         if rule.nfc:
             library.normalizer = normalizers.NFC()
-        library.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special.values() if t])
+        library.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special if t])
         library.add_tokens([AddedToken(t, normalized=False, special=False) for t in found_anywhere])
-    return _finish(metadata, HuggingFaceCore(library, byte_level=True), len(tokens), special, rule.add_bos, False)
+    return HuggingFaceCore(library, byte_level=True)
 
 
 def _sentencepiece_bpe(
@@ -82,7 +94,7 @@ def _sentencepiece_bpe(
     # Its library takes a twentieth of a second to import, and most vocabularies need the other.
     library = importlib.import_module("hfc.runtime.tokenizer_sentencepiece")
     core = library.sentencepiece_core(model_proto(pieces, scores, types, add_space), special)
-    return _finish(metadata, core, len(tokens), special, add_bos=True, strip_space=add_space)
+    return finished(metadata, core, tokens, special, add_bos=True, strip_space=add_space)
 
 
 def _escaped_bpe(
@@ -94,12 +106,14 @@ def _escaped_bpe(
     found_anywhere = [tokens[i] for i, t in enumerate(types) if t == USER_DEFINED and tokens[i]]
     with native_calls("the GGUF file's vocabulary is not valid"):
         known = None if unknown_id is None else tokens[unknown_id]
-        model = models.BPE(vocab, _merges(metadata, vocab), byte_fallback=True, fuse_unk=True, unk_token=known)
+        model = models.BPE(
+            vocab, _merges(_strings(metadata, "merges"), vocab), byte_fallback=True, fuse_unk=True, unk_token=known
+        )
         library = tokenizers.Tokenizer(model)
         library.normalizer = normalizers.Replace(" ", SPACE)
         library.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in special.values() if t])
         library.add_tokens([AddedToken(t, normalized=False, special=False) for t in found_anywhere])
-    return _finish(metadata, HuggingFaceCore(library, byte_level=False), len(tokens), special, True, False)
+    return finished(metadata, HuggingFaceCore(library, byte_level=False), tokens, special, add_bos=True)
 
 
 _KINDS = {"gpt2": _byte_level_bpe, "llama": _sentencepiece_bpe, "gemma4": _escaped_bpe}
@@ -107,7 +121,16 @@ _KINDS = {"gpt2": _byte_level_bpe, "llama": _sentencepiece_bpe, "gemma4": _escap
 _FOREIGN = {"bert": "WordPiece", "t5": "Unigram", "rwkv": "RWKV's trie", "plamo2": "PLaMo 2's table"}
 
 
-def _finish(metadata, core, vocab: int, special: dict[int, str], add_bos: bool, strip_space: bool) -> Tokenizer:
+def finished(
+    metadata: Mapping[str, Any],
+    core: Core,
+    tokens: Sequence[str],
+    special: dict[int, str],
+    add_bos: bool,
+    strip_space: bool = False,
+) -> Tokenizer:
+    """add_bos: what holds where the file does not say."""
+    vocab = len(tokens)
     ids = [_token_id(metadata, key, vocab) for key in _STOP_KEYS]
     return Tokenizer(
         core=core,
@@ -119,16 +142,15 @@ def _finish(metadata, core, vocab: int, special: dict[int, str], add_bos: bool, 
         add_eos=_flag(metadata, "add_eos_token", False),
         stop_ids=stop_ids_of(special, *ids),
         strip_space=strip_space,
-        named=_named(metadata, vocab),
+        named=_named(metadata, tokens),
     )
 
 
-def _named(metadata: Mapping[str, Any], vocab: int) -> dict[str, str]:
+def _named(metadata: Mapping[str, Any], tokens: Sequence[str]) -> dict[str, str]:
     """{"pad_token": "<pad>"} for every token that the file names by its id."""
-    tokens = metadata[KEY + "tokens"]
     keys = [key for key in metadata if key.startswith(KEY) and key.endswith("_token_id")]
     names = {key: key.removeprefix(KEY).removesuffix("_token_id") for key in keys}
-    ids = {name: _token_id(metadata, name + "_token_id", vocab) for name in names.values()}
+    ids = {name: _token_id(metadata, name + "_token_id", len(tokens)) for name in names.values()}
     return {_NAMES.get(name, f"{name}_token"): tokens[i] for name, i in ids.items() if i is not None}
 
 
@@ -137,19 +159,25 @@ def _pre_tokenizer(rule: PreTokenizer) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def _merges(metadata: Mapping[str, Any], vocab: Mapping[str, int]) -> list[tuple[str, str]]:
-    """`"left right"` strings as pairs. A merge of or into what is no token is left out: the library panics over it, and
-    llama.cpp spells out what it joins. A file without any merge that fits has those of another vocabulary."""
-    texts, pairs = _strings(metadata, "merges"), []
-    for text in texts:
-        left, _, right = text.partition(" ")
-        if left in vocab and right in vocab and left + right in vocab:
-            pairs.append((left, right))
+def _merges(texts: Sequence[str], vocab: Mapping[str, int]) -> list[tuple[str, str]]:
+    """A file without any merge that fits has those of another vocabulary."""
+    pairs = merge_pairs(texts, vocab)
     if texts and not pairs:
         raise HfcError(
             f"the GGUF file's {KEY}merges has {texts[0]!r}, which does not join two of its tokens into a third, nor do the others",
             hint="the file is damaged or was converted wrongly; fetch it again",
         )
+    return pairs
+
+
+def merge_pairs(texts: Iterable[str], vocab: Mapping[str, int]) -> list[tuple[str, str]]:
+    """`"left right"` strings as pairs. A merge of or into what is no token is left out: the library panics over it, and
+    llama.cpp spells out what it joins."""
+    pairs = []
+    for text in texts:
+        left, _, right = text.partition(" ")
+        if left in vocab and right in vocab and left + right in vocab:
+            pairs.append((left, right))
     return pairs
 
 

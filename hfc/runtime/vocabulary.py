@@ -14,6 +14,7 @@ from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.runtime.chat import template_of_folder, template_of_gguf
 from hfc.runtime.recommended import sampling_of_folder, sampling_of_gguf
 from hfc.runtime.tokenizer import Tokenizer
+from hfc.runtime.tokenizer_brief import brief_tokenizer
 from hfc.runtime.tokenizer_gguf import tokenizer_from_gguf
 from hfc.runtime.tokenizer_json import json_beside, tokenizer_from_folder
 
@@ -30,8 +31,10 @@ class Vocabulary:
     sampling: Mapping[str, float] = field(default_factory=dict)
 
 
-def load_vocabulary(source: str | Path) -> Vocabulary:
-    """Read the tokenizer and template of a checkpoint; weights are not touched, and a folder or a config.json needs none beside it."""
+def load_vocabulary(source: str | Path, is_brief: bool = False) -> Vocabulary:
+    """Read the tokenizer and template of a checkpoint; weights are not touched, and a folder or a config.json needs none beside it.
+
+    is_brief: for a few short texts; a large vocabulary is not built whole for them."""
     folder = Path(source).parent if str(source).endswith("config.json") else Path(source)
     if (folder / "tokenizer.json").is_file() and not any(
         any(folder.glob(kind)) for kind in ("*.safetensors", "*.gguf")
@@ -40,9 +43,8 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
     with open_checkpoint(source) as checkpoint:
         if checkpoint.kind == "gguf":
             config = checkpoint.config
-            return Vocabulary(
-                tokenizer_from_gguf(config), template_of_gguf(config), pooling_of_gguf(config), sampling_of_gguf(config)
-            )
+            tokenizer = (brief_tokenizer(config) if is_brief else None) or tokenizer_from_gguf(config)
+            return Vocabulary(tokenizer, template_of_gguf(config), pooling_of_gguf(config), sampling_of_gguf(config))
         if checkpoint.texts:
             with TemporaryDirectory() as folder:
                 return _from_folder(_laid_out(checkpoint, Path(folder)))

@@ -7,7 +7,7 @@ tensor rows (name, dimensions innermost first, type, offset); data, aligned to g
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,35 @@ class Metadata(Mapping[str, Any]):
             return _decode_strings(self._file, array)
         dtype = np.dtype(NUMBERS[array.item_type])
         return self._file.data[array.offset : array.offset + array.count * dtype.itemsize].view(dtype).tolist()
+
+    def texts(self, key: str) -> TextTable | None:
+        """An array of strings as it lies in the file; None for what is none, or was made a list."""
+        value = self._values.get(key)
+        if not isinstance(value, LazyArray) or value.item_type != STRING or not self._file.data.size:
+            return None
+        starts, at, source, length_of = [], value.offset, self._file.map, struct.Struct("<Q").unpack_from
+        for _ in range(value.count):
+            starts.append(at + 8)
+            at += 8 + length_of(source, at)[0]
+        return TextTable(source[value.offset : at], np.array(starts, np.int64) - value.offset)
+
+
+class TextTable(Sequence[str]):
+    """An array of strings: its bytes, and where each begins, eight bytes with its length before it. A copy, so that the file may close."""
+
+    def __init__(self, data: bytes, starts: np.ndarray):
+        self.data, self.starts = data, starts
+        self.lengths = np.append(starts[1:] - 8, len(data))[: len(starts)] - starts
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> str:
+        return self.raw(index).decode("utf-8", "surrogateescape")
+
+    def raw(self, index: int) -> bytes:
+        start = self.starts[index]
+        return self.data[start : start + self.lengths[index]]
 
 
 def _decode_strings(file: MappedFile, array: LazyArray) -> list[str]:
