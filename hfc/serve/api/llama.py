@@ -29,10 +29,10 @@ ERRORS = documented(408, 429, 500, 503)
 
 
 class NativeCompletion(BaseModel):
-    """stop_type: "eos", "limit", "word" or "none"."""
+    """stop_type: "eos", "limit", "word" or "none".  response_fields of a request may leave out any of it."""
 
-    content: str
-    stop: bool
+    content: str | None = None
+    stop: bool | None = None
     stop_type: str | None = None
 
 
