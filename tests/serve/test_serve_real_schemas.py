@@ -19,6 +19,7 @@ from hfc.serve.models import Models
 from hfc.serve.schema import cleaned
 from hfc.serve.served import Served, ServerSettings
 
+jsonschema = pytest.importorskip("jsonschema", reason="of the extra `test`")
 FOLDER = os.environ.get("HFC_TEST_SCHEMAS")
 pytestmark = [
     pytest.mark.long,
@@ -104,7 +105,6 @@ async def asked(client, schema):
 
 def fault(value, schema):
     """What jsonschema says of a value; None where it is valid."""
-    jsonschema = pytest.importorskip("jsonschema", reason="comes with schemathesis, of the extra `test`")
     validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     try:
         error = next(validator(schema).iter_errors(value), None)
