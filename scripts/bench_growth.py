@@ -5,9 +5,9 @@
     scripts/bench_growth.py MODEL.gguf --llama-server build/bin/llama-server --llama-bench build/bin/llama-bench
 
 context: decode behind so many tokens, in every KV format named.  clients: so many at once, each with a prompt of its own or all with
-one.  writer: the gaps of an answer beside a long prompt.  conversations: the second turns of so many, and what they cost.  restart: a
-known conversation's first turn of a new server with --cache-dir.  slots: the memory of a server whose one client uses many
-conversations.  files: from a file to the first token, twice.  llama.cpp's programs run the same requests where they are named.
+one, by the clock and by the server's processor time (with --threads 1 that is a figure where other work runs, too).  writer: the gaps of
+an answer beside a long prompt.  conversations: the second turns of so many, and what they cost.  restart: a known conversation's first
+turn of a new server with --cache-dir.  slots: the memory of a server whose one client uses many conversations.  files: from a file to the first token, twice.  llama.cpp's programs run the same requests where they are named.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -26,11 +27,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from serve_client import ROOT, Server, anonymous_mb, completion_body, counters, get, post, served
+from serve_client import ROOT, Server, anonymous_mb, completion_body, counters, get, post, process_clock, served
 
 sys.path.insert(0, str(ROOT))
 
@@ -163,16 +164,20 @@ def clients(options: argparse.Namespace) -> list[dict]:
 
 
 async def together(server: Server, prompts: list[list[int]], tokens: int) -> dict:
-    before, began = computed(server), time.monotonic()
-    replies = await asyncio.gather(*(ask(server, prompt, tokens, stream=True) for prompt in prompts))
-    seconds = time.monotonic() - began
+    before, began, begun = computed(server), time.monotonic(), server_cpu(server)
+    clock = functools.partial(server_cpu, server)
+    replies = await asyncio.gather(*(ask(server, prompt, tokens, clock, stream=True) for prompt in prompts))
+    seconds, cpu_seconds = time.monotonic() - began, server_cpu(server) - begun
     first = [reply.tokens_at[0] - began for reply in replies if reply.tokens_at]
+    first_cpu = [reply.token_clocks[0] - begun for reply in replies if reply.token_clocks]
     assert len(first) == len(prompts), f"{len(prompts) - len(first)} of {len(prompts)} clients got no answer"
     return {
         "clients": len(prompts),
         "first_token_s": statistics.fmean(first),
+        "first_token_cpu_s": statistics.fmean(first_cpu),
         "last_first_token_s": max(first),
         "tokens_a_second": len(prompts) * tokens / seconds,
+        "tokens_a_cpu_second": len(prompts) * tokens / cpu_seconds,
         "prompt_tokens_computed": computed(server) - before,
     }
 
@@ -275,10 +280,15 @@ PART = {
 # --- servers ---
 
 
-async def ask(server: Server, prompt: list[int], tokens: int, **more):
-    reply = await post(
-        server.url, "/v1/completions", completion_body(server.model, prompt, tokens, ignore_eos=True, **more)
-    )
+def server_cpu(server: Server) -> float:
+    """Seconds of processor time that the server's process has taken: with one thread, its own time on a machine that others share."""
+    assert server.pid is not None, "a server that was started here"
+    return time.clock_gettime(process_clock(server.pid))
+
+
+async def ask(server: Server, prompt: list[int], tokens: int, clock: Callable[[], float] = time.monotonic, **more):
+    body = completion_body(server.model, prompt, tokens, ignore_eos=True, **more)
+    reply = await post(server.url, "/v1/completions", body, clock=clock)
     assert reply.status == 200, reply.body[:300]
     return reply
 

@@ -42,6 +42,11 @@ class Reply:
         """When events came: not comments, by which a server keeps a silent connection."""
         return [at for at, part in zip(self.times, self.parts) if b"data: " in part]
 
+    @property
+    def token_clocks(self) -> list[float]:
+        """What the asker's clock said then."""
+        return [at for at, part in zip(self.clocks, self.parts) if b"data: " in part]
+
     def events(self) -> list[dict]:
         return events_in(self.body)
 
