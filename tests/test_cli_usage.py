@@ -128,7 +128,7 @@ def test_a_command_without_its_words_says_which_is_missing(name):
 
 def test_every_module_of_a_command_is_in_the_table():
     modules = {p.stem for p in (ROOT / "hfc/cli/usage").glob("*.py")} - {
-        "__init__", "familiar", "declare", "parse", "help", "kinds", "limits", "sampling", "shared",
+        "__init__", "familiar", "declare", "parse", "help", "kinds", "limits", "ray", "sampling", "shared",
     }  # fmt: skip
     assert modules == {name.replace("-", "_") for name in COMMANDS}
 

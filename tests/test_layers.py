@@ -120,6 +120,8 @@ def test_modules_are_imported_by_name_in_few_places():
         "runtime/pipeline/process.py",  # multiprocessing, where a stage is a process: 15 ms of every start
         "runtime/devices.py",  # the same, when cards are listed
         "cli/run.py",  # the chat's packages, where there is no prompt
+        "cli/serve.py",  # what deploys replicas, where they are asked for
+        "cli/serve_ray.py",  # Ray, where it is installed
         "serve/app.py",
         "formats/grid.py",  # gguf, for types that few files have
         "isa/tables.py",

@@ -139,7 +139,9 @@ class ModelOnDisk:
         if is_host(choice.device):
             nbytes += self.choice.cache_bytes
         weights = self.choice.weights or bundle.model["weights"]
-        return Prepared(nbytes, lambda: self._served(load_opened(bundle, choice, with_vocabulary=True), weights))
+        return Prepared(
+            nbytes, lambda: self._served(load_opened(bundle, choice, with_vocabulary=True), weights), plan.slots
+        )
 
     def _served(self, opened: OpenModel, weights: str) -> Served:
         model, choice = opened.model, self.choice

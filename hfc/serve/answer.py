@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from hfc.base.dataclass import dataclass
+from hfc.serve.answer_state import note_begun, note_error
 from hfc.serve.encoding import encoded
 from hfc.serve.errors import ApiError, error_object
 from hfc.serve.job import Event, Finish, Logprob, Piece, Pooled
@@ -25,6 +26,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _encode_text = json.encoder.encode_basestring  # what it does with a text
 _PLACE = secrets.token_hex(16)  # nothing that a client sends
 KEEP_ALIVE = b": keep-alive\n\n"
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'  # Anthropic's
 DONE = b"data: [DONE]\n\n"
 _EVENT = {
     "type": "object",
@@ -109,6 +111,7 @@ async def merged(
             events: list[Event] = []
             while not events or not isinstance(events[-1], Finish):
                 events = await sequences[0].stream.read(keep_alive_s)
+                _note(events)
                 yield (0 if events else -1), events
         finally:
             served.engine.cancel(sequences)
@@ -123,12 +126,19 @@ async def merged(
                 index, events = pending.pop(task), task.result()
                 if not isinstance(events[-1], Finish):
                     pending[asyncio.ensure_future(sequences[index].stream.read())] = index
+                _note(events)
                 yield index, events
     finally:
         served.engine.cancel(sequences)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _note(events: list[Event]) -> None:
+    """A bad end before any of the answer is no beginning."""
+    if events and not isinstance(events[0], Finish):
+        note_begun()
 
 
 async def large_json(
@@ -151,6 +161,7 @@ def sse_of_text(make: Callable[[str], dict[str, Any]], event: str | None = None)
 
 
 def sse_error(error: ApiError, path: str) -> bytes:
+    note_error(error)
     return sse(error_object(error, path), "error" if path.startswith("/v1/messages") else None)
 
 

@@ -19,6 +19,7 @@ from hfc import __version__
 from hfc.serve import api
 from hfc.serve.errors import install_handlers
 from hfc.serve.memory import is_collection_due
+from hfc.serve.metrics import Meters
 from hfc.serve.models import Models
 from hfc.serve.paths import ShortPaths
 from hfc.serve.planning import Planners
@@ -29,7 +30,7 @@ from hfc.serve.turns import Turns
 WATCH_S = 1.0
 
 
-def make_app(models: Models, settings: ServerSettings) -> FastAPI:
+def make_app(models: Models, settings: ServerSettings, guard: type[Guarded] = Guarded) -> FastAPI:
     """The app of some models."""
 
     @contextlib.asynccontextmanager
@@ -40,18 +41,29 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
             task.cancel()
 
     app = FastAPI(title="hfc", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=watching)
-    app.state.models, app.state.settings, app.state.is_ending = models, settings, False
-    app.state.planners = planners = Planners(settings.limits.planning)
-    paths = {"/openapi.json"}
-    app.state.turns = turns = Turns()
-    for module in pkgutil.iter_modules(api.__path__):
-        router: APIRouter = importlib.import_module(f"{api.__name__}.{module.name}").ROUTE
+    app.state.models, turns = models, Turns()
+    for router in routers():
         app.include_router(router)
-        paths.update(route.path_format for route in router.routes if route.include_in_schema)
     _add_openapi_route(app)
     install_handlers(app)
-    known = frozenset(paths)
-    app.add_middleware(Guarded, settings=settings, meters=models.meters, paths=known, planners=planners, turns=turns)
+    fence(app, settings, models.meters, turns, guard)
+    return app
+
+
+def routers() -> list[APIRouter]:
+    """Of every endpoint."""
+    return [
+        importlib.import_module(f"{api.__name__}.{module.name}").ROUTE for module in pkgutil.iter_modules(api.__path__)
+    ]
+
+
+def fence(app: FastAPI, settings: ServerSettings, meters: Meters, turns: Turns, guard: type[Guarded]) -> None:
+    """Put what stands around every endpoint around an app."""
+    app.state.settings, app.state.is_ending, app.state.turns = settings, False, turns
+    app.state.planners = planners = Planners(settings.limits.planning)
+    paths = {route.path_format for router in routers() for route in router.routes if route.include_in_schema}
+    known = frozenset({"/openapi.json", *paths})
+    app.add_middleware(guard, settings=settings, meters=meters, paths=known, planners=planners, turns=turns)
     app.add_middleware(ShortPaths, paths=known)
     if settings.cors_origins:
         app.add_middleware(
@@ -61,7 +73,6 @@ def make_app(models: Models, settings: ServerSettings) -> FastAPI:
             allow_methods=["GET", "POST", "OPTIONS"],
             allow_headers=["*"],
         )
-    return app
 
 
 def is_ending(app: FastAPI) -> None:

@@ -229,8 +229,9 @@ class Engine:
             self.is_restarting = False
 
     def _die(self) -> None:
+        """503: another server may answer what was asked here."""
         self.failure = self.last_error or "the engine has stopped"
-        self._end(Finish("error", message=self.failure))
+        self._end(Finish("error", message=self.failure, status=503))
 
     def _end(self, finish: Finish, spares_waiting: bool = False) -> list[Sequence]:
         """Tell every reader; those that have no slot yet may go on waiting: which they are, in order of arrival."""

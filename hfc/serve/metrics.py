@@ -85,6 +85,10 @@ class Meters:
         """Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def requests(self) -> Iterable[Metric]:
+        """How they were answered."""
+        return self._requests.collect()
+
     def collect(self) -> Iterable[Metric]:
         """What every model counts, and the gauges of this moment of those that are loaded."""
         models = list(self.models.items())

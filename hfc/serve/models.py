@@ -28,10 +28,11 @@ ANY = "*"  # the alias that every name is
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that can be loaded. nbytes: what it will take."""
+    """A model that can be loaded. nbytes: what it will take.  slots: sequences that it runs at a time."""
 
     nbytes: int
     load: Callable[[], Served]
+    slots: int = 0
 
 
 class ServedSource(Protocol):

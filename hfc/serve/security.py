@@ -108,7 +108,7 @@ class Guarded:
         limits = self._settings.limits
         async with self._bodies.read(receive) as body:
             if body:
-                _check_type(Headers(scope=scope))
+                check_type(Headers(scope=scope))
             if is_large(body):
                 await self._turns.enter(scope, body)
                 scope[PARSED] = await self._planners.run(self._turns.work, parsed, body, limits)
@@ -237,7 +237,7 @@ def is_loopback(name: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _check_type(headers: Headers) -> None:
+def check_type(headers: Headers) -> None:
     """A form of another site can send bodies of other types without asking; packed ones are not read. ApiError 415."""
     coding = headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hfc.cli.usage.declare import PROJECT, USER, flag, option, usage
 from hfc.cli.usage.limits import LIMITS
+from hfc.cli.usage.ray import RAY
 from hfc.cli.usage.sampling import TEMPLATE
 from hfc.cli.usage.shared import (
     CONTEXT,
@@ -166,6 +167,7 @@ USAGE = usage(
         least=0,
         settable=PROJECT,
     ),
+    *RAY,
     *LIMITS,
     option("--temperature --temp", float, "Of requests that name none. [default: 0.7]", settable=PROJECT),
     option("--top-k", int, "Of requests that name none. [default: 40]", settable=PROJECT),

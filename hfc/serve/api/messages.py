@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from hfc.serve.answer import STREAM, sse, sse_error, sse_response, whole
+from hfc.serve.answer import PING, STREAM, sse, sse_error, sse_response, whole
 from hfc.serve.anthropic import CountRequest, MessagesRequest
 from hfc.serve.body import BodyRoute
 from hfc.serve.chat import feed, new_id, plan_chat, stream_deltas
@@ -142,7 +142,7 @@ async def _events(
     try:
         async for deltas, finish, _ in stream_deltas(served, sequence, output, settings_of(request).keep_alive_s):
             if not deltas and finish is None:
-                yield event("ping")
+                yield PING
             for delta in deltas:
                 wanted = "arguments" if delta.kind == "call" else delta.kind
                 if delta.kind == "call" or wanted != kind:

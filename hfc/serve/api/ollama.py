@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hfc import __version__
 from hfc.serve.answer import Answer, large_json, whole
+from hfc.serve.answer_state import note_error
 from hfc.serve.api.embeddings import EmbeddingsRequest, answers_of, check_hidden, vector
 from hfc.serve.body import BodyRoute
 from hfc.serve.chat import ChatPlan, feed, plan_chat, stream_deltas
@@ -244,6 +245,7 @@ async def _lines(
             told = {**shape("", "", []), **_logprobs(output, served)}
             yield line({**head, "created_at": now(), **told, **ending(sequence, finish.reason, *began)})
     except ApiError as error:
+        note_error(error)
         yield line(error_object(error, request.url.path))
 
 

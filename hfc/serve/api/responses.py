@@ -11,9 +11,11 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from hfc.serve.answer import KEEP_ALIVE, STREAM, sse, sse_response, whole
+from hfc.serve.answer_state import note_error
 from hfc.serve.body import BodyRoute
+from hfc.serve.broken import failed_response
 from hfc.serve.chat import feed, new_id, plan_chat, stream_deltas
-from hfc.serve.errors import ApiError, documented, error_object
+from hfc.serve.errors import ApiError, documented
 from hfc.serve.items import Events, Items
 from hfc.serve.logprobs import chat_logprob
 from hfc.serve.models import borrow
@@ -130,8 +132,7 @@ async def _events(
                     yield event(data)
                 response = _finished(head, items, finish.reason, sequence)
                 yield event({"type": f"response.{response['status']}", "response": response, **_speed(body, sequence)})
-    except ApiError as error:  # OpenAI's clients look at the first of these events, Codex at the second
-        told = error_object(error, request.url.path)["error"]
-        yield event({"type": "error", **{k: told[k] for k in ("code", "message", "param")}, "error": told})
-        failed = {"code": told["code"] or told["type"], "message": told["message"]}
-        yield event({"type": "response.failed", "response": {**head, "status": "failed", "error": failed}})
+    except ApiError as error:
+        note_error(error)
+        for data in failed_response(head, error):
+            yield event(data)
