@@ -95,12 +95,12 @@ def run(model, prompt: torch.Tensor) -> tuple[dict[str, np.ndarray], float]:
     """What the tests compare with, and how clear the closest greedy choice was."""
     whole = model(input_ids=prompt, use_cache=True)
     reference = {"tokens": prompt[0].numpy().astype(np.int32), "prefill_logits": whole.logits[0].numpy()}
-    cache, last, tokens, logits, margins = whole.past_key_values, whole.logits[0, -1], [], [], []
+    cache, last, tokens, logits, margins = whole.cache, whole.logits[0, -1], [], [], []
     for _ in range(GREEDY):
         best = last.topk(2)
         margins.append(float(best.values[0] - best.values[1]))
         tokens.append(int(best.indices[0]))
-        last = model(input_ids=best.indices[:1][None], past_key_values=cache, use_cache=True).logits[0, -1]
+        last = model(input_ids=best.indices[:1][None], cache=cache, use_cache=True).logits[0, -1]
         logits.append(last.numpy())
     reference |= {"greedy_tokens": np.array(tokens, np.int32), "greedy_logits": np.stack(logits)}
     stepwise, cache = token_by_token(model, prompt)

@@ -121,8 +121,8 @@ def token_by_token(model, prompt: torch.Tensor):
     """Logits f32 [tokens, vocab] of a prompt [1, tokens], and the cache behind it."""
     cache, rows = None, []
     for at in range(prompt.shape[1]):
-        step = model(input_ids=prompt[:, at : at + 1], past_key_values=cache, use_cache=True)
-        cache = step.past_key_values
+        step = model(input_ids=prompt[:, at : at + 1], cache=cache, use_cache=True)
+        cache = step.cache
         rows.append(step.logits[0, -1].numpy())
     return np.stack(rows), cache
 
@@ -131,10 +131,10 @@ def run(model, prompt: torch.Tensor) -> dict[str, np.ndarray]:
     whole = model(input_ids=prompt, use_cache=True)
     reference = {"tokens": prompt[0].numpy().astype(np.int32), "prefill_logits": whole.logits[0].numpy()}
     reference["last_hidden"] = model.model(input_ids=prompt).last_hidden_state[0].numpy()
-    cache, token, tokens, logits = whole.past_key_values, whole.logits[:, -1:].argmax(-1), [], []
+    cache, token, tokens, logits = whole.cache, whole.logits[:, -1:].argmax(-1), [], []
     for _ in range(GREEDY):
         tokens.append(int(token))
-        step = model(input_ids=token, past_key_values=cache, use_cache=True)
+        step = model(input_ids=token, cache=cache, use_cache=True)
         logits.append(step.logits[0, -1].numpy())
         token = step.logits[:, -1:].argmax(-1)
     reference |= {"greedy_tokens": np.array(tokens, np.int32), "greedy_logits": np.stack(logits)}

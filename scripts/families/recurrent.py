@@ -16,6 +16,12 @@ NEMOTRON = dict(
     mamba_num_heads=8, mamba_head_dim=8, ssm_state_size=16, n_groups=2, conv_kernel=4, head_dim=16, time_step_min=1e-30
 )
 
+PURE_MAMBA = dict(
+    without=(
+        *("num_attention_heads", "num_key_value_heads", "max_position_embeddings", "intermediate_size"),
+    ), state_size=8, conv_kernel=4, expand=2, time_step_rank=4, tie_word_embeddings=True,
+)  # fmt: skip
+
 FAMILIES: dict[str, Family] = {
     "lfm2": family(
         "Lfm2", 21, conv_L_cache=3, layer_types=["conv", "conv", "full_attention"], num_hidden_layers=3,
@@ -61,6 +67,8 @@ FAMILIES: dict[str, Family] = {
             "moe_intermediate_size": 16, "moe_shared_expert_intermediate_size": 24,
         },
     ),
+    "mamba": family("Mamba", 82, **PURE_MAMBA),
+    "falcon_mamba": family("FalconMamba", 83, **PURE_MAMBA),
     "jamba": family(
         "Jamba", 81, num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=0,
         num_experts=6, num_experts_per_tok=3, mamba_d_state=8, mamba_d_conv=4, mamba_expand=2, mamba_dt_rank=4, intermediate_size=32,
