@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from hfc.serve.chat import Ask
 from hfc.serve.dialects import OLLAMA
@@ -24,27 +24,19 @@ _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
-def _whole(value: Any) -> Any:
-    """Ollama takes 5.0 where a number of things is meant: clients without integers write it."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
-
-
 class Options(Tolerant, dialect=OLLAMA, noun="options"):
     """num_predict: -1 and -2 are no limit."""
 
-    num_predict: Annotated[Whole, Field(ge=-2, le=1 << 30)] | None = None
+    num_predict: Annotated[int, Field(ge=-2, le=1 << 30)] | None = None
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[Whole, Field(ge=-1, le=1 << 30)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
-    repeat_last_n: Annotated[Whole, Field(ge=-1, le=1 << 30)] | None = None
-    seed: Annotated[Whole, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 30)] | None = None
+    seed: Annotated[int, Field(ge=-SEED_LIMIT, lt=SEED_LIMIT)] | None = None
     stop: Stops | None = None
 
     def fields(self, truncates: bool) -> SamplingFields:
