@@ -11,7 +11,7 @@ AUTO_PROFILE = "auto"
 PROFILES = {
     EXACT: "products of prompts on matrix units are made of pairs of f16: 22 bits of inputs and weights",
     FAST: "prompts round inputs and dequantized weights to f16: one product a weight; decode rounds "
-    "inputs to whole numbers of 15 bits where integer products are fastest, and is as in exact elsewhere",
+    "inputs to whole numbers of 15 or 16 bits where integer products are fastest, and is as in exact elsewhere",
 }
 
 

@@ -1,18 +1,20 @@
-// Operands of integer products: codes are bytes as they are, inputs whole numbers of 15 bits in two signed bytes, x / unit = 256 high + low.
+// Operands of integer products: codes are bytes as they are, inputs whole numbers of 16 bits in two signed bytes, x / unit = 256 high + low.
 // Sixteen bytes hold eight inputs of a lane, those of two products: words 0 and 1 their high parts, 2 and 3 their low ones.
 #pragma once
 #if defined(HFC_MMA_I8)
 typedef struct { int sum[HFC_LANE_OUTPUTS][HFC_LANE_COLUMNS]; } hfc_int_acc;
+// The largest whole number is 32639, 127 high and 127 low. With the largest input times this, its exponent is that of a unit that holds it.
+constexpr float HFC_HEADROOM = 32768.0f / 32638.0f;
 
 HFC_FUNCTION uint32_t hfc_low_bytes(const int* x) {
   return (uint32_t)(x[0] & 255) | (uint32_t)(x[1] & 255) << 8 | (uint32_t)(x[2] & 255) << 16 | (uint32_t)x[3] << 24;
 }
-// As hfc_put_inputs. |x| < 2^14.
+// As hfc_put_inputs. x: whole numbers, |x| <= 32639.
 template <int RUN> HFC_FUNCTION void hfc_put_int8_inputs(hfc_uint4* inputs, int rows, int row, int at, const float (&x)[8]) {
   int high[8], low[8];
 #pragma unroll
   for (int i = 0; i < 8; i++) {
-    low[i] = (int)__builtin_rintf(x[i]);
+    low[i] = (int)x[i];
     high[i] = (low[i] + 128) >> 8;
   }
   const int product = hfc_product_of<RUN>(at), unit = hfc_unit(product / 2, rows, row, hfc_k_lane_of<RUN>(at), 0);

@@ -52,6 +52,8 @@ HFC_FUNCTION void hfc_inputs(const hfc_uint4* at, int rows, int row, hfc_lane_op
     }
   }
 }
+// The exponent of the power of two over which inputs of at most `largest` lie between 2^14 and 2^15, or all near zero.
+HFC_FUNCTION int hfc_unit_power(float largest) { return largest > 0x1p-100f ? (int)(hfc_f32_to_bits(largest) >> 23) - 127 - 14 : -114; }
 // Which product takes element `at` of K, and which of four lanes, where each takes RUN neighbours.
 template <int RUN> HFC_FUNCTION int hfc_product_of(int at) {
   return RUN == 32 ? at / 128 * 8 + at % 32 / 4 : RUN == 8 ? at / 32 * 2 + at % 8 / 4 : at / 16;
