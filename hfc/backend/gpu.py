@@ -165,7 +165,8 @@ def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program,
     needed: dict[str, tuple[Scratch, int]] = {}
     for call in (*emitted.calls, *emitted.draft_calls):
         for scratch in (s for p in programs for step in steps(call.bound, p, settings.arch) for s in _scratch_of(step)):
-            rows = min(scratch.rows or settings.max_rows, settings.max_rows)
+            most = settings.max_outputs if scratch.outputs else settings.max_rows
+            rows = -(-min(scratch.rows or most, most) // scratch.together)
             nbytes = scratch.row_bytes * (-(-rows // scratch.whole) * scratch.whole)
             if nbytes > needed.get(scratch.name, (scratch, 0))[1]:
                 needed[scratch.name] = scratch, nbytes

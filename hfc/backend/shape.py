@@ -14,6 +14,7 @@ class Scratch:
 
     ctype: element as C spells it; dtype: as the plan does.  row_bytes: for each row of a step.  rows: most rows of the steps
     that use it (None: those of the plan).  written: by this launch.  whole: memory is for a multiple of this many rows.
+    outputs: rows are those whose logits are wanted.  together: rows that share `row_bytes`.
     """
 
     name: str
@@ -23,6 +24,8 @@ class Scratch:
     rows: int | None = None
     written: bool = False
     whole: int = 1
+    outputs: bool = False
+    together: int = 1
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,20 @@ def test_rows_alone_and_together(arch, sizes):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.sampled(7)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("sizes", [(["q8_0"], 96, [33]), (["q4_k"], 256, [20]), (["bf16"], 160, [19])], ids=str)
+def test_wanted_rows_of_a_prompt_have_the_bits_of_decode(arch, sizes):
+    """However many there are: one, some, more than a step of decode has."""
+    case = Projection(arch, *sizes).of_wanted_rows()
+    whole = case.run(35, rows_class="prefill")
+    assert error(whole, case.expected(35)) < bound_of(case)
+    for first, rows in ((34, 1), (14, 9), (3, 16)):
+        for rows_class in ("decode", "prefill"):
+            found = case.run(rows, first, rows_class=rows_class)
+            np.testing.assert_array_equal(found[0], whole[0][first : first + rows])
+
+
 @pytest.mark.sampled(16)
 @pytest.mark.parametrize("arch", MATRIX)
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if name != "f32"])

@@ -137,8 +137,10 @@ def _staging(region: LinearRegion) -> DotStageParams:
     return DotStageParams(chunk, region.k // 2 + -(-2 * region.k // chunk // 4) * 4)
 
 
-def _staged(region: LinearRegion, written: bool) -> Scratch:
-    return Scratch("operands", "float", "f32", 4 * _staging(region).staged_stride, rows=ROWS, written=written)
+def _staged(bound: Bound[LinearRegion], written: bool) -> Scratch:
+    outputs = bound.rows == "R"
+    row_bytes = 4 * _staging(bound.region).staged_stride
+    return Scratch("operands", "float", "f32", row_bytes, None if outputs else ROWS, written, outputs=outputs)
 
 
 def _stage(bound: Bound[LinearRegion], chosen: Candidate) -> Geometry:
@@ -152,7 +154,7 @@ def _stage(bound: Bound[LinearRegion], chosen: Candidate) -> Geometry:
         ),
         THREADS,
         _staging(bound.region),
-        scratch=(_staged(bound.region, written=True),),
+        scratch=(_staged(bound, written=True),),
         task="make whole numbers of the inputs of",
     )
 
@@ -196,6 +198,6 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
         params,
         promises=("dot4_i8",),
         loaders="\n".join(made.loader.source for made in lanes.values()),
-        scratch=(_staged(region, written=False),) if staged else (),
+        scratch=(_staged(bound, written=False),) if staged else (),
         task="several rows of" if together > 1 else "",
     )

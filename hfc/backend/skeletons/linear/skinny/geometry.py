@@ -170,7 +170,8 @@ def _split(tiles: int, most: int, arch: Arch) -> int:
 class SkinnyStageParams(Params):
     """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of an MMA.  span: inputs
     that share a unit.  sum_group: inputs whose sums the minimums multiply; 0: there are none.  run: neighbouring elements that a lane takes.
-    staged_sums, staged_units: where sums and units lie after the staged inputs, in floats.  int8: as of Unit."""
+    staged_sums, staged_units: where sums and units lie after the staged inputs, in floats.  int8: as of Unit.
+    group_floats: staged inputs of `together` rows, where a step may have more of them; else 0."""
 
     together: int
     columns: int
@@ -180,20 +181,29 @@ class SkinnyStageParams(Params):
     staged_sums: int
     staged_units: int
     int8: bool
+    group_floats: int
     threads: int = THREADS
 
 
-def _staging(region: LinearRegion, unit: Unit, lanes: dict[str, OperandLanes]) -> SkinnyStageParams:
+def _staging(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes]) -> SkinnyStageParams:
+    region = bound.region
     k, sum_group = region.k, _sum_group(lanes)
     inputs, sums = -(-k // SPAN) * SPAN * ROWS, -(-k // sum_group) * ROWS if sum_group else 0
     run = next(iter(lanes.values())).map.run
-    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums, unit.int8)
+    group_floats = ROWS * _staged_floats(region, lanes) if bound.rows == "R" else 0
+    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums, unit.int8, group_floats)
 
 
-def _staged(region: LinearRegion, lanes: dict[str, OperandLanes], written: bool) -> Scratch:
+def _staged_floats(region: LinearRegion, lanes: dict[str, OperandLanes]) -> int:
+    """Of one row's inputs, with their sums and units."""
     k, sum_group = -(-region.k // SPAN) * SPAN, _sum_group(lanes)
-    floats = k + k // SPAN + (k // sum_group if sum_group else 0)
-    return Scratch("operands", "float", "f32", 4 * ROWS * floats, rows=1, written=written)
+    return k + k // SPAN + (k // sum_group if sum_group else 0)
+
+
+def _staged(bound: Bound[LinearRegion], lanes: dict[str, OperandLanes], written: bool) -> Scratch:
+    outputs, group_bytes = bound.rows == "R", 4 * ROWS * _staged_floats(bound.region, lanes)
+    rows = None if outputs else ROWS
+    return Scratch("operands", "float", "f32", group_bytes, rows, written, outputs=outputs, together=ROWS)
 
 
 STAGE = template(__file__, "skinny_stage", READS_AND_WRITES, SkinnyStageParams)
@@ -205,8 +215,8 @@ def _stage(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes
         bound.name + "_operands",
         (f"({bound.rows} > 1) * {bound.rows}", str(-(-bound.region.k // (8 * THREADS))), "1"),
         THREADS,
-        _staging(bound.region, unit, lanes),
-        scratch=(_staged(bound.region, lanes, written=True),),
+        _staging(bound, unit, lanes),
+        scratch=(_staged(bound, lanes, written=True),),
         task="stage the inputs of",
     )
 
@@ -283,10 +293,11 @@ class RowParams(SkinnyParams):
 @dataclass(frozen=True)
 class RowsParams(SkinnyParams):
     """column_tiles: MMAs that a wave issues for each operand of weights.  stride: places for rows in staged inputs: the most that the kernel serves.
-    staged_sums, staged_units: as in SkinnyStageParams."""
+    staged_sums, staged_units: as in SkinnyStageParams.  group_floats: likewise, 0 where a step has no more than `stride` rows."""
 
     column_tiles: int
     stride: int
+    group_floats: int
     staged_sums: int
     staged_units: int
 
@@ -308,7 +319,7 @@ def _geometry(
     whole = sum(-(-part.n // TILE) for part in region.parts) * split * arch.wave // THREADS
     shape = shape or _block_shape(arch, sharing, whole, column_tiles)
     families, blocks = families_of(region, lanes, shape.waves // sharing * TILE)
-    staging = _staging(region, unit, lanes)
+    staging = _staging(bound, unit, lanes)
     shared = SkinnyParams(
         span=SPAN,
         sum_group=staging.sum_group,
@@ -329,7 +340,7 @@ def _geometry(
         if column_tiles
         else _of_one_row(bound, arch, unit, blocks, staging, shared)
     )
-    scratch = (_staged(region, lanes, written=False),) if column_tiles else ()
+    scratch = (_staged(bound, lanes, written=False),) if column_tiles else ()
     return replace(made, block=shape.waves * arch.wave, promises=(unit.feature,), loaders=loaders, scratch=scratch)
 
 
@@ -359,12 +370,15 @@ def _of_rows(
     params = RowsParams(
         column_tiles=column_tiles,
         stride=most,
+        group_floats=staging.group_floats if most == ROWS else 0,
         staged_sums=staging.staged_sums,
         staged_units=staging.staged_units,
         **vars(shared),
     )
-    wanted = f"({bound.rows} >= {least}) * ({bound.rows} <= {most})"
-    grid = (f"{wanted} * {blocks}", "1", "1")
+    wanted = f"({bound.rows} >= {least})"
+    grid = (f"{wanted} * ({bound.rows} <= {most}) * {blocks}", "1", "1")
+    if params.group_floats:
+        grid = (f"{wanted} * {blocks}", f"({bound.rows} + {most - 1}) / {most}", "1")
     return Geometry(SEVERAL, f"{bound.name}_rows{most}", grid, 0, params, task=f"up to {most} rows of")
 
 
