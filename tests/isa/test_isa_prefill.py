@@ -183,6 +183,35 @@ def test_one_product_a_weight(formats, arch):
     assert 1e-5 < subject.error(x) <= FAST_BOUND
 
 
+def with_peaks(x: np.ndarray, channels: tuple[int, ...]) -> np.ndarray:
+    """One input of each row has nine tenths of its energy, in one of `channels`."""
+    for row, sign in zip(range(len(x)), np.resize([1, -1, 1, 1, -1], len(x))):
+        x[row, channels[row % len(channels)]] = np.float32(sign * 3 * np.linalg.norm(x[row]))
+    return x
+
+
+@pytest.mark.sampled(16)
+@pytest.mark.parametrize("arch", MATRIX)
+@pytest.mark.parametrize("formats", [("q4_k",), ("q6_k", "q4_0"), ("hfc4", "f32")], ids="+".join)
+def test_an_input_with_most_of_its_rows_energy_is_not_rounded(formats, arch):
+    """Neither are the weights that it meets; each row's own, whatever others have."""
+    subject = Subject(in_fast_profile(linear(list(formats), 256, [67] * len(formats), zipped=len(formats) > 1)), arch)
+    x = with_peaks(drawn(35, 256).copy(), (255, 3, 130))
+    assert subject.error(x) <= FAST_BOUND / (8 if len(formats) == 1 else 5)
+    x = x.copy()
+    x[5:30:4] = drawn(7, 256, seed=1)  # rows without a peak between them
+    (whole,) = subject.outputs(x)
+    some = np.r_[0:3, 4:12, 30:32]
+    np.testing.assert_array_equal(subject.outputs(x[some])[0], whole[some])
+
+
+@pytest.mark.sampled(8)
+@pytest.mark.parametrize("arch", MATRIX)
+def test_peaks_of_experts_inputs(arch):
+    subject = Subject(in_fast_profile(linear(["q4_k", "q4_k"], 256, [67, 67], zipped=True, top=2)), arch)
+    assert subject.error(with_peaks(drawn(19, 256), (7, 200)), uneven(19, 2)) <= FAST_BOUND / 5
+
+
 @pytest.mark.sampled(8)
 @pytest.mark.parametrize("arch", MATRIX)
 def test_tiles_of_both_sizes_give_equal_bits(arch):

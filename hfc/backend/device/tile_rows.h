@@ -10,7 +10,32 @@ HFC_FUNCTION uint32_t hfc_pair(float x, float y) {
   const hfc_half2 pair = {(_Float16)x, (_Float16)y};
   return __builtin_bit_cast(uint32_t, pair);
 }
+// Behind a row of inputs in one f16 each: what they are multiplied by; and, where one input has a large part of the row's energy, that input
+// over `unit` and its number, which else is -1.
+typedef struct { float unit, largest; int channel; } hfc_staged_row;
+// What rounding to f16 leaves of a number.
+HFC_FUNCTION float hfc_rounding(float x) { return x - (float)(_Float16)x; }
+// Of ROWS rows in LDS: the lowest of their channels above `after`, in all lanes; -1: there is none.
+template <int ROWS> HFC_FUNCTION int hfc_next_channel(const hfc_staged_row* ends, int after) {
+  float next = -HFC_INFINITY;
+#pragma unroll
+  for (int r = 0; r < ROWS; r += WAVE) {
+    const int channel = ends[(r + hfc_lane()) % ROWS].channel;
+    if (channel > after) next = hfc_larger(-(float)channel, next);
+  }
+  next = hfc_wave_max(next);
+  return next == -HFC_INFINITY ? -1 : hfc_uniform(-(int)next);
+}
 #if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
+// Different columns among a lane's accumulators: accumulator v has that number hfc_column_of(v), the first with it is hfc_first_of_column.
+#if defined(HFC_MMA_F16)
+enum { HFC_LANE_TILE_COLUMNS = 4 };
+HFC_FUNCTION constexpr int hfc_column_of(int v) { return v / 4 * 2 + v % 2; }
+#else
+enum { HFC_LANE_TILE_COLUMNS = 1 };
+HFC_FUNCTION constexpr int hfc_column_of(int v) { return 0; }
+#endif
+HFC_FUNCTION constexpr int hfc_first_of_column(int c) { return c / 2 * 4 + c % 2; }
 // x: one value for each accumulator of a lane; afterwards that of its whole row, in every lane that holds a part of it.
 #if defined(HFC_MMA_F16)
 HFC_FUNCTION void hfc_tile_row_max(float (&x)[HFC_ACCUMULATORS]) {

@@ -116,3 +116,12 @@ template <int WAVES> HFC_FUNCTION float hfc_block_max(float x) {
   hfc_lds_barrier();
   return total;
 }
+template <int WAVES> HFC_FUNCTION void hfc_block_max_and_sum(float& largest, float& sum) {
+  __shared__ float slots[2][WAVES];
+  largest = hfc_wave_max(largest), sum = hfc_wave_sum(sum);
+  if (hfc_lane() == 0) slots[0][hfc_wave()] = largest, slots[1][hfc_wave()] = sum;
+  hfc_lds_barrier();
+  largest = slots[0][0], sum = slots[1][0];
+  for (int w = 1; w < WAVES; w++) largest = hfc_larger(largest, slots[0][w]), sum += slots[1][w];
+  hfc_lds_barrier();
+}

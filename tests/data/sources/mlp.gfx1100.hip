@@ -1342,13 +1342,17 @@ void zip_q4_0_k256_n1024_stage(const int32_t* __restrict__ step, const float* x0
     }
 
 #pragma unroll
-    for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
+    for (int i = 0; i < 8; i++) {
+      largest = hfc_larger(hfc_abs(x[i]), largest);
+      
+    }
   }
   largest = hfc_block_max<8>(largest);
-  const int power = largest > 0x1p-100f ? (int)(hfc_f32_to_bits(largest) >> 23) - 127 - 14 : -114;
-  const float down = hfc_bits_to_f32((uint32_t)(127 - power) << 23);
+  const int power = hfc_unit_power(largest);
+  const float down = hfc_bits_to_f32((uint32_t)(127 - power) << 23),
+      unit = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
   _Float16* staged_row = staged + (size_t)hfc_block_x() * 520;
-  if (hfc_thread() == 0) *(float*)(staged_row + 512) = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
+  if (hfc_thread() == 0) *(float*)(staged_row + 512) = unit;
   for (int at = hfc_thread() * 8; at < 256; at += 2048) {
     hfc_run high, low;
     float x[8];
@@ -1518,6 +1522,7 @@ void zip_q4_0_k256_n1024_matrix(const int32_t* __restrict__ step, const float* x
 
     }
 
+
 #pragma unroll
     for (int a = 0; a < 2; a++) {
 #pragma unroll
@@ -1560,13 +1565,17 @@ void linear_q4_0_k512_n256_stage(const int32_t* __restrict__ step, const float* 
     }
 
 #pragma unroll
-    for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
+    for (int i = 0; i < 8; i++) {
+      largest = hfc_larger(hfc_abs(x[i]), largest);
+      
+    }
   }
   largest = hfc_block_max<8>(largest);
-  const int power = largest > 0x1p-100f ? (int)(hfc_f32_to_bits(largest) >> 23) - 127 - 14 : -114;
-  const float down = hfc_bits_to_f32((uint32_t)(127 - power) << 23);
+  const int power = hfc_unit_power(largest);
+  const float down = hfc_bits_to_f32((uint32_t)(127 - power) << 23),
+      unit = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
   _Float16* staged_row = staged + (size_t)hfc_block_x() * 1032;
-  if (hfc_thread() == 0) *(float*)(staged_row + 1024) = hfc_bits_to_f32((uint32_t)(127 + power) << 23);
+  if (hfc_thread() == 0) *(float*)(staged_row + 1024) = unit;
   for (int at = hfc_thread() * 8; at < 512; at += 2048) {
     hfc_run high, low;
     float x[8];
@@ -1734,6 +1743,7 @@ void linear_q4_0_k512_n256_matrix(const int32_t* __restrict__ step, const float*
       }
 
     }
+
 
 #pragma unroll
     for (int a = 0; a < 2; a++) {

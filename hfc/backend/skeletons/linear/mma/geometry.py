@@ -27,14 +27,16 @@ FILLED = 0.9  # of a card's compute units, with which large tiles are worth more
 # f16 after each row in LDS: rows start 20 banks apart, so 8 lanes that read 16 bytes each meet all banks once
 PADDING = 8
 PAIRS = 2  # planes of an input: its high and its low part
-SCALE = 8  # f16 after a staged row: its scale, and 16-byte alignment of the next
+SCALE = 8  # f16 after a staged row: its scale, its peak, and 16-byte alignment of the next
+PEAK_SHARE = 8  # one over the part of a row's energy
 
 
 @dataclass(frozen=True)
 class MmaStageParams(Params):
     """waves: of a block.  shared_by: rows that have one input.  staged_stride: elements from one staged row to the next.
     half: type of MMA operands, f16 or bf16.  planes: 2, high and low parts, or 1, high parts alone.  run: neighbouring elements that each of four lanes multiplies, where
-    inputs are staged in the order of the MMAs, see prompt_lanes; 0: as they are."""
+    inputs are staged in the order of the MMAs, see prompt_lanes; 0: as they are.  peak_share: a largest input with more than this part of
+    its row's energy is multiplied by weights that are not rounded."""
 
     waves: int
     shared_by: int
@@ -42,6 +44,7 @@ class MmaStageParams(Params):
     half: str
     planes: int
     run: int
+    peak_share: int = PEAK_SHARE
 
 
 @dataclass(frozen=True)
