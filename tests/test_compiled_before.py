@@ -106,6 +106,18 @@ def test_everything_that_a_compilation_looks_at_is_in_the_key(llama, tmp_path, m
     assert index_key(gguf, (), ()) is None
 
 
+def test_what_cannot_be_read_is_no_error_of_the_index(tmp_path, monkeypatch):
+    (tmp_path / "draft").mkdir()
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    before = compiled_before.state_of(tmp_path / "draft")
+    monkeypatch.setattr(compiled_before.os, "scandir", refused)
+    assert compiled_before.state_of(tmp_path / "draft") == f"{tmp_path / 'draft'}: 13" != before
+    assert compiled_before.state_of(tmp_path / "nothing") != compiled_before.state_of(tmp_path / "draft")
+
+
 def test_a_part_of_a_split_gguf_counts(tmp_path):
     first, second = (tmp_path / f"m-0000{i}-of-00002.gguf" for i in (1, 2))
     first.write_bytes(b"1")

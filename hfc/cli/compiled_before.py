@@ -9,6 +9,7 @@ import glob
 import hashlib
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -66,11 +67,11 @@ def state_of(path: Path) -> str:
     """What tells a file from itself at another time; of a folder, its files."""
     try:
         found = path.stat()
-    except OSError:
-        return f"{path} is not there"
-    if path.is_dir():
-        names = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
-        return "\n".join([str(path), *(state_of(Path(name)) for name in names)])
+        if stat.S_ISDIR(found.st_mode):
+            names = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
+            return "\n".join([str(path), *(state_of(Path(name)) for name in names)])
+    except OSError as error:
+        return f"{path}: {error.errno}"  # not there, or not to be read
     return _stated(path, found)
 
 

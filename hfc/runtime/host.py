@@ -130,11 +130,8 @@ class HostModel:
         for buffer in plan.buffers:
             memory[buffer.pointer] = arena[buffer.offset :]
         for state in plan.states:
-            is_whole = (
-                plan.slots == 1 or "k" not in state.planes
-            )  # else one client makes a piece of each slot's heads real
-            for pointer, nbytes in state.pointers.items():
-                memory[pointer] = allocate(nbytes * plan.slots, in_large_pages=is_whole)
+            for pointer, nbytes in state.pointers.items():  # of many slots few become real, and of those some pieces
+                memory[pointer] = allocate(nbytes * plan.slots, in_large_pages=plan.slots == 1)
         for const in plan.consts:
             memory[const.pointer] = load_const(const, checkpoint, plan.context)
         with TilePacker(self._library, self.threads) as pack:
