@@ -39,7 +39,11 @@ static inline uint32_t byte_of(uint32_t low, uint32_t high, uint32_t place) {
 }
 static inline uint32_t perm_amd(uint32_t high, uint32_t low, uint32_t places) {
   uint32_t r = 0;
-  for (int i = 0; i < 4; i++) r |= byte_of(low, high, places >> 8 * i & 255) << 8 * i;
+  for (int i = 0; i < 4; i++) {
+    const uint32_t place = places >> 8 * i & 255;  // from 8 on: the sign of an odd byte, for all its bits; zeros; ones
+    const uint32_t sign = place < 12 ? byte_of(low, high, (place & 3) * 2 + 1) >> 7 ? 255u : 0u : place == 12 ? 0u : 255u;
+    r |= (place < 8 ? byte_of(low, high, place) : sign) << 8 * i;
+  }
   return r;
 }
 static inline uint32_t perm_ptx(uint32_t low, uint32_t high, uint32_t places) {

@@ -74,13 +74,15 @@ template <int COUNT> HFC_FUNCTION uint32_t hfc_pick(const uint32_t* words, int p
 }
 // A table of 8 or 16 bytes at four codes, which have no other bits than its places.
 HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b) { return __builtin_amdgcn_perm(b, a, codes); }
-HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  const uint32_t place = codes & 0x07070707u, upper = (codes >> 3 & 0x01010101u) * 255u;
+// A table's entries at the low nibbles of a word's bytes (SHIFT 0) or at the high ones (4). Selectors 8 to 11 are the signs of odd bytes,
+// for all eight bits: a nibble's fourth bit, moved to its byte's eighth, chooses between the halves.
+template <int SHIFT> HFC_FUNCTION uint32_t hfc_table_nibbles(uint32_t word, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const uint32_t place = word >> SHIFT & 0x07070707u, upper = __builtin_amdgcn_perm(word << (4 - SHIFT), word << (12 - SHIFT), 0x0b090a08u);
   const uint32_t low = __builtin_amdgcn_perm(b, a, place), high = __builtin_amdgcn_perm(d, c, place);
   return (high & upper) | (low & ~upper);
 }
-template <int SHIFT> HFC_FUNCTION uint32_t hfc_table_nibbles(uint32_t word, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  return hfc_table_bytes(word >> SHIFT & 0x0f0f0f0fu, a, b, c, d);
+HFC_FUNCTION uint32_t hfc_table_bytes(uint32_t codes, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  return hfc_table_nibbles<0>(codes, a, b, c, d);
 }
 #else
 HFC_FUNCTION uint32_t hfc_permute(uint32_t a, uint32_t b, uint32_t selector) {

@@ -262,7 +262,7 @@ def _source(
         low = f", float (&low)[{len(some)}]" if form.min else ""
         name = f"{symbol}_cut{batch or ''}"
         source.append(
-            f"HFC_FUNCTION void {name}(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{size}], float (&scale)[{len(some)}]{low}) {{"
+            f"{'template <uint32_t FLIP = 0> ' if form.table else ''}HFC_FUNCTION void {name}(const uint32_t (&raw)[{loads.count}], int c, uint32_t (&codes)[{size}], float (&scale)[{len(some)}]{low}) {{"
         )
         source += [
             index,
@@ -384,11 +384,13 @@ def _word(form: BlockFormat, reads: _Reads, number: int, placed: dict[int, int],
 
 
 def _table(form: BlockFormat) -> str:
-    """A table as two or four words of bytes, each entry plus 128."""
+    """A table as two or four words of bytes, each entry plus 128, with the bits of FLIP changed."""
     halves = (form.table[:8], form.table[8:])
     assert len(form.table) == 8 or any(min(up) >= 0 >= max(down) for up, down in (halves, halves[::-1])), form.name
     entries = bytes(value + 128 for value in form.table)
-    return ", ".join(f"0x{int.from_bytes(entries[at : at + 4], 'little'):08x}u" for at in range(0, len(entries), 4))
+    return ", ".join(
+        f"0x{int.from_bytes(entries[at : at + 4], 'little'):08x}u ^ FLIP" for at in range(0, len(entries), 4)
+    )
 
 
 def _power(alignment: int) -> int:

@@ -136,9 +136,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 + (k_iter) / 1 * 18, lane % 1,
                 raw1[o]);
           }
+
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(
+                raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
@@ -210,9 +212,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
               }
             }
           }
+
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_contiguous_cut(raw1[o], lane % 1, codes1[o],
+            hfc_q4_0_contiguous_cut(
+                raw1[o], lane % 1, codes1[o],
                 scale1[o]);
           }
           {
@@ -309,9 +313,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 + (k_iter) / 1 * 18, lane % 1,
                 raw1[o]);
           }
+
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(
+                raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
@@ -383,9 +389,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
               }
             }
           }
+
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_contiguous_cut(raw1[o], lane % 1, codes1[o],
+            hfc_q4_0_contiguous_cut(
+                raw1[o], lane % 1, codes1[o],
                 scale1[o]);
           }
           {
@@ -632,9 +640,11 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                 next1[o]);
           }
           }
+
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(
+                raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
@@ -706,9 +716,11 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
               }
             }
           }
+
 #pragma unroll
           for (int o = 0; o < 1; o++) {
-            hfc_q4_0_contiguous_cut(raw1[o], lane % 1, codes1[o],
+            hfc_q4_0_contiguous_cut(
+                raw1[o], lane % 1, codes1[o],
                 scale1[o]);
           }
           {
@@ -902,9 +914,11 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 + (k_iter) / 1 * 18, lane % 1,
                 raw0[o]);
           }
+
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(
+                raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
@@ -991,9 +1005,11 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 + (k_iter) / 1 * 18, lane % 1,
                 raw0[o]);
           }
+
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(
+                raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
@@ -1186,9 +1202,11 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                 next0[o]);
           }
           }
+
 #pragma unroll
           for (int o = 0; o < 2; o++) {
-            hfc_q4_0_contiguous_cut(raw0[o], lane % 1, codes0[o],
+            hfc_q4_0_contiguous_cut(
+                raw0[o], lane % 1, codes0[o],
                 scale0[o]);
           }
           {
