@@ -6,11 +6,11 @@ same ids. Building it takes milliseconds where the whole vocabulary takes a seco
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from tokenizers import normalizers
 
 from hfc.formats.checkpoint.gguf import Metadata, TextTable
 from hfc.runtime.pretokenizers import PreTokenizer, pre_tokenizer
@@ -57,7 +57,7 @@ class BriefCore:
 
     def _brief(self, text: str) -> Core | None:
         self._texts += 1
-        is_changed = self._rule.nfc and not unicodedata.is_normalized("NFC", text)
+        is_changed = self._rule.nfc and normalizers.NFC().normalize_str(text) != text  # of what is NFC all parts are
         if len(text) > LONGEST or self._texts > MOST_TEXTS or is_changed:
             return None
         spelled = "".join(_SPELLED[byte] for byte in text.encode())
