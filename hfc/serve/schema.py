@@ -14,36 +14,23 @@ from urllib.parse import unquote
 
 from hfc.base.dataclass import dataclass
 from hfc.serve.errors import ApiError
-
-FORMATS = frozenset(
-    ("date", "date-time", "time", "duration", "email", "uri", "uuid", "ipv4", "ipv6", "hostname", "unknown")
+from hfc.serve.schema_keywords import (
+    ANNOTATIONS,
+    BOUNDS,
+    COUNTS,
+    DEEPEST,
+    ENFORCED,
+    FORMATS,
+    KNOWN,
+    LISTS,
+    MAPS,
+    MOST,
+    MOST_NUMBER,
+    OTHER_TYPES,
+    TYPES,
+    UNENFORCED,
 )
-TYPES = frozenset(("string", "number", "integer", "boolean", "object", "array", "null"))
-OTHER_TYPES = {  # names of programming languages, as people write them into tools
-    "str": "string", "text": "string", "int": "integer", "long": "integer", "float": "number", "double": "number",
-    "bool": "boolean", "dict": "object", "map": "object", "list": "array", "tuple": "array", "none": "null",
-}  # fmt: skip
-MAPS = ("properties", "patternProperties", "$defs", "definitions")  # name -> schema
-LISTS = ("anyOf", "allOf", "prefixItems")  # of schemas
-COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-ENFORCED = frozenset(
-    (*MAPS, *LISTS, *COUNTS, *BOUNDS, "type", "enum", "const", "items", "additionalProperties", "additionalItems", "required",
-     "multipleOf", "pattern", "format", "$ref", "oneOf", "$id", "$schema", "$anchor")
-)  # fmt: skip
-ANNOTATIONS = frozenset(
-    ("title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment", "$vocabulary",
-     "$dynamicAnchor", "$recursiveAnchor", "id", "discriminator", "nullable", "xml", "externalDocs", "then", "else", "minContains",
-     "maxContains", "contentMediaType", "contentSchema")
-)  # fmt: skip
-UNENFORCED = (
-    "not", "if", "contains", "uniqueItems", "propertyNames", "dependentRequired", "dependentSchemas", "dependencies",
-    "unevaluatedProperties", "unevaluatedItems", "$dynamicRef", "$recursiveRef", "contentEncoding",
-)  # fmt: skip
-MOST = (1 << 63) - 1025  # the library's integers end here
-MOST_NUMBER = 10**17
-KNOWN = ENFORCED | ANNOTATIONS | frozenset(UNENFORCED)
-DEEPEST = 120
+
 # what the library's regular expressions lack: look-around, references back, word boundaries, {,n} and control escapes
 _BEYOND_REGEX = re.compile(r"\(\?(?:[=!]|<[=!])|\\[bBGAzZc]|\\[1-9]|\\k<|\{,")
 
@@ -108,6 +95,7 @@ class _Cleaner:
         self.loosened: list[str] = []
         self._groups: set[tuple[str, ...]] = set()  # places of groups of definitions
         self._root = root
+        self._entered = _entered(root)
         self._closes = not _is_composed(root)
 
     def schema(self, schema: Any, place: tuple[str, ...], depth: int) -> Any:
@@ -118,7 +106,7 @@ class _Cleaner:
         if depth > DEEPEST:
             raise ApiError(400, f"the schema is nested more than {DEEPEST} deep", None, "invalid_schema")
         is_definition = place[-2:-1] in (("$defs",), ("definitions",)) or place[:-1] in self._groups
-        if is_definition and _is_group(schema):
+        if is_definition and (_is_group(schema) or place in self._entered and _has_objects(schema)):
             self._groups.add(place)
             return {
                 name: self.schema(inner, (*place, name), depth + 1) for name, inner in schema.items()
@@ -303,7 +291,28 @@ class _Cleaner:
 
 def _is_group(schema: Mapping[str, Any]) -> bool:
     """Definitions under a name of their own."""
-    return bool(schema) and not KNOWN.intersection(schema) and all(isinstance(v, Mapping) for v in schema.values())
+    return not KNOWN.intersection(schema) and _has_objects(schema)
+
+
+def _has_objects(schema: Mapping[str, Any]) -> bool:
+    return bool(schema) and all(isinstance(value, Mapping) for value in schema.values())
+
+
+def _entered(root: Any) -> set[tuple[str, ...]]:
+    """Places of which references name a member that is no keyword: groups, be one of their members called "description"."""
+    found: set[tuple[str, ...]] = set()
+    left = [root]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, Mapping):
+            left += value.values()
+            reference = value.get("$ref")
+            if isinstance(reference, str) and reference.startswith("#/"):
+                parts = tuple(unquote(reference)[2:].split("/"))
+                found |= {parts[:at] for at in range(1, len(parts)) if parts[at] not in KNOWN}
+    return found
 
 
 def _closed(out: dict[str, Any]) -> dict[str, Any]:

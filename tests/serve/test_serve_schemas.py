@@ -134,6 +134,18 @@ def test_groups_of_definitions_keep_their_members():
     )
 
 
+def test_members_of_a_group_may_be_called_like_keywords():
+    """lerna's own schema has definitions of options, two of them named description and dependencies."""
+    text, names = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+    group = {"access": text, "description": text, "dependencies": names}
+    schema = {
+        "type": "object", "properties": {"a": {"$ref": "#/$defs/options/create/access"}, "b": {"$ref": "#/$defs/options/create/dependencies"}},
+        "$defs": {"options": {"create": group}},
+    }  # fmt: skip
+    found = cleaned(schema)
+    assert found.loosened == () and takes(found.schema, '{"a":"x","b":["y"]}') and not takes(found.schema, '{"a":1}')
+
+
 def test_objects_that_composition_shares_stay_open():
     part = {"type": "object", "properties": {"a": {"type": "integer"}}}
     other = {"type": "object", "properties": {"b": {"type": "integer"}}}
