@@ -62,7 +62,7 @@ def test_litellm_responses_embeddings_and_errors(litellm, openai_way):
     embedded = litellm.embedding(**openai_way, input=["a", "b"])
     assert [len(d["embedding"]) for d in embedded.data] == [576, 576]
     with pytest.raises(litellm.BadRequestError):
-        litellm.completion(**openai_way, messages=QUESTION, max_tokens=0)
+        litellm.completion(**openai_way, messages=QUESTION, max_tokens=-5)
     with pytest.raises(litellm.ContextWindowExceededError):
         litellm.completion(**openai_way, messages=[{"role": "user", "content": "word " * 2000}])
 
