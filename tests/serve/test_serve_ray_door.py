@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -19,6 +21,7 @@ from hfc.cli.serve_ray import _relative
 from hfc.cli.usage.parse import with_defaults
 from hfc.cli.usage.serve import USAGE
 from hfc.serve.app import make_app
+from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
 from hfc.serve.ray.asgi import parts_of
 from hfc.serve.ray.door import make_door
@@ -206,6 +209,23 @@ def test_bodies_are_read_at_the_door():
         status, answer = post(path, {"prompt": "a", "metadata": {str(i): "x" * 400 for i in range(100)}})
         assert status == 200 and len(replicas.asked[-1][1].body) > 40_000
         assert post(f"{url}/v1/nothing", {})[0] == 404
+
+
+def test_bodies_that_wait_are_held_within_a_bound():
+    gate = threading.Semaphore(0)
+    large = {"prompt": "a", "max_tokens": 2, "metadata": {"a": "x" * 60_000}}
+    with door([FakeModel(gate=gate)], ServerSettings(limits=ServerLimits(bodies_bytes=100_000))) as (url, replicas):
+        first = []
+        asking = threading.Thread(target=lambda: first.append(post(f"{url}/v1/completions", large)))
+        asking.start()
+        while not replicas.asked:
+            time.sleep(0.01)
+        status, answer = post(f"{url}/v1/completions", large)
+        assert status == 503 and b"too many large bodies" in answer
+        for _ in range(99):
+            gate.release()
+        asking.join(20)
+        assert first[0][0] == 200 and post(f"{url}/v1/completions", large)[0] == 200
 
 
 def test_what_a_door_says_of_its_replicas():

@@ -54,7 +54,7 @@ def make_door(replicas: Replicas, settings: ServerSettings) -> FastAPI:
         texts = {name: facts["metrics"][1] for name, facts in (await replicas.facts()).items()}
         return Response(metrics_text(meters, counts, texts), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.state.forward = forward = Forward(replicas, counts, settings.timeout_s)
+    app.state.forward = forward = Forward(replicas, counts, settings)
     app.mount("/", forward)
     install_handlers(app)
     fence(app, settings, meters, Turns(), DoorGuard)
@@ -64,8 +64,9 @@ def make_door(replicas: Replicas, settings: ServerSettings) -> FastAPI:
 class Forward:
     """ASGI: passes requests to replicas."""
 
-    def __init__(self, replicas: Replicas, counts: Counts, timeout_s: float):
-        self._replicas, self._counts, self._timeout_s = replicas, counts, timeout_s
+    def __init__(self, replicas: Replicas, counts: Counts, settings: ServerSettings):
+        self._replicas, self._counts, self._timeout_s = replicas, counts, settings.timeout_s
+        self._held, self._most_bytes = 0, settings.limits.bodies_bytes  # of requests that may have to be asked anew
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: set[asyncio.Task[None]] = set()
 
@@ -83,11 +84,21 @@ class Forward:
             return
         self._loop = asyncio.get_running_loop()
         body = (await receive()).get("body", b"")
+        if self._held + len(body) > self._most_bytes:
+            headers = {"Retry-After": "5", "Connection": "close"}
+            raise ApiError(503, "too many large bodies wait for their answers", None, "unavailable", headers)
         headers = [(name, value) for name, value in scope["headers"] if name not in OWN_HEADERS]
         asked = Asked(
             scope["method"], scope["path"], scope["query_string"], headers, body, scope[MAY_GO_FIRST], scope.get(BEGINNINGS, ())
         )  # fmt: skip
-        outgoing = Outgoing(asked, send)
+        self._held += len(body)
+        del body
+
+        def let_go() -> None:
+            self._held -= len(asked.body)
+            asked.body = b""
+
+        outgoing = Outgoing(asked, send, let_go)
         passing = asyncio.ensure_future(pass_on(asked, self._replicas, outgoing, self._counts, self._timeout_s))
         gone = asyncio.ensure_future(_gone(receive))
         self._running.add(passing)
@@ -101,6 +112,7 @@ class Forward:
                 passing.result()
         finally:
             self._running.discard(passing)
+            let_go()
             for task in (passing, gone):
                 task.cancel()
             await asyncio.gather(passing, gone, return_exceptions=True)

@@ -30,10 +30,10 @@ class Counts:
 
 
 class Outgoing:
-    """An answer on its way to one client. has_begun: it has seen some of it."""
+    """An answer on its way to one client. has_begun: it has seen some of it, so nobody will be asked anew; on_begun is told so."""
 
-    def __init__(self, asked: Asked, send: Send):
-        self._send, self._asked = send, asked
+    def __init__(self, asked: Asked, send: Send, on_begun: Callable[[], None] = lambda: None):
+        self._send, self._asked, self._on_begun = send, asked, on_begun
         self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self._is_head_sent = self.has_begun = False
         self._held: list[bytes] = []
@@ -59,8 +59,10 @@ class Outgoing:
             await self._send_head()
             await self._body(part.data)
         else:
+            if not self.has_begun:
+                self.has_begun = True
+                self._on_begun()
             await self._flush()
-            self.has_begun = True
             await self._tell(part.data)
 
     async def end(self) -> None:
