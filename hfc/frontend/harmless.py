@@ -35,7 +35,7 @@ MODALITIES = (
 )  # fmt: skip
 IMPLEMENTATION = (
     "use_cache", "is_decoder", "cache_implementation", "torchscript", "*dtype", "*implementation*", "chunk_size_feed_forward",
-    "*use_flash*",
+    "*use_flash*", "use_*kernels", "use_*mambapy", "use_associative_scan", "mamba_chunk_size", "residual_in_fp32", "num_logits_to_keep",
 )  # fmt: skip
 BOOKKEEPING = (*MAKERS, *TRAINING, *OUTPUTS, *TOKENS, *SAMPLING, *MODALITIES, *IMPLEMENTATION)
 

@@ -14,7 +14,7 @@ USUAL: dict[str, dict[str, str]] = {
         ("hidden", "hidden_size", "embedding_length"),
         ("layers", "num_hidden_layers", "block_count"),
         ("ffn", "intermediate_size", "feed_forward_length"),
-        ("vocab", "vocab_size", 'shape("token_embd.weight")[0]'),
+        ("vocab", "vocab_size", 'shape("token_embd.weight")[0] or vocab_size'),  # not all files have the key
         ("heads", "num_attention_heads", "attention.head_count"),
         (
             "kv_heads",
