@@ -50,6 +50,10 @@ FAMILIES: dict[str, Family] = {
     "apertus": family("Apertus", 28, hidden_act="xielu"),
     "stablelm": family("StableLm", 37, use_qkv_bias=True),
     "stablelm_parallel": family("StableLm", 38, qk_layernorm=True, use_parallel_residual=True),
+    "gpt_neox": family(
+        "GPTNeoX", 39, gguf=False, without=("num_key_value_heads",),
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
+    ),
     "seed_oss": family("SeedOss", 34, head_dim=16, attention_bias=True, attention_dropout=0.0, residual_dropout=0.0),
     "hunyuan_v1_dense": family(
         "HunYuanDenseV1", 35, head_dim=16, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "alpha": 50.0, "factor": 1.0},
