@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from family_fixture import NAMES, Fixture  # noqa: E402
 
-USUAL = "interpret,gguf,host,gfx1100"
+USUAL = "interpret,gguf,host,gfx1100,gfx906,gfx1201"
 PAGE = ROOT / "docs/models.md"
 START, END = "<!-- families: scripts/show_families.py -->", "<!-- end of families -->"
 QUANTIZED = "q8_0"  # as every format that mixtures of experts are joined in
