@@ -45,8 +45,9 @@ QUIET = {
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
 }
-# Ray's name for a cluster of one machine. Without it its processes listen to all others, whatever address `ray.init` is told.
-ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# The first is Ray's name for a cluster of one machine: without it its processes listen to all others, whatever address `ray.init` is told. The
+# second: calls go Ray's own way, for which replicas need no ports.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0"}
 LEAST_CACHE_MB = 64
 
 

@@ -32,7 +32,7 @@ class Replica:
     def __init__(self, make: Callable[[], Made], is_alone: bool):
         use_one_heap()
         if is_alone:
-            listen_here_alone()
+            listen_to_nobody()
         self._name = serve.get_replica_context().replica_id.unique_id
         self._ways = Ways(self._name)
         with ThreadPoolExecutor(1) as loader:  # Ray Serve calls this in an event loop, and loading has one of its own
@@ -94,10 +94,10 @@ class Replica:
             asyncio.get_running_loop().call_later(CLOSE_S, os._exit, 3)
 
 
-def listen_here_alone() -> None:
-    """Ray Serve opens a port in each replica for calls of other deployments: on all interfaces, without keys. There is no option for it."""
-    bind = getattr(ray_replica, BIND, None)
-    if bind is None:
-        LOG.warning("this version of Ray binds ports of replicas elsewhere: they may listen to other machines")
+def listen_to_nobody() -> None:
+    """Ray Serve opens a port in each replica for calls of other deployments by gRPC: on all interfaces, and whoever reaches it may send what Python
+    runs. There are no others here, the door calls otherwise, and there is no option for it."""
+    if hasattr(ray_replica, BIND):
+        setattr(ray_replica, BIND, lambda server, address: 0)
     else:
-        setattr(ray_replica, BIND, lambda server, address: bind(server, address.replace("[::]", "127.0.0.1")))
+        LOG.warning("this version of Ray opens ports of replicas elsewhere: they may listen to other machines")
