@@ -311,9 +311,9 @@ weights, in float32. qwen35-tiny-code in mq4g256v2, 4096 tokens of Python's manu
 | fast | 0.00000027 | 0.0000012 | 0.0000054 | 99.927 % |
 | fast may have | 0.000002 | 0.00002 | | 99.9 % |
 
-SmolLM2 in Q4_1 is more sensitive. Measured before the last changes: fast in prompts 0.0000051, 0.000021, 0.000066 and 99.878 %, decode 0.000014, 0.000068, 0.00027 and 99.707 %, over
-its bound; exact 0.00000055, 0.0000049, 0.000019 and 100 %. Greedy text was the interpreter's in 128 of 128 tokens. Since then, by a model of the arithmetic that gave
-these figures within a tenth: fast in prompts 0.0000016, p99 0.0000096, decode 0.0000013, 0.000007. Why, and what changed: performance.md.
+SmolLM2 in Q4_1 is more sensitive. The same text, 4096 tokens, on one H200: fast in prompts 0.0000017, p99 0.00001, largest 0.000052 and 99.976 %, decode (`--decode-rows 16`) 0.0000014, 0.0000095,
+0.00005 and 99.902 %; exact 0.00000055, 0.0000049, 0.000019 and 100 %. qwen35-tiny-code with the same kernels, 2048 tokens: fast in prompts 0.0000002, 0.0000011 and 99.902 %, decode 0.00000003, 0.0000003
+and 99.951 %. Before, SmolLM2's fast was over its bound (0.0000051 and 0.000014). Why, and what changed: performance.md.
 """
 
 

@@ -150,6 +150,17 @@ def test_a_difference_is_exit_code_1(selftest, monkeypatch):
     assert code == 1 and "WRONG" in out and "kernels differ from the interpreter" in out
 
 
+def test_a_large_element_may_round_as_its_size_is_and_a_wrong_one_is_seen():
+    expected = np.random.default_rng(0).standard_normal((16, 1536)).astype(np.float32)
+    expected[3, 5] = 60
+    rounded, wrong = expected.copy(), expected.copy()
+    rounded[3, 5] += 0.02  # 3e-4 of it, 2 % of the others
+    wrong[7, 9] += 0.02
+    assert compare.deviation(rounded, expected).within("linear")
+    seen = compare.deviation(wrong, expected)
+    assert seen.error < 1e-3 and not seen.within("linear")
+
+
 def test_the_null_device_is_refused(selftest):
     code, out, err = selftest(MODELS / "llama", "--device", "null")
     assert (code, out) == (2, "") and "computes nothing" in err
