@@ -44,7 +44,7 @@ from hfc.serve.stream import Bell
 
 # A sequence's own work: what it raises ends that sequence, and the engine goes on as if it had not been there.
 OWN = [
-    (Sequence, "choose take take_vector finish put_hidden put_prompt_logprobs"),
+    (Sequence, "choose take take_vector finish put_hidden put_prompt_logprobs put_progress"),
     (sequence_module, "logprob_of"),
     (Stepper, "_accept _accepted _choose _take"),
     (StepResult, "choose"),
@@ -146,7 +146,7 @@ def all_kinds(engine):
     bias = lambda: (Bias({70: 1.5}), AtLeast(2, frozenset({256})))  # noqa: E731
     return [
         *(sequence_of(engine, prompt, 10, guides=bias() if i else ()) for i, prompt in enumerate(PROMPTS)),
-        sequence_of(engine, "with log probabilities", 4, logprobs=2, prompt_logprobs=True),
+        sequence_of(engine, "with log probabilities", 4, logprobs=2, prompt_logprobs=True, tells_progress=True),
         sequence_of(engine, "to embed", 1, pool="mean"),
         sequence_of(engine, "somebody who leaves at once", 200),
         sequence_of(engine, "too late", 200, deadline_s=time.monotonic() - 1),
