@@ -12,7 +12,7 @@ import numpy as np
 
 from hfc.backend.host.build import build_host_library, library_source
 from hfc.backend.spec import Arg, Bound
-from hfc.base.zig import compile_c
+from hfc.base.zig import compile_c, is_for
 from hfc.ir.graph import TensorType, Value
 from hfc.step import Segment, Step
 from hfc.target.cpus import CPUS
@@ -21,9 +21,19 @@ MAX_ROWS = 24
 CONTEXT = 5000
 QEMU = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")  # Debian: qemu-user
 ARM_ROOT = Path("/usr/aarch64-linux-gnu")  # the C library of arm64. Debian: libc6-arm64-cross
+WINE = shutil.which("wine")  # Debian: wine, wine64
 # Runs one step of a library of another machine: LIBRARY THREADS STEP ARRAY..., each array a file that is read and written.
 RUNNER = r"""
+#ifdef _WIN32
+#include <windows.h>
+#include <malloc.h>
+#define dlopen(name, flags) LoadLibraryA(name)
+#define dlsym(library, name) (void*)GetProcAddress(library, name)
+#define dlerror() "LoadLibrary failed"
+#define aligned_alloc(alignment, bytes) _aligned_malloc(bytes, alignment)
+#else
 #include <dlfcn.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 static void* read_file(const char* path, size_t* size) {
@@ -101,10 +111,11 @@ def step_words(segments: tuple[Segment, ...], tokens=None, output_rows=None, max
 
 
 class Machine:
-    """What a test's kernels are compiled for and run on where it says nothing: this machine, or an arm64 one under qemu."""
+    """What a test's kernels are compiled for and run on where it says nothing: this machine, an arm64 one under qemu, or Windows under wine."""
 
     cpu = "native"
     folder: Path  # of a foreign machine's program and files
+    command: list = []  # what starts a foreign machine's program
 
     @classmethod
     def runner(cls) -> Path:
@@ -112,17 +123,18 @@ class Machine:
         if not path.exists():
             source = cls.folder / "runner.c"
             source.write_text(RUNNER)
-            assert not compile_c(source, path, ("-target", CPUS["arm64"].target, "-O1", "-w"), ("-ldl",))
+            flags = ("-target", CPUS[cls.cpu].target, "-O1", "-w")
+            assert not compile_c(source, path, flags, () if is_for("windows", flags) else ("-ldl",))
         return path
 
 
-def run_under_qemu(library: Path, words: np.ndarray, arrays: list[np.ndarray], threads: int) -> None:
-    """A step of an arm64 library by an arm64 process. What it writes is in the arrays afterwards."""
+def run_elsewhere(library: Path, words: np.ndarray, arrays: list[np.ndarray], threads: int) -> None:
+    """A step of a library by a process of the machine that it is for. What it writes is in the arrays afterwards."""
     files = [Machine.folder / f"array{i}" for i in range(len(arrays))]
     for file, array in zip(files, arrays):
         array.tofile(file)
     words.tofile(Machine.folder / "step")
-    command = [QEMU, "-cpu", "max", "-L", ARM_ROOT, Machine.runner(), library, threads, Machine.folder / "step", *files]
+    command = [*Machine.command, Machine.runner(), library, threads, Machine.folder / "step", *files]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, (done.returncode, done.stderr)
     for file, array in zip(files, arrays):
@@ -143,14 +155,14 @@ class Kernel:
         launches = [(bound.name, list(range(len(bound.args))))]
         cpu = Machine.cpu if cpu == "native" else cpu
         self.path = build_host_library([bound], launches, max_rows, context, cpu, planes)
-        self.is_foreign = cpu in CPUS and CPUS[cpu].machine == "aarch64"
+        self.is_foreign = bool(Machine.command)
 
     def __call__(self, arrays: dict[str, np.ndarray], segments: tuple[Segment, ...], threads: int = 2, **step) -> None:
         words = step_words(segments, max_rows=self.max_rows, **step)
         ordered = [arrays[a.name] for a in self.bound.args]
         assert all(a.flags.c_contiguous for a in ordered)
         if self.is_foreign:
-            run_under_qemu(self.path, words, ordered, threads)
+            run_elsewhere(self.path, words, ordered, threads)
             return
         table = (ctypes.c_void_p * len(ordered))(*(a.ctypes.data for a in ordered))
         library = open_library(self.path)

@@ -22,9 +22,14 @@ CPUS = ("arm64", "arm64-dotprod", "arm64-i8mm")
 
 @pytest.fixture(params=CPUS)
 def cpu(request, monkeypatch, tmp_path):
-    monkeypatch.setattr(Machine, "cpu", request.param)
-    monkeypatch.setattr(Machine, "folder", tmp_path, raising=False)
+    under_qemu(monkeypatch, tmp_path, request.param)
     return request.param
+
+
+def under_qemu(monkeypatch, folder, cpu):
+    monkeypatch.setattr(Machine, "cpu", cpu)
+    monkeypatch.setattr(Machine, "folder", folder, raising=False)
+    monkeypatch.setattr(Machine, "command", [QEMU, "-cpu", "max", "-L", ARM_ROOT])
 
 
 @pytest.mark.long
@@ -63,7 +68,7 @@ def test_recurrences(cpu):
 @pytest.mark.long
 def test_dot_products_give_the_bits_of_the_portable_code(monkeypatch, tmp_path):
     """Codes of 8 bits above 127 and both planes of activations; sums of whole numbers are exact."""
-    monkeypatch.setattr(Machine, "folder", tmp_path, raising=False)
+    under_qemu(monkeypatch, tmp_path, "arm64")
     form = weight_format("q8_0")
     raw, w = linear.random_weight(form, (32, 64))
     x = np.random.default_rng(1).standard_normal((3, 64), np.float32)

@@ -11,7 +11,7 @@ from hfc.base.cache import cached, key_of, record_made
 from hfc.base.cpu import processor
 from hfc.base.diagnostics import HfcError
 from hfc.base.whole_file import keep_source
-from hfc.base.zig import compile_c
+from hfc.base.zig import compile_c, is_for
 from hfc.target.cpus import CPUS
 
 # zig cc knows no level above -O2: it takes -O3 as that.
@@ -70,7 +70,8 @@ def _compile(source: str, options: Sequence[str], what: str) -> bytes:
         path, out = Path(folder, "library.c"), Path(folder, "library.so")
         path.write_text(source)
         flags = [flag for flag in FLAGS if "-S" not in options or flag not in ("-shared", "-s")]  # those of the linker
-        message = compile_c(path, out, (*options, *flags), ("-lpthread", "-lm"))
+        waiting = ("-lapi-ms-win-core-synch-l1-2-0",) if is_for("windows", options) else ()  # WaitOnAddress
+        message = compile_c(path, out, (*options, *flags), ("-lpthread", "-lm", *waiting))
         if message:
             first = next((line for line in message.splitlines() if "error" in line), message[:400])
             raise HfcError(

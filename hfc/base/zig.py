@@ -34,7 +34,7 @@ def compile_c(source: Path, out: Path, flags: Sequence[str], libraries: Sequence
 
     flags: with -target where the library is not for this system, and with -shared where it is a library.  libraries: as in "-lm"."""
     command = [zig_program(), "cc", *flags, "-o", str(out), str(source), *libraries]
-    if "-shared" not in flags or not _is_for_linux(flags):
+    if "-shared" not in flags or not is_for("linux", flags):
         return _run(command)
     message = _run([*command, *WITHOUT_COMPILER_RT])
     if UNDEFINED in message:  # compiler-rt has it: conversions of halves on a CPU that lacks them, say
@@ -42,8 +42,10 @@ def compile_c(source: Path, out: Path, flags: Sequence[str], libraries: Sequence
     return message
 
 
-def _is_for_linux(flags: Sequence[str]) -> bool:
-    return "linux" in (flags[flags.index("-target") + 1] if "-target" in flags else sys.platform)
+def is_for(system: str, flags: Sequence[str]) -> bool:
+    """system: "linux", "windows", "macos". Whether such flags compile for it: what -target names, else this system."""
+    own = {"win32": "windows", "darwin": "macos"}.get(sys.platform, sys.platform)
+    return system in (flags[flags.index("-target") + 1] if "-target" in flags else own)
 
 
 def _run(command: Sequence[str]) -> str:

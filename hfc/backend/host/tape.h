@@ -1,8 +1,5 @@
 // The launch tape of the host: one C call runs every launch of a step. The tables come before: POINTERS, LAUNCHES, SCRATCH.
-static char* hfc_scratch(size_t bytes) {
-  void* p = 0;
-  return posix_memalign(&p, 4096, bytes + 64) ? 0 : p;
-}
+static char* hfc_scratch(size_t bytes) { return hfc_aligned(4096, bytes + 64); }
 
 void hfc_destroy(HfcTape* tape) {
   if (!tape) return;
@@ -12,19 +9,19 @@ void hfc_destroy(HfcTape* tape) {
     hfc_wake(&tape->team);
     for (int i = 1; i < tape->team.threads; i++) pthread_join(tape->handles[i], 0);
   }
-  for (int i = 0; tape->workers && i < tape->team.threads; i++) free(tape->workers[i].own);
+  for (int i = 0; tape->workers && i < tape->team.threads; i++) hfc_free(tape->workers[i].own);
   free(tape->workers);
   free(tape->handles);
-  free(tape->team.shared);
+  hfc_free(tape->team.shared);
   free(tape->pointers);
-  free(tape);
+  hfc_free(tape);
 }
 
 // pointers[count]: the buffers, weights and states that the launches name by index. Null: out of memory, or an index >= count.
 HfcTape* hfc_create(int threads, void* const* pointers, int count) {
-  void* memory = 0;
-  if (posix_memalign(&memory, 64, sizeof(HfcTape))) return 0;
-  HfcTape* tape = memset(memory, 0, sizeof(HfcTape));
+  HfcTape* tape = hfc_aligned(64, sizeof(HfcTape));
+  if (!tape) return 0;
+  memset(tape, 0, sizeof(HfcTape));
   size_t shared = 0, own = 0;
   for (size_t i = 0; i < sizeof SCRATCH / sizeof *SCRATCH; i++) {
     shared = SCRATCH[i][0] > shared ? SCRATCH[i][0] : shared;

@@ -83,11 +83,7 @@ static void* hfc_work(void* worker) {
         continue;
       }
       atomic_fetch_add(&team->sleepers, 1);
-#ifdef __linux__
-      syscall(SYS_futex, &team->steps, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
-#else
-      usleep(100);
-#endif
+      hfc_sleep_while(&team->steps, seen);
       atomic_fetch_sub(&team->sleepers, 1);
     }
     seen = atomic_load_explicit(&team->steps, memory_order_acquire);
@@ -98,23 +94,20 @@ static void* hfc_work(void* worker) {
 
 // Tells the workers that `steps` has changed.
 static void hfc_wake(HfcTeam* team) {
-#ifdef __linux__
-  if (atomic_load(&team->sleepers)) syscall(SYS_futex, &team->steps, FUTEX_WAKE_PRIVATE, 1 << 30, 0, 0, 0);
-#endif
+  if (atomic_load(&team->sleepers)) hfc_wake_sleepers(&team->steps);
 }
 
 // Starts the workers of this process; where the system refuses some, the step runs with fewer.
 static void hfc_start(HfcTape* tape) {
-  sigset_t all, before;
-  sigfillset(&all);
+  HfcSignals before;
   tape->owner = getpid();
   atomic_store(&tape->team.sleepers, 0);
   atomic_store(&tape->team.steps, 0);
   atomic_store(&tape->team.done, 0);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the main thread's business
+  hfc_block_signals(&before);  // signals are the main thread's business
   int started = 1;
   for (; started < tape->team.threads; started++)
     if (pthread_create(tape->handles + started, 0, hfc_work, tape->workers + started)) break;
-  pthread_sigmask(SIG_SETMASK, &before, 0);
+  hfc_restore_signals(&before);
   tape->team.threads = started;
 }
