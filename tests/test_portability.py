@@ -43,6 +43,8 @@ failed = []
 for module in pkgutil.walk_packages(hfc.__path__, "hfc."):
     if module.name in ("hfc.__main__", "hfc.runtime.hip", "hfc.runtime.cuda") or "workers.nursery" in module.name:
         continue  # vendors' packages; the process that forks
+    if module.name in ("hfc.serve.ray.cluster", "hfc.serve.ray.replica", "hfc.serve.ray.router"):
+        continue  # Ray
     try:
         importlib.import_module(module.name)
     except Exception as error:
