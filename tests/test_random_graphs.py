@@ -13,8 +13,14 @@ from random_graphs import random_graph
 from random_plain import MAKERS
 from random_runs import check_graph
 
+from hfc.backend import gpu
+from hfc.backend.emit import emit
 from hfc.ir.graph import SOURCES
 from hfc.ir.opdef import OPS
+from hfc.ir.text import parse_graph
+from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
+from hfc.target.arch import find_arch
 
 GPUS = ("gfx1100", "gfx906")
 LONG = range(*map(int, os.environ.get("HFC_RANDOM_GRAPHS", "100:300").split(":")))
@@ -29,6 +35,23 @@ def test_host(seed):
 @pytest.mark.parametrize("seed", range(2))
 def test_emulated(seed):
     check_graph(seed, GPUS[seed % 2])
+
+
+def test_memory_that_regions_share_has_the_longest_row_of_them():
+    """Seed 10211: short rows of every row of a step need as much as long ones of eight outputs, and a step of two had too little."""
+    graph = parse_graph("""graph g(%t: i32[T]) {
+  %e: f32[24, 32] = weight() {name="e", recipe=tensor(name="e")}
+  %a: q8_0[64, 32] = weight() {name="a", recipe=tensor(name="a")}
+  %b: q4_0[24, 64] = weight() {name="b", recipe=tensor(name="b")}
+  %x: f32[T, 32] = gather(%e, %t)
+  %y: f32[T, 64] = linear(%x, %a)
+  %l: f32[T, 24] = linear(%y, %b)
+  return %l, %y
+}""")
+    settings = Settings(find_arch("gfx1100"), 48, 2, 24, 8, "f32", "f32", ("y",))
+    emitted, _programs = gpu.list_launches(emit(run_passes(graph, settings), settings, gpu.MATRIX_LAYOUT), settings, {})
+    (operands,) = (buffer for buffer in emitted.buffers if buffer.name == "operands")
+    assert operands.row_bytes == 4 * (64 // 2 + 4), "planes of 64 inputs, a unit and a sum of each 32"
 
 
 @pytest.mark.long

@@ -163,15 +163,17 @@ def _adopt_call(emitted: Emitted, max_outputs: int) -> RegionCall:
 def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program, ...], steps: Steps) -> Emitted:
     """More buffers, for what the launches of one region hand on: every region writes its own anew."""
     needed: dict[str, tuple[Scratch, int]] = {}
+    widest: dict[str, int] = {}  # bytes of the longest row: a step's rows must do for every region
     for call in (*emitted.calls, *emitted.draft_calls):
         for scratch in (s for p in programs for step in steps(call.bound, p, settings.arch) for s in _scratch_of(step)):
             most = settings.max_outputs if scratch.outputs else settings.max_rows
             rows = -(-min(scratch.rows or most, most) // scratch.together)
             nbytes = scratch.row_bytes * (-(-rows // scratch.whole) * scratch.whole)
+            widest[scratch.name] = max(widest.get(scratch.name, 0), scratch.row_bytes)
             if nbytes > needed.get(scratch.name, (scratch, 0))[1]:
                 needed[scratch.name] = scratch, nbytes
     for name, (scratch, nbytes) in needed.items():
-        buffer = Buffer(name, scratch.dtype, scratch.row_bytes, "T", emitted.arena_bytes, nbytes)
+        buffer = Buffer(name, scratch.dtype, widest[name], "T", emitted.arena_bytes, nbytes)
         arena = emitted.arena_bytes + -(-nbytes // ALIGNMENT) * ALIGNMENT
         emitted = replace(emitted, buffers=(*emitted.buffers, buffer), arena_bytes=arena)
     return emitted
