@@ -5,10 +5,9 @@ import re
 import host_kernels
 import numpy as np
 import pytest
-import test_host_kernels_attend as attend
 import test_host_kernels_linear as linear
-import test_host_kernels_recurrent as recurrent
 from host_kernels import ARM_ROOT, QEMU, Kernel, Machine
+from host_numeric import FORMATS, KINDS, every_format
 
 from hfc.backend.library import assembly_for_cpu
 from hfc.formats import weight_format
@@ -33,36 +32,15 @@ def under_qemu(monkeypatch, folder, cpu):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("form_name", linear.CODED + linear.PLAIN)
+@pytest.mark.parametrize("form_name", FORMATS)
 def test_every_format(form_name, cpu):
-    linear.test_every_format(form_name)
+    every_format(form_name)
 
 
 @pytest.mark.long
-def test_regions(cpu):
-    linear.test_parts_of_different_formats_share_the_input()
-    linear.test_zipped_parts()
-    linear.test_norm_before_and_residual_after()
-    linear.test_outliers_and_bad_numbers()
-    linear.test_experts(shared=True)
-    linear.test_one_plane_is_eight_bits()
-
-
-@pytest.mark.long
-def test_attention(cpu):
-    for form in ("f32", "f16", "q8", "q4"):
-        attend.test_decode(127, form)
-    for form in ("asym2", "asym3", "asym4", "fwht3"):
-        attend.test_rows_of_every_layout_with_and_without_wide_registers(form, "native")
-    attend.test_sinks("q8")
-    attend.test_rows_that_see_their_whole_segment(6, 250)
-
-
-@pytest.mark.long
-def test_recurrences(cpu):
-    recurrent.test_delta_does_not_depend_on_chunks_neighbours_or_threads()
-    recurrent.test_conv(4)
-    recurrent.test_map_embeds_normalises_and_writes_the_cache()
+@pytest.mark.parametrize("kind", KINDS)
+def test_kernels(kind, cpu):
+    kind()
 
 
 @pytest.mark.long

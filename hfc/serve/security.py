@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 
 from hfc.serve.body import LARGE_BYTES, PARSED, Bodies, check_small, is_large, linger, parsed, too_large
 from hfc.serve.errors import ApiError, error_response, words_of
+from hfc.serve.limits import ServerLimits
 from hfc.serve.memory import give_memory_back
 from hfc.serve.metrics import Meters
 from hfc.serve.models import LEASES, return_all
@@ -111,10 +112,18 @@ class Guarded:
                 check_type(Headers(scope=scope))
             if is_large(body):
                 await self._turns.enter(scope, body)
-                scope[PARSED] = await self._planners.run(self._turns.work, parsed, body, limits)
-                return b""
+                return await self._large(scope, body, limits)
             check_small(body, limits)
-            return body
+            return self._small(scope, body)
+
+    def _small(self, scope, body: bytes) -> bytes:
+        """What the app reads of a body that is parsed on the loop."""
+        return body
+
+    async def _large(self, scope, body: bytes, limits: ServerLimits) -> bytes:
+        """What the app reads of one that a thread parses; its turn is left with the request."""
+        scope[PARSED] = await self._planners.run(self._turns.work, parsed, body, limits)
+        return b""
 
     def _passed(self, nbytes: int) -> None:
         """A request and its answer. Memory is given back when the connection has let go of it, too; once for several that end together."""

@@ -217,7 +217,8 @@ def test_regenerate_edit_and_stored_chats(page):
         page.run("localStorage.clear()")
         say(page, "first")
         page.wait_for(ENDED)
-        assert "tok/s" in page.run("document.querySelector('article.assistant .actions').innerText")
+        told = page.run("document.querySelector('article.assistant .actions').innerText")
+        assert "4 tokens, " in told and "first after" in told  # and tok/s, where the clock saw time pass between them
         say(page, "second")
         page.wait_for("document.querySelectorAll('article.assistant .actions').length === 2")
         page.run("[...document.querySelectorAll('article.assistant .actions button')].at(-1).click()")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from starlette.datastructures import Headers
-
-from hfc.serve.body import check_small, is_large, parsed
+from hfc.serve.body import parsed
 from hfc.serve.limits import ServerLimits
 from hfc.serve.ray.beginnings import beginnings
-from hfc.serve.security import Guarded, check_type
+from hfc.serve.security import Guarded
 from hfc.serve.turns import leave
 
 BEGINNINGS = "hfc.beginnings"  # in the scope of a request at the door
@@ -19,21 +17,16 @@ BEGINNINGS = "hfc.beginnings"  # in the scope of a request at the door
 class DoorGuard(Guarded):
     """All checks; the body goes on as it came, and its beginnings are named."""
 
-    async def _read(self, scope, receive) -> bytes:
-        limits = self._settings.limits
-        async with self._bodies.read(receive) as body:
-            if body:
-                check_type(Headers(scope=scope))
-            if is_large(body):
-                await self._turns.enter(scope, body)
-                try:
-                    scope[BEGINNINGS] = await self._planners.run(self._turns.work, _beginnings_of, body, limits)
-                finally:
-                    leave(scope)
-            else:
-                check_small(body, limits)
-                scope[BEGINNINGS] = beginnings(_value(body))
-            return body
+    def _small(self, scope, body: bytes) -> bytes:
+        scope[BEGINNINGS] = beginnings(_value(body))
+        return body
+
+    async def _large(self, scope, body: bytes, limits: ServerLimits) -> bytes:
+        try:
+            scope[BEGINNINGS] = await self._planners.run(self._turns.work, _beginnings_of, body, limits)
+        finally:
+            leave(scope)
+        return body
 
 
 class ReplicaGuard(Guarded):
