@@ -98,6 +98,9 @@ def test_everything_that_a_compilation_looks_at_is_in_the_key(llama, tmp_path, m
     assert is_new(llama)
     table.write_text("a table")
     assert is_new(gguf)
+    (tmp_path / "hfc.toml").write_text('profile = "fast"')  # of no option of `hfc run`: `hfc compile` itself reads it
+    monkeypatch.setenv("HFC_CONFIG", str(tmp_path / "hfc.toml"))
+    assert is_new(gguf)
     monkeypatch.setenv("HFC_MODELS", str(tmp_path))
     assert is_new(gguf)
     monkeypatch.setattr(compiled_before, "hfc_states", lambda folder: ["another version"])

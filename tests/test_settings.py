@@ -1,5 +1,6 @@
 """hfc.toml, environment variables, flags of other programs, completion: where values come from, and what is refused."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from hfc.base.diagnostics import HfcError
 from hfc.base.knobs import KNOBS
+from hfc.base.orphans import as_child
 from hfc.cli import main, settings_of
 from hfc.cli.completion import candidates
 from hfc.cli.serve import server_limits
@@ -62,6 +64,14 @@ def test_later_places_win(files, monkeypatch):
 def test_what_a_bundle_has_decided_is_not_asked_of_a_file(files):
     files("ctx = 1024\nthreads = 2\n")
     assert value("run", "m.hfp")["ctx"] is None and value("run", "m.hfp")["threads"] == 2
+
+
+def test_a_bundle_that_is_written_takes_all_settings(files, monkeypatch):
+    files('kv = "q4"\n[compile]\nctx = 1024\nprofile = "exact"\n')
+    words = ["m.gguf", "-o", "m.hfp"]
+    assert settings_of("compile", words) == {"kv": "q4", "ctx": 1024, "profile": "exact"}
+    monkeypatch.setattr("os.environ", as_child(os.environ))
+    assert settings_of("compile", words) == {"profile": "exact"}, "hfc run has read its own settings of the rest"
 
 
 def test_variables_of_the_table_are_settings_of_the_users_file(files, monkeypatch):

@@ -21,6 +21,7 @@ from hfc.base.installed import PACKAGE
 from hfc.base.knobs import knob, own_table
 from hfc.base.whole_file import write_whole
 from hfc.bundles import read_bundle
+from hfc.cli import settings_of
 from hfc.plan import Bundle
 
 PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
@@ -38,7 +39,8 @@ def index_key(source: Path, words: Sequence[str], beside: Iterable[str | Path]) 
     for path in beside:
         places += checkpoint_places(Path(path))
     facts = ("compiled", sys.version, processor(), str(knob("HFC_CLANG")), os.path.abspath(source))
-    return key_of(*facts, *words, *map(state_of, places), *hfc_states(PACKAGE))
+    own = (f"{name}={value}" for name, value in sorted(settings_of("compile", []).items()))  # what it is told by files
+    return key_of(*facts, *words, "", *own, "", *map(state_of, places), *hfc_states(PACKAGE))
 
 
 def find_compiled(key: str | None) -> Bundle | None:

@@ -19,6 +19,7 @@ from typing import Any
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, unknown
 from hfc.base.knobs import KNOBS
+from hfc.base.orphans import PARENT
 from hfc.base.toml import read_toml
 from hfc.cli.commands import COMMANDS, module_of, settings_files
 from hfc.cli.usage.declare import PROJECT, USER, Option
@@ -54,7 +55,9 @@ def variables() -> dict[str, Setting]:
 
 def settings_of(command: str, words: Sequence[str] = ()) -> dict[str, Setting]:
     """Parameter -> the value that files and environment give an option of a command. words: of its command line."""
-    decided = OF_BUNDLES if any(word.endswith(".hfp") for word in words) else ()
+    # `hfc compile` writes a bundle. As a child it is told of these what its parent has read for its own command.
+    is_decided = PARENT in os.environ if command == "compile" else any(word.endswith(".hfp") for word in words)
+    decided = OF_BUNDLES if is_decided else ()
     options = {o.key: o for o in _usage(command).options if o.settable and o.key not in decided}
     found: dict[str, Setting] = {}
     for path, kind in _files():
