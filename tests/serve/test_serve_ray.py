@@ -273,6 +273,22 @@ def test_a_connection_that_ends_ends_the_answers_on_it():
     run(scene())
 
 
+def test_the_end_of_a_door_is_quiet_while_replicas_hold_their_connections():
+    told = []
+
+    async def scene():
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+        channels, ways = Channels("127.0.0.1"), Ways("r1")
+        async with channels.open(asked := asked_of()) as inbox:
+            await ways.send(asked.reply_to, [HEAD])
+            await ways.send(asked.reply_to, END)
+            await all_of(inbox)
+        return channels, ways  # their connection stays
+
+    run(scene())
+    assert told == []
+
+
 def test_parts_that_nobody_waits_for_are_dropped_and_strangers_are_not_heard():
     async def scene():
         channels, ways = Channels("127.0.0.1"), Ways("r1")

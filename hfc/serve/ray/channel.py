@@ -83,6 +83,8 @@ class Channels:
                     inbox.put(self._decoder.decode(data))
         except (OSError, EOFError, asyncio.TimeoutError, msgspec.MsgspecError):
             pass
+        except asyncio.CancelledError:
+            pass  # the loop ends, nobody else holds this task; asyncio before 3.12 writes a traceback of one that was cancelled
         finally:
             writer.close()
             for inbox in self._inboxes.values():
