@@ -69,6 +69,8 @@ def command(options: ServeOptions) -> None:
     if options.ray["deploys"]:
         importlib.import_module("hfc.cli.serve_ray").serve(options, keys, first)
         return
+    if options.ray["replicas"] != "1":
+        print(f"hfc: --replicas {options.ray['replicas']} is of --ray: without it one process answers", file=sys.stderr)
     # before minutes of loading; it refuses connections until it listens
     listener = listening_for(options, keys)
     chosen_sampling(Sampling(), **options.sampling)  # what cannot be is refused before a model is loaded

@@ -302,6 +302,12 @@ def test_what_cannot_be_deployed_is_said_by_name(words, message, capsys):
     assert end.value.code == 2 and message in capsys.readouterr().err
 
 
+def test_replicas_without_ray_are_no_silence(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "no-such-model", "--port", "0", "--replicas", "2"])
+    assert "--replicas 2 is of --ray" in capsys.readouterr().err
+
+
 def test_the_loop_is_asyncio_s_own_whatever_is_installed():
     """uvicorn takes uvloop where it finds it, whose connections our protocol cannot bound: each failed, and nobody was answered."""
     options = ServeOptions(**with_defaults("serve", USAGE, {"model": ["a"]}))
