@@ -72,3 +72,8 @@ def one_of(names: list[str]) -> str:
     """ "'a', 'b' or 'c'" """
     *others, last = map(repr, names)
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, without the number and the path that an OSError repeats."""
+    return getattr(error, "strerror", None) or str(error)

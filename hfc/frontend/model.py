@@ -10,7 +10,7 @@ from typing import Any
 
 import hfc
 from hfc.base.dataclass import dataclass
-from hfc.base.diagnostics import HfcError, unknown
+from hfc.base.diagnostics import HfcError, reason_of, unknown
 from hfc.base.installed import incomplete
 from hfc.base.knobs import knob
 from hfc.frontend import syntax
@@ -57,7 +57,7 @@ def load_model(path: str | Path) -> ModelFile:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise HfcError(f"cannot read the model file {path}: {error}") from None
+        raise HfcError(f"{path}: cannot read the model file: {reason_of(error)}") from None
     return read_model(text, path)
 
 

@@ -19,7 +19,7 @@ import jinja2.sandbox
 import msgspec
 
 from hfc.base.dataclass import dataclass
-from hfc.base.diagnostics import HfcError
+from hfc.base.diagnostics import HfcError, reason_of
 from hfc.base.typed import typed
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.tokenizer_json import json_beside
@@ -100,7 +100,7 @@ def template_of_folder(folder: Path) -> str | None:
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise HfcError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+            raise HfcError(f"{path}: cannot be read as UTF-8 text: {reason_of(error)}") from error
     path = folder / "tokenizer_config.json"
     found = typed(json_beside(path).get("chat_template"), str | list[_Named] | None, f"{path}: chat_template")
     if isinstance(found, list):
@@ -113,7 +113,7 @@ def template_of_file(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise HfcError(f"--chat-template {path}: cannot be read as UTF-8 text: {error}") from error
+        raise HfcError(f"--chat-template {path}: cannot be read as UTF-8 text: {reason_of(error)}") from error
     parse_template(text)
     return text
 
