@@ -3,7 +3,7 @@
 #   for a Llama and for a Mamba (Falcon-Mamba is alike).
 # Seen: with `cache=` both give the last row of the whole text (1e-7). With `past_key_values=` Llama does too and says that the name is
 #   old; Mamba takes the argument without a word, does not read it, and answers as if the token were the first (4.8e-1).
-# Why a good guess is wrong: the name was every decoder's until 5.40, the output of both calls has a cache, and `use_cache=True` is set.
+# Why a good guess is wrong: other decoders take the name, as deprecated, until 5.40; the output of both calls has a cache, and `use_cache=True` is set.
 #   Mamba's own old name is `cache_params`; any other keyword goes into **kwargs. Text generated token by token by one's own loop is wrong
 #   without an error, and only for models without attention.
 set -euo pipefail
