@@ -36,12 +36,17 @@ def test_a_prompt_that_comes_sixty_times_at_once_is_computed_once(recurrent):
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_only_the_shared_beginning_is_waited_for(recurrent):
     async def main():
-        model = FakeModel(slots=8, context=1024, max_rows=64, max_outputs=16, recurrent=recurrent)
+        gate = threading.Semaphore(0)  # until all are there: of a recurrent state, what nobody waits for is not kept
+        model = FakeModel(slots=8, context=1024, max_rows=64, max_outputs=16, recurrent=recurrent, gate=gate)
         engine = make_engine(model, snapshot_every=1024, prefill_rows=64)
         texts = [f"{PROMPT}{chr(65 + i)} asks something of its own, at length: {'why? ' * 20}" for i in range(16)]
         texts += [f"{i}: nothing in common with the others" for i in range(4)]
-        answers = await asyncio.gather(*(ask(engine, text, 3) for text in texts))
-        assert [answer for answer, _ in answers] == [_alone(text, 3, recurrent) for text in texts]
+        sequences = [sequence_of(engine, text, 3) for text in texts]
+        for sequence in sequences:
+            engine.submit([sequence])
+        gate.release(10**6)
+        answers = [(await read_all(sequence))[0] for sequence in sequences]
+        assert answers == [_alone(text, 3, recurrent) for text in texts]
         own = sum(len(text) for text in texts) - 16 * len(PROMPT)
         assert computed(model) <= len(PROMPT) + own
         engine.close()
