@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from serve_fakes import FakeModel, Says, ask, make_engine, read_all, sequence_of
+from serve_fakes import FakeModel, Says, make_engine, read_all, sequence_of
 from test_serve_api import app_of, call
 
 PROMPT = "one system prompt for all of them. " * 15  # 525 tokens
@@ -19,15 +19,26 @@ def computed(model):
     return sum(rows for step in model.steps for _, rows, _ in step if rows > 1)
 
 
+async def _together(texts, recurrent):
+    """Engine, model, sequences and answers of texts that are all there before a step ends: of a recurrent state, what nobody waits for
+    by then is not kept."""
+    gate = threading.Semaphore(0)
+    model = FakeModel(slots=8, context=1024, max_rows=64, max_outputs=16, recurrent=recurrent, gate=gate)
+    engine = make_engine(model, snapshot_every=1024, prefill_rows=64)
+    sequences = [sequence_of(engine, text, 3) for text in texts]
+    for sequence in sequences:
+        engine.submit([sequence])
+    gate.release(10**6)
+    return engine, model, sequences, [(await read_all(sequence))[0] for sequence in sequences]
+
+
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_a_prompt_that_comes_sixty_times_at_once_is_computed_once(recurrent):
     async def main():
-        model = FakeModel(slots=8, context=1024, max_rows=64, max_outputs=16, recurrent=recurrent)
-        engine = make_engine(model, snapshot_every=1024, prefill_rows=64)
-        answers = await asyncio.gather(*(ask(engine, PROMPT, 3) for _ in range(60)))
-        assert {answer for answer, _ in answers} == {_alone(PROMPT, 3, recurrent)}
+        engine, model, sequences, answers = await _together([PROMPT] * 60, recurrent)
+        assert set(answers) == {_alone(PROMPT, 3, recurrent)}
         assert computed(model) <= len(PROMPT), "each of the others computes its last row alone"
-        assert sorted(s.usage.cached for _, s in answers) == [0] + [len(PROMPT) - 1] * 59
+        assert sorted(s.usage.cached for s in sequences) == [0] + [len(PROMPT) - 1] * 59
         engine.close()
 
     run(main())
@@ -36,16 +47,9 @@ def test_a_prompt_that_comes_sixty_times_at_once_is_computed_once(recurrent):
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_only_the_shared_beginning_is_waited_for(recurrent):
     async def main():
-        gate = threading.Semaphore(0)  # until all are there: of a recurrent state, what nobody waits for is not kept
-        model = FakeModel(slots=8, context=1024, max_rows=64, max_outputs=16, recurrent=recurrent, gate=gate)
-        engine = make_engine(model, snapshot_every=1024, prefill_rows=64)
         texts = [f"{PROMPT}{chr(65 + i)} asks something of its own, at length: {'why? ' * 20}" for i in range(16)]
         texts += [f"{i}: nothing in common with the others" for i in range(4)]
-        sequences = [sequence_of(engine, text, 3) for text in texts]
-        for sequence in sequences:
-            engine.submit([sequence])
-        gate.release(10**6)
-        answers = [(await read_all(sequence))[0] for sequence in sequences]
+        engine, model, _, answers = await _together(texts, recurrent)
         assert answers == [_alone(text, 3, recurrent) for text in texts]
         own = sum(len(text) for text in texts) - 16 * len(PROMPT)
         assert computed(model) <= len(PROMPT) + own
