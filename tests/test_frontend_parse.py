@@ -77,6 +77,14 @@ def test_spans_point_into_the_text():
         assert row.span.text[row.span.column - 1 :].startswith(row.names[0])
 
 
+def refused(old: str, new: str) -> HfcError:
+    """What is said of llama.hfm with this change."""
+    assert old in LLAMA
+    with pytest.raises(HfcError) as caught:
+        parse(LLAMA.replace(old, new, 1), "llama.hfm")
+    return caught.value
+
+
 @pytest.mark.parametrize(
     "old, new, message",
     [
@@ -101,10 +109,7 @@ def test_spans_point_into_the_text():
     ],
 )
 def test_a_syntax_error_shows_place_line_and_caret(old, new, message):
-    assert old in LLAMA
-    with pytest.raises(HfcError) as caught:
-        parse(LLAMA.replace(old, new, 1), "llama.hfm")
-    place, line, caret = str(caught.value).split("\n")[:3]
+    place, line, caret = str(refused(old, new)).split("\n")[:3]
     assert place.startswith("llama.hfm:") and place.endswith(f"error: {message}")
     assert line[2:] in LLAMA.replace(old, new, 1).splitlines()
     assert "^" in caret and len(caret) <= len(line) + 2
@@ -169,7 +174,5 @@ def test_characters_of_other_languages_have_their_word():
     ],
 )
 def test_lines_of_other_languages_have_their_form(old, new, hint):
-    assert old in LLAMA
-    with pytest.raises(HfcError) as caught:
-        parse(LLAMA.replace(old, new, 1), "llama.hfm")
-    assert re.search(hint, caught.value.hint or ""), caught.value
+    error = refused(old, new)
+    assert re.search(hint, error.hint or ""), error

@@ -10,6 +10,7 @@ from pathlib import Path
 from hfc.base.diagnostics import HfcError
 
 PACKAGE = Path(__file__).parent.parent
+CODE = (".py", ".j2", ".h", ".lark", ".c", ".csv")  # what decides how a model is compiled, but for the model files
 
 
 def missing_part(error: OSError) -> HfcError | None:
@@ -31,6 +32,6 @@ def incomplete(what: str | Path) -> HfcError:
 def package_digest() -> str:
     """A hash of hfc itself: what another version has made is made again."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".j2", ".h", ".lark", ".c", ".csv")):
+    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in CODE):
         digest.update(str(path.relative_to(PACKAGE)).encode() + path.read_bytes())
     return digest.hexdigest()

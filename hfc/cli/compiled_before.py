@@ -17,7 +17,7 @@ from pathlib import Path
 from hfc.base.cache import cache_folder, find_kept, kept, key_of
 from hfc.base.cpu import processor
 from hfc.base.diagnostics import HfcError
-from hfc.base.installed import PACKAGE
+from hfc.base.installed import CODE, PACKAGE
 from hfc.base.knobs import knob, own_table
 from hfc.base.whole_file import write_whole
 from hfc.bundles import read_bundle
@@ -26,7 +26,6 @@ from hfc.plan import Bundle
 
 PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 SUFFIX = ".hfp"
-CODE = (".py", ".j2", ".h", ".lark", ".c", ".csv", ".hfm")  # of hfc itself
 
 
 def index_key(source: Path, words: Sequence[str], beside: Iterable[str | Path]) -> str | None:
@@ -108,7 +107,7 @@ def hfc_states(folder: str | Path) -> Iterator[str]:
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
         if entry.is_dir(follow_symlinks=False):
             yield from hfc_states(entry.path)
-        elif entry.name.endswith(CODE):
+        elif entry.name.endswith((*CODE, ".hfm")):
             yield _stated(entry.path, entry.stat())
 
 

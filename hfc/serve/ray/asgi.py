@@ -9,11 +9,10 @@ from typing import Any
 
 from hfc.serve.answer import KEEP_ALIVE, PING
 from hfc.serve.answer_state import STATE, AnswerState
-from hfc.serve.ray.parts import AnswerPart, Asked, Kind, joined
+from hfc.serve.ray.parts import UNAVAILABLE, AnswerPart, Asked, Kind, joined
 from hfc.serve.served import MAY_GO_FIRST
 
 MOST_WAITING = 1 << 20  # bytes that wait for the way to the door, then the answer does
-UNAVAILABLE = 503
 
 
 async def parts_of(app: Callable[..., Any], asked: Asked) -> AsyncGenerator[list[AnswerPart], None]:

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from hfc.base.dataclass import dataclass
 from hfc.serve.models import Models
 
+UNAVAILABLE = 503  # the status of an answer that another replica may give better
+
 
 class Kind(IntEnum):
     """HEAD: (status, headers).  HELD: bytes of an answer that has not begun: another replica may still give it.  BODY: bytes of one that

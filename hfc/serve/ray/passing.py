@@ -13,11 +13,10 @@ from starlette.datastructures import Headers
 
 from hfc.serve.broken import RESPONSES, broken_off
 from hfc.serve.errors import ApiError, error_response, words_of
-from hfc.serve.ray.parts import AnswerPart, Asked, Kind, ReplicaLost, Replicas
+from hfc.serve.ray.parts import UNAVAILABLE, AnswerPart, Asked, Kind, ReplicaLost, Replicas
 
 LOG = logging.getLogger("hfc.serve")
 MOST_TRIES = 3  # a request that kills whoever reads it must not kill all
-UNAVAILABLE = 503
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
