@@ -183,20 +183,24 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(model: str, options: list[str], ready_s: float = 300.0, patch: str = "") -> Iterator[Server]:
+def served(
+    model: str, options: list[str], ready_s: float = 300.0, patch: str = "", tree: Path = ROOT, python: str = ""
+) -> Iterator[Server]:
     """`hfc serve MODEL OPTIONS` on a free port, until the block ends. RuntimeError with its log if it does not get ready.
 
-    patch: Python that runs in its process first."""
+    patch: Python that runs in its process first. tree, python: another hfc, and the interpreter that has what it needs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    # as `hfc serve` sets it for itself; one with a patch is no process of its own
-    environment.setdefault("PYTHONMALLOC", "malloc")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), os.environ.get("PYTHONPATH", "")])}
+    if patch:  # as `hfc serve` sets it for itself; one with a patch is no process of its own
+        environment.setdefault("PYTHONMALLOC", "malloc")
     program = ["-c", patch + MAIN] if patch else ["-m", "hfc"]
-    command = [sys.executable, *program, "serve", model, "--port", str(port), "--name", "measured", *options]
+    if Path(model).exists():
+        model = str(Path(model).resolve())
+    command = [python or sys.executable, *program, "serve", model, "--port", str(port), "--name", "measured", *options]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=tree)
         try:
             end = time.monotonic() + ready_s
             while get(f"http://127.0.0.1:{port}/ready", 2.0) is None:
