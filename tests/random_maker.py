@@ -42,6 +42,7 @@ class Store:
 
     tensors: dict[str, tuple[str, tuple[int, ...], np.ndarray]] = field(default_factory=dict)
     path: str = "a random graph"
+    files: tuple = ()  # none that are mapped
 
     def names(self):
         return self.tensors

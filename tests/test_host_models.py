@@ -10,6 +10,7 @@ from model_reference import MODELS, SHARED, relative_error
 from test_models_fixtures import in_gguf_order
 
 from hfc.compiler import CompileOptions, compile_model, open_source
+from hfc.formats.checkpoint.mapped import MappedFile
 from hfc.oracle import InterpretedModel
 from hfc.runtime import host
 from hfc.runtime.executor import load
@@ -202,3 +203,17 @@ def resident_bytes(array: np.ndarray) -> int:
     )
     assert found == 0
     return int((pages & 1).sum()) * mmap.PAGESIZE
+
+
+def test_pages_of_a_file_whose_rows_were_read_are_given_back(monkeypatch):
+    model = open_host(MODELS / "llama" / "model.gguf")
+    released = []
+    monkeypatch.setattr(MappedFile, "release", lambda file: released.append(file.path.name))
+    for position in range(2 * host.ROWS_RESIDENT + 2):
+        model.forward(Step.single([1], position=position))
+    assert released == ["model.gguf"] * 2
+    monkeypatch.undo()
+    before = model.forward(Step.single([3], position=0))
+    for file in model._mapped:
+        file.release()
+    assert np.array_equal(model.forward(Step.single([3], position=0)), before), "and come again when they are read"

@@ -21,11 +21,9 @@ class Pieces:
     """Of one vocabulary. longest: bytes of a text that one token stands for at most, None if that is not known."""
 
     def __init__(self, tokenizer: Tokenizer):
-        core = tokenizer.core
         self._tokenizer = tokenizer
-        texts = [core.bytes_of(i) for i in range(tokenizer.vocab)]
-        texts += [text.encode("utf-8", "replace") for text in tokenizer.special.values()]
-        is_local = getattr(core, "is_local", False)
+        texts = list(tokenizer.table)
+        is_local = getattr(tokenizer.core, "is_local", False)
         longest = max(map(len, texts), default=0)
         self.longest = longest * NFC_SHRINKS if is_local and longest else None
         safe = [s for s in (" ", "\n") if is_local and not any(_joins(text, s) for text in texts)]

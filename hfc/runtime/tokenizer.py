@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Protocol
 
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
+from hfc.runtime.token_table import TokenTable
 
 # Tokens that end an answer in one chat format or another. Converters often name only one of them as "eos", and often type
 # them as ordinary text: a token with such a text is a control token whatever the file calls it, and stops generation.
@@ -51,6 +53,14 @@ class Tokenizer:
     stop_ids: frozenset[int] = frozenset()
     strip_space: bool = False
     named: Mapping[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def table(self) -> TokenTable:
+        """The bytes of every token, control tokens as they are written."""
+        return TokenTable(self.bytes_of(i) for i in range(self.vocab))
+
+    def bytes_of(self, token: int) -> bytes:
+        return self.special[token].encode() if token in self.special else self.core.bytes_of(token)
 
     def encode(self, text: str, parse_special: bool = False, frame: bool = True) -> list[int]:
         """Token ids of a text.

@@ -11,6 +11,7 @@ import tokenizers
 from hfc.base.diagnostics import HfcError
 
 SPACE = "\u2581"  # sentencepiece writes a space as this character
+REMEMBERED = 8192  # tokens whose bytes are at hand: those of all of a large vocabulary take 35 MB
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -75,9 +76,10 @@ class HuggingFaceCore:
         self.is_local = _LOCAL_NORMALIZERS.fullmatch(rules) is not None and not any(
             t.lstrip or t.rstrip for t in library.get_added_tokens_decoder().values()
         )
-        self._added = {  # and every token that was asked for since
+        self._added = {
             i: text.encode("utf-8") if byte_level else sentencepiece_bytes(text) for i, text in added.items()
         }
+        self._known = dict(self._added)  # and what was asked for since
 
     def encode(self, text: str, parse_special: bool) -> list[int]:
         self._library.encode_special_tokens = not parse_special
@@ -86,8 +88,10 @@ class HuggingFaceCore:
             return self._library.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
     def bytes_of(self, token: int) -> bytes:
-        known = self._added.get(token)
+        known = self._known.get(token)
         if known is None:  # asked again for every token of every answer
+            if len(self._known) > len(self._added) + REMEMBERED:
+                self._known = dict(self._added)
             piece = self._library.id_to_token(token) if token >= 0 else None
-            known = self._added[token] = b"" if piece is None else self._bytes(piece)
+            known = self._known[token] = b"" if piece is None else self._bytes(piece)
         return known

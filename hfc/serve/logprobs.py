@@ -46,7 +46,7 @@ def completion_logprobs(
 
 
 def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:
-    return tokenizer.special[token].encode() if token in tokenizer.special else tokenizer.core.bytes_of(token)
+    return tokenizer.bytes_of(token)
 
 
 def token_string(tokenizer: Tokenizer, token: int) -> str:

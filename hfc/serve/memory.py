@@ -56,10 +56,11 @@ def is_collection_due() -> bool:
 
 
 def keep() -> None:
-    """What is there now stays, a model that has come: later collections look at requests alone, and are short."""
+    """What is there now stays, a model that has come: later collections look at requests alone, and are short. What reading it took goes."""
     if _is_decided_here():
         gc.collect()
         gc.freeze()
+        trim()
 
 
 def let_go() -> None:

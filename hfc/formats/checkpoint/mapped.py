@@ -38,7 +38,7 @@ class MappedFile:
 
     def release(self) -> None:
         """Give the pages that were read back to the system; they are read again when they are touched again."""
-        if hasattr(mmap, "MADV_DONTNEED"):
+        if hasattr(mmap, "MADV_DONTNEED") and not self.map.closed:
             self.map.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:

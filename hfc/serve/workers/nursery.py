@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from hfc.base.orphans import end_with_parent
+from hfc.serve.memory import trim
 from hfc.serve.workers.child import Vocabularies, work
 from hfc.serve.workers.frames import receive_with_file, send
 
@@ -46,6 +47,8 @@ def _obey(
 ) -> dict[str, Any]:
     if message["do"] == "vocabulary":
         vocabularies.add(message["id"], message)
+        message.clear()
+        trim()
         return {}
     if message["do"] == "kill":
         if message["pid"] in children:  # not reaped yet, so the number is still its own
