@@ -22,6 +22,7 @@ OWN_SETTINGS = {
     "host_experts": replace(SETTINGS, arch=find_arch("gfx1100"), experts=ExpertsCut(1, False)),
     "split_ranks": replace(SETTINGS, rank=RankCut(1, 2)),
     "join_mixture": replace(SETTINGS, arch=find_arch("gfx1100")),
+    "join_beside": replace(SETTINGS, arch=find_arch("gfx1100")),
 }
 CHANGES = {
     "choose_kv",

@@ -279,7 +279,7 @@ def _layouts(parts: list[_Part], matrix_layout: str) -> dict[str, tuple[str, ...
     """The layouts in which each weight is needed: a tied embedding is gathered by rows and multiplied in tiles."""
     found: dict[str, set[str]] = {}
     for part in parts:
-        for bound in part.bounds:
+        for bound in (own for whole in part.bounds for own in (whole, *whole.region.members)):
             for arg in (a for a in bound.args if a.is_weight):
                 matrix = any(a is arg for a in bound.region.matrix_args)
                 found.setdefault(part.sources[arg.behind].attrs["name"], set()).add(matrix_layout if matrix else "rows")

@@ -13,7 +13,7 @@ A template declares its limits where it stands (hfc/backend/template.py), with e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hfc.backend.assembly import accesses, loop_lines
 from hfc.backend.template import KernelLimits
@@ -89,6 +89,12 @@ def contract_for(
     if narrowest:
         narrowest = _allowed("loads", limits, narrowest, arch, formats)
     return Contract(-(-lanes // arch.wave), narrowest, tuple(uses))
+
+
+def together(contracts: Sequence[Contract]) -> Contract:
+    """Of kernels that share a launch: the waves of the one that takes most registers, and loads as narrow as any has."""
+    promises = dict.fromkeys(feature for one in contracts for feature in one.promises)
+    return Contract(min(c.waves for c in contracts), min(c.narrowest for c in contracts), tuple(promises))
 
 
 def _allowed(gate: str, limits: KernelLimits, limit: int, arch: Arch, formats: frozenset[str]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from hfc.backend.compile import KernelJob, compile_all
 from hfc.backend.emit import Emitted, RegionCall, make_plan
 from hfc.backend.exchange import MEET, exchanged_by
-from hfc.backend.gates import contract_for
+from hfc.backend.gates import Contract, contract_for, together
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
 from hfc.backend.meeting import THREADS, meeting_job
@@ -104,7 +104,9 @@ def _steps(bound: Bound, program: Program, arch: Arch) -> tuple[Geometry | Libra
 
 
 def _scratch_of(step: Geometry | LibraryCall) -> tuple[Scratch, ...]:
-    return (step.inputs, step.outputs) if isinstance(step, LibraryCall) else step.scratch
+    if isinstance(step, LibraryCall):
+        return (step.inputs, step.outputs)
+    return tuple(scratch for part in step.beside or (step,) for scratch in part.scratch)
 
 
 def tape_source(plan: Plan) -> str:
@@ -188,25 +190,30 @@ def _launches(
         return
     if exchanged_by(call.pointers):
         yield _exchange(call, settings.arch, jobs)
-    for shape in steps(call.bound, program, settings.arch):
+    shapes = steps(call.bound, program, settings.arch)
+    for shape in shapes:
         if isinstance(shape, LibraryCall):
             yield _product(call, shape)
             continue
         own = call if shape.member is None else call.members[shape.member]
         if shape.symbol not in jobs:
             jobs[shape.symbol] = kernel_job(own.bound, shape, settings)
-        pointers = (*own.pointers, *(Pointer.buffer(s.name) for s in shape.scratch))
+        pointers = tuple(pointer for part in shape.beside or (shape,) for pointer in _pointers(call, part))
         bytes, flops = _counted(call, own, shape)
-        yield Launch(
-            shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, _text(call, own, shape), bytes, flops
-        )
+        text = call.text if shape is shapes[-1] else _text(call, own, shape)
+        yield Launch(shape.symbol, pointers, shape.grid, shape.block, shape.lds_bytes, text, bytes, flops)
+
+
+def _pointers(call: RegionCall, shape: Geometry) -> tuple[Pointer, ...]:
+    own = call if shape.member is None else call.members[shape.member]
+    return (*own.pointers, *(Pointer.buffer(s.name) for s in shape.scratch))
 
 
 def _text(call: RegionCall, own: RegionCall, shape: Geometry) -> str:
-    """The region, of the launch that ends it; else what is done for it. own: the joined region that is served."""
+    """What a launch does that does not end its region. own: the joined region that is served."""
     if shape.task:
         return f"{shape.task} {own.bound.name}"
-    return call.text if own is call or own is call.members[-1] else f"{own.bound.name}, for {call.bound.name}"
+    return call.text if own is call else f"{own.bound.name}, for {call.bound.name}"
 
 
 def _counted(call: RegionCall, own: RegionCall, shape: Geometry) -> tuple[dict[str, int], dict[str, int]]:
@@ -277,8 +284,12 @@ def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:
                 cut = replace(shape, params=replace(shape.params, **{name: value // 2}))
                 yield f"{name} {value // 2} instead of {value}", source(cut)
 
+    return KernelJob(shape.symbol, source(shape), settings.arch, contract_of(bound, shape, settings.arch), smaller)
+
+
+def contract_of(bound: Bound, shape: Geometry, arch: Arch) -> Contract:
+    """What a kernel keeps to; of kernels side by side, what the most generous of them does."""
+    if shape.beside:
+        return together([contract_of(bound.region.members[one.member or 0], one, arch) for one in shape.beside])
     region = bound.region
-    contract = contract_for(
-        shape.template.limits, settings.arch, region.gated_formats, region.row_elements, shape.promises
-    )
-    return KernelJob(shape.symbol, source(shape), settings.arch, contract, smaller)
+    return contract_for(shape.template.limits, arch, region.gated_formats, region.row_elements, shape.promises)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 
@@ -12,6 +13,7 @@ from hfc.backend.lanes.kv_runs import run_source
 from hfc.backend.render import render, variables_of
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.spec import Arg, Bound
+from hfc.base.dataclass import dataclass
 from hfc.formats import block_format
 from hfc.target.arch import Arch
 
@@ -22,19 +24,36 @@ STANDARD = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What kernels know of the plan that they stand in."""
+
+    arch: Arch
+    max_rows: int
+    context: int
+    slots: int
+
+    @property
+    def constants(self) -> str:
+        return f"#define WAVE {self.arch.wave}\n#define MAX_ROWS {self.max_rows}\n{_features(self.arch)}{HEADERS_STAND_HERE}"
+
+
 def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context: int, slots: int) -> str:
-    """The kernel `shape.symbol`: `const int32_t* step`, the pointers of `bound.args` in order, then `shape.scratch`."""
+    """The kernel `shape.symbol`: `const int32_t* step`, the pointers of `bound.args` in order, then `shape.scratch`; of kernels side by
+    side, those of each."""
+    plan = _Plan(arch, max_rows, context, slots)
+    return _with_headers(_beside(bound, shape, plan) if shape.beside else _kernel(bound, shape, plan, plan.constants))
+
+
+def _kernel(bound: Bound, shape: Geometry, plan: _Plan, constants: str) -> str:
     standard = dict(
         symbol=shape.symbol,
-        preface=_preface(bound, arch, max_rows) + shape.loaders,
-        params=", ".join(["const int32_t* __restrict__ step", *map(_param, bound.args), *map(_scratch, shape.scratch)]),
+        preface=constants + "\n".join(_loaders(bound)) + shape.loaders,
+        params=_params(_pointers(bound, shape)),
         row_count=_row_count(bound),
         args=bound.args,
         block=shape.block,
-        arch=arch,
-        max_rows=max_rows,
-        context=context,
-        slots=slots,
+        **vars(plan),
     )
     own = {f.name: getattr(shape.params, f.name) for f in fields(shape.params)}
     region = {f.name: getattr(bound.region, f.name) for f in fields(bound.region)}
@@ -44,7 +63,49 @@ def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context
     given = {**region, **standard, **own}
     undeclared = wanted - given.keys()
     assert not undeclared, f"{path}: used and not declared: {', '.join(sorted(undeclared))}"
-    return _with_headers(render(path, **{name: given[name] for name in wanted}))
+    return render(path, **{name: given[name] for name in wanted})
+
+
+def _beside(bound: Bound, shape: Geometry, plan: _Plan) -> str:
+    pointers, parts = list[str](), list[dict[str, object]]()
+    for number, one in enumerate(shape.beside):
+        member = bound.region.members[one.member or 0]
+        own, name = _pointers(member, one), f"part{number}"
+        arguments = ", ".join(["step", *(f"{name}_{_name_of(pointer)}" for pointer in own)])
+        pointers += [re.sub(r"(\w+)$", rf"{name}_\1", pointer) for pointer in own]
+        source = _as_function(_kernel(member, one, plan, ""), one, own)
+        parts.append(dict(name=name, source=source, grid=one.grid, block=one.block, arguments=arguments))
+    return render(
+        shape.template.file,
+        preface=plan.constants,
+        parts=parts,
+        params=_params(pointers),
+        symbol=shape.symbol,
+        block=shape.block,
+    )
+
+
+def _as_function(source: str, shape: Geometry, pointers: list[str]) -> str:
+    """A kernel that another one calls, with the number of its thread block; its macros end with it."""
+    head = re.compile(rf'extern "C" __global__ [^\n]*\nvoid {shape.symbol}\(')
+    blocks = "const int block_x, const int block_y, const int block_z"
+    made, count = head.subn("HFC_FUNCTION void run(", source)
+    given = _params(pointers)
+    assert count == 1 and made.count(f"run({given})") == 1, f"{shape.symbol}: it has another head than kernels have"
+    macros = dict.fromkeys(re.findall(r"(?m)^#define (\w+)", made))
+    return made.replace(f"run({given})", f"run({given}, {blocks})") + "\n".join(f"#undef {name}" for name in macros)
+
+
+def _params(pointers: list[str]) -> str:
+    return ", ".join(["const int32_t* __restrict__ step", *pointers])
+
+
+def _pointers(bound: Bound, shape: Geometry) -> list[str]:
+    return [*map(_param, bound.args), *map(_scratch, shape.scratch)]
+
+
+def _name_of(pointer: str) -> str:
+    return pointer.rpartition(" ")[2]
 
 
 def _param(arg: Arg) -> str:
@@ -60,12 +121,6 @@ def _scratch(scratch: Scratch) -> str:
 def _row_count(bound: Bound) -> str:
     count = "hfc_outputs(step)" if bound.rows == "R" else "hfc_rows(step)"
     return f"{count} * {bound.region.rows_per_row}" if bound.region.rows_per_row > 1 else count
-
-
-def _preface(bound: Bound, arch: Arch, max_rows: int) -> str:
-    """Constants, where headers come, and the loaders of the formats that the region reads or writes."""
-    constants = f"#define WAVE {arch.wave}\n#define MAX_ROWS {max_rows}\n"
-    return constants + _features(arch) + HEADERS_STAND_HERE + "\n".join(_loaders(bound))
 
 
 def _features(arch: Arch) -> str:

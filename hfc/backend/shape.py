@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.backend.spec import Arg, Bound
-from hfc.backend.template import KernelTemplate, Params
+from hfc.backend.template import KernelLimits, KernelTemplate, Params
 from hfc.base.dataclass import dataclass
 from hfc.plan import Product
 
@@ -34,13 +34,15 @@ class Geometry:
 
     template: what serves it.  symbol: device function.  grid: C integer expressions in T, R, G (rows, outputs, segments of a step)
     and C (its longest context, rounded up: Step.reach), which mean the same in Python where / is //.
-    block: threads.  lds_bytes: dynamic LDS to ask for (0: all of it is declared in the kernel).
+    block: threads.  lds_bytes: dynamic LDS to ask for (0: all of it is declared in the kernel).  declared: what a kernel declares, if that
+    is more than a kilobyte.
     params: the template's own variables, a pure function of the bound region, the arch and the class of rows.
     promises: features whose instructions must be in the code.
     loaders: device functions that the template calls, beside those of the formats.
     scratch: more pointers of the kernel, after those of the region.
     task: what the launch does for its region, e.g. "stage the inputs of"; empty: the work itself, to which its bytes count.
     member: the joined region that it serves, by its number; None: the region itself.  counts: the members whose bytes count to it.
+    beside: the launches of members that it is made of; their arguments stand one after the other.
     """
 
     template: KernelTemplate
@@ -55,10 +57,15 @@ class Geometry:
     task: str = ""
     member: int | None = None
     counts: tuple[int, ...] = ()
+    beside: tuple[Geometry, ...] = ()
+    declared: int = 0
 
     def __post_init__(self) -> None:
         assert self.block <= 1024, f"{self.symbol}: {self.block} threads"
         assert type(self.params) is self.template.params, f"{self.symbol}: {self.template.file} takes other parameters"
+
+
+BESIDE = KernelTemplate("beside.hip.j2", KernelLimits(1, "each of the kernels in it has its own limit"))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import fields, is_dataclass
 from hfc.backend.assembly import code_of, instructions, loop_lines
 from hfc.backend.compile import compile_job
 from hfc.backend.emit import Emitted, RegionCall
-from hfc.backend.gates import contract_for
-from hfc.backend.gpu import kernel_job
+from hfc.backend.gpu import contract_of, kernel_job
 from hfc.backend.shape import Geometry, LibraryCall
 from hfc.backend.skeleton import ROWS_CLASSES, RowsClass
 from hfc.backend.skeletons import SKELETONS, by_library, chosen, geometry, verdicts
@@ -128,7 +127,7 @@ def _variants(made: ServedKernel, settings: Settings, is_measured: bool) -> list
 def _numbers(made: ServedKernel, settings: Settings, resources: Mapping[str, int]) -> list[str]:
     shape, region, arch = made.shape, made.call.bound.region, settings.arch
     limits = shape.template.limits
-    contract = contract_for(limits, arch, region.gated_formats, region.row_elements, shape.promises)
+    contract = contract_of(made.call.bound, shape, arch)
     params = [(f.name, getattr(shape.params, f.name)) for f in fields(shape.params)]
     lines = [
         f"Grid {' x '.join(shape.grid)} of {shape.block} threads (T rows, R outputs, G segments, C context).",

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from hfc.backend.skeletons import mixture
+from hfc.backend import gpu
+from hfc.backend.emit import emit
+from hfc.backend.skeletons import beside, mixture
 from hfc.base.diagnostics import HfcError
 from hfc.compiler import CompilerInput, open_source, settings_for
 from hfc.frontend.config import key_problems
 from hfc.frontend.weights import WeightTable
+from hfc.ir.graph import Graph, Op
+from hfc.ir.text import print_op
 from hfc.oracle import InterpretedModel
 from hfc.passes.pipeline import run_passes
+from hfc.passes.settings import Settings
 from hfc.step import Step
 from hfc.target.arch import find_arch
 
@@ -69,17 +74,34 @@ def launches(source: CompilerInput, arch: str) -> str:
 
 
 def layer_regions(source: CompilerInput, arch: str) -> dict[int, list[str]]:
-    """The stems of the kernel regions of each layer; of -1 what comes before the first. The head's is left out."""
-    fused = run_passes(source.graph(), settings_for(source, find_arch(arch)))
+    """The stems of what each layer launches for one row at the begin of a context; of -1 what comes before the first. The head's is left out."""
+    settings = settings_for(source, find_arch(arch))
+    fused = run_passes(source.graph(), settings)
+    shared = _shared_launches(fused, settings)
     names = {op.output: op.attrs["name"] for op in fused.ops if op.kind in ("weight", "state")}
     layers: dict[int, list[str]] = {}
     current = -1
     for region in (op for op in fused.ops if op.body and fused.outputs[0] not in op.outputs):
         seen = [re.search(r"\d+", names[v]) for v in region.inputs if v in names and re.search(r"\d+", names[v])]
         current = max([current, *(int(m[0]) for m in seen if m)])
-        stem = region.attrs["stem"]
-        layers.setdefault(current, []).extend([stem] * (mixture.LAUNCHES if stem == mixture.SKELETON.stem else 1))
+        layers.setdefault(current, []).extend(_launched(region, shared))
     return layers
+
+
+def _launched(region: Op, shared: dict[str, int]) -> list[str]:
+    """A mixture's launches are those of weights that can be joined, as a checkpoint of usual sizes has them."""
+    stem = region.attrs["stem"]
+    return [stem] * (mixture.LAUNCHES if stem == mixture.SKELETON.stem else shared.get(print_op(region), 1))
+
+
+def _shared_launches(fused: Graph, settings: Settings) -> dict[str, int]:
+    """The launches of regions side by side, which may be too large for one; none where a size has no weights of the format."""
+    try:
+        calls = emit(fused, settings, gpu.MATRIX_LAYOUT).calls
+    except HfcError:
+        return {}
+    stem = beside.SKELETON.stem
+    return {c.text: len(beside.launches_of_one_row(c.bound, settings.arch)) for c in calls if c.bound.stem == stem}
 
 
 def compare(source: CompilerInput) -> bool:

@@ -1,5 +1,7 @@
 """Attention in two regions: what comes before the cache (norm, RoPE, write), and attention with what scales its output.
 
+Of latent attention a product makes one part of each query, RoPE another one: attention reads them where they lie.
+
 They stay apart because rows of one step read each other's keys: the write must be complete first. Writes that nothing in the
 graph reads are one region for all layers.
 """
@@ -7,7 +9,8 @@ graph reads are one region for all layers.
 from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op
-from hfc.ir.roles import is_elementwise, is_of_own_row, is_view, roots, writes_cache
+from hfc.ir.opdef import OPS
+from hfc.ir.roles import is_elementwise, is_of_own_row, roots, writes_cache
 from hfc.passes.absorb import Neighbours
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
@@ -26,10 +29,9 @@ def fuse_attention(graph: Graph, _settings=None) -> Graph:
         writes = _with_inputs([write], near) if writes_cache(write) and write not in written else set()
         written.add(write)
         query = _query(attend, near)
-        if all(is_view(op) for op in query):
-            reads |= query
-        else:
-            writes |= query
+        picked = _picked(attend, query, near)
+        reads |= picked
+        writes |= query - picked
         groups += [("map", list(writes)), ("attend", list(reads))]
     return regroup(graph, [*groups, ("map", list(_with_inputs(_lone_writes(graph), near)))])
 
@@ -50,6 +52,20 @@ def _with_inputs(writes: list[Op], near: Neighbours) -> set[Op]:
         return group
 
     return grown(grow, lambda group: stray_reductions(group, [(v, vector_index(v)) for v in written]))
+
+
+def _picked(attend: Op, query: set[Op], near: Neighbours) -> set[Op]:
+    """What attention does of its query itself: a query that is only a view, or is put together of parts of which another region makes
+    one. The other parts need not wait for that."""
+    picked, stack, others = set[Op](), [attend.inputs[0]], set[Op | None]()
+    while stack:
+        maker = near.producers.get(stack.pop())
+        if maker in query and OPS[maker.kind].selects:
+            picked.add(maker)
+            stack += maker.inputs
+        else:
+            others.add(maker)
+    return picked if others - query else set()
 
 
 def _query(attend: Op, near: Neighbours) -> set[Op]:

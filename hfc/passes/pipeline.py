@@ -24,6 +24,7 @@ from hfc.passes.fuse_linear import fuse_epilogue, fuse_gate, fuse_norm, join_pro
 from hfc.passes.fuse_recurrence import fuse_recurrence
 from hfc.passes.fuse_rows import fuse_rows
 from hfc.passes.host_experts import host_experts
+from hfc.passes.join_beside import join_beside
 from hfc.passes.join_mixture import join_mixture
 from hfc.passes.join_sums import join_sums
 from hfc.passes.narrow_outputs import narrow_outputs
@@ -87,7 +88,11 @@ PIPELINE = (
     Pass(fuse_epilogue, "needs the regions of both passes above; a residual joins the projection that it follows"),
     Pass(fuse_norm, "after joining, so that a norm is recomputed once per launch and not once per projection"),
     Pass(fuse_rows, "whatever no skeleton claimed becomes row-local maps, so that no op is left outside a kernel"),
-    Pass(join_mixture, "last: it joins whole regions, the sum over experts among them, which may be a map"),
+    Pass(
+        join_mixture,
+        "after everything that makes regions: it joins whole ones, the sum over experts among them, which may be a map",
+    ),
+    Pass(join_beside, "last: what is left after every fusion by data shares launches, and is a region no longer"),
 )
 
 

@@ -12,7 +12,8 @@ from hfc.emulated import EmulatedLauncher
 from hfc.formats import weight_format
 from hfc.formats.recipe import apply, tensor
 from hfc.ir.build import GraphBuilder
-from hfc.ir.graph import Graph, TensorType, Value
+from hfc.ir.graph import Graph, Op, TensorType, Value
+from hfc.ir.opdef import OPS
 from hfc.ir.text import print_op
 from hfc.passes.pipeline import run_passes
 from hfc.passes.rotate_inputs import rotate_inputs
@@ -63,7 +64,7 @@ class Region:
                 part = Step.single(whole.tokens[first : first + count], position + first, 1)
                 memory = {p: self._shifted(p, data, first) for p, data in before.items()}
                 self._run(numbers, memory, part)
-                for value in region.outputs:
+                for value in _of_single_rows(region):
                     pointer = Pointer.buffer(value.name)
                     nbytes = self._row_bytes(pointer)
                     mine, theirs = (
@@ -84,6 +85,14 @@ class Region:
     def _shifted(self, pointer: str, data: np.ndarray, first: int) -> np.ndarray:
         """Memory in which row `first` is row 0; states and weights as they are."""
         return np.roll(data, -first * self._row_bytes(pointer)) if pointer.kind == "buffer" else data.copy()
+
+
+def _of_single_rows(region: Op) -> Iterator[Value]:
+    """The outputs that lie in buffers and come of no row before them, as those of a state do."""
+    carried = {v for op in region.inner if OPS[op.kind].state for v in op.outputs}
+    for op in region.inner:
+        carried.update(op.outputs if carried & set(op.inputs) else ())
+    return (value for value in region.outputs if value not in carried)
 
 
 class Builder(GraphBuilder):

@@ -58,7 +58,8 @@ def launches(bound: Bound[MapRegion], arch: Arch) -> tuple[Geometry, ...]:
     starts = tuple(sum(units[:i]) for i in range(len(units)))
     blocks = sum(units) if wide else -(-sum(units) // WAVES)
     params = MapParams(WAVES, wide, spans, starts, units)
-    return (Geometry(MAP, bound.name, (str(blocks), bound.rows, "1"), WAVES * arch.wave, params),)
+    declared = 4 * sum(task.mixed_size for task in tasks)
+    return (Geometry(MAP, bound.name, (str(blocks), bound.rows, "1"), WAVES * arch.wave, params, declared=declared),)
 
 
 def _span(task: Task, most: int, threads: int) -> int:

@@ -1,12 +1,12 @@
 """mixture: a mixture of experts after its router, in three launches where rows are few."""
 
+from hfc.backend.members import APART, member_launches
 from hfc.backend.skeleton import Skeleton, Variant
 from hfc.backend.skeletons.mixture.bind import bind
-from hfc.backend.skeletons.mixture.geometry import DOWN, PREPARE, STAGE, UP, launches, member_launches, refuses
+from hfc.backend.skeletons.mixture.geometry import DOWN, PREPARE, STAGE, UP, launches, refuses
 from hfc.backend.skeletons.mixture.region import MixtureRegion
 
 LAUNCHES = 3  # a fourth stages the inputs of second products where they do not fit into LDS
-APART = "each of the joined regions by itself"
 
 SKELETON = Skeleton(
     "mixture",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from hfc.backend import skeletons
 from hfc.backend.lanes.loaders import CONTIGUOUS, RUN
 from hfc.backend.shape import Geometry, Scratch
-from hfc.backend.skeleton import RowsClass
 from hfc.backend.skeletons.linear.dot.geometry import ROWS, DotLanes, dot_lanes
 from hfc.backend.skeletons.linear.groups import refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
@@ -168,19 +166,6 @@ def launches(bound: Bound[MixtureRegion], arch: Arch) -> tuple[Geometry, ...]:
     last = _down(bound, arch, middle, later, apart)
     first = (_prepare(bound, arch, inputs, chunk), _up(bound, arch, inputs, chunk))
     return (*first, *([_stage(bound, middle, later)] if apart else []), last)
-
-
-def member_launches(rows_class: RowsClass) -> Callable[[Bound, Arch], tuple[Geometry, ...]]:
-    """The launches of the joined regions, one by one."""
-
-    def launches(bound: Bound[MixtureRegion], arch: Arch) -> tuple[Geometry, ...]:
-        return tuple(
-            replace(made, member=number)
-            for number, member in enumerate(bound.region.members)
-            for made in skeletons.geometry(member, arch, rows_class)
-        )
-
-    return launches
 
 
 def _placed(staged: list[StagedInputs]) -> tuple[StagedInputs, ...]:

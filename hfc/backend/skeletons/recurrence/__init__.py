@@ -37,11 +37,11 @@ def launches(bound: Bound[RecurrenceRegion], arch: Arch) -> tuple[Geometry, ...]
     depth = lane_elements(region.dk, split)
     columns, column_blocks = region.columns, region.column_blocks
     of_row = 2 * split * depth + 2 * columns + (split * depth if region.decays > 1 else 1) + 1
-    params = RecurrenceParams(
-        split, depth, columns, column_blocks, max(1, min(16, LDS_FLOATS // of_row)), region.waiting
-    )
+    tokens = max(1, min(16, LDS_FLOATS // of_row))
+    params = RecurrenceParams(split, depth, columns, column_blocks, tokens, region.waiting)
     block = -(-columns * split // arch.wave) * arch.wave
-    return (Geometry(RECURRENCE, bound.name, (str(region.v_heads * column_blocks), "G", "1"), block, params),)
+    grid = (str(region.v_heads * column_blocks), "G", "1")
+    return (Geometry(RECURRENCE, bound.name, grid, block, params, declared=4 * tokens * of_row),)
 
 
 SKELETON = Skeleton(

@@ -200,4 +200,5 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
         loaders="\n".join(made.loader.source for made in lanes.values()),
         scratch=(_staged(bound, written=False),) if staged else (),
         task="several rows of" if together > 1 else "",
+        declared=together * row_bytes,
     )

@@ -355,7 +355,8 @@ def _of_one_row(
     zeros = SPAN // 8 if unit.int8 else 0
     params = RowParams(tile=tile, columns=unit.columns, run=staging.run, factors=factors, zeros=zeros, **vars(shared))
     wanted, count = ("1", f"{bound.rows} * {region.top}") if region.top else (f"({bound.rows} == 1)", "1")
-    return Geometry(ROW, bound.name, (f"{wanted} * {blocks}", count, "1"), 0, params)
+    declared = tile * (unit.input_bytes + (4 // staging.sum_group if staging.sum_group else 0)) + 4 * tile // SPAN
+    return Geometry(ROW, bound.name, (f"{wanted} * {blocks}", count, "1"), 0, params, declared=declared)
 
 
 def _of_rows(

@@ -83,7 +83,17 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
         groups=region.groups,
     )
     sources = "\n".join(loader.source for loader in loaders.values())
-    return (Geometry(WIDE, bound.name, (str(blocks), rows, "1"), THREADS, params, loaders=sources),)
+    return (
+        Geometry(
+            WIDE,
+            bound.name,
+            (str(blocks), rows, "1"),
+            THREADS,
+            params,
+            loaders=sources,
+            declared=4 * together * (tile + tile // params.pad * 4 + tile // 8),
+        ),
+    )
 
 
 def split_k(region: LinearRegion, arch: Arch) -> int:
