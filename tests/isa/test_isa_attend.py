@@ -183,6 +183,16 @@ def test_prefill_of_every_shape(arch, shape):
     assert error(case.run(step, "prefill"), case.expected(step)) < PREFILL_BOUND
 
 
+@pytest.mark.parametrize("formats", FORMATS[:4], ids="/".join)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("rows_class, bound", (("decode", DECODE_BOUND), ("prefill", PREFILL_BOUND)))
+def test_more_query_heads_of_a_kv_head_than_a_block_serves(arch, formats, rows_class, bound):
+    """Latent attention: heads of 576 elements, all of one KV head; beyond the eighth, prompts were not computed."""
+    case = Attention(arch, 150, 20, 1, 576, formats=formats)
+    step = step_of((2, 148), (5, 0)) if rows_class == "decode" else step_of((19, 120), (3, 0))
+    assert error(case.run(step, rows_class), case.expected(step)) < bound
+
+
 @pytest.mark.parametrize("window", (0, 30))
 @pytest.mark.parametrize("arch", ARCHS)
 def test_a_row_of_prefill_does_not_depend_on_its_company(arch, window):

@@ -783,6 +783,7 @@ void attend_f16_h4_kv2_d64_vector(const int32_t* __restrict__ step, const float*
   const int query_row = hfc_thread() / 4, inner = hfc_thread() % 4;
 
 
+
   const int kv_head = hfc_block_y();
   int segment = 0, left = hfc_block_x(), tiles = 0;
   for (;; segment++) {  // blocks never mix segments
@@ -798,8 +799,9 @@ void attend_f16_h4_kv2_d64_vector(const int32_t* __restrict__ step, const float*
   (void)end;
   const int lowest = 0, highest = newest;
   const size_t kv_row0 = ((size_t)hfc_segment_slot(step, segment) * 2 + kv_head) * 1024;
+  const int head = query_row % 2;
   const bool active = query_row < rows * 2;
-  const int row = row0 + (active ? query_row / 2 : 0), g = kv_head * 2 + query_row % 2,
+  const int row = row0 + (active ? query_row / 2 : 0), g = kv_head * 2 + (active ? head : 0),
       position = position0 + row - row0;
   const int from = 0, to = position;
 

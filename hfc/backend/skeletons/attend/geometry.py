@@ -97,10 +97,13 @@ class TileParams(ScoreParams):
 
 @dataclass(frozen=True)
 class VectorParams(ScoreParams):
-    """rows_tile: rows of a block; `lanes` work on each of their queries, with `vector` elements.  exact: keys and values pass
+    """rows_tile: rows of a block, `together` heads of each, for which a KV head has `head_blocks`; `lanes` work on each query, with
+    `vector` elements.  exact: keys and values pass
     through LDS as f32, else as f16; `keys` of them at a time.  ahead: keys whose scores are made together."""
 
     rows_tile: int
+    together: int
+    head_blocks: int
     lanes: int
     vector: int
     exact: bool
@@ -188,9 +191,13 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     vector = -(-size // (RUN * arch.wave)) * RUN
     lanes = _power(-(-size // vector))
     # Queries and sums are 2 * vector registers a head; what the waves of a block leave in LDS stays below 33 kB.
-    most = max(1, 32 // vector)
+    most = max(1, 32 // vector) if region.exact else -(-32 // vector)
+    # Loads of the next iteration are in flight meanwhile: of heads of more than 512 there is room for few.
+    ahead = 2 if short or size > 512 else arch.tuning.positions_ahead
     if arch.scarce_registers and not region.plain_f16:
         most = min(most, 2)
+    if arch.scarce_registers and vector > RUN:
+        most = ahead = 1
     head_blocks = -(-region.group // most)
     together = -(-region.group // head_blocks)
     split, splits = splits_of(region)
@@ -200,7 +207,7 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         vector=vector,
         lanes=lanes,
         side=arch.wave // lanes,
-        ahead=2 if short else arch.tuning.positions_ahead,  # loads of the next iteration are in flight meanwhile
+        ahead=ahead,
         together=together,
         heads_padded=_power(together),
         head_blocks=head_blocks,
@@ -284,11 +291,8 @@ def _rotate(bound: Bound[AttendRegion]) -> tuple[Geometry, ...]:
     region = bound.region
     if not region.walsh:
         return ()
-    grid = (str(region.heads), bound.rows, "1")
-    scratch = _rotated(region, written=True)
-    return (
-        Geometry(ROTATE, bound.name + "_rotate", grid, 128, Params(), scratch=scratch, task="rotate the queries of"),
-    )
+    grid, scratch, task = (str(region.heads), bound.rows, "1"), _rotated(region, written=True), "rotate the queries of"
+    return (Geometry(ROTATE, bound.name + "_rotate", grid, 128, Params(), scratch=scratch, task=task),)
 
 
 def _rotated(region: AttendRegion, written: bool) -> tuple[Scratch, ...]:
@@ -366,10 +370,14 @@ def _vector(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     region, threads, runs = bound.region, 256, -(-bound.region.size // 8)
     lanes = _power(-(-runs // (2 if arch.scarce_registers else 4)))
     vector = -(-runs // lanes) * 8
+    head_blocks = -(-region.group // (threads // lanes))
+    together = -(-region.group // head_blocks)
     keys = max(4, 32768 // (2 * lanes * vector * (4 if region.exact else 2)))
     params = VectorParams(
         **vars(_scores(region)),
-        rows_tile=max(1, threads // lanes // region.group),
+        rows_tile=threads // lanes // together,
+        together=together,
+        head_blocks=head_blocks,
         lanes=lanes,
         vector=vector,
         exact=region.exact,
@@ -379,7 +387,7 @@ def _vector(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     return Geometry(
         VECTOR,
         bound.name + "_vector",
-        (f"{bound.rows} / {params.rows_tile} + G", str(region.kv_heads), "1"),
+        (f"{bound.rows} / {params.rows_tile} + G", str(region.kv_heads * head_blocks), "1"),
         threads,
         params,
         scratch=_rotated(region, written=False),
