@@ -325,15 +325,15 @@ class Bundle:
 
 
 class MeetingWords:
-    """Where u64 words of a rank lie in its card's memory, for meetings of kernels: how often it has met, the address of the host's word
-    that ends all waiting, for each rank the address of this one's line there, and a line into which each of the others writes how often it has come."""
+    """u64 words in a card's memory for each value that is exchanged: the address of the word that says which turn this is, that of the
+    host's word that ends all waiting, for each rank the address of this one's word there, and a word into which each of the others writes
+    the turn for which it has come. All zero where the threads of the host meet."""
 
     TURN = 0
-    BROKEN = 16
-    THERE = 32
-    HERE = 48
-    LINE = 16  # words of a cache line
-    END = 48 + 8 * 16
+    BROKEN = 1
+    THERE = 2
+    HERE = 16
+    END = 32
 
 
 def inbox_of(rank: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-PointerKind = Literal["buffer", "weight", "const", "state", "peer", "io"]
+PointerKind = Literal["buffer", "weight", "const", "state", "peer", "meeting", "io"]
 
 
 class Pointer(NamedTuple):
@@ -40,6 +40,11 @@ class Pointer(NamedTuple):
     def peer(cls, name: str, rank: int) -> Pointer:
         """The buffer of that name in the memory of another rank, or what was brought of it."""
         return cls("peer", name, str(rank))
+
+    @classmethod
+    def meeting(cls, name: str) -> Pointer:
+        """MeetingWords of the meeting behind which other ranks' values of that name are read."""
+        return cls("meeting", name)
 
     @property
     def is_read_only(self) -> bool:

@@ -44,13 +44,18 @@ class Printer(Elements):
     def arg(self, value: Value, written: bool = False, plane: str = "") -> Arg:
         """The pointer to a value's memory."""
         for found in self.args:
-            if found.value is value and found.plane == plane:
+            if found.value is value and found.plane == plane and found.kind != "meeting":
                 return found
         source = self.sources.get(value)
         kind = IN_MEMORY[source.kind] if source else "buffer"
         letter = {"weight": "w", "buffer": "y" if written else "x"}.get(kind, kind[0])
         name = f"{letter}{len(self.args)}" + (f"_{plane}" if plane else "")
         self.args.append(Arg(name, kind, _ctype(value), value, plane, written))
+        return self.args[-1]
+
+    def meeting(self, value: Value) -> Arg:
+        """The pointer to where the ranks meet before they read each other's `value`."""
+        self.args.append(Arg(f"meeting{len(self.args)}", "meeting", "uint64_t", value, written=True))
         return self.args[-1]
 
     def pointer(self, value: Value, plane: str = "") -> str:

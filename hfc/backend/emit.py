@@ -18,7 +18,6 @@ from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import unknown
 from hfc.formats import KV_FORMATS
 from hfc.formats.block import BlockFormat
-from hfc.formats.recipe import Recipe
 from hfc.ir.graph import INPUT, Graph, Op, Value
 from hfc.ir.members import handed_on, members_of
 from hfc.ir.opdef import OPS
@@ -300,8 +299,10 @@ def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str
             have = layouts[attrs["name"]]
             layout = next((x for x in have if (x != "rows") == matrix), have[0])
             return Pointer.weight(_weight_name(attrs["name"], layout, layouts))
+        case "meeting":
+            return Pointer.meeting(arg.behind.name)
         case "const":
-            return Pointer.const(const_name(attrs["recipe"]))
+            return Pointer.const(str(attrs["recipe"]))
         case _:
             assert arg.kind == "state", f"{arg.name} is what the runtime hands over, no value of a region"
             return Pointer.state(attrs["name"], arg.plane)
@@ -338,12 +339,8 @@ def _row_bytes(value: Value) -> int:
     return SCALAR_BYTES * math.prod(value.type.sizes(1))
 
 
-def const_name(recipe: Recipe) -> str:
-    return str(recipe)
-
-
 def _const(op: Op) -> ConstRef:
-    return ConstRef(const_name(op.attrs["recipe"]), op.attrs["recipe"], op.output.type.shape)
+    return ConstRef(str(op.attrs["recipe"]), op.attrs["recipe"], op.output.type.shape)
 
 
 def _journals(part: _Part) -> dict[str, int]:

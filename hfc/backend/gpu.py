@@ -12,7 +12,6 @@ from hfc.backend.exchange import MEET, exchanged_by
 from hfc.backend.gates import Contract, contract_for, together
 from hfc.backend.hip import hip_source
 from hfc.backend.library import build_library
-from hfc.backend.meeting import THREADS, meeting_job
 from hfc.backend.memory import ALIGNMENT
 from hfc.backend.render import render
 from hfc.backend.shape import Geometry, LibraryCall, Scratch
@@ -189,7 +188,7 @@ def _launches(
         yield _hosted(call)
         return
     if exchanged_by(call.pointers):
-        yield _exchange(call, settings.arch, jobs)
+        yield _exchange(call)
     shapes = steps(call.bound, program, settings.arch)
     for shape in shapes:
         if isinstance(shape, LibraryCall):
@@ -257,18 +256,14 @@ def _hosted(call: RegionCall) -> Launch:
     return Launch(HOSTED, call.pointers, ("1", "1", "1"), 0, 0, call.text, bytes, nothing, hosted=part)
 
 
-def _exchange(call: RegionCall, arch: Arch, jobs: dict[str, KernelJob]) -> Launch:
-    """The ranks meet, in a kernel where that can be; for each row this rank's value goes out, and as much comes of every other."""
-    if arch.watches_peers and MEET not in jobs:
-        jobs[MEET] = meeting_job(arch)
+def _exchange(call: RegionCall) -> Launch:
+    """The ranks meet, where the kernel behind does not do so itself; for each row this rank's value goes out, and as much comes of every
+    other."""
     pointers = exchanged_by(call.pointers)
     own = next(arg.behind for arg, at in zip(call.bound.args, call.pointers) if at == pointers[0])
     nothing = dict.fromkeys(call.bytes, 0)
     bytes = {**nothing, "row": 4 * math.prod(own.type.sizes(1)) * len(pointers)}
-    block = THREADS if arch.watches_peers else 0
-    return Launch(
-        MEET, pointers, (call.bound.rows, "1", "1"), block, 0, "the ranks meet", bytes, nothing, exchange=True
-    )
+    return Launch(MEET, pointers, (call.bound.rows, "1", "1"), 0, 0, "the ranks meet", bytes, nothing, exchange=True)
 
 
 def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:

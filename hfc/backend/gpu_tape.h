@@ -98,14 +98,13 @@ static int hfc_gpu_host_part(HfcTape* tape, const HfcEntry* e, const int32_t* st
   return tape->driver.copy_in(pointers[last], part->places[last], rows * part->row_bytes[last], stream);
 }
 
+static int hfc_gpu_kernels_meet(const HfcTape* tape) { return tape->exchange && tape->exchange->turn_word; }
+
 // This rank's value, pointers[0], is complete when the kernels ahead have ended; when all have met, so are the others', pointers[1] and on.
-// Cards that see each other's writes meet in a kernel. For others the stream is waited for, and the threads meet; what cards cannot
-// read in each other's memory they leave in the host's, and copy from there.
-static int hfc_gpu_exchange(HfcTape* tape, const HfcEntry* e, int rows, int early) {
-  static const unsigned one_block[] = { 1, 1, 1 };
+// The stream is waited for, and the threads meet; what cards cannot read in each other's memory they leave in the host's, and copy from
+// there. Of cards that see each other's writes the kernel meets that reads them.
+static int hfc_gpu_exchange(HfcTape* tape, const HfcEntry* e, int rows) {
   HfcExchange* exchange = tape->exchange;
-  void* words = &exchange->words;
-  if (exchange->meet) return hfc_gpu_launch_kernel(tape, e, exchange->meet, &words, one_block, early);
   const uint64_t* pointers = tape->values + e->first + 1;
   const size_t bytes = (size_t)rows * e->exchanged;
   const int own = exchange->ranks.number, turn = exchange->turn++ % 2;
@@ -119,7 +118,7 @@ static int hfc_gpu_exchange(HfcTape* tape, const HfcEntry* e, int rows, int earl
 }
 
 static int hfc_gpu_launch_entry(HfcTape* tape, const HfcEntry* e, const int32_t* step, const unsigned* grid, int early) {
-  if (e->exchanged) return hfc_gpu_exchange(tape, e, grid[0], early);
+  if (e->exchanged) return hfc_gpu_exchange(tape, e, grid[0]);
   if (e->hosted >= 0) return hfc_gpu_host_part(tape, e, step, hfc_rows(step));
   if (e->kernel < 0) return hfc_gpu_multiply(tape, PRODUCTS - 1 - e->kernel, hfc_rows(step), tape->values + e->first + 1);
   return hfc_gpu_launch_kernel(tape, e, tape->functions[e->kernel], tape->args + e->first, grid, early);
@@ -137,8 +136,9 @@ static int hfc_gpu_launch(HfcTape* tape, const int32_t* step, int program, int l
     p->grid(i, T, R, G, C, grid);
     if (!grid[0] || !grid[1] || !grid[2]) continue;
     const HfcEntry* e = p->entries + i;
+    if (e->exchanged && hfc_gpu_kernels_meet(tape)) continue;
     const int error = hfc_gpu_launch_entry(tape, e, step, grid, early && *after_kernel);
-    *after_kernel = e->exchanged ? tape->exchange->meet != 0 : e->kernel >= 0 && e->hosted < 0;
+    *after_kernel = !e->exchanged && e->kernel >= 0 && e->hosted < 0;
     if (error) {
       *failed = i;
       return error;
@@ -151,6 +151,8 @@ static int hfc_gpu_launch(HfcTape* tape, const int32_t* step, int program, int l
 static int hfc_gpu_enqueue(HfcTape* tape, const HfcCall* call, int* failed) {
   void* stream = tape->driver.stream;
   int error = tape->driver.copy_in(tape->step, call->step, call->words * sizeof(int32_t), stream), after_kernel = 0;
+  if (!error && hfc_gpu_kernels_meet(tape))
+    error = tape->driver.copy_in(tape->exchange->turn_word, tape->exchange->broken + 1, sizeof(uint64_t), stream);
   for (int i = 0; !error && i < CALL_PROGRAMS && call->programs[i] >= 0; i++) {
     failed[0] = call->programs[i];
     error = hfc_gpu_launch(tape, call->step, call->programs[i], i ? 0 : call->left_out, &after_kernel, failed + 1);
@@ -177,19 +179,23 @@ static void* hfc_gpu_graph(HfcTape* tape, const HfcCall* call) {
 
 // Ranks whose kernels meet begin a step together: none waits on its card while another one still makes its graph, for which a driver
 // may wait for both cards.
-static int hfc_gpu_rank_begins(HfcTape* tape) { return tape->exchange && tape->exchange->meet && hfc_meet(&tape->exchange->ranks); }
+static int hfc_gpu_rank_begins(HfcTape* tape) {
+  if (!hfc_gpu_kernels_meet(tape)) return 0;
+  tape->exchange->broken[1]++;
+  return hfc_meet(&tape->exchange->ranks);
+}
 
 // What became of the meetings of a step.
 static int hfc_gpu_rank_ended(HfcTape* tape) {
   const HfcExchange* exchange = tape->exchange;
-  return exchange && exchange->meet && __atomic_load_n(exchange->broken, __ATOMIC_ACQUIRE) ? RANK_FAILED : 0;
+  return hfc_gpu_kernels_meet(tape) && __atomic_load_n(exchange->broken, __ATOMIC_ACQUIRE) ? RANK_FAILED : 0;
 }
 
 // One step: `words` of the step buffer (pinned) in, all launches of the programs (CALL_PROGRAMS numbers, -1 behind the last) but
 // the last `left_out` of the first, `bytes` of `from` back to `to` (pinned), wait. wait = 0: return at once. After an error failed[0]
 // is the program and failed[1] its launch, -1 if the error was elsewhere.
-int hfc_gpu_step(HfcTape* tape, const int32_t* step, size_t words, const int* programs, int left_out, void* to, uint64_t from,
-                 size_t bytes, int wait, int* failed) {
+static int hfc_gpu_step_alone(HfcTape* tape, const int32_t* step, size_t words, const int* programs, int left_out, void* to,
+                              uint64_t from, size_t bytes, int wait, int* failed) {
   HfcCall call;
   memset(&call, 0, sizeof call);  // padding too: calls are compared as bytes
   call.step = step, call.words = words;
@@ -198,7 +204,7 @@ int hfc_gpu_step(HfcTape* tape, const int32_t* step, size_t words, const int* pr
   call.T = hfc_rows(step), call.G = hfc_segments(step), call.R = hfc_outputs(step), call.C = hfc_reach(step);
   call.to = to, call.from = from, call.bytes = bytes;
   failed[0] = programs[0], failed[1] = -1;
-  const int by_host = tape->host.parts || (tape->exchange && !tape->exchange->meet);  // no graph goes through the host
+  const int by_host = tape->host.parts || (tape->exchange && !hfc_gpu_kernels_meet(tape));  // no graph goes through the host
   const int whole = tape->driver.begin_capture && call.T <= GRAPH_ROWS && !by_host;
   void* graph = whole ? hfc_gpu_graph(tape, &call) : 0;
   if (hfc_gpu_rank_begins(tape)) return RANK_FAILED;

@@ -88,14 +88,25 @@ typedef struct HfcHost {  // the host's tape, and what runs it: hfc_range and hf
   const HfcHostPart* parts;
 } HfcHost;
 
+typedef struct HfcFollower {  // a rank that runs the steps of the first one, see gpu_follow.h
+  int32_t state, error, failed[2];
+  int32_t programs[CALL_PROGRAMS], left_out;
+  int32_t left_to_first;  // a program whose results only the first rank gives out
+  uint64_t words;         // of `step`, its own input
+  int32_t* step;
+  void* to;
+} HfcFollower;
+
 typedef struct HfcExchange {  // see hfc/runtime/ranks/cards.py
   HfcRanks ranks;
   void* sent[HFC_MOST_RANKS][2];  // pinned memory for each rank's value, by turns
   uint64_t turn;
   int32_t is_direct;  // kernels read the other cards' memory themselves
-  void* meet;         // the kernel in which the ranks meet; null: their threads do
-  uint64_t words;     // its argument
-  uint64_t* broken;   // in pinned memory: a kernel has waited in vain, or shall not wait any longer
+  uint64_t turn_word;  // in the card's memory: which step this is, for kernels in which the ranks meet; 0: their threads do
+  uint64_t* broken;    // in pinned memory: a kernel has waited in vain, or shall not wait any longer; behind it, which step this is
+  uint64_t* waits[HFC_MOST_RANKS];  // such a word of every rank
+  HfcFollower* follower[HFC_MOST_RANKS];
+  int32_t followers;
 } HfcExchange;
 
 typedef struct HfcProduct {  // see Product in hfc/plan.py

@@ -9,14 +9,15 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
+from hfc.backend.meeting import meeting_source
 from hfc.backend.render import render
 from hfc.backend.step_words import step_words_source
 from hfc.base.dataclass import dataclass
 
-STEP_WORDS = "step_words"  # made from a table, the others are files
+STEP_WORDS, MEETING = "step_words", "meeting"  # made from tables, the others are files
 HEADERS = (
     "device/types.h", "device/wave.h", "device/math.h", "scalar.h", STEP_WORDS, "step.h", "device/codes.h", "device/matrix.h",
-    "device/operands.h", "device/dots.h", "device/tile_rows.h", "device/rotate.h",
+    "device/operands.h", "device/dots.h", "device/tile_rows.h", "device/rotate.h", MEETING,
 )  # fmt: skip
 WORD = re.compile(r"[A-Za-z_]\w*")
 COMMENT = re.compile(r"//.*")
@@ -59,7 +60,9 @@ def _definitions() -> tuple[Definition, ...]:
 
 
 def _header(name: str) -> str:
-    return step_words_source() if name == STEP_WORDS else render(name).replace("#pragma once\n", "")
+    if name == STEP_WORDS:
+        return step_words_source()
+    return (meeting_source() if name == MEETING else render(name)).replace("#pragma once\n", "")
 
 
 def split_definitions(text: str) -> list[Definition]:

@@ -290,7 +290,7 @@ def _launch(
         _product(launch.product, launch, plan, sizes, where)
         return
     if launch.exchange:
-        _exchange(launch, plan, arch, kernels, where)
+        _exchange(launch, plan, arch, where)
         if arch.platform.is_gpu:
             return
     if launch.hosted is not None:
@@ -309,7 +309,7 @@ def _launch(
         _equal(f"{where}: block", launch.block, 0)
 
 
-def _exchange(launch: Launch, plan: Plan, arch: Arch, kernels: Mapping[str, Kernel], where: str) -> None:
+def _exchange(launch: Launch, plan: Plan, arch: Arch, where: str) -> None:
     """The ranks meet: on the host a function that is given where, on a card a call of the runtime, with what it brings."""
     if plan.rank is None:
         _refuse(f"{where}: the exchange", "of ranks", "a plan that is a rank")
@@ -320,7 +320,6 @@ def _exchange(launch: Launch, plan: Plan, arch: Arch, kernels: Mapping[str, Kern
         rows = plan.max_outputs if own.rows == "R" else plan.max_rows
         _within(f"{where}: bytes of {own.name}", own.nbytes, own.row_bytes * rows, MOST_BYTES)
         _equal(f"{where}: its grid", launch.grid, (own.rows, "1", "1"))
-        _within(f"{where}: its block", launch.block, 1 if launch.kernel in kernels else 0, LARGEST_BLOCK)
         inboxes = [buffer for buffer in plan.buffers if buffer.name in {inbox_of(n) for n in range(plan.rank.count)}]
         _equal(f"{where}: places for what it brings", len(inboxes), plan.rank.count - 1)
         for inbox in inboxes:

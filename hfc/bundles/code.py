@@ -41,9 +41,7 @@ def check_code(plan: Plan, files: Mapping[str, bytes], where: str) -> None:
     found = {kernel.symbol: _kernel(kernel, read, files, where) for kernel in plan.kernels}
     for name, launches in plan.programs.items():
         for i, launch in enumerate(launches):
-            if launch.exchange and launch.kernel in found:  # its only argument is the runtime's
-                _check_launch(launch, 1, found[launch.kernel], arch, f"{where}: launch {i} of {name}")
-            elif not launch.product and not launch.is_by_runtime:
+            if not launch.product and not launch.is_by_runtime:
                 given = len(launch.pointers) + 1  # and the step buffer
                 _check_launch(launch, given, found[launch.kernel], arch, f"{where}: launch {i} of {name}")
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from hfc.formats import weight_format
 from hfc.formats.tile import tile_layout
-from hfc.plan import Plan, WeightRef, pointer_table
+from hfc.plan import MeetingWords, Plan, WeightRef, pointer_table
 from hfc.pointer import PARAMETERS, RANKS, STEP, TOKENS, Pointer
 from hfc.sampling import sampling_words
 from hfc.step import step_words
@@ -63,7 +63,8 @@ def peer_sizes(plan: Plan, own: Mapping[Pointer, int]) -> dict[Pointer, int]:
     if plan.rank is None:
         return {}
     peers = {p for p in pointer_table(plan) if p.kind == "peer" and Pointer.buffer(p.name) in own}
-    return {RANKS: RANKS_BYTES} | {p: own[Pointer.buffer(p.name)] for p in peers}
+    meetings = {p: 8 * MeetingWords.END for p in pointer_table(plan) if p == Pointer.meeting(p.name)}
+    return {RANKS: RANKS_BYTES} | {p: own[Pointer.buffer(p.name)] for p in peers} | meetings
 
 
 def weight_bytes(ref: WeightRef) -> int:

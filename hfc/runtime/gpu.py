@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from hfc.base.diagnostics import DeviceLost, HfcError
-from hfc.plan import Bundle, MeetingWords, Plan, inbox_of, pointer_table
+from hfc.plan import Bundle, Plan, pointer_table
 from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
 from hfc.program import Program
 from hfc.runtime.driver import LEGACY_STREAM, Driver
@@ -18,7 +18,8 @@ from hfc.runtime.host_code import open_code
 from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.peer import DeviceRows, Outbox
-from hfc.runtime.ranks.cards import TURNS, CardWords, exchange_bytes, exchange_table, meeting_kernel, unreached
+from hfc.runtime.ranks.card import RANK_FAILED, CardRank
+from hfc.runtime.ranks.cards import Follower
 from hfc.runtime.ranks.meeting import Meeting
 from hfc.runtime.rocblas import open_rocblas
 from hfc.runtime.sampler import Sampler
@@ -30,7 +31,6 @@ from hfc.target.arch import find_arch
 
 MOST_PROGRAMS = 4  # of one tape call: PROGRAMS of gpu_tape.c.j2
 ALIGNMENT = 256
-RANK_FAILED = -2  # of gpu_tape_types.h
 
 CAPTURE = ("begin_capture", "end_capture", "instantiate", "launch_graph")  # left out where graphs do not pay
 
@@ -78,37 +78,20 @@ class GpuModel:
                 self._tape = self._create_tape(bundle)
             else:
                 self._bundle = bundle
-                self._sent = [self._pin(exchange_bytes(plan)) for _ in range(TURNS)]
-                self.meeting_words = CardWords(driver, self.stream, self._block(8 * MeetingWords.END), self._pin(8))
+                follower = Follower(
+                    left_to_first=self._numbers.get(Program.SAMPLE, -1), words=self._words,
+                    step=self._input.ctypes.data, to=self._output.ctypes.data,
+                )  # fmt: skip
+                self.on_card = CardRank(plan, driver, self.stream, self._block, self._pin, follower)
         except BaseException:
             self.close()
             raise
 
     def connect(self, meeting: Meeting, ranks: Sequence[GpuModel]) -> None:
         """The other ranks of a model: their values are read in their cards' memory, or copied from the host's."""
-        assert self.plan.rank, "the plan is a whole model's"
-        drivers = [rank.driver for rank in ranks]
-        is_direct = unreached(drivers) is None
-        self.driver.make_current()  # behind that question, which makes each of the drivers current
-        places = {pointer for pointer in pointer_table(self.plan) if pointer.kind == "peer"}
-        for p in places:
-            there, here = Pointer.buffer(p.name), Pointer.buffer(inbox_of(int(p.plane)))
-            self._memory[p] = ranks[int(p.plane)].address(there) if is_direct else self.address(here)
-        sent = [[block.ctypes.data for block in rank._sent] for rank in ranks]
-        self._exchange = exchange_table(meeting.tables[self.plan.rank.number], sent, is_direct)
+        self._memory |= self.on_card.connect(meeting, ranks)
         self._tape = self._create_tape(self._bundle)
-        kernel = meeting_kernel(self.plan, drivers)
-        if is_direct and kernel:
-            self._meet_in(kernel, meeting, ranks)
-        self._library.hfc_gpu_ranks.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        self._library.hfc_gpu_ranks(self._tape, ctypes.byref(self._exchange))
-
-    def _meet_in(self, kernel: str, meeting: Meeting, ranks: Sequence[GpuModel]) -> None:
-        words = self.meeting_words
-        words.connect(self.plan.rank.number, [rank.meeting_words for rank in ranks])
-        meeting.watch(words)
-        self._exchange.meet = self._functions[kernel]
-        self._exchange.words, self._exchange.broken = words.address, words.broken.ctypes.data
+        self.on_card.give(self._library, self._tape)
 
     def advance(self, step: Step) -> None:
         """Run a step whose logits another rank gives out."""
@@ -258,7 +241,9 @@ class GpuModel:
             failed,
         )
         if error:
-            raise self._lost(error, list(self._numbers)[failed[0]], failed[1])
+            began = self.on_card.first_failed() if self.plan.rank else None
+            card, error, failed = began or (self, error, failed)
+            raise _lost(card.device, error, list(self._numbers)[failed[0]], failed[1])
 
     def _input_words(self) -> int:
         """The step buffer, after it the sampling parameters of every output row, then their masks: one copy brings all."""
@@ -271,6 +256,10 @@ class GpuModel:
         self.driver.make_current()
         self.driver.copy_out(rows.view(np.uint8).reshape(-1), self._memory[buffer.pointer] + first * buffer.row_bytes)
         return rows
+
+    @property
+    def device(self) -> str:
+        return self.driver.info.name
 
     def address(self, pointer: Pointer) -> int:
         """Where a buffer, state or weight begins on the device."""
@@ -298,12 +287,6 @@ class GpuModel:
                 self.driver.free(self._blocks.pop())
             while self._pinned:
                 self.driver.free_pinned(self._pinned.pop())
-
-    def _lost(self, error: int, program: Program, failed: int) -> DeviceLost:
-        where = f" at launch {failed} of {program}" if failed >= 0 else ""
-        if error == RANK_FAILED:
-            return DeviceLost(f"device {self.driver.info.name}: a step failed: another rank did not come{where}")
-        return DeviceLost(f"device {self.driver.info.name}: a step failed with driver error {error}{where}")
 
     def _allocate(self, weights: WeightSource, progress: Progress | None) -> dict[Pointer, int]:
         """One block for scratch and states, one for weights and tables; pointer -> device address."""
@@ -336,7 +319,6 @@ class GpuModel:
     def _create_tape(self, bundle: Bundle) -> int:
         modules = [self.driver.load_module(bundle.files[k.file]) for k in self.plan.kernels]
         functions = [self.driver.function(m, k.symbol) for m, k in zip(modules, self.plan.kernels)]
-        self._functions = {k.symbol: function for k, function in zip(self.plan.kernels, functions)}
         pointers = [self._memory[p] for p in pointer_table(self.plan)]
         entries = self.driver.entry_points()
         launch_early = entries.pop("launch_early", None)
@@ -360,6 +342,13 @@ class GpuModel:
 
     def _library_entries(self) -> dict[str, int]:
         return {"multiply": self._rocblas.multiply, "library": self._rocblas.handle} if self._rocblas else {}
+
+
+def _lost(device: str, error: int, program: Program, failed: int) -> DeviceLost:
+    where = f" at launch {failed} of {program}" if failed >= 0 else ""
+    if error == RANK_FAILED:
+        return DeviceLost(f"device {device}: a step failed: another rank did not come{where}")
+    return DeviceLost(f"device {device}: a step failed with driver error {error}{where}")
 
 
 def _travelling(plan: Plan) -> tuple[list[int], list[int]]:

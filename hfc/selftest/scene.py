@@ -14,7 +14,7 @@ from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.interpret import KvCache
 from hfc.ir.ops import definition
 from hfc.ir.roles import of_experts
-from hfc.plan import Plan, StateRef, WeightRef
+from hfc.plan import MeetingWords, Plan, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.runtime.upload import WeightSource
 from hfc.selftest.packed import readable
@@ -146,6 +146,8 @@ class Stage:
             stored = self._stored(ref)
             packed = pack_tiles(weight_format(ref.format), stored, ref.shape) if ref.layout == "tile16" else stored
             scene.memory[pointer] = packed.reshape(-1).view(np.uint8)
+        elif pointer.kind == "meeting":
+            scene.memory[pointer] = np.zeros(8 * MeetingWords.END, np.uint8)  # nobody is waited for
         elif pointer.kind == "buffer":
             scene.memory[pointer] = self._blank(pointer.name)
         else:

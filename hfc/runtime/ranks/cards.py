@@ -1,19 +1,36 @@
-"""What the launch tapes of cards exchange by: pinned memory of the host, or the other cards' own. The C side is gpu_tape.h and exchange.hip.j2."""
+"""What the launch tapes of cards exchange by: pinned memory of the host, or the other cards' own. The C side is gpu_tape.h and meeting.h.j2."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from hfc.base.diagnostics import HfcError
-from hfc.plan import MeetingWords, Plan
+from hfc.plan import MeetingWords, Plan, pointer_table
+from hfc.pointer import Pointer
 from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.ranks.meeting import MOST_RANKS, RanksTable
 
 TURNS = 2  # a value is read while the next one is written
+
+
+class Follower(ctypes.Structure):
+    """HfcFollower."""
+
+    _fields_ = [
+        ("state", ctypes.c_int32),
+        ("error", ctypes.c_int32),
+        ("failed", ctypes.c_int32 * 2),
+        ("programs", ctypes.c_int32 * 4),
+        ("left_out", ctypes.c_int32),
+        ("left_to_first", ctypes.c_int32),
+        ("words", ctypes.c_uint64),
+        ("step", ctypes.c_void_p),
+        ("to", ctypes.c_void_p),
+    ]
 
 
 class ExchangeTable(ctypes.Structure):
@@ -24,28 +41,40 @@ class ExchangeTable(ctypes.Structure):
         ("sent", ctypes.c_void_p * TURNS * MOST_RANKS),
         ("turn", ctypes.c_uint64),
         ("is_direct", ctypes.c_int32),
-        ("meet", ctypes.c_void_p),
-        ("words", ctypes.c_uint64),
+        ("turn_word", ctypes.c_uint64),
         ("broken", ctypes.c_void_p),
+        ("waits", ctypes.c_void_p * MOST_RANKS),
+        ("follower", ctypes.c_void_p * MOST_RANKS),
+        ("followers", ctypes.c_int32),
     ]
 
 
 class CardWords:
-    """What a rank's kernel meets the others by: its MeetingWords in its card's memory, zero bytes without ranks, and a word of the host
-    that ends its waiting."""
+    """What a rank's kernels meet the others by: in its card's memory the word of the turn, then MeetingWords of each exchanged value;
+    and of the host a word that ends all waiting, with the turn behind it."""
 
-    def __init__(self, driver: Driver, stream: int, address: int, broken: np.ndarray):
-        self._driver, self._stream, self.address = driver, stream, address
-        self._words = np.zeros(MeetingWords.END, np.uint64)
-        self.broken = broken.view(np.uint64)
+    def __init__(self, plan: Plan, driver: Driver, stream: int, allocate: Callable[[int], int], host: np.ndarray):
+        """allocate: memory of the card.  host: 16 bytes that are pinned."""
+        self._driver, self._stream = driver, stream
+        names = dict.fromkeys(p.name for p in pointer_table(plan) if p.kind == "meeting")
+        self._words = np.zeros((1 + len(names), MeetingWords.END), np.uint64)
+        self.turn_word = allocate(self._words.nbytes)
+        self.memory = {
+            Pointer.meeting(name): self.turn_word + 8 * MeetingWords.END * (1 + at) for at, name in enumerate(names)
+        }
+        self.broken = host.view(np.uint64)
+        self.broken[:] = 0
+        self.begin_again()
 
     def connect(self, number: int, ranks: Sequence[CardWords]) -> None:
-        """number: of this rank among the ranks."""
-        self._words[MeetingWords.BROKEN] = self.broken.ctypes.data
+        """Kernels meet from now on. number: of this rank among the ranks."""
+        lines = self._words[1:]
+        lines[:, MeetingWords.TURN] = self.turn_word
+        lines[:, MeetingWords.BROKEN] = self.broken.ctypes.data
         for other, rank in enumerate(ranks):
             if other != number:
-                place = MeetingWords.HERE + number * MeetingWords.LINE
-                self._words[MeetingWords.THERE + other] = rank.address + 8 * place
+                there = [8 * (MeetingWords.HERE + number) + place for place in rank.memory.values()]
+                lines[:, MeetingWords.THERE + other] = there
         self.begin_again()
 
     def leave(self) -> None:
@@ -60,10 +89,10 @@ class CardWords:
 
     def begin_again(self) -> None:
         """No rank has met another one yet."""
-        self.broken[0] = 0
+        self.broken[:] = 0
         with suppress(HfcError):  # of a lost device: the next step says so
             self._driver.make_current()
-            self._driver.copy_in(self.address, self._words.view(np.uint8))
+            self._driver.copy_in(self.turn_word, self._words.view(np.uint8).reshape(-1))
             self._driver.synchronize(LEGACY_STREAM)
 
 
@@ -88,11 +117,25 @@ def exchange_table(ranks: RanksTable, sent: Sequence[Sequence[int]], is_direct: 
     return table
 
 
-def meeting_kernel(plan: Plan, drivers: Sequence[Driver]) -> str | None:
-    """The kernel of the plan in which ranks meet. Each needs a device: a waiting kernel must not keep away the one that it waits for."""
-    met = {launch.kernel for launches in plan.programs.values() for launch in launches if launch.exchange}
-    found = next((kernel.symbol for kernel in plan.kernels if kernel.symbol in met), None)
-    return found if len({driver.info.index for driver in drivers}) == len(drivers) else None
+def exchange_in_kernels(table: ExchangeTable, ranks: Sequence[CardWords], number: int) -> None:
+    """The kernels of rank `number` meet those of the others."""
+    table.turn_word, table.broken = ranks[number].turn_word, ranks[number].broken.ctypes.data
+    for at, rank in enumerate(ranks):
+        table.waits[at] = rank.broken.ctypes.data
+
+
+def lead(table: ExchangeTable, followers: Sequence[Follower]) -> None:
+    """A step of the first rank, whose table this is, is one of all."""
+    for at, follower in enumerate(followers):
+        table.follower[at] = ctypes.addressof(follower)
+    table.followers = len(followers)
+
+
+def kernels_meet(plan: Plan, drivers: Sequence[Driver]) -> bool:
+    """Whether the kernels that read of other ranks wait for them. Each needs a device: a waiting kernel must not keep away the one that
+    it waits for."""
+    can_wait = any(pointer.kind == "meeting" for pointer in pointer_table(plan))
+    return can_wait and len({driver.info.index for driver in drivers}) == len(drivers)
 
 
 def unreached(drivers: Sequence[Driver]) -> str | None:

@@ -80,7 +80,11 @@ class RankedModel:
         self._failed: BaseException | None = None
         for rank in ranks:
             rank.connect(self._meeting, ranks)
+        cards = [getattr(rank, "on_card", None) for rank in ranks]
+        self._following = cards[1:] if cards[0] and cards[0].leads else []
         self._workers = [_Worker(number) for number in range(1, len(ranks))]
+        for worker, card in zip(self._workers, self._following):
+            worker.begin(card.follow)
 
     def forward(self, step: Step) -> np.ndarray:
         """Run one step; the logits, f32 [R, vocab]."""
@@ -94,6 +98,8 @@ class RankedModel:
     def close(self) -> None:
         """End the ranks. The model cannot run afterwards."""
         workers, self._workers = self._workers, []
+        for card in self._following if workers else ():
+            card.end()
         for worker in workers:
             worker.close()
         for rank in self.ranks:
@@ -102,6 +108,12 @@ class RankedModel:
     def _together(self, step: Step, first: Callable[[Any], Any]) -> Any:
         """A step on all ranks. What goes wrong on one ends it on all."""
         check_step(step, self.ranks[0].plan)
+        if self._following:
+            try:
+                return first(self.ranks[0])
+            except BaseException:  # of any type: all ranks have ended, and none knows how far the others came
+                self._meeting.begin_again()
+                raise
         begun = [
             worker.begin(lambda rank=rank: self._guarded(lambda: rank.advance(step)))
             for worker, rank in zip(self._workers, self.ranks[1:], strict=True)

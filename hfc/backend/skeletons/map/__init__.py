@@ -1,7 +1,7 @@
 """map: row-local vectors, each wave (or block, if groups are wide) one group of one task."""
 
 from hfc.backend.shape import Geometry
-from hfc.backend.skeleton import Skeleton, always
+from hfc.backend.skeleton import Skeleton, Variant
 from hfc.backend.skeletons.map.bind import bind
 from hfc.backend.skeletons.map.region import MapRegion, Task
 from hfc.backend.spec import Bound
@@ -12,7 +12,7 @@ from hfc.target.arch import Arch
 
 WAVES = 4  # of a block
 WIDE = 1024  # elements of a group that would take a wave too long
-ELEMENTS = 8  # that a thread makes, one after the other; one of what it reads of another card, which answers a microsecond later
+ELEMENTS = 8  # that a thread makes, one after the other; of few rows one of what it reads of another card, which answers a microsecond later
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,27 @@ MAP = template(
 )
 
 
-def launches(bound: Bound[MapRegion], arch: Arch) -> tuple[Geometry, ...]:
+def few_rows(bound: Bound[MapRegion], arch: Arch) -> tuple[Geometry, ...]:
+    return _launches(bound, arch, 1 if bound.region.reads_peers else ELEMENTS, bound.name)
+
+
+def many_rows(bound: Bound[MapRegion], arch: Arch) -> tuple[Geometry, ...]:
+    """Blocks that wait for other ranks are fewer and do more."""
+    return _launches(bound, arch, ELEMENTS, f"{bound.name}_many") if bound.region.meeting else few_rows(bound, arch)
+
+
+def _launches(bound: Bound[MapRegion], arch: Arch, most: int, symbol: str) -> tuple[Geometry, ...]:
+    """most: elements of a thread."""
     tasks = bound.region.tasks
     # A group that is rotated lies in LDS, where a block's waves meet.
     wide = any((task.stats and task.size > WIDE) or task.mixed for task in tasks)
-    most = 1 if bound.region.reads_peers else ELEMENTS
     spans = tuple(_span(task, most, WAVES * arch.wave if wide else arch.wave) for task in tasks)
     units = tuple(task.groups * -(-task.size // span) for task, span in zip(tasks, spans))
     starts = tuple(sum(units[:i]) for i in range(len(units)))
     blocks = sum(units) if wide else -(-sum(units) // WAVES)
     params = MapParams(WAVES, wide, spans, starts, units)
     declared = 4 * sum(task.mixed_size for task in tasks)
-    return (Geometry(MAP, bound.name, (str(blocks), bound.rows, "1"), WAVES * arch.wave, params, declared=declared),)
+    return (Geometry(MAP, symbol, (str(blocks), bound.rows, "1"), WAVES * arch.wave, params, declared=declared),)
 
 
 def _span(task: Task, most: int, threads: int) -> int:
@@ -73,7 +82,10 @@ SKELETON = Skeleton(
     ("kv_append",),
     MapRegion,
     bind,
-    always(launches),
+    {
+        "decode": (Variant("only", "the one way for few rows", few_rows),),
+        "prefill": (Variant("only", "the one way for many rows", many_rows),),
+    },
     (MAP,),
     tolerance=TOLERANCE,
     host="skeletons/map/host.c.j2",

@@ -29,11 +29,14 @@ def bind(region: Op, printer: Printer) -> Bound[MapRegion]:
             some = [_task(output, printer)]
         tasks += some
     tables = [table.type.dtype for op in region.inner for table in reads_as(op, "gathered")]
+    own = [v for op in region.inner if exchanges(op) for v in op.inputs if v not in printer.sources]
+    meets = own and printer.settings.arch.watches_peers
     made = MapRegion(
         tuple(tasks),
         tuple(block_format(name) for name in dict.fromkeys(tables) if name != "f32"),
         tuple({f.name: f for f in formats}.values()),
-        any(map(exchanges, region.inner)),
+        bool(own),
+        printer.meeting(own[0]).name if meets else "",
     )
     words = [op.kind for op in region.inner if not is_view_or_elementwise(op)]
     name = "_".join(["map", *dict.fromkeys(words)])

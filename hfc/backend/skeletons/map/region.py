@@ -30,12 +30,14 @@ class Task:
 @dataclass(frozen=True)
 class MapRegion(KernelRegion):
     """tables: formats of weight tables that expressions read by rows, through hfc_<format>_at(block, i).  caches: KV formats written.
-    reads_peers: some operands lie in the memory of other cards."""
+    reads_peers: some operands lie in the memory of other cards.  meeting: the argument by which a kernel waits for them itself; "": they
+    are there."""
 
     tasks: tuple[Task, ...]
     tables: tuple[BlockFormat, ...] = ()
     caches: tuple[KvFormat, ...] = ()
     reads_peers: bool = False
+    meeting: str = ""
 
     @property
     def kv_formats(self) -> tuple[KvFormat, ...]:
