@@ -50,6 +50,7 @@ HFC_FUNCTION int hfc_thread() { return __nvvm_read_ptx_sreg_tid_x(); }
 HFC_FUNCTION int hfc_block_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 HFC_FUNCTION int hfc_block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 HFC_FUNCTION int hfc_block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
+HFC_FUNCTION int hfc_grid_y() { return __nvvm_read_ptx_sreg_nctaid_y(); }
 HFC_FUNCTION void hfc_barrier() { __syncthreads(); }
 HFC_FUNCTION void hfc_lds_barrier() { __syncthreads(); }
 #endif

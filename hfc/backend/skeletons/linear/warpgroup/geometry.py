@@ -20,7 +20,9 @@ FEATURE = "wgmma_f16"
 WARPGROUP_OUTPUTS = 64  # weight rows that a warpgroup multiplies (M of wgmma)
 SMALL, LARGE = 64, 128  # rows of a tile
 STAGES = 3  # tiles of inputs in LDS: two are on their way while one is multiplied; 48 KiB of 128 rows
-FILLED = 0.9  # of the blocks that a card holds, with which large tiles are worth more than twice as many small ones
+LARGE_ROUND = 1.44  # of the time in which a card that is full of small tiles makes them, when it is full of large ones: H200, q4_k
+REST = 0.125  # of a round: so few large tiles take as long as 0.84 of a whole one
+PLANNED = 1024  # rows; of more the last counts
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class WarpgroupMatrices:
 class WarpgroupParams(Params):
     """tile_rows: of a block.  warpgroups: of a block.  stages: tiles of inputs in LDS.  resident: blocks of a multiprocessor.
     ahead: weights are prefetched, before the last MMAs of the iteration before.  staged_stride: elements from one staged row to the
-    next.  parts_together: matrices of an epilogue."""
+    next.  parts_together: matrices of an epilogue.  blocks: of all outputs, of a grid that may make
+    the last ones alone; 0: it makes the first ones."""
 
     tile_rows: int
     warpgroups: int
@@ -46,6 +49,7 @@ class WarpgroupParams(Params):
     ahead: bool
     staged_stride: int
     parts_together: int
+    blocks: int
     groups: tuple[WarpgroupMatrices, ...]
 
 
@@ -75,21 +79,41 @@ def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
 
 
 def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
-    """Large tiles where they fill the card, else small ones: both add in one order, so the number of rows may choose."""
+    """Large tiles or small ones, or small ones for the outputs that would be a last round of few large ones: all add in one order, so
+    the number of rows may choose."""
     lanes = prompt_lanes(bound.region.weight_formats)
     assert lanes, bound.name
     large, small = _tile(bound, lanes, LARGE, 2), _tile(bound, lanes, SMALL, 1)
-    _, blocks = group_blocks(bound.region, 2 * WARPGROUP_OUTPUTS // bound.region.together)
-    most = int(-(-FILLED * 2 * arch.cards[-1].compute_units // blocks) - 1) * LARGE
+    shares = [_share(bound.region, rows, arch.cards[-1].compute_units) for rows in range(SMALL, PLANNED + 1, SMALL)]
+    many, few = (_by_rows(bound.rows, [share[at] for share in shares]) for at in (0, 1))
     return (
         stage(bound, arch, 1, run=next(iter(lanes.values())).map.run),
-        replace(large, grid=(f"({large.grid[0]}) * ({bound.rows} > {most})", *large.grid[1:])),
-        replace(
-            small,
-            symbol=small.symbol + "_small",
-            grid=(f"({small.grid[0]}) * ({bound.rows} <= {most})", *small.grid[1:]),
-        ),
+        replace(large, grid=(f"({large.grid[0]}) * (({many}) > 0)", many, "1")),
+        replace(small, symbol=small.symbol + "_small", grid=(f"({small.grid[0]}) * (({few}) > 0)", few, "1")),
     )
+
+
+def _share(region: LinearRegion, rows: int, units: int) -> tuple[int, int]:
+    """Blocks of outputs that large tiles make of so many rows, and those that small tiles make."""
+    larges, smalls = (group_blocks(region, n * WARPGROUP_OUTPUTS // region.together)[1] for n in (2, 1))
+    tiles, slots = -(-rows // LARGE), 2 * units
+    rounds, rest = divmod(tiles * larges, slots)
+    small_blocks = -(-rows // SMALL) * smalls
+    if -(-small_blocks // (2 * slots)) < (rounds + (rest > 0)) * LARGE_ROUND:
+        return 0, smalls
+    left = -(-rest // tiles)
+    if not rounds or not 0 < rest <= REST * slots or len(region.groups) > 1:
+        return larges, 0
+    return larges - left, smalls - 2 * (larges - left)
+
+
+def _by_rows(rows: str, counts: list[int]) -> str:
+    """A grid expression: counts[i] for up to (i + 1) * SMALL rows, the last one for more."""
+    changes = [
+        (at * SMALL, count - counts[at - 1]) for at, count in enumerate(counts) if at and count != counts[at - 1]
+    ]
+    steps = [f" {'+' if by > 0 else '-'} ({rows} > {at}) * {abs(by)}" for at, by in changes]
+    return str(counts[0]) + "".join(steps)
 
 
 def _tile(bound: Bound[LinearRegion], lanes: Mapping[str, OperandLanes], tile_rows: int, warpgroups: int) -> Geometry:
@@ -109,6 +133,7 @@ def _tile(bound: Bound[LinearRegion], lanes: Mapping[str, OperandLanes], tile_ro
         ahead=tile_rows == SMALL,  # the sums of a large tile leave no registers for it
         staged_stride=staged_stride(region, 1),
         parts_together=region.together,
+        blocks=blocks if tile_rows == SMALL else 0,
         groups=groups,
     )
     return Geometry(
