@@ -29,8 +29,9 @@ def _unary(kind: str, **attrs):
     MAKERS[kind] = make
 
 
-for _kind in ("neg", "exp", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu_tanh", "gelu"):
-    _unary(_kind)
+for _kind, _op in OPS.items():
+    if _op.role == "elementwise" and _op.operands == (1, 1) and not _op.attrs and _kind != "sqrt":
+        _unary(_kind)
 
 
 @maker("sqrt")
