@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_everything_that_a_compilation_looks_at_is_in_the_key(llama, tmp_path, m
     monkeypatch.setenv("HFC_CONFIG", str(tmp_path / "hfc.toml"))
     assert is_new(gguf)
     monkeypatch.setenv("HFC_MODELS", str(tmp_path))
+    assert is_new(gguf)
+    (tmp_path / "ziglang").mkdir()
+    for name in ("__init__.py", "zig"):
+        (tmp_path / "ziglang" / name).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ziglang", raising=False)
+    assert is_new(gguf) and not is_new(gguf)
+    (tmp_path / "ziglang" / "zig").write_text("another version")
+    assert is_new(gguf)
+    clang = tmp_path / "clang"
+    monkeypatch.setenv("HFC_CLANG", str(clang))
+    assert is_new(gguf) and not is_new(gguf)
+    clang.write_text("a compiler")
     assert is_new(gguf)
     monkeypatch.setattr(compiled_before, "hfc_states", lambda folder: ["another version"])
     assert is_new(gguf)

@@ -6,9 +6,10 @@ cache keeps by its content. What is damaged, or not there any more, is no entry.
 from __future__ import annotations
 
 import glob
-import hashlib
+import importlib.util
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +35,7 @@ def index_key(source: Path, words: Sequence[str], beside: Iterable[str | Path]) 
     words: what `hfc compile` is told.  beside: other checkpoints that it is told of."""
     if knob("HFC_DEBUG"):
         return None  # it tells what a compilation does
-    places = [*checkpoint_places(source), *draft_places(source), *own_places()]
+    places = [*checkpoint_places(source), *draft_places(source), *own_places(), *compiler_places()]
     for path in beside:
         places += checkpoint_places(Path(path))
     facts = ("compiled", sys.version, processor(), str(knob("HFC_CLANG")), os.path.abspath(source))
@@ -56,10 +57,9 @@ def keep_compiled(key: str | None, data: bytes) -> None:
     if key is None:
         return
     try:
-        kept(data, SUFFIX)
-        entry = _entry(key)
+        content, entry = kept(data, SUFFIX), _entry(key)
         entry.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(entry, hashlib.sha256(data).hexdigest().encode(), "the index entry")
+        write_whole(entry, content.stem.encode(), "the index entry")
     except (HfcError, OSError):
         return
 
@@ -100,6 +100,13 @@ def own_places() -> list[Path]:
     """Model files and tables beside the checkpoint: a checkout's, and the user's."""
     own = [own_table(), knob("HFC_MODEL_FILE"), knob("HFC_MODELS")]
     return [PACKAGE.parent / "models", *(path for path in own if path)]
+
+
+def compiler_places() -> list[Path]:
+    """Where another version of a compiler takes the place of this one: the package, without importing it, and what HFC_CLANG names."""
+    package, named = importlib.util.find_spec("ziglang"), knob("HFC_CLANG")
+    places = [Path(package.origin).parent] if package and package.origin else []
+    return [*places, Path(shutil.which(named) or named)] if named else places
 
 
 def hfc_states(folder: str | Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ from hfc.base.cache import cache_folder
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.base.system import try_lock
+from hfc.runtime.source import name_of
 
 _POLL_S = 0.05
 
@@ -82,9 +83,11 @@ def running() -> list[ServerRecord]:
 
 
 def find(which: str | None) -> ServerRecord:
-    """The server on a port or of a model; without either, the only server there is."""
+    """The server on a port or of a model, by its name or by what `hfc serve` was told; without either, the only server there is."""
     records = running()
     found = [r for r in records if which is None or which in (str(r.port), r.model)]
+    if not found and which is not None:
+        found = [r for r in records if r.model == name_of(which)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -151,7 +151,7 @@ def test_a_daemon_is_started_listed_and_stopped(hfc, model, cache):
     assert "no server runs" in hfc("stop", code=2)
 
 
-def test_a_server_is_found_by_port_or_by_model(monkeypatch):
+def test_a_server_is_found_by_port_or_by_model(monkeypatch, tmp_path):
     several = ServerRecord(11436, 2, "127.0.0.1", "tiny, smollm2:135m", 0.0)
     twins = [ServerRecord(port, port, "127.0.0.1", "twin", 0.0) for port in (11437, 11438)]
     own = ServerRecord(11435, 1, "127.0.0.1", "qwen3:8b", 0.0)
@@ -169,6 +169,10 @@ def test_a_server_is_found_by_port_or_by_model(monkeypatch):
         assert error.value.message == problem and hint in error.value.hint
     monkeypatch.setattr(records, "running", lambda: [own])
     assert records.find(None) is own
+    (tmp_path / "tiny-1b.gguf").write_bytes(b"")
+    file = ServerRecord(11439, 3, "127.0.0.1", "tiny-1b", 0.0)
+    monkeypatch.setattr(records, "running", lambda: [own, file])
+    assert records.find(str(tmp_path / "tiny-1b.gguf")) is file, "as hfc serve was told"
 
 
 def test_a_daemon_that_cannot_start_says_why(hfc, tmp_path):

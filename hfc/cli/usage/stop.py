@@ -4,6 +4,8 @@ from hfc.cli.usage.declare import Argument, option, usage
 
 USAGE = usage(
     "Let a server finish what it runs, and end it.",
-    Argument("server", "Its port or its model; not needed while only one runs.", required=False),
+    Argument(
+        "server", "Its port or its model, as it was named to hfc serve; not needed while only one runs.", required=False
+    ),
     option("--timeout", float, "Seconds to wait for requests that run.", 60.0, name="timeout_s"),
 )
