@@ -68,3 +68,12 @@ def test_other_sizes_formats_and_cards_take_the_nearest_row():
 def test_other_formats_have_registers_for_two_outputs():
     shapes = {b.region.k: geometry(b, find_arch("gfx1100"), "decode")[-1].params.outputs for b in regions("q6_k")}
     assert max(shapes.values()) <= 2
+
+
+def test_waves_do_not_share_what_one_takes_at_once():
+    """The heads' products of latent attention have K of 128 to 512: three of four waves had nothing to do."""
+    for bound in regions():
+        for k, split in ((1024, {1}), (192, {1})):
+            small = replace(bound, region=replace(bound.region, k=k, rotate=0))
+            shapes = [s for s in geometry(small, find_arch("gfx1100"), "decode") if hasattr(s.params, "split")]
+            assert shapes and {shape.params.split for shape in shapes} == split

@@ -19,8 +19,8 @@ void map_gather(const int32_t* __restrict__ step, const float* __restrict__ w0, 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, float* y1, const float* __restrict__ w2, float* y3, const float* __restrict__ w4) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) float inputs[1][4608];
-  __shared__ __attribute__((aligned(16))) float sums[1][512];
+  __shared__ __attribute__((aligned(16))) float inputs[1][2304];
+  __shared__ __attribute__((aligned(16))) float sums[1][256];
   __shared__ float joined[4][1][1][2];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
   y1 = (float*)__builtin_assume_aligned(y1, 16);
@@ -28,11 +28,11 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
   y3 = (float*)__builtin_assume_aligned(y3, 16);
   w4 = (const float*)__builtin_assume_aligned(w4, 16);
   const int row0 = hfc_block_y() * 1, lane = hfc_lane(), wave = hfc_wave();
-  const int wave_n = wave / 2, wave_k = wave % 2;
+  const int wave_n = wave / 1, wave_k = wave % 1;
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
-  if (hfc_block_x() < 32) {
-    const int n0 = ((hfc_block_x() - 0) * 2 + wave_n) * 2;
+  if (hfc_block_x() < 16) {
+    const int n0 = ((hfc_block_x() - 0) * 4 + wave_n) * 2;
     float sum[1][1][2] = {};
     const uint8_t* weight_row0[2];
 #pragma unroll
@@ -42,10 +42,10 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       weight_row0[o] = (const uint8_t*)w2 + index * 1024;
     }
 
-    for (int first = 0; first < 256; first += 4096) {
+    for (int first = 0; first < 256; first += 2048) {
       hfc_barrier();  // the tile before is used up, the statistics are there
-      for (int e = hfc_thread(); e < rows * 512; e += 256) {
-        const int r = e / 512, at = e % 512 * 8, row = row0 + r;
+      for (int e = hfc_thread(); e < rows * 256; e += 256) {
+        const int r = e / 256, at = e % 256 * 8, row = row0 + r;
         if (first + at < 256) {
           float x[8];
 #pragma unroll
@@ -60,10 +60,10 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       }
       hfc_barrier();
 
-      const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
+      const int stop = (first + 2048 < 256 ? first + 2048 : 256) / 32;
       {
 #pragma unroll 1
-        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
@@ -176,14 +176,14 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 4; e += 256) {
-      const int r = e / 4, from = e % 4 / 2 * 2,
+    for (int e = hfc_thread(); e < rows * 8; e += 256) {
+      const int r = e / 8, from = e % 8 / 2 * 1,
           o = e % 2;
-      const int row = row0 + r, n = (hfc_block_x() - 0) * 4
-          + e % 4;
+      const int row = row0 + r, n = (hfc_block_x() - 0) * 8
+          + e % 8;
       float y = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 2; s++) y += joined[from + s][r][0][o];
+      for (int s = 1; s < 1; s++) y += joined[from + s][r][0][o];
       if (n < 128) {
         y1[(size_t)row * 128 + n] = y;
       }
@@ -192,7 +192,7 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
     return;
   }
   {
-    const int n0 = ((hfc_block_x() - 32) * 2 + wave_n) * 2;
+    const int n0 = ((hfc_block_x() - 16) * 4 + wave_n) * 2;
     float sum[1][1][2] = {};
     const uint8_t* weight_row0[2];
 #pragma unroll
@@ -202,10 +202,10 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       weight_row0[o] = (const uint8_t*)w4 + index * 1024;
     }
 
-    for (int first = 0; first < 256; first += 4096) {
+    for (int first = 0; first < 256; first += 2048) {
       hfc_barrier();  // the tile before is used up, the statistics are there
-      for (int e = hfc_thread(); e < rows * 512; e += 256) {
-        const int r = e / 512, at = e % 512 * 8, row = row0 + r;
+      for (int e = hfc_thread(); e < rows * 256; e += 256) {
+        const int r = e / 256, at = e % 256 * 8, row = row0 + r;
         if (first + at < 256) {
           float x[8];
 #pragma unroll
@@ -220,10 +220,10 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       }
       hfc_barrier();
 
-      const int stop = (first + 4096 < 256 ? first + 4096 : 256) / 32;
+      const int stop = (first + 2048 < 256 ? first + 2048 : 256) / 32;
       {
 #pragma unroll 1
-        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
@@ -336,14 +336,14 @@ void linear_f32_k256_n256(const int32_t* __restrict__ step, const float* x0, flo
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 4; e += 256) {
-      const int r = e / 4, from = e % 4 / 2 * 2,
+    for (int e = hfc_thread(); e < rows * 8; e += 256) {
+      const int r = e / 8, from = e % 8 / 2 * 1,
           o = e % 2;
-      const int row = row0 + r, n = (hfc_block_x() - 32) * 4
-          + e % 4;
+      const int row = row0 + r, n = (hfc_block_x() - 16) * 8
+          + e % 8;
       float y = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 2; s++) y += joined[from + s][r][0][o];
+      for (int s = 1; s < 1; s++) y += joined[from + s][r][0][o];
       if (n < 128) {
         y3[(size_t)row * 128 + n] = y;
       }

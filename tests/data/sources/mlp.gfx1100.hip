@@ -871,11 +871,11 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
   y2 = (float*)__builtin_assume_aligned(y2, 16);
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   const int row0 = hfc_block_y() * 4, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int wave_n = wave / 2, wave_k = wave % 2;
+  const int wave_n = wave / 1, wave_k = wave % 1;
   const int left = hfc_rows(step) - row0, rows = left < 4 ? left : 4;
   if (rows <= 0) return;
   {
-    const int n0 = ((hfc_block_x() - 0) * 4 + wave_n) * 2;
+    const int n0 = ((hfc_block_x() - 0) * 8 + wave_n) * 2;
     float sum[1][4][2] = {};
     const uint8_t* weight_row0[2];
 #pragma unroll
@@ -903,7 +903,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       const int stop = (first + 2048 < 512 ? first + 2048 : 512) / 32;
       if (rows <= 2) {
 #pragma unroll 1
-        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
@@ -994,7 +994,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 
       } else {
 #pragma unroll 1
-        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
@@ -1099,14 +1099,14 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 8; e += 256) {
-      const int r = e / 8, from = e % 8 / 2 * 2,
+    for (int e = hfc_thread(); e < rows * 16; e += 256) {
+      const int r = e / 16, from = e % 16 / 2 * 1,
           o = e % 2;
-      const int row = row0 + r, n = (hfc_block_x() - 0) * 8
-          + e % 8;
+      const int row = row0 + r, n = (hfc_block_x() - 0) * 16
+          + e % 16;
       float y = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 2; s++) y += joined[from + s][r][0][o];
+      for (int s = 1; s < 1; s++) y += joined[from + s][r][0][o];
       if (n < 256) {
         y2[(size_t)row * 256 + n] = (x1[(size_t)row * 256 + n] + y);
       }
@@ -1126,12 +1126,12 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
   y2 = (float*)__builtin_assume_aligned(y2, 16);
   w3 = (const uint8_t*)__builtin_assume_aligned(w3, 16);
   const int row0 = hfc_block_y() * 1, lane = hfc_lane(), wave = hfc_uniform(hfc_wave());
-  const int wave_n = wave / 2, wave_k = wave % 2;
+  const int wave_n = wave / 1, wave_k = wave % 1;
   const int left = hfc_rows(step) - row0, rows = left < 1 ? left : 1;
   if (rows <= 0) return;
   const int row = row0;
   {
-    const int n0 = ((hfc_block_x() - 0) * 4 + wave_n) * 2;
+    const int n0 = ((hfc_block_x() - 0) * 8 + wave_n) * 2;
     float sum[1][1][2] = {};
     const uint8_t* weight_row0[2];
 #pragma unroll
@@ -1184,7 +1184,7 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
       const int stop = (first + 2048 < 512 ? first + 2048 : 512) / 32;
       {
 #pragma unroll 1
-        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 2 * WAVE) {
+        for (int k_iter = first / 32 + wave_k * WAVE + lane; k_iter < stop; k_iter += 1 * WAVE) {
           float scale0[2][1],
               low0[2][1];
           uint32_t codes0[2][8], raw0[2][5];
@@ -1194,11 +1194,11 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
 #pragma unroll
             for (int i = 0; i < 5; i++) raw0[o][i] = next0[o][i];
           }
-          if (k_iter + 2 * WAVE < 16) {
+          if (k_iter + 1 * WAVE < 16) {
 #pragma unroll
           for (int o = 0; o < 2; o++) {
             hfc_q4_0_contiguous_read(weight_row0[o]
-                + (k_iter + 2 * WAVE) / 1 * 18, lane % 1,
+                + (k_iter + 1 * WAVE) / 1 * 18, lane % 1,
                 next0[o]);
           }
           }
@@ -1296,14 +1296,14 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
       }
     }
     hfc_lds_barrier();
-    for (int e = hfc_thread(); e < rows * 8; e += 256) {
-      const int r = e / 8, from = e % 8 / 2 * 2,
+    for (int e = hfc_thread(); e < rows * 16; e += 256) {
+      const int r = e / 16, from = e % 16 / 2 * 1,
           o = e % 2;
-      const int row = row0 + r, n = (hfc_block_x() - 0) * 8
-          + e % 8;
+      const int row = row0 + r, n = (hfc_block_x() - 0) * 16
+          + e % 16;
       float y = joined[from][r][0][o];
 #pragma unroll
-      for (int s = 1; s < 2; s++) y += joined[from + s][r][0][o];
+      for (int s = 1; s < 1; s++) y += joined[from + s][r][0][o];
       if (n < 256) {
         y2[(size_t)row * 256 + n] = (x1[(size_t)row * 256 + n] + y);
       }

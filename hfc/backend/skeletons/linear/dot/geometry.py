@@ -10,7 +10,7 @@ from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.choices import Candidate, choice_for, formats_of
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
-from hfc.backend.skeletons.linear.wide.geometry import split_k
+from hfc.backend.skeletons.linear.wide.geometry import split_k, takes_k_at_once
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.base.dataclass import dataclass
@@ -164,6 +164,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
     region, lanes, staging = bound.region, dot_lanes(bound.region), _staging(bound.region)
     count, waves = region.together, THREADS // arch.wave
     outputs, split = max(1, (chosen.outputs if most_rows == 1 else OUTPUTS) // count), chosen.split
+    split = 1 if takes_k_at_once(region, arch) else split
     tile = max(arch.wave * split * CONTIGUOUS.elements, THREADS * RUN)  # every thread makes numbers of a run
     row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
     # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave

@@ -98,4 +98,11 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
 
 def split_k(region: LinearRegion, arch: Arch) -> int:
     """Waves that share the K of an output: several where there are few outputs."""
+    if takes_k_at_once(region, arch):
+        return 1
     return 1 if region.outputs > 8192 else 2 if region.outputs > 2048 or arch.scarce_registers else 4
+
+
+def takes_k_at_once(region: LinearRegion, arch: Arch) -> bool:
+    """A wave has all of K in one iteration: others that shared it would have nothing to do."""
+    return region.k <= arch.wave * CONTIGUOUS.elements
