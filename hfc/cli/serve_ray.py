@@ -130,10 +130,11 @@ def options_of_replicas(options: ServeOptions, ray: RaySettings) -> ServeOptions
 
 def with_cards(ray: RaySettings, device: str) -> RaySettings:
     """HfcError where this machine has fewer than all replicas need."""
-    needed = sum(split_device(part)[0] in OPENERS for part in split_devices(device)) if device != AUTO else 1
+    kinds = [split_device(part)[0] for part in split_devices(device)] if device != AUTO else []
+    needed = sum(kind in OPENERS for kind in kinds) if device != AUTO else 1
     if not needed or ray.address is not None:
         return replace(ray, gpus=needed)
-    cards = len(find_cards().cards)
+    cards = sum(device == AUTO or card.kind in kinds for card in find_cards().cards)
     if cards < needed * ray.most:
         raise HfcError(
             f"--replicas: {ray.most} need {needed * ray.most} cards, and there are {cards} here", hint="--ray-address"

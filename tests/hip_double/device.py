@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from hfc.base.diagnostics import HfcError
 from hfc.isa.arena import Arena, Region
@@ -196,8 +197,12 @@ def configured() -> tuple[list[Device], Faults]:
             raise HfcError(f"HIP_DOUBLE_DEVICES: {text!r} is not like gfx1100:24G or gfx1103:16G:igpu")
         arch, nbytes = match[1], int(match[2]) * UNITS[match[3]]
         card = ARCHS[arch].cards[0] if arch in ARCHS else CardSpec(arch, 8, 100, 8, 2000)
-        devices.append(Device(len(devices), arch, nbytes, card, faults, bool(match[4])))
-    return devices, faults
+        devices.append((arch, nbytes, card, faults, bool(match[4])))
+    visible = os.environ.get("HIP_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if visible is not None:  # as the runtime does: a number that there is not ends the list
+        numbers = [int(word) if word.strip().isdigit() else len(devices) for word in visible.split(",")]
+        devices = [devices[n] for n in takewhile(lambda n: n < len(devices), numbers)]
+    return [Device(number, *facts) for number, facts in enumerate(devices)], faults
 
 
 def move(target: int, source: int, nbytes: int) -> None:

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -12,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hip_double.build import environment as software
 from test_serve_cli import cache, completion, model, post, serving  # noqa: F401
 
 pytestmark = [
@@ -235,3 +238,34 @@ def test_replicas_come_and_go_with_the_load(model, cache, wanted):  # noqa: F811
             assert time.monotonic() < ends, "fewer replicas"
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+CARDS = """
+import os
+import ray
+from hfc.runtime.devices import find_cards
+from hfc.serve.ray.cards import see_only
+
+@ray.remote(num_gpus=1)
+class Taker:
+    def cards(self):
+        see_only(ray.get_runtime_context().get_accelerator_ids()["GPU"], os.environ)
+        return [card.info.arch for card in find_cards().cards]
+
+ray.init(address="local", num_cpus=3, num_gpus=3, include_dashboard=False, log_to_driver=False)
+takers = [Taker.remote() for _ in range(3)]
+print(sorted(ray.get([taker.cards.remote() for taker in takers])))
+"""
+
+
+@pytest.mark.parametrize("chosen", [None, "3,1,0"])
+def test_replicas_of_one_machine_take_different_cards(tmp_path, chosen):
+    """Ray is told of three cards; what lies in the machine is software. Whoever starts the door may have chosen among four."""
+    pytest.importorskip("rocm.bindings.hip", reason="rocm-bindings-hip has no wheel for this machine")
+    kinds = ["gfx1100", "gfx1030", "gfx1201", "gfx906"]
+    env = software(tmp_path, ",".join(f"{kind}:4G" for kind in kinds)) | {"RAY_USAGE_STATS_ENABLED": "0"}
+    seen = [kinds[int(n)] for n in chosen.split(",")] if chosen else kinds[:3]
+    env |= {"HIP_VISIBLE_DEVICES": chosen} if chosen else {}
+    done = subprocess.run([sys.executable, "-c", CARDS], capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == str(sorted([kind] for kind in seen))

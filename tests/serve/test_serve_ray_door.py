@@ -14,20 +14,23 @@ from serve_fakes import FakeModel, make_engine, make_served
 from serve_loopback import listening
 
 from hfc.base.diagnostics import DeviceLost, HfcError
-from hfc.cli import main
+from hfc.cli import main, serve_ray
 from hfc.cli.serve import config_of
 from hfc.cli.serve_options import ServeOptions
-from hfc.cli.serve_ray import _relative
+from hfc.cli.serve_ray import _relative, with_cards
 from hfc.cli.usage.parse import with_defaults
 from hfc.cli.usage.serve import USAGE
+from hfc.runtime.devices import Card, Found
+from hfc.runtime.driver import DeviceInfo
 from hfc.serve.app import make_app
 from hfc.serve.limits import ServerLimits
 from hfc.serve.models import Models
 from hfc.serve.ray.asgi import parts_of
+from hfc.serve.ray.cards import see_only
 from hfc.serve.ray.door import make_door
 from hfc.serve.ray.guards import ReplicaGuard
 from hfc.serve.ray.parts import Asked, Kind, ReplicaLost
-from hfc.serve.ray.settings import replicas_of
+from hfc.serve.ray.settings import RaySettings, replicas_of
 from hfc.serve.served import ServerSettings
 
 OPEN = ServerSettings()
@@ -323,3 +326,35 @@ def test_the_loop_is_asyncio_s_own_whatever_is_installed():
 )
 def test_a_replica_counts_the_cards_that_it_is_given(chosen, seen):
     assert _relative(chosen) == seen
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "after"),
+    [
+        (["1"], {"CUDA_VISIBLE_DEVICES": "1"}, ("1", "1")),  # Ray found no AMD library, and nobody has chosen cards
+        (["0"], {"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "2,3"}, ("2", "0")),  # the door has some of them
+        (["1"], {"CUDA_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "2,3"}, ("3", "1")),
+        (["3"], {"HIP_VISIBLE_DEVICES": "3"}, ("3", "3")),  # Ray knows AMD's
+        (["0", "1"], {"CUDA_VISIBLE_DEVICES": "0,1", "HIP_VISIBLE_DEVICES": "3,2"}, ("3,2", "0,1")),
+        (["GPU-8a", "GPU-8b"], {"CUDA_VISIBLE_DEVICES": "GPU-8a,GPU-8b"}, ("GPU-8a,GPU-8b", "GPU-8a,GPU-8b")),
+    ],
+)
+def test_a_replica_sees_the_cards_that_ray_gave_it(given, before, after):
+    environment = dict(before)
+    see_only(given, environment)
+    assert (environment["HIP_VISIBLE_DEVICES"], environment["CUDA_VISIBLE_DEVICES"]) == after
+
+
+def test_a_replica_without_cards_changes_nothing():
+    environment = {"HIP_VISIBLE_DEVICES": "1"}
+    see_only([], environment)
+    assert environment == {"HIP_VISIBLE_DEVICES": "1"}
+
+
+def test_only_cards_of_the_kind_that_is_asked_for_count(monkeypatch):
+    cards = tuple(Card(kind, DeviceInfo(0, kind, "sm_90", 1, 1)) for kind in ("hip", "cuda", "cuda"))
+    monkeypatch.setattr(serve_ray, "find_cards", lambda: Found(cards, {}))
+    two = RaySettings(2, 2, None, 1.0, 1.0, None)
+    assert with_cards(two, "cuda").cards == 2 and with_cards(two, "auto").cards == 3
+    with pytest.raises(HfcError, match="2 need 2 cards, and there are 1 here"):
+        with_cards(two, "hip")

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve._private import replica as ray_replica
 
 from hfc.serve.memory import collect_old_when_calm, keep, use_one_heap
 from hfc.serve.ray.asgi import parts_of
+from hfc.serve.ray.cards import see_only
 from hfc.serve.ray.channel import END, Ways
 from hfc.serve.ray.parts import Asked, Kind, Made
 
@@ -33,6 +35,7 @@ class Replica:
         use_one_heap()
         if is_alone:
             listen_to_nobody()
+        see_only(ray.get_runtime_context().get_accelerator_ids().get("GPU", []), os.environ)
         self._name = serve.get_replica_context().replica_id.unique_id
         self._ways = Ways(self._name)
         with ThreadPoolExecutor(1) as loader:  # Ray Serve calls this in an event loop, and loading has one of its own
