@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -12,11 +12,11 @@ from hfc.backend.body import Printer
 from hfc.backend.cost import expected
 from hfc.backend.exchange import exchange_buffers, exchanged_values
 from hfc.backend.memory import ALIGNMENT, intervals, place
+from hfc.backend.references import const_ref, each_once, journals_of, layouts_of, pointer_of, state_ref, weight_refs
 from hfc.backend.skeletons import SKELETONS
-from hfc.backend.spec import Arg, Bound
+from hfc.backend.spec import Bound
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import unknown
-from hfc.formats import KV_FORMATS
 from hfc.formats.block import BlockFormat
 from hfc.ir.graph import INPUT, Graph, Op, Value
 from hfc.ir.members import handed_on, members_of
@@ -111,7 +111,7 @@ class _Part:
         return tuple(self._call(op, bound, layouts) for op, bound in zip(self.regions, self.bounds))
 
     def _call(self, op: Op, bound: Bound, layouts: dict[str, tuple[str, ...]]) -> RegionCall:
-        pointers = tuple(_pointer(a, bound, self.sources, layouts) for a in bound.args)
+        pointers = tuple(pointer_of(a, bound, self.sources, layouts) for a in bound.args)
         members = zip(members_of(op), bound.region.members)
         calls = tuple(self._call(member, its, layouts) for member, its in members)
         return RegionCall(bound, pointers, print_op(op), *expected(op, self.sources), calls)
@@ -124,7 +124,7 @@ def emit(
 
     draft: runs on the same weights and states; its buffers share the arena, but what it gives out lives until the next draft."""
     parts = [_Part.of(graph, settings), *([_Part.of(draft.graph, draft.settings)] if draft else [])]
-    layouts = _layouts(parts, matrix_layout)
+    layouts = layouts_of([(part.bounds, part.sources) for part in parts], matrix_layout)
     hosted = _hosted(parts[0]) if settings.experts and settings.experts.is_host else ()
     limit, exchanged = {"T": settings.max_rows, "R": settings.max_outputs}, exchanged_values(graph)
     buffers, arena = _buffers(parts[0], limit, exchanged, _filled(parts[0], hosted))
@@ -133,16 +133,16 @@ def emit(
     if draft:
         more, arena = _draft_buffers(parts[1], settings.max_outputs, arena)
         buffers += more
-    journals = {name: numbers for part in parts for name, numbers in _journals(part).items()}
+    journals = {name: numbers for part in parts for name, numbers in journals_of(part.bounds, part.sources).items()}
     sources = [op for part in parts for op in part.graph.ops]
     logits, *taps = graph.outputs if settings.gives_logits else (None,)
     return Emitted(
         parts[0].calls(layouts),
         {b.name: b for part in parts for b in part.bounds},
         buffers,
-        _weights(sources, layouts),
-        _unique(_const(op) for op in sources if op.is_const),
-        _unique(_state(op, settings, journals.get(op.attrs["name"], 0)) for op in sources if op.is_state),
+        weight_refs(sources, layouts),
+        each_once(const_ref(op) for op in sources if op.is_const),
+        each_once(state_ref(op, settings, journals.get(op.attrs["name"], 0)) for op in sources if op.is_state),
         arena,
         logits.name if logits else "",
         logits.type.size(-1) if logits else vocab,
@@ -216,26 +216,6 @@ def _draft(draft: DraftGraph, settings: Settings) -> DraftPlan:
     return DraftPlan(draft.graph.name, draft.block, draft.mask_token, settings.max_outputs, logits, tokens)
 
 
-def _unique(found: Iterable) -> tuple:
-    """Each once, by name; what two graphs share is equal."""
-    return tuple({thing.name: thing for thing in found}.values())
-
-
-def _weights(sources: list[Op], layouts: dict[str, tuple[str, ...]]) -> tuple[WeightRef, ...]:
-    return _unique(
-        WeightRef(
-            _weight_name(op.attrs["name"], layout, layouts),
-            op.attrs["recipe"],
-            op.output.type.dtype,
-            op.output.type.sizes(),
-            layout,
-        )
-        for op in sources
-        if op.is_weight
-        for layout in layouts.get(op.attrs["name"], ())
-    )
-
-
 def storage(graph: Graph) -> dict[Value, Op]:
     """The source op behind each value that is not a buffer; a state's new value lies where the state lies."""
     found = {value: Op(INPUT, (), (value,)) for value in graph.inputs[:1]}  # after the tokens: what a stage receives
@@ -274,40 +254,6 @@ def _content(thing: Any) -> Any:
     return [_content(t) for t in thing] if isinstance(thing, (list, tuple)) else thing
 
 
-def _layouts(parts: list[_Part], matrix_layout: str) -> dict[str, tuple[str, ...]]:
-    """The layouts in which each weight is needed: a tied embedding is gathered by rows and multiplied in tiles."""
-    found: dict[str, set[str]] = {}
-    for part in parts:
-        for bound in (own for whole in part.bounds for own in (whole, *whole.region.members)):
-            for arg in (a for a in bound.args if a.is_weight):
-                matrix = any(a is arg for a in bound.region.matrix_args)
-                found.setdefault(part.sources[arg.behind].attrs["name"], set()).add(matrix_layout if matrix else "rows")
-    return {name: tuple(sorted(layouts)) for name, layouts in found.items()}
-
-
-def _weight_name(name: str, layout: str, layouts: dict[str, tuple[str, ...]]) -> str:
-    return name if len(layouts[name]) == 1 else f"{name}@{layout}"
-
-
-def _pointer(arg: Arg, bound: Bound, sources: dict[Value, Op], layouts: dict[str, tuple[str, ...]]) -> Pointer:
-    attrs = sources[arg.behind].attrs if arg.behind in sources else {}
-    match arg.kind:
-        case "buffer":
-            return Pointer.peer(attrs["name"], attrs["rank"]) if attrs else Pointer.buffer(arg.behind.name)
-        case "weight":
-            matrix = any(a is arg for a in bound.region.matrix_args)
-            have = layouts[attrs["name"]]
-            layout = next((x for x in have if (x != "rows") == matrix), have[0])
-            return Pointer.weight(_weight_name(attrs["name"], layout, layouts))
-        case "meeting":
-            return Pointer.meeting(arg.behind.name)
-        case "const":
-            return Pointer.const(str(attrs["recipe"]))
-        case _:
-            assert arg.kind == "state", f"{arg.name} is what the runtime hands over, no value of a region"
-            return Pointer.state(attrs["name"], arg.plane)
-
-
 def _buffers(
     part: _Part,
     limit: dict[str, int],
@@ -337,30 +283,6 @@ def _draft_buffers(part: _Part, rows: int, arena: int) -> tuple[tuple[Buffer, ..
 
 def _row_bytes(value: Value) -> int:
     return SCALAR_BYTES * math.prod(value.type.sizes(1))
-
-
-def _const(op: Op) -> ConstRef:
-    return ConstRef(str(op.attrs["recipe"]), op.attrs["recipe"], op.output.type.shape)
-
-
-def _journals(part: _Part) -> dict[str, int]:
-    """Recurrent state -> numbers that its journal keeps of a row."""
-    journals = ((arg.value, numbers) for bound in part.bounds for arg, numbers in bound.region.journals)
-    return {part.sources[state].attrs["name"]: numbers for state, numbers in journals}
-
-
-def _state(op: Op, settings: Settings, journal: int) -> StateRef:
-    """journal: numbers of a row."""
-    type = op.output.type
-    if type.dtype != "kv":
-        planes = {"": 4 * math.prod(type.sizes(1))}
-        if settings.journal_rows:
-            planes["journal"] = 4 * settings.journal_rows * journal
-        return StateRef(op.attrs["name"], type.shape, planes, dict.fromkeys(planes, "f32"))
-    heads, head = type.size(1), type.size(3)
-    formats = {"k": op.attrs["k_format"], "v": op.attrs["v_format"]}
-    planes = {p: heads * settings.context * KV_FORMATS[f].row_bytes(head) for p, f in formats.items()}
-    return StateRef(op.attrs["name"], type.shape, planes, formats)
 
 
 def make_plan(

@@ -5,15 +5,26 @@ Every text that the cleaned schema allows is valid by the schema as it came, as 
 from __future__ import annotations
 
 import difflib
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from hfc.base.dataclass import dataclass
 from hfc.serve.errors import ApiError
+from hfc.serve.schema_facts import (
+    BEYOND_REGEX,
+    closed,
+    entered,
+    has_objects,
+    is_composed,
+    is_group,
+    names_pattern,
+    narrows,
+    says_nothing,
+    types_of,
+    values_of,
+)
 from hfc.serve.schema_keywords import (
     ANNOTATIONS,
     BOUNDS,
@@ -21,7 +32,6 @@ from hfc.serve.schema_keywords import (
     DEEPEST,
     ENFORCED,
     FORMATS,
-    KNOWN,
     LISTS,
     MAPS,
     MOST,
@@ -30,9 +40,6 @@ from hfc.serve.schema_keywords import (
     TYPES,
     UNENFORCED,
 )
-
-# what the library's regular expressions lack: look-around, references back, word boundaries, {,n} and control escapes
-_BEYOND_REGEX = re.compile(r"\(\?(?:[=!]|<[=!])|\\[bBGAzZc]|\\[1-9]|\\k<|\{,")
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def bare(schema: Any) -> Any:
 
 
 def _bare_definition(definition: Any) -> Any:
-    if isinstance(definition, Mapping) and _is_group(definition):
+    if isinstance(definition, Mapping) and is_group(definition):
         return {name: _bare_definition(inner) for name, inner in definition.items()}
     return bare(definition)
 
@@ -95,8 +102,8 @@ class _Cleaner:
         self.loosened: list[str] = []
         self._groups: set[tuple[str, ...]] = set()  # places of groups of definitions
         self._root = root
-        self._entered = _entered(root)
-        self._closes = not _is_composed(root)
+        self._entered = entered(root)
+        self._closes = not is_composed(root)
 
     def schema(self, schema: Any, place: tuple[str, ...], depth: int) -> Any:
         if schema is True or (schema is False and depth):
@@ -106,7 +113,7 @@ class _Cleaner:
         if depth > DEEPEST:
             raise ApiError(400, f"the schema is nested more than {DEEPEST} deep", None, "invalid_schema")
         is_definition = place[-2:-1] in (("$defs",), ("definitions",)) or place[:-1] in self._groups
-        if is_definition and (_is_group(schema) or place in self._entered and _has_objects(schema)):
+        if is_definition and (is_group(schema) or place in self._entered and has_objects(schema)):
             self._groups.add(place)
             return {
                 name: self.schema(inner, (*place, name), depth + 1) for name, inner in schema.items()
@@ -114,7 +121,7 @@ class _Cleaner:
         out: dict[str, Any] = {}
         for key, value in schema.items():
             if key in UNENFORCED:
-                if not _says_nothing(key, value, schema):
+                if not says_nothing(key, value, schema):
                     self._unenforced(key, value, schema, out, place)
             elif key in ENFORCED:
                 self._enforced(key, value, schema, out, place, depth)
@@ -122,7 +129,7 @@ class _Cleaner:
                 self._loosen(place, f"{key} (did you mean {near[0]}?)")
         self._unite(schema, out, place, depth)
         self._count_properties(out, place)
-        return _closed(out) if self._closes else out
+        return closed(out) if self._closes else out
 
     def _loosen(self, place: Iterable[str], what: str) -> None:
         self.loosened.append(f"{'.'.join(place)}: {what}" if place else what)
@@ -133,7 +140,7 @@ class _Cleaner:
         """Put a keyword into `out`, in the library's form."""
         here = (*place, key)
         if key in MAPS and isinstance(value, Mapping):
-            if key == "patternProperties" and any(map(_BEYOND_REGEX.search, value)):
+            if key == "patternProperties" and any(map(BEYOND_REGEX.search, value)):
                 self._loosen(place, key)
                 return
             out[key] = {name: self.schema(inner, (*here, name), depth + 1) for name, inner in value.items()}
@@ -153,9 +160,9 @@ class _Cleaner:
         elif key in BOUNDS:
             self._bound(key, value, MOST if schema.get("type") == "integer" else MOST_NUMBER, out, place)
         elif key == "format" and value not in FORMATS:
-            if "string" in (_types(schema) or ("string",)):
+            if "string" in (types_of(schema) or ("string",)):
                 self._loosen(place, f"format {value}")
-        elif key == "pattern" and (not isinstance(value, str) or _BEYOND_REGEX.search(value)):
+        elif key == "pattern" and (not isinstance(value, str) or BEYOND_REGEX.search(value)):
             self._loosen(place, key)
         elif key == "required":
             names = [n for n in value if isinstance(n, str)] if isinstance(value, list) else []
@@ -196,7 +203,7 @@ class _Cleaner:
         if isinstance(value, bool):  # draft 4
             out[key] = value
         elif isinstance(value, (int, float)) and not math.isnan(value):
-            if abs(value) < most or _narrows(key, value):
+            if abs(value) < most or narrows(key, value):
                 out[key] = max(-most, min(most, value))
             else:
                 self._loosen(place, key)
@@ -213,7 +220,7 @@ class _Cleaner:
         elif (
             key == "propertyNames"
             and plain
-            and (pattern := _names_pattern(value)) is not None
+            and (pattern := names_pattern(value)) is not None
             and not schema.get("properties")
         ):
             others = schema.get("additionalProperties", True)
@@ -254,10 +261,10 @@ class _Cleaner:
     def _are_disjoint(self, branches: list[Any]) -> bool:
         """By type, or by a required property whose values differ."""
         found = [self._resolved(branch) for branch in branches]
-        types = [_types(branch) for branch in found]
+        types = [types_of(branch) for branch in found]
         if all(types) and sum(map(len, types)) == len(frozenset().union(*types)):
             return not {"number", "integer"} <= frozenset().union(*types)
-        keys = [_values(branch) for branch in found]
+        keys = [values_of(branch) for branch in found]
         shared = set(keys[0]).intersection(*keys[1:])
         return any(
             sum(len(k[name]) for k in keys) == len(frozenset().union(*(k[name] for k in keys))) for name in shared
@@ -287,114 +294,3 @@ class _Cleaner:
                 return schema
             schema = self._at(schema["$ref"])
         return schema
-
-
-def _is_group(schema: Mapping[str, Any]) -> bool:
-    """Definitions under a name of their own."""
-    return not KNOWN.intersection(schema) and _has_objects(schema)
-
-
-def _has_objects(schema: Mapping[str, Any]) -> bool:
-    return bool(schema) and all(isinstance(value, Mapping) for value in schema.values())
-
-
-def _entered(root: Any) -> set[tuple[str, ...]]:
-    """Places of which references name a member that is no keyword: groups, be one of their members called "description"."""
-    found: set[tuple[str, ...]] = set()
-    left = [root]
-    while left:
-        value = left.pop()
-        if isinstance(value, list):
-            left += value
-        elif isinstance(value, Mapping):
-            left += value.values()
-            reference = value.get("$ref")
-            if isinstance(reference, str) and reference.startswith("#/"):
-                parts = tuple(unquote(reference)[2:].split("/"))
-                found |= {parts[:at] for at in range(1, len(parts)) if parts[at] not in KNOWN}
-    return found
-
-
-def _closed(out: dict[str, Any]) -> dict[str, Any]:
-    """An object that says which properties it has grows no others: a valid text, and what its author meant."""
-    names = out.get("properties")
-    if names is None or any(k in out for k in ("additionalProperties", "patternProperties", "minProperties")):
-        return out
-    missing = [n for n in out.get("required", ()) if n not in names]
-    return out if missing else {**out, "additionalProperties": False}
-
-
-def _is_composed(schema: Any) -> bool:
-    """Whether properties of one object may stand in several schemas: each alone must stay open then."""
-    if isinstance(schema, list):
-        return any(map(_is_composed, schema))
-    if not isinstance(schema, Mapping):
-        return False
-    others = ("anyOf", "oneOf", "$ref", "if", "dependentSchemas")
-    return (
-        "allOf" in schema
-        or ("properties" in schema and any(k in schema for k in others))
-        or any(map(_is_composed, schema.values()))
-    )
-
-
-def _says_nothing(key: str, value: Any, schema: Mapping[str, Any]) -> bool:
-    if key == "propertyNames":
-        return value in (True, {}, {"type": "string"})
-    if key == "uniqueItems":
-        return value is not True or (isinstance(schema.get("maxItems"), int) and schema["maxItems"] <= 1)
-    if key == "if":
-        return "then" not in schema and "else" not in schema
-    if key == "contains":
-        return schema.get("minContains") == 0 and "maxContains" not in schema
-    if key in ("dependentRequired", "dependentSchemas", "dependencies"):
-        return not value or (isinstance(value, Mapping) and not any(value.values()))
-    if key in ("unevaluatedProperties", "unevaluatedItems"):
-        return value in (True, {})
-    return key == "not" and value is False
-
-
-def _narrows(key: str, value: float) -> bool:
-    """Whether a bound beyond what can be counted leaves the values that can be."""
-    return value > 0 if key in ("maximum", "exclusiveMaximum") else value < 0
-
-
-def _names_pattern(names: Any) -> str | None:
-    """A regular expression of the property names that a schema allows."""
-    if not isinstance(names, Mapping) or set(names) - {"type", "enum", "pattern", "$schema", "description"}:
-        return None
-    if isinstance(names.get("enum"), list) and "pattern" not in names:
-        return "^(" + "|".join(_escaped(str(name)) for name in names["enum"]) + ")$"
-    pattern = names.get("pattern")
-    return pattern if isinstance(pattern, str) and not _BEYOND_REGEX.search(pattern) else None
-
-
-def _types(schema: Any) -> frozenset[str]:
-    """The types that a schema allows; none when it does not say."""
-    if not isinstance(schema, Mapping):
-        return frozenset()
-    kind = schema.get("type")
-    if isinstance(kind, (str, list)):
-        return frozenset([kind] if isinstance(kind, str) else map(str, kind))
-    values = schema["enum"] if isinstance(schema.get("enum"), list) else [schema["const"]] if "const" in schema else []
-    return frozenset("string" if isinstance(v, str) else "other" for v in values)
-
-
-def _values(schema: Any) -> dict[str, frozenset[str]]:
-    """Required properties of an object that have given values, and these as JSON."""
-    if not isinstance(schema, Mapping) or not isinstance(schema.get("properties"), Mapping):
-        return {}
-    required, out = schema.get("required") or (), {}
-    for name, inner in schema["properties"].items():
-        if (
-            name in required
-            and isinstance(inner, Mapping)
-            and ("const" in inner or isinstance(inner.get("enum"), list))
-        ):
-            out[name] = frozenset(json.dumps(v) for v in ([inner["const"]] if "const" in inner else inner["enum"]))
-    return out
-
-
-def _escaped(text: str) -> str:
-    """For the library's regular expressions, which do not know all of Python's escapes."""
-    return "".join(c if c.isalnum() or c in "_ -" else f"\\{c}" for c in text)
