@@ -124,7 +124,7 @@ def list_kernels(plan: Plan) -> str:
 
 def list_times(bundle: Bundle, plan: Plan, name: str, site: Site) -> str:
     """What each launch of a token in the middle of the context takes on a card, and what bounds it."""
-    found = estimate(LaunchSampler(bundle, plan.arch).calls(1, max(1, plan.context // 2)), site)
+    found = estimate(LaunchSampler(bundle, plan.name).calls(1, max(1, plan.context // 2)), site)
     return f"{name}: {report.heading(found, site)}\n{table(report.HEADER, report.rows(found))}"
 
 

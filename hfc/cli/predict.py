@@ -18,7 +18,9 @@ from hfc.predict.cards import CARDS, described, find_cards
 from hfc.predict.hosted import HostedTime, hosted_text, hosted_time
 from hfc.predict.launch import Site
 from hfc.predict.program import Calls, Estimate, LaunchSampler, estimate
+from hfc.predict.ranks import RankTime, rank_text, rank_time
 from hfc.predict.report import HEADER, as_objects, as_trace, heading, rows
+from hfc.program import Program
 from hfc.runtime.executor import plan_for
 from hfc.target.arch import Arch, CardSpec
 from hfc.target.timing import clock_ghz, timing_of
@@ -46,12 +48,16 @@ class PredictOptions:
     format: str | None
     kv: str | None
     experts: str | None
+    tensor_parallel: int | None
+    link_gb_s: float | None
     weights: str | None
 
     def choice(self, arch: Arch) -> ModelChoice:
+        device = ",".join([f"null:{arch.name}"] * (self.tensor_parallel or 1))
         return ModelChoice(
-            f"null:{arch.name}", None, None, self.kv, self.weights, format=self.format, experts=self.experts
-        )
+            device, None, None, self.kv, self.weights, format=self.format, experts=self.experts,
+            tensor_parallel=self.tensor_parallel,
+        )  # fmt: skip
 
     def lengths(self, most: int | None = None) -> tuple[int, int]:
         """Tokens of the prompt and of the answer: what was said, else the usual ones, as far as a plan of `most` tokens takes them."""
@@ -76,7 +82,7 @@ def command(options: PredictOptions) -> None:
     wanted = find_cards(options.card)
     arch = wanted[0][0]
     bundle = _bundle(options.model, arch, options.choice(arch), prompt, context + decode)
-    plan = plan_for(bundle, arch.name)
+    plan = _plan(bundle, arch)
     prompt, decode = options.lengths(plan.context)
     with spinner(f"running samples of {plan.arch}'s kernels"):
         calls = list(_calls(bundle, plan, prompt, decode, context, options.blocks))
@@ -88,7 +94,18 @@ def command(options: PredictOptions) -> None:
         options.trace.write_text(json.dumps(as_trace(found)))
     beside = bundle.experts_of(plan)
     hosted = [hosted_time(beside, len(step.step.tokens), options.host_gb_s) for step in calls] if beside else []
-    _print(found, options.as_json, hosted)
+    ranks = (
+        [rank_time(plan, arch, Program(s.step.rows_class), len(s.step.tokens), options.link_gb_s) for s in calls]
+        if plan.rank
+        else []
+    )
+    _print(found, options.as_json, hosted, ranks)
+
+
+def _plan(bundle: Bundle, arch: Arch) -> Plan:
+    """What is predicted of a bundle: its plan for the arch; of equal ranks the first."""
+    first = next(iter(bundle.plans.values()))
+    return first if bundle.is_ranked and first.arch == arch.name else plan_for(bundle, arch.name)
 
 
 def known_cards() -> str:
@@ -113,7 +130,7 @@ def _bundle(model: str, arch: Arch, choice: ModelChoice, prompt: int, end: int) 
 
 def _calls(bundle: Bundle, plan: Plan, prompt: int, decode: int, context: int, blocks: int) -> Iterator[Calls]:
     """The steps that are predicted: a prompt's, of as many rows as the plan takes at a time, and decoding in the middle."""
-    sampler = LaunchSampler(bundle, plan.arch, blocks)
+    sampler = LaunchSampler(bundle, plan.name, blocks)
     if max(prompt, context + decode) > plan.context:
         raise HfcError(
             f"{max(prompt, context + decode)} tokens are more than the plan's context of {plan.context}",
@@ -126,14 +143,13 @@ def _calls(bundle: Bundle, plan: Plan, prompt: int, decode: int, context: int, b
         yield sampler.calls(1, max(1, context + decode // 2))
 
 
-def _print(found: list[tuple[str, Site, list[Estimate]]], json_wanted: bool, hosted: list[HostedTime]) -> None:
+def _print(
+    found: list[tuple[str, Site, list[Estimate]]], json_wanted: bool, hosted: list[HostedTime], ranks: list[RankTime]
+) -> None:
     if json_wanted:
         objects = [as_objects(*each) for each in found]
-        print(
-            json.dumps(
-                [{**each, "hosted": list(map(asdict, hosted))} if hosted else each for each in objects], indent=1
-            )
-        )
+        beside = {name: list(map(asdict, times)) for name, times in (("hosted", hosted), ("exchanges", ranks)) if times}
+        print(json.dumps([{**each, **beside} for each in objects], indent=1))
         return
     for name, site, estimates in found:
         print(f"{name}: {site.arch.name}, {site.units} units at {site.ghz:.2f} GHz, {site.gb_s:.0f} GB/s")
@@ -142,4 +158,6 @@ def _print(found: list[tuple[str, Site, list[Estimate]]], json_wanted: bool, hos
             print(table(HEADER, rows(each)))
             if hosted:
                 print(hosted_text(hosted[number], each))
+            if ranks:
+                print(rank_text(ranks[number], each))
             print()

@@ -102,9 +102,10 @@ def step_of(tokens: int, context: int) -> Step:
 class LaunchSampler:
     """Samples the launches of one plan."""
 
-    def __init__(self, bundle: Bundle, arch: str, blocks: int = 2):
-        self._plan: Plan = bundle.plans[arch]
-        self._arch: Arch = find_arch(arch)
+    def __init__(self, bundle: Bundle, name: str, blocks: int = 2):
+        """name: of the plan in its bundle."""
+        self._plan: Plan = bundle.plans[name]
+        self._arch: Arch = find_arch(self._plan.arch)
         self._blocks = blocks
         self._code = {k.symbol: bundle.files[k.file] for k in self._plan.kernels if k.file}
         self._loaded: dict[str, Loaded] = {}
@@ -216,8 +217,8 @@ class _Data:
         return not pointer.is_read_only
 
     def _nbytes(self, pointer: Pointer) -> int:
-        if pointer in self._buffers:
-            buffer = self._buffers[pointer]
+        if pointer in self._buffers or pointer.kind == "peer":
+            buffer = self._buffers[Pointer.buffer(pointer.name)]
             return buffer.row_bytes * (self._plan.max_rows if buffer.rows == "T" else self._plan.max_outputs)
         if pointer in self._states:
             return self._states[pointer] * self._plan.slots

@@ -21,7 +21,8 @@ from hfc.predict.launch import predict, sample, site_of, spread
 from hfc.predict.program import LaunchSampler, estimate
 from hfc.predict.replay import ReplayedBlock, machine_of, replay
 from hfc.predict.report import as_trace
-from hfc.target.arch import find_arch
+from hfc.target.arch import ARCHS, find_arch
+from hfc.target.links import link_of
 from hfc.target.timing import SIMDS, timing_of
 
 GFX1100, GFX906 = find_arch("gfx1100"), find_arch("gfx906")
@@ -303,3 +304,31 @@ def test_the_command_prints_tables_json_and_traces(bundle, tmp_path, capfd):
     assert code == 0 and "RX 7900 XT: decode of 1 token(s) at context 32" in out
     code, out, _ = hfc(MODELS / "llama", "--card", "RX 7600", command="fit")
     assert code == 0 and "fits 8 GiB; how fast it is: hfc predict" in out
+
+
+def test_ranks_meet_and_read_each_other(tmp_path, capfd):
+    """What a step of two ranks exchanges is counted from the plan, and its time added to one rank's."""
+    options = CompileOptions(ctx=64, slots=1, max_rows=32, tensor_parallel=2)
+    compile_model(MODELS / "llama", ["gfx1100"], options).save(tmp_path / "two.hfp")
+
+    def hfc(*words):
+        with pytest.raises(SystemExit) as end:
+            main(["predict", str(tmp_path / "two.hfp"), "-p", "0", "-n", "1", "--blocks", "1", *words])
+        return (end.value.code or 0, *capfd.readouterr())
+
+    code, out, err = hfc("--card", "RX 7900 XTX", "--json")
+    assert code == 0, err
+    (exchange,) = json.loads(out)[0]["exchanges"]
+    hidden, vocabulary = 64, 128
+    assert (exchange["ranks"], exchange["meetings"]) == (2, 5)  # twice a layer, and the logits
+    assert exchange["bytes"] == 4 * (4 * hidden + vocabulary // 2)
+    assert exchange["link"]["name"] == "PCIe 4.0 x16"
+    code, out, _ = hfc("--card", "RX 7900 XTX", "--link-gb-s", "10")
+    assert code == 0 and "they meet 5 times, 22 us each as on two H200s" in out and "at 10.0 GB/s at most" in out
+    assert hfc("--card", "RX 7900 XTX", "-tp", "4")[0] == 2
+
+
+def test_every_architecture_has_a_link_to_another_card():
+    assert all(link_of(arch).source for arch in ARCHS.values() if arch.platform.is_gpu and arch.name != "sm_90")
+    with pytest.raises(HfcError, match="sm_90: how cards of it reach each other is not known"):
+        link_of(find_arch("sm_90"))

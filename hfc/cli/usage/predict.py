@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hfc.cli.usage.declare import Argument, flag, option, usage
 from hfc.cli.usage.kinds import tokens
-from hfc.cli.usage.shared import EXPERTS, FORMAT, KV, MODEL, WEIGHTS
+from hfc.cli.usage.shared import EXPERTS, FORMAT, KV, MODEL, TENSOR_PARALLEL, WEIGHTS
 
 USAGE = usage(
     "Predict tokens a second on a card that is not here, launch by launch, and what bounds each kernel. "
@@ -35,9 +35,13 @@ USAGE = usage(
     option("--ghz", float, "Its clock in long runs."),
     option("--gb-s", float, "Its peak bandwidth.", name="gb_s"),
     option("--host-gb-s", float, "With --experts on the host: how fast its memory is read.", name="host_gb_s"),
+    option(
+        "--link-gb-s", float, "With --tensor-parallel: how fast a card reads another one's memory.", name="link_gb_s"
+    ),
     option("--blocks", int, "Thread blocks that are traced of a launch.", 2, least=1),
     FORMAT,
     KV,
     EXPERTS,
+    TENSOR_PARALLEL,
     WEIGHTS,
 )
