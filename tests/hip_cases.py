@@ -46,6 +46,7 @@ def linear(
         store=f"out0[(size_t)row * {sizes[0]} + n] = y0 * hfc_sigmoid(y1);" if zipped else "",
         load=f"x0[{row} * {k} + j]" + (" * stat0" if norm else ""),
         stats=norms if norm else (),
+        reads=(f"x0[{row} * {k} + j]",),
         rotate=256 if any(part.format.rotated for part in parts) else 0,
         top=top,
         experts=experts,

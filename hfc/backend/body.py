@@ -26,7 +26,7 @@ IN_MEMORY: dict[str, PointerKind] = {"weight": "weight", "const": "const", "stat
 class Printer(Elements):
     """One region's expressions and the pointers they need, in order of first use.
 
-    storage: the value whose memory a value lies in (a state's new value lies in the state).
+    storage: the value whose memory a value lies in (a state's new value lies in the state).  reads: what was printed that reads a float.
     """
 
     def __init__(self, region: Op, settings: Settings, sources: dict[Value, Op]):
@@ -36,6 +36,7 @@ class Printer(Elements):
         self.args: list[Arg] = []
         self.stats: list[Stat] = []
         self._stat_of: dict[tuple, str] = {}
+        self.reads: list[str] = []
 
     @property
     def journal_rows(self) -> int:
@@ -96,8 +97,12 @@ class Printer(Elements):
             lead = f"(size_t){group(row)} * {stride}" if stride > 1 else group(row)
             place = lead if place == "0" else f"{lead} + {place}"
         if pointer.is_weight and value.type.dtype != "f32":
-            return _weight_element(pointer, value, index)
-        return f"{pointer.name}[{place}]"
+            made = _weight_element(pointer, value, index)
+        else:
+            made = f"{pointer.name}[{place}]"
+        if value.type.dtype != "i32":
+            self.reads.append(made)
+        return made
 
     def reduced(self, op: Op, index: Index, row: str, reduce: str, element: str, finish: str) -> str:
         key = (op.inputs[0], index[:-1], row, element)

@@ -50,6 +50,7 @@ def test_the_same_bits_whatever_waited(checkpoint, arch):
 @pytest.mark.parametrize("arch", ["gfx1100", "gfx906"])
 def test_the_same_bits_where_blocks_carry_few_columns(monkeypatch, arch):
     monkeypatch.setattr(geometry, "comes_apart", lambda region, arch: True)
+    monkeypatch.setattr(geometry, "side_by_side", lambda region, arch, split: 1)
     decode_as_it_comes(emulated("qwen3_5_text", arch))
 
 

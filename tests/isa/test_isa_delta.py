@@ -87,11 +87,26 @@ def test_blocks_of_few_columns_leave_the_bits_of_whole_heads(shape, arch, monkey
     """What sm_90 takes for short segments, on machines that can be looked into."""
     expected = Cut(Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)).run([16, 1, 13])
     monkeypatch.setattr(geometry, "comes_apart", lambda region, arch: True)
+    monkeypatch.setattr(geometry, "side_by_side", lambda region, arch, split: 1)
     monkeypatch.setitem(ROWS, arch, replace(ROWS[arch], tuning=replace(ROWS[arch].tuning, resident_blocks=3)))
     apart = Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)
     assert any(launch.kernel.endswith("_join") for launch in apart.plan.programs["decode"])
     for name, content in Cut(apart).run([16, 1, 13]).items():
         assert np.array_equal(content, expected[name]), name
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    "shape, arch", [("three to a key", "gfx1100"), ("awkward", "gfx1201"), ("heads of 128", "gfx1030")]
+)
+def test_value_heads_side_by_side_leave_the_bits_of_one_after_the_other(shape, arch, monkeypatch):
+    found = Cut(Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)).run([16, 1, 13])
+    monkeypatch.setattr(geometry, "side_by_side", lambda region, arch, split: 1)
+    monkeypatch.setattr(geometry, "comes_apart", lambda region, arch: False)
+    for name, content in (
+        Cut(Region(delta_net(*SHAPES[shape], 1.0), arch, slots=2, context=256)).run([16, 1, 13]).items()
+    ):
+        assert np.array_equal(content, found[name]), name
 
 
 @pytest.mark.sampled(4)

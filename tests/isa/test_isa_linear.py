@@ -25,6 +25,7 @@ CASES = (
     (["q4_k"], 256, [33], False, True, 2),
     (["mq4g256", "mfp4b256"], 768, [33, 33], True),
     (["mq6g256v2"], 512, [18], False, True, 2),
+    (["mq4g256"], 2560, [19]),  # more than one run of inputs a thread, the last one not everybody's
 )
 
 

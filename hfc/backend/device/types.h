@@ -55,6 +55,9 @@ HFC_FUNCTION void hfc_barrier() { __syncthreads(); }
 HFC_FUNCTION void hfc_lds_barrier() { __syncthreads(); }
 #endif
 
+// Loads that stand before it are asked for before those behind it.
+HFC_FUNCTION void hfc_keep_order() { asm volatile("" ::: "memory"); }
+
 // A kernel may start before the one ahead of it has ended (feature early_launch): as soon as all blocks of that one run and have called
 // hfc_start_next. Until it has waited it reads weights, tables and the step's shape, and states that no other kernel of the step writes.
 // A kernel that ends has waited, so all kernels ahead of it have ended, too.

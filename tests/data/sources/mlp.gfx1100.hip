@@ -98,6 +98,8 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
     }
 
 
+
+
 #pragma unroll 1
     for (int first = 0; first < 256; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
@@ -536,6 +538,19 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
       weight_row1[o] = (const uint8_t*)w3 + index * 144;
     }
 
+    float seen0[1][8], seen1[1][8];
+#pragma unroll
+    for (int run = 0; run < 1; run++) {
+      const int at = (run * 256 + hfc_thread()) * 8, from = at < 256 ? at : 0;
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        const int j = from + i;
+        seen0[run][i] = x0[(size_t)row * 256 + j];
+        seen1[run][i] = w1[j];
+      }
+    }
+    hfc_keep_order();
+
     uint32_t next0[1][5];
     {
       const int k_iter = wave_k * WAVE + lane < 8 ? wave_k * WAVE + lane : 0;
@@ -557,16 +572,16 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
           }
     }
 
+hfc_keep_order();
     float stat0;
     {
       float r = 0.0f;
 #pragma unroll
       for (int run = 0; run < 1; run++) {
-        const int at = (run * 256 + hfc_thread()) * 8;
 #pragma unroll
-        for (int j = at; j < at + 8; j++) {
-          if (j >= 256) break;
-          r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
+        for (int i = 0; i < 8; i++) {
+          if ((run * 256 + hfc_thread()) * 8 >= 256) break;
+          r += seen0[run][i] * seen0[run][i];
         }
       }
       r = hfc_block_sum<8>(r);
@@ -576,17 +591,17 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
 #pragma unroll 1
     for (int first = 0; first < 256; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
-#pragma unroll 1
-      for (int run0 = 0; run0 < 256; run0 += 256) {
-        const int run = run0 + hfc_thread(), at = run * 8;
-        const bool used = run < 256 && first + at < 256;
-        if (run0 + wave * WAVE >= 32) break;  // nothing for this wave
+#pragma unroll
+      for (int run = 0; run < 1; run++) {
+        const int place = run * 256 + hfc_thread(), at = place * 8;
+        const bool used = at < 256;
+        if (run * 2048 + wave * WAVE * 8 >= 256) break;  // nothing for this wave
         float x[8], largest = 0.0f;
-        const int from = used ? first + at : 0;
+        const int from = used ? at : 0;
 #pragma unroll
         for (int i = 0; i < 8; i++) {
           const int j = from + i;
-          x[i] = (x0[(size_t)row * 256 + j] * stat0 * w1[j]);
+          x[i] = (seen0[run][i] * stat0 * seen1[run][i]);
         }
 #pragma unroll
         for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
@@ -597,9 +612,10 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
         const float unit = largest * (1.0f / (float)HFC_STEPS);
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
-        if (used) hfc_put(&inputs[0][HFC_PLACE(run)], planes);
+        if (used) hfc_put(&inputs[0][HFC_PLACE(place)], planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
       }
+
       hfc_lds_barrier();
 
       const int stop = (first + 2048 < 256 ? first + 2048 : 256) / 32;
@@ -886,6 +902,8 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
     }
 
 
+
+
 #pragma unroll 1
     for (int first = 0; first < 512; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
@@ -1141,6 +1159,18 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
       weight_row0[o] = (const uint8_t*)w3 + index * 288;
     }
 
+    float seen0[1][8];
+#pragma unroll
+    for (int run = 0; run < 1; run++) {
+      const int at = (run * 256 + hfc_thread()) * 8, from = at < 512 ? at : 0;
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        const int j = from + i;
+        seen0[run][i] = x0[(size_t)row * 512 + j];
+      }
+    }
+    hfc_keep_order();
+
     uint32_t next0[2][5];
     {
       const int k_iter = wave_k * WAVE + lane < 16 ? wave_k * WAVE + lane : 0;
@@ -1152,20 +1182,21 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
           }
     }
 
+hfc_keep_order();
 #pragma unroll 1
     for (int first = 0; first < 512; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
-#pragma unroll 1
-      for (int run0 = 0; run0 < 256; run0 += 256) {
-        const int run = run0 + hfc_thread(), at = run * 8;
-        const bool used = run < 256 && first + at < 512;
-        if (run0 + wave * WAVE >= 64) break;  // nothing for this wave
+#pragma unroll
+      for (int run = 0; run < 1; run++) {
+        const int place = run * 256 + hfc_thread(), at = place * 8;
+        const bool used = at < 512;
+        if (run * 2048 + wave * WAVE * 8 >= 512) break;  // nothing for this wave
         float x[8], largest = 0.0f;
-        const int from = used ? first + at : 0;
+        const int from = used ? at : 0;
 #pragma unroll
         for (int i = 0; i < 8; i++) {
           const int j = from + i;
-          x[i] = x0[(size_t)row * 512 + j];
+          x[i] = seen0[run][i];
         }
 #pragma unroll
         for (int i = 0; i < 8; i++) largest = hfc_larger(hfc_abs(x[i]), largest);
@@ -1176,9 +1207,10 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
         const float unit = largest * (1.0f / (float)HFC_STEPS);
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
-        if (used) hfc_put(&inputs[0][HFC_PLACE(run)], planes);
+        if (used) hfc_put(&inputs[0][HFC_PLACE(place)], planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
       }
+
       hfc_lds_barrier();
 
       const int stop = (first + 2048 < 512 ? first + 2048 : 512) / 32;

@@ -17,18 +17,21 @@ SHORT = 16  # segments of at most this many rows are one kernel's, longer ones s
 THREADS = 256
 RESIDENT_THREADS = 768  # of a compute unit, with 80 registers each
 WITH_JOURNAL = 512  # likewise, with 128: a second pass keeps more of them
+REGISTERS, SIMDS = 128, 4  # of a lane, and that run the waves of one block: whether several value heads fit it
 SCALARS = 4  # of a row and head: scales of q and k, decay, beta; in delta_columns a thread brings one of one row
 HEAD_US, JOIN_US = 6.0, 1.5  # of each further value head in one block, and of delta_join
 
 
 @dataclass(frozen=True)
 class DeltaParams(Params):
-    """few: rows of the longest segment that this kernel serves; longer ones are the column kernels'.  split: lanes that share a column of the state, `depth` elements each.
-    tokens: rows whose q, k, v and y lie in LDS together, `batch` of whose inputs are loaded together.  items: inputs of a head that a thread convolves, one after the other."""
+    """few: rows of the longest segment that this kernel serves; longer ones are the column kernels'.  split: lanes that share a column of
+    the state, `depth` elements each.  heads: value heads of a key head that a block carries at once.  tokens: rows whose q, k, v and y lie
+    in LDS together, `batch` of whose inputs are loaded together.  items: inputs that a thread convolves, one after the other."""
 
     few: int
     split: int
     depth: int
+    heads: int
     tokens: int
     batch: int
     items: int
@@ -107,7 +110,9 @@ FINISH = template(__file__, "delta_finish", READS_AND_WRITES, DeltaFinishParams)
 def decode(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
     """One launch, or two of many small blocks where the second costs little."""
     whole = _whole(bound, arch)
-    return (_parts(bound, arch, whole), _join(bound, arch)) if comes_apart(bound.region, arch) else (whole,)
+    assert isinstance(whole.params, DeltaParams)
+    apart = whole.params.heads == 1 and comes_apart(bound.region, arch)
+    return (_parts(bound, arch, whole), _join(bound, arch)) if apart else (whole,)
 
 
 def comes_apart(region: DeltaRegion, arch: Arch) -> bool:
@@ -117,6 +122,19 @@ def comes_apart(region: DeltaRegion, arch: Arch) -> bool:
     Predicted for gfx1100, us with the gaps: one to a key head 8.5 and 10.4, two 14.6 and 12.0, three 20.4 and 13.4."""
     serial_us = (region.v_heads // region.k_heads - 1) * HEAD_US
     return serial_us > launch_seconds(arch) * 1e6 + JOIN_US
+
+
+def side_by_side(region: DeltaRegion, arch: Arch, split: int) -> int:
+    """Value heads of a key head that one block carries at once: all, where it has threads and registers for them; else 1, one after the
+    other.
+
+    Predicted for 9B (two to a key), us with the gaps, before (gfx1030 one after the other, others in two launches) and side by side:
+    gfx1100 9.8 and 6.7, gfx1201 11.1 and 7.6, gfx1151 20.9 and 13.7, gfx1030 14.4 and 9.3. Waves of 64 need 136 registers of the 128
+    that a block of 1,024 threads leaves them on CDNA 2 and 3."""
+    heads = region.v_heads // region.k_heads
+    waves = -(-heads * region.dv * split // arch.wave)
+    fits = arch.wave == 32 and waves * arch.wave <= MAX_THREADS and waves <= SIMDS * arch.occupancy(REGISTERS)
+    return heads if fits else 1
 
 
 def prefill(bound: Bound[DeltaRegion], arch: Arch) -> tuple[Geometry, ...]:
@@ -139,14 +157,16 @@ def _whole(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
         and 2 * region.dv * split <= MAX_THREADS
     ):
         split *= 2
-    block = -(-region.dv * split // arch.wave) * arch.wave
+    heads = side_by_side(region, arch, split)
+    inputs = 2 * region.dk + heads * region.dv
+    block = -(-heads * region.dv * split // arch.wave) * arch.wave
     assert block <= MAX_THREADS and split <= arch.wave, (
         f"heads of {region.dk} x {region.dv} are not this kernel's: fuse_delta"
     )
     depth = -(-region.dk // (4 * split)) * 4
-    tokens = max(1, min(16, 32768 // (8 * (split * depth + region.dv))))  # between barriers
+    tokens = max(1, min(16, 32768 // (8 * (split * depth + heads * region.dv))))  # between barriers
     batch = min(tokens, arch.tuning.predicated_loads)
-    params = DeltaParams(SHORT, split, depth, tokens, batch, items=-(-inputs // block))
+    params = DeltaParams(SHORT, split, depth, heads, tokens, batch, items=-(-inputs // block))
     return Geometry(DELTA, bound.name, (str(region.k_heads), "G", "1"), block, params)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
@@ -20,6 +22,7 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
     x, rotate = before_rotation(first.inputs[0], printer)
     load = input_element(first, x, printer, top)
     stats = tuple(printer.stats)
+    reads = tuple(read for read in dict.fromkeys(printer.reads) if re.search(r"\bj\b", read))
     reached = {v: _roots_of(v, region, roots) for v in region.outputs}
     zipped = any(len(r) > 1 for r in reached.values())
     for i, root in enumerate(roots):
@@ -39,6 +42,7 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
         load=load,
         rotate=rotate,
         stats=stats,
+        reads=reads,
         top=top,
         experts=printer.arg(first.inputs[2]) if top else None,
         expert_count=first.inputs[1].type.size(0) if top else 0,

@@ -25,7 +25,8 @@ def dots(arch: Arch) -> list[Candidate]:
     """By integer dot products."""
     splits = (1, 2, 4) if arch.wave == 32 else (1, 2)
     two = [Candidate("dot", numbers, split, 2) for numbers in (False, True) for split in splits]
-    return [*two, *([Candidate("dot", False, split, 4) for split in splits] if arch.wave == 32 else [])]
+    more = [Candidate("dot", False, split, outputs) for outputs in (3, 4) for split in splits]
+    return [*two, *(more if arch.wave == 32 else [])]
 
 
 def candidates(bound: Bound[LinearRegion], arch: Arch) -> list[Candidate]:

@@ -26,7 +26,7 @@ TABLE = Path(__file__).with_name("choices.csv")
 OTHER_FORMATS = 1.0  # how far away a row of other formats is, as a factor of two in size
 SAME_SIZE = 0.5  # how far away a row may be whose shape of thread blocks is taken, in factors of two
 WORDS = re.compile(
-    r"(skinny)( split=([1248]) resident=([1-8])( ahead)?)?|(numbers )?dot split=([1248]) outputs=([124])"
+    r"(skinny)( split=([1248]) resident=([1-8])( ahead)?)?|(numbers )?dot split=([1248]) outputs=([1234])"
 )
 
 

@@ -24,6 +24,7 @@ class LinearRegion(KernelRegion):
     """y = prologue(x) wᵀ, then an epilogue.
 
     load: the prologue, C expression of input element j, in row, j and the stats; g = 0.  stats: its reductions (one group).
+    reads: what both read of memory for element j, as it stands in them.
     rotate: elements that are rotated together after loading (hfc/formats/rotation.py); 0: none.
     zipped: one epilogue joins the results of all matrices, which have one size (gate and up).  store: this epilogue, a C statement
     in row, n and y0, y1, … one a matrix; empty where every matrix has its own.
@@ -36,6 +37,7 @@ class LinearRegion(KernelRegion):
     parts: tuple[Matrix, ...]
     load: str
     stats: tuple[Stat, ...] = ()
+    reads: tuple[str, ...] = ()
     zipped: bool = False
     store: str = ""
     rotate: int = 0

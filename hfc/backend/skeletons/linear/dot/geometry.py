@@ -17,6 +17,7 @@ from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 THREADS = 256
+INPUTS_AHEAD = 5120  # K of kernels that read all inputs before weights; more take registers that waves need
 ROWS = 16  # of a decode step
 SHARED = 48 * 1024  # bytes of inputs in LDS, at most
 UNIT = 32  # inputs that share a unit
@@ -45,6 +46,17 @@ class DotLanes:
 
 
 @dataclass(frozen=True)
+class InputsAhead:
+    """What a thread reads before it asks for weights.
+
+    reads: C expressions of element j.  load, elements (of each statistic): the region's, of seen<n>[run][i] instead."""
+
+    reads: tuple[str, ...]
+    load: str
+    elements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DotStageParams(Params):
     """chunk: inputs that are added up.  staged_stride: floats of a staged row."""
 
@@ -56,8 +68,8 @@ class DotStageParams(Params):
 class DotParams(Params):
     """waves: of a block, of which `split` share K (split-K).  outputs: of a wave.  tile: inputs in LDS at a time, `pad` of them between
     paddings.  together: rows of a block.  unrolls: numbers of rows that have a loop of their own.  staged: inputs come as whole numbers.
-    count: matrices of the largest group.  resident: blocks of a compute unit.  lanes_of: by format.  starts: first block of each
-    group.  chunk, staged_stride: as in DotStageParams."""
+    count: matrices of the largest group.  resident: blocks of a compute unit.  ahead: where the tile is all of K.  lanes_of: by format.
+    starts: first block of each group.  chunk, staged_stride: as in DotStageParams."""
 
     chunk: int
     staged_stride: int
@@ -71,6 +83,7 @@ class DotParams(Params):
     count: int
     resident: int
     pad: int
+    ahead: InputsAhead | None
     lanes_of: Mapping[str, DotLanes]
     starts: tuple[int, ...]
     groups: tuple[tuple[Matrix, ...], ...]
@@ -143,6 +156,18 @@ def _staged(bound: Bound[LinearRegion], written: bool) -> Scratch:
     return Scratch("operands", "float", "f32", row_bytes, None if outputs else ROWS, written, outputs=outputs)
 
 
+def _ahead(region: LinearRegion, arch: Arch) -> InputsAhead | None:
+    """None: there are too many, or a statistic is of something else than the row."""
+    most = RUN * THREADS if arch.scarce_registers else INPUTS_AHEAD
+    if not region.reads or region.k > most or any(stat.size != region.k for stat in region.stats):
+        return None
+    load, elements = region.load, [stat.element for stat in region.stats]
+    for number, read in enumerate(region.reads):
+        load = load.replace(read, f"seen{number}[run][i]")
+        elements = [element.replace(read, f"seen{number}[run][i]") for element in elements]
+    return InputsAhead(region.reads, load, tuple(elements))
+
+
 def _stage(bound: Bound[LinearRegion], chosen: Candidate) -> Geometry:
     return Geometry(
         STAGE,
@@ -166,6 +191,9 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
     outputs, split = max(1, (chosen.outputs if most_rows == 1 else OUTPUTS) // count), chosen.split
     split = 1 if takes_k_at_once(region, arch) else split
     tile = max(arch.wave * split * CONTIGUOUS.elements, THREADS * RUN)  # every thread makes numbers of a run
+    ahead = _ahead(region, arch) if most_rows == 1 and not staged else None
+    if ahead:
+        tile = -(-region.k // (THREADS * RUN)) * THREADS * RUN
     row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
     # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
     most_rows = min(most_rows, 2 if arch.scarce_registers else 4)
@@ -185,6 +213,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
         count=count,
         resident=2,
         pad=lanes[largest.format.name].loader.map.span,
+        ahead=ahead,
         lanes_of=lanes,
         starts=starts,
         groups=region.groups,
