@@ -9,18 +9,35 @@ typedef uint32_t hfc_uint2 __attribute__((ext_vector_type(2)));
 template <typename WIDE> HFC_FUNCTION void hfc_put(void* at, WIDE value) { *(WIDE*)at = value; }
 template <typename WIDE> HFC_FUNCTION WIDE hfc_get(const void* at) { return *(const WIDE*)at; }
 
+// Words at once. HFC_WHOLE_LINES: the rest of their 128 bytes comes into L2 with them, for the lanes and waves that read on from there.
+#if defined(HFC_WHOLE_LINES)
+HFC_FUNCTION hfc_uint4 hfc_four_words(const uint8_t* at) {
+  hfc_uint4 v;
+  asm("ld.global.nc.L2::128B.v4.u32 { %0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
+  return v;
+}
+HFC_FUNCTION hfc_uint2 hfc_two_words(const uint8_t* at) {
+  hfc_uint2 v;
+  asm("ld.global.nc.L2::128B.v2.u32 { %0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(at));
+  return v;
+}
+#else
+HFC_FUNCTION hfc_uint4 hfc_four_words(const uint8_t* at) { return *(const hfc_uint4*)at; }
+HFC_FUNCTION hfc_uint2 hfc_two_words(const uint8_t* at) { return *(const hfc_uint2*)at; }
+#endif
+
 // COUNT words from an address that is a multiple of ALIGNMENT bytes (2, 4, 8 or 16).
 template <int COUNT, int ALIGNMENT> HFC_FUNCTION void hfc_words(const uint8_t* at, uint32_t* words) {
   if constexpr (COUNT % 4 == 0 && ALIGNMENT >= 16) {
 #pragma unroll
     for (int i = 0; i < COUNT; i += 4) {
-      const hfc_uint4 v = ((const hfc_uint4*)at)[i / 4];
+      const hfc_uint4 v = hfc_four_words(at + 4 * i);
       words[i] = v.x, words[i + 1] = v.y, words[i + 2] = v.z, words[i + 3] = v.w;
     }
   } else if constexpr (COUNT % 2 == 0 && ALIGNMENT >= 8) {
 #pragma unroll
     for (int i = 0; i < COUNT; i += 2) {
-      const hfc_uint2 v = ((const hfc_uint2*)at)[i / 2];
+      const hfc_uint2 v = hfc_two_words(at + 4 * i);
       words[i] = v.x, words[i + 1] = v.y;
     }
   } else if constexpr (ALIGNMENT >= 4) {

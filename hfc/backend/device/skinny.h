@@ -150,14 +150,54 @@ HFC_FUNCTION void hfc_int8_row(const uint8_t* const (&weight_row)[HFC_LANE_OUTPU
                                hfc_accumulators<S>& here);
 #endif
 
-// Main K loop of this wave, iterations `k_iter` to `stop`: issues COLUMN_TILES MMAs an operand, keeps only accumulators whose row can exist.
+// One iteration of the K loop: issues COLUMN_TILES MMAs an operand, keeps only accumulators whose row can exist. column: the row of this
+// lane's operand.  weight_row: of weights that are read late, see load_late.
+template <class W, class S>
+HFC_FUNCTION void hfc_k_iteration(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], hfc_raw_weights<W>& raw, int k_iter,
+                                  const hfc_uint4* inputs, const float* sums, const float* units, int first,
+                                  const int (&column)[S::COLUMN_TILES], hfc_accumulators<S>& sum) {
+  const int own_row = S::ROWS > 1 ? hfc_lane_column() : 0;
+  hfc_accumulators<S> here[hfc_parts<W, S>] = {};
+#pragma unroll
+  for (int piece = 0; piece < W::PIECES; piece++) {
+    if (!hfc_has_piece<W, S>(k_iter, piece)) continue;
+    const int place = k_iter * W::PIECES + piece;
+    const uint32_t c = (uint32_t)(place * HFC_K_LANES) % W::CALLS_OF_SPAN;
+    const int begin = place * W::PIECE_ELEMENTS / W::SPAN * W::SPAN + W::base(c) - first;
+#if defined(HFC_MMA_I8)
+    if constexpr (S::ROWS == 1 && hfc_groups_each<W, S> > 0) {
+      hfc_int_acc high = {}, low = {};
+      hfc_int8_row<W, S>(weight_row, raw, k_iter, k_iter + S::SPLIT, piece, inputs, sums, begin, high, low, here[0]);
+      continue;
+    }
+#endif
+    hfc_mma_piece<W, S>(weight_row, raw, k_iter, k_iter + S::SPLIT, piece, inputs, sums, begin, column, here);
+  }
+  const float* unit = units + (k_iter * S::ITER_ELEMENTS - first) / S::UNIT_SPAN * S::ROWS;
+#pragma unroll
+  for (int h = 0; h < S::COLUMN_TILES; h++) {
+#pragma unroll
+    for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
+#pragma unroll
+      for (int v = 0; v < S::LANE_COLUMNS; v++) {
+        float total = here[0][h][l][v];
+        if constexpr (hfc_parts<W, S> > 1) {  // in the order in which lanes add
+          if constexpr (S::ROWS == 1) total = hfc_sum_lanes<4>(total);
+          else total = (total + here[1][h][l][v]) + (here[2][h][l][v] + here[3][h][l][v]);
+        }
+        sum[h][l][v] = __builtin_fmaf(unit[h * HFC_COLUMNS + own_row + v], total, sum[h][l][v]);
+      }
+    }
+  }
+}
+
+// Main K loop of this wave, iterations `k_iter` to `stop`.
 // first: element of K at which inputs, sums and units begin.  raw: weights of the first iteration, where they are prefetched.
 template <class W, class S>
 HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS], hfc_raw_weights<W>& raw, const hfc_uint4* inputs,
                              const float* sums, const float* units, int rows, int first, int stop, int& k_iter, hfc_accumulators<S>& sum) {
   constexpr int k_iters = (S::K + S::ITER_ELEMENTS - 1) / S::ITER_ELEMENTS;
-  const int own_row = S::ROWS > 1 ? hfc_lane_column() : 0;
-  int column[S::COLUMN_TILES];  // the row of this lane's operand
+  int column[S::COLUMN_TILES];
 #pragma unroll
   for (int h = 0; h < S::COLUMN_TILES; h++) {
     const int r = h * HFC_COLUMNS + hfc_input_row();
@@ -175,38 +215,7 @@ HFC_FUNCTION void hfc_k_loop(const uint8_t* const (&weight_row)[HFC_LANE_OUTPUTS
       }
       if (k_iter + S::SPLIT < k_iters) hfc_load_weights<W, S>(weight_row, k_iter + S::SPLIT, raw);
     }
-    hfc_accumulators<S> here[hfc_parts<W, S>] = {};
-#pragma unroll
-    for (int piece = 0; piece < W::PIECES; piece++) {
-      if (!hfc_has_piece<W, S>(k_iter, piece)) continue;
-      const int place = k_iter * W::PIECES + piece;
-      const uint32_t c = (uint32_t)(place * HFC_K_LANES) % W::CALLS_OF_SPAN;
-      const int begin = place * W::PIECE_ELEMENTS / W::SPAN * W::SPAN + W::base(c) - first;
-#if defined(HFC_MMA_I8)
-      if constexpr (S::ROWS == 1 && hfc_groups_each<W, S> > 0) {
-        hfc_int_acc high = {}, low = {};
-        hfc_int8_row<W, S>(weight_row, S::AHEAD ? now : raw, k_iter, k_iter + S::SPLIT, piece, inputs, sums, begin, high, low, here[0]);
-        continue;
-      }
-#endif
-      hfc_mma_piece<W, S>(weight_row, S::AHEAD ? now : raw, k_iter, k_iter + S::SPLIT, piece, inputs, sums, begin, column, here);
-    }
-    const float* unit = units + (k_iter * S::ITER_ELEMENTS - first) / S::UNIT_SPAN * S::ROWS;
-#pragma unroll
-    for (int h = 0; h < S::COLUMN_TILES; h++) {
-#pragma unroll
-      for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
-#pragma unroll
-        for (int v = 0; v < S::LANE_COLUMNS; v++) {
-          float total = here[0][h][l][v];
-          if constexpr (hfc_parts<W, S> > 1) {  // in the order in which lanes add
-            if constexpr (S::ROWS == 1) total = hfc_sum_lanes<4>(total);
-            else total = (total + here[1][h][l][v]) + (here[2][h][l][v] + here[3][h][l][v]);
-          }
-          sum[h][l][v] = __builtin_fmaf(unit[h * HFC_COLUMNS + own_row + v], total, sum[h][l][v]);
-        }
-      }
-    }
+    hfc_k_iteration<W, S>(weight_row, S::AHEAD ? now : raw, k_iter, inputs, sums, units, first, column, sum);
   }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
@@ -31,9 +32,14 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
     for root in roots:
         weight = root.inputs[1]
         mine = [] if zipped else [v for v in region.outputs if reached[v] == {root}]
+        before = len(printer.reads)
         store = " ".join(_store(v, root, printer, top) for v in mine)
-        parts.append(Matrix(printer.arg(weight), block_format(weight.type.dtype), weight.type.size(-2), store))
+        read = tuple(dict.fromkeys(printer.reads[before:]))
+        parts.append(Matrix(printer.arg(weight), block_format(weight.type.dtype), weight.type.size(-2), store, read))
+    before = len(printer.reads)
     store = " ".join(_store(v, first, printer, top) for v in region.outputs) if zipped else ""
+    if zipped:
+        parts[0] = replace(parts[0], store_reads=tuple(dict.fromkeys(printer.reads[before:])))
     bound = LinearRegion(
         k=first.inputs[1].type.size(-1),
         parts=tuple(parts),

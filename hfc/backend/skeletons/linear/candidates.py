@@ -20,6 +20,8 @@ BLOCKS = (
     (4, False),
 )  # resident, ahead: registers for prefetched weights, or for more waves
 
+RINGS = ((1, 4), (1, 8), (2, 2), (2, 3), (2, 4), (3, 2))  # resident, stages: of weights on their way in LDS
+
 
 def dots(arch: Arch) -> list[Candidate]:
     """By integer dot products."""
@@ -40,6 +42,11 @@ def candidates(bound: Bound[LinearRegion], arch: Arch) -> list[Candidate]:
             Candidate("skinny", split=split, resident=resident, ahead=ahead)
             for split, (resident, ahead) in product(SPLITS, BLOCKS)
             if split <= most
+        ]
+        found += [
+            Candidate("skinny", split=split, resident=resident, stages=stages)
+            for split, (resident, stages) in product(SPLITS, RINGS)
+            if split <= most and skinny.has_ring(bound, arch)
         ]
     return found
 

@@ -11,12 +11,14 @@ from hfc.formats.block import BlockFormat
 class Matrix:
     """One weight matrix [n, k], or [experts, n, k] where rows choose experts.
 
-    store: C statement in row, n and y (this matrix's result): its epilogue; empty in a zipped region."""
+    store: C statement in row, n and y (this matrix's result): its epilogue; empty in a zipped region.
+    store_reads: what it reads of memory, as it stands there; in a zipped region the first matrix has what the region's store reads."""
 
     weight: Arg
     format: BlockFormat
     n: int
     store: str
+    store_reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

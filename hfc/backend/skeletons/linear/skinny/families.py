@@ -27,6 +27,11 @@ class MatrixFamily:
     firsts: tuple[int, ...]
     by_format: tuple[FormatMatrices, ...]
 
+    @property
+    def most_reads(self) -> int:
+        """Elements that the epilogue of one of its matrices reads of memory."""
+        return max(len(part.store_reads) for part in self.parts)
+
 
 def families_of(
     region: LinearRegion, lanes: Mapping[str, OperandLanes], outputs: int

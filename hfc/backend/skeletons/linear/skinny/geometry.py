@@ -10,17 +10,27 @@ from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.choices import Candidate, choice_for, formats_of, shape_for
 from hfc.backend.skeletons.linear.dot import geometry as dot
 from hfc.backend.skeletons.linear.region import LinearRegion
-from hfc.backend.skeletons.linear.skinny.families import MatrixFamily, families_of
+from hfc.backend.skeletons.linear.skinny import ring
+from hfc.backend.skeletons.linear.skinny.families import families_of
+from hfc.backend.skeletons.linear.skinny.params import (
+    ROW,
+    ROWS,
+    SEVERAL,
+    SPAN,
+    STAGE,
+    THREADS,
+    TILE,
+    BlockShape,
+    RowParams,
+    RowsParams,
+    SkinnyParams,
+    SkinnyStageParams,
+)  # fmt: skip
 from hfc.backend.spec import Bound
-from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch, CardSpec
 
-ROWS = 16  # of a block: one operand of an MMA, two where it has 8 columns
-THREADS = 256
-SPAN = 256  # elements of a row of inputs that share a unit
 CAPACITY = 32768  # bytes of LDS for the inputs of one row
-TILE = 16  # outputs (M) of an MMA
 MOST_MATRICES = 2  # that one block makes
 LATE_WORDS = 12  # of a weight row that fit beside the MMAs of the iteration before, in 80 registers
 
@@ -132,16 +142,29 @@ def most_split(region: LinearRegion, arch: Arch) -> int:
     return THREADS // arch.wave // (region.together if region.zipped else 1)
 
 
+def has_ring(bound: Bound[LinearRegion], arch: Arch) -> bool:
+    """Whether one row's weights can come through LDS, see ring.py."""
+    unit = unit_of(arch)
+    assert unit, arch.name
+    unit, lanes = _unit_and_lanes(bound, arch, unit)
+    return not ring.cannot(bound.region, arch, unit.int8, lanes)
+
+
 def launches_of(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate | None = None) -> tuple[Geometry, ...]:
     """The launches of one row, or of several with what stages their inputs. wanted: how waves lie, else as the rules below say."""
     region, unit = bound.region, unit_of(arch)
     assert unit, arch.name
     unit, lanes = _unit_and_lanes(bound, arch, unit)
     most = most_split(region, arch)
+    if wanted and wanted.stages and not has_ring(bound, arch):
+        wanted = replace(wanted, split=0)
+    shape: BlockShape | None
     if wanted and 0 < wanted.split <= most:
-        split, shape = wanted.split, BlockShape(THREADS // arch.wave, wanted.resident, wanted.ahead)
+        split, shape = wanted.split, BlockShape(THREADS // arch.wave, wanted.resident, wanted.ahead, wanted.stages)
     else:
-        split, shape = _split(sum(-(-part.n // TILE) for part in region.parts), most, arch), None
+        tiles = sum(-(-part.n // TILE) for part in region.parts)
+        split = _split(tiles, most, arch)
+        shape = ring.shape_of(region, lanes, tiles * split, arch) if has_ring(bound, arch) else None
     one = _geometry(bound, arch, unit, lanes, split, 0, shape)
     if region.top:
         return (one,)
@@ -166,25 +189,6 @@ def _split(tiles: int, most: int, arch: Arch) -> int:
     return next((split for split in splits if use(split) > 0.9), max(splits, key=use))
 
 
-@dataclass(frozen=True)
-class SkinnyStageParams(Params):
-    """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of an MMA.  span: inputs
-    that share a unit.  sum_group: inputs whose sums the minimums multiply; 0: there are none.  run: neighbouring elements that a lane takes.
-    staged_sums, staged_units: where sums and units lie after the staged inputs, in floats.  int8: as of Unit.
-    group_floats: staged inputs of `together` rows, where a step may have more of them; else 0."""
-
-    together: int
-    columns: int
-    span: int
-    sum_group: int
-    run: int
-    staged_sums: int
-    staged_units: int
-    int8: bool
-    group_floats: int
-    threads: int = THREADS
-
-
 def _staging(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes]) -> SkinnyStageParams:
     region = bound.region
     k, sum_group = region.k, _sum_group(lanes)
@@ -204,9 +208,6 @@ def _staged(bound: Bound[LinearRegion], lanes: dict[str, OperandLanes], written:
     outputs, group_bytes = bound.rows == "R", 4 * ROWS * _staged_floats(bound.region, lanes)
     rows = None if outputs else ROWS
     return Scratch("operands", "float", "f32", group_bytes, rows, written, outputs=outputs, together=ROWS)
-
-
-STAGE = template(__file__, "skinny_stage", READS_AND_WRITES, SkinnyStageParams)
 
 
 def _stage(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLanes]) -> Geometry:
@@ -234,16 +235,6 @@ def _unit_and_lanes(bound: Bound[LinearRegion], arch: Arch, unit: Unit) -> tuple
     return unit, lanes
 
 
-@dataclass(frozen=True)
-class BlockShape:
-    """waves: of a block.  resident: blocks that a compute unit must hold.  ahead: weights are prefetched, one iteration of
-    the K loop ahead."""
-
-    waves: int
-    resident: int
-    ahead: bool
-
-
 def _block_shape(arch: Arch, sharing: int, blocks: int, column_tiles: int) -> BlockShape:
     """sharing: waves of the smallest block.  blocks: of THREADS, of the whole region.
 
@@ -255,58 +246,6 @@ def _block_shape(arch: Arch, sharing: int, blocks: int, column_tiles: int) -> Bl
     if not column_tiles:
         return BlockShape(8, 3, False) if blocks > 2 * arch.cards[-1].compute_units else BlockShape(8, 2, True)
     return BlockShape(4, 3, True) if sharing <= 4 else BlockShape(8, 2, False)
-
-
-@dataclass(frozen=True)
-class SkinnyParams(Params):
-    """waves: of a block; `split` of them share the K of 16 outputs (split-K), `waves_n` such groups make different
-    outputs.  iter_elements: of K in one iteration of the K loop, `k_iters`: its iterations.
-    resident: blocks of a compute unit.  ahead: weights are prefetched, one iteration ahead; late: as soon as their registers are free.  span, sum_group, int8: as in SkinnyStageParams."""
-
-    span: int
-    sum_group: int
-    waves: int
-    split: int
-    waves_n: int
-    iter_elements: int
-    k_iters: int
-    families: tuple[MatrixFamily, ...]
-    resident: int
-    ahead: bool
-    late: bool
-    int8: bool
-
-
-@dataclass(frozen=True)
-class RowParams(SkinnyParams):
-    """tile: inputs in LDS at a time.  factors: weights of the inputs, as a norm has them, read by every block.  columns, run,
-    threads: as in SkinnyStageParams.  zeros: units of 16 bytes after the inputs that stand for those of other scale groups."""
-
-    tile: int
-    columns: int
-    run: int
-    factors: tuple[str, ...]
-    zeros: int
-    threads: int = THREADS
-
-
-@dataclass(frozen=True)
-class RowsParams(SkinnyParams):
-    """column_tiles: MMAs that a wave issues for each operand of weights.  stride: places for rows in staged inputs: the most that the kernel serves.
-    staged_sums, staged_units: as in SkinnyStageParams.  group_floats: likewise, 0 where a step has no more than `stride` rows."""
-
-    column_tiles: int
-    stride: int
-    group_floats: int
-    staged_sums: int
-    staged_units: int
-
-
-IN_FLIGHT = KernelLimits(
-    128, "bound by memory: the weights of a wave's next iteration are on their way while it multiplies", narrowest=1
-)
-ROW = template(__file__, "skinny_row", IN_FLIGHT, RowParams)
-SEVERAL = template(__file__, "skinny_rows", IN_FLIGHT, RowsParams)
 
 
 def _geometry(
@@ -340,6 +279,10 @@ def _geometry(
         if column_tiles
         else _of_one_row(bound, arch, unit, blocks, staging, shared)
     )
+    if shape.stages:
+        assert isinstance(made.params, RowParams), made.symbol
+        made = ring.through_ring(bound, arch, made.params, lanes, shape.stages)
+        loaders += ring.ring_source(lanes, region.k)
     scratch = (_staged(bound, lanes, written=False),) if column_tiles else ()
     return replace(made, block=shape.waves * arch.wave, promises=(unit.feature,), loaders=loaders, scratch=scratch)
 

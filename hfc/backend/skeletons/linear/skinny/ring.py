@@ -1,0 +1,112 @@
+"""One row with weights that come into LDS by asynchronous copies (Hopper), several iterations of a wave ahead: registers hold no weights on
+their way, and the copies go on from one tile of outputs to the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from hfc.backend.lanes.operands import OperandLanes
+from hfc.backend.shape import Geometry
+from hfc.backend.skeletons.linear.region import LinearRegion
+from hfc.backend.skeletons.linear.skinny.families import MatrixFamily
+from hfc.backend.skeletons.linear.skinny.params import RING, THREADS, TILE, BlockShape, RingParams, RingShare, RowParams
+from hfc.backend.spec import Bound
+from hfc.base.dataclass import dataclass
+from hfc.target.arch import Arch
+
+FEW_WEIGHTS = 12 << 20  # of a region whose launch is over before memory is busy
+MANY_OUTPUTS = 100_000  # of a head: several tiles a block
+BYTES = 8  # bits of a code with which registers are full of weights on their way
+FEATURE = "wgmma_f16"  # of architectures that have asynchronous copies, and LDS for them
+PIECE = 16  # bytes of a copy
+MOST_K = 16384  # inputs that are staged at once
+
+
+@dataclass(frozen=True)
+class RingLanes:
+    """How an iteration's weights of one format lie in LDS. chunks: copies of a weight row.  stride: bytes from one row to the next."""
+
+    chunks: int
+    stride: int
+
+
+def ring_lanes(lanes: OperandLanes, k: int) -> RingLanes | None:
+    """None: an iteration's weights do not lie together, or rows begin where no copy can."""
+    elements = lanes.iter_elements * lanes.k_lanes
+    if not lanes.form.quantized or elements % lanes.form.block or k % elements or lanes.form.row_bytes(k) % PIECE:
+        return None
+    nbytes = lanes.form.row_bytes(elements)
+    chunks, farthest = (
+        -(-nbytes // PIECE),
+        PIECE - math.gcd(PIECE, nbytes),
+    )  # bytes between a copy's address and the first weight
+    if farthest + nbytes > chunks * PIECE:
+        return None
+    # weight rows that lanes read together begin in different banks
+    apart = 2 * PIECE if lanes.map.run <= 8 else PIECE
+    return RingLanes(
+        chunks, chunks * PIECE + (apart - chunks * PIECE) % (8 * PIECE if lanes.map.run <= 8 else 2 * PIECE)
+    )
+
+
+def cannot(region: LinearRegion, arch: Arch, int8: bool, lanes: Mapping[str, OperandLanes]) -> bool:
+    """Whether weights must go straight to registers."""
+    return (
+        not arch.has(FEATURE)
+        or not int8
+        or bool(region.top)
+        or region.k > MOST_K
+        or region.zipped
+        and len(region.weight_formats) > 1
+        or not all(ring_lanes(of, region.k) for of in lanes.values())
+    )
+
+
+def shape_of(region: LinearRegion, lanes: Mapping[str, OperandLanes], waves: int, arch: Arch) -> BlockShape | None:
+    """Thread blocks where no row of the table of choices says how they lie; None: without a ring. waves: of all tiles.
+
+    Measured on an H200, one row, weights from memory, us: 0.8B's matrices in q4_k 3.6 to 5.1 -> 2.2 to 4.3, heads 184 -> 166 and 54 -> 47, 9B's
+    in q8_0 29, 9, 52 and 26 -> 19, 7, 33 and 18; 9B's output in q4_k, four times as large as 0.8B's, 5.2 -> 5.4."""
+    weights = region.k * sum(part.n for part in region.parts)
+    wide = any(of.loader and of.loader.bits >= BYTES for of in lanes.values())
+    if not wide and FEW_WEIGHTS < weights and region.outputs < MANY_OUTPUTS:
+        return None
+    per_block = THREADS // arch.wave
+    alone = waves <= per_block * arch.cards[-1].compute_units or region.outputs >= MANY_OUTPUTS
+    return BlockShape(per_block, 1, False, 8) if alone and not wide else BlockShape(per_block, 2, False, 3)
+
+
+def through_ring(
+    bound: Bound[LinearRegion], arch: Arch, row: RowParams, lanes: Mapping[str, OperandLanes], stages: int
+) -> Geometry:
+    """row: how the kernel of one row would be without.  stages: iterations in a wave's ring."""
+    found = [present for of in lanes.values() if (present := ring_lanes(of, bound.region.k))]
+    slot = max(TILE * ring.stride for ring in found)
+    shares = _shares(row.families, arch.cards[-1].compute_units * row.resident)
+    params = RingParams(**vars(row), stages=stages, slot=slot, shares=shares)
+    grid = (f"({bound.rows} == 1) * {shares[-1].stop}", "1", "1")
+    return Geometry(RING, bound.name, grid, 0, params, lds_bytes=row.waves * stages * slot)
+
+
+def _shares(families: tuple[MatrixFamily, ...], slots: int) -> tuple[RingShare, ...]:
+    """slots: blocks that the card holds. All make as many tiles, or one less."""
+    rounds = -(-families[-1].stop // slots)
+    made: list[RingShare] = []
+    for family in families:
+        tiles = family.stop - family.start
+        made.append(RingShare(made[-1].stop if made else 0, -(-tiles // rounds), tiles))
+    return tuple(made)
+
+
+def ring_source(lanes: Mapping[str, OperandLanes], k: int) -> str:
+    """C++ of how a ring holds these formats."""
+    return "\n".join(_constants(of, k) for of in lanes.values())
+
+
+def _constants(lanes: OperandLanes, k: int) -> str:
+    ring = ring_lanes(lanes, k)
+    assert ring, lanes.symbol
+    nbytes = lanes.form.row_bytes(lanes.iter_elements * lanes.k_lanes)
+    symbol = lanes.symbol.replace("_operands", "_ring")
+    return f"struct {symbol} : {lanes.symbol} {{ enum {{ ITER_BYTES = {nbytes}, RING_CHUNKS = {ring.chunks}, RING_STRIDE = {ring.stride} }}; }};"
