@@ -9,18 +9,10 @@ typedef uint32_t hfc_uint2 __attribute__((ext_vector_type(2)));
 template <typename WIDE> HFC_FUNCTION void hfc_put(void* at, WIDE value) { *(WIDE*)at = value; }
 template <typename WIDE> HFC_FUNCTION WIDE hfc_get(const void* at) { return *(const WIDE*)at; }
 
-// Words at once. HFC_WHOLE_LINES: the rest of their 128 bytes comes into L2 with them, for the lanes and waves that read on from there.
+// Words at once. HFC_WHOLE_LINES: as device/whole_lines.h says.
 #if defined(HFC_WHOLE_LINES)
-HFC_FUNCTION hfc_uint4 hfc_four_words(const uint8_t* at) {
-  hfc_uint4 v;
-  asm("ld.global.nc.L2::128B.v4.u32 { %0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
-  return v;
-}
-HFC_FUNCTION hfc_uint2 hfc_two_words(const uint8_t* at) {
-  hfc_uint2 v;
-  asm("ld.global.nc.L2::128B.v2.u32 { %0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(at));
-  return v;
-}
+HFC_FUNCTION hfc_uint4 hfc_four_words(const uint8_t* at);
+HFC_FUNCTION hfc_uint2 hfc_two_words(const uint8_t* at);
 #else
 HFC_FUNCTION hfc_uint4 hfc_four_words(const uint8_t* at) { return *(const hfc_uint4*)at; }
 HFC_FUNCTION hfc_uint2 hfc_two_words(const uint8_t* at) { return *(const hfc_uint2*)at; }

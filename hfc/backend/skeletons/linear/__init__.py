@@ -15,7 +15,7 @@ from hfc.backend.skeletons.linear.warpgroup import geometry as warpgroup
 from hfc.backend.skeletons.linear.wide import geometry as wide
 
 TEMPLATES = (
-    *(scalar.SCALAR, wide.WIDE, dot.STAGE, dot.DOT, skinny.STAGE, skinny.ROW, skinny.SEVERAL),
+    *(scalar.SCALAR, wide.WIDE, dot.STAGE, dot.DOT, skinny.STAGE, skinny.ROW, skinny.SEVERAL, skinny.ring.RING),
     *(mma.STAGE, mma.MMA, warpgroup.WARPGROUP, tiled.ROTATE, tiled.TILED, experts.SORT, library.FINISH),
 )
 
