@@ -1375,7 +1375,7 @@ void zip_q4_0_k256_n1024_stage(const int32_t* __restrict__ step, const float* x0
     float stat0;
     {
       float r = 0.0f;
-#pragma unroll 8  // loads are under way together
+#pragma unroll 8
       for (int j = hfc_thread(); j < 256; j += 256) {
         r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
       }
