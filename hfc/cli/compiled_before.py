@@ -13,6 +13,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hfc.base.cache import cache_folder, find_kept, kept, key_of
@@ -104,7 +105,9 @@ def own_places() -> list[Path]:
 
 def compiler_places() -> list[Path]:
     """Where another version of a compiler takes the place of this one: the package, without importing it, and what HFC_CLANG names."""
-    package, named = importlib.util.find_spec("ziglang"), knob("HFC_CLANG")
+    package, named = None, knob("HFC_CLANG")
+    with suppress(ModuleNotFoundError):  # from who hides the package; where it is missing there is no error
+        package = importlib.util.find_spec("ziglang")
     places = [Path(package.origin).parent] if package and package.origin else []
     return [*places, Path(shutil.which(named) or named)] if named else places
 

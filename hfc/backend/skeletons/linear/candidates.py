@@ -20,7 +20,7 @@ BLOCKS = (
     (4, False),
 )  # resident, ahead: registers for prefetched weights, or for more waves
 
-RINGS = ((1, 4), (1, 8), (2, 2), (2, 3), (2, 4), (3, 2))  # resident, stages: of weights on their way in LDS
+RINGS = ((1, 4), (1, 8), (2, 2), (2, 3), (2, 4), (3, 2), (3, 3))  # resident, stages: of weights on their way in LDS
 
 
 def dots(arch: Arch) -> list[Candidate]:
