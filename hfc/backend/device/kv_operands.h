@@ -5,7 +5,6 @@
 HFC_FUNCTION int hfc_mma_row() { return hfc_lane() / 4; }
 HFC_FUNCTION int hfc_mma_column() { return hfc_lane() % 4; }
 HFC_FUNCTION uint32_t hfc_bytes_of(uint32_t low, uint32_t high, uint32_t which) { return __nvvm_prmt(low, high, which); }
-HFC_FUNCTION int hfc_grid_y() { return __nvvm_read_ptx_sreg_nctaid_y(); }
 HFC_FUNCTION bool hfc_any(bool x) { return __nvvm_vote_any_sync(0xffffffffu, x); }
 HFC_FUNCTION void hfc_mma(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 { %0, %1, %2, %3}, { %4, %5, %6, %7}, { %8, %9}, { %0, %1, %2, %3};"
