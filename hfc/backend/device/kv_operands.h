@@ -17,25 +17,22 @@ HFC_FUNCTION int hfc_apart(int element) { return element + element / 32; }
 
 // Copies of a warp, and the barriers in LDS at which they arrive.
 HFC_FUNCTION void hfc_warp_barrier() { __nvvm_bar_warp_sync(0xffffffffu); }
-HFC_FUNCTION uint32_t hfc_in_lds(const void* at) {
-  return (uint32_t)(uint64_t)(__attribute__((address_space(3))) const void*)at;
-}
 HFC_FUNCTION void hfc_arrival_begin(uint64_t* arrival) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(hfc_in_lds(arrival)) : "memory");
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(hfc_lds_address(arrival)) : "memory");
 }
 HFC_FUNCTION void hfc_arrivals_ready() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 HFC_FUNCTION void hfc_expect(uint64_t* arrival, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(hfc_in_lds(arrival)), "r"(bytes) : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(hfc_lds_address(arrival)), "r"(bytes) : "memory");
 }
 HFC_FUNCTION void hfc_bulk_copy(uint8_t* to, const uint8_t* from, uint32_t bytes, uint64_t* arrival) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-               ::"r"(hfc_in_lds(to)), "l"(from), "r"(bytes), "r"(hfc_in_lds(arrival))
+               ::"r"(hfc_lds_address(to)), "l"(from), "r"(bytes), "r"(hfc_lds_address(arrival))
                : "memory");
 }
 HFC_FUNCTION void hfc_await(uint64_t* arrival, uint32_t parity) {
   asm volatile(
       "{\n.reg .pred there;\nhfc_again:\nmbarrier.try_wait.parity.shared::cta.b64 there, [%0], %1;\n@!there bra hfc_again;\n}"
-      ::"r"(hfc_in_lds(arrival)), "r"(parity)
+      ::"r"(hfc_lds_address(arrival)), "r"(parity)
       : "memory");
 }
 // Stores of this warp to LDS are done before its next copies there.

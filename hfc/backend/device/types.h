@@ -51,6 +51,10 @@ HFC_FUNCTION int hfc_block_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 HFC_FUNCTION int hfc_block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 HFC_FUNCTION int hfc_block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
 HFC_FUNCTION int hfc_grid_y() { return __nvvm_read_ptx_sreg_nctaid_y(); }
+// Where something lies in LDS, as asynchronous copies and matrix units take it.
+HFC_FUNCTION uint32_t hfc_lds_address(const void* at) {
+  return (uint32_t)(uint64_t)(__attribute__((address_space(3))) const void*)at;
+}
 HFC_FUNCTION void hfc_barrier() { __syncthreads(); }
 HFC_FUNCTION void hfc_lds_barrier() { __syncthreads(); }
 #endif

@@ -5,9 +5,6 @@ enum { HFC_PIECES = 8 };  // of 16 bytes in a row
 
 // Where 16 bytes number `piece` of a row lie in its tile, in f16.
 HFC_FUNCTION int hfc_piece_at(int row, int piece) { return row * (8 * HFC_PIECES) + (piece ^ row % 8) * 8; }
-HFC_FUNCTION uint32_t hfc_lds_address(const void* at) {
-  return (uint32_t)(uint64_t)(__attribute__((address_space(3))) const void*)at;
-}
 HFC_FUNCTION void hfc_copy_piece(_Float16* to, const _Float16* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(hfc_lds_address(to)), "l"(from) : "memory");
 }

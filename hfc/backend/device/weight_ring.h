@@ -2,8 +2,6 @@
 // iteration of its K loop. A wave copies what it multiplies itself, so none waits for another; copies go on over tiles of outputs, so that
 // memory is not idle between them. W: as of device/skinny.h, with what ring.py adds. S: likewise, with STAGES and SLOT, bytes of a slot.
 #pragma once
-HFC_FUNCTION uint32_t hfc_ring_address(const void* at) { return (uint32_t)(uint64_t)(__attribute__((address_space(3))) const void*)at; }
-
 // Where a wave's copies go on. tile, k_iter: what is copied next.  at: its first weight row there.  from: of each copy, from `at`.
 template <class W> struct hfc_ring_cursor {
   enum { COPIES = (16 * W::RING_CHUNKS + WAVE - 1) / WAVE };

@@ -156,7 +156,8 @@ def launches_of(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate | None
     assert unit, arch.name
     unit, lanes = _unit_and_lanes(bound, arch, unit)
     most = most_split(region, arch)
-    if wanted and wanted.stages and not has_ring(bound, arch):
+    through_lds = not ring.cannot(region, arch, unit.int8, lanes)
+    if wanted and wanted.stages and not through_lds:
         wanted = replace(wanted, split=0)
     shape: BlockShape | None
     if wanted and 0 < wanted.split <= most:
@@ -164,7 +165,7 @@ def launches_of(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate | None
     else:
         tiles = sum(-(-part.n // TILE) for part in region.parts)
         split = _split(tiles, most, arch)
-        shape = ring.shape_of(region, lanes, tiles * split, arch) if has_ring(bound, arch) else None
+        shape = ring.shape_of(region, lanes, tiles * split, arch) if through_lds else None
     one = _geometry(bound, arch, unit, lanes, split, 0, shape)
     if region.top:
         return (one,)
