@@ -7,14 +7,6 @@
 enum { FOLLOWER_IDLE, FOLLOWER_RUNS, FOLLOWER_ENDS };
 enum { FOLLOWER_LOOKS = 200000 };  // some milliseconds: the usual time between two steps of a sequence is shorter
 
-static inline void hfc_relax(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 static void hfc_futex(int32_t* word, int operation, int32_t value) { syscall(SYS_futex, word, operation, value, 0, 0, 0); }
 
 // Until the word is no longer `value`.

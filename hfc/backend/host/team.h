@@ -17,14 +17,6 @@ static int64_t hfc_now_ns(void) {
   return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
-static inline void hfc_relax(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 // Until the team has left this phase. Spin for some microseconds, then offer the core between looks: the thread that
 // holds the last unit may be waiting for it.
 void hfc_wait(const HfcWorker* w) {
