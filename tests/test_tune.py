@@ -74,7 +74,11 @@ def test_candidates_choose_everything_and_stay_within_a_block(hopper):
         for way in found:
             *several_rows, one = launches_as(bound, arch, way)
             assert {shape.params.split for shape in (*several_rows[1:], one)} == {way.split}
-            assert (one.params.resident, one.params.ahead, one.block) == (way.resident, way.ahead, 256)
+            assert (one.params.resident, one.params.ahead, one.block) == (
+                way.resident,
+                way.ahead,
+                32 * (way.waves or 8),
+            )
 
 
 def test_compilations_follow_the_users_table_and_its_row_alone(hopper, table):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from hfc.backend.lanes.operands import operand_lanes
+from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.skinny.families import MatrixFamily
-from hfc.backend.skeletons.linear.skinny.params import TILE
-from hfc.backend.skeletons.linear.skinny.ring import PIECE, _shares, ring_lanes, ring_source
+from hfc.backend.skeletons.linear.skinny.params import THREADS, TILE, BlockShape
+from hfc.backend.skeletons.linear.skinny.ring import PIECE, _shares, fits, inputs_once, ring_lanes, ring_source
+from hfc.backend.spec import Stat
 from hfc.formats import FORMATS
+from hfc.target.arch import find_arch
 
 K = 4096
 QUANTIZED = sorted(name for name, form in FORMATS.items() if form.quantized and K % form.block == 0)
@@ -63,3 +66,36 @@ def test_blocks_make_every_tile_once(tiles):
         ) == list(range(count))
     assert [share.start for share in shares] == [0, *(share.stop for share in shares[:-1])]
     assert shares[-1].stop <= 264 + len(tiles)
+
+
+def normed(k: int) -> LinearRegion:
+    """A product behind a norm: x of the row, and the norm's weights."""
+    x, w = f"x0[(size_t)row * {k} + j]", "w1[j]"
+    stat = Stat("stat0", k, "sum", f"{x} * {x}", "hfc_rsqrt(r)")
+    return LinearRegion(
+        k=k, parts=(), zipped=False, store="", load=f"({x} * stat0 * {w})", rotate=0, stats=(stat,), reads=(x, w)
+    )
+
+
+@pytest.mark.parametrize("k", [64, 1024, 4096, 5120, 6144])
+@pytest.mark.parametrize("waves", [8, 16, 24])
+def test_every_input_is_read_once_and_norm_weights_before_the_wait(k, waves):
+    once = inputs_once(normed(k), waves, find_arch("sm_90"))
+    if once is None:
+        assert k > 4096, "few enough for registers"
+        return
+    assert [(read.static, read.reduced) for read in once.reads] == [(False, waves != 8), (True, False)]
+    assert once.runs * 8 * waves * 32 >= k and (once.own or once.runs) * 8 * (THREADS if once.own else waves * 32) >= k
+    assert once.load == "(seen0[run][i] * stat0 * seen1[run][i])"
+    mine = "own0" if once.own else "seen0"
+    assert once.elements == (f"{mine}[run][i] * {mine}[run][i]",), (
+        "a reduction's threads are the first, whatever the block"
+    )
+
+
+def test_blocks_of_other_sizes_are_taken_where_they_fit_and_know_how_to_reduce():
+    arch, lanes = find_arch("sm_90"), {"q4_k": lanes_of("q4_k")}
+    assert fits(normed(4096), lanes, BlockShape(24, 1, False, 3), arch)
+    assert not fits(normed(4096), lanes, BlockShape(24, 1, False, 4), arch), "more LDS than there is"
+    assert not fits(normed(5120), lanes, BlockShape(16, 1, False, 2), arch), "too many inputs for registers"
+    assert fits(normed(17408), lanes, BlockShape(8, 1, False, 4), arch), "27B's down product"

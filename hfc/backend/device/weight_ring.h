@@ -72,3 +72,25 @@ HFC_FUNCTION void hfc_ring_k_loop(const uint8_t* ring, int& slot, hfc_ring_curso
     slot = slot + 1 == S::STAGES ? 0 : slot + 1;
   }
 }
+
+// Over the first WAVES waves of the block, in their order, for all of its threads.
+template <int WAVES> HFC_FUNCTION float hfc_first_waves_sum(float x) {
+  __shared__ float slots[WAVES];
+  x = hfc_wave_sum(x);
+  if (hfc_lane() == 0 && hfc_wave() < WAVES) slots[hfc_wave()] = x;
+  hfc_barrier();
+  float total = slots[0];
+#pragma unroll
+  for (int w = 1; w < WAVES; w++) total += slots[w];
+  return total;
+}
+template <int WAVES> HFC_FUNCTION float hfc_first_waves_max(float x) {
+  __shared__ float slots[WAVES];
+  x = hfc_wave_max(x);
+  if (hfc_lane() == 0 && hfc_wave() < WAVES) slots[hfc_wave()] = x;
+  hfc_barrier();
+  float total = slots[0];
+#pragma unroll
+  for (int w = 1; w < WAVES; w++) total = hfc_larger(total, slots[w]);
+  return total;
+}

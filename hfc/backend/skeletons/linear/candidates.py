@@ -20,7 +20,10 @@ BLOCKS = (
     (4, False),
 )  # resident, ahead: registers for prefetched weights, or for more waves
 
-RINGS = ((1, 4), (1, 8), (2, 2), (2, 3), (2, 4), (3, 2), (3, 3))  # resident, stages: of weights on their way in LDS
+RINGS = (
+    (1, 4, 0), (1, 8, 0), (2, 2, 0), (2, 3, 0), (2, 4, 0), (3, 2, 0), (3, 3, 0),
+    (1, 2, 24), (1, 3, 24), (1, 3, 16), (1, 4, 16), (1, 5, 16),
+)  # fmt: skip  # resident, stages: of weights on their way in LDS, waves: of a block, 0: as many as without
 
 
 def dots(arch: Arch) -> list[Candidate]:
@@ -43,11 +46,12 @@ def candidates(bound: Bound[LinearRegion], arch: Arch) -> list[Candidate]:
             for split, (resident, ahead) in product(SPLITS, BLOCKS)
             if split <= most
         ]
-        found += [
-            Candidate("skinny", split=split, resident=resident, stages=stages)
-            for split, (resident, stages) in product(SPLITS, RINGS)
-            if split <= most and skinny.has_ring(bound, arch)
+        rings = [
+            Candidate("skinny", split=split, resident=resident, stages=stages, waves=waves)
+            for split, (resident, stages, waves) in product(SPLITS, RINGS)
+            if split <= most
         ]
+        found += [ring for ring in rings if skinny.has_ring(bound, arch, ring)]
     return found
 
 

@@ -26,7 +26,7 @@ TABLE = Path(__file__).with_name("choices.csv")
 OTHER_FORMATS = 1.0  # how far away a row of other formats is, as a factor of two in size
 SAME_SIZE = 0.5  # how far away a row may be whose shape of thread blocks is taken, in factors of two
 WORDS = re.compile(
-    r"(skinny)( split=([1248]) resident=([1-8])( ahead)?( stages=([2-8]))?)?|(numbers )?dot split=([1248]) outputs=([1234])"
+    r"(skinny)( split=([1248]) resident=([1-8])( ahead)?( stages=([2-8])( waves=(16|24))?)?)?|(numbers )?dot split=([1248]) outputs=([1234])"
 )
 
 
@@ -36,7 +36,8 @@ class Candidate:
 
     split: waves that share K, for all numbers of rows; 0, of "skinny": by its own rules.  numbers, of "dot": inputs of one row, too,
     become whole numbers in a launch of their own.  The rest is of the kernel for one row: outputs, of a wave of "dot"; resident, blocks
-    that a compute unit must hold, and ahead, weights are prefetched, of "skinny"; stages: of a wave's ring of weights in LDS, 0: there is none."""
+    that a compute unit must hold, and ahead, weights are prefetched, of "skinny"; stages: of a wave's ring of weights in LDS, 0: there is none;
+    waves: of a block with rings, 0: as many as without."""
 
     variant: str
     numbers: bool = False
@@ -45,12 +46,14 @@ class Candidate:
     resident: int = 0
     ahead: bool = False
     stages: int = 0
+    waves: int = 0
 
     def __str__(self) -> str:
         if self.variant == "dot":
             return f"{'numbers ' if self.numbers else ''}dot split={self.split} outputs={self.outputs}"
         shape = f" split={self.split} resident={self.resident}{' ahead' if self.ahead else ''}" if self.split else ""
         shape += f" stages={self.stages}" if self.stages else ""
+        shape += f" waves={self.waves}" if self.waves else ""
         return f"{self.variant}{shape}"
 
 
@@ -84,8 +87,17 @@ def candidate(text: str) -> Candidate:
     if not found:
         raise ValueError(f"{text!r} is no way to multiply")
     if found[1]:
-        return Candidate("skinny", False, int(found[3] or 0), 0, int(found[4] or 0), bool(found[5]), int(found[7] or 0))
-    return Candidate("dot", bool(found[8]), int(found[9]), int(found[10]))
+        return Candidate(
+            "skinny",
+            False,
+            int(found[3] or 0),
+            0,
+            int(found[4] or 0),
+            bool(found[5]),
+            int(found[7] or 0),
+            int(found[9] or 0),
+        )
+    return Candidate("dot", bool(found[10]), int(found[11]), int(found[12]))
 
 
 def read_rows(path: Path) -> tuple[Choice, ...]:

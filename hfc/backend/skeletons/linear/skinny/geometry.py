@@ -142,12 +142,22 @@ def most_split(region: LinearRegion, arch: Arch) -> int:
     return THREADS // arch.wave // (region.together if region.zipped else 1)
 
 
-def has_ring(bound: Bound[LinearRegion], arch: Arch) -> bool:
-    """Whether one row's weights can come through LDS, see ring.py."""
+def has_ring(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate) -> bool:
+    """Whether one row's weights can come through LDS in blocks of this shape, see ring.py."""
     unit = unit_of(arch)
     assert unit, arch.name
     unit, lanes = _unit_and_lanes(bound, arch, unit)
-    return not ring.cannot(bound.region, arch, unit.int8, lanes)
+    return not ring.cannot(bound.region, arch, unit.int8, lanes) and _ring_fits(bound.region, lanes, wanted, arch)
+
+
+def _ring_fits(region: LinearRegion, lanes: dict[str, OperandLanes], wanted: Candidate, arch: Arch) -> bool:
+    sharing = wanted.split * (region.together if region.zipped else 1)
+    shape = _shape(wanted, arch)
+    return shape.waves % sharing == 0 and ring.fits(region, lanes, shape, arch)
+
+
+def _shape(wanted: Candidate, arch: Arch) -> BlockShape:
+    return BlockShape(wanted.waves or THREADS // arch.wave, wanted.resident, wanted.ahead, wanted.stages)
 
 
 def launches_of(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate | None = None) -> tuple[Geometry, ...]:
@@ -157,11 +167,11 @@ def launches_of(bound: Bound[LinearRegion], arch: Arch, wanted: Candidate | None
     unit, lanes = _unit_and_lanes(bound, arch, unit)
     most = most_split(region, arch)
     through_lds = not ring.cannot(region, arch, unit.int8, lanes)
-    if wanted and wanted.stages and not through_lds:
-        wanted = replace(wanted, split=0)
+    if wanted and wanted.stages and not (through_lds and _ring_fits(region, lanes, wanted, arch)):
+        wanted = replace(wanted, split=0)  # a row of a smaller size chose it
     shape: BlockShape | None
     if wanted and 0 < wanted.split <= most:
-        split, shape = wanted.split, BlockShape(THREADS // arch.wave, wanted.resident, wanted.ahead, wanted.stages)
+        split, shape = wanted.split, _shape(wanted, arch)
     else:
         tiles = sum(-(-part.n // TILE) for part in region.parts)
         split = _split(tiles, most, arch)

@@ -92,12 +92,35 @@ class RingShare:
 
 
 @dataclass(frozen=True)
+class SeenRead:
+    """One of LinearRegion.reads. static: of a weight, which need not be waited for.  reduced: by threads that read for themselves."""
+
+    number: int
+    text: str
+    static: bool
+    reduced: bool
+
+
+@dataclass(frozen=True)
+class InputsOnce:
+    """All inputs of a row in registers, read once. runs: of eight inputs, of a thread; own: of each of the THREADS that reduce, 0: the same runs.
+    load, elements: of the region and its statistics, of what is in registers."""
+
+    reads: tuple[SeenRead, ...]
+    runs: int
+    own: int
+    load: str
+    elements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RingParams(RowParams):
     """stages: of a wave's ring.  slot: its bytes of one iteration.  shares: of each family."""
 
     stages: int = 0
     slot: int = 0
     shares: tuple[RingShare, ...] = ()
+    once: InputsOnce | None = None
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,25 @@ their way, and the copies go on from one tile of outputs to the next."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
-from hfc.backend.lanes.operands import OperandLanes
+from hfc.backend.lanes.operands import DEPTH, OperandLanes
 from hfc.backend.shape import Geometry
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.skinny.families import MatrixFamily
-from hfc.backend.skeletons.linear.skinny.params import RING, THREADS, TILE, BlockShape, RingParams, RingShare, RowParams
+from hfc.backend.skeletons.linear.skinny.params import (
+    RING,
+    SPAN,
+    THREADS,
+    TILE,
+    BlockShape,
+    InputsOnce,
+    RingParams,
+    RingShare,
+    RowParams,
+    SeenRead,
+)
 from hfc.backend.spec import Bound
 from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
@@ -20,7 +32,10 @@ MANY_OUTPUTS = 100_000  # of a head: several tiles a block
 BYTES = 8  # bits of a code with which registers are full of weights on their way
 FEATURE = "wgmma_f16"  # of architectures that have asynchronous copies, and LDS for them
 PIECE = 16  # bytes of a copy
-MOST_K = 16384  # inputs that are staged at once
+MOST_K = 32768  # inputs that are staged at once
+MOST_SEEN = 48  # of them that a thread holds in registers
+COLUMNS = 8  # of an MMA
+SLOTS = 128  # bytes: what waves tell each other in reductions
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,21 @@ def cannot(region: LinearRegion, arch: Arch, int8: bool, lanes: Mapping[str, Ope
     )
 
 
+def fits(region: LinearRegion, lanes: Mapping[str, OperandLanes], shape: BlockShape, arch: Arch) -> bool:
+    """Whether a block's rings and inputs have room in LDS, and its threads know how to reduce: the first THREADS do, of what is in registers."""
+    tile = -(-region.k // SPAN) * SPAN
+    partials = 2 * shape.waves * TILE * COLUMNS * 4  # of two tiles of outputs
+    inputs = 2 * tile + 2 * SPAN + 4 * (tile // DEPTH + tile // SPAN)
+    room = shape.waves * shape.stages * _slot(region, lanes) + inputs + partials + SLOTS <= arch.most_lds_bytes
+    knows = shape.waves * arch.wave == THREADS or not region.stats or inputs_once(region, shape.waves, arch) is not None
+    return room and knows
+
+
+def _slot(region: LinearRegion, lanes: Mapping[str, OperandLanes]) -> int:
+    """Bytes of an iteration's weights of a wave."""
+    return max(TILE * found.stride for of in lanes.values() if (found := ring_lanes(of, region.k)))
+
+
 def shape_of(region: LinearRegion, lanes: Mapping[str, OperandLanes], waves: int, arch: Arch) -> BlockShape | None:
     """Thread blocks where no row of the table of choices says how they lie; None: without a ring. waves: of all tiles.
 
@@ -74,19 +104,43 @@ def shape_of(region: LinearRegion, lanes: Mapping[str, OperandLanes], waves: int
         return None
     per_block = THREADS // arch.wave
     alone = waves <= per_block * arch.cards[-1].compute_units or region.outputs >= MANY_OUTPUTS
-    return BlockShape(per_block, 1, False, 8) if alone and not wide else BlockShape(per_block, 2, False, 3)
+    shape = BlockShape(per_block, 1, False, 8) if alone and not wide else BlockShape(per_block, 2, False, 3)
+    return shape if fits(region, lanes, shape, arch) else None
+
+
+def inputs_once(region: LinearRegion, waves: int, arch: Arch) -> InputsOnce | None:
+    """None: a thread would hold too many, or a statistic is of something else than the row."""
+    runs = -(-region.k // (8 * waves * arch.wave))
+    if not region.reads or any(stat.size != region.k for stat in region.stats):
+        return None
+    own = -(-region.k // (8 * THREADS)) if region.stats and waves * arch.wave != THREADS else 0
+    elements = [stat.element for stat in region.stats]
+    reads = tuple(
+        SeenRead(number, text, bool(re.fullmatch(r"w\d+\[j\]", text)), own > 0 and any(text in of for of in elements))
+        for number, text in enumerate(region.reads)
+    )
+    if 8 * (runs * len(reads) + own * sum(read.reduced for read in reads)) > MOST_SEEN:
+        return None
+    load = region.load
+    for number, read in enumerate(region.reads):
+        load = load.replace(read, f"seen{number}[run][i]")
+        elements = [element.replace(read, f"{'own' if own else 'seen'}{number}[run][i]") for element in elements]
+    return InputsOnce(reads, runs, own, load, tuple(elements))
 
 
 def through_ring(
     bound: Bound[LinearRegion], arch: Arch, row: RowParams, lanes: Mapping[str, OperandLanes], stages: int
 ) -> Geometry:
     """row: how the kernel of one row would be without.  stages: iterations in a wave's ring."""
-    found = [present for of in lanes.values() if (present := ring_lanes(of, bound.region.k))]
-    slot = max(TILE * ring.stride for ring in found)
+    slot = _slot(bound.region, lanes)
     shares = _shares(row.families, arch.cards[-1].compute_units * row.resident)
-    params = RingParams(**vars(row), stages=stages, slot=slot, shares=shares)
+    tile = -(-bound.region.k // row.span) * row.span
+    once = inputs_once(bound.region, row.waves, arch)
+    params = RingParams(**vars(row) | {"tile": tile}, stages=stages, slot=slot, shares=shares, once=once)
     grid = (f"({bound.rows} == 1) * {shares[-1].stop}", "1", "1")
-    return Geometry(RING, bound.name, grid, 0, params, lds_bytes=row.waves * stages * slot)
+    return Geometry(
+        RING, bound.name, grid, 0, params, lds_bytes=row.waves * stages * slot + 16 * (tile // 8 + row.zeros)
+    )
 
 
 def _shares(families: tuple[MatrixFamily, ...], slots: int) -> tuple[RingShare, ...]:
