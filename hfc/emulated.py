@@ -190,7 +190,7 @@ class EmulatedLauncher:
         counts = {"T": len(step.tokens), "R": len(step.output_rows)}
         used = {pointer: data.nbytes for pointer, data in memory.items()}
         used |= {p: counts[rows] * n for p, (n, rows) in self._rows.items() if p in memory}
-        wanted = {STEP: (words.nbytes, False)} | {p: (n, not p.is_read_only) for p, n in used.items()}
+        wanted = {STEP: (words.nbytes, STEP in launch.pointers)} | {p: (n, not p.is_read_only) for p, n in used.items()}
         arena = Arena([(pointer, *facts) for pointer, facts in wanted.items()])
         regions = {region.name: region for region in arena.regions}
         regions[STEP].view[:] = words.view(np.uint8)

@@ -81,6 +81,16 @@ class Step:
         """The program that runs it on a device which has two: "decode" or "prefill"."""
         return "prefill" if self.prompts or len(self.tokens) > DECODE_ROWS else "decode"
 
+    def follows(self, before: Step) -> bool:
+        """Whether its rows are the tokens that rows of a step before choose, in their order: each sequence goes on by one."""
+        rows = len(self.tokens)
+        return (
+            self.segments == tuple(s._replace(position=s.position + 1) for s in before.segments)
+            and all(s.rows == 1 and s.commit and not s.replay for s in before.segments)
+            and rows == len(self.segments) == len(self.output_rows) == len(before.output_rows)
+            and not (self.guessed or before.guessed or self.prompts)
+        )
+
     @property
     def positions(self) -> np.ndarray:
         """Absolute position of every row, i32 [T]."""

@@ -14,11 +14,12 @@ from small_models import CONFIGS
 from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.cli import main
 from hfc.compiler import CompileOptions, compile_model
+from hfc.pointer import STEP as STEP_BUFFER
 from hfc.runtime import cuda, executor, hip
 from hfc.runtime.executor import load
 from hfc.runtime.launcher import grid_size
 from hfc.runtime.sampler import Sampler, Sampling
-from hfc.step import Step
+from hfc.step import Step, column_at
 
 MODEL = MODELS / "qwen3_5_text"
 STEP = Step.single(np.arange(20))
@@ -198,6 +199,38 @@ def test_a_graph_that_fails_is_a_lost_device_too(use, bundle):
     driver.fail_at = len(driver.launches) + 1
     with pytest.raises(DeviceLost, match=str(LOST)):
         model.forward(step)
+
+
+def test_a_step_that_follows_finds_its_tokens_on_the_device(use, bundle):
+    driver = use(FakeDriver())
+    model = load(bundle, "cuda")
+    words = np.empty(column_at("position", 32) + 1, np.int32)
+    first, second = Step.single([5], 20), Step.single([0], 21)
+    queued = model.queue(first, [Sampler(Sampling(temperature=0))])
+    driver.copy_in(model.address(STEP_BUFFER) + 4 * column_at("token", 32), np.array([77], np.int32))
+    after = model.queue(second, [Sampler(Sampling(temperature=0))], follows=True)
+    driver.copy_out(words.view(np.uint8), model.address(STEP_BUFFER))
+    assert words[column_at("token", 32)] == 77 and words[-1] == 21
+    assert len(queued.result()) == len(after.result()) == 1
+    model.forward(first)
+    with pytest.raises(AssertionError, match="not there"):
+        model.queue(second, [Sampler(Sampling(temperature=0))], follows=True)
+    model.close()
+
+
+def test_a_step_that_fails_behind_another_is_a_lost_device(use, bundle):
+    driver = use(FakeDriver())
+    model = load(bundle, "cuda")
+    steps = [Step.single([5], 20 + i) for i in range(3)]
+    queued = [model.queue(step, [Sampler(Sampling(temperature=0))], i > 0) for i, step in enumerate(steps[:2])]
+    driver.error = LOST
+    with pytest.raises(DeviceLost, match="Fake 9000.*step failed"):
+        queued[0].result()
+    with pytest.raises(DeviceLost, match=str(LOST)):
+        model.queue(steps[2], [Sampler(Sampling(temperature=0))], follows=True)
+    with pytest.raises(DeviceLost):
+        queued[1].result()
+    model.close()
 
 
 def test_kernels_of_small_steps_start_early(use, bundle):

@@ -34,7 +34,7 @@ static void hfc_gpu_leave(const HfcExchange* exchange) {
 // Runs the steps of the first rank on this one, until hfc_gpu_end.
 void hfc_gpu_follow(HfcTape* tape, HfcFollower* own) {
   while (hfc_changed(&own->state, FOLLOWER_IDLE) == FOLLOWER_RUNS) {
-    own->error = hfc_gpu_step_alone(tape, own->step, own->words, own->programs, own->left_out, own->to, 0, 0, 1, own->failed);
+    own->error = hfc_gpu_step_alone(tape, own->step, 0, own->words, own->programs, own->left_out, own->to, 0, 0, 1, own->failed);
     if (own->error) hfc_gpu_leave(tape->exchange);
     hfc_change(&own->state, FOLLOWER_IDLE);
   }
@@ -54,7 +54,7 @@ int hfc_gpu_step(HfcTape* tape, const int32_t* step, size_t words, const int* pr
     f->left_out = left_out;
     hfc_change(&f->state, FOLLOWER_RUNS);
   }
-  const int error = hfc_gpu_step_alone(tape, step, words, programs, left_out, to, from, bytes, wait || followers, failed);
+  const int error = hfc_gpu_step_alone(tape, step, 0, words, programs, left_out, to, from, bytes, wait || followers, failed);
   if (error && followers) hfc_gpu_leave(exchange);
   for (int i = 0; i < followers; i++) hfc_changed(&exchange->follower[i]->state, FOLLOWER_RUNS);
   for (int i = 0; i < followers && !error; i++)

@@ -150,7 +150,9 @@ static int hfc_gpu_launch(HfcTape* tape, const int32_t* step, int program, int l
 // Everything of one step but the wait, launched or, between begin and end of a capture, recorded.
 static int hfc_gpu_enqueue(HfcTape* tape, const HfcCall* call, int* failed) {
   void* stream = tape->driver.stream;
-  int error = tape->driver.copy_in(tape->step, call->step, call->words * sizeof(int32_t), stream), after_kernel = 0;
+  const size_t word = sizeof(int32_t), skipped = call->skipped;
+  int after_kernel = 0;
+  int error = tape->driver.copy_in(tape->step + skipped * word, call->step + skipped, (call->words - skipped) * word, stream);
   if (!error && hfc_gpu_kernels_meet(tape))
     error = tape->driver.copy_in(tape->exchange->turn_word, tape->exchange->broken + 1, sizeof(uint64_t), stream);
   for (int i = 0; !error && i < CALL_PROGRAMS && call->programs[i] >= 0; i++) {
@@ -193,12 +195,12 @@ static int hfc_gpu_rank_ended(HfcTape* tape) {
 
 // One step: `words` of the step buffer (pinned) in, all launches of the programs (CALL_PROGRAMS numbers, -1 behind the last) but
 // the last `left_out` of the first, `bytes` of `from` back to `to` (pinned), wait. wait = 0: return at once. After an error failed[0]
-// is the program and failed[1] its launch, -1 if the error was elsewhere.
-static int hfc_gpu_step_alone(HfcTape* tape, const int32_t* step, size_t words, const int* programs, int left_out, void* to,
-                              uint64_t from, size_t bytes, int wait, int* failed) {
+// is the program and failed[1] its launch, -1 if the error was elsewhere. skipped: of the words, that the card has already.
+static int hfc_gpu_step_alone(HfcTape* tape, const int32_t* step, size_t skipped, size_t words, const int* programs, int left_out,
+                              void* to, uint64_t from, size_t bytes, int wait, int* failed) {
   HfcCall call;
   memset(&call, 0, sizeof call);  // padding too: calls are compared as bytes
-  call.step = step, call.words = words;
+  call.step = step, call.skipped = skipped, call.words = words;
   memcpy(call.programs, programs, sizeof call.programs);
   call.left_out = left_out;
   call.T = hfc_rows(step), call.G = hfc_segments(step), call.R = hfc_outputs(step), call.C = hfc_reach(step);
@@ -211,4 +213,12 @@ static int hfc_gpu_step_alone(HfcTape* tape, const int32_t* step, size_t words, 
   int error = graph ? tape->driver.launch_graph(graph, tape->driver.stream) : hfc_gpu_enqueue(tape, &call, failed);
   if (!error && wait) error = tape->driver.synchronize(tape->driver.stream);
   return error ? error : hfc_gpu_rank_ended(tape);
+}
+
+// A step that is not waited for. follows: it has as many rows as the one ahead of it in the stream, which has left its tokens where
+// this one looks for them.
+int hfc_gpu_queue(HfcTape* tape, const int32_t* step, size_t words, const int* programs, int left_out, void* to, uint64_t from,
+                  size_t bytes, int follows, int* failed) {
+  const size_t skipped = follows ? HFC_STEP_POSITION : 0;
+  return hfc_gpu_step_alone(tape, step, skipped, words, programs, left_out, to, from, bytes, 0, failed);
 }

@@ -55,7 +55,7 @@ enum { CALL_PROGRAMS = 4 };  // of one call: draft, adopt, verify, sample
 
 typedef struct HfcCall {  // everything that decides what a step launches and copies
   const int32_t* step;
-  size_t words;
+  size_t skipped, words;  // of the step buffer; the card has the first ones
   int programs[CALL_PROGRAMS], left_out, T, R, G, C;
   void* to;
   uint64_t from;

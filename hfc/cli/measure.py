@@ -11,7 +11,7 @@ from hfc.cli.open_model import OpenModel
 from hfc.cli.workload import Workload
 from hfc.plan import Plan
 from hfc.program import Program
-from hfc.runtime.decoding.model import Model, StepRunner
+from hfc.runtime.decoding.model import Begun, Model, StepRunner
 from hfc.runtime.gpu import GpuModel
 from hfc.runtime.null import NullModel
 from hfc.runtime.pipeline.batches import rolling
@@ -77,6 +77,9 @@ def run(model: Model, steps: Iterable[Step]) -> None:
     """Run steps one after the other, as a generation does: where the device can, it also chooses the likeliest tokens. The stages of a
     pipeline share the sequences of a step out among them, as a server does."""
     runner = StepRunner(model)
+    if runner.runs_ahead:
+        run_ahead(runner, steps)
+        return
 
     def start(step: Step) -> Callable[[], object]:
         return runner.start(step, lambda made: [Sampler(GREEDY) for _ in made.output_rows]).result
@@ -85,6 +88,31 @@ def run(model: Model, steps: Iterable[Step]) -> None:
         pass
     if isinstance(model, StagedModel):
         model.settle()
+
+
+def run_ahead(runner: StepRunner, steps: Iterable[Step]) -> None:
+    """Each step that follows another is begun while that one runs, with the tokens that it will have chosen."""
+    before: Begun | None = None
+
+    def samplers(step: Step) -> list[Sampler]:
+        return [Sampler(GREEDY) for _ in step.output_rows]
+
+    def end(begun: Begun | None) -> None:
+        for token in begun.result()[1] if begun else ():
+            Sampler(GREEDY).accept(token)
+
+    for step in steps:
+        follows = before is not None and step.follows(before.step)
+        if step.prompts or not follows:
+            end(before)
+            before = None
+        if step.prompts:
+            runner.run(step, samplers)
+            continue
+        begun = runner.queue(step, samplers(step), follows)
+        end(before)
+        before = begun
+    end(before)
 
 
 def step_times(model: GpuModel, workload: Workload) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
 from hfc.runtime.decoding.decoder import Decoder, StepResult
-from hfc.runtime.decoding.model import Model
+from hfc.runtime.decoding.model import Begun, Model
 from hfc.runtime.decoding.state import DecodeState, Phase, Work
 from hfc.runtime.kept import KeptPrompt
 from hfc.runtime.sampler import Sampler, Sampling
@@ -107,12 +107,22 @@ class Generation:
         self._gate = StopTexts(request.stop_texts)
         sampler = Sampler(request.sampling, request.prompt)
         self._sequence = DecodeState(request.prompt, sampler, request.max_tokens, request.slot)
+        self._ahead: tuple[list[Work], Begun] | None = None  # the next step, where it is on its way already
+        self._ended = 0.0  # when the latest step did
         self._decoder = Decoder(model, speculation, model.max_rows, model.context)
         if speculation:
             self._sequence.speculator = speculation.start(request.prompt)
             self.statistics.track = self._sequence.speculator.track
 
     def __iter__(self) -> Iterator[str]:
+        try:
+            yield from self._pieces()
+        finally:  # a step more than the answer needed may be on its way; nobody goes on from where it leaves the slot
+            ahead, self._ahead = self._ahead, None
+            if ahead:
+                ahead[1].result()
+
+    def _pieces(self) -> Iterator[str]:
         tokens = [self._prefill()]
         while True:
             for token in tokens:
@@ -183,14 +193,24 @@ class Generation:
 
     def _decode(self) -> list[int]:
         """Run the latest token, and drafts after it; the tokens that follow it."""
-        start, tokens = self._clock(), self._sequence.tokens
-        work = self._decoder.extend([Work(self._sequence, 1, 1)])
-        _, (result,) = self._decoder.run(work)
+        decoder, tokens = self._decoder, self._sequence.tokens
+        start = self._ended if self._ahead else self._clock()
+        work, begun = self._ahead or self._begin()
+        self._ahead = None
+        if decoder.can_lead(work):
+            self._ahead = decoder.extend(work), decoder.lead(work, follows=True)
+        _, (result,) = decoder.finish(work, begun)
         count = self._decoder.accept(result, lambda _result, token, _told, _number: tokens.append(token))
-        seconds = self._clock() - start
+        self._ended = self._clock()
+        seconds = self._ended - start
         self.statistics.decode_s += seconds
         self._decoder.settle(work, [count], seconds)
         return tokens[-count:]
+
+    def _begin(self) -> tuple[list[Work], Begun]:
+        decoder = self._decoder
+        work = decoder.extend([Work(self._sequence, 1, 1)])
+        return work, (decoder.lead if decoder.can_lead(work) else decoder.start)(work)
 
 
 def check_prompt(model: Model, prompt: tuple[int, ...]) -> None:

@@ -12,9 +12,10 @@ from hfc.base.diagnostics import DeviceLost, HfcError
 from hfc.plan import Bundle, Plan, pointer_table
 from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
 from hfc.program import Program
+from hfc.runtime.ahead import LANES, Lane, Lanes, Queued
 from hfc.runtime.driver import LEGACY_STREAM, Driver
 from hfc.runtime.fit import check_fit
-from hfc.runtime.host_code import open_code
+from hfc.runtime.gpu_tape import CAPTURE, DriverTable, open_tape
 from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
 from hfc.runtime.peer import DeviceRows, Outbox
@@ -31,15 +32,6 @@ from hfc.target.arch import find_arch
 
 MOST_PROGRAMS = 4  # of one tape call: PROGRAMS of gpu_tape.c.j2
 ALIGNMENT = 256
-
-CAPTURE = ("begin_capture", "end_capture", "instantiate", "launch_graph")  # left out where graphs do not pay
-
-
-class _DriverTable(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_void_p)
-        for name in ("launch", "copy_in", "copy_out", "synchronize", *CAPTURE, "stream", "multiply", "library")
-    ]
 
 
 class GpuModel:
@@ -58,22 +50,26 @@ class GpuModel:
         self._blocks: list[int] = []
         self._pinned: list[np.ndarray] = []
         self._outbox: Outbox | None = None
-        self._tape = None
+        self._tape, self._lanes = None, Lanes([])
         self._experts: HostedExperts | None = None
         self._rocblas = open_rocblas(self.stream) if Program.PREFILL_ROCBLAS in plan.programs else None
         self._prefill = Program.PREFILL_ROCBLAS if self._rocblas else Program.PREFILL
         self._numbers = {program: i for i, program in enumerate(plan.programs)}  # on the tape
         self._words = step_words(plan.max_rows)
         try:
-            self._library = _open_tape(bundle, plan)
+            self._library = open_tape(bundle, plan)
             beside = bundle.experts_of(plan)
             if beside:
                 self._experts = HostedExperts(bundle, beside, weights, threads, progress, self._pin)
             self._memory = self._allocate(weights, progress)
             self._input = self._pin(4 * self._input_words()).view(np.int32)
+            self.input_address = self._input.ctypes.data
             received, sent = _travelling(plan)
             self._output = self._pin(max(4 * plan.vocab * plan.max_outputs if plan.logits else 0, max(sent, default=0)))
+            self.output_address = self._output.ctypes.data
             self._inbox = self._pin(sum(map(_aligned, received))) if received else None
+            self.runs_ahead = _runs_ahead(plan) and hasattr(self._library, "hfc_gpu_queue")
+            self._lanes = Lanes([self._lane() for _ in range(LANES if self.runs_ahead else 0)])
             if plan.rank is None:
                 self._tape = self._create_tape(bundle)
             else:
@@ -113,6 +109,24 @@ class GpuModel:
             left_out=self._left_out(step),
         )
         return [sampler.accept(t) for sampler, t in zip(samplers, self._output.view(np.int32)[:rows].tolist())]
+
+    def queue(self, step: Step, samplers: Sequence[Sampler], follows: bool = False) -> Queued:
+        """Begin a step that chooses tokens. One that follows the step queued before it finds its own on the device, where that chooses
+        them: those that it names do not count."""
+        latest, lane = self._lanes.latest, self._lanes.free()
+        assert not follows or (latest and step.follows(latest)), "the tokens are not there"
+        rows = self._encode(step, samplers, lane.input)
+        queued = lane.queued = Queued(step, lane)
+        self._launch(
+            (self._main(step), Program.SAMPLE), self._used, self._memory[TOKENS], 4 * rows, False, self._left_out(step), lane, follows
+        )  # fmt: skip
+        self.driver.record(lane.event, self.stream)
+        self._lanes.latest = step
+        return queued
+
+    def settle(self) -> None:
+        """Wait until nothing is queued any more."""
+        self._lanes.settle()
 
     def cycle(self, step: Step, samplers: Sequence[Sampler]) -> tuple[list[int], list[int]]:
         """Draft, run the step with the guesses, choose a token for each wanted row: the step's tokens [T], the chosen ones.
@@ -196,15 +210,16 @@ class GpuModel:
         self.driver.copy_out(logits.view(np.uint8).reshape(-1), self._memory[Pointer.buffer(draft.logits)])
         return self._output.view(np.int32)[:rows].copy(), logits
 
-    def _encode(self, step: Step, samplers: Sequence[Sampler] | None = None) -> int:
+    def _encode(self, step: Step, samplers: Sequence[Sampler] | None = None, into: np.ndarray | None = None) -> int:
         """Write the step, and a row of parameters for each sampler; the number of wanted rows."""
         assert self._tape, "the model is closed"
         check_step(step, self.plan)
-        step.encode(self.max_rows, self._input[: self._words])
+        into = self._input if into is None else into
+        step.encode(self.max_rows, into[: self._words])
         rows = len(step.output_rows)
         if samplers is not None:
             assert len(samplers) == rows, f"{len(samplers)} samplers for {rows} rows"
-            self._used = self._words + encode_rows(self._input[self._words :], samplers, self.max_outputs, self.vocab)
+            self._used = self._words + encode_rows(into[self._words :], samplers, self.max_outputs, self.vocab)
         return rows
 
     def _main(self, step: Step) -> Program:
@@ -220,24 +235,27 @@ class GpuModel:
         return self.plan.draft.observing.get(self._main(step), 0) if self.plan.draft and not step.observed else 0
 
     def _launch(
-        self, programs: Sequence[Program], words: int, source: int, nbytes: int, wait: bool = True, left_out: int = 0
-    ) -> None:
+        self, programs: Sequence[Program], words: int, source: int, nbytes: int, wait: bool = True, left_out: int = 0,
+        lane: Lane | None = None, follows: bool = False,
+    ) -> None:  # fmt: skip
         """One tape call: `words` of the input, the programs one after the other but the last `left_out` launches of the first,
-        `nbytes` of `source` back."""
+        `nbytes` of `source` back. lane: of a step that is queued.  follows: its tokens are on the device."""
         self.driver.make_current()  # a driver's context is current in one thread, and any may call
         unused = [-1] * (MOST_PROGRAMS - len(programs))
         numbers = (ctypes.c_int * MOST_PROGRAMS)(*(self._numbers[program] for program in programs), *unused)
         failed = (ctypes.c_int * 2)()
-        error = self._library.hfc_gpu_step(
+        self._lanes.latest = None
+        call, last = (self._library.hfc_gpu_queue, follows) if lane else (self._library.hfc_gpu_step, wait)
+        error = call(
             self._tape,
-            self._input.ctypes.data,
+            (lane or self).input_address,
             words,
             numbers,
             left_out,
-            self._output.ctypes.data,
+            (lane or self).output_address,
             source,
             nbytes,
-            int(wait),
+            int(last),
             failed,
         )
         if error:
@@ -274,6 +292,7 @@ class GpuModel:
 
     def close(self) -> None:
         """Free the memory, once. The model cannot run afterwards."""
+        self.settle()
         tape, self._tape = self._tape, None
         if tape:
             self._library.hfc_gpu_destroy(tape)
@@ -308,6 +327,10 @@ class GpuModel:
         memory |= upload_weights(plan, driver, self._block, weights, self.stream, progress)
         return memory
 
+    def _lane(self) -> Lane:
+        step = self._pin(4 * self._input_words()).view(np.int32)
+        return Lane(self.driver, step, self._pin(4 * self.max_outputs), self.driver.create_event())
+
     def _block(self, nbytes: int) -> int:
         self._blocks.append(self.driver.allocate(nbytes))
         return self._blocks[-1]
@@ -325,7 +348,7 @@ class GpuModel:
         if not find_arch(self.plan.arch).has("graphs"):
             entries = {role: at for role, at in entries.items() if role not in CAPTURE}
         tape = self._library.hfc_gpu_create(
-            ctypes.byref(_DriverTable(**entries, stream=self.stream, **self._library_entries())),
+            ctypes.byref(DriverTable(**entries, stream=self.stream, **self._library_entries())),
             (ctypes.c_void_p * len(functions))(*functions),
             len(functions),
             (ctypes.c_uint64 * len(pointers))(*pointers),
@@ -344,6 +367,12 @@ class GpuModel:
         return {"multiply": self._rocblas.multiply, "library": self._rocblas.handle} if self._rocblas else {}
 
 
+def _runs_ahead(plan: Plan) -> bool:
+    """Whether steps that follow each other find their tokens on the device, with nothing of the host in between."""
+    chooses = plan.programs.get(Program.SAMPLE)
+    return bool(chooses) and STEP in chooses[0].pointers and not (plan.rank or plan.stage or plan.leaves_experts)
+
+
 def _lost(device: str, error: int, program: Program, failed: int) -> DeviceLost:
     where = f" at launch {failed} of {program}" if failed >= 0 else ""
     if error == RANK_FAILED:
@@ -360,20 +389,3 @@ def _travelling(plan: Plan) -> tuple[list[int], list[int]]:
 
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
-
-
-def _open_tape(bundle: Bundle, plan: Plan) -> ctypes.CDLL:
-    """The tape for this machine's CPU, see open_code."""
-    library = open_code(bundle, plan)
-    library.hfc_gpu_create.restype = ctypes.c_void_p
-    library.hfc_gpu_create.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]
-    library.hfc_gpu_step.argtypes = [
-        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64,
-        ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p,
-    ]  # fmt: skip
-    library.hfc_gpu_destroy.argtypes = [ctypes.c_void_p]
-    if plan.leaves_experts:
-        library.hfc_gpu_host.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-    if hasattr(library, "hfc_gpu_launch_early"):
-        library.hfc_gpu_launch_early.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-    return library

@@ -118,7 +118,7 @@ class GpuSlots(_Planes):
 
     def __init__(self, model: GpuModel):
         super().__init__(model.plan)
-        self.driver = model.driver
+        self.driver, self._settle = model.driver, model.settle
         self._at = {(p.state, p.name): model.address(Pointer.state(p.state, p.name)) for p in self._kv}
         self._whole = [(model.address(Pointer.state(state, plane)), nbytes) for state, plane, nbytes in self._recurrent]
 
@@ -155,10 +155,12 @@ class GpuSlots(_Planes):
         self._write(data, self.recurrent_runs(slot))
 
     def _read(self, data: np.ndarray, runs: Iterator[tuple[int, int, int]]) -> None:
+        self._settle()  # steps may be on their way
         for at, address, nbytes in runs:
             self.driver.copy_out(data[at : at + nbytes], address)
 
     def _write(self, data: np.ndarray, runs: Iterator[tuple[int, int, int]]) -> None:
+        self._settle()
         for at, address, nbytes in runs:
             self.driver.copy_in(address, data[at : at + nbytes])
         self.driver.synchronize(LEGACY_STREAM)

@@ -64,6 +64,11 @@ class Sequence(DecodeState):
         """The tokens that the slot's state holds, i32 [position]."""
         return np.concatenate([self.prompt, np.asarray(self.tokens, np.int32)])[: self.position]
 
+    @property
+    def is_leaving(self) -> bool:
+        """Cancelled, or too late."""
+        return self.is_cancelled or (self.job.deadline_s is not None and time.monotonic() > self.job.deadline_s)
+
     def next_mark(self) -> int | None:
         while self.marks and self.marks[0] <= self.position:
             self.marks.popleft()

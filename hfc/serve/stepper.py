@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import wait
+from contextlib import suppress
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Stepper:
         self.scheduler = Scheduler(limits)
         self.slot_table = SlotTable(limits.slots, cache)
         self._sharing = Sharing(cache, self._keep)
-        self.steps = 0  # that ended well
+        self.steps, self._ended_s = 0, 0.0  # that ended well; when the latest did
         rows = min(limits.max_rows, limits.max_outputs)
         self._decoder = Decoder(model, speculation, rows, limits.context, keeps_prompts=True, own=self._own)
         self._on_device = self._decoder.on_device  # who chooses
@@ -109,12 +109,17 @@ class Stepper:
 
     def advance(self) -> bool:
         """Begin a step for each group of the work, and end those that others must wait for; False when nobody can go on."""
-        work = self.scheduler.plan(self._busy())
         is_alone = self._decoder.depth == 1
+        if is_alone and self._flights:
+            self._go_on()
+            return True
+        work = self.scheduler.plan(self._busy())
         counts, began = _counts(work) if is_alone else None, time.monotonic()
         for group in self._groups(work):
             self._land(self._decoder.depth - 1)
             self._begin(group)
+            if is_alone and self._flights and self._flights[0].counts:
+                return True  # the next step may follow it
             if is_alone or any(part.sequence.job.pool for part in group):
                 self._land(0)  # a tap is read before the next step
         if work and counts is not None:
@@ -128,8 +133,30 @@ class Stepper:
         """Wait until nothing is on its way, whatever became of it."""
         if isinstance(self.model, StagedModel):
             self.model.abandon()
-        wait([flight.begun.underway for flight in self._flights if flight.begun.underway])
+        for flight in self._flights:
+            with suppress(BaseException):
+                flight.begun.result()
         self._flights.clear()
+
+    def _go_on(self) -> None:
+        """Have the next step of the same sequences wait on the device, if it needs nothing of the host, then end the one that runs."""
+        work = self._flights[0].work
+        can_follow = self._is_steady(work)
+        if can_follow:
+            began, work = time.monotonic(), self._decoder.extend(work)
+            self._flights.append(Underway(work, _counts(work), self._decoder.lead(work, follows=True), began))
+        self._land(int(can_follow))
+
+    def _is_steady(self, work: list[Work]) -> bool:
+        """Whether the next step is of the same sequences, whatever this one brings, and no state is kept in between."""
+        sequences, scheduler = [part.sequence for part in work], self.scheduler
+        return (
+            self._decoder.can_lead(work)
+            and len(sequences) == len(scheduler.running)
+            and (not scheduler.waiting or len(sequences) == self.limits.slots)
+            and not any(s.is_leaving or s.stream.is_full for s in sequences)
+            and not (self.cache.is_recurrent and any(self._is_page(s.position, s.position + 1) for s in sequences))
+        )
 
     def _busy(self) -> set[Sequence]:
         return {part.sequence for flight in self._flights for part in flight.work}
@@ -160,8 +187,10 @@ class Stepper:
         try:
             extended = self._decoder.extend([part for part in work if self._limit(part)])
             if extended:
-                counts = _counts(extended) if self._decoder.depth > 1 else None
-                self._flights.append(Underway(extended, counts, self._decoder.start(extended), began))
+                leads = self._decoder.depth == 1 and self._is_steady(extended)
+                counts = _counts(extended) if leads or self._decoder.depth > 1 else None
+                start = self._decoder.lead if leads else self._decoder.start
+                self._flights.append(Underway(extended, counts, start(extended), began))
         finally:
             self._ring(part.sequence.stream for part in work if part.sequence.phase is Phase.DONE)
 
@@ -184,11 +213,16 @@ class Stepper:
         step, results = self._decoder.finish(work, flight.begun)
         brought = []
         for result in results:
-            if result.part.sequence.phase is Phase.DECODE:
+            sequence = result.part.sequence
+            if sequence.phase is Phase.DONE:
+                self._decoder.surplus(sequence)
+                self._release(sequence)
+            elif sequence.phase is Phase.DECODE:
                 brought.append(self._decoded(result))
             else:
                 self._prefilled(result)
-        seconds = time.monotonic() - flight.began_s
+        now = time.monotonic()
+        seconds, self._ended_s = now - max(flight.began_s, self._ended_s), now
         self._decoder.settle(work, brought, seconds)
         self.metrics.stepped(seconds, len(step.tokens))
         self.steps += 1
@@ -212,7 +246,8 @@ class Stepper:
         if result.drafts and count:
             self.metrics.drafted(len(result.drafts), count - 1)
         if sequence.phase is Phase.DONE:
-            self._release(sequence)
+            if sequence not in self._busy():  # else when that step has ended
+                self._release(sequence)
         elif self.cache.is_recurrent:
             self._keep_now_and_then(sequence, before)
         return count
@@ -303,11 +338,14 @@ class Stepper:
     def _keep_now_and_then(self, sequence: Sequence, before: int) -> None:
         """Recurrent state has no way back: keep some of it on the way, the farther apart the longer that is. before: the position before
         the step."""
-        every = self._snapshot_every
-        while 8 * every <= sequence.position:
-            every *= 2
-        if sequence.position // every > before // every:
+        if self._is_page(before, sequence.position):
             self._keep(sequence, is_page=True)
+
+    def _is_page(self, before: int, position: int) -> bool:
+        every = self._snapshot_every
+        while 8 * every <= position:
+            every *= 2
+        return position // every > before // every
 
     def _keep_blocks(self, sequence: Sequence, before: int) -> None:
         """Keys and values of a prompt on its way: copied all at once at its end, they hold up whoever decodes beside it, for 0.5 s after

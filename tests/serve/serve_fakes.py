@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -141,6 +142,39 @@ class Device(FakeModel):
         return [sampler.accept(int(np.argmax(row))) for sampler, row in zip(samplers, self.forward(step), strict=True)]
 
 
+class Ahead(Device):
+    """A device that goes on with what it chooses. A queued step changes the state at once, before anybody has read the one ahead of it.
+
+    stops: positions after which it chooses EOS.  followed: steps that were begun before the one ahead of them had ended."""
+
+    runs_ahead = True
+
+    def __init__(self, stops=(), **options):
+        super().__init__(**options)
+        self.stops, self.followed, self._latest, self._on_way = stops, 0, None, []
+
+    def queue(self, step, samplers, follows=False):
+        assert len(self._on_way) <= 1
+        if follows:
+            before, chosen = self._latest
+            assert step.follows(before) and self._on_way
+            step, self.followed = replace(step, tokens=np.array(chosen, np.int32)), self.followed + 1
+        chosen = [int(np.argmax(row)) for row in self.forward(step)]
+        self._latest = step, chosen
+        self._on_way.append(step)
+        return SimpleNamespace(result=lambda: self._end(step, chosen))
+
+    def _end(self, step, chosen):
+        assert self._on_way.pop(0) is step, "steps end in their order"
+        return chosen
+
+    def _row(self, slot, position, token):
+        logits = super()._row(slot, position, token)
+        if position in self.stops:
+            logits[EOS] = 9
+        return logits
+
+
 class FakeGpu(FakeModel):
     """Its state lies in a fake driver's memory, where GpuSlots finds it as on a card."""
 
@@ -220,8 +254,8 @@ def make_served(engine, template=TEMPLATE) -> Served:
 
 def sequence_of(engine, text, count=8, **job) -> Sequence:
     stream = Stream(asyncio.get_running_loop(), engine.resume)
-    defaults = dict(sampling=GREEDY, max_tokens=count, stop_ids=TOKENIZER.stop_ids)
-    return Sequence(Job(tuple(text.encode()), **{**defaults, **job}), TOKENIZER, stream)
+    defaults = dict(prompt=tuple(text.encode()), sampling=GREEDY, max_tokens=count, stop_ids=TOKENIZER.stop_ids)
+    return Sequence(Job(**{**defaults, **job}), TOKENIZER, stream)
 
 
 async def read_all(sequence) -> tuple[str, Finish]:

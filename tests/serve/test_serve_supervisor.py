@@ -66,7 +66,7 @@ SHARED = [
     (Engine, "_advance _loop"),
     (
         Stepper,
-        "drop admit advance _busy _groups _begin _land _end _limit _decoded _prefilled _keep_now_and_then _keep _commit _release _own _give_vector _is_kept_near",
+        "drop admit advance _busy _groups _begin _is_steady _is_page _land _end _limit _decoded _prefilled _keep_now_and_then _keep _commit _release _own _give_vector _is_kept_near",
     ),
     (Scheduler, "admissible admit remove plan _prompts _prompt"),
     (scheduler_module, "_remaining in_order"),
@@ -89,7 +89,7 @@ SHARED = [
     (slot_table_module, "common_prefix"),
     (Pace, "rows stepped"),
     (Sharing, "_awaits _needed is_held"),
-    (Decoder, "extend start finish settle"),
+    (Decoder, "extend can_lead start finish settle"),
     (StepRunner, "start"),
     (Begun, "result"),
     (Governor, "settle"),

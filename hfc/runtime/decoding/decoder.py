@@ -86,6 +86,22 @@ class Decoder:
         """One step for all of the work, and what it brings each part."""
         return self.finish(work, self.start(work))
 
+    def can_lead(self, work: list[Work]) -> bool:
+        """Whether the step after this work's needs nothing of the host but its place: the device knows the tokens, which neither
+        drafts, grammars nor penalties ask for, and no answer is known to end before."""
+        return self._runner.runs_ahead and all(map(self._can_lead, work))
+
+    def lead(self, work: list[Work], follows: bool = False) -> Begun:
+        """Begin the step of this work; one that follows may be begun before it has ended. follows: such a one of the same work is on
+        its way. Of a sequence that ends meanwhile the slot then holds the last token too, see `surplus`."""
+        step = make_step(work, observed=self._has_own and any(map(self._observes, work)), ahead=int(follows))
+        ahead = (0,) * follows
+        return self._runner.queue(step, [RowSampler(part.sequence.sampler, ahead) for part in work], follows)
+
+    def surplus(self, sequence: DecodeState) -> None:
+        """A step of a sequence has ended that had ended itself: its slot has read the last token, whose successor nobody wants."""
+        sequence.position += 1
+
     def start(self, work: list[Work]) -> Begun:
         """Begin that step."""
         step = make_step(work, observed=self._has_own and any(map(self._observes, work)))
@@ -130,6 +146,17 @@ class Decoder:
             (part.sequence.speculator.track, part.sequence.speculator.choice, n) for part, n in zip(work, brought)
         ]
         self._speculation.governor.settle(own.cost_kind if own else STEP, seconds, results)
+
+    def _can_lead(self, part: Work) -> bool:
+        sequence = part.sequence
+        if sequence.phase is not Phase.DECODE or part.rows != 1 or sequence.needs_logits or sequence.is_guided:
+            return False
+        if sequence.waiting or sequence.sampler.has_penalties:
+            return False
+        if sequence.speculator and not sequence.speculator.rests:
+            return False
+        limit = sequence.max_tokens
+        return sequence.position + 1 < self._context and (limit is None or len(sequence.tokens) + 1 < limit)
 
     def _observes(self, part: Work) -> bool:
         """If any sequence in the step drafts, the draft model's inputs are recorded for all of them."""

@@ -63,6 +63,25 @@ class Overlaps(Protocol):
         ...
 
 
+class Awaited(Protocol):
+    def result(self) -> Any:
+        """What a step on its way brings. Waits for it."""
+        ...
+
+
+@runtime_checkable
+class RunsAhead(SamplesItself, Protocol):
+    """A model whose device goes on with the tokens that it chooses, before the host has seen them.
+
+    runs_ahead: whether this one does."""
+
+    runs_ahead: bool
+
+    def queue(self, step: Step, samplers: Samplers, follows: bool = False) -> Awaited:
+        """Begin a step; another one may be on its way. follows: its tokens are what that one chooses, see Step.follows."""
+        ...
+
+
 class Drafts(Protocol):
     """A model whose plan has a draft."""
 
@@ -79,7 +98,7 @@ class Begun:
     step: Step
     chooses: bool
     found: Any = None
-    underway: Future | None = None
+    underway: Awaited | None = None
 
     def result(self) -> tuple[Step, list[int] | None, np.ndarray | None]:
         """The step, its tokens, its logits: see StepRunner.run. Waits for it."""
@@ -96,6 +115,7 @@ class StepRunner:
         self.model = model
         self.samples, self.cycles = isinstance(model, SamplesItself), isinstance(model, RunsCycles)
         self._overlaps = isinstance(model, Overlaps)
+        self.runs_ahead = isinstance(model, RunsAhead) and model.runs_ahead
         self.depth = model.depth if self._overlaps else 1
 
     def run(
@@ -106,6 +126,10 @@ class StepRunner:
 
         samplers: one for each wanted row of a step whose guesses are known as far as the host knows them; None for logits."""
         return self.start(step, samplers).result()
+
+    def queue(self, step: Step, samplers: Samplers, follows: bool) -> Begun:
+        """Begin a step that another may follow before it has ended, on a model that runs ahead."""
+        return Begun(step, True, underway=self.model.queue(step, samplers, follows))
 
     def start(self, step: Step, samplers: Callable[[Step], Samplers] | None = None) -> Begun:
         """Begin a step, as `run` runs it. On a model that has one at a time it has ended then."""

@@ -55,15 +55,16 @@ class Work(NamedTuple):
     block: Block = ALONE
 
 
-def make_step(work: list[Work], observed: bool = True) -> Step:
-    """One segment for each part of the work; those that the model guesses itself come first."""
+def make_step(work: list[Work], observed: bool = True, ahead: int = 0) -> Step:
+    """One segment for each part of the work; those that the model guesses itself come first. ahead: steps of this work that are on
+    their way; the device knows which tokens they choose."""
     tokens: list[int] = []
     segments: list[Segment] = []
     wanted: list[int] = []
     row = 0
     for part in work:
         sequence = part.sequence
-        at = sequence.position
+        at = sequence.position + ahead
         if sequence.phase is Phase.DECODE:
             tokens += (sequence.tokens[-1], *part.block.drafts)
         else:

@@ -89,6 +89,11 @@ class Speculator:
         """Whether steps must record the draft model's inputs. Once they did not, it has gaps: it is not asked again."""
         return self._own is not None and self._own.key not in self.track.given_up
 
+    @property
+    def rests(self) -> bool:
+        """Whether the next step is a plain one, whatever this one brings."""
+        return self._rest > 0
+
     def propose(self, most: int, others: int = 0, others_tokens: float | None = None, can_guess: bool = True) -> Block:
         """At most `most` drafts for the next step, none for plain decoding.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hfc.backend.spec import Arg, Bound, KernelRegion
 from hfc.base.dataclass import dataclass
-from hfc.pointer import PARAMETERS, TOKENS, Pointer
+from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
 from hfc.sampling import BIAS_WORDS, HEAD_WORDS, ROW_WORDS
 
 
@@ -24,9 +24,11 @@ def sample_bound(vocab: int) -> Bound[SampleRegion]:
         Arg("logits", "buffer", "float", None, written=True),
         Arg("parameters", "io", "int32_t", None),
         Arg("tokens", "io", "int32_t", None, written=True),
+        Arg("next", "io", "int32_t", None, written=True),
     )
     return Bound("sample", f"sample_v{vocab}", args, "R", SampleRegion(vocab))
 
 
-def sample_pointers(logits: str) -> tuple[Pointer, Pointer, Pointer]:
-    return (Pointer.buffer(logits), PARAMETERS, TOKENS)
+def sample_pointers(logits: str) -> tuple[Pointer, Pointer, Pointer, Pointer]:
+    """The step buffer too: what is chosen is the token of the next step, should that not come from the host."""
+    return (Pointer.buffer(logits), PARAMETERS, TOKENS, STEP)
