@@ -193,6 +193,9 @@ class FakeGpu(FakeModel):
         self.driver.copy_in(address, array)
         return self.driver.memory[address][: array.nbytes].view(array.dtype).reshape(array.shape)
 
+    def settle(self):
+        """Nothing is on its way after a call."""
+
     def address(self, pointer):
         return {Pointer.state("kv", "k"): self.keys, Pointer.state("m"): self.memory}[pointer].ctypes.data
 
