@@ -1,6 +1,7 @@
 """The wide loaders of GPU lanes, compiled for this machine: both spellings of their byte moves must equal numpy."""
 
 import ctypes
+import re
 import subprocess
 from pathlib import Path
 
@@ -213,3 +214,11 @@ def test_formats_of_gguf_have_both_loaders(name):
 
 def test_plain_lanes_lie_in_a_row():
     assert PLAIN.map.offsets == (0, 8, 16, 24)
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_no_word_is_read_that_nobody_uses(name):
+    """On AMD its register is given to something else while the load is on its way, and that waits."""
+    source = lane_loader(FORMATS[name]).source
+    for word in re.findall(r"const uint32_t\* (in_\w+) = ", source):
+        assert len(re.findall(rf"\b{word}\b", source)) > 1, word

@@ -126,8 +126,8 @@ def walk_loader(form: BlockFormat) -> LaneLoader | None:
 
 @cache
 def lane_loader(form: BlockFormat) -> LaneLoader | None:
-    """32 elements by the map that reads the fewest words. None as in half_loader."""
-    made = [loader for loader in (_loader(form, m) for m in (CONTIGUOUS, PAIR, QUAD)) if loader]
+    """32 elements by the map that reads the fewest words, without those that nobody uses. None as in half_loader."""
+    made = [loader for loader in (_loader(form, m, used=True) for m in (CONTIGUOUS, PAIR, QUAD)) if loader]
     return min(made, key=lambda loader: _words_read(form, loader.map), default=None)
 
 
@@ -147,7 +147,7 @@ def _words_read(form: BlockFormat, lanes: LaneMap) -> int:
     return sum(reads.words for reads in _plane_reads(form, lanes) or ())
 
 
-def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
+def _loader(form: BlockFormat, lanes: LaneMap, used: bool = False) -> LaneLoader | None:
     if not form.quantized or form.block % lanes.span:
         return None
     reads = _plane_reads(form, lanes)
@@ -162,7 +162,7 @@ def _loader(form: BlockFormat, lanes: LaneMap) -> LaneLoader | None:
     distinct = list(dict.fromkeys(found[0] for found in group_of))
     groups = tuple(distinct.index(found[0]) for found in group_of)
     symbol = f"hfc_{form.name}_{lanes.name}"
-    words, source = _source(form, lanes, symbol, reads, groups)
+    words, source = _source(form, lanes, symbol, reads, groups, used)
     bits = 8 if form.table else max(p.bits + p.left for p in form.codes["q"].planes)
     zero = -128 if form.table else form.zero
     return LaneLoader(form, lanes, symbol, groups, bits, zero, words, source)
@@ -234,7 +234,12 @@ class _Loads:
 
 
 def _source(
-    form: BlockFormat, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...] | None, groups: tuple[int, ...]
+    form: BlockFormat,
+    lanes: LaneMap,
+    symbol: str,
+    reads: tuple[_Reads, ...] | None,
+    groups: tuple[int, ...],
+    used: bool,
 ) -> tuple[int, str]:
     loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
     if reads:
@@ -244,7 +249,7 @@ def _source(
         assert bits, f"{form.name}: its codes are neither planes nor a stream of bits"
         codes = stream_lines(form, bits, lanes.elements, loads)
     loads.when = _first_of(lanes, form.block // lanes.elements)
-    head = head_lines(form, loads)
+    head = head_lines(form, loads, used)
     aligned = _power(form.block_bytes)
     index = f"  const int i = {lanes.base};\n  (void)i;"
     source = [
