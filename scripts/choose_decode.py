@@ -1,21 +1,23 @@
 """Compares ways to multiply in decode by what `hfc predict` says of them, and writes the fastest two of each linear to the table that
 compilations read (hfc/backend/skeletons/linear/choices.csv).
 
-    python scripts/choose_decode.py MODEL,... ARCH,... [FORMAT,...]
+    python scripts/choose_decode.py MODEL,... ARCH,... [FORMAT,... [WAYS]]
 
-A candidate's time is that of all its launches for one row, with the gaps behind them. Rows of other sizes stay as they are.
+A candidate's time is that of all its launches for one row, with the gaps behind them. Rows of other sizes stay as they are. WAYS: a
+regular expression; only what matches it is compared, with the two of the row that is there: after a change that concerns no other.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hfc.backend import gpu
 from hfc.backend.emit import Emitted
 from hfc.backend.shape import Geometry
-from hfc.backend.skeletons.linear.candidates import dots, launches_as
+from hfc.backend.skeletons.linear.candidates import dots, launches_as, serves
 from hfc.backend.skeletons.linear.choices import TABLE, Candidate, Choice, choices, formats_of, kind_of, write_rows
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.skinny import geometry as skinny
@@ -31,10 +33,12 @@ from hfc.target.arch import Arch, find_arch
 
 ROOT = Path(__file__).parent.parent
 CONTEXT = 100
+EVERY = ".*"
 
 
-def ways(arch: Arch) -> list[Candidate]:
-    return [*dots(arch), *([Candidate("skinny")] if skinny.unit_of(arch) else [])]
+def ways(arch: Arch, matching: str) -> list[Candidate]:
+    every = [*dots(arch), *([Candidate("skinny")] if skinny.unit_of(arch) else [])]
+    return [way for way in every if re.fullmatch(matching, str(way))]
 
 
 def forced(wanted: Candidate) -> Callable[[Bound, Program, Arch], tuple[Geometry, ...]]:
@@ -43,7 +47,7 @@ def forced(wanted: Candidate) -> Callable[[Bound, Program, Arch], tuple[Geometry
     def steps(bound: Bound, program: Program, arch: Arch) -> tuple[Geometry, ...]:
         if program is not Program.DECODE or not isinstance(bound.region, LinearRegion) or bound.region.top:
             return ()
-        if wanted.variant == "skinny" and skinny.cannot(bound, arch):
+        if not serves(bound.region, arch, wanted) or (wanted.variant == "skinny" and skinny.cannot(bound, arch)):
             return ()
         return tuple(shape for shape in launches_as(bound, arch, wanted) if "_rows" not in shape.symbol)
 
@@ -65,15 +69,17 @@ def times(emitted: Emitted, settings: Settings, wanted: Candidate) -> dict[str, 
     return made
 
 
-def compare(model: str, arch: str, form: str) -> list[Choice]:
+def compare(model: str, arch: str, form: str, matching: str, kept: Mapping[tuple, Choice]) -> list[Choice]:
     opened = open_source(ROOT / f"tests/data/configs/{model}.config.json", None, form)
     settings = settings_for(opened, find_arch(arch), CompileOptions(kv="asym3", ctx=4096))
     emitted = emit_model(opened, settings)
     regions = {
         call.bound.name: call.bound.region for call in emitted.calls if isinstance(call.bound.region, LinearRegion)
     }
-    found: dict[str, dict[Candidate, float]] = {}
-    for wanted in ways(settings.arch):
+    keys = {name: (arch, kind_of(r), formats_of(r), r.k, r.outputs) for name, r in regions.items()}
+    rows = {name: kept[key] for name, key in keys.items() if key in kept and matching != EVERY}
+    found = {name: {row.best: row.best_us, row.second: row.second_us} for name, row in rows.items()}
+    for wanted in ways(settings.arch, matching):
         try:
             for name, us in times(emitted, settings, wanted).items():
                 found.setdefault(name, {})[wanted] = round(us, 2)
@@ -82,20 +88,18 @@ def compare(model: str, arch: str, form: str) -> list[Choice]:
             print(arch, model, wanted, str(error).splitlines()[0], flush=True)
     made = []
     for name, by in found.items():
-        region = regions[name]
         (best, best_us), (second, second_us) = sorted(by.items(), key=lambda item: item[1])[:2]
-        key = (arch, kind_of(region), formats_of(region), region.k, region.outputs)
-        made.append(Choice(*key, best, best_us, second, second_us))
+        made.append(Choice(*keys[name], best, best_us, second, second_us))
     return made
 
 
 def main() -> None:
-    models, archs = (words.split(",") for words in sys.argv[1:3])
+    models, archs, forms, (matching,) = (words.split(",") for words in [*sys.argv[1:], "mq4g256", EVERY][:4])
     kept = {row.key: row for row in choices()}
-    for form in (sys.argv[3] if len(sys.argv) > 3 else "mq4g256").split(","):
+    for form in forms:
         for model in models:
             for arch in archs:
-                kept |= {row.key: row for row in compare(model, arch, form)}
+                kept |= {row.key: row for row in compare(model, arch, form, matching, kept)}
                 write_rows(TABLE, kept.values())
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from hfc.backend.skeletons import chosen, geometry
 from hfc.backend.skeletons.linear import choices
+from hfc.backend.skeletons.linear.candidates import candidates, launches_as
 from hfc.backend.skeletons.linear.choices import candidate, choice_for
-from hfc.backend.skeletons.linear.dot.geometry import THREADS
+from hfc.backend.skeletons.linear.dot.geometry import INPUTS_FIRST, THREADS
 from hfc.backend.skeletons.linear.region import LinearRegion
 from hfc.backend.skeletons.linear.skinny.geometry import unit_of
 from hfc.compiler import CompileOptions, emit_model, open_source, settings_for
@@ -52,6 +53,7 @@ def test_compilations_follow_the_table():
                 assert {shape.params.split for shape in shapes[1:]} == {row.best.split}
                 assert shapes[-1].params.staged == row.best.numbers
                 assert shapes[-1].params.outputs == max(1, row.best.outputs // bound.region.together)
+                assert (shapes[-1].params.ahead is not None) == row.best.inputs_first
 
 
 def test_other_sizes_formats_and_cards_take_the_nearest_row():
@@ -63,6 +65,19 @@ def test_other_sizes_formats_and_cards_take_the_nearest_row():
     assert choice_for(near, find_arch("gfx1032")).arch == "gfx1030"  # not gfx906, whose waves are wider
     assert choice_for(replace(near, top=8), find_arch("gfx1100")) is None
     assert choice_for(near, find_arch("sm_90")).arch == "sm_90"
+
+
+def test_whether_inputs_come_before_weights_is_part_of_a_choice():
+    """Where they can; a region whose row is of other formats, or of a K that cannot, asks for them first if it can."""
+    arch = find_arch("gfx1100")
+    for bound in regions("iq4_nl"):
+        assert choice_for(bound.region, arch).formats != "iq4_nl"
+        assert (geometry(bound, arch, "decode")[-1].params.ahead is not None) == (bound.region.k <= INPUTS_FIRST)
+    for bound in regions():
+        ways = [way for way in candidates(bound, arch) if (way.split, way.outputs, way.numbers) == (2, 2, False)]
+        assert [way.inputs_first for way in ways] == ([True, False] if bound.region.k <= INPUTS_FIRST else [False])
+        made = [launches_as(bound, arch, way)[-1].params for way in ways]
+        assert [params.ahead is not None for params in made] == [way.inputs_first for way in ways]
 
 
 def test_other_formats_have_registers_for_two_outputs():

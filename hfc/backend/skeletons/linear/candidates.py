@@ -29,9 +29,15 @@ RINGS = (
 def dots(arch: Arch) -> list[Candidate]:
     """By integer dot products."""
     splits = (1, 2, 4) if arch.wave == 32 else (1, 2)
-    two = [Candidate("dot", numbers, split, 2) for numbers in (False, True) for split in splits]
-    more = [Candidate("dot", False, split, outputs) for outputs in (3, 4) for split in splits]
-    return [*two, *(more if arch.wave == 32 else [])]
+    outputs = (2, 3, 4) if arch.wave == 32 else (2,)
+    every = product(outputs, splits, (True, False))
+    made = [Candidate("dot", False, split, count, inputs_first=first) for count, split, first in every]
+    return [*made, *(Candidate("dot", True, split, 2) for split in splits)]
+
+
+def serves(region: LinearRegion, arch: Arch, wanted: Candidate) -> bool:
+    """False: what the candidate asks for cannot be had, so its kernels are another one's."""
+    return not wanted.inputs_first or dot.reads_first(region, arch)
 
 
 def candidates(bound: Bound[LinearRegion], arch: Arch) -> list[Candidate]:
@@ -39,6 +45,7 @@ def candidates(bound: Bound[LinearRegion], arch: Arch) -> list[Candidate]:
     if bound.region.top:
         return []
     found = dots(arch) if dot.refuses(bound, arch) is None else []
+    found = [way for way in found if serves(bound.region, arch, way)]
     if skinny.cannot(bound, arch) is None:
         most = skinny.most_split(bound.region, arch)
         found += [

@@ -26,7 +26,7 @@ TABLE = Path(__file__).with_name("choices.csv")
 OTHER_FORMATS = 1.0  # how far away a row of other formats is, as a factor of two in size
 SAME_SIZE = 0.5  # how far away a row may be whose shape of thread blocks is taken, in factors of two
 WORDS = re.compile(
-    r"(skinny)( split=([1248]) resident=([1-8])( ahead)?( stages=([2-8])( waves=(16|24))?)?)?|(numbers )?dot split=([1248]) outputs=([1234])"
+    r"(skinny)( split=([1248]) resident=([1-8])( ahead)?( stages=([2-8])( waves=(16|24))?)?)?|(numbers )?dot split=([1248]) outputs=([1234])( inputs first)?"
 )
 
 
@@ -35,9 +35,9 @@ class Candidate:
     """One way to multiply. variant: of linear/geometry.py.
 
     split: waves that share K, for all numbers of rows; 0, of "skinny": by its own rules.  numbers, of "dot": inputs of one row, too,
-    become whole numbers in a launch of their own.  The rest is of the kernel for one row: outputs, of a wave of "dot"; resident, blocks
-    that a compute unit must hold, and ahead, weights are prefetched, of "skinny"; stages: of a wave's ring of weights in LDS, 0: there is none;
-    waves: of a block with rings, 0: as many as without."""
+    become whole numbers in a launch of their own.  The rest is of the kernel for one row: outputs, of a wave of "dot", and inputs_first,
+    asked for before weights, where it can; resident, blocks that a compute unit must hold, and ahead, weights are prefetched, of "skinny";
+    stages: of a wave's ring of weights in LDS, 0: there is none; waves: of a block with rings, 0: as many as without."""
 
     variant: str
     numbers: bool = False
@@ -47,10 +47,12 @@ class Candidate:
     ahead: bool = False
     stages: int = 0
     waves: int = 0
+    inputs_first: bool = False
 
     def __str__(self) -> str:
         if self.variant == "dot":
-            return f"{'numbers ' if self.numbers else ''}dot split={self.split} outputs={self.outputs}"
+            first = " inputs first" if self.inputs_first else ""
+            return f"{'numbers ' if self.numbers else ''}dot split={self.split} outputs={self.outputs}{first}"
         shape = f" split={self.split} resident={self.resident}{' ahead' if self.ahead else ''}" if self.split else ""
         shape += f" stages={self.stages}" if self.stages else ""
         shape += f" waves={self.waves}" if self.waves else ""
@@ -97,7 +99,7 @@ def candidate(text: str) -> Candidate:
             int(found[7] or 0),
             int(found[9] or 0),
         )
-    return Candidate("dot", bool(found[10]), int(found[11]), int(found[12]))
+    return Candidate("dot", bool(found[10]), int(found[11]), int(found[12]), inputs_first=bool(found[13]))
 
 
 def read_rows(path: Path) -> tuple[Choice, ...]:

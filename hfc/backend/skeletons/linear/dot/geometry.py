@@ -17,7 +17,7 @@ from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 THREADS = 256
-INPUTS_AHEAD = 5120  # K of kernels that read all inputs before weights; more take registers that waves need
+INPUTS_FIRST = 5120  # K of kernels that may read all inputs before weights; more take registers that waves need
 ROWS = 16  # of a decode step
 SHARED = 48 * 1024  # bytes of inputs in LDS, at most
 UNIT = 32  # inputs that share a unit
@@ -126,9 +126,12 @@ def _candidate(region: LinearRegion, arch: Arch) -> Candidate:
     """By the table of choices; where registers are few, blocks are small, and each would make the numbers again."""
     found = choice_for(region, arch)
     if found is None or found.best.variant != "dot":
-        return Candidate("dot", arch.scarce_registers and not region.top, split_k(region, arch), OUTPUTS)
-    most = found.best.outputs if found.formats == formats_of(region) else OUTPUTS
-    return replace(found.best, outputs=min(found.best.outputs, most))
+        numbers = arch.scarce_registers and not region.top
+        return Candidate("dot", numbers, split_k(region, arch), OUTPUTS, inputs_first=reads_first(region, arch))
+    if found.formats == formats_of(region) and found.k <= most_first(arch):
+        return found.best
+    outputs = found.best.outputs if found.formats == formats_of(region) else min(found.best.outputs, OUTPUTS)
+    return replace(found.best, outputs=outputs, inputs_first=reads_first(region, arch))
 
 
 def dot_lanes(region: LinearRegion) -> dict[str, DotLanes]:
@@ -156,11 +159,16 @@ def _staged(bound: Bound[LinearRegion], written: bool) -> Scratch:
     return Scratch("operands", "float", "f32", row_bytes, None if outputs else ROWS, written, outputs=outputs)
 
 
-def _ahead(region: LinearRegion, arch: Arch) -> InputsAhead | None:
-    """None: there are too many, or a statistic is of something else than the row."""
-    most = RUN * THREADS if arch.scarce_registers else INPUTS_AHEAD
-    if not region.reads or region.k > most or any(stat.size != region.k for stat in region.stats):
-        return None
+def most_first(arch: Arch) -> int:
+    return RUN * THREADS if arch.scarce_registers else INPUTS_FIRST
+
+
+def reads_first(region: LinearRegion, arch: Arch) -> bool:
+    """Can its kernel of one row ask for all inputs before weights? Not if they are too many, or a statistic is of something else."""
+    return bool(region.reads) and region.k <= most_first(arch) and all(stat.size == region.k for stat in region.stats)
+
+
+def _ahead(region: LinearRegion) -> InputsAhead:
     load, elements = region.load, [stat.element for stat in region.stats]
     for number, read in enumerate(region.reads):
         load = load.replace(read, f"seen{number}[run][i]")
@@ -191,7 +199,8 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
     outputs, split = max(1, (chosen.outputs if most_rows == 1 else OUTPUTS) // count), chosen.split
     split = 1 if takes_k_at_once(region, arch) else split
     tile = max(arch.wave * split * CONTIGUOUS.elements, THREADS * RUN)  # every thread makes numbers of a run
-    ahead = _ahead(region, arch) if most_rows == 1 and not staged else None
+    first = chosen.inputs_first and most_rows == 1 and not staged and reads_first(region, arch)
+    ahead = _ahead(region) if first else None
     if ahead:
         tile = -(-region.k // (THREADS * RUN)) * THREADS * RUN
     row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
