@@ -162,7 +162,7 @@ def _loader(form: BlockFormat, lanes: LaneMap, used: bool = False) -> LaneLoader
     distinct = list(dict.fromkeys(found[0] for found in group_of))
     groups = tuple(distinct.index(found[0]) for found in group_of)
     symbol = f"hfc_{form.name}_{lanes.name}"
-    words, source = _source(form, lanes, symbol, reads, groups, used)
+    words, source = _source(_Loads(form, used), lanes, symbol, reads, groups)
     bits = 8 if form.table else max(p.bits + p.left for p in form.codes["q"].planes)
     zero = -128 if form.table else form.zero
     return LaneLoader(form, lanes, symbol, groups, bits, zero, words, source)
@@ -215,8 +215,8 @@ def _reads(form: BlockFormat, plane: Plane, starts: np.ndarray, lanes: LaneMap) 
 class _Loads:
     """The statements that fill `raw`, and what lies where."""
 
-    def __init__(self, form: BlockFormat):
-        self.form, self.count = form, 0
+    def __init__(self, form: BlockFormat, used: bool = False):
+        self.form, self.used, self.count = form, used, 0
         self.lines: list[str] = []
         self.when = ""  # C: opens the loads that follow; empty: they are done in every call
 
@@ -234,14 +234,9 @@ class _Loads:
 
 
 def _source(
-    form: BlockFormat,
-    lanes: LaneMap,
-    symbol: str,
-    reads: tuple[_Reads, ...] | None,
-    groups: tuple[int, ...],
-    used: bool,
+    loads: _Loads, lanes: LaneMap, symbol: str, reads: tuple[_Reads, ...] | None, groups: tuple[int, ...]
 ) -> tuple[int, str]:
-    loads, count, runs = _Loads(form), max(groups) + 1, len(lanes.offsets)
+    form, count, runs = loads.form, max(groups) + 1, len(lanes.offsets)
     if reads:
         codes = _plane_lines(form, lanes, reads, runs, loads)
     else:
@@ -249,7 +244,7 @@ def _source(
         assert bits, f"{form.name}: its codes are neither planes nor a stream of bits"
         codes = stream_lines(form, bits, lanes.elements, loads)
     loads.when = _first_of(lanes, form.block // lanes.elements)
-    head = head_lines(form, loads, used)
+    head = head_lines(form, loads)
     aligned = _power(form.block_bytes)
     index = f"  const int i = {lanes.base};\n  (void)i;"
     source = [

@@ -15,14 +15,14 @@ WIDEST = 16  # bytes of one load
 BATCH = 4  # scales that are made together: their small codes fill a word
 
 
-def head_lines(form: BlockFormat, loads, used: bool = False) -> list[str]:
+def head_lines(form: BlockFormat, loads) -> list[str]:
     """Loads of the numbers and of the fields of small codes, and their names: numbers, and words `in_<field>`.
 
-    loads: of loaders.py, takes the loads.  used: of those alone that a scale or a minimum is made of. On AMD the compiler gives the
-    register of a word that nobody uses away while the load is on its way, and then waits for the load."""
+    loads: of loaders.py, takes the loads; if `used`, of those alone that a scale or a minimum is made of. On AMD the compiler gives
+    the register of a word that nobody uses away while the load is on its way, and then waits for the load."""
     wide = {plane.field for plane in form.codes["q"].planes}
     fields = [f for f in form.fields if f.name not in wide]
-    if used:
+    if loads.used:
         made_of = {plane.field for code in form.codes.values() for plane in code.planes}
         made_of |= {name for factor in (form.scale, form.min) if factor for name in factor.fields}
         fields = [f for f in fields if f.name in made_of]
