@@ -3,7 +3,8 @@
 usage: python scripts/make_family_fixtures.py [NAME...] [--llama-cpp SOURCES] [--llama-lib FOLDER]
 
 Needs torch, transformers, safetensors and gguf; the tests need only gguf. A folder holds config.json, model.safetensors (bf16) and
-reference.npz: tokens, logits of the whole prompt, greedy tokens with their logits, and every layer's state after the prompt.
+reference.npz: tokens, logits of the whole prompt, greedy tokens with their logits, and every layer's state after the prompt; gguf_reference.npz
+the same with the settings that llama.cpp's files cannot say as every reader of them takes these, where a family has such.
 SOURCES: a checkout of llama.cpp, whose converter then writes model.gguf; put its gguf-py into PYTHONPATH, since the released gguf is older.  FOLDER: its shared libraries; reference.npz then has what
 llama.cpp computes from that file (through ../shared/tools/llamacpp_oracle.py).
 """
@@ -14,6 +15,7 @@ import argparse
 import importlib
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +25,7 @@ import transformers
 from families import Family
 from make_fixtures import draw as draw_recurrent
 from make_fixtures import token_by_token
+from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests/data/families"
@@ -67,11 +70,27 @@ def make(name: str, family: Family, out: Path) -> None:
         config = json.loads((out / "config.json").read_text()) | family.published
         config = {key: value for key, value in config.items() if value is not None}
         (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    if family.names:
+        rename(out / "model.safetensors", family.names)
     (out / "model.safetensors").chmod(0o644)
     np.savez_compressed(out / "reference.npz", **reference)
+    if family.lost:
+        said = replace(family, config={**family.config, **family.lost})
+        reference = {
+            key: value for key, value in model_and_reference(said, seed)[1].items() if not key.startswith("state.")
+        }
+        np.savez_compressed(out / "gguf_reference.npz", **reference)
     print(
         f"{name}: seed {seed}, logits std {reference['prefill_logits'].std():.2f}, margin {margin:.3f}, greedy {reference['greedy_tokens'].tolist()}"
     )
+
+
+def rename(path: Path, names: dict[str, str]) -> None:
+    """Tensors as published checkpoints name them."""
+    tensors = load_file(path)
+    for ours, published in names.items():
+        tensors = {name.replace(ours, published): value for name, value in tensors.items()}
+    save_file(tensors, path, {"format": "pt"})
 
 
 def model_and_reference(family: Family, seed: int):
@@ -155,7 +174,8 @@ def add_vocabulary(model) -> None:
     writer, count = model.gguf_writer, {**model.hparams, **model.hparams.get("text_config", {})}["vocab_size"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([f"t{n}" for n in range(count)])
+    needed = ["<unk>", "<s>", "</s>", "<|endoftext|>"]  # Phi 3 asks for these by name
+    writer.add_token_list(needed + [f"t{n}" for n in range(4, count)])
     writer.add_token_types([1] * count)
     writer.add_token_merges(["t 0"])  # llama.cpp refuses a vocabulary without
     writer.add_eos_token_id(2)
@@ -172,7 +192,10 @@ def add_llama_cpp(folder: Path, library: Path) -> None:
     except AssertionError:  # some architectures ask for tokens of their own by name
         print(f"{folder.name}: llama.cpp does not load the made-up vocabulary")
         return
-    error = np.linalg.norm(logits - reference["prefill_logits"]) / np.linalg.norm(reference["prefill_logits"])
+    of_file = folder / "gguf_reference.npz"
+    with np.load(of_file if of_file.exists() else folder / "reference.npz") as file:
+        expected = file["prefill_logits"]
+    error = np.linalg.norm(logits - expected) / np.linalg.norm(expected)
     np.savez_compressed(folder / "reference.npz", **{**reference, "llamacpp_logits": logits})
     print(f"{folder.name}: llama.cpp differs from transformers by {error:.1e}")
 

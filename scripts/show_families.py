@@ -37,12 +37,12 @@ def show(fixture: Fixture, devices: list[str]) -> None:
         if device == "gguf" and fixture.gguf is None:
             continue
         model = device_model(fixture, device)
-        found = fixture.compare(model)
+        found = fixture.compare(model, fixture.gguf_reference if device == "gguf" else None)
         model.close()
         shown["sm_90" if device == "cuda" else device] = found.worst
         print(f"{fixture.name} on {device}: {found}", flush=True)
     if "llamacpp_logits" in fixture.reference:
-        expected = fixture.reference["prefill_logits"]
+        expected = fixture.gguf_reference["prefill_logits"]
         difference = np.linalg.norm(fixture.reference["llamacpp_logits"] - expected) / np.linalg.norm(expected)
         shown["llama.cpp"] = float(difference)
     ordered = {name: float(f"{shown[name]:.1e}") for name in COLUMNS if name in shown} | launches(fixture)

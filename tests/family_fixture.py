@@ -54,6 +54,15 @@ class Fixture:
             return dict(file)
 
     @cached_property
+    def gguf_reference(self) -> dict[str, np.ndarray]:
+        """What transformers computes with the settings that llama.cpp's files can say."""
+        path = self.folder / "gguf_reference.npz"
+        if not path.exists():
+            return self.reference
+        with np.load(path) as file:
+            return dict(file)
+
+    @cached_property
     def source(self):
         return open_source(self.folder)
 
@@ -81,8 +90,8 @@ class Fixture:
             return EmulatedModel(bundle, arch, CheckpointWeights(open_source(path or self.folder).checkpoint, CONTEXT))
         return load(bundle, "cuda" if arch == "sm_90" else arch, threads=1)
 
-    def compare(self, model) -> Found:
-        reference = self.reference
+    def compare(self, model, reference: dict[str, np.ndarray] | None = None) -> Found:
+        reference = reference or self.reference
         tokens = reference["tokens"]
         stepwise = np.concatenate([model.forward(Step.single([t], position=at)) for at, t in enumerate(tokens)])
         whole = model.forward(Step.single(tokens))

@@ -19,6 +19,7 @@ MATRIX = np.arange(48, dtype=np.float32).reshape(8, 6)
 @pytest.fixture
 def checkpoint(tmp_path):
     tensors = {"matrix": MATRIX, "vector": np.arange(8, dtype=np.float16), "conv": MATRIX.reshape(8, 1, 6)}
+    tensors["deep"] = MATRIX.reshape(1, 8, 1, 6)
     safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path) as opened:
         yield opened
@@ -60,6 +61,8 @@ def test_join_puts_rows_behind_each_other(checkpoint, blocks):
     assert np.array_equal(evaluate(both, checkpoint, 1).f32(), np.concatenate([MATRIX, MATRIX[2:5]]))
     twice = evaluate(apply("join", tensor("q6_k"), tensor("q6_k")), blocks, 1)
     assert twice.format == "q6_k" and np.array_equal(twice.f32(), np.tile(blocks.f32("q6_k"), (2, 1)))
+    deep = evaluate(apply("join", tensor("deep"), tensor("deep")), checkpoint, 1)
+    assert deep.shape == (16, 1, 6) and np.array_equal(deep.f32()[:, 0], np.tile(MATRIX, (2, 1)))
     with pytest.raises(HfcError, match="one format and rows of one shape"):
         evaluate(apply("join", tensor("matrix"), tensor("vector")), checkpoint, 1)
 

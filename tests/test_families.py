@@ -38,7 +38,8 @@ def test_the_interpreter_equals_transformers(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if Fixture(name).gguf])
 def test_the_file_of_llama_cpp_s_converter_is_the_same_model(name):
-    found = Fixture(name).compare(Fixture(name).interpreted(Fixture(name).gguf))
+    fixture = Fixture(name)
+    found = fixture.compare(fixture.interpreted(fixture.gguf), fixture.gguf_reference)
     assert found.worst <= TOLERANCE, found
 
 

@@ -216,7 +216,7 @@ class _ConfigScope(Scope):
         if name in self.settings or name in self._index:
             return None
         if self._source == "gguf":
-            return self._keys.get(name)
+            return self._keys.get(name, self._config.get(name))
         value: Any = self._keys
         for part in name.split("."):
             value = _entered(value, part)

@@ -59,6 +59,13 @@ class SettingScope(Scope):
         return re.sub(r"\{(\w+)\}", lambda match: str(self.name(syntax.Name(match[1], span))), text)
 
 
+def _rows(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """A shape that starts with its rows."""
+    while shape and len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
 class RecipeScope(SettingScope):
     """Strings are tensors. index: the layer's variable and number, empty for weights of the whole model."""
 
@@ -180,8 +187,8 @@ class RecipeScope(SettingScope):
         return RecipePiece(apply("by_head", piece.recipe, heads=heads), shape, piece.format)
 
     def _join(self, pieces: list[RecipePiece], span: Span) -> RecipePiece:
-        """Rows one after another; all must be alike but for their number."""
-        recipe, shapes = apply("join", *(piece.recipe for piece in pieces)), [piece.shape for piece in pieces]
+        """Rows one after another; all must be alike but for their number. GGUF may put axes of size 1 before the rows."""
+        recipe, shapes = apply("join", *(piece.recipe for piece in pieces)), [_rows(piece.shape) for piece in pieces]
         known = [shape for shape in shapes if shape is not None]
         if len({(shape[1:], piece.format) for shape, piece in zip(known, pieces)}) > 1 or () in known:
             found = ", ".join(f"{piece.format}{list(piece.shape or ())}" for piece in pieces)

@@ -20,7 +20,9 @@ class Family:
     """config_class and model_class are transformers'; config: the arguments that make it tiny; seed: of weights and prompt.
 
     gguf: llama.cpp has a converter and a graph for it.  published: keys as published checkpoints spell them, where transformers 5
-    writes other values than its converter knows; None: they have no such key."""
+    writes other values than its converter knows; None: they have no such key.  lost: keys that its files cannot say, with the values that
+    every reader of such a file takes instead: what transformers computes with these is what the file is compared with.
+    names: parts of tensor names, and what published checkpoints have in their place."""
 
     config_class: str
     model_class: str
@@ -28,6 +30,8 @@ class Family:
     seed: int
     gguf: bool = True
     published: dict[str, Any] = field(default_factory=dict)
+    lost: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def family(
@@ -36,8 +40,12 @@ def family(
     gguf: bool = True,
     without: tuple[str, ...] = (),
     published: dict[str, Any] | None = None,
+    lost: dict[str, Any] | None = None,
+    names: dict[str, str] | None = None,
     **config: Any,
 ) -> Family:
     """A model whose classes are {stem}Config and {stem}ForCausalLM. without: keys of COMMON that its config does not have."""
     arguments = {key: value for key, value in {**COMMON, **config}.items() if key not in without}
-    return Family(f"{stem}Config", f"{stem}ForCausalLM", arguments, seed, gguf, published or {})
+    return Family(
+        f"{stem}Config", f"{stem}ForCausalLM", arguments, seed, gguf, published or {}, lost or {}, names or {}
+    )

@@ -26,7 +26,7 @@ def gemma4(seed: int, **config) -> Family:
 
 FAMILIES: dict[str, Family] = {
     "qwen2": family("Qwen2", 11, tie_word_embeddings=True),
-    "mistral": family("Mistral", 12, gguf=False, head_dim=16, sliding_window=8),
+    "mistral": family("Mistral", 12, head_dim=16, sliding_window=8, lost={"sliding_window": None}),
     "ministral": family("Ministral", 13, gguf=False, head_dim=16, sliding_window=8, layer_types=["sliding_attention", "full_attention"]),
     "smollm3": family("SmolLM3", 14, tie_word_embeddings=True, num_hidden_layers=4, intermediate_size=32),
     "granite": family(
@@ -49,16 +49,17 @@ FAMILIES: dict[str, Family] = {
     "glm4": family("Glm4", 22, head_dim=16, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}),
     "apertus": family("Apertus", 28, hidden_act="xielu"),
     "stablelm": family("StableLm", 37, use_qkv_bias=True),
-    "stablelm_parallel": family("StableLm", 38, qk_layernorm=True, use_parallel_residual=True),
+    "stablelm_parallel": family("StableLm", 38, gguf=False, qk_layernorm=True, use_parallel_residual=True),
     "gpt_neox": family(
-        "GPTNeoX", 39, gguf=False, without=("num_key_value_heads",),
+        "GPTNeoX", 39, published={"rotary_pct": 0.5, "rotary_emb_base": 10000}, without=("num_key_value_heads",),
         rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
     ),
     "seed_oss": family("SeedOss", 34, head_dim=16, attention_bias=True, attention_dropout=0.0, residual_dropout=0.0),
     "hunyuan_v1_dense": family(
-        "HunYuanDenseV1", 35, head_dim=16, rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "alpha": 50.0, "factor": 1.0},
+        "HunYuanDenseV1", 35, published={"max_position_embeddings": 32768}, head_dim=16,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "alpha": 50.0, "factor": 1.0},
     ),
-    "starcoder2": family("Starcoder2", 36, tie_word_embeddings=True, sliding_window=8, use_bias=True),
+    "starcoder2": family("Starcoder2", 36, tie_word_embeddings=True, sliding_window=8, use_bias=True, lost={"sliding_window": None}),
     "exaone4": family(
         "Exaone4", 29, head_dim=16, sliding_window=8, sliding_window_pattern="LG", layer_types=["sliding_attention", "full_attention"],
     ),
@@ -72,8 +73,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "gemma3n": replace(
         family(
-            "Gemma3n", 27, gguf=False, intermediate_size=[32, 32, 32, 32], num_hidden_layers=4, head_dim=16,
-            tie_word_embeddings=True, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCAB, altup_num_inputs=3, altup_active_idx=0,
+            "Gemma3n", 27, intermediate_size=[32, 32, 32, 32], num_hidden_layers=4, head_dim=16,
+            tie_word_embeddings=True, hidden_size_per_layer_input=8, vocab_size_per_layer_input=VOCAB, altup_num_inputs=4, altup_active_idx=0,
             laurel_rank=8, num_kv_shared_layers=2, sliding_window=8, final_logit_softcapping=8.0,
             layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
             activation_sparsity_pattern=[0.9, 0.0, 0.6, 0.0],

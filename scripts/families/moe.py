@@ -40,7 +40,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "llama4": replace(
         family(
-            "Llama4", 53, gguf=False, head_dim=16, intermediate_size=16, intermediate_size_mlp=48, num_local_experts=6, num_experts_per_tok=2,
+            "Llama4", 53, lost={"floor_scale": 8192, "attn_scale": 0.1}, head_dim=16, intermediate_size=16,
+            intermediate_size_mlp=48, num_local_experts=6, num_experts_per_tok=2,
             num_hidden_layers=4, interleave_moe_layer_step=2, use_qk_norm=True, attention_chunk_size=64, floor_scale=8, attn_scale=0.3,
             no_rope_layer_interval=4,
         ),

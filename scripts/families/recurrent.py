@@ -39,7 +39,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "granitemoehybrid_rope": family(
-        "GraniteMoeHybrid", 33, gguf=False, **{
+        "GraniteMoeHybrid", 33, published={"layer_types": ["attention", "mamba"]}, lost={"position_embedding_type": "nope"}, **{
             **GRANITE, "num_hidden_layers": 2, "layer_types": ["full_attention", "linear_attention"], "position_embedding_type": "rope",
         },
     ),
@@ -74,7 +74,7 @@ FAMILIES: dict[str, Family] = {
         num_experts=6, num_experts_per_tok=3, mamba_d_state=8, mamba_d_conv=4, mamba_expand=2, mamba_dt_rank=4, intermediate_size=32,
     ),
     "kimi_linear": family(
-        "KimiLinear", 71, gguf=False, num_key_value_heads=4, kv_lora_rank=16, q_lora_rank=None,
+        "KimiLinear", 71, names={"layers.0.block_sparse_moe.": "layers.0.mlp."}, num_key_value_heads=4, kv_lora_rank=16, q_lora_rank=None,
         qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20, linear_head_dim=8, linear_num_heads=4, linear_conv_kernel_dim=4,
         num_local_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1, n_group=1, topk_group=1,
         layer_types=["linear_attention", "full_attention"], mlp_layer_types=["dense", "sparse"], routed_scaling_factor=1.7,

@@ -191,7 +191,12 @@ def _join(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> Wei
     if len({(x.format, x.shape[1:]) for x in args}) != 1:
         found = ", ".join(sorted({f"{x.format}{list(x.shape)}" for x in args}))
         raise HfcError(f"{recipe.op}: tensors to join must have one format and rows of one shape, found {found}")
-    return _moved(args[0], np.concatenate([_movable(x) for x in args]))
+    pieces = [_movable(x) for x in args]
+    for _ in args[0].shape[2:]:  # GGUF may put axes of size 1 before the rows
+        if any(piece.shape[0] != 1 for piece in pieces):
+            break
+        pieces = [piece[0] for piece in pieces]
+    return _moved(args[0], np.concatenate(pieces))
 
 
 def _join_columns(recipe: Recipe, args: list[WeightData], params: dict[str, Any]) -> WeightData:
