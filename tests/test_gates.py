@@ -280,6 +280,7 @@ SIZES = {
     "gate and up, 9B": (4096, [12288] * 2, True, 0),
     "gate and up, 4B": (2560, [9728] * 2, True, 0),
     "down, 9B": (12288, [4096], False, 0),
+    "gate and up, 27B": (5120, [17408] * 2, True, 0),  # the largest K whose inputs come before weights
     "queries, keys and values, 4B": (2560, [4096, 1024, 1024], False, 0),
     "experts' gate and up, 35B": (2048, [512] * 2, True, 8),
     "experts' down, 35B": (512, [2048], False, 8),
