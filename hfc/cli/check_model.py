@@ -1,32 +1,24 @@
-"""`hfc check-model`: a model file against a checkpoint, line by line; launches a layer; logits against `transformers`."""
+"""`hfc check-model`: a model file against a checkpoint, line by line; launches a layer; then check_logits."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-
-import numpy as np
 
 from hfc.backend import gpu
 from hfc.backend.emit import emit
 from hfc.backend.skeletons import beside, mixture
 from hfc.base.diagnostics import HfcError
+from hfc.cli.check_logits import compare
 from hfc.compiler import CompilerInput, open_source, settings_for
 from hfc.frontend.config import key_problems
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import Graph, Op
 from hfc.ir.text import print_op
-from hfc.oracle import InterpretedModel
 from hfc.passes.pipeline import run_passes
 from hfc.passes.settings import Settings
-from hfc.step import Step
 from hfc.target.arch import find_arch
-
-LIMIT = 1e-4  # relative L2 of logits in f32, as the tests of shipped models ask for
-ROWS = 12  # tokens of the comparison
 
 
 def command(model: str, weights: str, arch: str) -> None:
@@ -102,30 +94,3 @@ def _shared_launches(fused: Graph, settings: Settings) -> dict[str, int]:
         return {}
     stem = beside.SKELETON.stem
     return {c.text: len(beside.launches_of_one_row(c.bound, settings.arch)) for c in calls if c.bound.stem == stem}
-
-
-def compare(source: CompilerInput) -> bool:
-    """Logits of a few tokens in f32 against transformers, where it is installed."""
-    if source.kind != "hf" or not source.path.is_dir():
-        print("not compared: transformers reads a Hugging Face folder")
-        return True
-    if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
-        print("not compared: transformers is not installed here (pip install torch transformers)")
-        return True
-    expected, tokens = _transformers_logits(source.path, int(source.settings["vocab"]))
-    found = InterpretedModel(source, 64).forward(Step.single(tokens))
-    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    verdict = (
-        "equal" if error <= LIMIT else f"DIFFERENT, the limit is {LIMIT}: compare states first (docs/add-a-model.md)"
-    )
-    print(f"logits of {len(tokens)} tokens against transformers: relative L2 {error:.1e}, {verdict}")
-    return error <= LIMIT
-
-
-def _transformers_logits(folder: Path, vocab: int) -> tuple[np.ndarray, np.ndarray]:
-    torch, transformers = (importlib.import_module(name) for name in ("torch", "transformers"))
-    tokens = np.random.default_rng(0).integers(0, vocab, ROWS).astype(np.int32)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with torch.no_grad():
-        logits = model(torch.from_numpy(tokens[None].astype(np.int64))).logits[0]
-    return logits.numpy(), tokens
