@@ -24,4 +24,5 @@ def command(config: str, output: Path | None, force: bool) -> None:
     if output.exists() and not force:
         raise HfcError(f"{output}: exists already", hint="--force writes over it")
     write_whole(output, text.encode(), "the model file")
-    print(f"{output}: {text.count('?')} lines to decide; then `hfc check-model {output} --weights {config}`")
+    doubts = sum("# ?" in line for line in text.splitlines())
+    print(f"{output}: {doubts} lines to decide; then `hfc check-model {output} --weights {config}`")
