@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hfc.cli.check_logits import GREEDY, ROWS, Reference, differences, first_difference, prompt_for
+from hfc.cli.check_logits import GREEDY, ROWS, ReferenceRun, differences, first_difference, prompt_for
 from hfc.compiler import open_source
 from hfc.oracle import InterpretedModel
 from hfc.step import Step
@@ -25,7 +25,7 @@ def with_window(folder: Path, window) -> Path:
     return folder
 
 
-def reference_of(source, prompt) -> Reference:
+def reference_of(source, prompt) -> ReferenceRun:
     """What transformers would say, said by the interpreter."""
     taps = tuple(f"hidden[{i}]" for i in range(source.settings["layers"]))
     model = InterpretedModel(source, 256, graph=source.graph(taps))
@@ -34,7 +34,7 @@ def reference_of(source, prompt) -> Reference:
     for at in range(GREEDY):
         greedy.append(int(np.argmax(last)))
         last = model.forward(Step.single([greedy[-1]], position=len(prompt.tokens) + at))[-1]
-    return Reference(logits, [states[0], *states], greedy)
+    return ReferenceRun(logits, [states[0], *states], greedy)
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:

@@ -114,7 +114,7 @@ def test_modules_are_imported_by_name_in_few_places():
         "cli/settings.py",  # what a command takes, without the command
         "cli/config.py",
         "cli/completion.py",
-        "cli/check_model.py",  # torch and transformers, where they are installed
+        "cli/check_logits.py",  # torch and transformers, where they are installed
         "cli/open_model.py",  # --device interpret: the compiler's side; what talks to the hub
         "runtime/executor.py",  # a vendor's package when a card is opened
         "runtime/pipeline/process.py",  # multiprocessing, where a stage is a process: 15 ms of every start

@@ -28,7 +28,7 @@ STATES = "hidden"  # what a model file taps after each layer
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ProbeTokens:
     """tokens: longer than every window that can be exercised.  missed: windows that are longer than they, as config keys."""
 
     tokens: np.ndarray
@@ -36,7 +36,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceRun:
     """What transformers computes: logits [T, vocab], hidden states before and after each layer, tokens that it chooses next."""
 
     logits: np.ndarray
@@ -58,7 +58,7 @@ def compare(source: CompilerInput) -> bool:
     return is_equal
 
 
-def prompt_for(source: CompilerInput) -> Prompt:
+def prompt_for(source: CompilerInput) -> ProbeTokens:
     """Random tokens: as few as it takes to reach past every window and chunk of the config."""
     settings = source.settings
     context = int(settings["context"])
@@ -67,7 +67,7 @@ def prompt_for(source: CompilerInput) -> Prompt:
     reached = [span for span in spans.values() if span + ROWS <= longest]
     rows = max(1, min(longest, max(reached, default=0) + ROWS))
     tokens = np.random.default_rng(0).integers(0, int(settings["vocab"]), rows).astype(np.int32)
-    return Prompt(tokens, {key: span for key, span in spans.items() if span >= rows})
+    return ProbeTokens(tokens, {key: span for key, span in spans.items() if span >= rows})
 
 
 def _spans(keys: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -81,7 +81,7 @@ def _spans(keys: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int
                 yield prefix + key, max(numbers)
 
 
-def differences(source: CompilerInput, prompt: Prompt, reference: Reference) -> tuple[bool, list[str]]:
+def differences(source: CompilerInput, prompt: ProbeTokens, reference: ReferenceRun) -> tuple[bool, list[str]]:
     """Whether the model file computes what the reference does, and the lines that say so."""
     rows, layers = len(prompt.tokens), int(source.settings["layers"])
     taps = tuple(f"{STATES}[{i}]" for i in range(layers))
@@ -140,7 +140,7 @@ def _relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def _transformers(folder: Path, tokens: np.ndarray) -> Reference:
+def _transformers(folder: Path, tokens: np.ndarray) -> ReferenceRun:
     torch, transformers = (importlib.import_module(name) for name in ("torch", "transformers"))
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -152,4 +152,4 @@ def _transformers(folder: Path, tokens: np.ndarray) -> Reference:
             ids, attention_mask=mask, max_new_tokens=GREEDY, do_sample=False, eos_token_id=None, pad_token_id=0
         )
     states = [state[0].numpy() for state in result.hidden_states or ()]
-    return Reference(result.logits[0].numpy(), states, answer[0, len(tokens) :].tolist())
+    return ReferenceRun(result.logits[0].numpy(), states, answer[0, len(tokens) :].tolist())

@@ -29,7 +29,7 @@ NUMBERED = re.compile(r"^(.*?\.)??(\d+)\.(.+)$")
 
 
 @dataclass
-class Row:
+class TensorRow:
     """One weight of the table. layers: those that have it, None for a weight of the whole model."""
 
     name: str
@@ -43,10 +43,10 @@ class Row:
         return next(iter(self.shapes))
 
 
-def weight_rows(inventory: Inventory, layers: int) -> list[Row]:
+def weight_rows(inventory: Inventory, layers: int) -> list[TensorRow]:
     """One row for the tensors that differ by the number of a layer, or of an expert, alone."""
     stem = layer_stem(inventory, layers)
-    found: dict[str, Row] = {}
+    found: dict[str, TensorRow] = {}
     for tensor in inventory.names():
         match = NUMBERED.match(tensor)
         layer = int(match[2]) if match and match[1] == stem else None
@@ -57,7 +57,7 @@ def weight_rows(inventory: Inventory, layers: int) -> list[Row]:
         shape = tuple(inventory.info(tensor).shape)
         if key not in found:
             name = _name(text, len(shape) if layer is None else None, {row.name for row in found.values()})
-            found[key] = Row(name, _placed(text, layer is not None, stem))
+            found[key] = TensorRow(name, _placed(text, layer is not None, stem))
         row = found[key]
         row.shapes[shape] = None
         if layer is not None:
@@ -103,7 +103,7 @@ def _name(text: str, rank: int | None, taken: set[str]) -> str:
     return re.sub(r"\W", "_", text)
 
 
-def weight_tables(rows: Sequence[Row], sizes: Mapping[str, int], layers: int) -> list[str]:
+def weight_tables(rows: Sequence[TensorRow], sizes: Mapping[str, int], layers: int) -> list[str]:
     lines = ["  weights"] + [_line(row, sizes) for row in rows if row.layers is None]
     if all(row.name != "embed" for row in rows):
         lines.append(
@@ -123,7 +123,7 @@ def _few(numbers: frozenset[int]) -> str:
     return ", ".join(map(str, shown[:6])) + (", ..." if len(shown) > 6 else "")
 
 
-def _line(row: Row, sizes: Mapping[str, int]) -> str:
+def _line(row: TensorRow, sizes: Mapping[str, int]) -> str:
     shape, doubts = _dimensions(row, sizes)
     text = f'"{row.text}"'
     if row.members:
@@ -132,7 +132,7 @@ def _line(row: Row, sizes: Mapping[str, int]) -> str:
     return f"    {row.name:16} {size:28} {text}" + (f"   # ? {'; '.join(doubts)}" if doubts else "")
 
 
-def _dimensions(row: Row, sizes: Mapping[str, int]) -> tuple[list[str], list[str]]:
+def _dimensions(row: TensorRow, sizes: Mapping[str, int]) -> tuple[list[str], list[str]]:
     """The shape in settings, and what is not certain about it."""
     meant = MEANT.get(row.name, ("hidden",) if NORM.search(row.name) else ())
     products = {f"{heads} * head": sizes.get(heads, 0) * sizes.get("head", 0) for heads in ("heads", "kv_heads")}
@@ -157,5 +157,5 @@ def _dimensions(row: Row, sizes: Mapping[str, int]) -> tuple[list[str], list[str
     return shape, [*_by_layer(row), *doubts]
 
 
-def _by_layer(row: Row) -> list[str]:
+def _by_layer(row: TensorRow) -> list[str]:
     return [f"sizes differ by layer: {', '.join(map(str, map(list, row.shapes)))}"] if len(row.shapes) > 1 else []
