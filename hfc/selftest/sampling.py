@@ -21,6 +21,11 @@ SAMPLINGS = (
     Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, seed=2),
     Sampling(temperature=1.5, top_k=0, top_p=0.7, min_p=0.0, repeat_penalty=1.2, seed=3),
     Sampling(temperature=0, repeat_penalty=1.5),
+    Sampling(temperature=0.7, top_k=20, top_p=1.0, min_p=0.0, seed=4),
+    Sampling(temperature=1.0, top_k=0, top_p=0.95, min_p=0.0, seed=5),  # of logits so flat, more than any list holds
+    Sampling(temperature=0.9, top_k=0, top_p=1.0, min_p=0.1, seed=6),
+    Sampling(temperature=1.2, top_k=700, top_p=0.9, min_p=0.02, seed=7),
+    Sampling(temperature=0.6, top_k=1, seed=8),
 )
 ROUNDS = 8  # tokens that each sampler chooses
 
@@ -30,15 +35,21 @@ def check_sampling(plan: Plan, launcher: Launcher) -> Deviation:
     rng = np.random.default_rng(0)
     prompt = rng.integers(0, plan.vocab, 50).tolist()
     limits = _limits(rng, plan.vocab)
-    rows = min(len(SAMPLINGS), plan.max_outputs)
-    ours, theirs = ([Sampler(s, prompt) for s in SAMPLINGS[:rows]] for _ in range(2))
+    ours, theirs = ([Sampler(s, prompt) for s in SAMPLINGS] for _ in range(2))
     total = Deviation(0.0, 0.0)
     for round in range(ROUNDS):
-        logits = 3 * rng.standard_normal((rows, plan.vocab), np.float32)
-        given = [limits[(round + i) % len(limits)] for i in range(rows)]
+        logits = 3 * rng.standard_normal((len(SAMPLINGS), plan.vocab), np.float32)
+        for row, sampling in zip(logits, SAMPLINGS):
+            if sampling.top_k or sampling.top_p == 1:  # of equals a device that has no short list keeps all
+                row[: plan.vocab // 8] = np.round(row[: plan.vocab // 8])
+        if plan.vocab > 2048:  # as many equals as no list holds
+            logits[2] = np.resize(logits[2, :512], plan.vocab)
+        given = [limits[(round + i) % len(limits)] for i in range(len(SAMPLINGS))]
         expected = [sampler.choose(_limited(row, given[i])) for i, (sampler, row) in enumerate(zip(ours, logits))]
-        found = _chosen(plan, launcher, logits, theirs, given)
-        total |= deviation(found, np.array(expected, np.int32))
+        for at in range(0, len(SAMPLINGS), plan.max_outputs):
+            rows = slice(at, at + plan.max_outputs)
+            found = _chosen(plan, launcher, logits[rows], theirs[rows], given[rows])
+            total |= deviation(found, np.array(expected[rows], np.int32))
         for sampler, token in zip(theirs, expected):
             sampler.accept(token)
     return total
