@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from hfc.cli import main, take_debug
 from hfc.cli.bench import lengths
 from hfc.cli.table import table
 from hfc.ir.text import parse_graph
+from hfc.runtime.vocabulary import load_vocabulary
 
 DATA = Path(__file__).parent / "data"
 GREEDY = ("--temperature", "0")
@@ -58,6 +61,47 @@ def test_run_gives_the_same_text_from_folder_bundle_and_interpreter(hfc, folder,
     assert hfc("run", folder, *options, "--ctx", 64)[1] == text
     assert hfc("run", bundle, *options, "--device", "interpret")[1] == text
     assert hfc("run", bundle, *options, "--threads", 1)[1] == text
+
+
+def test_run_takes_token_ids_of_a_checkpoint_without_a_tokenizer(hfc, folder, tmp_path):
+    """The ids that come out are those of the text, and go in again."""
+    without = tmp_path / "llama"
+    shutil.copytree(folder, without)
+    for file in without.glob("tokenizer*"):
+        file.unlink()
+    expected = json.loads(hfc("run", folder, "--raw", "hello", *GREEDY, "-n", 6, "--json", "--ctx", 64)[1])["tokens"]
+    code, _, err = hfc("run", without, "--raw", "hello", "-n", 6)
+    assert code == 2 and "has no tokenizer.json" in err and "hfc run MODEL --tokens 13,59,42" in err
+    ids = ",".join(str(i) for i in hfc_ids(folder))
+    for device in ("host", "interpret"):
+        options = ("--device", device, *GREEDY, "--ctx", 64)
+        code, text, err = hfc("run", without, "--tokens", ids, *options, "-n", 6)
+        assert code == 0 and text == ",".join(map(str, expected)) + "\n" and "prompt 5 tokens" in err
+        again = hfc("run", without, "--tokens", f"{ids}, {expected[0]}", *options, "-n", 5)[1]
+        assert again == ",".join(map(str, expected[1:])) + "\n"
+    for words, message in (
+        (("--tokens", "1,x"), "token ids are expected"),
+        (("--tokens", "1", "hello"), "a prompt has no meaning with --tokens"),
+        (("--tokens", "1,99999"), "99999"),
+    ):
+        code, _, err = hfc("run", without, *words, "-n", 2)
+        assert code == 2 and message in err
+
+
+def hfc_ids(folder: Path) -> list[int]:
+    return load_vocabulary(folder).tokenizer.encode("hello", parse_special=False)
+
+
+def test_a_missing_package_is_one_line(tmp_path):
+    (tmp_path / "msgspec.py").write_text("raise ModuleNotFoundError(\"No module named 'msgspec'\", name='msgspec')")
+    root = Path(__file__).parent.parent
+    words = [sys.executable, "-m", "hfc", "run", "x"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith(
+        "error: the Python package msgspec is missing\n  hint: pip install"
+    )
+    assert len(done.stderr.splitlines()) == 2
 
 
 def test_run_reads_the_prompt_from_standard_input(hfc, bundle, monkeypatch):

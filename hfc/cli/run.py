@@ -18,6 +18,7 @@ from hfc.runtime.chat import chat_template
 from hfc.runtime.generate import Generation, Request, Statistics
 from hfc.runtime.guard import Guard
 from hfc.runtime.sampler import Sampling
+from hfc.runtime.token_ids import token_ids, vocabulary_without_text
 from hfc.runtime.vocabulary import Vocabulary
 
 
@@ -27,6 +28,7 @@ class RunOptions(TalkOptions):
 
     prompt: str | None
     file: Path | None
+    tokens: str | None
     raw: bool
     special: bool
     stop: list[str] | None
@@ -34,7 +36,7 @@ class RunOptions(TalkOptions):
 
     @property
     def begins_a_chat(self) -> bool:
-        has_text = self.prompt is not None or self.file is not None
+        has_text = any(given is not None for given in (self.prompt, self.file, self.tokens))
         return not has_text and not (self.raw or self.as_json) and sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -47,6 +49,9 @@ def command(options: RunOptions) -> None:
     if options.begins_a_chat:
         chat = importlib.import_module("hfc.cli.chat")  # its packages take a third of a second to import
         chat.command(options)
+        return
+    if options.tokens is not None:
+        run_tokens(options)
         return
     prompt = read_prompt(options.prompt, options.file)
     if options.raw and (options.system is not None or options.think is not None or options.variables):
@@ -61,7 +66,25 @@ def command(options: RunOptions) -> None:
         tokens = encode_chat(vocabulary, prompt, options.system, options.special, **values)
     request = Request(tuple(tokens), sampling, options.max_tokens, tuple(options.stop or ()))
     generation = Generation(opened.model, vocabulary.tokenizer, request, opened.speculation)
-    interrupted = write_json(generation) if options.as_json else stream(generation)
+    finish(generation, write_json(generation) if options.as_json else stream(generation))
+
+
+def run_tokens(options: RunOptions) -> None:
+    """Token ids in, token ids out: no tokenizer is read, so none need be there."""
+    text = {"a prompt": options.prompt, "--file": options.file, "--system": options.system, "--stop": options.stop}
+    for name, given in text.items():
+        if given is not None:
+            raise HfcError(f"{name} has no meaning with --tokens: there is no tokenizer", hint="leave it out")
+    ids = token_ids(options.tokens or "")
+    opened = open_model(options.model, options.choice)
+    vocabulary = vocabulary_without_text(opened.model.vocab)
+    sampling = chosen_sampling(Sampling(), **options.sampling)
+    request = Request(ids, sampling, options.max_tokens)
+    generation = Generation(opened.model, vocabulary.tokenizer, request, opened.speculation)
+    finish(generation, write_json(generation) if options.as_json else write_ids(generation))
+
+
+def finish(generation: Generation, interrupted: bool) -> None:
     print(summary(generation.statistics), file=sys.stderr)
     if interrupted:
         raise SystemExit(INTERRUPTED)
@@ -121,6 +144,19 @@ def stream(generation: Generation) -> bool:
     if not last.endswith("\n"):
         sys.stdout.write("\n")
     sys.stdout.flush()
+    return interrupted
+
+
+def write_ids(generation: Generation) -> bool:
+    """The answer's token ids, as --tokens takes them; True if Ctrl-C ended it."""
+    interrupted = False
+    try:
+        for _ in generation:
+            pass
+    except KeyboardInterrupt:
+        interrupted = True
+        generation.statistics.reason = "interrupted"
+    print(",".join(map(str, generation.statistics.tokens)))
     return interrupted
 
 

@@ -23,7 +23,8 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
     if not path.is_file():
         raise HfcError(
             f"{folder} has no tokenizer.json",
-            hint="save one with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+            hint="save one with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...); "
+            "without one, token ids: hfc run MODEL --tokens 13,59,42",
         )
     library = _library(path)
     decoder = str(library.decoder)  # the library shows it as "ByteLevel(...)" or "Sequence(decoders=[...])"

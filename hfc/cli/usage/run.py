@@ -16,6 +16,12 @@ USAGE = usage(
         joined=True,
     ),
     option("--file -f", Path, "Read the prompt from a file.", metavar="FILE"),
+    option(
+        "--tokens",
+        str,
+        "Token ids instead of a prompt; token ids come out, and no tokenizer is read.",
+        metavar="13,59,...",
+    ),
     flag("--raw", "Continue the prompt as it stands, without the chat template."),
     flag("--special", "Read control tokens that the prompt spells (<|im_start|>) as tokens."),
     SYSTEM,
