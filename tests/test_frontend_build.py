@@ -101,7 +101,7 @@ def test_the_graph_prints_parses_back_and_verifies():
         ("attention(a, b, c, kv,", "attention(a, b, c, x,", "attention: kv must be a state"),
         ("silu(linear(x, up))", "silu(linear(x, up), 3)", "silu takes (x), got 2 values"),
         ("silu(linear(x, up))", "silu(linear(x, 3))", "linear: w must be a tensor, found 3"),
-        ("silu(linear(x, up))", "silu(linear(x))", "linear: takes 2 operands, got 1"),
+        ("silu(linear(x, up))", "silu(linear(x))", "linear: takes x, w; got 1 of them"),
         ("x = x + (mlp", "x = x + q + (mlp", "layer 0 has no weight q"),
         ("return linear(x, embed)", "return linear(x, up)", "up is a weight of layer i, and no i is known here"),
         ("return linear(x, embed)", "return [x]", "the graph must return one tensor"),
@@ -152,6 +152,41 @@ def test_prefixes_are_tried_in_turn():
             "x = gather(embed, tokens)", "x = gather(embed, tokens) + bias", checkpoint=Inventory(TENSORS, prefix)
         )
         assert {op.attrs["recipe"].tensors()[0].removesuffix("embed") for op in graph.ops_of("weight")} >= {prefix}
+
+
+PER_LAYER = "heads = 2 head = 8 wide[i] = 16 + i }"  # a list by layer
+
+
+@pytest.mark.parametrize(
+    "old, new, hint",
+    [
+        ("linear(x, up)", "rope(linear(x, up), rope_table(8, wide))", "wide is a list with a number for each layer: did you mean wide[i]?"),
+        ("[heads, head]), reshape(linear(x, k)", "[wide, head]), reshape(linear(x, k)", "did you mean wide[i]?"),
+        ("scale = 0.25", "scale = 0.25, window = wide", "did you mean wide[i]?"),
+        ("kv_cache(heads, head)", "kv_cache(wide, head)", "did you mean wide[i]?"),
+        ("return linear(x, embed)", "return linear(x * (2 * wide), embed)", "did you mean wide[i]?"),
+        ("[4 * hidden, hidden]  ", "[wide, hidden]  ", "did you mean wide[i]?"),
+        ("[4 * hidden, hidden]  ", "[4 * wide, hidden] ", "did you mean wide[i]?"),
+        ("silu(linear(x, up))", "silu(linear(x, 3))", "a tensor that is 3 in every row: mean(x) * 0 + 3, f32 [T, 1]"),
+        ("silu(linear(x, up))", "position_scale(1, 0.5, 4)", "position_scale: x must be a tensor, found 1"),
+        ("silu(linear(x, up))", "causal_conv(x, up)", "causal_conv: takes u, w, window; got 2 of them"),
+    ],
+)  # fmt: skip
+def test_a_list_by_layer_and_a_number_where_a_tensor_stands_are_explained(old, new, hint):
+    assert old in TEXT
+    text = TEXT.replace("heads = 2 head = 8 }", PER_LAYER, 1).replace(old, new, 1)
+    model = ModelFile(parse(text, "tiny.hfm"), builtin_folder())
+    with pytest.raises(HfcError) as caught:
+        build_graph(model, CONFIG, "hf", checkpoint=Inventory(TENSORS))
+    assert hint in str(caught.value) and str(caught.value).startswith("tiny.hfm:")
+
+
+def test_a_missing_tensor_names_those_of_its_shape_and_layer():
+    tensors = {name.replace("up.weight", "w1.weight"): shape for name, shape in TENSORS.items()}
+    tensors |= {"layers.1.gate.weight": (64, 16)}
+    found = error("x = gather(embed, tokens)", "x = gather(embed, tokens) + bias", checkpoint=Inventory(tensors))
+    assert "has no tensor 'model.layers.0.up.weight'" in found
+    assert found.endswith("hint: of this shape it has model.layers.0.w1.weight")
 
 
 @pytest.mark.parametrize(

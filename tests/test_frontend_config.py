@@ -72,6 +72,23 @@ def test_expressions(block, config, expected):
             {"hidden": 4},
             "no key 'hiden', which the model needs\n.*\n.*\n  hint: did you mean 'hidden'",
         ),
+        (
+            "x = hiden",
+            {},
+            "no key 'hiden', .*\n.*\n.*\n  hint: where the modelling code has a default, write `hiden or DEFAULT`$",
+        ),
+        (
+            "usual eps",
+            {},
+            "no key 'rms_norm_eps', .*\n.*\n.*\n  hint: .*`rms_norm_eps or DEFAULT`, in a line of its own in place of `usual`",
+        ),
+        (
+            "require new or (par or true)",
+            {"new": False, "par": True},
+            "new is false, par is true\n.*\n.*\n  hint: .*write `new == true or ...`",
+        ),
+        ("require new or (par or true)", {"new": False, "par": False}, "new is false, par is false\n.*\n.*$"),
+        ("require par or true", {"par": False}, "par is false\n.*\n.*$"),
         ("ignore b_*", {"a_b": 1}, "'a_b'"),
         ("x = a.b", {"a": {"b": 1, "c": 2}}, "'a.c'"),
         ("x = a + 1", {"a": "s"}, 'cannot compute this from "s", 1'),

@@ -125,7 +125,7 @@ def test_type_errors_show_both_shapes():
         ('name="w", ', "", "g.ir:3:19: error: weight: attribute 'name' is missing"),
         ("\n}", "", r"g.ir:5:12: error: the text ends too early; expected .*'}'"),
         ("f32[T, 4] =", "f33[T, 4] =", r"g.ir:4:19: error: %y = linear: has type f33\[T, 4\], its rule gives f32\[T, 4\]"),
-        ("linear(%x, %w)", "linear(%x)", "g.ir:4:19: error: linear: takes 2 operands, got 1"),
+        ("linear(%x, %w)", "linear(%x)", "g.ir:4:19: error: linear: takes x, w; got 1 of them"),
     ],
 )  # fmt: skip
 def test_an_error_in_ir_text_names_place_and_expectation(before, after, message):

@@ -235,7 +235,13 @@ def _tensor(function: str, name: str, value: Any, span: Span) -> Value:
         return value.value
     if isinstance(value, Value):
         return value
-    raise HfcError(f"{function}: {name} must be a tensor, found {_shown(value)}", span)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    hint = (
+        f"a tensor that is {_shown(value)} in every row: mean(x) * 0 + {_shown(value)}, f32 [T, 1]"
+        if is_number
+        else None
+    )
+    raise HfcError(f"{function}: {name} must be a tensor, found {_shown(value)}", span, hint)
 
 
 def _plain(function: str, name: str, value: Any, span: Span) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hfc.base.diagnostics import HfcError
 from hfc.frontend import positions, syntax
-from hfc.frontend.evaluate import Absent, Scope, names_in, show
+from hfc.frontend.evaluate import Absent, Scope, names_in, parts_of, show, with_layer
 from hfc.frontend.harmless import is_harmless, matches, prefixes
 
 REQUIRED_SETTINGS = ("layers", "vocab", "context")  # what compiler and runtime ask of every model
@@ -166,7 +166,17 @@ class _ConfigScope(Scope):
             return
         found = {name: self._or_null(syntax.Name(name, condition.span)) for name in names_in(condition)}
         shown = ", ".join(f"{name} is {show(value)}" for name, value in found.items()) or "it is never true"
-        raise HfcError(f"{FILE_NAMES[self._source]} does not fit this model: {shown}", condition.span)
+        hint = self._meant_logic(condition)
+        raise HfcError(f"{FILE_NAMES[self._source]} does not fit this model: {shown}", condition.span, hint)
+
+    def _meant_logic(self, node: Any) -> str | None:
+        """Whether a condition failed since an `or` after a name stands for a default: the name is there, and false."""
+        for part in parts_of(node):
+            if isinstance(part, syntax.Binary) and part.operator == "or" and not isinstance(part.right, syntax.Literal):
+                left = part.left
+                if isinstance(left, syntax.Name) and self._or_null(left) is False and self._or_null(part.right):
+                    return f"`{left.name} or ...` takes the right side only where {left.name} is missing: write `{left.name} == true or ...`"
+        return None
 
     def name(self, node: syntax.Name) -> Any:
         for known in (self._index, self.settings):
@@ -181,7 +191,7 @@ class _ConfigScope(Scope):
                 value = _entered(value, part)
         if value is None:
             near = difflib.get_close_matches(node.name, [*_leaves(self._keys), *self.settings], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else None
+            hint = f"did you mean {near[0]!r}?" if near else _default_hint(node)
             raise Absent(f"{FILE_NAMES[self._source]} has no key {node.name!r}, which the model needs", node.span, hint)
         return value
 
@@ -241,10 +251,20 @@ class _ConfigScope(Scope):
         return list(self._checkpoint.info(name).shape)
 
     def _value(self, setting: syntax.SettingSyntax) -> Any:
-        value = self.evaluate(setting.value)
+        try:
+            value = self.evaluate(setting.value)
+        except Absent:
+            raise
+        except HfcError as error:
+            raise with_layer(error, setting.value, self.settings) from None
         if isinstance(value, list) and setting.index is None:
             return tuple(value)
         return value
+
+
+def _default_hint(node: syntax.Name) -> str:
+    own = ", in a line of its own in place of `usual`" if node.name not in node.span.text else ""
+    return f"where the modelling code has a default, write `{node.name} or DEFAULT`{own}"
 
 
 def _same_in_all_layers(value: Any, layers: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from statistics import NormalDist
 from typing import Any
 
@@ -140,6 +140,18 @@ def is_condition(node: syntax.Expression) -> bool:
     return isinstance(node, (syntax.Binary, syntax.Unary)) and node.operator in LOGICAL
 
 
+def with_layer(error: HfcError, node: Any, settings: Mapping[str, Any]) -> HfcError:
+    """The error, with the hint that a list which it shows has a number for each layer, where an expression names one whole."""
+    lists = {n: v for n, v in settings.items() if isinstance(v, (list, tuple)) and len(v) == settings.get("layers")}
+    shown = [
+        name for name in dict.fromkeys(names_in(node)) if name in lists and show(lists[name])[:80] in error.message
+    ]
+    if error.hint or not shown:
+        return error
+    hint = f"{shown[0]} is a list with a number for each layer: did you mean {shown[0]}[i]?"
+    return HfcError(error.message, error.span, hint)
+
+
 def show(value: Any) -> str:
     """A value as the language writes it."""
     if isinstance(value, (bool, type(None))):
@@ -151,23 +163,22 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def parts_of(node: Any) -> Iterator[Any]:
+    """An expression or a statement, and everything in it, from left to right."""
+    if isinstance(node, (tuple, list)):
+        for item in node:
+            yield from parts_of(item)
+    elif dataclasses.is_dataclass(node) and not isinstance(node, Span):
+        yield node
+        for item in vars(node).values():
+            yield from parts_of(item)
+
+
 def names_in(node: Any) -> list[str]:
     """All names that an expression mentions, evaluated or not."""
-    if isinstance(node, syntax.Name):
-        return [node.name]
-    if isinstance(node, (tuple, list)):
-        return [name for item in node for name in names_in(item)]
-    if isinstance(node, (syntax.Literal, Span)) or not dataclasses.is_dataclass(node):
-        return []
-    return [name for item in vars(node).values() for name in names_in(item)]
+    return [part.name for part in parts_of(node) if isinstance(part, syntax.Name)]
 
 
 def strings_in(node: Any) -> list[str]:
     """All strings that an expression holds."""
-    if isinstance(node, syntax.Literal):
-        return [node.value] if isinstance(node.value, str) else []
-    if isinstance(node, (tuple, list)):
-        return [text for item in node for text in strings_in(item)]
-    if isinstance(node, Span) or not dataclasses.is_dataclass(node):
-        return []
-    return [text for item in vars(node).values() for text in strings_in(item)]
+    return [part.value for part in parts_of(node) if isinstance(part, syntax.Literal) and isinstance(part.value, str)]

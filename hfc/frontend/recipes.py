@@ -47,12 +47,13 @@ class SettingScope(Scope):
     """Names are the layer's index and the settings; strings are strings. For shapes and conditions."""
 
     def __init__(self, settings: Mapping[str, Any], index: Mapping[str, int]):
-        self._names: dict[str, Any] = {**settings, **index}
+        self.names: dict[str, Any] = {**settings, **index}
+        self.layers = [*index.values()]
 
     def name(self, node: syntax.Name) -> Any:
-        if node.name not in self._names:
-            raise unknown("setting", node.name, self._names, node.span)
-        return self._names[node.name]
+        if node.name not in self.names:
+            raise unknown("setting", node.name, self.names, node.span)
+        return self.names[node.name]
 
     def fill(self, text: str, span: Span) -> str:
         """The text with {name} replaced by the value of a setting, the layer or the expert."""
@@ -211,7 +212,7 @@ class RecipeScope(SettingScope):
         over, item = node.arguments
         if not (isinstance(over, syntax.Binary) and over.operator == "in" and isinstance(over.left, syntax.Name)):
             raise HfcError('stack needs a variable and a count: stack(e in experts, "experts.{e}.weight")', over.span)
-        pieces, scopes = [], (self._names, self._conditions._names)  # sizes in slices are evaluated in the latter
+        pieces, scopes = [], (self.names, self._conditions.names)  # sizes in slices are evaluated in the latter
         for element in range(self._whole(over.right)):
             for names in scopes:
                 names[over.left.name] = element

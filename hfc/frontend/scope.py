@@ -11,7 +11,7 @@ from hfc.base.diagnostics import HfcError, Span, unknown
 from hfc.formats.recipe import DRAFT_TENSORS
 from hfc.frontend import syntax
 from hfc.frontend.calls import Handle, Operations
-from hfc.frontend.evaluate import FUNCTIONS, Scope, show
+from hfc.frontend.evaluate import FUNCTIONS, Scope, show, with_layer
 from hfc.frontend.near import ON_TENSORS, unknown_call
 from hfc.frontend.weights import WeightTable
 from hfc.ir.graph import TensorType, Value
@@ -73,10 +73,13 @@ class GraphScope(Scope):
     def run(self, function: syntax.FunctionSyntax, returns: bool = True) -> Any:
         """What the function returns; nothing where `returns` is False and it ends without."""
         for statement in function.body:
-            if isinstance(statement, syntax.Return):
-                values = [self.evaluate(v) for v in statement.values]
-                return values[0] if len(values) == 1 else values
-            self._execute(statement)
+            try:
+                if isinstance(statement, syntax.Return):
+                    values = [self.evaluate(v) for v in statement.values]
+                    return values[0] if len(values) == 1 else values
+                self._execute(statement)
+            except HfcError as error:
+                raise with_layer(error, statement, self._around.settings) from None
         if returns:
             raise HfcError(f"{function.name} ends without `return`", function.span)
         return None
@@ -132,7 +135,8 @@ class GraphScope(Scope):
         )
         sizes = [self.evaluate(n) for n in (node.items if is_array else node.arguments if is_cache else ())]
         if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
-            raise HfcError("a state is f32[sizes] or kv_cache(heads, head)", node.span)
+            found = f", found {_shown(sizes)}" if sizes else ""
+            raise HfcError(f"a state is f32[sizes] or kv_cache(heads, head){found}", node.span)
         type = TensorType("f32", ("S", *sizes)) if is_array else TensorType("kv", ("S", sizes[0], "C", sizes[1]))
         name = self._around.owner + ".".join([*(f"layers.{i}" for i in self._layer.values()), statement.name])
         return Handle(self._around.operations.builder.state(name, type, statement.span))

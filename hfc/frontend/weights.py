@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from hfc.base.dataclass import dataclass
-from hfc.base.diagnostics import HfcError, Span, unknown
+from hfc.base.diagnostics import HfcError, Span, nearest, unknown
 from hfc.formats import READABLE, loaded_format
 from hfc.formats.checkpoint.evaluate import same_elements
 from hfc.formats.recipe import Recipe
 from hfc.frontend import syntax
-from hfc.frontend.evaluate import Absent, show, strings_in
+from hfc.frontend.evaluate import Absent, show, strings_in, with_layer
 from hfc.frontend.recipes import COMPUTED, HF_PREFIXES, Inventory, RecipePiece, RecipeScope, SettingScope
 
 
@@ -201,7 +201,8 @@ class WeightTable:
         try:
             piece = scope.evaluate(node)
         except Absent as error:
-            raise HfcError(f"weight {name} {list(shape)}: {error.message}", error.span, error.hint) from None
+            hint = error.hint or self._alike(error.message, shape, scope.layers)
+            raise HfcError(f"weight {name} {list(shape)}: {error.message}", error.span, hint) from None
         if piece is not None and not isinstance(piece, RecipePiece):
             raise HfcError(f"weight {name}: this is {show(piece)}, not a tensor", node.span)
         is_plain = len([n for n in shape if n != 1]) <= 1 or row.format == COMPUTED
@@ -209,6 +210,17 @@ class WeightTable:
             found = f"{piece.recipe} is {list(piece.shape)} in the checkpoint"
             raise HfcError(f"weight {name}: {found}, expected {list(shape)}", node.span)
         return piece
+
+    def _alike(self, message: str, shape: tuple[int, ...], layers: Sequence[int]) -> str | None:
+        """Names in the checkpoint that a row may have meant: of its shape, of its layer, spelled most like the one it asked for."""
+        if self._tensors is None:
+            return None
+        sizes = [n for n in shape if n != 1]
+        near = [t for t in self._tensors.names if all(re.search(rf"\.{layer}\.", t) for layer in layers)]
+        fits = [t for t in near if [n for n in self._tensors.info(t).shape if n != 1] == sizes]
+        quoted = re.search(r"'(.*)'", message)
+        likeliest = nearest(quoted[1] if quoted else "", fits, 3, 0.3)
+        return f"of this shape it has {', '.join(likeliest)}" if likeliest else None
 
     def _row(self, name: str, layer: int | None, span: Span) -> tuple[syntax.Weights, syntax.Row]:
         for table, row in self._rows[name]:
@@ -231,7 +243,10 @@ class WeightTable:
 
 
 def _size(scope: SettingScope, node: syntax.Expression) -> int:
-    size = scope.evaluate(node)
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise HfcError(f"a size must be a whole number above 0, found {show(size)}", node.span)
+    try:
+        size = scope.evaluate(node)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise HfcError(f"a size must be a whole number above 0, found {show(size)}", node.span)
+    except HfcError as error:
+        raise with_layer(error, node, scope.names) from None
     return size

@@ -123,8 +123,9 @@ class OpDef:
         """The result types. Raises HfcError that shows the operand types."""
         low, high = self.operands
         if not low <= len(types) <= high:
-            expected = low if low == high else f"{low} to {high}"
-            raise HfcError(f"{self.kind}: takes {expected} operands, got {len(types)}")
+            optional = [f"{name} (may be left out)" for name in self.operand_names[low:]]
+            names = ", ".join([*self.operand_names[:low], *optional])
+            raise HfcError(f"{self.kind}: takes {names}; got {len(types)} of them")
         for way, name, type in zip(self.reads, self.operand_names, types):
             self._check_operand(way, name, type)
         result = self.rule(*types, **attrs)
