@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from random_maker import SIZES, Maker
+from random_maker import CONTEXT, SIZES, Maker
 
 from hfc.ir.graph import Value
 from hfc.ir.ops import OPS
@@ -234,6 +234,12 @@ def _numbers(m: Maker) -> None:
     count, k = int(m.one(1, 3, 4)), int(m.one(16, 32))
     ids = m.op("numbers", m.tokens, count=count)
     m.op("expert_linear", m.of(count, k), m.matrix(int(m.one(8, 33)), k, count), ids)
+
+
+@maker("positions")
+def _positions(m: Maker) -> None:
+    """A table of learned positions, with a row for each place of the context."""
+    m.op("gather", m.matrix(CONTEXT, int(m.one(8, 33, 64))), m.op("positions", m.tokens))
 
 
 @maker("weighted_sum")

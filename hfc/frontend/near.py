@@ -103,6 +103,8 @@ MEANT = {
         "mamba_chunk_scan",
         "ssd",
     ),
+    "gather(places, positions(tokens))": ("position_embedding", "embed_positions", "wpe"),
+    "positions(tokens)": ("arange", "position_ids", "cumsum"),
     "sum(x), which keeps the axis with size 1": ("reduce_sum", "total"),
     "mean(x), which keeps the axis with size 1": ("reduce_mean", "average", "avg"),
     "softmax(x)": ("log_softmax", "soft_max"),

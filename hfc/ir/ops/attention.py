@@ -77,6 +77,20 @@ def position_scale(x, table, *, step):
     return x * table[step.positions].reshape(-1, *[1] * (x.ndim - 1))
 
 
+def _positions_type(tokens: TensorType) -> TensorType:
+    return TensorType("i32", tokens.shape[:1])
+
+
+def _positions_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    return f"(int){elements.step_word('position', row)}"
+
+
+@row_local(_positions_type, reads=("ids",), element=_positions_element)
+def positions(tokens, *, step):
+    """Where each row stands in its sequence, from 0: i32 [T]. With them, gather reads positions that were learned."""
+    return step.positions.astype(np.int32)
+
+
 def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
     expected = ("T", kv.shape[1], kv.shape[3])
     require(
