@@ -69,9 +69,13 @@ def greedy(run: Interpreter, logits: np.ndarray, position: int, count: int) -> t
 def _latent(plane: np.ndarray, reference: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Of MLA transformers keeps the latent (k) and the rotated key (v) apart, where a row here has both. Its pairs are half-split in
     DeepSeek V3 and neighbours in V2."""
-    size = reference.shape[-1]
+    size, heads = reference.shape[-1], plane.shape[1]
+    if reference.shape[0] > heads:  # Falcon's cache there has a head of keys for each query head
+        reference = reference[:: reference.shape[0] // heads]
     if size == plane.shape[-1]:
         return plane, reference
+    if part == "v" and not plane[..., size:].any():
+        return plane[..., :size], reference  # values narrower than keys end with zeros
     if part == "k":
         return plane[..., :size], reference
     key, neighbours = plane[..., -size:], reference.reshape(*reference.shape[:-1], 2, -1).swapaxes(-1, -2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from families import VOCAB, Family, family
+from families import HEADS, HIDDEN, VOCAB, Family, family
 
 YARN = {
     "rope_type": "yarn", "rope_theta": 5e5, "factor": 8.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0,
@@ -92,5 +92,20 @@ FAMILIES: dict[str, Family] = {
             "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.3,
         },
     ),
+    "falcon": family(
+        "Falcon", 91, gguf=False, without=("intermediate_size", "num_key_value_heads"), tie_word_embeddings=True, num_kv_heads=2,
+        new_decoder_architecture=True,
+    ),
+    "falcon_7b": family(
+        "Falcon", 92, gguf=False, without=("intermediate_size", "num_key_value_heads"), tie_word_embeddings=True, published={
+            "num_kv_heads": None, "ffn_hidden_size": None, "max_position_embeddings": None, "activation": None, "tie_word_embeddings": None,
+            "num_ln_in_parallel_attn": None, "rope_parameters": None,
+        },
+    ),
+    "gpt2": replace(family(
+        "GPT2", 93, gguf=False, tie_word_embeddings=True, n_embd=HIDDEN, n_layer=2, n_head=HEADS, n_positions=256, without=(
+            *("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "intermediate_size", "num_key_value_heads"),
+        ), published={"n_ctx": 256, "tie_word_embeddings": None, "n_inner": None},
+    ), model_class="GPT2LMHeadModel"),
     "phi3": family("Phi3", 19, max_position_embeddings=256, original_max_position_embeddings=64, rope_parameters=LONGROPE),
 }  # fmt: skip

@@ -10,6 +10,17 @@ MLA = dict(
     num_key_value_heads=4, q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20
 )
 FAMILIES: dict[str, Family] = {
+    "mimo_v2_flash": family(
+        "MiMoV2Flash", 95, gguf=False, num_hidden_layers=3, num_key_value_heads=1, head_dim=24, v_head_dim=16, sliding_window=6,
+        layer_types=["full_attention", "sliding_attention", "sliding_attention"], mlp_layer_types=["dense", "sparse", "sparse"],
+        n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, published={
+            "layer_types": None, "mlp_layer_types": None, "hybrid_layer_pattern": [0, 1, 1], "moe_layer_freq": [0, 1, 1], "rms_norm_eps": None,
+            "layernorm_epsilon": 1e-5, "rope_parameters": None, "rope_theta": 5000000, "swa_rope_theta": 10000, "partial_rotary_factor": 0.334,
+            "sliding_window": 5, "sliding_window_size": 5, "attention_chunk_size": 5, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2,
+            "swa_head_dim": 24, "swa_v_head_dim": 16, "add_swa_attention_sink_bias": True, "add_full_attention_sink_bias": False,
+            "scoring_func": "sigmoid", "topk_method": "noaux_tc", "n_shared_experts": None, "routed_scaling_factor": None,
+        },
+    ),
     "qwen3_moe": family("Qwen3Moe", 41, head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True),
     "mixtral": family("Mixtral", 42, num_local_experts=5, num_experts_per_tok=2, intermediate_size=24, sliding_window=None),
     "qwen2_moe": family(

@@ -73,6 +73,13 @@ FAMILIES: dict[str, Family] = {
         "Jamba", 81, num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=0,
         num_experts=6, num_experts_per_tok=3, mamba_d_state=8, mamba_d_conv=4, mamba_expand=2, mamba_dt_rank=4, intermediate_size=32,
     ),
+    "recurrent_gemma": family(
+        "RecurrentGemma", 94, gguf=False, without=("max_position_embeddings",), num_hidden_layers=3, num_key_value_heads=1, lru_width=32,
+        attention_window_size=8, intermediate_size=96, tie_word_embeddings=True, published={
+            "rope_parameters": None, "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "embeddings_scale_by_sqrt_dim": True,
+            "tie_word_embeddings": None,
+        },
+    ),
     "kimi_linear": family(
         "KimiLinear", 71, names={"layers.0.block_sparse_moe.": "layers.0.mlp."}, num_key_value_heads=4, kv_lora_rank=16, q_lora_rank=None,
         qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20, linear_head_dim=8, linear_num_heads=4, linear_conv_kernel_dim=4,
