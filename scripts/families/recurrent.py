@@ -43,6 +43,11 @@ FAMILIES: dict[str, Family] = {
             **GRANITE, "num_hidden_layers": 2, "layer_types": ["full_attention", "linear_attention"], "position_embedding_type": "rope",
         },
     ),
+    "granitemoehybrid_dense": family(
+        "GraniteMoeHybrid", 33, published={"layer_types": ["attention", "attention"], "num_experts_per_tok": 0, "num_local_experts": 0}, **{
+            **GRANITE, "num_hidden_layers": 2, "layer_types": ["full_attention", "full_attention"], "position_embedding_type": "rope",
+        },
+    ),
     "falcon_h1": family(
         "FalconH1", 41, **{**MAMBA, "mamba_d_ssm": 48, "mamba_n_heads": 6}, mamba_rms_norm=False, mamba_norm_before_gate=False,
         embedding_multiplier=2.0, lm_head_multiplier=0.5, key_multiplier=0.5, attention_in_multiplier=2.0, attention_out_multiplier=0.5,
