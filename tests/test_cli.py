@@ -83,6 +83,7 @@ def test_run_takes_token_ids_of_a_checkpoint_without_a_tokenizer(hfc, folder, tm
         (("--tokens", "1,x"), "token ids are expected"),
         (("--tokens", "1", "hello"), "a prompt has no meaning with --tokens"),
         (("--tokens", "1,99999"), "99999"),
+        (("--tokens", "1", "--device", "interpret", "--ctx", "1000000"), "was made for at most"),
     ):
         code, _, err = hfc("run", without, *words, "-n", 2)
         assert code == 2 and message in err

@@ -181,6 +181,14 @@ def test_a_list_by_layer_and_a_number_where_a_tensor_stands_are_explained(old, n
     assert hint in str(caught.value) and str(caught.value).startswith("tiny.hfm:")
 
 
+def test_a_row_that_the_graph_does_not_read_is_told_from_too_many_layers():
+    found = error("graph(tokens)", "graph(tokens)", checkpoint=Inventory(TENSORS))
+    assert "the graph does not read bias, which this row declares: the checkpoint has the tensor 'model.bias'" in found
+    more = TENSORS | {"layers.2.up.weight": (64, 16)}
+    found = error("x = gather(embed, tokens)", "x = gather(embed, tokens) + bias", checkpoint=Inventory(more))
+    assert "the config counts fewer layers" in found
+
+
 def test_a_missing_tensor_names_those_of_its_shape_and_layer():
     tensors = {name.replace("up.weight", "w1.weight"): shape for name, shape in TENSORS.items()}
     tensors |= {"layers.1.gate.weight": (64, 16)}

@@ -1,6 +1,7 @@
 """Families that an engineer wrote from the docs alone: configs as published and as transformers saves them describe one model."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,6 +93,25 @@ def test_falcon_rw_is_refused(change):
 def test_the_published_sizes(config, size):
     found = parameters(config)
     assert found == size if isinstance(size, int) else abs(found / size - 1) < 0.005, found
+
+
+def test_gpt2_reads_the_names_of_its_publication():
+    """Without a prefix, and with the masks that it keeps as tensors."""
+    h, v = 768, 50257
+    layer = {"ln_1.weight": (h,), "ln_1.bias": (h,), "ln_2.weight": (h,), "ln_2.bias": (h,), "attn.bias": (1, 1, 1024, 1024),
+             "attn.c_attn.weight": (h, 3 * h), "attn.c_attn.bias": (3 * h,), "attn.c_proj.weight": (h, h), "attn.c_proj.bias": (h,),
+             "mlp.c_fc.weight": (h, 4 * h), "mlp.c_fc.bias": (4 * h,), "mlp.c_proj.weight": (4 * h, h), "mlp.c_proj.bias": (h,)}  # fmt: skip
+    whole = {"wte.weight": (v, h), "wpe.weight": (1024, h), "ln_f.weight": (h,), "ln_f.bias": (h,)}
+    for prefix in ("", "transformer."):
+        shapes = {prefix + name: shape for name, shape in whole.items()}
+        shapes |= {f"{prefix}h.{i}.{name}": shape for i in range(12) for name, shape in layer.items()}
+        inventory = SimpleNamespace(
+            names=lambda s=shapes: list(s), info=lambda name, s=shapes: SimpleNamespace(shape=s[name], format="f32")
+        )
+        assert build_graph(find_model("gpt2"), GPT2, "hf", inventory).ops_of("attend")
+        del shapes[f"{prefix}h.3.attn.c_attn.bias"]
+        with pytest.raises(HfcError, match="h.3.attn.c_attn.bias"):
+            build_graph(find_model("gpt2"), GPT2, "hf", inventory)
 
 
 def test_recurrent_gemma_s_embeddings_grow_by_the_root_in_bf16():

@@ -46,7 +46,18 @@ def problems(source: CompilerInput) -> list[HfcError]:
         _caught(lambda n=name, at=layer, r=row: table.resolve(n, at, r.span), found)
     if not found:
         _caught(source.graph, found)
-    return list({str(error): error for error in found}.values())
+    return one_a_row(found)
+
+
+def one_a_row(found: list[HfcError]) -> list[HfcError]:
+    """What is wrong with a row in every layer is said once, with the number of times."""
+    alike: dict[str, list[HfcError]] = {}
+    for error in found:
+        alike.setdefault(re.sub(r"\d+", "0", str(error)), []).append(error)
+    return [
+        first if not rest else HfcError(f"{first.message} (and {len(rest)} more like it)", first.span, first.hint)
+        for first, *rest in alike.values()
+    ]
 
 
 def _caught(function: Callable, found: list[HfcError]):

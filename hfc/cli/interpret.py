@@ -21,5 +21,10 @@ def open_interpreted(source: Source, choice: ModelChoice, with_vocabulary: bool)
         opened, context = source_of(bundle, choice.weights), context or next(iter(bundle.plans.values())).context
     else:
         opened = open_source(path, choice.weights)
+    if (context or 1) > opened.context_limit:
+        limit = opened.context_limit
+        raise HfcError(
+            f"context {context}: {opened.path} was made for at most {limit} tokens", hint=f"--ctx {limit} or less"
+        )
     model = InterpretedModel(opened, context or min(DEFAULT_CONTEXT, opened.context_limit))
     return OpenModel(model, None, load_vocabulary(opened.path) if with_vocabulary else None)

@@ -108,6 +108,13 @@ class WeightTable:
         if unread:
             more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
             row = self._row_like(unread[0])
+            unused = [name for name in row.names if all(found != name for found, _ in self._found)] if row else []
+            if row and unused:
+                raise HfcError(
+                    f"the graph does not read {' and '.join(unused)}, which this row declares: the checkpoint has the tensor {unread[0]!r}{more}",
+                    row.span,
+                    "use it where the modelling code does; a tensor that is harmless belongs into `weights ignore`",
+                )
             if row:
                 raise HfcError(
                     f"the checkpoint has the tensor {unread[0]!r}{more}, one more of those that this row reads: the config "
