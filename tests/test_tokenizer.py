@@ -12,7 +12,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from hfc.base.diagnostics import HfcError
-from hfc.runtime.tokenizer_gguf import tokenizer_from_gguf
+from hfc.runtime.pretokenizers import pre_tokenizer
+from hfc.runtime.tokenizer_gguf import _pre_tokenizer, tokenizer_from_gguf
 from hfc.runtime.tokenizer_json import tokenizer_from_folder
 from hfc.runtime.tokenizer_library import byte_level_alphabet, sentencepiece_bytes
 from hfc.runtime.vocabulary import load_vocabulary
@@ -218,6 +219,27 @@ def test_normal_form_is_applied_where_the_model_does(tmp_path):
     gpt2 = tokenizer_from_gguf(metadata | {"tokenizer.ggml.pre": "gpt-2"})
     assert qwen.encode(composed) == qwen.encode(decomposed)
     assert gpt2.encode(composed) != gpt2.encode(decomposed)
+
+
+CUTS = {
+    "kimi-k2": {"中文English混合": "中文|English|混合", "HelloWorld's 1234!\n\n a": "Hello|World's| |123|4|!\n\n| a"},
+    "seed-coder": {"it's a!\n\n 12": "it|'s| a|!|\n\n| |1|2"},
+    "qwen2": {"it's a!\n\n 12": "it|'s| a|!\n\n| |1|2"},
+    "minimax-m2": {"HelloWorld's 1234/\n": "Hello|World's| |123|4|/\n"},
+    "hunyuan-dense": {"中文a 1234!\n": "中文|a| |123|4|!\n"},
+    "exaone": {"it's 12 IT'S": "it|'s| |1|2| IT|'|S"},
+    "exaone4": {"it's 12 IT'S": "it|'s| 12| IT|'|S"},
+    "falcon-h1": {"it's 1234 IT'S": "it|'s| |123|4| IT|'S"},
+    "deepseek-llm": {"a café, 12\n\n중文ա  ": "a| caf|é|,| |1|2|\n|\n|중文|ա|  "},
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_words_are_cut_by_the_rule_that_a_gguf_names(name):
+    """By hand, from the patterns of the models' own files."""
+    cut = _pre_tokenizer(pre_tokenizer(name))
+    for text, words in CUTS[name].items():
+        assert "|".join(text[start:end] for _, (start, end) in cut.pre_tokenize_str(text)) == words
 
 
 def test_gemma_4_merges_over_spaces_and_spells_the_rest_in_bytes():
