@@ -46,8 +46,8 @@ def restarted(tmp_path, recurrent, between=lambda folder: None, **options):
             for i, (answer, _) in enumerate(answers):
                 assert answer == expected(texts[i].encode(), 12, recurrent)
                 texts[i] += answer + " and then?"
+        engine.close()  # the engine's thread may still put away the last answer
         bounds = engine.gauges()
-        engine.close()
         return [s.usage.cached for _, s in answers], bounds, engine.metrics.cache
 
     asyncio.run(turns(2))
