@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from projection import Projection, error
+from regions import Builder, Region
 
 from hfc.backend.skeletons import geometry
 from hfc.backend.skeletons.linear.skinny import geometry as skinny
@@ -101,3 +102,15 @@ def test_more_inputs_than_fit_at_once(arch):
     whole = case.run(2)
     assert error(whole, case.expected(2)) < bound_of(case)
     np.testing.assert_array_equal(case.run(1, 1)[0], whole[0][1:])
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("format", ["q8_0", "q4_0"])
+def test_inputs_side_by_side_are_read_where_each_is(arch, format):
+    """Who asks for all inputs before weights must not ask for places behind or ahead of one of two."""
+    b = Builder()
+    h = b.vectors("embed", 64)
+    made = (b.op("silu", b.op("linear", h, b.matrix(name, format, n, 64))) for name, n in (("a", 64), ("c", 192)))
+    region = Region(b.finish(b.op("linear", b.op("concat", *made), b.matrix("out", format, 40, 256))), arch)
+    assert all(check.within for check in region.check())

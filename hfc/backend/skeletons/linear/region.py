@@ -26,7 +26,7 @@ class LinearRegion(KernelRegion):
     """y = prologue(x) wᵀ, then an epilogue.
 
     load: the prologue, C expression of input element j, in row, j and the stats; g = 0.  stats: its reductions (one group).
-    reads: what both read of memory for element j, as it stands in them.
+    reads: what both read of memory for element j, as it stands in them, and whatever j is.
     rotate: elements that are rotated together after loading (hfc/formats/rotation.py); 0: none.
     zipped: one epilogue joins the results of all matrices, which have one size (gate and up).  store: this epilogue, a C statement
     in row, n and y0, y1, … one a matrix; empty where every matrix has its own.
