@@ -236,7 +236,7 @@ CUTS = {
 
 @pytest.mark.parametrize("name", CUTS)
 def test_words_are_cut_by_the_rule_that_a_gguf_names(name):
-    """By hand, from the patterns of the models' own files."""
+    """By hand, from the rules that llama.cpp takes under these names."""
     cut = _pre_tokenizer(pre_tokenizer(name))
     for text, words in CUTS[name].items():
         assert "|".join(text[start:end] for _, (start, end) in cut.pre_tokenize_str(text)) == words
