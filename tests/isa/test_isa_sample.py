@@ -24,3 +24,11 @@ def test_a_device_chooses_as_the_host_does(vocab, arch):
     region = Region(b.finish(b.op("linear", b.vectors("embed", 32), b.matrix("head", "f32", vocab, 32))), arch)
     assert region.plan.vocab == vocab
     assert check_sampling(region.plan, region.launcher).error == 0
+
+
+@pytest.mark.parametrize("arch", ["gfx906", "gfx908", "gfx1010", "gfx1100"])
+def test_a_large_vocabulary_keeps_every_gate(arch):
+    """Registers and LDS of the kernel do not depend on how many tokens there are, but what the compiler makes of its loops does."""
+    b = Builder()
+    region = Region(b.finish(b.op("linear", b.vectors("embed", 32), b.matrix("head", "f32", 151936, 32))), arch)
+    assert any(kernel.symbol == "sample_v151936" for kernel in region.plan.kernels)
