@@ -70,6 +70,19 @@ class LinearRegion(KernelRegion):
         return tuple(part.format.name for part in self.parts)
 
     @property
+    def reads_its_row(self) -> bool:
+        """All that the inputs and their reductions read is known, and each reduction is of the whole row: a kernel may read them once."""
+        return bool(self.reads) and all(stat.size == self.k for stat in self.stats)
+
+    def of_registers(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """load and the element of each statistic, with read number n as NAMEn[run][i]."""
+        load, elements = self.load, [stat.element for stat in self.stats]
+        for number, read in enumerate(self.reads):
+            load = load.replace(read, f"{name}{number}[run][i]")
+            elements = [element.replace(read, f"{name}{number}[run][i]") for element in elements]
+        return load, tuple(elements)
+
+    @property
     def groups(self) -> tuple[tuple[Matrix, ...], ...]:
         """Matrices that one thread block works on together: all when zipped, else each alone."""
         return (self.parts,) if self.zipped else tuple((part,) for part in self.parts)

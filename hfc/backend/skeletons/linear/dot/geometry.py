@@ -165,15 +165,11 @@ def most_first(arch: Arch) -> int:
 
 def reads_first(region: LinearRegion, arch: Arch) -> bool:
     """Can its kernel of one row ask for all inputs before weights? Not if they are too many, or a statistic is of something else."""
-    return bool(region.reads) and region.k <= most_first(arch) and all(stat.size == region.k for stat in region.stats)
+    return region.k <= most_first(arch) and region.reads_its_row
 
 
 def _ahead(region: LinearRegion) -> InputsAhead:
-    load, elements = region.load, [stat.element for stat in region.stats]
-    for number, read in enumerate(region.reads):
-        load = load.replace(read, f"seen{number}[run][i]")
-        elements = [element.replace(read, f"seen{number}[run][i]") for element in elements]
-    return InputsAhead(region.reads, load, tuple(elements))
+    return InputsAhead(region.reads, *region.of_registers("seen"))
 
 
 def _stage(bound: Bound[LinearRegion], chosen: Candidate) -> Geometry:

@@ -111,21 +111,24 @@ def shape_of(region: LinearRegion, lanes: Mapping[str, OperandLanes], waves: int
 def inputs_once(region: LinearRegion, waves: int, arch: Arch) -> InputsOnce | None:
     """None: a thread would hold too many, or a statistic is of something else than the row."""
     runs = -(-region.k // (8 * waves * arch.wave))
-    if not region.reads or any(stat.size != region.k for stat in region.stats):
+    if not region.reads_its_row:
         return None
     own = -(-region.k // (8 * THREADS)) if region.stats and waves * arch.wave != THREADS else 0
-    elements = [stat.element for stat in region.stats]
     reads = tuple(
-        SeenRead(number, text, bool(re.fullmatch(r"w\d+\[j\]", text)), own > 0 and any(text in of for of in elements))
+        SeenRead(
+            number,
+            text,
+            bool(re.fullmatch(r"w\d+\[j\]", text)),
+            own > 0 and any(text in stat.element for stat in region.stats),
+        )
         for number, text in enumerate(region.reads)
     )
     if 8 * (runs * len(reads) + own * sum(read.reduced for read in reads)) > MOST_SEEN:
         return None
-    load = region.load
-    for number, read in enumerate(region.reads):
-        load = load.replace(read, f"seen{number}[run][i]")
-        elements = [element.replace(read, f"{'own' if own else 'seen'}{number}[run][i]") for element in elements]
-    return InputsOnce(reads, runs, own, load, tuple(elements))
+    load, elements = region.of_registers("seen")
+    if own:
+        _, elements = region.of_registers("own")
+    return InputsOnce(reads, runs, own, load, elements)
 
 
 def through_ring(
