@@ -93,17 +93,17 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "falcon": family(
-        "Falcon", 91, gguf=False, without=("intermediate_size", "num_key_value_heads"), tie_word_embeddings=True, num_kv_heads=2,
+        "Falcon", 91, without=("intermediate_size", "num_key_value_heads"), tie_word_embeddings=True, num_kv_heads=2,
         new_decoder_architecture=True,
     ),
     "falcon_7b": family(
-        "Falcon", 92, gguf=False, without=("intermediate_size", "num_key_value_heads"), tie_word_embeddings=True, published={
+        "Falcon", 92, without=("intermediate_size", "num_key_value_heads"), tie_word_embeddings=True, published={
             "num_kv_heads": None, "ffn_hidden_size": None, "max_position_embeddings": None, "activation": None, "tie_word_embeddings": None,
             "num_ln_in_parallel_attn": None, "rope_parameters": None,
         },
     ),
     "gpt2": replace(family(
-        "GPT2", 93, gguf=False, tie_word_embeddings=True, n_embd=HIDDEN, n_layer=2, n_head=HEADS, n_positions=256, without=(
+        "GPT2", 93, tie_word_embeddings=True, n_embd=HIDDEN, n_layer=2, n_head=HEADS, n_positions=256, without=(
             *("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "intermediate_size", "num_key_value_heads"),
         ), published={"n_ctx": 256, "tie_word_embeddings": None, "n_inner": None},
     ), model_class="GPT2LMHeadModel"),

@@ -11,7 +11,7 @@ MLA = dict(
 )
 FAMILIES: dict[str, Family] = {
     "mimo_v2_flash": family(
-        "MiMoV2Flash", 95, gguf=False, num_hidden_layers=3, num_key_value_heads=1, head_dim=24, v_head_dim=16, sliding_window=6,
+        "MiMoV2Flash", 95, lost={"sliding_window": 5}, num_hidden_layers=3, num_key_value_heads=1, head_dim=24, v_head_dim=16, sliding_window=6,
         layer_types=["full_attention", "sliding_attention", "sliding_attention"], mlp_layer_types=["dense", "sparse", "sparse"],
         n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, published={
             "layer_types": None, "mlp_layer_types": None, "hybrid_layer_pattern": [0, 1, 1], "moe_layer_freq": [0, 1, 1], "rms_norm_eps": None,
