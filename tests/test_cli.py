@@ -239,6 +239,18 @@ def test_explain_counts_what_a_step_of_so_many_rows_launches(hfc, folder, tmp_pa
     assert int(alone[first]) > 0 == int(staged[first]) and int(staged[first + 1]) == int(alone[first])
 
 
+def test_explain_says_when_kernels_without_launches_have_some(hfc, folder, tmp_path):
+    """Attention joins what blocks found where they share a context, which a short one has not."""
+    longer = shutil.copytree(folder, tmp_path / "longer")
+    config = json.loads((longer / "config.json").read_text()) | {"max_position_embeddings": 1024}
+    (longer / "config.json").write_text(json.dumps(config))
+    assert hfc("compile", longer, "--arch", "gfx1100", "--ctx", 1024, "-o", tmp_path / "m.hfp")[0] == 0
+    lines = hfc("explain", tmp_path / "m.hfp")[1].splitlines()
+    [row, later] = [line for line in lines if line.split("_")[-1].startswith("join")]
+    assert not any(map(int, row.split()[-3:])) and "none at the beginning of a context" in later
+    assert re.search(r"[1-9]\d* per decode( of 1)?,? .*at its end$", later)
+
+
 def test_bench_prints_the_json_that_is_promised(hfc, bundle):
     code, out, _ = hfc("bench", bundle, "-p", "8,32", "-n", "4", "-t", 1, "-r", 2, "--json")
     rows = json.loads(out)

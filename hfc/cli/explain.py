@@ -96,12 +96,8 @@ def chosen_plans(bundle: Bundle, arch: str | None) -> list[Plan]:
 
 def list_kernels(plan: Plan) -> str:
     """One row a kernel. Registers are per lane, LDS and scratch in bytes; a dash where the device has no such thing, or only its
-    driver knows."""
-    counts = {
-        found.label: Counter(launch.kernel for launch in found.launches)
-        for program in plan.programs
-        for found in launched(plan, program)
-    }
+    driver knows. Launches are counted at the beginning of a context; those of kernels that have work behind it alone stand below."""
+    counts = launch_counts(plan, 0)
     shapes = {launch.kernel: launch for steps in plan.programs.values() for launch in steps}
     shapes_of_kernels = {kernel.symbol for kernel in plan.kernels}
     fields = ("vgprs", "sgprs", "lds_bytes", "scratch_bytes", "occupancy")
@@ -119,7 +115,26 @@ def list_kernels(plan: Plan) -> str:
     ):  # a library's, and the host's
         listed.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))
     header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {name}" for name in counts))
-    return f"{title(plan)}\n{table(header, listed)}"
+    return "\n".join([title(plan), table(header, listed), *later_launches(plan, counts)])
+
+
+def launch_counts(plan: Plan, depth: int) -> dict[str, Counter[str]]:
+    """Launches of each kernel by program and range of rows, behind `depth` tokens."""
+    return {
+        found.label: Counter(launch.kernel for launch in found.launches)
+        for program in plan.programs
+        for found in launched(plan, program, depth)
+    }
+
+
+def later_launches(plan: Plan, counts: dict[str, Counter[str]]) -> list[str]:
+    """A line for each kernel that has no work at the beginning of a context."""
+    found = launch_counts(plan, plan.context)
+    lines = []
+    for kernel in (k.symbol for k in plan.kernels if not any(count[k.symbol] for count in counts.values())):
+        at_end = ", ".join(f"{count[kernel]} per {name}" for name, count in found.items() if count[kernel])
+        lines += [f"{kernel}: none at the beginning of a context, {at_end} at its end"] * bool(at_end)
+    return lines
 
 
 def list_times(bundle: Bundle, plan: Plan, name: str, site: Site) -> str:
