@@ -117,8 +117,19 @@ def test_sharded_safetensors(tmp_path):
     with pytest.raises(HfcError, match="not a plain .safetensors name"):
         open_checkpoint(index)
     index.write_text(json.dumps({"weight_map": {"a": "lost.safetensors"}}))
-    with pytest.raises(HfcError, match="lost.safetensors: cannot read the file: No such file"):
+    with pytest.raises(HfcError, match="1 of the 1 files of this checkpoint is missing: lost.safetensors"):
         open_checkpoint(tmp_path)
+    index.write_text(json.dumps({"weight_map": places | {"c": "lost.safetensors", "d": "gone.safetensors"}}))
+    with pytest.raises(HfcError, match="2 of the 4 files .* are missing: gone.safetensors and 1 more"):
+        open_checkpoint(tmp_path)
+
+
+def test_parts_without_their_index_are_not_a_checkpoint(tmp_path):
+    safetensors.numpy.save_file({"a.weight": TENSORS["a.weight"]}, tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(HfcError, match="model-00001-of-00002.safetensors is a part .* whose .*index.json is missing"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "model-00001-of-00002.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
+    open_checkpoint(tmp_path).close()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +213,7 @@ def test_split_gguf(tmp_path):
     with pytest.raises(HfcError, match="split into 2 files"):
         open_checkpoint(tmp_path / "m-00002-of-00002.gguf")
     (tmp_path / "m-00002-of-00002.gguf").unlink()
-    with pytest.raises(HfcError, match="m-00002-of-00002.gguf: cannot read"):
+    with pytest.raises(HfcError, match="1 of the 2 files of this checkpoint is missing: m-00002-of-00002.gguf"):
         open_checkpoint(tmp_path)
 
 

@@ -18,7 +18,7 @@ from hfc.formats.checkpoint.container import container_tensors, gguf_config
 from hfc.formats.checkpoint.foreign import refuse_adapter
 from hfc.formats.checkpoint.gguf import read_gguf
 from hfc.formats.checkpoint.hfqm import MAGIC, read_hfqm
-from hfc.formats.checkpoint.mapped import MappedFile, read_json
+from hfc.formats.checkpoint.mapped import MappedFile, read_json, require_parts
 from hfc.formats.checkpoint.published import (
     PublishedTensor,
     decoded,
@@ -36,6 +36,7 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 256  # of a file, for its fingerprint
 SPLIT_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+PART_NAME = re.compile(r".*-\d{5}-of-(\d{5})\.safetensors")
 
 
 @dataclass(eq=False)
@@ -198,6 +199,12 @@ def _open_directory(path: Path) -> Checkpoint:
     if index.exists():
         return _open_hf(path, index)
     others = sorted(path.glob("*.safetensors"))
+    parts = [p.name for p in others if (part := PART_NAME.fullmatch(p.name)) and int(part[1]) > 1]
+    if parts:
+        raise HfcError(
+            f"{path}: {parts[0]} is a part of a checkpoint whose model.safetensors.index.json is missing",
+            hint="the download is incomplete: fetch what is missing into the same folder",
+        )
     if len(others) != 1:
         raise HfcError(
             f"{path}: no model.safetensors, no model.safetensors.index.json and no .gguf",
@@ -275,4 +282,6 @@ def _other_parts(path: Path, metadata: Mapping[str, Any]) -> list[Path]:
             f"{path}: part of a GGUF split into {count} files",
             hint=f"open the first part, named like model-00001-of-{count:05d}.gguf, with the others beside it",
         )
-    return [path.with_name(f"{name[1]}-{k:05d}-of-{name[3]}.gguf") for k in range(2, count + 1)]
+    parts = [path.with_name(f"{name[1]}-{k:05d}-of-{name[3]}.gguf") for k in range(1, count + 1)]
+    require_parts(path, parts)
+    return parts[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ class MappedFile:
             self.map.close()
         except BufferError:
             pass
+
+
+def require_parts(whole: Path, parts: Sequence[Path]) -> None:
+    """All files of a checkpoint that `whole` belongs to must be there: one message for those that are not."""
+    missing = [part.name for part in parts if not part.exists()]
+    if missing:
+        names = missing[0] + f" and {len(missing) - 1} more" * (len(missing) > 1)
+        raise HfcError(
+            f"{whole}: {len(missing)} of the {len(parts)} files of this checkpoint {'are' if len(missing) > 1 else 'is'} missing: {names}",
+            hint="the download is incomplete: fetch what is missing into the same folder",
+        )
 
 
 def read_json(path: Path) -> dict[str, Any]:

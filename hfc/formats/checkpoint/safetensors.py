@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from hfc.base.diagnostics import HfcError, unknown
-from hfc.formats.checkpoint.mapped import JSON_LIMIT, MappedFile, parse_json, read_json
+from hfc.formats.checkpoint.mapped import JSON_LIMIT, MappedFile, parse_json, read_json, require_parts
 from hfc.formats.checkpoint.stored import SAFETENSORS_TYPES, TensorInfo, check_places, checked_info
 
 
@@ -79,8 +79,10 @@ def open_shards(index_path: Path) -> tuple[list[MappedFile], dict[str, TensorInf
     files: list[MappedFile] = []
     headers: dict[str, dict[str, TensorInfo]] = {}
     metadata: dict[str, str] = {}
+    shards = sorted(set(weight_map.values()))
+    require_parts(index_path, [index_path.parent / shard for shard in shards])
     try:
-        for shard in sorted(set(weight_map.values())):
+        for shard in shards:
             files.append(MappedFile(index_path.parent / shard))
             headers[shard], more = read_header(files[-1], len(files) - 1)
             metadata |= more
