@@ -89,14 +89,23 @@ HFC_INLINE f32x16 hfc_exp16(f32x16 x) {
 // 16 elements that lie side by side as floats, without the scale of their group.
 typedef f32x16 HfcWide(const void* p);
 
+// About `bytes` bytes of the next block, asked for while this one is multiplied: a core waits for 10 to 16 lines at a time, and one that
+// asks for all of a block at once stands still meanwhile (f16 at 8,000 tokens 29.3 -> 23.3 ms; into the first cache 24.9). 0: nothing.
+HFC_INLINE void hfc_read_ahead(const uint8_t* from, const int bytes) {
+  HFC_UNROLL for (int line = 0; line < (bytes < 64 ? bytes > 0 : (bytes + 32) / 64); line++) __builtin_prefetch(from + 64 * line, 0, 2);
+}
+
 // s[r][16 c + lane] = q[r] . k[16 c + lane] for `rows` queries and `columns` (both constants) vectors of 16 keys. kt: transposed,
-// elements of `bytes`; scale[g * block + t] of key t and its group g of `group` elements; NULL: none.
+// elements of `bytes`; scale[g * block + t] of key t and its group g of `group` elements; NULL: none. ahead: what an element brings
+// `ahead_bytes` of.
 HFC_INLINE void hfc_scores(const float* q, int q_stride, const uint8_t* kt, HfcWide* wide, const int bytes, const int size,
-                           const int group, const float* scale, const int rows, const int columns, float* s, const int block) {
+                           const int group, const float* scale, const int rows, const int columns, float* s, const int block,
+                           const uint8_t* ahead, const int ahead_bytes) {
   for (int at = 0; at < size; at += group) {
     f32x16 sum[4][4];
     HFC_UNROLL for (int r = 0; r < rows; r++) HFC_UNROLL for (int c = 0; c < columns; c++) sum[r][c] = 0.0f;
     for (int j = at; j < at + group; j++, kt += block * bytes) {
+      hfc_read_ahead(ahead + j * ahead_bytes, ahead_bytes);
       HFC_UNROLL for (int c = 0; c < columns; c++) {
         const f32x16 k = wide(kt + c * 16 * bytes);
         HFC_UNROLL for (int r = 0; r < rows; r++) sum[r][c] = hfc_fma(q[r * q_stride + j], k, sum[r][c]);
@@ -111,17 +120,21 @@ HFC_INLINE void hfc_scores(const float* q, int q_stride, const uint8_t* kt, HfcW
   }
 }
 
-// o[r][16 c + lane] = o * rescale[r] + sum over t < count, in order, of p[r][t] * v[t][16 c + lane]; elements of v of `bytes`
+// o[r][16 c + lane] = o * rescale[r] + sum over t < count, in order, of p[r][t] * v[t][16 c + lane]; elements of v of `bytes`.
+// ahead: from v to what a row of it brings `ahead_bytes` of.
 HFC_INLINE void hfc_values(const float* p, const int p_stride, const uint8_t* v, HfcWide* wide, const int bytes, int v_stride, int count,
-                           const int rows, const int columns, const float* rescale, float* o, int o_stride) {
+                           const int rows, const int columns, const float* rescale, float* o, int o_stride,
+                           const int ahead, const int ahead_bytes) {
   f32x16 sum[4][4];
   HFC_UNROLL for (int r = 0; r < rows; r++)
     HFC_UNROLL for (int c = 0; c < columns; c++) sum[r][c] = hfc_load_f32(o + r * o_stride + c * 16) * rescale[r];
-  for (int t = 0; t < count; t++, v += v_stride)
+  for (int t = 0; t < count; t++, v += v_stride) {
+    hfc_read_ahead(v + ahead, ahead_bytes);
     HFC_UNROLL for (int c = 0; c < columns; c++) {
       const f32x16 x = wide(v + c * 16 * bytes);
       HFC_UNROLL for (int r = 0; r < rows; r++) sum[r][c] = hfc_fma(p[r * p_stride + t], x, sum[r][c]);
     }
+  }
   HFC_UNROLL for (int r = 0; r < rows; r++)
     HFC_UNROLL for (int c = 0; c < columns; c++) hfc_store_f32(o + r * o_stride + c * 16, sum[r][c]);
 }

@@ -15,7 +15,7 @@ def rotated_row(form: KvRotated, qualifier: str) -> KvRow:
     unit = tuple(f"j * {CODES_OF_UNIT[form.bits]} + {i}" for i in range(CODES_OF_UNIT[form.bits]))
     levels = f"hfc_kv_{form.name}_levels, {2**form.bits}"
     wide = f"hfc_levels16(__builtin_convertvector(hfc_load_u8(p), u32x16), {levels})"
-    narrow = KvNarrow(1, wide, "", "hfc_bits_to_f32(hfc_load_u32_at(row))")
+    narrow = KvNarrow(1, wide, "", "0")
     return KvRow(_reader(form, qualifier), _writer(form, qualifier), unit, _stats(form.name), narrow=narrow)
 
 

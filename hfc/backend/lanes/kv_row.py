@@ -22,12 +22,13 @@ class KvNarrow:
 
     wide: f32x16 in C, of 16 elements that lie side by side at `p`, without their group's scale.
     place: where element d, a multiple of 16, lies in its row (C); "": codes of fewer bits, which become bytes first.
-    scale: of group g of the row at `row` (C); "": none."""
+    scale: where that of group g lies in its row (C), an f16 or an f32; "": none."""
 
     bytes: int
     wide: str
     place: str
     scale: str
+    is_scale_half: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def _signed_bytes(block: BlockFormat) -> KvRow:
         1,
         "__builtin_convertvector(hfc_load_i8(p), f32x16)",
         f"d / {block.block} * {block.block_bytes} + 2 + d % {block.block}",
-        f"hfc_load_half(row + g * {block.block_bytes})",
+        f"g * {block.block_bytes}",
+        is_scale_half=True,
     )
     return KvRow("", write, ("j",), (KvStat("max", "__builtin_fabsf({x})", "r"),), sixteen, narrow)
 

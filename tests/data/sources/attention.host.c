@@ -289,21 +289,24 @@ typedef struct {
 
 
 // Up to 4 queries multiply keys and values as they lie; for more these are made floats once. The sums are the same.
-// The next block of both, on its way into the cache meanwhile.
-HFC_INLINE void attend_f16_h4_kv2_d64_read_ahead(const uint8_t* keys, const uint8_t* values, int count) {
-  for (int i = 0; i < count * 128; i += 64) __builtin_prefetch(keys + 8192 + i);
-  for (int i = 0; i < count * 128; i += 64) __builtin_prefetch(values + 8192 + i);
+// The next block of what this one does not bring while it is multiplied.
+HFC_INLINE void attend_f16_h4_kv2_d64_read_ahead(const uint8_t* keys, const uint8_t* values, int queries, int count) {
+  const int k_left = queries > 4 ? count : 0,
+      v_left = queries > 4 ? count : 0;
+  (void)queries;
+  for (int i = 0; i < k_left * 128; i += 64) __builtin_prefetch(keys + 8192 + i);
+  for (int i = 0; i < v_left * 128; i += 64) __builtin_prefetch(values + 8192 + i);
 }
 
 HFC_INLINE void attend_f16_h4_kv2_d64_multiply_keys(const attend_f16_h4_kv2_d64_Scratch* x, const uint8_t* kt, HfcWide* wide,
-    const int bytes, int queries, int columns) {
+    const int bytes, int queries, int columns, const uint8_t* ahead, const int ahead_bytes) {
   for (int i = 0, some; i < queries; i += some) {
     const float* q = x->q + i * 64;
     float* s = x->s + i * 64;
     some = queries - i < 4 ? queries - i : 4;
 #define SCORES(R, C) \
     hfc_scores(q, 64, kt + c * 16 * bytes, wide, bytes, 64, 64, NULL, R, C, \
-        s + c * 16, 64);
+        s + c * 16, 64, ahead + c * 16 * ahead_bytes, C * 16 * ahead_bytes / 64);
 #define CALL(R) \
     int c = 0; \
     for (; c + HFC_ATTEND_COLUMNS(R) <= columns; c += HFC_ATTEND_COLUMNS(R)) { SCORES(R, HFC_ATTEND_COLUMNS(R)) } \
@@ -319,18 +322,19 @@ static __attribute__((noinline)) void attend_f16_h4_kv2_d64_scores(const attend_
   uint8_t* kt = (uint8_t*)x->k;
   hfc_kv_f16_keys(keys, 128, count, 64, 64, (uint8_t*)x->kt, kt);
   if (queries <= 4) {
-    attend_f16_h4_kv2_d64_multiply_keys(x, kt, hfc_kv_f16_wide, 2, queries, columns);
+    attend_f16_h4_kv2_d64_multiply_keys(x, kt, hfc_kv_f16_wide, 2, queries, columns,
+        keys + 8192, 128);
     return;
   }
   for (int i = 0; i < 4096; i += 16)
     hfc_store_f32(x->kt + i, hfc_kv_f16_wide(kt + i * 2));
-  attend_f16_h4_kv2_d64_multiply_keys(x, (const uint8_t*)x->kt, hfc_load_f32, 4, queries, columns);
+  attend_f16_h4_kv2_d64_multiply_keys(x, (const uint8_t*)x->kt, hfc_load_f32, 4, queries, columns, keys, 0);
 }
 
 HFC_INLINE int attend_f16_h4_kv2_d64_place(int d) { return 4 * d; }
 
 HFC_INLINE void attend_f16_h4_kv2_d64_multiply_values(const attend_f16_h4_kv2_d64_Scratch* x, const uint8_t* v, HfcWide* wide,
-    int (*const place)(int), const int bytes, const int row_bytes, int queries, int count) {
+    int (*const place)(int), const int bytes, const int row_bytes, int queries, int count, const int ahead) {
   enum { STRIDE = 64, MOST = 4 };
   for (int i = 0, some; i < queries; i += some) {
     some = queries - i < 4 ? queries - i : 4;
@@ -339,7 +343,7 @@ HFC_INLINE void attend_f16_h4_kv2_d64_multiply_values(const attend_f16_h4_kv2_d6
     float* o = x->o + i * 64;
 #define VALUES(R, C) \
     hfc_values(p + j / 64 * 64, STRIDE, v + place(j), wide, bytes, row_bytes, count, R, C, \
-        rescale, o + j, 64);
+        rescale, o + j, 64, 64 * row_bytes, ahead * C * 16 * bytes);
 #define COLUMNS(R) (HFC_ATTEND_COLUMNS(R) < MOST ? HFC_ATTEND_COLUMNS(R) : MOST)
 #define CALL(R) \
     int j = 0; \
@@ -356,7 +360,7 @@ static __attribute__((noinline)) void attend_f16_h4_kv2_d64_values(const attend_
     int queries, int count) {
   if (queries <= 4) {
     attend_f16_h4_kv2_d64_multiply_values(x, values, hfc_kv_f16_wide, hfc_kv_f16_place,
-        2, 128, queries, count);
+        2, 128, queries, count, 1);
     return;
   }
   const float* v = x->v;
@@ -364,7 +368,8 @@ static __attribute__((noinline)) void attend_f16_h4_kv2_d64_values(const attend_
     for (int d = 0; d < 64; d += 16)
       hfc_store_f32(x->v + t * 64 + d, hfc_kv_f16_wide(values + t * 128
           + hfc_kv_f16_place(d)));
-  attend_f16_h4_kv2_d64_multiply_values(x, (const uint8_t*)v, hfc_load_f32, attend_f16_h4_kv2_d64_place, 4, 256, queries, count);
+  attend_f16_h4_kv2_d64_multiply_values(x, (const uint8_t*)v, hfc_load_f32, attend_f16_h4_kv2_d64_place, 4, 256, queries, count,
+      0);
 }
 
 // The queries of rows position … position + rows - 1 and one group of heads over keys [begin, end): m, l, o of scratch.
@@ -381,7 +386,7 @@ static __attribute__((noinline)) void attend_f16_h4_kv2_d64_chunk(const attend_f
   for (int at = begin; at < end; at += 64) {
     const int count = end - at < 64 ? end - at : 64, columns = (count + 15) / 16;
     attend_f16_h4_kv2_d64_read_ahead(keys + (size_t)at * 128, values + (size_t)at
-        * 128, count);
+        * 128, queries, count);
     attend_f16_h4_kv2_d64_scores(x, keys + (size_t)at * 128, queries, count, columns);
     for (int i = 0; i < queries; i++) {
       float* s = x->s + i * 64;
