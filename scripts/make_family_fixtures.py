@@ -97,7 +97,7 @@ def rename(path: Path, names: dict[str, str]) -> None:
 
 def model_and_reference(family: Family, seed: int):
     config = getattr(transformers, family.config_class)(**family.config)
-    config._attn_implementation = config._experts_implementation = "eager"
+    config._attn_implementation, config._experts_implementation = family.attention, "eager"
     torch.manual_seed(seed)  # vectors that the model draws itself (sinks) are alike in both references
     model = getattr(transformers, family.model_class)(config).float().eval()
     generator = torch.Generator().manual_seed(seed)

@@ -86,6 +86,7 @@ def attend(
     causal: bool = True,
     capacity: int = CONTEXT,
     sinks: bool = False,
+    slopes: bool = False,
 ) -> Bound:
     planes = [arg(f"s_{p}", "state", "S", kv_heads, "C", size, dtype="kv", plane=p) for p in "kv"]
     keys, values = (kv_format(name).sized(size) for name in formats)
@@ -109,8 +110,9 @@ def attend(
         v_format=values,
         store=f"out0[row * {heads * size} + g * {size} + j] = y;",
         sink="w_sinks[g]" if sinks else "",
+        slope="w_slopes[g]" if slopes else "",
     )
-    more = [arg("w_sinks", "weight", heads)] if sinks else []
+    more = [arg(name, "weight", heads) for name, has in (("w_sinks", sinks), ("w_slopes", slopes)) if has]
     args = [
         arg("x0", "buffer", "T", heads, size),
         *planes,
@@ -206,7 +208,7 @@ CASES = (
     softmax_map(3, 50),
     softmax_map(1, 1500),
     attend(6, 2, 80),
-    attend(4, 4, 16, window=5, softcap=20.0, sinks=True),
+    attend(4, 4, 16, window=5, softcap=20.0, sinks=True, slopes=True),
     attend(24, 4, 256, formats=("f16", "f16")),
     attend(4, 2, 64, window=9, causal=False),
     delta(2, 4, 24, 40, 4, tiled=False),

@@ -30,12 +30,17 @@ def check_graph(seed: int, *devices: str) -> None:
     verify(graph)
     text = print_graph(graph)
     assert print_graph(parse_graph(text)) == text
+    compare(f"seed {seed}", graph, store, taps, *devices)
+
+
+def compare(what: str, graph: Graph, store: Store, taps: tuple[str, ...], *devices: str) -> None:
+    """Compiled for each device it computes what the interpreter does."""
     expected, states = interpreted(graph, store)
     for device in devices:
         settings = Settings(find_arch(device), CONTEXT, SLOTS, MAX_ROWS, 8, "f32", "f32", taps)
         model = (on_host if device == "host" else emulated)(graph, store, settings)
         try:
-            _compare(f"seed {seed} on {device}", graph, model, expected, states, taps)
+            _compare(f"{what} on {device}", graph, model, expected, states, taps)
         finally:
             model.close()
 

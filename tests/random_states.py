@@ -33,12 +33,19 @@ def _attend(m: Maker) -> None:
     kv = m.op("kv_append", m.state(TensorType("kv", ("S", kv_heads, "C", head))), k, v)
     for _ in range(m.one(1, 1, 1, 2)):
         window = int(m.one(0, 0, 3))
-        sinks = [m.vector(kv_heads * group)] if m.chance(0.3) else []
+        sinks = [_vector(m, kv_heads * group)] if m.chance(0.3) else []
+        causal = m.chance(0.85)
+        sinks += [_vector(m, kv_heads * group)] if sinks and causal and m.chance(0.5) else []  # slopes, rising ones too
         m.op(
             "attend", q, kv, *sinks, scale=head**-0.5, window=window, softcap=m.one(0.0, 0.0, 5.0),
-            causal=m.chance(0.85), first=0 if window else int(m.one(0, 0, 2)),
+            causal=causal, first=0 if window else int(m.one(0, 0, 2)),
         )  # fmt: skip
         q = m.of(kv_heads * group, head)
+
+
+def _vector(m: Maker, size: int) -> Value:
+    """A weight, or what is computed of weights alone."""
+    return m.op("mul", m.vector(size), m.vector(size)) if m.chance(0.3) else m.vector(size)
 
 
 MAKERS["kv_append"] = _attend

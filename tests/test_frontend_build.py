@@ -96,7 +96,7 @@ def test_the_graph_prints_parses_back_and_verifies():
         ("linear(silu(linear(x, up)), down)", "linear(x, down)", "linear: x is f32[T, 16], w is bf16[16, 64]; x.shape[-1] must equal w.shape[1] (16 != 64)"),
         ("[heads, head]), reshape(linear(x, k)", "[heads, 9]), reshape(linear(x, k)", "reshape: f32[T, 16] has 16 elements a row, [2, 9] has 18"),
         ("scale = 0.25", "scal = 0.25", "unknown argument of attention 'scal'"),
-        ("scale = 0.25", "window = 4", "attention takes (q, k, v, kv, scale, window, softcap, causal, first, sinks); scale is missing"),
+        ("scale = 0.25", "window = 4", "attention takes (q, k, v, kv, scale, window, softcap, causal, first, sinks, slopes); scale is missing"),
         ("scale = 0.25", 'scale = "0.25"', 'attend: scale must be a number, found "0.25"'),
         ("attention(a, b, c, kv,", "attention(a, b, c, x,", "attention: kv must be a state"),
         ("silu(linear(x, up))", "silu(linear(x, up), 3)", "silu takes (x), got 2 values"),

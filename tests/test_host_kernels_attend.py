@@ -13,24 +13,25 @@ from hfc.formats import kv_format
 SLOTS = 3
 
 
-def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True, sinks=False):
+def attend(heads, kv_heads, size, window=0, softcap=0.0, form="f32", causal=True, sinks=False, slopes=False):
     args = [
         pointer("x0"),
         pointer("s1_k", "state", "uint8_t"),
         pointer("s2_v", "state", "uint8_t"),
         pointer("y3", written=True),
         pointer("w4", "weight"),
+        pointer("w5", "weight"),
     ]
     region = AttendRegion(
         heads=heads, kv_heads=kv_heads, size=size, scale=size**-0.5, window=window, softcap=softcap, causal=causal, first=0, capacity=CONTEXT,
         q=f"x0[((size_t)row * {heads} + g) * {size} + j]", walsh=0, k=args[1], v=args[2], k_format=kv_format(form).sized(size),
         v_format=kv_format(form).sized(size), store=f"y3[((size_t)row * {heads} + g) * {size} + j] = y;",
-        sink="w4[g]" if sinks else "",
+        sink="w4[g]" if sinks else "", slope="w5[g]" if slopes else "",
     )  # fmt: skip
     return Bound("attend", "attend_test", tuple(args), "T", region)
 
 
-def reference(q, k, v, segments, window, softcap, causal=True, sinks=None):
+def reference(q, k, v, segments, window, softcap, causal=True, sinks=None, slopes=None):
     rows, heads, size = q.shape
     out = np.zeros_like(q, np.float64)
     group = heads // k.shape[1]
@@ -45,6 +46,8 @@ def reference(q, k, v, segments, window, softcap, causal=True, sinks=None):
                 score = keys @ q[s.row + i, h] * size**-0.5
                 if softcap:
                     score = softcap * np.tanh(score / softcap)
+                if slopes is not None:
+                    score -= slopes[h] * (at - np.arange(first, last))
                 p = np.exp(score - score.max())
                 sink = 0.0 if sinks is None else np.exp(sinks[h] - score.max())
                 out[s.row + i, h] = p / (p.sum() + sink) @ v[s.slot, h // group, first:last]
@@ -66,6 +69,7 @@ class Case:
         causal=True,
         cpu="native",
         sinks=False,
+        slopes=False,
     ):
         rng = np.random.default_rng(3)
         self.form, self.window, self.softcap, self.heads, self.size, self.causal = (
@@ -79,8 +83,9 @@ class Case:
         self.k, self.v = rng.standard_normal((2, SLOTS, kv_heads, CONTEXT, size), np.float32)
         self.k[:, :, filled:], self.v[:, :, filled:] = np.nan, np.nan
         self.raw = {"s1_k": self.form.pack(self.k), "s2_v": self.form.pack(self.v)}
-        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form, causal, sinks), cpu)
+        self.kernel = Kernel(attend(heads, kv_heads, size, window, softcap, form, causal, sinks, slopes), cpu)
         self.sinks = 2 * rng.standard_normal(heads, np.float32) if sinks else None
+        self.slopes = 2.0 ** -rng.uniform(0, 8, heads).astype(np.float32) if slopes else None
         self.rng = rng
 
     def queries(self, rows):
@@ -88,9 +93,8 @@ class Case:
 
     def run(self, q, segments, threads=2):
         out = np.full_like(q, np.nan)
-        self.kernel(
-            {"x0": q, **self.raw, "y3": out, "w4": self.sinks if self.sinks is not None else q}, segments, threads
-        )
+        vectors = {name: q if vector is None else vector for name, vector in (("w4", self.sinks), ("w5", self.slopes))}
+        self.kernel({"x0": q, **self.raw, "y3": out, **vectors}, segments, threads)
         return out
 
     def expected(self, q, segments):
@@ -103,6 +107,7 @@ class Case:
             self.softcap,
             self.causal,
             self.sinks,
+            self.slopes,
         )
 
 
@@ -156,6 +161,23 @@ def test_sinks(form):
         for segments in (segments_of((1, 600), (20, 600), (2, 1)), segments_of((1, 619))):
             q = case.queries(sum(s.rows for s in segments))
             np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=3e-6)
+
+
+@pytest.mark.parametrize("form", ["f32", "q8", "asym4"])
+@pytest.mark.parametrize("heads, kv_heads, size", [(9, 3, 64), (4, 4, 80), (3, 1, 264)])
+def test_slopes(form, heads, kv_heads, size):
+    """Keys lose by their distance: one row and many, over several chunks, in a window, beside sinks and a soft cap."""
+    if form != "f32" and size % 64:
+        pytest.skip("blocks of a cache are whole")
+    for window, softcap, sinks in ((0, 0.0, False), (300, 20.0, True)):
+        case = Case(620, heads, kv_heads, size, window, softcap, form=form, sinks=sinks, slopes=True)
+        for segments in (
+            segments_of((1, 600), (20, 600), (2, 1)),
+            segments_of((1, 619)),
+            segments_of((70, 0), (40, 300)),
+        ):
+            q = case.queries(sum(s.rows for s in segments))
+            np.testing.assert_allclose(case.run(q, segments), case.expected(q, segments), atol=4e-6)
 
 
 @pytest.mark.parametrize("window, position", [(0, 0), (0, 500), (6, 0), (6, 250), (300, 500)])

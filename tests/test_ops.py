@@ -30,7 +30,7 @@ class AllOps:
     """One graph with every op, elementwise ones on odd values; what shows an op's numbers is an output, which nothing joins."""
 
     def __init__(self):
-        m = Maker(1, "all_ops")
+        m = Maker(2, "all_ops")
         self.odd = []
         for kind in (k for k in KINDS if OPS[k].elementwise):
             operands = [self._odd(m, turn) for turn in range(OPS[kind].operands[0])]

@@ -11,7 +11,7 @@ from hfc.formats.quant.hfc4 import LEVELS
 from hfc.formats.recipe import apply, tensor
 from hfc.formats.rotation import rotate, rotate_back, signs
 from hfc.formats.search import table_codes
-from hfc.plan import WeightRef
+from hfc.plan import ConstRef, WeightRef
 from hfc.runtime.random_weights import RandomWeights
 
 BITS = {"hfq3g256": 3, "hfq4g256": 4, "hfq6g256": 6, "mq3g256": 3, "mq4g256": 4, "mq6g256": 6}
@@ -218,3 +218,15 @@ def test_random_parts_of_small_vectors_follow_their_arithmetic(moved):
         for recipe in (one, decay)
     ]
     assert (abs(made[0] - 1) < 0.6).all() and (made[1] < 0).all()
+
+
+def test_random_weights_have_every_table():
+    """Position scales were taken for RoPE's, which have other parameters."""
+    tables = {
+        apply("rope_table", tensor("divisors"), rotary=8, theta=1e4): ("C", 8),
+        apply("position_scale", beta=0.1, period=4.0, offset=0): ("C", 1),
+        apply("mul", apply("repeat", rows=1, values=(1.0, 2.0)), c=0.5): (2,),
+    }
+    for recipe, shape in tables.items():
+        values = RandomWeights(16).const(ConstRef("t", recipe, shape)).view(np.float32)
+        assert values.shape == tuple(16 if n == "C" else n for n in shape) and np.isfinite(values).all()

@@ -227,6 +227,7 @@ CUTS = {
     "qwen2": {"it's a!\n\n 12": "it|'s| a|!\n\n| |1|2"},
     "minimax-m2": {"HelloWorld's 1234/\n": "Hello|World's| |123|4|/\n"},
     "hunyuan-dense": {"中文a 1234!\n": "中文|a| |123|4|!\n"},
+    "bloom": {"it's 12, (ab)  x।": "it's| 12|, (|ab|) | x|।"},
     "exaone": {"it's 12 IT'S": "it|'s| |1|2| IT|'|S"},
     "exaone4": {"it's 12 IT'S": "it|'s| 12| IT|'|S"},
     "falcon-h1": {"it's 1234 IT'S": "it|'s| |123|4| IT|'S"},

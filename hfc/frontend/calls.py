@@ -10,7 +10,7 @@ from typing import Any
 
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, Span, unknown
-from hfc.formats.checkpoint.rope import PARAMETERS
+from hfc.formats.checkpoint.rope import PARAMETERS, alibi_slopes
 from hfc.formats.recipe import Recipe, apply
 from hfc.frontend.evaluate import show
 from hfc.frontend.near import FORMS, OPERATORS
@@ -19,6 +19,7 @@ from hfc.ir.graph import SOURCES, Value
 from hfc.ir.ops import OPS, definition
 
 SIZES = ("shape", "sizes")  # attributes that are lists
+NO_LOGIT = -1e30  # of a sink: its e-th power is 0
 TENSOR_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
 
 
@@ -37,7 +38,7 @@ class Operations:
         self._composed: dict[str, Callable[..., Any]] = {
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
             "concat": self._concat, "delay": self._delay, "route": self._route, "gated_delta": self._gated_delta,
-            "position_scale": self._position_scale,
+            "position_scale": self._position_scale, "alibi_slopes": self._alibi_slopes,
         }  # fmt: skip
         ops = (kind for kind, op in OPS.items() if kind not in SOURCES and not op.internal)
         self.names = tuple(dict.fromkeys((*self._composed, *ops)))
@@ -97,14 +98,37 @@ class Operations:
 
     def _attention(
         self, q: Any, k: Any, v: Any, kv: Any, scale: Any, window: Any = 0, softcap: Any = 0.0, causal: Any = True, first: Any = 0,
-        sinks: Any = None, *, span: Span,
+        sinks: Any = None, slopes: Any = None, *, span: Span,
     ) -> Value:  # fmt: skip
         """Write k and v into the cache, then attend: kv_append and attend."""
         if not isinstance(kv, Handle):
             raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
         cache = self.call("kv_append", [kv, k, v], {}, span)
         attrs = {"scale": scale, "window": window, "softcap": softcap, "causal": causal, "first": first}
-        return self.call("attend", [q, cache, *([] if sinks is None else [sinks])], attrs, span)
+        if (
+            slopes is not None and sinks is None
+        ):  # operands are left out from the last one on: a logit that weighs nothing
+            sinks = self._numbers([NO_LOGIT] * _tensor("attention", "q", q, span).type.size(1), span)
+        vectors = [vector for vector in (sinks, slopes) if vector is not None]
+        return self.call("attend", [q, cache, *vectors], attrs, span)
+
+    def _alibi_slopes(self, heads: Any, most: Any = 8, bf16: Any = False, *, span: Span) -> Value:
+        """A slope for each head of ALiBi, f32 [heads]; see formats.checkpoint.rope."""
+        if (
+            type(heads) is not int
+            or heads < 1
+            or isinstance(most, bool)
+            or not isinstance(most, (int, float))
+            or most <= 0
+        ):
+            raise HfcError(
+                f"alibi_slopes takes a number of heads and one above 0, found {_shown(heads)}, {_shown(most)}", span
+            )
+        return self._numbers(alibi_slopes(heads, most, bool(bf16)).tolist(), span)
+
+    def _numbers(self, numbers: list[float], span: Span) -> Value:
+        """A vector of constants."""
+        return self.builder.const(apply("repeat", rows=1, values=tuple(numbers)), (len(numbers),), span)
 
     def _route(
         self, logits: Any, top: Any, normalize: Any = True, score: Any = "softmax", bias: Any = None, groups: Any = 1,

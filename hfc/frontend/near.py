@@ -87,6 +87,12 @@ MEANT = {
     "expert_linear(x, w, experts)": ("moe", "grouped_gemm", "experts_linear", "moe_linear"),
     "attention(q, k, v, kv, scale)": ("sdpa", "scaled_dot_product_attention", "attn", "flash_attention", "self_attn"),
     "attention(q, k, v, kv, scale, sinks = s)": ("attention_sinks", "sink_attention", "softmax_one", "softmax1"),
+    "attention(q, k, v, kv, scale, slopes = alibi_slopes(heads))": (
+        "alibi",
+        "build_alibi_tensor",
+        "alibi_bias",
+        "get_alibi",
+    ),
     "rope(x, rope_table(rotary, theta))": ("rotary", "apply_rotary_pos_emb", "rotary_embedding", "apply_rope"),
     "causal_conv(u, w, window)": ("conv1d", "short_conv", "causal_conv1d", "depthwise_conv"),
     "gated_delta(q, k, v, g, beta, memory)": (

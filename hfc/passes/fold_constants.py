@@ -1,4 +1,4 @@
-"""Arithmetic on weights alone becomes part of the weight's recipe: 1 + w norms, -exp(A_log)."""
+"""Arithmetic on weights or constants alone becomes part of their recipe: 1 + w norms, -exp(A_log)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hfc.ir.opdef import OPS
 
 
 def fold_constants(graph: Graph, _settings=None) -> Graph:
-    weights = {op.output: op for op in graph.ops if op.is_weight}
+    weights = {op.output: op for op in graph.ops if op.is_weight or op.is_const}
     replaced: dict[Value, Value] = {}
     ops = []
     for op in (op.rewired(replaced) for op in graph.ops):
@@ -21,7 +21,7 @@ def fold_constants(graph: Graph, _settings=None) -> Graph:
         else:
             ops.append(op)
     used = {v for op in ops for v in op.inputs} | graph.live_out()
-    return graph.with_ops(op for op in ops if not op.is_weight or op.output in used)
+    return graph.with_ops(op for op in ops if not (op.is_weight or op.is_const) or op.output in used)
 
 
 def _fold(op: Op, recipe_op: str, weight: Op) -> Op:
@@ -29,4 +29,5 @@ def _fold(op: Op, recipe_op: str, weight: Op) -> Op:
     recipe = Recipe(recipe_op, (weight.attrs["recipe"],), params)
     word = "_".join([op.kind, *(str(v) for _, v in params)])
     result = Value(op.output.name, TensorType("f32", op.output.type.shape))
-    return Op("weight", (), (result,), {"name": f"{weight.attrs['name']}.{word}", "recipe": recipe}, span=op.span)
+    name = {"name": f"{weight.attrs['name']}.{word}"} if weight.is_weight else {}
+    return Op(weight.kind, (), (result,), {**name, "recipe": recipe}, span=op.span)

@@ -1,6 +1,7 @@
 """Attention in two regions: what comes before the cache (norm, RoPE, write), and attention with what scales its output.
 
-Of latent attention a product makes one part of each query, RoPE another one: attention reads them where they lie.
+Of latent attention a product makes one part of each query, RoPE another one: attention reads them where they lie. What is computed of
+weights alone for it (sinks, slopes) it computes itself.
 
 They stay apart because rows of one step read each other's keys: the write must be complete first. Writes that nothing in the
 graph reads are one region for all layers.
@@ -31,6 +32,7 @@ def fuse_attention(graph: Graph, _settings=None) -> Graph:
         query = _query(attend, near)
         picked = _picked(attend, query, near)
         reads |= picked
+        near.absorb_back(attend.inputs[2:], reads, is_elementwise)
         writes |= query - picked
         groups += [("map", list(writes)), ("attend", list(reads))]
     return regroup(graph, [*groups, ("map", list(_with_inputs(_lone_writes(graph), near)))])

@@ -187,10 +187,12 @@ class _RankGraph:
         borders = tuple(at for piece in ranges for at in piece)
         recipe = apply("pieces", op.attrs["recipe"], shape=op.output.type.sizes(), axis=axis, borders=borders)
         word = "columns" if axis == len(shape) - 1 and axis else "rows"
+        value = Value(f"{op.output.name}_{word}{len(self.sources)}", TensorType(op.output.type.dtype, tuple(shape)))
+        if op.is_const:
+            return Op(op.kind, (), (value,), {"recipe": recipe}, span=op.span)
         name = f"{op.attrs['name']}.{word}{self.rank.number}"
         if any(o.is_weight and o.attrs["name"] == name for o in self.ops):
             name = f"{name}_{len(self.sources)}"
-        value = Value(f"{op.output.name}_{word}{len(self.sources)}", TensorType(op.output.type.dtype, tuple(shape)))
         return Op(op.kind, (), (value,), {"name": name, "recipe": recipe}, span=op.span)
 
 

@@ -56,6 +56,7 @@ DEEPSEEK = (
     r"[\r\n]", rf"\s?[{_CASED}]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$",
     "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}",
 )  # fmt: skip
+BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
 HAN = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")
 
@@ -119,6 +120,7 @@ PRE_TOKENIZERS = {
         (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"),
         "deepseek-ai/deepseek-coder-6.7b-base",
     ),
+    "bloom": PreTokenizer((BLOOM,), "bigscience/bloom"),
     "falcon": PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"), "tiiuae/falcon-7b"),
 }
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from hfc.formats import weight_format
 from hfc.formats.block import BlockFormat
-from hfc.formats.checkpoint.evaluate import repeated
-from hfc.formats.checkpoint.rope import rope_table
 from hfc.formats.layout import Field
 from hfc.formats.recipe import Recipe
 from hfc.plan import ConstRef, WeightRef
+from hfc.runtime.weights import load_const
 
 ELEMENTWISE = {
     "add": lambda x, c: x + np.float32(c),
@@ -62,11 +61,10 @@ class RandomWeights:
             made[at : at + len(pattern)] = pattern[: len(made) - at]
 
     def const(self, ref: ConstRef) -> np.ndarray:
-        params = dict(ref.recipe.params)
-        if ref.recipe.op == "repeat":
-            return repeated(**params).view(np.uint8)
-        values = rope_table(self._context, **params)
-        return np.ascontiguousarray(values, np.float32).view(np.uint8)
+        recipe = (
+            Recipe(ref.recipe.op, (), ref.recipe.params) if ref.recipe.tensors() else ref.recipe
+        )  # without divisors
+        return load_const(ConstRef(ref.name, recipe, ref.shape), None, self._context)
 
     def release(self) -> None:
         """Nothing is kept but the patterns."""

@@ -78,7 +78,8 @@ def load_weight(
     return data.raw
 
 
-def load_const(ref: ConstRef, checkpoint: Checkpoint, context: int) -> np.ndarray:
+def load_const(ref: ConstRef, checkpoint: Checkpoint | None, context: int) -> np.ndarray:
+    """checkpoint: None where it is made of no tensors."""
     shape = tuple(context if size == "C" else size for size in ref.shape)
     return evaluate(ref.recipe, checkpoint, context).with_shape(shape, ref.name).raw
 

@@ -22,7 +22,7 @@ class Family:
     gguf: llama.cpp has a converter and a graph for it.  published: keys as published checkpoints spell them, where transformers 5
     writes other values than its converter knows; None: they have no such key.  lost: keys that its files cannot say, with the values that
     every reader of such a file takes instead: what transformers computes with these is what the file is compared with.
-    names: parts of tensor names, and what published checkpoints have in their place."""
+    names: parts of tensor names, and what published checkpoints have in their place.  attention: which of transformers' implementations."""
 
     config_class: str
     model_class: str
@@ -32,6 +32,7 @@ class Family:
     published: dict[str, Any] = field(default_factory=dict)
     lost: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    attention: str = "eager"
 
 
 def family(

@@ -102,6 +102,29 @@ FAMILIES: dict[str, Family] = {
             "num_ln_in_parallel_attn": None, "rope_parameters": None,
         },
     ),
+    "falcon_rw": replace(family(  # "eager" adds ALiBi twice: to the mask and to the scores
+        "Falcon", 96, gguf=False, without=("intermediate_size", "num_key_value_heads"), tie_word_embeddings=True, num_attention_heads=6,
+        hidden_size=48, alibi=True, bias=True, multi_query=False, parallel_attn=False, published={
+            "num_kv_heads": None, "ffn_hidden_size": None, "max_position_embeddings": None, "activation": None, "tie_word_embeddings": None,
+            "num_ln_in_parallel_attn": None, "rope_parameters": None, "apply_residual_connection_post_layernorm": False,
+        },
+    ), attention="sdpa"),
+    "bloom": family(
+        "Bloom", 97, without=("intermediate_size", "num_key_value_heads", "max_position_embeddings", "num_hidden_layers", "num_attention_heads"),
+        hidden_size=48, n_layer=2, n_head=6, published={
+            "hidden_size": None, "n_embed": 48, "n_head": None, "num_attention_heads": 6, "seq_length": 256, "n_inner": None, "offset_alibi": 100,
+            "attention_softmax_in_fp32": True, "bias_dropout_fusion": True, "masked_softmax_fusion": True, "skip_bias_add": True,
+            "skip_bias_add_qkv": False, "unk_token_id": 0, "tie_word_embeddings": None,
+        }, names={"transformer.": ""},
+    ),
+    "mpt": family(
+        "Mpt", 98, without=(
+            *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_key_value_heads", "max_position_embeddings"),
+        ), tie_word_embeddings=True, d_model=48, n_layers=2, n_heads=6, max_seq_len=256, attn_config={"clip_qkv": 1.5}, published={
+            "architectures": ["MPTForCausalLM"], "tie_word_embeddings": None, "init_config": {"name": "kaiming_normal_"}, "verbose": 0,
+            "tokenizer_name": "EleutherAI/gpt-neox-20b", "layer_norm_epsilon": None,
+        },
+    ),
     "gpt2": replace(family(
         "GPT2", 93, tie_word_embeddings=True, n_embd=HIDDEN, n_layer=2, n_head=HEADS, n_positions=256, without=(
             *("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "intermediate_size", "num_key_value_heads"),

@@ -56,9 +56,10 @@ class Attention:
         causal=True,
         context=None,
         sinks=False,
+        slopes=False,
     ):
         self.arch, self.context = find_arch(arch), context or filled
-        made = attend(heads, kv_heads, size, window, softcap, formats, causal, self.context, sinks)
+        made = attend(heads, kv_heads, size, window, softcap, formats, causal, self.context, sinks, slopes)
         self.bound = replace(made, name=f"{made.name}_{'_'.join(formats)}")
         self.forms = [kv_format(name).sized(size) for name in formats]
         self.attrs = {"scale": size**-0.5, "window": window, "softcap": softcap, "causal": causal}
@@ -72,6 +73,7 @@ class Attention:
             self.raw.append(raw)
             self.values.append(np.asarray(form.unpack(raw[:, :, :filled]), np.float32))
         self.sinks = [2 * rng.standard_normal(heads, np.float32)] if sinks else []
+        self.slopes = [2.0 ** -rng.uniform(0, 8, heads).astype(np.float32)] if slopes else []
         self.queries = rng.standard_normal((MAX_ROWS, heads, size), np.float32)
 
     def run(self, step: Step, rows_class: str, options: LaunchOptions = DEFAULT, first: int = 0) -> np.ndarray:
@@ -85,7 +87,7 @@ class Attention:
             "q": q,
             "k": self.raw[0],
             "v": self.raw[1],
-            **({"sinks": self.sinks[0]} if self.sinks else {}),
+            **{f"vector{at}": vector for at, vector in enumerate((*self.sinks, *self.slopes))},
         }
         wanted = (
             [(n, a.nbytes, False) for n, a in fixed.items()]
@@ -111,7 +113,12 @@ class Attention:
     def expected(self, step: Step, first: int = 0) -> np.ndarray:
         cache = KvCache(*self.values, *(form.name for form in self.forms))
         return definition("attend").meaning(
-            self.queries[first : first + len(step.tokens)], cache, *self.sinks, **self.attrs, step=step
+            self.queries[first : first + len(step.tokens)],
+            cache,
+            *(self.sinks or [None]),
+            *self.slopes,
+            **self.attrs,
+            step=step,
         )
 
 

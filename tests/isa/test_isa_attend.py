@@ -81,6 +81,36 @@ def test_sinks(arch, formats):
         assert error(case.run(step, "prefill"), case.expected(step)) < PREFILL_BOUND
 
 
+@pytest.mark.sampled(40)
+@pytest.mark.parametrize("formats", FORMATS, ids="/".join)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_slopes(arch, formats):
+    """Keys lose by their distance: one split, two, a first token, a window, beside sinks; prefill on vectors and by tiles."""
+    for heads, kv_heads, size, window, sinks in ((6, 2, 64, 0, False), (6, 2, 64, 200, True), (7, 1, 64, 0, False)):
+        case = Attention(arch, 300, heads, kv_heads, size, window=window, formats=formats, sinks=sinks, slopes=True)
+        step = step_of((2, 298), (1, 0), (1, 130))
+        assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+        step = step_of((20, 280), (11, 0))
+        assert error(case.run(step, "prefill"), case.expected(step)) < PREFILL_BOUND
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("arch", ("gfx1100", "gfx906", "gfx1201"))
+def test_slopes_of_every_shape(arch, shape):
+    case = Attention(arch, 150, *shape, softcap=20.0, slopes=True)
+    step = step_of((1, 149), (3, 64))
+    assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+    assert error(case.run(step, "prefill"), case.expected(step)) < PREFILL_BOUND
+
+
+@pytest.mark.parametrize("arch", FEW_ARCHS)
+def test_slopes_in_decode_on_matrix_units(few, arch):
+    case = Attention(arch, 1060, 6, 2, 64, slopes=True)
+    step = step_of((4, 1056), (1, 0), (7, 508))
+    assert error(case.run(step, "decode"), case.expected(step)) < DECODE_BOUND
+
+
 @pytest.mark.parametrize("arch", FEW_ARCHS)
 def test_sinks_in_decode_on_matrix_units(few, arch):
     case = Attention(arch, 1060, 6, 2, 64, sinks=True)

@@ -46,12 +46,14 @@ def same_elements(found: Sequence[int], declared: Sequence[int], is_plain: bool)
     return found == declared or (is_flat and math.prod(found) == math.prod(declared))
 
 
-def evaluate(recipe: Recipe, checkpoint: Checkpoint, context: int) -> WeightData:
-    """Make the weight that `recipe` describes. context: tokens, the length of rope_table."""
+def evaluate(recipe: Recipe, checkpoint: Checkpoint | None, context: int) -> WeightData:
+    """Make the weight that `recipe` describes. checkpoint: None for a recipe without tensors. context: tokens, the length of rope_table."""
     params = dict(recipe.params)
     if recipe.op == "tensor":
+        assert checkpoint is not None, f"{recipe}: there is no checkpoint"
         return _tensor(checkpoint, params["name"])
     if recipe.op == "mxfp4":
+        assert checkpoint is not None, f"{recipe}: there is no checkpoint"
         return _mxfp4(*(checkpoint.raw(_named(arg)).reshape(checkpoint.info(_named(arg)).shape) for arg in recipe.args))
     args = [evaluate(arg, checkpoint, context) for arg in recipe.args]
     if recipe.op == "rope_table":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hfc.base.diagnostics import HfcError, unknown
+from hfc.formats.dtype import SCALARS
 
 REQUIRED = object()
 
@@ -84,6 +85,15 @@ def position_scale(context: int, beta: float, period: float, offset: float) -> n
     """f32 [context, 1]: 1 + beta ln(1 + floor((position + offset) / period)), by which Llama 4 and Ministral 3 scale queries."""
     steps = np.floor((np.arange(context, dtype=np.float64) + offset) / period)
     return (1 + beta * np.log1p(steps)).astype(np.float32)[:, None]
+
+
+def alibi_slopes(heads: int, most: float, bf16: bool = False) -> np.ndarray:
+    """f32 [heads], what a key loses for each position between it and the query: 2 ** (-most * h / n) for h from 1 to n, the largest power
+    of two up to `heads`; of heads behind those h is 1/2, 3/2, ...  (Press et al. 2022; the same as transformers' for MPT)  bf16: rounded."""
+    whole = 1 << heads.bit_length() - 1
+    places = np.array([*range(1, whole + 1), *(h + 0.5 for h in range(heads - whole))])
+    slopes = (2.0 ** (-most * places / whole)).astype(np.float32)
+    return SCALARS["bf16"].unpack(SCALARS["bf16"].pack(slopes)) if bf16 else slopes
 
 
 def _known_kind(kind: str) -> str:

@@ -110,6 +110,7 @@ def _attend_type(
     q: TensorType,
     kv: TensorType,
     sinks: TensorType | None = None,
+    slopes: TensorType | None = None,
     *,
     scale,
     window=0,
@@ -125,6 +126,10 @@ def _attend_type(
         sinks is None or sinks.shape == (q.size(1),),
         f"attend: q is {q}, sinks is {sinks}; sinks must be [{q.size(1)}], a logit for each head",
     )
+    require(
+        slopes is None or (slopes.shape == (q.size(1),) and causal),
+        f"attend: q is {q}, slopes is {slopes}; slopes must be [{q.size(1)}], one for each head, and attention causal",
+    )
     require(not (first and window), f"attend: first is {first} and window is {window}; one of them must be 0")
     return q
 
@@ -132,16 +137,17 @@ def _attend_type(
 @root(
     _attend_type,
     stem="attend",
-    reads=("rows", "cache", "vector"),
+    reads=("rows", "cache", "vector", "vector"),
     flops=lambda op: {"context": 4 * math.prod(op.output.type.sizes(1))},
 )
-def attend(q, kv, sinks=None, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
+def attend(q, kv, sinks=None, slopes=None, *, scale, window=0, softcap=0.0, causal=True, first=0, step):
     """softmax(q kᵀ · scale) v over positions p - window < s <= p (window 0: all s <= p), grouped query heads.
 
     q [T, heads, head] -> [T, heads, head]; head h reads kv head h // (heads / kv_heads). softcap c > 0: c·tanh(score/c).
     causal False: a row sees all s before its segment's end, and of these, with a window, |p - s| < window.
     first: a row at p sees no s < min(first, p); not with a window.
-    sinks [heads]: one more logit in each head's softmax, without a value (Xiao et al. 2024; learned: gpt-oss)."""
+    sinks [heads]: one more logit in each head's softmax, without a value (Xiao et al. 2024; learned: gpt-oss).
+    slopes [heads]: a key loses its head's slope for each position between it and the query (ALiBi, Press et al. 2022)."""
     heads, kv_heads = q.shape[1], kv.k.shape[1]
     sink = np.full(heads, -np.inf, np.float32) if sinks is None else sinks
     sink = sink.reshape(kv_heads, heads // kv_heads, 1, 1)
@@ -155,6 +161,8 @@ def attend(q, kv, sinks=None, *, scale, window=0, softcap=0.0, causal=True, firs
         if softcap:
             scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
         distance = np.arange(segment.position, context)[:, None] - np.arange(context)
+        if slopes is not None:
+            scores -= slopes.reshape(kv_heads, heads // kv_heads, 1, 1) * distance.astype(np.float32)
         hidden = (distance < 0) if causal else np.zeros(distance.shape, bool)
         if window:
             hidden |= np.abs(distance) >= window

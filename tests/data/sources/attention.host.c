@@ -277,14 +277,14 @@ enum {
   attend_f16_h4_kv2_d64_PART = 80,  // floats of a chunk's result for one query: o, m, l
   attend_f16_h4_kv2_d64_SHARED = 81920,
   attend_f16_h4_kv2_d64_OWN = 4 * (8192 + 4096
-      + 64 * (276) + 1280 + 64),
+      + 64 * (277) + 1280 + 64),
 };
 typedef struct {
   float *k, *v, *kt;        // [block, padded] twice, [padded, block]
   // [queries, padded], [queries, block], [queries, padded] (a chunk's, and of all chunks so far)
   float *q, *s, *o, *sum;
   float *l, *m, *rescale, *sum_m, *sum_l, *scales;  // [queries, 16], [queries] each; [groups of a row, block]
-  float* p;                                         // [4, groups, block]: weights times scales of values
+  float *p, *slope;  // [4, groups, block]: weights times scales of values; [queries]
 } attend_f16_h4_kv2_d64_Scratch;
 
 
@@ -417,8 +417,9 @@ void attend_f16_h4_kv2_d64(const int32_t* step, void* const* p, HfcWorker* w) {
         + 29760,
     .sum_m = own + 29824, .sum_l = own
         + 29888,
-    .scales = own + 29952, .p = own
-        + 30208,
+    .slope = own + 29952, .scales = own
+        + 30016,
+    .p = own + 30272,
   };
   const int rows = hfc_rows(step), segments = hfc_segments(step);
   float* parts = (float*)w->shared;  // [rows, heads, chunks, PART]
@@ -451,6 +452,7 @@ void attend_f16_h4_kv2_d64(const int32_t* step, void* const* p, HfcWorker* w) {
       const int row = segment.row + first + i / 2, g = head * 2 + i % 2;
       float* q = x.q + i * 64;
       HFC_ELEMENTWISE for (int j = 0; j < 64; j++) q[j] = (x0[(size_t)row * 256 + g * 64 + j]) * 0.125f;
+      x.slope[i] = 0.0f;
       x.sum_m[i] = HFC_NONE;
       x.sum_l[i] = 0.0f;
       memset(x.sum + i * 64, 0, 256);

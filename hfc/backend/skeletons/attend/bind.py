@@ -15,7 +15,7 @@ from hfc.target.profiles import FAST
 
 def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
     (attend,) = roots(region.inner, "attend")
-    q, cache, *sinks = attend.inputs
+    q, cache, *vectors = attend.inputs
     heads, size = q.type.sizes(1)
     state = printer.sources[cache]
     keys, values = (kv_format(state.attrs[f]).sized(size) for f in ("k_format", "v_format"))
@@ -49,7 +49,8 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
         k_format=keys,
         v_format=values,
         store=" ".join(stores),
-        sink=printer.element(sinks[0], ("g",)) if sinks else "",
+        sink=printer.element(vectors[0], ("g",)) if vectors else "",
+        slope=printer.element(vectors[1], ("g",)) if len(vectors) > 1 else "",
         rounds=printer.settings.profile == FAST,
     )
     name = f"attend_{keys.name}_h{heads}_kv{bound.kv_heads}_d{size}"

@@ -13,6 +13,7 @@ class AttendRegion(KernelRegion):
     segment.  first: a row at p sees no s < min(first, p).  q: C expression in row, g=head, j.  walsh: elements of q that are rotated
     together; 0: none.  k, v: state planes.  store: C statement in row, g=head, j and y.
     sink: C expression in g=head of the logit that takes part in the softmax and has no value; empty: none does.
+    slope: C expression in g=head of what a key loses for each position between it and the query; empty: nothing.
     rounds: dequantized keys and values may be rounded to f16 (profile "fast")."""
 
     heads: int
@@ -32,6 +33,7 @@ class AttendRegion(KernelRegion):
     v_format: KvFormat
     store: str
     sink: str = ""
+    slope: str = ""
     rounds: bool = False
 
     @property
