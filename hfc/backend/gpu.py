@@ -285,6 +285,6 @@ def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:
 def contract_of(bound: Bound, shape: Geometry, arch: Arch) -> Contract:
     """What a kernel keeps to; of kernels side by side, what the most generous of them does."""
     if shape.beside:
-        return together([contract_of(bound.region.members[one.member or 0], one, arch) for one in shape.beside])
+        return together([contract_of(bound.served(one.member), one, arch) for one in shape.beside])
     region = bound.region
     return contract_for(shape.template.limits, arch, region.gated_formats, region.row_elements, shape.promises)

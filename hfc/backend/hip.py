@@ -18,9 +18,9 @@ from hfc.formats import block_format
 from hfc.target.arch import Arch
 
 HEADERS_STAND_HERE = "// the headers stand here\n"
-# What every template may use, beside the fields of its region and of its own parameters.
+# What every template may use, beside the fields of its region and of its own parameters. region: all those fields as one.
 STANDARD = frozenset(
-    {"symbol", "preface", "params", "row_count", "args", "block", "arch", "max_rows", "context", "slots"}
+    {"symbol", "region", "preface", "params", "row_count", "args", "block", "arch", "max_rows", "context", "slots"}
 )
 
 
@@ -48,6 +48,7 @@ def hip_source(bound: Bound, arch: Arch, shape: Geometry, max_rows: int, context
 def _kernel(bound: Bound, shape: Geometry, plan: _Plan, constants: str) -> str:
     standard = dict(
         symbol=shape.symbol,
+        region=bound.region,
         preface=constants + "\n".join(_loaders(bound)) + shape.loaders,
         params=_params(_pointers(bound, shape)),
         row_count=_row_count(bound),
@@ -69,7 +70,7 @@ def _kernel(bound: Bound, shape: Geometry, plan: _Plan, constants: str) -> str:
 def _beside(bound: Bound, shape: Geometry, plan: _Plan) -> str:
     pointers, parts = list[str](), list[dict[str, object]]()
     for number, one in enumerate(shape.beside):
-        member = bound.region.members[one.member or 0]
+        member = bound.served(one.member)
         own, name = _pointers(member, one), f"part{number}"
         arguments = ", ".join(["step", *(f"{name}_{_name_of(pointer)}" for pointer in own)])
         pointers += [re.sub(r"(\w+)$", rf"{name}_\1", pointer) for pointer in own]

@@ -138,3 +138,7 @@ class Bound(Generic[R]):
     args: tuple[Arg, ...]
     rows: str
     region: R
+
+    def served(self, member: int | None) -> Bound:
+        """What a launch serves: the joined region of that number, or for None this one."""
+        return self if member is None else self.region.members[member]

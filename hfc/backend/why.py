@@ -92,7 +92,7 @@ def _expanded(bound: Bound) -> list[str]:
 def _figures(bound: Bound, launches: Sequence[Geometry], settings: Settings) -> Iterator[str]:
     """What each launch of a variant compiles to, or the gate that it breaks."""
     for shape in launches:
-        own = bound if shape.member is None else bound.region.members[shape.member]
+        own = bound.served(shape.member)
         try:
             made = compile_job(kernel_job(own, shape, settings))
         except HfcError as error:  # a variant that is not taken may fall short: that is the answer

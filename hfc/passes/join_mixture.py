@@ -7,23 +7,27 @@ from collections.abc import Iterable
 from hfc.formats import weight_format
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.members import joined
-from hfc.ir.roles import is_product, is_rotation, of_experts, reduces
+from hfc.ir.roles import exchanges, is_product, is_rotation, of_experts, reduces
 from hfc.passes.absorb import Neighbours
 from hfc.passes.regroup import dependencies, is_convex, sort
 
 
 def join_mixture(graph: Graph, settings) -> Graph:
-    """Choice, experts, the shared expert with its gate, and their sum: up to six regions. The shared expert's first product may stand
-    outside: without a gate it is one of the projections that the router is joined with."""
+    """The router, its choice, experts, the shared expert with its gate, and their sum: up to seven regions. The shared expert's first product
+    may be one of the router's region: without a gate it is a projection of the same row."""
     if not settings.arch.has("dot4_i8"):
         return graph
     near, dag = Neighbours(graph), dependencies(graph)
     group_of: dict[Op, Op] = {}
     for op in graph.ops:
         found = _mixture(op, near)
-        if found and not found & group_of.keys() and is_convex(dag, list(found)):
-            regions = [other for other in graph.ops if other in found]
-            group_of |= dict.fromkeys(regions, joined("mixture", regions, regions[-1].outputs))
+        if not found or found & group_of.keys() or not is_convex(dag, list(found)):
+            continue
+        wider = found | _router(found, near)
+        if not wider & group_of.keys() and is_convex(dag, list(wider)):
+            found = wider
+        regions = [other for other in graph.ops if other in found]
+        group_of |= dict.fromkeys(regions, joined("mixture", regions, _read_outside(regions, near)))
     order = dict.fromkeys(group_of.get(op, op) for op in graph.ops)
     return sort(graph.with_ops(order))
 
@@ -78,6 +82,20 @@ def _choice(root: Op, near: Neighbours) -> set[Op]:
     """The region that chooses the experts of `root`, if it is one of its own."""
     maker = near.producers.get(root.inputs[2])
     return {maker} if maker is not None and maker.attrs.get("stem") == "route" else set()
+
+
+def _router(group: set[Op], near: Neighbours) -> set[Op]:
+    """The region that makes the logits of a choice in the group."""
+    makers = {near.producers.get(v) for op in group if op.attrs["stem"] == "route" for v in op.inputs}
+    return {
+        op for op in makers if op is not None and op.attrs.get("stem") == "linear" and not any(map(exchanges, op.inner))
+    }
+
+
+def _read_outside(regions: list[Op], near: Neighbours) -> list[Value]:
+    inside = set(regions)
+    made = [v for op in regions for v in op.outputs]
+    return [v for v in made if v in near.outlive or any(reader not in inside for reader in near.readers.get(v, ()))]
 
 
 def _gate(last: Op, near: Neighbours) -> set[Op]:

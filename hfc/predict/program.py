@@ -136,7 +136,7 @@ class LaunchSampler:
         loaded, data = self._loaded[launch.kernel], self._data
         regions = data.regions(launch)
         arguments = [regions[STEP], *(regions[pointer] for pointer in launch.pointers)]
-        if data.decides(launch):  # what it chooses is an index for others: all of it runs
+        if data.may_decide(launch):  # what it chooses is an index for others: all of it runs
             loaded.launch(grid, launch.block, arguments, launch.lds_bytes)
         found = sample(
             loaded,
@@ -173,20 +173,17 @@ class _Data:
         self._buffers = {b.pointer: b for b in plan.buffers}
         self._states = {pointer: n for s in plan.states for pointer, n in s.pointers.items()}
         self._kept: dict[Pointer, Region] = {}
-        self._decided: set[Pointer] = set()
         self._numbers = np.random.default_rng(1).standard_normal(PATTERN).astype(np.float32) * 0.5
         self._bytes = np.random.default_rng(2).integers(0, 60, PATTERN, np.uint8)
 
     def begin(self, step: Step) -> None:
         self._words = step.encode(self._plan.max_rows).view(np.uint8)
         assert self._words.nbytes == 4 * step_words(self._plan.max_rows)
-        self._kept, self._decided = {}, set()
+        self._kept = {}
 
-    def decides(self, launch: Launch) -> bool:
-        """Whether the launch is the first with one of its buffers of indices."""
-        fresh = {p for p in launch.pointers if self._is_index(p)} - self._decided
-        self._decided |= fresh
-        return bool(fresh)
+    def may_decide(self, launch: Launch) -> bool:
+        """Whether nothing has written one of the launch's buffers of indices yet."""
+        return any(not self._kept[p].view.any() for p in launch.pointers if self._is_index(p))
 
     def streamed(self, launch: Launch, regions: dict[Pointer, Region]) -> list[Region]:
         """What comes from memory: large weights, and states."""

@@ -16,7 +16,6 @@ HFC_FUNCTION void hfc_mma(float (&sum)[4], const uint32_t (&a)[4], const uint32_
 HFC_FUNCTION int hfc_apart(int element) { return element + element / 32; }
 
 // Copies of a warp, and the barriers in LDS at which they arrive.
-HFC_FUNCTION void hfc_warp_barrier() { __nvvm_bar_warp_sync(0xffffffffu); }
 HFC_FUNCTION void hfc_arrival_begin(uint64_t* arrival) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(hfc_lds_address(arrival)) : "memory");
 }

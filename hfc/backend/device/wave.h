@@ -27,10 +27,17 @@ template <int MASK> HFC_FUNCTION int hfc_other(int x) {
   return __builtin_amdgcn_ds_bpermute((hfc_lane() ^ MASK) * 4, x);
 }
 HFC_FUNCTION int hfc_from_lane(int x, int lane) { return __builtin_amdgcn_ds_bpermute(lane * 4, x); }
+// The lanes see each other's LDS.
+HFC_FUNCTION void hfc_wave_barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
+}
 #else
 HFC_FUNCTION int hfc_uniform(int x) { return x; }
 template <int MASK> HFC_FUNCTION int hfc_other(int x) { return __nvvm_shfl_sync_bfly_i32(0xffffffffu, x, MASK, 31); }
 HFC_FUNCTION int hfc_from_lane(int x, int lane) { return __nvvm_shfl_sync_idx_i32(0xffffffffu, x, lane, 31); }
+HFC_FUNCTION void hfc_wave_barrier() { __nvvm_bar_warp_sync(0xffffffffu); }
 #endif
 
 template <int MASK> HFC_FUNCTION float hfc_other(float x) { return hfc_float(hfc_other<MASK>(hfc_bits(x))); }
@@ -85,6 +92,7 @@ template <int LANES, int FROM> HFC_FUNCTION float hfc_spread(float x) {
   return hfc_float(__nvvm_shfl_sync_idx_i32(0xffffffffu, hfc_bits(x), FROM, (32 - LANES) << 8 | 31));
 #endif
 }
+#if defined(__HIP__)
 HFC_FUNCTION float hfc_wave_max(float x) {
   x = hfc_larger(x, hfc_other<1>(x));
   x = hfc_larger(x, hfc_other<2>(x));
@@ -94,6 +102,25 @@ HFC_FUNCTION float hfc_wave_max(float x) {
   if constexpr (WAVE == 64) x = hfc_larger(x, hfc_other<32>(x));
   return x;
 }
+HFC_FUNCTION int hfc_smaller(int x, int y) { return x < y ? x : y; }
+HFC_FUNCTION int hfc_wave_min(int x) {
+  x = hfc_smaller(x, hfc_other<1>(x));
+  x = hfc_smaller(x, hfc_other<2>(x));
+  x = hfc_smaller(x, hfc_other<4>(x));
+  x = hfc_smaller(x, hfc_other<8>(x));
+  x = hfc_smaller(x, hfc_other<16>(x));
+  if constexpr (WAVE == 64) x = hfc_smaller(x, hfc_other<32>(x));
+  return x;
+}
+#else
+// Floats in the order of whole numbers, which one instruction reduces.
+HFC_FUNCTION float hfc_wave_max(float x) {
+  const int bits = hfc_bits(x + 0.0f);  // no -0, which would be less than 0
+  const int most = __nvvm_redux_sync_max(bits ^ (bits >> 31 & 0x7fffffff), 0xffffffffu);
+  return hfc_float(most ^ (most >> 31 & 0x7fffffff));
+}
+HFC_FUNCTION int hfc_wave_min(int x) { return __nvvm_redux_sync_min(x, 0xffffffffu); }
+#endif
 
 // Over a block of WAVES waves, in the order of the waves. Two barriers of LDS: the slots may be used again at once.
 template <int WAVES> HFC_FUNCTION float hfc_block_sum(float x) {

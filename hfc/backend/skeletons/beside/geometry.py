@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hfc.backend.body import Printer
 from hfc.backend.members import launches_of_members
 from hfc.backend.shape import BESIDE, Geometry
@@ -30,8 +32,7 @@ def refuses(bound: Bound[BesideRegion], arch: Arch) -> str | None:
 def launches(bound: Bound[BesideRegion], arch: Arch) -> tuple[Geometry, ...]:
     made = _cut(bound, arch)
     return tuple(
-        _shared(bound, one, number, number == len(made)) if len(one) > 1 else one[0]
-        for number, one in enumerate(made, 1)
+        _part(bound, one, number, number == len(made)) if len(one) > 1 else one[0] for number, one in enumerate(made, 1)
     )
 
 
@@ -41,9 +42,13 @@ def launches_of_one_row(bound: Bound[BesideRegion], arch: Arch) -> list[tuple[Ge
 
 
 def _cut(bound: Bound[BesideRegion], arch: Arch) -> list[tuple[Geometry, ...]]:
-    """Launches in order, those that share one together: what serves one row, each region's first, then each's second. What serves more
-    rows alone comes before them, as its region has it."""
-    waiting = [list(launches) for launches in launches_of_members(bound, arch, "decode")]
+    return side_by_side(bound, launches_of_members(bound, arch, "decode"), arch)
+
+
+def side_by_side(bound: Bound, series: Iterable[tuple[Geometry, ...]], arch: Arch) -> list[tuple[Geometry, ...]]:
+    """Launches in order, those that share one together: what serves one row, the first of each series, then the second ones. What serves
+    more rows alone comes before them, as its series has it."""
+    waiting = [list(launches) for launches in series]
     found: list[tuple[Geometry, ...]] = []
     while any(waiting):
         for launches in waiting:
@@ -57,7 +62,7 @@ def _serves_one_row(one: Geometry) -> bool:
     return all(grid_value(axis, ONE_ROW) for axis in one.grid)
 
 
-def _packed(launches: list[Geometry], bound: Bound[BesideRegion], arch: Arch) -> list[tuple[Geometry, ...]]:
+def _packed(launches: list[Geometry], bound: Bound, arch: Arch) -> list[tuple[Geometry, ...]]:
     """Each with the first ones that leave it room."""
     packs: list[tuple[Geometry, ...]] = []
     for one in launches:
@@ -66,11 +71,11 @@ def _packed(launches: list[Geometry], bound: Bound[BesideRegion], arch: Arch) ->
     return packs
 
 
-def _fits(pack: tuple[Geometry, ...], bound: Bound[BesideRegion], arch: Arch) -> bool:
+def _fits(pack: tuple[Geometry, ...], bound: Bound, arch: Arch) -> bool:
     """They use no memory together, LDS lets a compute unit hold two blocks, and all is known before the context is."""
     names = [scratch.name for one in pack for scratch in one.scratch]
     declared = [one.declared for one in pack]
-    pointers = sum(len(bound.region.members[one.member or 0].args) + len(one.scratch) for one in pack)
+    pointers = sum(len(bound.served(one.member).args) + len(one.scratch) for one in pack)
     return (
         len(set(names)) == len(names)
         and sum(declared) <= max(*declared, arch.lds_bytes // 2)
@@ -79,16 +84,27 @@ def _fits(pack: tuple[Geometry, ...], bound: Bound[BesideRegion], arch: Arch) ->
     )
 
 
-def _shared(bound: Bound[BesideRegion], shared: tuple[Geometry, ...], number: int, is_last: bool) -> Geometry:
+def _part(bound: Bound[BesideRegion], shared: tuple[Geometry, ...], number: int, is_last: bool) -> Geometry:
+    symbol, task = (bound.name, "") if is_last else (f"{bound.name}_{number}", f"do part {number} of")
+    return one_launch(shared, symbol, task)
+
+
+def one_launch(shared: tuple[Geometry, ...], symbol: str, task: str) -> Geometry:
+    """task: as in Geometry."""
     grid = " + ".join("*".join(f"({axis})" for axis in one.grid if axis != "1") or "1" for one in shared)
     return Geometry(
         BESIDE,
-        bound.name + ("" if is_last else f"_{number}"),
+        symbol,
         (grid, "1", "1"),
         max(one.block for one in shared),
         Params(),
         promises=tuple(dict.fromkeys(feature for one in shared for feature in one.promises)),
-        task="" if is_last else f"do part {number} of",
-        counts=tuple(one.member for one in shared if not one.task and one.member is not None),
+        task=task,
+        counts=tuple(number for one in shared for number in one.counts or _whole(one)),
         beside=shared,
     )
+
+
+def _whole(one: Geometry) -> tuple[int, ...]:
+    """The member whose work a launch does, and not just something for it."""
+    return () if one.task or one.member is None else (one.member,)

@@ -1,4 +1,4 @@
-"""mixture: a mixture of experts after its router, in three launches where rows are few."""
+"""mixture: a mixture of experts, its router included, in three launches where rows are few."""
 
 from hfc.backend.members import APART, member_launches
 from hfc.backend.skeleton import Skeleton, Variant
@@ -6,7 +6,7 @@ from hfc.backend.skeletons.mixture.bind import bind
 from hfc.backend.skeletons.mixture.geometry import DOWN, PREPARE, STAGE, UP, launches, refuses
 from hfc.backend.skeletons.mixture.region import MixtureRegion
 
-LAUNCHES = 3  # a fourth stages the inputs of second products where they do not fit into LDS
+LAUNCHES = 3  # with the router, where it is one of the regions; a fourth stages inputs of second products that do not fit into LDS
 
 SKELETON = Skeleton(
     "mixture",

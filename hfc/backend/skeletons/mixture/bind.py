@@ -24,22 +24,24 @@ def bind(joined: Op, printer: Printer) -> Bound[MixtureRegion]:
     *others, last = members = members_of(joined)
     up, down = (op for op in others if any(map(of_experts, op.inner)))
     choices = [op for op in others if roots(op.inner, "route")]
-    plain = [op for op in others if op not in (up, down, *choices)]
+    routers = [op for op in others if any(v in op.outputs for choice in choices for v in choice.inputs)]
+    plain = [op for op in others if op not in (up, down, *choices, *routers)]
     gates = [op for op in plain if op.output.type.shape[1:] == (1,)]
     shared = [op for op in plain if op not in gates]
     choice = bind_route(choices[0], _printer(choices[0], printer)).region if choices else None
     gate = bind_linear(gates[0], _printer(gates[0], printer)).region if gates else None
+    tasks = dict.fromkeys(members, "up") | dict.fromkeys(routers, "router") | dict.fromkeys(gates, "prepare")
+    tasks |= dict.fromkeys((down, last), "down")
     made = MixtureRegion(
         choice=choice,
+        router=members.index(routers[0]) if routers else None,
         gate=gate,
         up=_first(up, printer),
         shared_up=bind_linear(shared[0], _printer(shared[0], printer)).region if shared else None,
         down=_second(down, printer),
         shared_down=_second(last, printer) if any(map(is_product, last.inner)) else None,
         store=_store(down, last, printer),
-        tasks=tuple(
-            "prepare" if op in (*choices, *gates) else "down" if op in (down, last) else "up" for op in members
-        ),
+        tasks=tuple(tasks[op] for op in members),
     )
     name = f"mixture_{made.up.top}of{made.up.expert_count}_k{made.up.k}_n{made.down.k}"
     return Bound("mixture", name, tuple(printer.args), str(last.outputs[0].type.shape[0]), made)
@@ -60,7 +62,10 @@ def _first(member: Op, printer: Printer) -> LinearRegion:
     """The products of a member whose input is staged once for each row, not for each of its choices."""
     own, root = _printer(member, printer), next(op for op in member.inner if is_product(op))
     load = input_element(root, before_rotation(root.inputs[0], own)[0], own, 0)
-    return replace(bind_linear(member, _printer(member, printer)).region, load=load, stats=tuple(own.stats))
+    bound = _printer(member, printer)
+    if of_experts(root):
+        bound.leaves[root.inputs[2]] = lambda _index: "expert"
+    return replace(bind_linear(member, bound).region, load=load, stats=tuple(own.stats))
 
 
 def _second(member: Op, printer: Printer) -> LinearRegion:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hfc.backend.lanes.loaders import CONTIGUOUS, RUN
+from hfc.backend.members import launches_of_members
 from hfc.backend.shape import Geometry, Scratch
+from hfc.backend.skeletons.beside.geometry import one_launch, side_by_side
 from hfc.backend.skeletons.linear.dot.geometry import ROWS, DotLanes, dot_lanes
 from hfc.backend.skeletons.linear.groups import refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
@@ -56,10 +59,8 @@ def _chunk(products: Iterable[LinearRegion]) -> int:
 
 @dataclass(frozen=True)
 class PrepareParams(Params):
-    """choices_per_lane, experts_per_lane: as in RouteParams.  inputs: what is staged, of chunks of `chunk`.  stats: reductions that its load names."""
+    """inputs: what is staged, of chunks of `chunk`.  stats: reductions that its load names."""
 
-    choices_per_lane: int
-    experts_per_lane: int
     chunk: int
     inputs: StagedInputs
     stats: tuple[Stat, ...]
@@ -84,11 +85,14 @@ class Products:
 
 @dataclass(frozen=True)
 class UpParams(Params):
-    """outputs: of a wave and a matrix, for each group of its lanes.  kinds: chosen, shared."""
+    """outputs: of a wave and a matrix, for each group of its lanes.  kinds: chosen, shared.  choices_per_lane, experts_per_lane: as in
+    RouteParams."""
 
     outputs: int
     chunk: int
     waves: int
+    choices_per_lane: int
+    experts_per_lane: int
     kinds: tuple[Products, ...]
     lanes_of: Mapping[str, DotLanes]
 
@@ -149,6 +153,9 @@ def refuses(bound: Bound[MixtureRegion], arch: Arch) -> str | None:
             return "the shared expert has other inputs than those that are chosen"
     if not region.up.token_inputs or any(down.stats for down in region.downs):
         return "experts have inputs of their own, or a norm before their second product"
+    stores = " ".join((region.up.store, *(part.store for part in region.up.parts)))
+    if region.choice and re.search(rf"\b{region.choice.weights.name}\[", stores):
+        return "what the experts' first products make is multiplied by their shares, which the same launch chooses"
     gate = region.gate
     if gate and (gate.rotate or (gate.load, gate.stats) != (region.up.load, region.up.stats)):
         return "the shared expert's gate has other inputs than the experts"
@@ -164,8 +171,17 @@ def launches(bound: Bound[MixtureRegion], arch: Arch) -> tuple[Geometry, ...]:
     middle = _placed([_staged(name, down, later) for name, down in zip(names, region.downs)])
     apart = sum(4 * staged.stride * staged.rows for staged in middle) > CAPACITY
     last = _down(bound, arch, middle, later, apart)
-    first = (_prepare(bound, arch, inputs, chunk), _up(bound, arch, inputs, chunk))
-    return (*first, *([_stage(bound, middle, later)] if apart else []), last)
+    up = _up(bound, arch, inputs, chunk)
+    return (*_first(bound, arch, inputs, chunk), up, *([_stage(bound, middle, later)] if apart else []), last)
+
+
+def _first(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: int) -> Iterator[Geometry]:
+    """The router, and beside it what needs no choice."""
+    router, prepare = bound.region.router, (_prepare(bound, inputs, chunk),)
+    series = [launches_of_members(bound, arch, "decode")[router], prepare] if router is not None else [prepare]
+    for shared in side_by_side(bound, series, arch):
+        task = "make the router's logits and stage the inputs of"
+        yield one_launch(shared, f"{bound.name}_route", task) if len(shared) > 1 else shared[0]
 
 
 def _placed(staged: list[StagedInputs]) -> tuple[StagedInputs, ...]:
@@ -177,19 +193,15 @@ def _placed(staged: list[StagedInputs]) -> tuple[StagedInputs, ...]:
     return tuple(made)
 
 
-def _prepare(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: int) -> Geometry:
-    choice: RouteRegion | None = bound.region.choice
-    experts_per_lane, choices_per_lane = (
-        (-(-choice.experts // arch.wave), -(-choice.top // arch.wave)) if choice else (0, 0)
-    )
+def _prepare(bound: Bound[MixtureRegion], inputs: StagedInputs, chunk: int) -> Geometry:
     return Geometry(
         PREPARE,
         bound.name + "_prepare",
-        ("2" if choice else "1", bound.rows, "1"),
+        ("1", bound.rows, "1"),
         THREADS,
-        PrepareParams(choices_per_lane, experts_per_lane, chunk, inputs, bound.region.up.stats),
+        PrepareParams(chunk, inputs, bound.region.up.stats),
         scratch=(inputs.scratch(written=True),),
-        task="choose experts and stage the inputs of",
+        task="stage the inputs of",
         counts=bound.region.doing("prepare"),
     )
 
@@ -228,13 +240,18 @@ def _up(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: in
         bound.name + "_up",
         (str(-(-at // waves)), bound.rows, "1"),
         UP_THREADS,
-        UpParams(outputs, chunk, waves, tuple(kinds), lanes_of),
+        UpParams(outputs, chunk, waves, *_per_lane(region.choice, arch), tuple(kinds), lanes_of),
         promises=("dot4_i8",),
         loaders=_sources(lanes_of),
         scratch=(inputs.scratch(),),
-        task="make the first products of",
+        task="choose experts and make the first products of" if region.choice else "make the first products of",
         counts=region.doing("up"),
     )
+
+
+def _per_lane(choice: RouteRegion | None, arch: Arch) -> tuple[int, int]:
+    """Choices and experts."""
+    return (-(-choice.top // arch.wave), -(-choice.experts // arch.wave)) if choice else (0, 0)
 
 
 def _stage(bound: Bound[MixtureRegion], staged: tuple[StagedInputs, ...], chunk: int) -> Geometry:

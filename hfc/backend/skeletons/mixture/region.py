@@ -11,17 +11,19 @@ from hfc.formats.block import BlockFormat
 
 @dataclass(frozen=True)
 class MixtureRegion(KernelRegion):
-    """choice: what the router's logits choose; None: another region has chosen.  gate: the product of one output a row by which the shared
+    """choice: what the router's logits choose; None: another region has chosen.  router: the number of the member that makes the logits, if
+    it is one.  gate: the product of one output a row by which the shared
     expert counts.  up, shared_up: first products, of one input.  down, shared_down: second products, whose results `store` takes; the
     shared expert may be absent, or its first product elsewhere.
 
     store: C statement in row and n that writes the outputs: chosen[k] is the second product of choice k, `shared` that of the shared
-    expert.  members: the regions that were joined, and `tasks` the launch that does each one's work: "prepare", "up" or "down"."""
+    expert.  members: the regions that were joined, and `tasks` the launch that does each one's work: "router", "prepare", "up" or "down"."""
 
     up: LinearRegion
     down: LinearRegion
     store: str
     choice: RouteRegion | None = None
+    router: int | None = None
     gate: LinearRegion | None = None
     shared_up: LinearRegion | None = None
     shared_down: LinearRegion | None = None
