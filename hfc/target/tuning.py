@@ -16,6 +16,8 @@ class Tuning:
     step of one row took 6.4 us a layer of DeltaNet with 16, 4.4 with 4).
     rows_in_flight: rows whose loads are on their way through a recurrence (H200, 2,048 rows of 9B: 4 rows 772 us, 8 636, 16 593).
     resident_blocks: blocks of 256 threads that a compute unit holds.  lanes_per_clock: lanes of a compute unit that issue in a clock.
+    counts_loads: waits are for all but the last so many loads, so that behind a condition they are for those under it, too.
+    blocks_of_a_head: that attention has at most where each takes one query head; 0: none does (predicted for AMD, measured nowhere).
     """
 
     weight_streams: int = 2
@@ -26,6 +28,8 @@ class Tuning:
     rows_in_flight: int = 8
     resident_blocks: int = 2
     lanes_per_clock: int = 64
+    blocks_of_a_head: int = 64
+    counts_loads: bool = True
 
 
 NVIDIA_TUNING = Tuning(
@@ -36,4 +40,6 @@ NVIDIA_TUNING = Tuning(
     rows_in_flight=16,
     resident_blocks=3,
     lanes_per_clock=128,
+    blocks_of_a_head=0,
+    counts_loads=False,
 )

@@ -18,6 +18,16 @@ HFC_FUNCTION hfc_uint4 hfc_four_words(const uint8_t* at) { return *(const hfc_ui
 HFC_FUNCTION hfc_uint2 hfc_two_words(const uint8_t* at) { return *(const hfc_uint2*)at; }
 #endif
 
+// A word from any address, of which the first byte may be anything.
+HFC_FUNCTION uint32_t hfc_last_three_bytes(const uint8_t* at) {
+#if defined(__HIP__)  // one load: the memory unit takes any alignment
+  uint32_t word;
+  __builtin_memcpy(&word, at, 4);
+  return word;
+#else
+  return (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+#endif
+}
 // COUNT words from an address that is a multiple of ALIGNMENT bytes (2, 4, 8 or 16).
 template <int COUNT, int ALIGNMENT> HFC_FUNCTION void hfc_words(const uint8_t* at, uint32_t* words) {
   if constexpr (COUNT % 4 == 0 && ALIGNMENT >= 16) {

@@ -17,12 +17,17 @@ RUN = 8  # elements; the first is a multiple of it
 
 @dataclass(frozen=True)
 class KvRun:
-    """words: registers of a run.  fetch: C statements in row, j and raw.  expand: in raw, j and x[8].  source: functions they call."""
+    """words: registers of a run.  fetch: C statements in row, j and raw.  expand: in raw, j and x[8].  source: functions they call.
+
+    pairs: how many pairs of codes there are; 0: these are no codes.  by: source of `hfc_kv_<name>_pair(codes, x)`, the levels of a pair, and of
+    `hfc_kv_<name>_look_up(levels, raw, x)`, which expands by a table of them."""
 
     words: int
     fetch: str
     expand: str
     source: str = ""
+    pairs: int = 0
+    by: str = ""
 
 
 def run_of(form: KvFormat | KvBlocks | KvRotated, head: int) -> KvRun:
@@ -47,6 +52,7 @@ def run_source(form: KvFormat | KvBlocks | KvRotated, head: int, qualifier: str)
         f"{run.source.replace('QUALIFIER', qualifier)}"
         f"{qualifier} void hfc_kv_{name}_fetch(const uint8_t* row, int j, uint32_t* raw) {{\n  {run.fetch}\n}}\n"
         f"{qualifier} void hfc_kv_{name}_expand(const uint32_t* raw, int j, float* x) {{\n  (void)j;\n  {run.expand}\n}}\n"
+        f"{run.by.replace('QUALIFIER', qualifier)}"
     )
 
 
@@ -94,7 +100,7 @@ def _level_run(form: KvRotated) -> KvRun:
     half = len(levels)
     codes = {
         2: "raw[1] = *(const uint16_t*)(row + 4 + j / 4);",
-        3: "const uint8_t* codes = row + 4 + j / 8 * 3;\n  raw[1] = (uint32_t)codes[0] | (uint32_t)codes[1] << 8 | (uint32_t)codes[2] << 16;",
+        3: "raw[1] = hfc_last_three_bytes(row + 3 + j / 8 * 3);",  # shifted when they are used: nothing waits for them here
         4: "hfc_words<1, 2>(row + 4 + j / 2, raw + 1);",
     }[bits]
     source = (
@@ -102,8 +108,17 @@ def _level_run(form: KvRotated) -> KvRun:
         f"  const uint32_t place = code & {half} ? code & {half - 1} : ~code & {half - 1};\n"
         f"  const float size = {_chosen(levels, half // 2)};\n  return code & {half} ? size : -size;\n}}\n"
     )
-    expand = f"for (int i = 0; i < 8; i++) x[i] = hfc_kv_{name}_value(raw[1] >> {bits} * i & {2**bits - 1}) * hfc_bits_to_f32(raw[0]);"
-    return KvRun(2, f"hfc_words<1, 2>(row, raw);\n  {codes}", expand, source)
+    unused = 8 if bits == 3 else 0
+    expand = f"for (int i = 0; i < 8; i++) x[i] = hfc_kv_{name}_value(raw[1] >> {bits} * i + {unused} & {2**bits - 1}) * hfc_bits_to_f32(raw[0]);"
+    by = (
+        f"QUALIFIER void hfc_kv_{name}_pair(int codes, float* x) {{\n"
+        f"  x[0] = hfc_kv_{name}_value(codes & {2**bits - 1}), x[1] = hfc_kv_{name}_value(codes >> {bits});\n}}\n"
+        f"QUALIFIER void hfc_kv_{name}_look_up(const float* levels, const uint32_t* raw, float* x) {{\n"
+        "  const float norm = hfc_bits_to_f32(raw[0]);\n  for (int i = 0; i < 4; i++) {\n"
+        f"    const float* pair = levels + (raw[1] >> {2 * bits} * i + {unused} & {4**bits - 1}) * 2;\n"
+        "    x[2 * i] = pair[0] * norm, x[2 * i + 1] = pair[1] * norm;\n  }\n}\n"
+    )
+    return KvRun(2, f"hfc_words<1, 2>(row, raw);\n  {codes}", expand, source, 4**bits, by)
 
 
 def _chosen(levels: list[str], bit: int) -> str:

@@ -389,6 +389,186 @@ void map_rope_kv_append(const int32_t* __restrict__ step, const float* x0, const
 }
 
 extern "C" __global__ __launch_bounds__(256)
+void attend_f16_h4_kv2_d64_short(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v, float* __restrict__ attend_splits) {
+  hfc_begin();
+  x0 = (const float*)__builtin_assume_aligned(x0, 16);
+  y1 = (float*)__builtin_assume_aligned(y1, 16);
+  s2_k = (const uint8_t*)__builtin_assume_aligned(s2_k, 16);
+  s3_v = (const uint8_t*)__builtin_assume_aligned(s3_v, 16);
+  const int row = hfc_block_z(), split = hfc_block_y(), lane = hfc_lane(), wave = hfc_wave();
+  if (row >= hfc_rows(step)) return;
+  const int position = hfc_position(step, row);
+  const int end = position;
+  const int begin = 0,
+      last = position;
+  (void)end;
+  if (split < hfc_split_of(begin) || split > hfc_split_of(last)) return;
+  const int split_begin = hfc_split_begin(split), split_last = hfc_split_begin(split + 1) - 1;
+  const int start = split_begin > begin ? split_begin : begin, stop = split_last < last ? split_last : last;
+  const int kv_head = hfc_block_x() / 2, head0 = kv_head * 2
+      + hfc_block_x() % 2 * 1;
+  const int heads_here = (kv_head + 1) * 2 - head0 < 1 ? (kv_head + 1) * 2 - head0
+      : 1;
+  const size_t kv_row0 = ((size_t)hfc_slot(step, row) * 2 + kv_head) * 1024;
+  const uint8_t* key_rows = (const uint8_t*)s2_k + kv_row0 * 128;
+  const uint8_t* value_rows = (const uint8_t*)s3_v + kv_row0 * 128;
+  const int part = lane / 8, inner = lane % 8;
+
+  float query[1][8], sum[1][8] = {};
+#pragma unroll
+  for (int h = 0; h < 1; h++) {
+    const int g = head0 + (h < heads_here ? h : 0);
+    (void)g;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      const int j = inner * 8 + i;
+      query[h][i] = (float)(x0[(size_t)row * 256 + g * 64 + j]) * 0.18033688011112042f;
+    }
+  }
+
+  // A lane keeps the scores of 1 pairs of head and position, and best and total of
+  // 1 heads.
+  float best[1], total[1] = {};
+#pragma unroll
+  for (int h = 0; h < 1; h++) best[h] = -1e30f;
+  const int mine = inner * 4 / 8;
+  // this iteration's and the next one's
+  uint32_t key_raw[2][2][4], value_raw[2][2][4];
+  int at = split_begin + wave * 16;
+  while (at + 16 <= start) at += 64;
+  if (at <= stop) {
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        int p = at + part * 2 + e / 1, j = inner * 8 + e % 1 * 8;
+        p = p < start ? start : p > stop ? stop : p;
+        
+        hfc_kv_f16_fetch(key_rows + (uint32_t)p * 128, j,
+            key_raw[0][e]);
+        hfc_kv_f16_fetch(value_rows + (uint32_t)p * 128, j,
+            value_raw[0][e]);
+      }
+    }
+  for (; at <= stop; at += 64) {
+    const int next = at + 64, first = at + part * 2;
+    if (next <= stop) {
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        int p = next + part * 2 + e / 1, j = inner * 8 + e % 1 * 8;
+        p = p < start ? start : p > stop ? stop : p;
+        
+        hfc_kv_f16_fetch(key_rows + (uint32_t)p * 128, j,
+            key_raw[1][e]);
+        hfc_kv_f16_fetch(value_rows + (uint32_t)p * 128, j,
+            value_raw[1][e]);
+      }
+    }
+    float key[2][8], value[2][8];
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+      const int j = inner * 8 + e % 1 * 8;
+      float* eight = &key[e / 1][e % 1 * 8];
+      hfc_kv_f16_expand(key_raw[0][e], j, eight);
+      hfc_kv_f16_expand(value_raw[0][e], j, &value[e / 1][e % 1 * 8]);
+    }
+    float score[4] = {};
+#pragma unroll
+    for (int h = 0; h < 1; h++) {
+#pragma unroll
+      for (int a = 0; a < 2; a++) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) score[h * 2 + a] += query[h][i] * key[a][i];
+      }
+    }
+    hfc_scatter_sums<4, 8>(score);
+    float keep[1];
+#pragma unroll
+    for (int h = 0; h < 1; h++) {
+      float high = -HFC_INFINITY;
+#pragma unroll
+      for (int r = 0; r < 1; r++) {
+        float& x = score[h * 1 + r];
+        const int p = first + (mine + r) % 2;
+        if (p < start || p > stop) x = -HFC_INFINITY;
+        high = hfc_larger(x, high);
+      }
+      high = hfc_larger(hfc_max_between<2, 2>(high), best[h]);
+      keep[h] = hfc_exp2(best[h] - high);
+      best[h] = high;
+      total[h] *= keep[h];
+#pragma unroll
+      for (int r = 0; r < 1; r++) {
+        float& x = score[h * 1 + r];
+        x = hfc_exp2(x - high);
+        total[h] += x;
+      }
+    }
+    {
+      const float before = hfc_spread<8,
+          0>(keep[0]);
+      const float weight0 = hfc_spread<8,
+          0>(score[0]);
+      const float weight1 = hfc_spread<8,
+          2>(score[0]);
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        sum[0][i] *= before;
+        sum[0][i] += weight0 * value[0][i];
+        sum[0][i] += weight1 * value[1][i];
+      }
+    }
+
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+#pragma unroll
+      for (int w = 0; w < 4; w++) key_raw[0][e][w] = key_raw[1][e][w];
+#pragma unroll
+      for (int w = 0; w < 4; w++) value_raw[0][e][w] = value_raw[1][e][w];
+    }
+  }
+
+  __shared__ float all_sum[1][32][64], all_best[32][2],
+      all_total[32][2];
+  const int source = wave * 8 + part;
+#pragma unroll
+  for (int h = 0; h < 1; h++) {
+    const float whole = hfc_sum_between<2, 2>(total[h]);
+    if (mine % 2 == 0 && inner % 2 == 0) {
+      all_best[source][mine / 2 + h] = best[h], all_total[source][mine / 2 + h] = whole;
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 1; h++) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      const int j = inner * 8 + i;
+      all_sum[h][source][j] = sum[h][i];
+    }
+  }
+  hfc_lds_barrier();
+  const bool alone = hfc_split_of(begin) == hfc_split_of(last);
+  for (int e = hfc_thread(); e < heads_here * 64; e += 256) {
+    const int h = e / 64, j = e % 64, g = head0 + h;
+    float high = all_best[0][h], whole = 0.0f, y = 0.0f;
+#pragma unroll 1
+    for (int s = 1; s < 32; s++) high = hfc_larger(all_best[s][h], high);
+#pragma unroll 4
+    for (int s = 0; s < 32; s++) {
+      const float weight = hfc_exp2(all_best[s][h] - high);
+      whole += all_total[s][h] * weight;
+      y += all_sum[h][s][j] * weight;
+    }
+    if (alone) {
+      y /= whole;
+      y1[(size_t)row * 256 + g * 64 + j] = y;
+    } else {
+      float* out = attend_splits + (((size_t)row * 4 + g) * 2 + split) * 68;
+      out[j] = y;
+      if (j == 0) out[64] = high, out[65] = whole;
+    }
+  }
+}
+
+extern "C" __global__ __launch_bounds__(256)
 void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* x0, float* y1, const uint8_t* s2_k, const uint8_t* s3_v, float* __restrict__ attend_splits) {
   hfc_begin();
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
@@ -410,6 +590,8 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
   const int heads_here = (kv_head + 1) * 2 - head0 < 2 ? (kv_head + 1) * 2 - head0
       : 2;
   const size_t kv_row0 = ((size_t)hfc_slot(step, row) * 2 + kv_head) * 1024;
+  const uint8_t* key_rows = (const uint8_t*)s2_k + kv_row0 * 128;
+  const uint8_t* value_rows = (const uint8_t*)s3_v + kv_row0 * 128;
   const int part = lane / 8, inner = lane % 8;
 
   float query[2][8], sum[2][8] = {};
@@ -440,10 +622,10 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
         int p = at + part * 2 + e / 1, j = inner * 8 + e % 1 * 8;
         p = p < start ? start : p > stop ? stop : p;
         
-        hfc_kv_f16_fetch((const uint8_t*)s2_k + (kv_row0 + p) * 128,
-            j, key_raw[0][e]);
-        hfc_kv_f16_fetch((const uint8_t*)s3_v + (kv_row0 + p) * 128,
-            j, value_raw[0][e]);
+        hfc_kv_f16_fetch(key_rows + (uint32_t)p * 128, j,
+            key_raw[0][e]);
+        hfc_kv_f16_fetch(value_rows + (uint32_t)p * 128, j,
+            value_raw[0][e]);
       }
     }
   for (; at <= stop; at += 64) {
@@ -454,17 +636,18 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
         int p = next + part * 2 + e / 1, j = inner * 8 + e % 1 * 8;
         p = p < start ? start : p > stop ? stop : p;
         
-        hfc_kv_f16_fetch((const uint8_t*)s2_k + (kv_row0 + p) * 128,
-            j, key_raw[1][e]);
-        hfc_kv_f16_fetch((const uint8_t*)s3_v + (kv_row0 + p) * 128,
-            j, value_raw[1][e]);
+        hfc_kv_f16_fetch(key_rows + (uint32_t)p * 128, j,
+            key_raw[1][e]);
+        hfc_kv_f16_fetch(value_rows + (uint32_t)p * 128, j,
+            value_raw[1][e]);
       }
     }
     float key[2][8], value[2][8];
 #pragma unroll
     for (int e = 0; e < 2; e++) {
       const int j = inner * 8 + e % 1 * 8;
-      hfc_kv_f16_expand(key_raw[0][e], j, &key[e / 1][e % 1 * 8]);
+      float* eight = &key[e / 1][e % 1 * 8];
+      hfc_kv_f16_expand(key_raw[0][e], j, eight);
       hfc_kv_f16_expand(value_raw[0][e], j, &value[e / 1][e % 1 * 8]);
     }
     float score[4] = {};
@@ -555,7 +738,7 @@ void attend_f16_h4_kv2_d64_split(const int32_t* __restrict__ step, const float* 
       all_sum[h][source][j] = sum[h][i];
     }
   }
-  hfc_barrier();
+  hfc_lds_barrier();
   const bool alone = hfc_split_of(begin) == hfc_split_of(last);
   for (int e = hfc_thread(); e < heads_here * 64; e += 256) {
     const int h = e / 64, j = e % 64, g = head0 + h;

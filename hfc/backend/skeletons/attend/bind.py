@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.attend.region import AttendRegion
+from hfc.backend.skeletons.linear.bind import always_read
 from hfc.backend.spec import Bound
 from hfc.formats import kv_format
 from hfc.ir.element import row_shape
@@ -23,7 +24,7 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
     if keys.rotates_pairs:
         query = f"hfc_kv_{keys.name}_rotate_pair(j, {query}, {printer.element(q, ('g', '(j ^ 1)'))})"
     printer.leaves[attend.output] = lambda _index: "y"
-    stores = []
+    stores, before = [], len(printer.reads)
     for value in region.outputs:
         shape = row_shape(value)
         index = reindex(("g", "j"), (heads, size), shape)
@@ -49,6 +50,7 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
         k_format=keys,
         v_format=values,
         store=" ".join(stores),
+        store_reads=always_read(printer.reads[before:], *stores),
         sink=printer.element(vectors[0], ("g",)) if vectors else "",
         slope=printer.element(vectors[1], ("g",)) if len(vectors) > 1 else "",
         rounds=printer.settings.profile == FAST,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hfc.backend.lanes.kv_runs import RUN, run_of
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.attend.region import AttendRegion
+from hfc.backend.skeletons.attend.splits import power_above, split_count, split_scratch, splits_of
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, KernelLimits, Params, template
 from hfc.base.dataclass import dataclass
-from hfc.step import DECODE_ROWS
 from hfc.target.arch import Arch
 
-EVEN_SPLITS, SPLITS_OF_A_SIZE = 64, 32  # splits.j2 has the same numbers
 MATRIX_FEATURES = ("mma_f16", "wmma_f16", "mfma_f16")
 PART = 64  # elements of a head that one block joins
 QUERY_ROWS = 64  # queries of a block in prefill: rows x heads of a KV head
@@ -46,7 +46,9 @@ class ScoreParams(SoftmaxParams):
 @dataclass(frozen=True)
 class SplitParams(ScoreParams):
     """vector: elements of a lane; `lanes` of them make a head, `side` of those groups a wave, `waves` a block.
-    ahead: positions that a lane reads in one iteration.  together: query heads of a block, heads_padded: as a power of two.
+    ahead: positions that a lane reads in one iteration.  together: query heads of a block, heads_padded: at least as many, for the order of sums.
+    pairs: codes of keys are looked up in LDS two at a time, in a table of so many; 0: they are not.  always: there is a next iteration's load
+    behind the last position, too.
     head_blocks: blocks that share the query heads of a KV head.  split: positions of the first splits (splits.j2), of which a context has `splits` at most."""
 
     waves: int
@@ -59,6 +61,8 @@ class SplitParams(ScoreParams):
     head_blocks: int
     split: int
     splits: int
+    pairs: int
+    always: bool
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,23 @@ def decode_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, .
 
 
 def decode_by_splits(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
-    return _split(bound, arch), combine(bound, arch)
+    """Few rows with short contexts have blocks of one query head, which are more and do less; the same bits.
+
+    Predicted for 9B in asym3 on gfx1100, us of one head and of four: one row at 100 tokens 5.0 and 8.2, at 500 7.8 and 7.9; two rows at
+    500 10.8 and 8.5; four at 100 7.0 and 8.3; 16 at 100 15.5 and 10.6."""
+    region, whole = bound.region, _split(bound, arch)
+    assert isinstance(whole.params, SplitParams)
+    if not arch.tuning.blocks_of_a_head or whole.params.together == 1:
+        return whole, combine(bound, arch)
+    most = arch.tuning.blocks_of_a_head * splits_of(region)[0] // region.heads  # rows times context
+    short = _split(bound, arch, one_head=True)
+    return _where(f"T * C <= {most}", short), _where(f"T * C > {most}", whole), combine(bound, arch)
+
+
+def _where(condition: str, shape: Geometry) -> Geometry:
+    """Launched where a step is so."""
+    heads, splits, rows = shape.grid
+    return replace(shape, grid=(f"({condition}) * {heads}", splits, rows))
 
 
 def prefill_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:
@@ -184,12 +204,13 @@ def prefill_on_vectors(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry
     return *_rotate(bound), _vector(bound, arch)
 
 
-def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
+def _split(bound: Bound[AttendRegion], arch: Arch, one_head: bool = False) -> Geometry:
+    """one_head: a block takes one query head, with the sums of those that take several."""
     region, threads, size = bound.region, 256, bound.region.size
     # Keys of levels are chosen by many conditions: each takes a pair of scalar registers in a wave of 64.
     short = arch.scarce_registers or (region.coded and arch.wave == 64)
     vector = -(-size // (RUN * arch.wave)) * RUN
-    lanes = _power(-(-size // vector))
+    lanes = power_above(-(-size // vector))
     # Queries and sums are 2 * vector registers a head; what the waves of a block leave in LDS stays below 33 kB.
     most = max(1, 32 // vector) if region.exact else -(-32 // vector)
     # Loads of the next iteration are in flight meanwhile: of heads of more than 512 there is room for few.
@@ -200,6 +221,9 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         most = ahead = 1
     head_blocks = -(-region.group // most)
     together = -(-region.group // head_blocks)
+    heads_padded = power_above(together)
+    if one_head:
+        head_blocks, together = region.group, 1
     split, splits = splits_of(region)
     params = SplitParams(
         **vars(_scores(region)),
@@ -209,14 +233,16 @@ def _split(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         side=arch.wave // lanes,
         ahead=ahead,
         together=together,
-        heads_padded=_power(together),
+        heads_padded=heads_padded,
         head_blocks=head_blocks,
         split=split,
         splits=splits,
+        pairs=run_of(region.k_format, size).pairs if arch.tuning.blocks_of_a_head else 0,
+        always=arch.tuning.counts_loads and vector == RUN and not (arch.scarce_registers and region.plain_f16),
     )
     return Geometry(
         SPLIT,
-        bound.name + "_split",
+        bound.name + ("_short" if one_head else "_split"),
         (str(region.kv_heads * head_blocks), split_count(region), bound.rows),
         threads,
         params,
@@ -239,38 +265,6 @@ def combine(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         CombineParams(1 << groups.bit_length() - 1, part, size // part, LOG2E, split, splits),
         scratch=(split_scratch(bound.region, written=False),),
     )
-
-
-def splits_of(region: AttendRegion) -> tuple[int, int]:
-    """Positions of the first splits (about 128 kB of f16; splits.j2 says how they grow), and how many splits a whole context has. They begin
-    at the same positions whatever a step looks like."""
-    split = min(512, max(128, 128 * 256 // _power(region.size)))
-    return split, sum(count for _, _, count in _split_sizes(split, region.capacity))
-
-
-def _split_sizes(split: int, capacity: int) -> list[tuple[int, int, int]]:
-    """Splits of one size: where they begin, their positions, how many."""
-    found, begin, size, count = [], 0, split, EVEN_SPLITS
-    while begin < capacity:
-        found.append((begin, size, min(count, -(-(capacity - begin) // size))))
-        begin, size, count = begin + size * count, 2 * size, SPLITS_OF_A_SIZE
-    return found
-
-
-def split_count(region: AttendRegion) -> str:
-    """A step's splits end with its longest context, not with the plan's."""
-    counts = []
-    for begin, size, count in _split_sizes(splits_of(region)[0], region.capacity):
-        some = f"(C + {size - 1 - begin})" if begin < size else f"(C - {begin - size + 1})"
-        whole = f"{begin + size * (count - 1)}"
-        counts.append(f"(C > {begin}) * (C <= {whole}) * ({some} / {size}) + (C > {whole}) * {count}")
-    return " + ".join(counts)
-
-
-def split_scratch(region: AttendRegion, written: bool) -> Scratch:
-    """For each row, head and split: the sum of values, then maximum and weight."""
-    row_bytes = region.heads * splits_of(region)[1] * (region.size + 4) * 4
-    return Scratch("attend_splits", "float", "f32", row_bytes, DECODE_ROWS, written)
 
 
 def softmax_of(region: AttendRegion) -> SoftmaxParams:
@@ -368,7 +362,7 @@ def _tiles(
 def _vector(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
     """Without matrix units: several lanes share a query, each with up to 32 elements of it, or 16 where registers are scarce."""
     region, threads, runs = bound.region, 256, -(-bound.region.size // 8)
-    lanes = _power(-(-runs // (2 if arch.scarce_registers else 4)))
+    lanes = power_above(-(-runs // (2 if arch.scarce_registers else 4)))
     vector = -(-runs // lanes) * 8
     head_blocks = -(-region.group // (threads // lanes))
     together = -(-region.group // head_blocks)
@@ -392,8 +386,3 @@ def _vector(bound: Bound[AttendRegion], arch: Arch) -> Geometry:
         params,
         scratch=_rotated(region, written=False),
     )
-
-
-def _power(count: int) -> int:
-    """The least power of two that is not below `count`."""
-    return 1 << (count - 1).bit_length()

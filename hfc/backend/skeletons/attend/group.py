@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hfc.backend.shape import Geometry
-from hfc.backend.skeletons.attend.geometry import (
-    SoftmaxParams,
-    combine,
-    softmax_of,
-    split_count,
-    split_scratch,
-    splits_of,
-)
+from hfc.backend.skeletons.attend.geometry import SoftmaxParams, combine, softmax_of
 from hfc.backend.skeletons.attend.region import AttendRegion
+from hfc.backend.skeletons.attend.splits import split_count, split_scratch, splits_of
 from hfc.backend.spec import Bound
 from hfc.backend.template import KernelLimits, template
 from hfc.base.dataclass import dataclass

@@ -12,6 +12,7 @@ class AttendRegion(KernelRegion):
     """size: elements of a head.  capacity: tokens that a slot holds.  window, softcap: 0 for none.  causal: else a row sees its whole
     segment.  first: a row at p sees no s < min(first, p).  q: C expression in row, g=head, j.  walsh: elements of q that are rotated
     together; 0: none.  k, v: state planes.  store: C statement in row, g=head, j and y.
+    store_reads: what it reads of memory, as it stands there.
     sink: C expression in g=head of the logit that takes part in the softmax and has no value; empty: none does.
     slope: C expression in g=head of what a key loses for each position between it and the query; empty: nothing.
     rounds: dequantized keys and values may be rounded to f16 (profile "fast")."""
@@ -32,6 +33,7 @@ class AttendRegion(KernelRegion):
     k_format: KvFormat
     v_format: KvFormat
     store: str
+    store_reads: tuple[str, ...] = ()
     sink: str = ""
     slope: str = ""
     rounds: bool = False

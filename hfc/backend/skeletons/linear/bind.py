@@ -25,7 +25,7 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
     load = input_element(first, x, printer, top)
     stats = tuple(printer.stats)
     of_inputs = (read for read in printer.reads if re.search(r"\bj\b", read))
-    reads = _always_read(of_inputs, load, *(stat.element for stat in stats))
+    reads = always_read(of_inputs, load, *(stat.element for stat in stats))
     reached = {v: _roots_of(v, region, roots) for v in region.outputs}
     zipped = any(len(r) > 1 for r in reached.values())
     for i, root in enumerate(roots):
@@ -36,12 +36,12 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
         mine = [] if zipped else [v for v in region.outputs if reached[v] == {root}]
         before = len(printer.reads)
         store = " ".join(_store(v, root, printer, top) for v in mine)
-        read = _always_read(printer.reads[before:], store)
+        read = always_read(printer.reads[before:], store)
         parts.append(Matrix(printer.arg(weight), block_format(weight.type.dtype), weight.type.size(-2), store, read))
     before = len(printer.reads)
     store = " ".join(_store(v, first, printer, top) for v in region.outputs) if zipped else ""
     if zipped:
-        parts[0] = replace(parts[0], store_reads=_always_read(printer.reads[before:], store))
+        parts[0] = replace(parts[0], store_reads=always_read(printer.reads[before:], store))
     bound = LinearRegion(
         k=first.inputs[1].type.size(-1),
         parts=tuple(parts),
@@ -68,7 +68,7 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
     return Bound("linear", name, tuple(printer.args), str(first.output.type.shape[0]), bound)
 
 
-def _always_read(reads: Iterable[str], *expressions: str) -> tuple[str, ...]:
+def always_read(reads: Iterable[str], *expressions: str) -> tuple[str, ...]:
     """What expressions read of memory; nothing where one chooses: of values side by side each is there for some places alone."""
     return () if any("?" in expression for expression in expressions) else tuple(dict.fromkeys(reads))
 
