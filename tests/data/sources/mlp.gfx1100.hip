@@ -100,6 +100,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 
 
 
+
 #pragma unroll 1
     for (int first = 0; first < 256; first += 2048) {
       hfc_lds_barrier();  // the tile before is used up
@@ -471,6 +472,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 
       }
     }
+
 #pragma unroll
     for (int p = 0; p < 2; p++) {
 #pragma unroll
@@ -571,6 +573,7 @@ void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, cons
                 next1[o]);
           }
     }
+
 
 hfc_keep_order();
     float stat0;
@@ -812,6 +815,7 @@ hfc_keep_order();
 
       }
     }
+
 #pragma unroll
     for (int p = 0; p < 2; p++) {
 #pragma unroll
@@ -900,6 +904,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
       const size_t index = matrix + (n0 + o < 256 ? n0 + o : 255);
       weight_row0[o] = (const uint8_t*)w3 + index * 288;
     }
+
 
 
 
@@ -1103,6 +1108,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 
       }
     }
+
 #pragma unroll
     for (int p = 0; p < 1; p++) {
 #pragma unroll
@@ -1180,6 +1186,15 @@ void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, co
                 + (k_iter) / 1 * 18, lane % 1,
                 next0[o]);
           }
+    }
+
+    float early0;
+    {  // by all threads: what follows a condition waits for all loads
+      const int row = row0, place = hfc_thread() < 16 ? hfc_thread() : 0,
+          mine = (hfc_block_x() - 0) * 16 + place,
+          n = mine < 256 ? mine : 255;
+      (void)row;
+      early0 = x1[(size_t)row * 256 + n];
     }
 
 hfc_keep_order();
@@ -1314,6 +1329,7 @@ hfc_keep_order();
 
       }
     }
+
 #pragma unroll
     for (int p = 0; p < 1; p++) {
 #pragma unroll
@@ -1337,7 +1353,7 @@ hfc_keep_order();
 #pragma unroll
       for (int s = 1; s < 1; s++) y += joined[from + s][r][0][o];
       if (n < 256) {
-        y2[(size_t)row * 256 + n] = (x1[(size_t)row * 256 + n] + y);
+        y2[(size_t)row * 256 + n] = (early0 + y);
       }
     }
 
