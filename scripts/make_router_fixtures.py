@@ -38,6 +38,7 @@ ROUTERS = {  # module of transformers -> router, configuration, its own settings
     "glm4_moe": ("Glm4MoeTopkRouter", "Glm4MoeConfig", {"n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.5}),
     "minimax_m2": ("MiniMaxM2TopKRouter", "MiniMaxM2Config", {}),
     "llama4": ("Llama4Router", "Llama4TextConfig", {}),
+    "phimoe": ("PhimoeTopKRouter", "PhimoeConfig", {"num_experts_per_tok": 2, "router_jitter_noise": 0.2}),
 }
 
 
@@ -50,7 +51,7 @@ def shares_of(name: str) -> dict[str, np.ndarray]:
     for key, value in {**SIZES, **own}.items():
         if hasattr(config, key):
             setattr(config, key, value)
-    router = getattr(module, router_name)(config)
+    router = getattr(module, router_name)(config).eval()
     bias = 0.2 * torch.randn(EXPERTS)
     for parameter in router.parameters():
         parameter.data = torch.randn_like(parameter)

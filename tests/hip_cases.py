@@ -216,6 +216,7 @@ CASES = (
     delta(1, 1, 8, 5, 2, tiled=False),
     route(8, 3),
     route(77, 10, normalize=False),
+    route(70, 3, normalize=False, score="sparsemixer", jitter=0.15, scale=1.5),
     route(96, 70, True, score="sigmoid", groups=6, top_groups=5, group_best=2, scale=2.5, eps=1e-20),
     conv(150, 4),
     adopt_bound(7),

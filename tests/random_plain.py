@@ -192,24 +192,27 @@ def _route(m: Maker) -> None:
     attrs = dict(
         top=top,
         normalize=m.chance(0.5),
-        score=m.one("softmax", "sigmoid"),
+        score=m.one("softmax", "sigmoid", "sparsemixer"),
         groups=groups,
         top_groups=int(m.rng.integers(least, groups + 1)),
         group_best=int(m.one(1, 2)) if groups > 1 else 1,
         scale=m.one(1.0, 2.5),
     )
+    if attrs["score"] == "sparsemixer":
+        bias, attrs = [], attrs | dict(normalize=False, groups=1, top_groups=1, group_best=1, jitter=m.one(0.01, 0.3))
     shares, ids = m.op("route", logits, *bias, **attrs)
     if _is_stable(np.asarray(m.env[logits]), [np.asarray(m.env[b]) for b in bias], attrs):
         m.ids.append((ids, shares, experts))
 
 
 def _is_stable(logits: np.ndarray, bias: list[np.ndarray], attrs: dict) -> bool:
-    """The choice does not hang on rounding."""
+    """Neither the choice hangs on rounding, nor what a share is a part of."""
     rng, route = np.random.default_rng(0), OPS["route"].meaning
-    _shares, ids = route(logits, *bias, **attrs)
+    shares, ids = route(logits, *bias, **attrs)
     off = 5e-3 * np.abs(logits).max()
     moved = (logits + np.float32(off) * rng.uniform(-1, 1, logits.shape).astype(np.float32) for _ in range(20))
-    return all(np.array_equal(route(x, *bias, **attrs)[1], ids) for x in moved)
+    again = [route(x, *bias, **attrs) for x in moved]
+    return all(np.array_equal(i, ids) and np.allclose(s, shares, atol=0.1 * attrs["scale"]) for s, i in again)
 
 
 def _chosen(m: Maker) -> tuple[Value, Value, int] | None:

@@ -26,6 +26,7 @@ ROUTERS = {  # of transformers -> what the op is told
     "glm4_moe": {"score": "sigmoid", "scale": 1.5, "eps": 1e-20},
     "minimax_m2": {"score": "sigmoid"},
     "llama4": {"score": "sigmoid", "normalize": False},
+    "phimoe": {"score": "sparsemixer", "normalize": False, "jitter": 0.2},
 }
 BIASED = ("ernie4_5_moe", "deepseek_v3", "glm4_moe", "minimax_m2")
 SHAPES = (  # experts, biased, attributes
@@ -35,6 +36,8 @@ SHAPES = (  # experts, biased, attributes
     (60, False, {"top": 4, "normalize": False}),
     (36, True, {"top": 6, "score": "sigmoid", "groups": 6, "top_groups": 4, "group_best": 2}),
     (40, False, {"top": 3, "groups": 8, "top_groups": 2, "normalize": False, "scale": 16.0}),
+    (70, False, {"top": 5, "score": "sparsemixer", "normalize": False, "jitter": 0.2, "scale": 1.5}),
+    (2, False, {"top": 2, "score": "sparsemixer", "normalize": False, "jitter": 0.01}),
     (140, True, {"top": 2, "groups": 70, "top_groups": 3, "group_best": 2}),
 )
 
@@ -91,6 +94,8 @@ def test_routers(device):
         ({"top": 2, "score": "relu"}, "softmax, sigmoid"),
         ({"top": 2, "groups": 3}, "multiple of the groups"),
         ({"top": 5, "groups": 4, "top_groups": 2}, "only 4 experts"),
+        ({"top": 2, "score": "sparsemixer", "normalize": True}, "neither a bias nor groups"),
+        ({"top": 2, "jitter": 0.01}, "sparsemixer alone has one"),
         ({"top": 1, "groups": 8, "top_groups": 2, "group_best": 2}, "are 1 each"),
     ],
 )

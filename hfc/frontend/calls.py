@@ -17,6 +17,7 @@ from hfc.frontend.near import FORMS, OPERATORS
 from hfc.ir.build import GraphBuilder
 from hfc.ir.graph import SOURCES, Value
 from hfc.ir.ops import OPS, definition
+from hfc.ir.ops.experts import SCORES
 
 SIZES = ("shape", "sizes")  # attributes that are lists
 NO_LOGIT = -1e30  # of a sink: its e-th power is 0
@@ -132,18 +133,18 @@ class Operations:
 
     def _route(
         self, logits: Any, top: Any, normalize: Any = True, score: Any = "softmax", bias: Any = None, groups: Any = 1,
-        top_groups: Any = 1, group_best: Any = 1, scale: Any = 1.0, eps: Any = 0.0, *, span: Span,
+        top_groups: Any = 1, group_best: Any = 1, scale: Any = 1.0, eps: Any = 0.0, jitter: Any = 0.0, *, span: Span,
     ) -> list[Value]:  # fmt: skip
         """The op, whose only other tensor may be null: [shares, numbers of the chosen experts]."""
         if not isinstance(score, str):
-            raise HfcError(f'route: score must be "softmax" or "sigmoid", found {_shown(score)}', span)
+            raise HfcError(f"route: score must be a word, one of {', '.join(SCORES)}, found {_shown(score)}", span)
         operands = [_tensor("route", "logits", logits, span)]
         operands += [_tensor("route", "bias", bias, span)] if bias is not None else []
         numbers = {"top": top, "groups": groups, "top_groups": top_groups, "group_best": group_best}
         for name, number in numbers.items():
             if type(number) is not int:
                 raise HfcError(f"route: {name} must be a whole number, found {_shown(number)}", span)
-        factors = {"normalize": normalize, "scale": scale, "eps": eps}
+        factors = {"normalize": normalize, "scale": scale, "eps": eps, "jitter": jitter}
         factors = {name: _plain("route", name, value, span) for name, value in factors.items()}
         return list(self.builder.op("route", *operands, span=span, score=score, **numbers, **factors))
 
@@ -181,7 +182,8 @@ class Operations:
         parameters beside it, named as in config.json's rope_parameters; a null parameter counts as not given."""
         if kind is None or isinstance(kind, tuple):
             record = {"kind": "default", **dict(kind or ())}
-            kind, scaling = record.pop("kind"), {**record, **scaling}
+            kind = record.pop("kind")
+            scaling = {**record, **{name: value for name, value in scaling.items() if value is not None}}
         is_number = isinstance(theta, (int, float)) and theta > 0
         if type(rotary) is not int or rotary < 2 or rotary % 2 or not is_number:
             found = f"{_shown(rotary)} and {_shown(theta)}"

@@ -84,6 +84,7 @@ MEANT = {
     'route(logits, top, score = "sigmoid", bias = b, groups = n_group, top_groups = topk_group)': (
         *("grouped_topk", "noaux_tc", "group_limited_greedy", "sigmoid_topk", "e_score_correction_bias"),
     ),
+    'route(logits, top, false, "sparsemixer", jitter = 0.01)': ("sparsemixer", "sparse_mixer"),
     "expert_linear(x, w, experts)": ("moe", "grouped_gemm", "experts_linear", "moe_linear"),
     "attention(q, k, v, kv, scale)": ("sdpa", "scaled_dot_product_attention", "attn", "flash_attention", "self_attn"),
     "attention(q, k, v, kv, scale, sinks = s)": ("attention_sinks", "sink_attention", "softmax_one", "softmax1"),

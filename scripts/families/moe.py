@@ -9,6 +9,10 @@ from families import Family, family
 MLA = dict(
     num_key_value_heads=4, q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20
 )
+PHIMOE_ROPE = {
+    "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64, "short_factor": [1.0, 1.2, 3.0, 4.0],
+    "long_factor": [1.0, 2.0, 16.0, 32.0], "short_mscale": 1.25, "long_mscale": 1.25,
+}  # fmt: skip
 FAMILIES: dict[str, Family] = {
     "mimo_v2_flash": family(
         "MiMoV2Flash", 95, lost={"sliding_window": 5}, num_hidden_layers=3, num_key_value_heads=1, head_dim=24, v_head_dim=16, sliding_window=6,
@@ -22,6 +26,13 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "qwen3_moe": family("Qwen3Moe", 41, head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True),
+    "phimoe": family(
+        "Phimoe", 72, num_local_experts=6, num_experts_per_tok=2, intermediate_size=24, sliding_window=None, router_jitter_noise=0.01,
+        attention_bias=True, lm_head_bias=True, original_max_position_embeddings=64, rope_parameters=PHIMOE_ROPE, published={
+            "architectures": ["PhiMoEForCausalLM"], "input_jitter_noise": 0.01, "rope_parameters": None, "rope_theta": 1e4, "hidden_dropout": 0.0,
+            "rope_scaling": {**{k: v for k, v in PHIMOE_ROPE.items() if k not in ("rope_type", "rope_theta")}, "type": "longrope"},
+        }, lost={"rope_parameters": {**PHIMOE_ROPE, "short_mscale": 1.1547005383792515, "long_mscale": 1.1547005383792515}},
+    ),
     "mixtral": family("Mixtral", 42, num_local_experts=5, num_experts_per_tok=2, intermediate_size=24, sliding_window=None),
     "qwen2_moe": family(
         "Qwen2Moe", 43, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, shared_expert_intermediate_size=24,

@@ -11,7 +11,7 @@ from hfc.ir.graph import Op, TensorType, Value
 from hfc.ir.index import Index
 from hfc.ir.opdef import none_counted, require, root, row_local
 
-SCORES = ("softmax", "sigmoid")
+SCORES = ("softmax", "sigmoid", "sparsemixer")
 
 
 def _route_type(
@@ -26,10 +26,19 @@ def _route_type(
     group_best=1,
     scale=1.0,
     eps=0.0,
+    jitter=0.0,
 ) -> tuple[TensorType, TensorType]:
     require(len(logits.shape) == 2, f"route: logits is {logits}; it must be [T, experts]")
     experts = logits.size(1)
     require(score in SCORES, f"route: score is {score!r}; it must be one of {', '.join(SCORES)}")
+    require(
+        score == "sparsemixer" or not jitter,
+        f"route: jitter is {jitter} and score {score!r}; sparsemixer alone has one",
+    )
+    require(
+        score != "sparsemixer" or (bias is None and groups == 1 and not normalize),
+        "route: sparsemixer has neither a bias nor groups, and its shares are not normalized",
+    )
     require(
         bias is None or bias.shape == (experts,), f"route: logits is {logits}, bias is {bias}; bias must be [{experts}]"
     )
@@ -64,12 +73,17 @@ def route(
     group_best=1,
     scale=1.0,
     eps=0.0,
+    jitter=0.0,
 ):
     """The `top` experts of each row and their shares: scores over all experts, the largest chosen (the lower id on ties).
 
     score: softmax, or sigmoid of each.  bias: added to the scores for the choice alone.  groups of neighbouring experts: only the
     `top_groups` best are chosen from; a group is worth the sum of its `group_best` largest.  normalize: shares / (their sum + eps);
-    in any case times scale.  Without a bias the choice goes by the logits themselves, whose order is that of the scores."""
+    in any case times scale.  Without a bias the choice goes by the logits themselves, whose order is that of the scores.
+    score sparsemixer (Liu et al. 2024, Phi 3.5 MoE): a choice's share is its softmax over what is left after the choices before it, and of
+    that over the logits which fall short of the largest by at most 2 jitter of the larger of it and their own size."""
+    if score == "sparsemixer":
+        return _sparsemixer(logits, top, np.float32(2 * jitter), np.float32(scale))
     scores = _softmax(logits) if score == "softmax" else 1 / (1 + np.exp(-logits))
     rank = logits if ranks_by_logits(bias is not None, groups, group_best) else scores
     if bias is not None:
@@ -81,6 +95,17 @@ def route(
     if normalize:
         shares = shares / (shares.sum(axis=-1, keepdims=True) + np.float32(eps))
     return shares * np.float32(scale), ids
+
+
+def _sparsemixer(logits, top, slack, scale):
+    left, ids, shares = logits.copy(), [], []
+    for _ in range(top):
+        ids.append(left.argmax(axis=-1))
+        high = left.max(axis=-1, keepdims=True)
+        near = high - left <= slack * np.maximum(np.abs(logits), high)
+        shares.append(1 / np.where(near, np.exp(left - high), 0).sum(axis=-1))
+        np.put_along_axis(left, ids[-1][:, None], np.float32(-np.inf), axis=-1)
+    return scale * np.stack(shares, axis=-1).astype(np.float32), np.stack(ids, axis=-1).astype(np.int32)
 
 
 def ranks_by_logits(biased: bool, groups: int, group_best: int) -> bool:

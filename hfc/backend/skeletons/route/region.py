@@ -8,7 +8,7 @@ from hfc.base.dataclass import dataclass
 
 @dataclass(frozen=True)
 class RouteRegion(KernelRegion):
-    """top: experts chosen of `experts`.  score, groups, top_groups, group_best, normalize, scale, eps: as in the op.
+    """top: experts chosen of `experts`.  score, groups, top_groups, group_best, normalize, scale, eps, jitter: as in the op.
 
     logits, bias: C expressions in row, j; bias is empty without one.  by_logits: the order of the scores is that of the logits."""
 
@@ -26,3 +26,4 @@ class RouteRegion(KernelRegion):
     group_best: int = 1
     scale: float = 1.0
     eps: float = 0.0
+    jitter: float = 0.0
