@@ -12,7 +12,8 @@ from test_models_fixtures import in_gguf_order
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.formats.checkpoint.mapped import MappedFile
 from hfc.oracle import InterpretedModel
-from hfc.runtime import host
+from hfc.pointer import Pointer
+from hfc.runtime import host, weights
 from hfc.runtime.executor import load
 from hfc.runtime.memory import allocate
 from hfc.step import Segment, Step
@@ -217,3 +218,13 @@ def test_pages_of_a_file_whose_rows_were_read_are_given_back(monkeypatch):
     for file in model._mapped:
         file.release()
     assert np.array_equal(model.forward(Step.single([3], position=0)), before), "and come again when they are read"
+
+
+def test_small_weights_are_copied_out_of_their_file(monkeypatch):
+    """With a page of a norm the system maps up to 2 MB around it, in every layer."""
+    for copied in (0, weights.COPIED):
+        monkeypatch.setattr(weights, "COPIED", copied)
+        model = open_host(MODELS / "llama" / "model.gguf")
+        rows = [model._memory[Pointer.weight(w.name)] for w in model.plan.weights if w.layout != "tile16"]
+        file = model._mapped[0].data
+        assert rows and any(np.may_share_memory(row, file) for row in rows) == (copied == 0)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hfc.base.dataclass import dataclass
@@ -95,15 +95,15 @@ class Nursery:
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._control: socket.socket | None = None
-        self._vocabularies: dict[str, dict[str, Any]] = {}
+        self._vocabularies: dict[str, Callable[[], dict[str, Any]]] = {}
 
-    def prepare(self, id: str, vocabulary: dict[str, Any]) -> None:
-        """Make a vocabulary known to all workers that will be forked."""
+    def prepare(self, id: str, vocabulary: Callable[[], dict[str, Any]]) -> None:
+        """Make a vocabulary known to all workers that will be forked: what it makes is not kept here."""
         with self._lock, contextlib.suppress(OSError):  # one that has died is told of all when it starts again
             if id not in self._vocabularies:
-                self._vocabularies[id] = {**vocabulary, "do": "vocabulary", "id": id}
+                self._vocabularies[id] = vocabulary
                 if not self._started():
-                    self._tell(self._vocabularies[id])
+                    self._tell_vocabulary(id)
 
     def fork(self, limits: dict[str, int]) -> Worker:
         ours, theirs = socket.socketpair()
@@ -144,9 +144,12 @@ class Nursery:
                 command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
                 env={name: value for name, value in os.environ.items() if name != "HFC_API_KEY"},
             )  # fmt: skip
-        for vocabulary in self._vocabularies.values():
-            self._tell(vocabulary)
+        for id in self._vocabularies:
+            self._tell_vocabulary(id)
         return True
+
+    def _tell_vocabulary(self, id: str) -> None:
+        self._tell({**self._vocabularies[id](), "do": "vocabulary", "id": id})
 
     def _tell(self, command: dict[str, Any], file: int | None = None) -> dict[str, Any]:
         try:
@@ -210,7 +213,7 @@ class WorkerPool:
             self._idle.append(worker)
         return answer
 
-    def prepare(self, id: str, vocabulary: dict[str, Any]) -> None:
+    def prepare(self, id: str, vocabulary: Callable[[], dict[str, Any]]) -> None:
         """Workers that are forked from now on know a vocabulary."""
         self._nursery.prepare(id, vocabulary)
 
