@@ -157,6 +157,7 @@ def test_text_config_is_entered_and_keys_beside_it_stand_in():
         ({"rope_parameters": {"rope_theta": 1e5, **SCALING}}, {"theta": 1e5, "scaled": LLAMA3}),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, {"scaled": (("kind", "linear"), ("factor", 2.0))}),
         ({"head_dim": 32, "num_key_value_heads": None}, {"head": 32, "kv_heads": 4}),
+        ({"rope_parameters": {"rope_theta": 1e5, "partial_rotary_factor": 1.0}}, {"theta": 1e5, "scaled": None}),
         ({"rope_interleaved": False, "transformers.js_config": {"dtype": {"a": 1}}}, {"theta": 10000}),  # SmolLM2
     ],
 )
@@ -172,6 +173,10 @@ def test_llama_configs_of_several_years(change, expected):
         ({"mlp_bias": True}, "mlp_bias is true"),
         ({"rope_scaling": {"type": "dynamo", "factor": 2.0}}, "unknown RoPE scaling 'dynamo'"),
         ({"sliding_window": 4096}, "'sliding_window'"),
+        (
+            {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+            "'rope_parameters.partial_rotary_factor'",
+        ),
     ],
 )
 def test_llama_variants_that_would_compute_something_else_are_refused(change, message):

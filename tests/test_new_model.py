@@ -172,3 +172,11 @@ def test_another_activation_than_silu_stands_in_the_graph_and_is_marked():
     assert re.search(r'gelu_tanh\(linear\(x, gate_proj\)\).*# \? hidden_activation is "gelu_pytorch_tanh"', text)
     text = skeleton({**LLAMA, "hidden_activation": "xielu"}, Tensors(llama_tensors("h")), "x")
     assert re.search(r'silu\(linear\(x, gate_proj\)\).*# \? hidden_activation is "xielu"', text)
+
+
+def test_a_part_of_each_head_that_is_turned_is_marked():
+    """It changes every product of queries and keys, and stands where scaling does."""
+    rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}
+    text = skeleton({**LLAMA, "rope_parameters": rope}, Tensors(llama_tensors("h")), "x")
+    assert "require rope_parameters.partial_rotary_factor == 0.25   # ?" in text and "rope_type" not in text
+    assert "partial" not in skeleton({**LLAMA, "rope_parameters": rope | {"partial_rotary_factor": 1.0}}, None, "x")

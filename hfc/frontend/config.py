@@ -89,13 +89,16 @@ def key_problems(model: syntax.ModelSyntax, config: Mapping[str, Any], source: s
 def _unmentioned(block: syntax.Config, keys: Mapping[str, Any], source: str) -> Iterable[HfcError]:
     """Every key must be used, asserted or ignored by the block, or be harmless. A null value counts as absent."""
     expressions = [*(s.value for s in block.settings), *block.requires]
-    used = names_in(expressions)
+    named = used = names_in(expressions)
     if positions.FUNCTION in used:
         used = [*used, *positions.KEYS[source]]
     leaves = [*_leaves(keys)]
     absent = [name for name in used if name not in leaves]  # may be meant to be a key that is there
     for key in leaves:
-        related = any(key == u or key.startswith(u + ".") or u.startswith(key + ".") for u in used)
+        related = any(
+            key == u or key.startswith(u + ".") or u.startswith(key + ".")
+            for u in (named if positions.turns_a_part(keys, key) else used)
+        )
         if related or any(matches(p, block.ignored) for p in prefixes(key)) or is_harmless(key, keys):
             continue
         near = difflib.get_close_matches(key, absent, n=1)

@@ -30,6 +30,7 @@ READ = {
     *("type", "rope_type", "rope_theta", ORIGINAL),
     *(name for of in PARAMETERS.values() for name in of),
 }  # by rope_scaling() itself
+PARTIAL = "partial_rotary_factor"  # part of `proportional` RoPE; of others a size, which the model file has to read
 _NOT_REFUSED = (ORIGINAL, "finetuned", "max_position_embeddings")  # they stand beside parameters of every kind
 
 
@@ -64,6 +65,17 @@ def rope_scaling(
     if missing:
         raise HfcError(f"{kind} RoPE needs {', '.join(missing)}", span)
     return (("kind", kind), *((name, given[name]) for name in wanted if name in given))
+
+
+def turns_a_part(keys: Mapping[str, Any], dotted: str) -> bool:
+    """Whether a key below rope_parameters says that only a part of each head is turned, which rope_scaling() does not read."""
+    *path, name = dotted.split(".")
+    if name != PARTIAL or not path or path[0] not in KEYS["hf"]:
+        return False
+    record: Any = keys
+    for part in path:
+        record = record.get(part)
+    return record.get("rope_type") != "proportional" and record[name] not in (None, 1)
 
 
 def scaled_context(context: int, record: Record | None) -> int:

@@ -108,12 +108,14 @@ def _config_block(keys: Mapping[str, Any], model: str, is_headless: bool) -> lis
     lines = [f'  config hf "{model}" {{', f"    usual {', '.join([*usual, 'scaled'])}", *lines]
     used.update(f"{key}.{name}" for key in positions.KEYS["hf"] for name in positions.READ)
     for key, value in _leaves(keys):
+        used.difference_update({key} if positions.turns_a_part(keys, key) else ())
         if key in used or any(key.startswith(u + ".") for u in used) or is_harmless(key, keys):
             continue
         if isinstance(value, (bool, int, float, str)):
             lines.append(f"    require {key} == {show(value)}   # ? {NOTE}")
         else:
-            lines.append(f"    # ? {key} is {show(value)[:80]}: {NOTE}")
+            shown = show(value)
+            lines.append(f"    # ? {key} is {shown if len(shown) <= 80 else shown[:77] + '...'}: {NOTE}")
     return [*lines, "  }", ""]
 
 
