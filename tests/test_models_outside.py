@@ -56,6 +56,27 @@ GPT2 = {"model_type": "gpt2", "activation_function": "gelu_new", "attn_pdrop": 0
         "summary_activation": None, "summary_first_dropout": 0.1, "summary_proj_to_labels": True, "summary_type": "cls_index",
         "summary_use_proj": True, "vocab_size": 50257}  # fmt: skip
 
+# ALiBi, and sparsemixer
+RW = {**FALCON, "alibi": True, "bias": True, "multi_query": False, "parallel_attn": False, "new_decoder_architecture": False, "hidden_size": 2048,
+      "num_attention_heads": 32, "num_hidden_layers": 24, "vocab_size": 50304}  # fmt: skip
+BLOOM = {"model_type": "bloom", "apply_residual_connection_post_layernorm": False, "attention_dropout": 0.0, "attention_softmax_in_fp32": True,
+         "bias_dropout_fusion": True, "hidden_dropout": 0.0, "initializer_range": 0.02, "layer_norm_epsilon": 1e-5, "masked_softmax_fusion": True,
+         "n_embed": 1024, "n_inner": None, "n_layer": 24, "num_attention_heads": 16, "offset_alibi": 100, "pretraining_tp": 1, "seq_length": 2048,
+         "skip_bias_add": True, "skip_bias_add_qkv": False, "slow_but_exact": False, "use_cache": True, "vocab_size": 250880}  # fmt: skip
+MPT = {"model_type": "mpt", "attn_config": {"alibi": True, "alibi_bias_max": 8, "attn_impl": "torch", "attn_pdrop": 0, "attn_type": "multihead_attention",
+       "attn_uses_sequence_id": False, "clip_qkv": None, "prefix_lm": False, "qk_ln": False, "softmax_scale": None}, "d_model": 4096, "emb_pdrop": 0,
+       "embedding_fraction": 1.0, "expansion_ratio": 4, "init_config": {"emb_init_std": None, "name": "kaiming_normal_"}, "init_device": "cpu",
+       "learned_pos_emb": True, "logit_scale": None, "max_seq_len": 2048, "n_heads": 32, "n_layers": 32, "no_bias": True,
+       "norm_type": "low_precision_layernorm", "resid_pdrop": 0, "tokenizer_name": "EleutherAI/gpt-neox-20b", "use_cache": False, "verbose": 0,
+       "vocab_size": 50432}  # fmt: skip
+PHI = {"model_type": "phimoe", "attention_bias": True, "attention_dropout": 0.0, "hidden_act": "silu", "hidden_dropout": 0.0, "hidden_size": 4096,
+       "initializer_range": 0.02, "input_jitter_noise": 0.01, "intermediate_size": 6400, "lm_head_bias": True, "max_position_embeddings": 131072,
+       "num_attention_heads": 32, "num_experts_per_tok": 2, "num_hidden_layers": 32, "num_key_value_heads": 8, "num_local_experts": 16,
+       "original_max_position_embeddings": 4096, "output_router_logits": False, "rms_norm_eps": 1e-5, "rope_scaling": {"type": "longrope",
+       "long_factor": [2.0] * 64, "short_factor": [1.0] * 64, "long_mscale": 1.243163121016122, "short_mscale": 1.243163121016122,
+       "original_max_position_embeddings": 4096}, "rope_theta": 10000.0, "router_aux_loss_coef": 0.0, "router_jitter_noise": 0.01,
+       "sliding_window": 131072, "tie_word_embeddings": False, "vocab_size": 32064}  # fmt: skip
+
 
 def settings(config: dict) -> dict:
     return find_model(config["model_type"]).settings(config, "hf")
@@ -81,14 +102,18 @@ def test_published_falcons(config, kv_heads, norms, ffn, context):
     assert (found["kv_heads"], found["norms"], found["ffn"], found["context"]) == (kv_heads, norms, ffn, context)
 
 
-@pytest.mark.parametrize("change", [{"alibi": True}, {"bias": True}, {"parallel_attn": False}])
-def test_falcon_rw_is_refused(change):
-    with pytest.raises(HfcError, match="does not fit this model"):
-        settings({**SEVEN, **change})
-
-
 @pytest.mark.parametrize(
-    ("config", "size"), [(GPT2, 124_439_808), (SEVEN, 6_921_720_704), (GRIFFIN, 2.68e9), (PUBLISHED, 309e9)]
+    ("config", "size"),
+    [
+        (GPT2, 124_439_808),
+        (SEVEN, 6_921_720_704),
+        (GRIFFIN, 2.68e9),
+        (PUBLISHED, 309e9),
+        (RW, 1_311_625_216),
+        (BLOOM, 559_214_592),
+        (MPT, 6_649_286_656),
+        (PHI, 41_873_153_344),
+    ],
 )
 def test_the_published_sizes(config, size):
     found = parameters(config)

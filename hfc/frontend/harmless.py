@@ -3,7 +3,7 @@
 A model file describes all mathematics of a model and asks for every key that steers it. Another key is left out if
   - its name is bookkeeping: who made the file and with what, training, how outputs are returned, tokens and labels, how text
     is sampled, other modalities, which implementation computes it; or
-  - its value is neutral: a switch that is off, no items, a factor of 1; or
+  - its value is neutral: a switch that is off (but for those whose two sides are rules), no items, a factor of 1; or
   - it is a parameter of a switch that is off.
 Everything else stops: it may be another variant of the model. docs/model-language.md says the same to users.
 """
@@ -44,6 +44,7 @@ FACTORS = (
     "*logit*scal*", "*residual*scal*", "*residual*multiplier", "*embedding*scal*", "*embedding*multiplier", "*factor", "*_tp",
 )  # fmt: skip
 TRUE = ("*causal",)  # what every model here is
+EITHER = ("expert_weights_norm", "norm_top*k_prob")  # off is as much of a rule as on
 
 # switch -> the keys that steer what it turns on
 SWITCHES = {
@@ -65,6 +66,8 @@ def is_bookkeeping(key: str) -> bool:
 
 
 def is_neutral(key: str, value: Any) -> bool:
+    if isinstance(value, bool) and matches(key, EITHER):
+        return False
     if isinstance(value, (list, tuple)):
         return all(is_neutral(key, item) for item in value)
     if isinstance(value, bool):

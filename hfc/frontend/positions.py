@@ -46,16 +46,18 @@ def rope_scaling(
     kind = _KINDS.get(kind, kind) if isinstance(kind, str) else kind
     if not isinstance(kind, str) or kind not in PARAMETERS:
         raise unknown("RoPE scaling", kind, PARAMETERS, span)
-    if kind == "default":
-        return None
     wanted = PARAMETERS[kind]
     given = {
         name: _frozen(kind, name, value, span) for name, value in found.items() if name in wanted and value is not None
     }
-    for name, value in found.items():
+    # llama.cpp multiplies with attn_factor also where a file names no kind
+    is_off = kind == "default" and (source == "hf" or bool(found.get("type")))
+    for name, value in () if is_off else found.items():
         left_out = name in wanted or name in _ELSEWHERE or name in _NOT_REFUSED or name in own or value is None
         if not left_out and not is_harmless(name, found):
             raise unknown(f"parameter of {kind} RoPE", name, wanted, span)
+    if kind == "default":
+        return None
     if ORIGINAL in wanted:  # as transformers: a model that does not say was trained for all of its positions
         longest = keys.get("context_length" if source == "gguf" else "max_position_embeddings")
         given.setdefault(ORIGINAL, keys.get(ORIGINAL) or longest)

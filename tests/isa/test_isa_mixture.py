@@ -78,6 +78,9 @@ MIXTURES = {
     "k-quants of several kinds": Mixture(("q4_k", "q6_k", "q4_k", "q8_0"), (512, 256, 256, 33), experts=9, top=4),
     "biases, no shared expert": Mixture(("mxfp4b32", "mxfp4b32"), (160, 96, 0, 41), biased=True),
     "one product in front of the second": Mixture(("q5_1", "q8_0", "q8_0", "q4_1"), (64, 32, 64, 5), zipped=False, experts=3, top=1),
+    "shares of what is left": Mixture(
+        ("q8_0", "q4_0"), (64, 96, 0, 35), experts=7, top=3, route=(("score", "sparsemixer"), ("normalize", False), ("jitter", 0.3)),
+    ),
     "groups of experts, scores with a bias": Mixture(
         ("iq4_nl", "q5_0", "iq4_nl", "q5_0"), (64, 64, 64, 35), experts=12, top=5,
         route=(("score", "sigmoid"), ("groups", 4), ("top_groups", 2), ("group_best", 2), ("scale", 2.5), ("eps", 1e-20)),
