@@ -75,7 +75,10 @@ def _beside(bound: Bound, shape: Geometry, plan: _Plan) -> str:
         arguments = ", ".join(["step", *(f"{name}_{_name_of(pointer)}" for pointer in own)])
         pointers += [re.sub(r"(\w+)$", rf"{name}_\1", pointer) for pointer in own]
         source = _as_function(_kernel(member, one, plan, ""), one, own)
-        parts.append(dict(name=name, source=source, grid=one.grid, block=one.block, arguments=arguments))
+        by_context = "C" in one.grid[1]
+        parts.append(
+            dict(name=name, source=source, grid=one.grid, block=one.block, arguments=arguments, by_context=by_context)
+        )
     return render(
         shape.template.file,
         preface=plan.constants,
@@ -83,6 +86,7 @@ def _beside(bound: Bound, shape: Geometry, plan: _Plan) -> str:
         params=_params(pointers),
         symbol=shape.symbol,
         block=shape.block,
+        by_context=parts[-1]["by_context"],
     )
 
 

@@ -4,7 +4,7 @@ Odd sizes, one row and sixteen, prompts (one region by one there); what no kerne
 """
 
 import pytest
-from regions import VOCAB, Builder, Region
+from regions import VOCAB, Builder, Region, steps_at
 
 from hfc.formats.recipe import apply
 from hfc.ir.graph import Graph, TensorType, Value
@@ -35,6 +35,17 @@ def attended(b: Builder, x: Value, cache: Value) -> tuple[Value, Value]:
     angles = b.const(apply("rope_table", rotary=16, theta=1e4), ("C", 16))
     kv = b.op("kv_append", cache, b.op("rope", b.op("rms_norm", k, eps=1e-6), angles), k)
     return b.op("reshape", b.op("attend", b.op("rope", q, angles), kv, scale=0.2), shape=(64,)), kv
+
+
+def attention_beside(format: str) -> Graph:
+    """Attention, whose blocks go by the context, beside the product behind a convolution."""
+    b = Builder()
+    x = b.vectors("embed", 64)
+    window = b.state("window", TensorType("f32", ("S", 64, 3)))
+    u = b.op("linear", x, b.matrix("u", "f32", 64, 64))
+    made, kept = b.op("causal_conv", u, b.matrix("taps", "f32", 64, 4), window)
+    y, kv = attended(b, x, cache=b.state("kv", TensorType("kv", ("S", 2, "C", 32))))
+    return head(b, b.op("linear", b.op("silu", made), b.matrix("wide", format, 35, 64)), y)
 
 
 def latent(format: str) -> Graph:
@@ -83,12 +94,14 @@ def head(b: Builder, *values: Value) -> Graph:
 GRAPHS = {
     "mixers, small blocks": (lambda: mixers(("q8_0", "q4_0")), ["conv", "linear", "linear", "map"]),
     "mixers, plain": (lambda: mixers(("f16", "bf16")), ["conv", "linear", "linear", "map"]),
+    "attention beside a product": (lambda: attention_beside("q8_0"), ["attend", "linear"]),
     "queries of latent attention": (lambda: latent("q8_0"), ["linear", "map"]),
     "choice of experts": (lambda: choice("q5_1"), ["linear", "route"]),
 }
 ORDINARY = {
     ("mixers, small blocks", "gfx1100"),
     ("queries of latent attention", "gfx906"),
+    ("attention beside a product", "gfx1100"),
     ("choice of experts", "gfx1201"),
 }
 PAIRS = [
@@ -101,9 +114,9 @@ PAIRS = [
 @pytest.mark.parametrize("name, arch", PAIRS)
 def test_regions_beside_each_other(name, arch):
     graph, members = GRAPHS[name]
-    subject = Region(graph(), arch)
+    subject = Region(graph(), arch, context=1200)
     assert members in [sorted(op.attrs.get("members", ())) for op in subject.graph.ops]
-    checked = subject.check()
+    checked = subject.check(steps_at(3, 700, 1100))
     assert any("beside" in c.kernel for c in checked if c.program == "decode"), [c.kernel for c in checked]
     assert not any("beside" in c.kernel for c in checked if c.program == "prefill")
     wrong = [c for c in checked if not c.ok]

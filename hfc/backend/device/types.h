@@ -28,6 +28,7 @@ HFC_FUNCTION int hfc_thread() { return (int)__builtin_amdgcn_workitem_id_x(); }
 HFC_FUNCTION int hfc_block_x() { return (int)__builtin_amdgcn_workgroup_id_x(); }
 HFC_FUNCTION int hfc_block_y() { return (int)__builtin_amdgcn_workgroup_id_y(); }
 HFC_FUNCTION int hfc_block_z() { return (int)__builtin_amdgcn_workgroup_id_z(); }
+HFC_FUNCTION int hfc_grid_x(int threads) { return (int)__builtin_amdgcn_grid_size_x() / threads; }  // of a block
 
 // All threads of the block arrive, and see each other's LDS and global writes.
 HFC_FUNCTION void hfc_barrier() {
@@ -50,6 +51,7 @@ HFC_FUNCTION int hfc_thread() { return __nvvm_read_ptx_sreg_tid_x(); }
 HFC_FUNCTION int hfc_block_x() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 HFC_FUNCTION int hfc_block_y() { return __nvvm_read_ptx_sreg_ctaid_y(); }
 HFC_FUNCTION int hfc_block_z() { return __nvvm_read_ptx_sreg_ctaid_z(); }
+HFC_FUNCTION int hfc_grid_x(int) { return __nvvm_read_ptx_sreg_nctaid_x(); }
 HFC_FUNCTION int hfc_grid_y() { return __nvvm_read_ptx_sreg_nctaid_y(); }
 // Where something lies in LDS, as asynchronous copies and matrix units take it.
 HFC_FUNCTION uint32_t hfc_lds_address(const void* at) {

@@ -193,7 +193,7 @@ def decode_by_splits(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, 
 def _where(condition: str, shape: Geometry) -> Geometry:
     """Launched where a step is so."""
     heads, splits, rows = shape.grid
-    return replace(shape, grid=(f"({condition}) * {heads}", splits, rows))
+    return replace(shape, grid=(heads, f"({condition}) * ({splits})", rows))
 
 
 def prefill_by_tiles(bound: Bound[AttendRegion], arch: Arch) -> tuple[Geometry, ...]:

@@ -72,7 +72,7 @@ def _packed(launches: list[Geometry], bound: Bound, arch: Arch) -> list[tuple[Ge
 
 
 def _fits(pack: tuple[Geometry, ...], bound: Bound, arch: Arch) -> bool:
-    """They use no memory together, LDS lets a compute unit hold two blocks, and all is known before the context is."""
+    """They use no memory together, LDS lets a compute unit hold two blocks, and the blocks of all but one are known before the context is."""
     names = [scratch.name for one in pack for scratch in one.scratch]
     declared = [one.declared for one in pack]
     pointers = sum(len(bound.served(one.member).args) + len(one.scratch) for one in pack)
@@ -80,8 +80,14 @@ def _fits(pack: tuple[Geometry, ...], bound: Bound, arch: Arch) -> bool:
         len(set(names)) == len(names)
         and sum(declared) <= max(*declared, arch.lds_bytes // 2)
         and pointers <= MOST_POINTERS
-        and not any(one.lds_bytes or "C" in "".join(one.grid) for one in pack)
+        and not any(one.lds_bytes for one in pack)
+        and sum(map(_goes_by_context, pack)) <= 1
+        and not any("C" in one.grid[0] + one.grid[2] for one in pack)
     )
+
+
+def _goes_by_context(one: Geometry) -> bool:
+    return "C" in one.grid[1]
 
 
 def _part(bound: Bound[BesideRegion], shared: tuple[Geometry, ...], number: int, is_last: bool) -> Geometry:
@@ -90,7 +96,8 @@ def _part(bound: Bound[BesideRegion], shared: tuple[Geometry, ...], number: int,
 
 
 def one_launch(shared: tuple[Geometry, ...], symbol: str, task: str) -> Geometry:
-    """task: as in Geometry."""
+    """task: as in Geometry. The launch whose blocks go by the context stands last: it has what is left of the grid."""
+    shared = tuple(sorted(shared, key=_goes_by_context))
     grid = " + ".join("*".join(f"({axis})" for axis in one.grid if axis != "1") or "1" for one in shared)
     return Geometry(
         BESIDE,
