@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -274,6 +275,15 @@ def test_gguf_becomes_a_container_with_its_vocabulary(hfc, smollm2_gguf, tmp_pat
     found = json.loads(hfc("inspect", tmp_path / "out", "--json")[1])
     assert found["kind"] == "gguf" and found["formats"]["hfc4"]["tensors"] == 30  # the others have rows of 576
     assert found["bits_per_weight"] < 7
+
+
+def test_what_stays_because_it_has_fewer_bits_is_said(hfc, llama, tmp_path):  # noqa: F811
+    """More bits than a weight has bring nothing back."""
+    small = converted(llama, tmp_path, "hfc4").parent
+    code, out, err = hfc("quantize", small, "--format", "q8_0", "-o", tmp_path / "again")
+    counted = int(re.search(r"  hfc4 +(\d+) tensors", out)[1])
+    assert code == 0 and f"  {counted} tensors stay as they are: stored in fewer bits than q8_0 has" in out, err
+    assert "stay as they are" not in hfc("quantize", llama, "--format", "q8_0", "-o", tmp_path / "other")[1]
 
 
 @pytest.mark.parametrize(("format", "huge"), [("f16", 7e4), ("q8_0", 1e7), ("hfc4", 1e9), ("mq4g256v2", 1e9)])

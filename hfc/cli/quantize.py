@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 from hfc.base.diagnostics import HfcError
@@ -16,7 +17,7 @@ from hfc.formats import weight_format
 from hfc.formats.checkpoint import Checkpoint, open_checkpoint
 from hfc.quality import DEFAULT_CHUNK, chunks
 from hfc.quantize.convert import ConversionPlan, plan, quantize, summary
-from hfc.quantize.policy import parse_keep
+from hfc.quantize.policy import FEWER_BITS, parse_keep
 from hfc.quantize.writer import add_report
 
 
@@ -89,6 +90,8 @@ def describe(made: ConversionPlan, folder: Path) -> str:
     lines += [
         f"  {name:10} {count:5} tensors {nbytes / 1e6:10.1f} MB" for name, (count, nbytes) in summary(made).items()
     ]
+    kept = Counter(choice.reason for choice in made.choices.values() if choice.reason.startswith(FEWER_BITS))
+    lines += [f"  {count} tensors stay as they are: {reason}" for reason, count in kept.items()]
     return "\n".join(lines)
 
 

@@ -46,6 +46,7 @@ RULES = (
 # Where rows are no multiple of the target's block: the next larger format with blocks of 32, else 16 bits.
 FALLBACKS = ((5.0, "q5_0"), (9.0, EIGHT_BITS))
 LAST = "bf16"
+FEWER_BITS = "stored in fewer bits than"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _fitting(info: TensorInfo, format: str, reason: str) -> FormatChoice:
     columns, form = info.shape[-1] if info.shape else 1, weight_format(format)
     if columns % form.block == 0:
         if bits_of(info.format) < form.bits_per_weight and not form.rotated:
-            return FormatChoice(info.format, f"stored in fewer bits than {format} has")
+            return FormatChoice(info.format, f"{FEWER_BITS} {format} has")
         return FormatChoice(format, reason)
     for limit, smaller in FALLBACKS:
         if form.bits_per_weight < limit and columns % weight_format(smaller).block == 0:
