@@ -239,6 +239,19 @@ def test_explain_counts_what_a_step_of_so_many_rows_launches(hfc, folder, tmp_pa
     assert int(alone[first]) > 0 == int(staged[first]) and int(staged[first + 1]) == int(alone[first])
 
 
+def test_fit_of_a_bundle_is_that_of_its_plan(hfc, bundle, folder):
+    plan = load_bundle(bundle).plans["gfx1100"]
+    code, out, err = hfc("fit", bundle, "--vram", 24)
+    weights = next(line for line in out.splitlines() if line.startswith("weights"))
+    assert code == 0 and out.startswith("gfx1100 in 24 GiB: fits\n") and "largest context" not in out, err
+    assert weights in hfc("fit", folder, "--vram", 24, "--ctx", plan.context)[1]
+    code, out, _ = hfc("fit", bundle, "--vram", "200M")
+    assert code == 1 and "does not fit" in out
+    for given, said in (("--ctx 8", "--ctx: "), ("--slots 2", "--slots: "), ("--arch gfx906", "unknown architecture")):
+        code, _, err = hfc("fit", bundle, "--vram", 24, *given.split())
+        assert code == 2 and said in err
+
+
 def test_explain_says_when_kernels_without_launches_have_some(hfc, folder, tmp_path):
     """Attention joins what blocks found where they share a context, which a short one has not."""
     longer = shutil.copytree(folder, tmp_path / "longer")

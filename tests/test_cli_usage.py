@@ -315,6 +315,9 @@ def test_an_unknown_name_gets_the_nearest_three_and_a_model_in_its_place_a_comma
     assert suggestions("Runn", known) == ["run", "runner", "runs"] and suggestions("zzz", known) == []
     assert unknown("command", "runn", known).hint == "did you mean 'run', 'runner' or 'runs'?"
     assert unknown("command", "rerum", known).hint == "did you mean 'rerun'?", "what is much further is no help"
+    cards = ["RX 9070", "RX 7600", "RX 7900 XTX", "RX 7900 XT", "Radeon Pro W7900"]
+    for name in ("rx 7900", "7900"):
+        assert suggestions(name, cards) == ["RX 7900 XT", "RX 7900 XTX"], "all of its words"
     for model in ("./model", "model.gguf", "smollm2:135m", r"models\m"):
         with pytest.raises(HfcError, match=re.escape(f"hfc run {model}")):
             dispatch([model, "hi"])

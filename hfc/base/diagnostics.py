@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from hfc.base.dataclass import dataclass
@@ -56,10 +57,18 @@ def unknown(what: str, name: str, known: Iterable[str], span: Span | None = None
 
 
 def suggestions(name: str, known: Iterable[str], likeness: float = 0.6) -> list[str]:
-    """At most three names that may be meant, the nearest first; none that is much further than it."""
+    """At most three names that may be meant: those with all words of `name`, the shortest first; else the nearest, none much further
+    than it."""
+    known, words = list(known), _words(name)
+    if longer := [other for other in known if words and words < _words(other)]:
+        return sorted(longer, key=lambda other: (len(other), other))[:3]
     near = nearest(name, known, 3, likeness)
     found = [difflib.SequenceMatcher(None, other.lower(), name.lower()).ratio() for other in near]
     return [other for other, like in zip(near, found) if like > found[0] - NEARLY]
+
+
+def _words(name: str) -> set[str]:
+    return {word for word in re.split(r"[\W_]+", name.lower()) if word}
 
 
 def nearest(name: str, known: Iterable[str], most: int = 1, likeness: float = 0.6) -> list[str]:

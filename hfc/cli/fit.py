@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
-from hfc.base.diagnostics import HfcError
+from hfc.base.diagnostics import HfcError, unknown
+from hfc.bundles import load_bundle
 from hfc.cli.compile import AUTO_STAGES, model_of
 from hfc.cli.experts import fitted_experts
 from hfc.cli.open_model import resolve
@@ -42,12 +44,26 @@ def command(
 ) -> None:
     """Print the memory plan: weights, scratch, state, the largest context. Exit code 1 if it does not fit."""
     check_draft(draft)
-    source = open_source(resolve(model).path, weights, format, model_of(draft, None, tensor_parallel or 1))
+    found = resolve(model)
     if card:
         known_arch, known = find_cards(card)[0]
         arch, vram = known_arch.name, vram or f"{known.memory_gb}G"
     if vram is None:
         raise HfcError("hfc fit needs --vram or --card", hint="--vram 24G, --card 'RX 7900 XTX'")
+    if found.kind == "bundle":
+        given = {
+            "--ctx": ctx,
+            "--kv": kv,
+            "--experts": experts,
+            "--tensor-parallel": tensor_parallel,
+            "--stages": stages,
+        }
+        flags = [flag for flag, value in given.items() if value is not None] + ["--slots"] * (slots != 1)
+        if flags:
+            raise HfcError(f"{flags[0]}: {found.path.name} is compiled already", hint=f"leave {', '.join(flags)} out")
+        fit_bundle(found.path, arch, vram)
+        return
+    source = open_source(found.path, weights, format, model_of(draft, None, tensor_parallel or 1))
     if stages:
         fit_stages(source, stages, arch.split(","), vram, CompileOptions(kv=kv, ctx=ctx, slots=slots))
         return
@@ -68,6 +84,23 @@ def command(
         print(f"does not fit {memory / GIB:g} GiB: {need.total - memory:,} bytes too many")
         raise SystemExit(1)
     print(f"fits {memory / GIB:g} GiB" + (f"; how fast it is: hfc predict {model} --card {card!r}" if card else ""))
+
+
+def fit_bundle(path: Path, arch: str, vram: str) -> None:
+    """A table for each plan of an architecture: one, or those of stages or ranks. Exit code 1 if one does not fit."""
+    bundle = load_bundle(path)
+    plans = [plan for plan in bundle.plans.values() if plan.arch == arch and not plan.parts]
+    if not plans:
+        raise unknown("architecture in the bundle", arch, [plan.arch for plan in bundle.plans.values()])
+    fits = True
+    for plan, memory in zip(plans, sizes_of(vram, len(plans)), strict=True):
+        need = need_of(plan)
+        is_enough = need.total <= memory
+        fits = fits and is_enough
+        verdict = "fits" if is_enough else f"does not fit, {need.total - memory:,} bytes too many"
+        print(f"{plan.name} in {memory / GIB:g} GiB: {verdict}\n{table(need, memory, is_compiled=True)}\n")
+    if not fits:
+        raise SystemExit(1)
 
 
 def fit_ranks(source: CompilerInput, arch: str, memory: int, options: CompileOptions) -> None:

@@ -80,7 +80,7 @@ def workloads(
 def check_workload(workload: Workload, model: Model) -> None:
     """HfcError when the model's plan is too small for it."""
     if workload.context > model.context:
-        hint = f"use --ctx {workload.context} or more"
+        hint = f"use --ctx {workload.context} or more, where the model has it; a bundle is to be compiled again"
         raise HfcError(f"{workload.name} does not fit the context of {model.context} tokens", hint=hint)
     limits = {"slots": model.slots, "rows a step": model.max_rows, "rows of logits": model.max_outputs}
     for what, limit in limits.items():

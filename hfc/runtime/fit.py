@@ -57,8 +57,9 @@ def _weight_bytes(format: str, shape: tuple[int, ...]) -> int:
     return math.prod(shape[:-1]) * weight_format(format).row_bytes(shape[-1])
 
 
-def table(need: Need, memory: int, trained: int | None = None) -> str:
-    """The table that `hfc fit` prints and that a refusal shows. trained: the longest context that the model was made for."""
+def table(need: Need, memory: int, trained: int | None = None, is_compiled: bool = False) -> str:
+    """The table that `hfc fit` prints and that a refusal shows. trained: the longest context that the model was made for.
+    is_compiled: the context cannot become another one."""
     rows = [
         ("weights", need.weights),
         ("scratch", need.scratch),
@@ -71,6 +72,8 @@ def table(need: Need, memory: int, trained: int | None = None) -> str:
         rows.insert(3, ("  of it journals of uncommitted rows", need.slots * need.journal))
     lines = [f"{name:44} {nbytes / 2**20:12,.1f} MiB" for name, nbytes in rows]
     lines.append(f"{'per token and slot':44} {need.per_token:12,} bytes")
+    if is_compiled:
+        return "\n".join(lines)
     largest = need.largest_context(memory)
     if trained is not None and largest > trained:
         lines.append(f"{'context that fits':44} {largest:12,} tokens")
