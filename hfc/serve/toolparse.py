@@ -213,12 +213,18 @@ class TaggedCalls:
         if self._call is not None:
             ending = self._call.close()
             self._count += ending is not None
-            deltas += [Delta("content", self._opening + self._call.text)] if ending is None else ending
+            if ending is None and not self._after_call:  # else what an answer that breaks off has of its next call
+                ending = [Delta("content", self._opening + self._call.text)]
+            deltas += ending or []
             self._call = None
-        elif self._held and not (self._after_call and self._held.isspace()):
+        elif self._held and not (self._after_call and self._begins_call()):
             deltas.append(Delta("content", self._held))
         self._held = ""
         return deltas
+
+    def _begins_call(self) -> bool:
+        """What is held back is white space, or that and the beginning of a tag."""
+        return any(tag.startswith(self._held.strip()) for tag in self._openings)
 
     def _outside(self) -> list[Delta] | None:
         found = [(i, tag) for tag in self._openings if (i := self._held.find(tag)) >= 0]

@@ -71,6 +71,23 @@ def test_calls_and_content(style, text, content, calls, size):
     assert len({c.id for c in message.calls}) == len(calls)
 
 
+@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize(("style", "call"), [
+    ("hermes", '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'),
+    ("xml", "<tool_call>\n<function=now>\n</function>\n</tool_call>"),
+])  # fmt: skip
+def test_half_of_another_call_is_no_content(style, call, size):
+    """An answer that max_tokens or a stop text ends in the middle of its next call's tags."""
+    more = "\n" + call.replace("now", "weather")
+    for half in range(1, more.index("weather") + 4):
+        text = call + more[:half]
+        message = parsed(style, [text[i : i + size] for i in range(0, len(text), size)])
+        assert message.content == "" and [c.name for c in message.calls] == ["now"], text
+    for text, content in ((" and < b", " and < b"), ("\nso <tool", "\nso <tool")):
+        assert parsed(style, [call + text]).content == content
+    assert parsed(style, ["<tool"]).content == "<tool", "without a call before it may be text"
+
+
 @pytest.mark.parametrize(("style", "start"), [
     ("hermes", '<tool_call>\n{"name": "weather", "arguments": {"city": "a long na'),
     ("xml", "<tool_call>\n<function=weather>\n<parameter=city>\na long na"),
