@@ -87,6 +87,29 @@ def test_templates_read_as_kernels(path):
     assert nested(path.read_text()) <= MOST_NESTED, "a macro, or a C++ template in device/*.h"
 
 
+CHOSEN = re.compile(r"(?://%|\{%)-?\s*for (\w+) in [^%\n]*? if ([^%\n]*)")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(BACKEND).as_posix())
+def test_a_loop_over_some_is_not_counted_as_one_over_all(path):
+    """`for part in parts if part.reads` counts those that it keeps: loop.index0 is not the part's number."""
+    text = path.read_text()
+    for match in CHOSEN.finditer(text):
+        if not re.search(rf"\b{match[1]}\b", match[2]):
+            continue
+        words, depth = re.finditer(r"(?://%|\{%)-?\s*(for|endfor)\b", text[match.start() :]), 0
+        own = []  # text of this loop that no inner loop has
+        last = match.end() - match.start()
+        for word in words:
+            if depth == 1:
+                own.append(text[match.start() + last : match.start() + word.start()])
+            depth += 1 if word[1] == "for" else -1
+            last = max(last, word.end())
+            if not depth:
+                break
+        assert "loop.index" not in "".join(own), f"line {text[: match.start()].count(chr(10)) + 1}"
+
+
 @pytest.mark.parametrize("path", sorted(BACKEND.glob("skeletons/**/*.hip.j2")), ids=lambda path: path.name)
 def test_every_kernel_waits_for_its_inputs(path):
     text = path.read_text()
