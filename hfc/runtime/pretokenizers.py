@@ -57,6 +57,11 @@ DEEPSEEK = (
     "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}",
 )  # fmt: skip
 BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
+DIGITS_BY_THREE = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))"  # counted from the right
+ASIAN = (
+    "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f\u0e80-\u0eff"
+    "\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+"
+)
 HAN = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")
 
@@ -120,6 +125,9 @@ PRE_TOKENIZERS = {
         (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"),
         "deepseek-ai/deepseek-coder-6.7b-base",
     ),
+    "chatglm-bpe": PreTokenizer((LLAMA3,), "zai-org/glm-4-9b-chat-hf"),
+    "hunyuan": PreTokenizer((QWEN2,), "tencent/Hunyuan-A13B-Instruct"),
+    "afmoe": PreTokenizer((DIGITS_BY_THREE, ASIAN, DEEPSEEK3), "arcee-ai/Trinity-Nano-Preview"),
     "bloom": PreTokenizer((BLOOM,), "bigscience/bloom"),
     "falcon": PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", GPT2, r"[0-9][0-9][0-9]"), "tiiuae/falcon-7b"),
 }

@@ -125,6 +125,22 @@ FAMILIES: dict[str, Family] = {
             "tokenizer_name": "EleutherAI/gpt-neox-20b", "layer_norm_epsilon": None,
         },
     ),
+    "glm": family(
+        "Glm", 108, head_dim=8, attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
+        lost={"rms_norm_eps": 1e-5},
+    ),
+    "gpt_bigcode": family(
+        "GPTBigCode", 109, tie_word_embeddings=True, n_embd=HIDDEN, n_layer=2, n_head=HEADS, n_positions=256, without=(
+            *("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "intermediate_size", "num_key_value_heads"),
+        ), published={"tie_word_embeddings": None, "n_inner": 4 * HIDDEN, "inference_runner": 0, "max_batch_size": None},
+    ),
+    "gemma": family("Gemma", 126, tie_word_embeddings=True, head_dim=16),
+    "cohere": family("Cohere", 105, without=("rms_norm_eps",), tie_word_embeddings=True, logit_scale=0.5),
+    "cohere_plus": family("Cohere", 103, without=("rms_norm_eps",), tie_word_embeddings=True, logit_scale=0.5, use_qk_norm=True),
+    "arcee": family("Arcee", 104, rope_parameters=YARN, head_dim=8),
+    "olmo": family("Olmo", 105, clip_qkv=1.5),
+    "nemotron": family("Nemotron", 106, head_dim=8),
+    "phi": family("Phi", 107, num_key_value_heads=HEADS, intermediate_size=4 * HIDDEN),
     "gpt2": replace(family(
         "GPT2", 93, tie_word_embeddings=True, n_embd=HIDDEN, n_layer=2, n_head=HEADS, n_positions=256, without=(
             *("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "intermediate_size", "num_key_value_heads"),

@@ -26,6 +26,24 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "qwen3_moe": family("Qwen3Moe", 41, head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=True),
+    "dots1": family(
+        "Dots1", 73, num_hidden_layers=3, num_key_value_heads=4, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=2, n_group=1,
+        topk_group=1, first_k_dense_replace=1, norm_topk_prob=True, routed_scaling_factor=2.5, sliding_window=None, head_dim=8,
+        published={"scoring_func": "sigmoid"},
+    ),
+    "afmoe": family(
+        "Afmoe", 75, num_hidden_layers=4, num_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, num_shared_experts=2, head_dim=8,
+        num_dense_layers=1, route_scale=2.5, mup_enabled=True, sliding_window=8, intermediate_size=32, published={
+            "route_norm": True, "score_func": "sigmoid", "n_group": 1, "topk_group": 1, "num_expert_groups": 1, "num_limited_groups": 1,
+            "load_balance_coeff": 5e-4, "use_grouped_mm": True,
+        },
+    ),
+    "hunyuan_v1_moe": family(
+        "HunYuanMoEV1", 74, num_experts=6, moe_topk=2, intermediate_size=24, head_dim=8, published={
+            "moe_topk": [2, 2], "moe_intermediate_size": [24, 24], "num_shared_expert": [1, 1], "use_qk_norm": True, "use_cla": False,
+            "cla_share_factor": 2, "norm_type": "rms", "use_mixed_mlp_moe": True, "moe_layer_num_skipped": 0, "attention_head_dim": 8,
+        },
+    ),
     "phimoe": family(
         "Phimoe", 72, num_local_experts=6, num_experts_per_tok=2, intermediate_size=24, sliding_window=None, router_jitter_noise=0.01,
         attention_bias=True, lm_head_bias=True, original_max_position_embeddings=64, rope_parameters=PHIMOE_ROPE, published={

@@ -73,6 +73,11 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "mamba": family("Mamba", 82, **PURE_MAMBA),
+    "mamba2": family(
+        "Mamba2", 84, num_heads=4, head_dim=16, state_size=8, conv_kernel=4, expand=2, n_groups=2, published={"residual_in_fp32": True}, without=(
+            *("intermediate_size", "num_attention_heads", "num_key_value_heads", "max_position_embeddings"),
+        ),
+    ),
     "falcon_mamba": family("FalconMamba", 83, **PURE_MAMBA),
     "jamba": family(
         "Jamba", 81, num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=0,
