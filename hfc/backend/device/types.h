@@ -63,6 +63,20 @@ HFC_FUNCTION void hfc_lds_barrier() { __syncthreads(); }
 
 // Loads that stand before it are asked for before those behind it.
 HFC_FUNCTION void hfc_keep_order() { asm volatile("" ::: "memory"); }
+// hfc_not_before: what is done with x behind it is not done before: a choice would wait for what was asked for.
+// hfc_any: the pointer, of which the compiler does not know that nobody writes there: what is read keeps its place.
+#if defined(__HIP__)
+HFC_FUNCTION void hfc_not_before(float& x) { asm volatile("" : "+v"(x)); }
+typedef const __attribute__((address_space(1))) float hfc_global_float;
+HFC_FUNCTION hfc_global_float* hfc_any(const float* from) {
+  hfc_global_float* at = (hfc_global_float*)from;
+  asm volatile("" : "+s"(at));
+  return at;
+}
+#else
+HFC_FUNCTION void hfc_not_before(float& x) { asm volatile("" : "+f"(x)); }
+HFC_FUNCTION const float* hfc_any(const float* at) { asm volatile("" : "+l"(at)); return at; }
+#endif
 
 // A kernel may start before the one ahead of it has ended (feature early_launch): as soon as all blocks of that one run and have called
 // hfc_start_next. Until it has waited it reads weights, tables and the step's shape, and states that no other kernel of the step writes.

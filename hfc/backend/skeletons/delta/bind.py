@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hfc.backend.body import Printer
 from hfc.backend.skeletons.delta.region import DeltaRegion, Journal
+from hfc.backend.skeletons.linear.bind import always_read
 from hfc.backend.spec import Bound
 from hfc.ir.convolved import convolved
 from hfc.ir.element import row_shape
@@ -23,10 +24,13 @@ def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
     load = printer.element(u, reindex(("j",), (taps.type.size(0),), row_shape(u)))
     printer.leaves[conv.outputs[0]] = lambda _index: "c"
     weights, activate = printer.arg(taps), printer.element(found.activated, ("j",))
+    before = len(printer.reads)
     gates = printer.element(decay, ("g",)), printer.element(beta, ("g",))
+    gate_reads = always_read(printer.reads[before:], *gates)
     states = printer.arg(window, written=True), printer.arg(memory, written=True)
     printer.leaves[delta.outputs[0]] = lambda index: f"y[{index[-1]}]"
     printer.fresh_stats()
+    before = len(printer.reads)
     store = printer.stores(("g", "j"), row_shape(delta.outputs[0]))
     made = DeltaRegion(
         k_heads=delta.inputs[0].type.size(1),
@@ -50,6 +54,8 @@ def bind(region: Op, printer: Printer) -> Bound[DeltaRegion]:
         v0=v.first,
         stats=tuple(printer.stats),
         store=store,
+        gate_reads=gate_reads,
+        store_reads=always_read(printer.reads[before:], store),
         journal=_journal(window, memory, printer),
     )
     name = f"delta_k{made.k_heads}x{made.dk}_v{made.v_heads}x{made.dv}"

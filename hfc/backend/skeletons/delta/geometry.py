@@ -17,7 +17,10 @@ SHORT = 16  # segments of at most this many rows are one kernel's, longer ones s
 THREADS = 256
 RESIDENT_THREADS = 768  # of a compute unit, with 80 registers each
 WITH_JOURNAL = 512  # likewise, with 128: a second pass keeps more of them
-REGISTERS, SIMDS = 128, 4  # of a lane, and that run the waves of one block: whether several value heads fit it
+REGISTERS, SIMDS = (
+    216,
+    4,
+)  # of a lane with 64 elements of the state, and that run the waves of one block: whether several value heads fit it
 SCALARS = 4  # of a row and head: scales of q and k, decay, beta; in delta_columns a thread brings one of one row
 HEAD_US, JOIN_US = 6.0, 1.5  # of each further value head in one block, and of delta_join
 
@@ -25,16 +28,23 @@ HEAD_US, JOIN_US = 6.0, 1.5  # of each further value head in one block, and of d
 @dataclass(frozen=True)
 class DeltaParams(Params):
     """few: rows of the longest segment that this kernel serves; longer ones are the column kernels'.  split: lanes that share a column of
-    the state, `depth` elements each.  heads: value heads of a key head that a block carries at once.  tokens: rows whose q, k, v and y lie
+    the state, `depth` elements each, which are `fold` parts of the column: each part has the sums of a lane of its own.  heads: value heads of a key head that a block carries at once.  tokens: rows whose q, k, v and y lie
     in LDS together, `batch` of whose inputs are loaded together.  items: inputs that a thread convolves, one after the other."""
 
     few: int
     split: int
     depth: int
+    fold: int
     heads: int
     tokens: int
     batch: int
     items: int
+    first: bool
+
+    @property
+    def lanes(self) -> tuple[int, int]:
+        """split and depth of kernels whose lanes hold one part."""
+        return self.split * self.fold, self.depth // self.fold
 
 
 @dataclass(frozen=True)
@@ -126,11 +136,10 @@ def comes_apart(region: DeltaRegion, arch: Arch) -> bool:
 
 def side_by_side(region: DeltaRegion, arch: Arch, split: int) -> int:
     """Value heads of a key head that one block carries at once: all, where it has threads and registers for them; else 1, one after the
-    other.
+    other, or in small blocks of a launch more.
 
-    Predicted for 9B (two to a key), us with the gaps, before (gfx1030 one after the other, others in two launches) and side by side:
-    gfx1100 9.8 and 6.7, gfx1201 11.1 and 7.6, gfx1151 20.9 and 13.7, gfx1030 14.4 and 9.3. Waves of 64 need 136 registers of the 128
-    that a block of 1,024 threads leaves them on CDNA 2 and 3."""
+    Predicted, us with the gaps, first one after the other or in two launches, then side by side with a lane for 32 elements of the state,
+    then for 64: 9B (two to a key) on gfx1100 9.8, 6.7 and 5.3 (with what is wanted first asked for first), 27B (three) 13.4, - and 9.2."""
     heads = region.v_heads // region.k_heads
     waves = -(-heads * region.dv * split // arch.wave)
     fits = arch.wave == 32 and waves * arch.wave <= MAX_THREADS and waves <= SIMDS * arch.occupancy(REGISTERS)
@@ -157,16 +166,19 @@ def _whole(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
         and 2 * region.dv * split <= MAX_THREADS
     ):
         split *= 2
-    heads = side_by_side(region, arch, split)
+    fold = 2 if split > 1 and region.v_heads > region.k_heads else 1
+    heads = side_by_side(region, arch, split // fold)
+    split, fold = (split // fold, fold) if heads > 1 else (split, 1)
     inputs = 2 * region.dk + heads * region.dv
     block = -(-heads * region.dv * split // arch.wave) * arch.wave
     assert block <= MAX_THREADS and split <= arch.wave, (
         f"heads of {region.dk} x {region.dv} are not this kernel's: fuse_delta"
     )
-    depth = -(-region.dk // (4 * split)) * 4
+    depth = -(-region.dk // (4 * fold * split)) * 4 * fold
     tokens = max(1, min(16, 32768 // (8 * (split * depth + heads * region.dv))))  # between barriers
     batch = min(tokens, arch.tuning.predicated_loads)
-    params = DeltaParams(SHORT, split, depth, heads, tokens, batch, items=-(-inputs // block))
+    first = arch.tuning.counts_loads and not (arch.scarce_registers and region.journal)
+    params = DeltaParams(SHORT, split, depth, fold, heads, tokens, batch, -(-inputs // block), first)
     return Geometry(DELTA, bound.name, (str(region.k_heads), "G", "1"), block, params)
 
 
@@ -177,12 +189,13 @@ def _parts(bound: Bound[DeltaRegion], arch: Arch, whole: Geometry) -> Geometry:
     # Each input that a thread convolves takes registers: with a journal, blocks of 32 columns (three inputs a thread) need 146 of 128 on
     # gfx906 and gfx908, 64 (two) 135. A whole head has threads for all.
     least = region.dv if arch.scarce_registers and region.journal else 32
-    columns = max(least, arch.wave // same.split)
-    column_blocks, block = -(-region.dv // columns), columns * same.split
+    split, depth = same.lanes
+    columns = max(least, arch.wave // split)
+    column_blocks, block = -(-region.dv // columns), columns * split
     has_room = arch.tuning.resident_blocks > 2  # on gfx1100 one row takes 3 % longer without the loop, predicted
     params = DeltaPartsParams(
-        split=same.split,
-        depth=same.depth,
+        split=split,
+        depth=depth,
         tokens=same.tokens,
         batch=same.batch,
         items=-(-(2 * region.dk + columns) // block),
@@ -234,14 +247,15 @@ def _stage(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
 def _columns(bound: Bound[DeltaRegion], arch: Arch, whole: DeltaParams) -> Geometry:
     """Blocks of few columns: even one long segment fills a card."""
     region = bound.region
-    columns = max(32, arch.wave // whole.split)
+    split, depth = whole.lanes
+    columns = max(32, arch.wave // split)
     column_blocks = -(-region.dv // columns)
-    block = columns * whole.split
+    block = columns * split
     tokens = 4 if arch.scarce_registers else arch.tuning.rows_in_flight  # loads on their way cost registers
     params = ColumnsParams(
         few=SHORT,
-        split=whole.split,
-        depth=whole.depth,
+        split=split,
+        depth=depth,
         tokens=min(tokens, block // SCALARS),
         columns=columns,
         column_blocks=column_blocks,

@@ -23,7 +23,7 @@ class DeltaRegion(KernelRegion):
     u: C expression of the convolution's input in row, j=channel.  conv: its weights.  activate: C expression of its result c.
     eps: of the L2 norms of q and k.  q_scale: of q.  decay, beta: C expressions in row, g=value head.  window, memory: states.
     q0, k0, v0: first channels of q, k and v.  stats, store: C statement in row, g=value head, j and the head's output vector y[j].
-    journal: None where the plan has none."""
+    gate_reads, store_reads: what decay and beta, and store, read of memory, as it stands in them.  journal: None where the plan has none."""
 
     k_heads: int
     v_heads: int
@@ -47,6 +47,8 @@ class DeltaRegion(KernelRegion):
     stats: tuple[Stat, ...]
     store: str
     journal: Journal | None
+    gate_reads: tuple[str, ...] = ()
+    store_reads: tuple[str, ...] = ()
 
     @property
     def journals(self) -> tuple[tuple[Arg, int], ...]:
