@@ -25,17 +25,17 @@ from attention import Attention, error, step_of
 HOPPER = find_arch("sm_90")
 PACKED = (("q8", "q8"), *((f"{kind}{bits}", "q8") for kind in ("asym", "fwht") for bits in (4, 3, 2)))
 BOUND = 5e-4  # values are rounded to f16
-# heads, KV heads, size, window, softcap, sinks
+# heads, KV heads, size, window, softcap, sinks, slopes
 SHAPES = (
-    (16, 4, 256, 0, 0.0, False),
-    (16, 2, 256, 300, 20.0, False),
-    (5, 1, 128, 0, 0.0, True),
-    (7, 1, 256, 0, 0.0, True),
+    (16, 4, 256, 0, 0.0, False, False),
+    (16, 2, 256, 300, 20.0, False, True),
+    (5, 1, 128, 0, 0.0, True, False),
+    (7, 1, 256, 0, 0.0, True, True),
 )
 
 
-def region(heads=16, kv_heads=4, size=256, formats=("q8", "q8"), capacity=4096, rounds=True):
-    bound = attend(heads, kv_heads, size, formats=formats, capacity=capacity)
+def region(heads=16, kv_heads=4, size=256, formats=("q8", "q8"), capacity=4096, rounds=True, slopes=False):
+    bound = attend(heads, kv_heads, size, formats=formats, capacity=capacity, slopes=slopes)
     return replace(bound, region=replace(bound.region, rounds=rounds))
 
 
@@ -92,7 +92,7 @@ def test_levels_as_f16_are_nearly_what_they_are(name):
 
 @pytest.mark.parametrize("heads", (16, 24))
 def test_its_code_copies_in_bulk_and_multiplies_on_matrix_units(heads):
-    bound = region(heads, 4, 256, ("asym3", "q8"))
+    bound = region(heads, 4, 256, ("asym3", "q8"), slopes=heads == 16)
     first = skeletons.geometry(bound, HOPPER, "decode")[0]
     code = compile_job(kernel_job(bound, first, Settings(HOPPER, 4096, 2, 16, 16, "asym3", "q8"))).assembly
     assert "cp.async.bulk" in code and "mma.sync" in code and ".local" not in code
@@ -133,8 +133,8 @@ def test_on_a_card(formats, shape):
         list_devices()
     except (ImportError, HfcError) as none:
         pytest.skip(f"no NVIDIA card: {none}")
-    heads, kv_heads, size, window, softcap, sinks = shape
-    case = OnCard("sm_90", 8400, heads, kv_heads, size, window, softcap, formats, sinks=sinks)
+    heads, kv_heads, size, window, softcap, sinks, slopes = shape
+    case = OnCard("sm_90", 8400, heads, kv_heads, size, window, softcap, formats, sinks=sinks, slopes=slopes)
     case.bound = replace(case.bound, region=replace(case.bound.region, rounds=True))
     step = step_of((3, 8397), (5, 125), (2, 0))
     whole = case.run(step, "decode")
