@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from families import HEADS, HIDDEN, VOCAB, Family, family
+from families import COMMON, HEADS, HIDDEN, VOCAB, Family, family
 
 YARN = {
     "rope_type": "yarn", "rope_theta": 5e5, "factor": 8.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0,
@@ -22,6 +22,32 @@ def gemma4(seed: int, **config) -> Family:
         final_logit_softcapping=8.0,
     )  # fmt: skip
     return replace(family("Gemma4", seed, **{**usual, **config}), config_class="Gemma4TextConfig")
+
+
+def seeing(stem: str, seed: int, vision: dict, **config) -> Family:
+    """The text side of a model that also sees: its positions come in three streams, which are one where there is text alone."""
+    text = {**{key: COMMON[key] for key in COMMON if key != "tie_word_embeddings"}, **config}
+    head = text.get("head_dim", HIDDEN // HEADS) // 2
+    text["rope_parameters"] = {
+        "rope_type": "default",
+        "rope_theta": 5e6,
+        "mrope_section": [head // 2, head // 4, head // 4],
+    }
+    sizes = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": HIDDEN,
+        "patch_size": 4,
+    }
+    given = {
+        "text_config": text,
+        "vision_config": {**sizes, **vision},
+        "vocab_size": VOCAB,
+        "tie_word_embeddings": False,
+    }
+    return Family(f"{stem}Config", f"{stem}ForConditionalGeneration", given, seed)
 
 
 FAMILIES: dict[str, Family] = {
@@ -125,6 +151,8 @@ FAMILIES: dict[str, Family] = {
             "tokenizer_name": "EleutherAI/gpt-neox-20b", "layer_norm_epsilon": None,
         },
     ),
+    "qwen3_vl": seeing("Qwen3VL", 110, {"deepstack_visual_indexes": [0], "num_position_embeddings": 16}, head_dim=16),
+    "qwen2_5_vl": seeing("Qwen2_5_VL", 111, {"fullatt_block_indexes": [0]}),
     "glm": family(
         "Glm", 108, head_dim=8, attention_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
         lost={"rms_norm_eps": 1e-5},
