@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from random_maker import CONTEXT, SIZES, Maker
+from random_maker import CONTEXT, SIZES, VOCAB, Maker
 
+from hfc.formats import weight_format
+from hfc.formats.recipe import tensor
 from hfc.ir.graph import Value
 from hfc.ir.ops import OPS
 
@@ -192,7 +194,7 @@ def _route(m: Maker) -> None:
     attrs = dict(
         top=top,
         normalize=m.chance(0.5),
-        score=m.one("softmax", "sigmoid", "sparsemixer"),
+        score=m.one("softmax", "sigmoid", "sqrtsoftplus", "sparsemixer"),
         groups=groups,
         top_groups=int(m.rng.integers(least, groups + 1)),
         group_best=int(m.one(1, 2)) if groups > 1 else 1,
@@ -237,6 +239,30 @@ def _numbers(m: Maker) -> None:
     count, k = int(m.one(1, 3, 4)), int(m.one(16, 32))
     ids = m.op("numbers", m.tokens, count=count)
     m.op("expert_linear", m.of(count, k), m.matrix(int(m.one(8, 33)), k, count), ids)
+
+
+@maker("take")
+def _take(m: Maker) -> None:
+    """Of what is in memory, or of a softmax; shares of a choice as a hash of the token makes it."""
+    if chosen := _chosen(m):
+        ids, _shares, experts = chosen
+        x = m.of(experts)
+        taken = m.op("take", m.op(m.one("softmax", "sigmoid"), x) if m.chance(0.5) else x, ids)
+        if m.chance(0.5):
+            m.op("sum", taken)
+
+
+@maker("whole")
+def _whole(m: Maker) -> None:
+    """Experts by the token: a table of their numbers."""
+    experts, top, k = int(m.one(4, 5, 8)), int(m.one(1, 2, 3)), int(m.one(32, 64))
+    name = f"table{len(m.store.tensors)}"
+    table = m.rng.integers(0, experts, (VOCAB, top)).astype(np.float32)
+    m.store.tensors[name] = "f32", table.shape, weight_format("f32").pack(table)
+    rows = m.builder.weight(name, "f32", table.shape, tensor(name))
+    m.env[rows] = table
+    ids = m.op("whole", m.op("gather", rows, m.tokens))
+    m.op("expert_linear", m.of(k), m.matrix(int(m.one(8, 33)), k, experts), ids)
 
 
 @maker("positions")

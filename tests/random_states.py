@@ -13,7 +13,8 @@ from hfc.ir.graph import TensorType, Value
 def _rope(m: Maker) -> None:
     x = m.any(lambda s: len(s) == 2 and s[1] >= 2, 3, 16)
     rotary = min(x.type.shape[2] // 2 * 2, int(m.one(2, 4, 8, 128)))
-    m.op("rope", x, m.table(rotary), **({"interleaved": True} if m.chance(0.5) else {}))
+    drawn = {"interleaved": True, "inverse": True, "back": int(m.one(1, 3))}
+    m.op("rope", x, m.table(rotary), **{name: value for name, value in drawn.items() if m.chance(0.5)})
 
 
 @maker("position_scale")

@@ -307,3 +307,15 @@ def test_smollm2_opens_in_less_than_a_second():
         found = checkpoint.f32("blk.0.ffn_down.weight")
         raw = checkpoint.raw("blk.0.ffn_down.weight")
         assert np.array_equal(found, gguf.quants.dequantize(raw, gguf.GGMLQuantizationType.Q4_1))
+
+
+def test_a_table_of_whole_numbers_is_read_as_f32(tmp_path):
+    """Experts of each token, where a hash chooses them; a counter stays what it is."""
+    table = np.array([[3, 255], [0, 70000]])
+    for dtype in (np.int32, np.int64):
+        tensors = {"tid2eid": table.astype(dtype), "steps": np.array([7], dtype)}
+        safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors", {"format": "np"})
+        with open_checkpoint(tmp_path / "model.safetensors") as checkpoint:
+            assert (checkpoint.info("tid2eid").format, checkpoint.stored_format("tid2eid")[0]) == ("f32", "i")
+            assert np.array_equal(checkpoint.f32("tid2eid"), table)
+            assert checkpoint.info("steps").format[0] == "i"

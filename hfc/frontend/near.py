@@ -75,7 +75,8 @@ MEANT = {
     "split(x, [a, b])": ("chunk", "slice", "narrow", "unbind", "tensor_split"),
     "for i in layers: a count, or a list": ("range", "enumerate"),
     "concat([x, y])": ("cat", "stack_last", "hstack", "concatenate"),
-    "gather(table, tokens)": ("embedding", "embed_tokens", "lookup", "index_select", "take"),
+    "gather(table, tokens)": ("embedding", "embed_tokens", "lookup", "index_select"),
+    "take(x, ids)": ("take_along_dim", "take_along_axis", "gather_scores"),
     "clamp(x, low, high)": ("clip", "minimum", "maximum", "hardtanh", "relu6"),
     "route(logits, top, normalize)": (
         *("topk", "top_k", "router", "moe_gate", "select_experts", "topk_softmax", "fused_topk"),
@@ -84,6 +85,7 @@ MEANT = {
     'route(logits, top, score = "sigmoid", bias = b, groups = n_group, top_groups = topk_group)': (
         *("grouped_topk", "noaux_tc", "group_limited_greedy", "sigmoid_topk", "e_score_correction_bias"),
     ),
+    "whole(x)": ("round", "rint", "long", "to_int"),
     'route(logits, top, false, "sparsemixer", jitter = 0.01)': ("sparsemixer", "sparse_mixer"),
     "expert_linear(x, w, experts)": ("moe", "grouped_gemm", "experts_linear", "moe_linear"),
     "attention(q, k, v, kv, scale)": ("sdpa", "scaled_dot_product_attention", "attn", "flash_attention", "self_attn"),

@@ -33,6 +33,7 @@ WRONG = (
     ArithmeticError,
     AttributeError,
 )  # what arithmetic on a damaged file's shapes raises
+TABLES = ("i32", "i64")  # matrices of whole numbers: experts of each token, where a hash chooses them (DeepSeek V4)
 Parts = dict[str, np.ndarray]
 
 
@@ -77,7 +78,7 @@ def published_tensors(
 ) -> tuple[dict[str, TensorInfo], dict[str, PublishedTensor]]:
     """Tensors by the names of a checkpoint that nobody quantized, and those of them that are made of parts."""
     if published_method(config) is None:
-        return tensors, {}
+        return _with_tables(tensors, {})
     try:
         scheme = _scheme(where, config.get("quantization_config") or config["compression_config"])
     except WRONG as error:
@@ -97,7 +98,21 @@ def published_tensors(
     whole = {one.parts["codes"].name: one.info for one in made.values()}
     taken = {part.name for one in made.values() for part in one.parts.values()} - whole.keys()
     seen = [whole.get(n, t) for n, t in tensors.items() if n not in taken and n.rpartition(".")[2] not in UNUSED]
-    return {info.name: info for info in seen}, made
+    return _with_tables({info.name: info for info in seen}, made)
+
+
+def _with_tables(
+    tensors: dict[str, TensorInfo], made: dict[str, PublishedTensor]
+) -> tuple[dict[str, TensorInfo], dict[str, PublishedTensor]]:
+    """Both, with tables of whole numbers read as f32, which holds those below 2^24 as they are."""
+    tables = {
+        name: PublishedTensor(
+            _read_as(info, name, "f32", info.shape), {"codes": info}, lambda found: _f32(found["codes"])
+        )
+        for name, info in tensors.items()
+        if info.format in TABLES and len(info.shape) == 2 and name not in made
+    }
+    return tensors | {name: table.info for name, table in tables.items()}, made | tables
 
 
 def decoded(made: PublishedTensor, stored: Callable[[TensorInfo], np.ndarray]) -> np.ndarray:

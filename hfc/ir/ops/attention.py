@@ -12,10 +12,13 @@ from hfc.ir.index import Index, group
 from hfc.ir.opdef import none_counted, require, root, row_local
 
 
-def _rope_type(x: TensorType, table: TensorType, *, interleaved=None) -> TensorType:
+def _rope_type(x: TensorType, table: TensorType, *, interleaved=None, inverse=None, back=None) -> TensorType:
     require(
         len(x.shape) == 3 and table.size(1) <= x.size(2) and table.size(1) % 2 == 0,
         f"rope: x is {x}, table is {table}; x must be [T, heads, head] with head >= rotary, rotary even",
+    )
+    require(
+        back is None or type(back) is int and back >= 0, f"rope: back is {back}; it must be a whole number of positions"
     )
     return x
 
@@ -24,7 +27,10 @@ def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: s
     x, table = op.inputs
     rotary = table.type.size(1)
     half, j = rotary // 2, group(index[-1])
-    position = elements.step_word("position", row)
+    position, back = elements.step_word("position", row), op.attrs["back"]
+    if back:
+        position = f"({position} > {back} ? {position} - {back} : 0)"
+    minus, plus = ("+", "-") if op.attrs["inverse"] else ("-", "+")
 
     def at(offset: int) -> str:
         place = f"{j} + {offset}" if offset > 0 else f"{j} - {-offset}" if offset else j
@@ -36,22 +42,24 @@ def _rope_element(elements: Elements, op: Op, value: Value, index: Index, row: s
     if op.attrs["interleaved"]:
         entry = f"{elements.pointer(table)}[(size_t){position} * {rotary} + {j} / 2"
         other = elements.element(x, (*index[:-1], f"({j} ^ 1)"), row)
-        turned = f"{at(0)} * {entry}] + {other} * ({j} % 2 ? {entry} + {half}] : -{entry} + {half}])"
+        turned = f"{at(0)} * {entry}] + {other} * ({j} % 2 ? {plus}{entry} + {half}] : {minus}{entry} + {half}])"
         return f"({j} < {rotary} ? {turned} : {at(0)})" if rotary < value.type.size(-1) else f"({turned})"
-    low = f"{at(0)} * {turn(0, 0)} - {at(half)} * {turn(1, 0)}"
-    high = f"{at(0)} * {turn(0, half)} + {at(-half)} * {turn(1, half)}"
+    low = f"{at(0)} * {turn(0, 0)} {minus} {at(half)} * {turn(1, 0)}"
+    high = f"{at(0)} * {turn(0, half)} {plus} {at(-half)} * {turn(1, half)}"
     rest = f" : {at(0)}" if rotary < value.type.size(-1) else ""
     guard = f"{j} < {rotary} ? {high}{rest}" if rest else high
     return f"({j} < {half} ? {low} : {guard})"
 
 
 @row_local(_rope_type, reads=("rows", "table"), element=_rope_element)
-def rope(x, table, *, interleaved=None, step):
+def rope(x, table, *, interleaved=None, inverse=None, back=None, step):
     """Rotate the pairs (i, i + rotary/2) of each head by its position; other dims pass. table: cos | sin, [C, rotary].
 
-    Half-split ("NeoX") pairing (Su et al. 2021; GPT-NeoX); interleaved: the pairs are (2i, 2i + 1), as GPT-J has them."""
+    Half-split ("NeoX") pairing (Su et al. 2021; GPT-NeoX); interleaved: the pairs are (2i, 2i + 1), as GPT-J has them.
+    inverse: rotate back.  back: as if each row stood so many positions before, at 0 at least."""
     half = table.shape[1] // 2
-    cos, sin = np.split(table[step.positions][:, None], 2, axis=-1)
+    cos, sin = np.split(table[np.maximum(step.positions - (back or 0), 0)][:, None], 2, axis=-1)
+    sin = -sin if inverse else sin
     turned, rest = x[..., : 2 * half], x[..., 2 * half :]
     a, b = (turned[..., 0::2], turned[..., 1::2]) if interleaved else np.split(turned, 2, axis=-1)
     parts = [a * cos - b * sin, b * cos + a * sin]

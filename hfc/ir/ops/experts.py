@@ -11,7 +11,7 @@ from hfc.ir.graph import Op, TensorType, Value
 from hfc.ir.index import Index
 from hfc.ir.opdef import none_counted, require, root, row_local
 
-SCORES = ("softmax", "sigmoid", "sparsemixer")
+SCORES = ("softmax", "sigmoid", "sqrtsoftplus", "sparsemixer")
 
 
 def _route_type(
@@ -77,14 +77,14 @@ def route(
 ):
     """The `top` experts of each row and their shares: scores over all experts, the largest chosen (the lower id on ties).
 
-    score: softmax, or sigmoid of each.  bias: added to the scores for the choice alone.  groups of neighbouring experts: only the
+    score: softmax, or of each its sigmoid or the root of its softplus (DeepSeek V4).  bias: added to the scores for the choice alone.  groups of neighbouring experts: only the
     `top_groups` best are chosen from; a group is worth the sum of its `group_best` largest.  normalize: shares / (their sum + eps);
     in any case times scale.  Without a bias the choice goes by the logits themselves, whose order is that of the scores.
     score sparsemixer (Liu et al. 2024, Phi 3.5 MoE): a choice's share is its softmax over what is left after the choices before it, and of
     that over the logits which fall short of the largest by at most 2 jitter of the larger of it and their own size."""
     if score == "sparsemixer":
         return _sparsemixer(logits, top, np.float32(2 * jitter), np.float32(scale))
-    scores = _softmax(logits) if score == "softmax" else 1 / (1 + np.exp(-logits))
+    scores = _SCORES[score](logits)
     rank = logits if ranks_by_logits(bias is not None, groups, group_best) else scores
     if bias is not None:
         rank = rank + bias
@@ -116,6 +116,13 @@ def ranks_by_logits(biased: bool, groups: int, group_best: int) -> bool:
 def _softmax(logits):
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
+
+
+_SCORES = {
+    "softmax": _softmax,
+    "sigmoid": lambda logits: 1 / (1 + np.exp(-logits)),
+    "sqrtsoftplus": lambda logits: np.sqrt(np.logaddexp(np.float32(0), logits)),
+}
 
 
 def _in_best_groups(rank, groups, top_groups, group_best):
@@ -193,3 +200,35 @@ def weighted_sum(x, weights):
     for slot in range(x.shape[1]):
         total += weights[:, slot, None] * x[:, slot]
     return total
+
+
+def _take_type(x: TensorType, ids: TensorType) -> TensorType:
+    require(
+        len(x.shape) == 2 and len(ids.shape) == 2, f"take: x is {x}, ids is {ids}; they must be [T, N] and [T, top]"
+    )
+    return TensorType("f32", ids.shape)
+
+
+def _take_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    x, ids = op.inputs
+    return elements.element(x, (elements.element(ids, index, row),), row)
+
+
+@row_local(_take_type, reads=("rows", "ids"), element=_take_element)
+def take(x, ids):
+    """Elements of each row, by their numbers: [T, N] and i32 [T, top] -> [T, top]"""
+    return np.take_along_axis(x, ids, axis=-1).astype(np.float32)
+
+
+def _whole_type(x: TensorType) -> TensorType:
+    return TensorType("i32", x.shape)
+
+
+def _whole_element(elements: Elements, op: Op, value: Value, index: Index, row: str) -> str:
+    return f"(int)__builtin_rintf({elements.element(op.inputs[0], index, row)})"
+
+
+@row_local(_whole_type, reads=("rows",), element=_whole_element)
+def whole(x):
+    """The nearest whole number of each, i32: what a table says of experts, read by gather, becomes their numbers."""
+    return np.rint(x).astype(np.int32)
