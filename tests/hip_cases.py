@@ -10,6 +10,7 @@ from hfc.backend.skeletons.delta.region import DeltaRegion
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.skeletons.map.region import MapRegion, Task
 from hfc.backend.skeletons.route.region import RouteRegion
+from hfc.backend.skeletons.sinkhorn.region import SinkhornRegion
 from hfc.backend.spec import Arg, Bound, Stat
 from hfc.formats import kv_format, weight_format
 from hfc.ir.graph import TensorType, Value
@@ -175,6 +176,12 @@ def route(experts: int, top: int, biased: bool = False, **attrs) -> Bound:
     return Bound("route", f"route_{top}of{experts}", tuple(args), "T", region)
 
 
+def sinkhorn(size: int) -> Bound:
+    out = arg("out0", "buffer", "T", size, size, written=True)
+    region = SinkhornRegion(size, 20, 1e-6, f"x0[(row * {size} + g) * {size} + j]", out)
+    return Bound("sinkhorn", f"sinkhorn_n{size}", (arg("x0", "buffer", "T", size, size), out), "T", region)
+
+
 def conv(channels: int, taps: int) -> Bound:
     weight, window = (
         arg("w0", "weight", channels, taps),
@@ -215,9 +222,11 @@ CASES = (
     delta(2, 6, 128, 128, 4, tiled=True),
     delta(1, 1, 8, 5, 2, tiled=False),
     route(8, 3),
-    route(77, 10, normalize=False),
+    route(77, 10, normalize=False, score="sqrtsoftplus"),
     route(70, 3, normalize=False, score="sparsemixer", jitter=0.15, scale=1.5),
     route(96, 70, True, score="sigmoid", groups=6, top_groups=5, group_best=2, scale=2.5, eps=1e-20),
+    sinkhorn(4),
+    sinkhorn(11),
     conv(150, 4),
     adopt_bound(7),
 )

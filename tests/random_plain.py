@@ -275,3 +275,16 @@ def _positions(m: Maker) -> None:
 def _weighted_sum(m: Maker) -> None:
     top = int(m.one(1, 2, 3))
     m.op("weighted_sum", m.of(top, int(m.one(1, 8, 33))), m.of(top))
+
+
+@maker("sinkhorn")
+def _sinkhorn(m: Maker) -> None:
+    """Mixes streams, too."""
+    n = int(m.one(1, 2, 3, 4, 5, 12))
+    x = m.of(n, n)
+    if np.abs(m.env[x]).max() > 8:
+        return
+    mixing = m.op("sinkhorn", x, rounds=int(m.one(1, 3, 20)), eps=m.one(1e-6, 1e-3))
+    if m.chance(0.5):
+        parts = m.op("split", mixing, sizes=(1,) * n) if n > 1 else (mixing,)
+        m.op("mul", m.one(*parts), m.of(1, int(m.one(8, 33))))
