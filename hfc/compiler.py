@@ -56,7 +56,7 @@ from hfc.plan import Bundle, Plan
 from hfc.step import JOURNAL_ROWS
 from hfc.target.arch import ARCHS, Arch, find_arch
 from hfc.target.cpus import CPUS, NATIVE
-from hfc.target.profiles import EXACT, profile_for
+from hfc.target.profiles import AUTO_PROFILE, EXACT, profile_for
 
 DEFAULT_CONTEXT = 4096  # tokens, or fewer if the model has fewer
 MAX_ROWS = 512
@@ -224,15 +224,14 @@ def compile_model(
 
 
 def chosen_settings(opened: CompilerInput, archs: Sequence[str], options: CompileOptions) -> list[Settings]:
-    """Of the plan for each arch, of each stage of a pipeline, or of each rank.
-
-    Stages are all of one profile: the numbers of a prompt must not change their precision on the way."""
+    """Of the plan for each arch, of each stage of a pipeline (all of one profile: a prompt's numbers keep their precision), or of each rank."""
     found = [settings_for(opened, find_arch(name), options) for name in archs]
     if options.tensor_parallel > 1:
         beside = {"--stages": options.stages, "--draft": opened.draft, "--experts": parse_experts(options.experts) != 0}
         return with_ranks(found, options.tensor_parallel, [name for name, given in beside.items() if given])
     if not options.stages:
-        return with_experts(found, settings_for(opened, find_arch("host"), options), options.experts)
+        on_host = replace(options, profile=AUTO_PROFILE)  # a CPU has profiles of its own
+        return with_experts(found, settings_for(opened, find_arch("host"), on_host), options.experts)
     refuse_staged(options.experts)
     check_ranges(archs, options.stages, opened.settings["layers"])
     if len({settings.profile for settings in found}) > 1:

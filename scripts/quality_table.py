@@ -314,6 +314,23 @@ weights, in float32. qwen35-tiny-code in mq4g256v2, 4096 tokens of Python's manu
 SmolLM2 in Q4_1 is more sensitive. The same text, 4096 tokens, on one H200: fast in prompts 0.0000017, p99 0.00001, largest 0.000052 and 99.976 %, decode (`--decode-rows 16`) 0.0000014, 0.0000095,
 0.00005 and 99.902 %; exact 0.00000055, 0.0000049, 0.000019 and 100 %. qwen35-tiny-code with the same kernels, 2048 tokens: fast in prompts 0.0000002, 0.0000011 and 99.902 %, decode 0.00000003, 0.0000003
 and 99.951 %. Before, SmolLM2's fast was over its bound (0.0000051 and 0.000014). Why, and what changed: performance.md.
+
+`turbo` (`--profile turbo`, only where asked for) rounds inputs of products whose weights are codes to whole numbers of 8 bits, as llama.cpp does, with a scale for every 32
+(NVIDIA's decode: for every 256); the head's inputs stay as in fast. By the interpreter with inputs rounded so (`scripts/input_rounding.py FOLDER`), 4096 tokens of the same text in pieces
+of 512, against the interpreter as it is:
+
+| qwen35-tiny-code | rounded | KLD mean | KLD p99 | largest | top-1 | perplexity |
+| --- | --- | --- | --- | --- | --- | --- |
+| mq4g256v2 | **turbo: 8 bits, a scale for 32** | 0.000065 | 0.00035 | 0.0020 | 99.438 % | +0.008 % |
+| | turbo on NVIDIA in decode: for 256 | 0.00010 | 0.00058 | 0.0022 | 99.414 % | +0.026 % |
+| | as llama.cpp: for 32, the head too | 0.000098 | 0.00041 | 0.0021 | 99.390 % | +0.026 % |
+| | for 256, the head too | 0.00017 | 0.00069 | 0.0024 | 98.999 % | +0.016 % |
+| | 4 bits, a scale for 32 | 0.022 | 0.12 | 0.31 | 90.210 % | +1.526 % |
+| q8_0 | **turbo: 8 bits, a scale for 32** | 0.00012 | 0.00058 | 0.0041 | 99.097 % | +0.069 % |
+| | turbo on NVIDIA in decode: for 256 | 0.00040 | 0.0021 | 0.0055 | 98.633 % | +0.001 % |
+
+llama.cpp itself, on files of 4 to 8 bits and with its flash attention, was 0.005 to 0.026 from the interpreter; mq4g256v2 is 0.015 from the weights that it was made of. So 4 bits
+cost more than the format, and no profile takes them.
 """
 
 

@@ -365,3 +365,19 @@ def test_a_changed_bundle_is_refused(hfc, bundle, tmp_path):
 def test_lengths_and_tables():
     assert lengths("128, 512") == [128, 512] and lengths("0") == lengths("") == []
     assert table(("name", "n"), [("a", 1), ("bb", 20)]) == "name   n\na      1\nbb    20"
+
+
+def test_turbo_says_what_it_rounds_and_what_it_cannot(hfc, folder, tmp_path):
+    """Of plain weights nothing; a CPU and a card without products of bytes have no such plan, and are told what they have."""
+    made = tmp_path / "m.hfp"
+    assert hfc("compile", folder, "--arch", "gfx1030", "--ctx", 64, "--profile", "turbo", "-o", made)[0] == 0
+    out = hfc("explain", made)[1]
+    assert (
+        "profile turbo" in out
+        and "decode: 0 of 5 kernels round inputs of products to 8 bits; as in fast, with their bits: " in out
+    )
+    assert "hfc explain" not in out and "(24)" in out.splitlines()[-1]
+    code, _, err = hfc("run", folder, "--raw", "hello", "--profile", "turbo", "--device", "host")
+    assert code == 2 and "--profile turbo: host has no such plan" in err and "leave it out: host does exact" in err
+    code, _, err = hfc("bench", made, "--device", "null", "--profile", "fast")
+    assert code == 2 and "m.hfp was compiled in turbo" in err

@@ -146,12 +146,15 @@ def test_precision_profiles(config):
     """Prompts of a GPU's plan take one product a weight in fast, two or three in exact; a CPU's plan has no choice."""
     source = config("llama")
     opened = open_source(source)
-    for profile in ("exact", "fast"):
+    for profile in ("exact", "fast", "turbo"):
         settings = settings_for(opened, find_arch("gfx1100"), CompileOptions(ctx=64, profile=profile))
         assert outline(opened, settings).profile == profile
     assert settings_for(open_source(source), find_arch("host"), CompileOptions(profile="auto")).profile == "exact"
     assert settings_for(open_source(source), find_arch("gfx1100"), CompileOptions(profile="auto")).profile == "fast"
     with pytest.raises(HfcError, match="host has no such plan"):
         compile_model(source, ["host"], CompileOptions(profile="fast"))
+    with pytest.raises(HfcError, match="gfx1010 has no such plan: it has no products of bytes") as refused:
+        compile_model(source, ["gfx1010"], CompileOptions(profile="turbo"))
+    assert refused.value.hint == "leave it out: gfx1010 does fast or exact"
     with pytest.raises(HfcError, match="fsat"):
         compile_model(source, ["gfx1100"], CompileOptions(profile="fsat"))

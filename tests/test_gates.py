@@ -260,6 +260,18 @@ def test_decode_multiplies_bytes_where_the_profile_lets_inputs_be_rounded(name, 
     }
 
 
+def test_inputs_of_bytes_take_half_the_products_of_bytes():
+    """Profile "turbo": whole numbers of 8 bits instead of 16, one MMA for each operand of weights instead of two."""
+    arch, bound, counts = find_arch("sm_90"), linear(["q4_k"], 512, [20]), {}
+    for turbo in (False, True):
+        chosen = replace(bound, region=replace(bound.region, single_product=True, byte_inputs=turbo))
+        for made in compile_all(suite([chosen], arch)):
+            counts.setdefault(made.name, []).append(made.assembly.count("mma.sync"))
+    assert {name: few * 2 for name, (_, few) in counts.items() if few} == {
+        name: many for name, (many, _) in counts.items() if many
+    }
+
+
 @pytest.mark.sampled(72)
 @pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100", "sm_90"))
 @pytest.mark.parametrize("name", FORMATS)

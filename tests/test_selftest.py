@@ -156,9 +156,9 @@ def test_a_large_element_may_round_as_its_size_is_and_a_wrong_one_is_seen():
     rounded, wrong = expected.copy(), expected.copy()
     rounded[3, 5] += 0.02  # 3e-4 of it, 2 % of the others
     wrong[7, 9] += 0.02
-    assert compare.deviation(rounded, expected).within("linear")
+    assert compare.deviation(rounded, expected).within(compare.bound_of("linear", "fast"))
     seen = compare.deviation(wrong, expected)
-    assert seen.error < 1e-3 and not seen.within("linear")
+    assert seen.error < 1e-3 and not seen.within(compare.bound_of("linear", "fast"))
 
 
 def test_the_null_device_is_refused(selftest):

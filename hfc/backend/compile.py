@@ -59,13 +59,16 @@ class CompiledKernel:
 
 @dataclass(frozen=True)
 class KernelJob:
-    """One kernel to compile. smaller: (what differs, source) with one number of the geometry halved, to advise with."""
+    """One kernel to compile. smaller: (what differs, source) with one number of the geometry halved, to advise with.
+
+    input_bits: as in Geometry."""
 
     name: str
     source: str
     arch: Arch
     contract: Contract = UNIVERSAL
     smaller: Callable[[], Iterable[tuple[str, str]]] = tuple
+    input_bits: int = 0
 
 
 def compile_kernel(source: str, arch: Arch, name: str = "kernel", contract: Contract = UNIVERSAL) -> CompiledKernel:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 
-from hfc.backend.compile import KernelJob, compile_all
+from hfc.backend.compile import CompiledKernel, KernelJob, compile_all
 from hfc.backend.emit import Emitted, RegionCall, make_plan
 from hfc.backend.exchange import MEET, exchanged_by
 from hfc.backend.gates import Contract, contract_for, together
@@ -49,7 +49,7 @@ def build(emitted: Emitted, settings: Settings, steps: Steps | None = None) -> t
     with timed(f"compile kernels for {arch}"):
         objects = compile_all(jobs.values())
     files = {f"{arch}/{o.name}.hsaco": o.data for o in objects}
-    kernels = tuple(Kernel(o.name, f"{arch}/{o.name}.hsaco", asdict(o.resources)) for o in objects)
+    kernels = tuple(Kernel(o.name, f"{arch}/{o.name}.hsaco", _facts(jobs[o.name], o)) for o in objects)
     tape = f"{arch}/{_place(settings)}tape"
     plan = make_plan(emitted, settings, kernels, programs, tape)
     source = tape_source(plan)
@@ -63,6 +63,11 @@ def _place(settings: Settings) -> str:
     if settings.rank:
         return f"rank{settings.rank.number}/"
     return f"stage{settings.stage.number}/" if settings.stage else ""
+
+
+def _facts(job: KernelJob, made: CompiledKernel) -> dict[str, int]:
+    """What a plan says of a kernel: what the compiler reported, and to how few bits it rounds inputs, if it does."""
+    return asdict(made.resources) | ({"input_bits": job.input_bits} if job.input_bits else {})
 
 
 def list_launches(
@@ -279,7 +284,8 @@ def kernel_job(bound: Bound, shape: Geometry, settings: Settings) -> KernelJob:
                 cut = replace(shape, params=replace(shape.params, **{name: value // 2}))
                 yield f"{name} {value // 2} instead of {value}", source(cut)
 
-    return KernelJob(shape.symbol, source(shape), settings.arch, contract_of(bound, shape, settings.arch), smaller)
+    keeps = contract_of(bound, shape, settings.arch)
+    return KernelJob(shape.symbol, source(shape), settings.arch, keeps, smaller, shape.input_bits)
 
 
 def contract_of(bound: Bound, shape: Geometry, arch: Arch) -> Contract:

@@ -43,6 +43,7 @@ class Geometry:
     task: what the launch does for its region, e.g. "stage the inputs of"; empty: the work itself, to which its bytes count.
     member: the joined region that it serves, by its number; None: the region itself.  counts: the members whose bytes count to it.
     beside: the launches of members that it is made of; their arguments stand one after the other.
+    input_bits: significant bits of the inputs of its products, of those that have the fewest; 0: it has no products.
     """
 
     template: KernelTemplate
@@ -59,6 +60,7 @@ class Geometry:
     counts: tuple[int, ...] = ()
     beside: tuple[Geometry, ...] = ()
     declared: int = 0
+    input_bits: int = 0
 
     def __post_init__(self) -> None:
         assert self.block <= 1024, f"{self.symbol}: {self.block} threads"

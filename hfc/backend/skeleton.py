@@ -40,7 +40,8 @@ class Skeleton:
 
     bind: region op and its Printer -> Bound; None: no region of a graph is bound to it (sample, adopt).
     variants: for each class of rows, the first that does not refuse serves.  templates: every one that its launches use.
-    tolerance: relative L2 that a correct kernel stays below, whatever instructions it chose (hfc selftest).
+    tolerance: relative L2 that a correct kernel stays below, whatever instructions it chose (hfc selftest).  of_bytes: the same in plans
+    of profile "turbo"; None: no other.
     host: the template of the CPU's kernel, by its path from hfc/backend.  by_library: the launches of a prefill that leaves products
     to a library; () where its own kernels serve.
     """
@@ -52,6 +53,7 @@ class Skeleton:
     variants: Mapping[RowsClass, tuple[Variant, ...]]
     templates: tuple[KernelTemplate, ...]
     tolerance: float
+    of_bytes: float | None = None
     host: str | None = None
     by_library: Callable[[Bound, Arch], tuple[Geometry | LibraryCall, ...]] = lambda bound, arch: ()
 

@@ -64,10 +64,16 @@ def command(options: TalkOptions) -> None:
 
 def _answerer(model: str, choice: ModelChoice) -> tuple[Answerer, Any]:
     """A server that runs and has the model, unless options ask for something of its own; else the model, loaded."""
-    own = (choice.context, choice.kv, choice.threads, choice.weights, choice.experts, choice.tensor_parallel) != (
-        None,
-    ) * 6
-    server = None if own else find_server(name_of(model))
+    own = (
+        choice.context,
+        choice.kv,
+        choice.profile,
+        choice.threads,
+        choice.weights,
+        choice.experts,
+        choice.tensor_parallel,
+    )
+    server = None if any(given is not None for given in own) else find_server(name_of(model))
     if server is not None:
         return server, recommended_sampling(model, load_vocabulary(model) if Path(model).exists() else None)
     opened = open_model(model, choice, with_vocabulary=True)

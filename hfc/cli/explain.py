@@ -16,10 +16,13 @@ from hfc.predict import report
 from hfc.predict.cards import find_cards
 from hfc.predict.launch import Site, site_of
 from hfc.predict.program import LaunchSampler, estimate
+from hfc.target.platform import FAST, TURBO
 from hfc.workbench.kernel import assembly_text, ir_text, why_text
 from hfc.workbench.launches import launched
 from hfc.workbench.page import page
 from hfc.workbench.remade import Remade
+
+BYTE = 8  # bits
 
 
 def command(
@@ -34,6 +37,7 @@ def command(
     html: Path | None,
     weights: str | None,
     kv: str | None,
+    profile: str | None,
     ctx: int | None,
     card: str | None,
 ) -> None:
@@ -45,7 +49,9 @@ def command(
     opened = resolve(model)
     wanted = find_cards(card)[:1] if card else []
     arch = wanted[0][0].name if wanted else arch
-    bundle = open_bundle(opened, ModelChoice(f"null:{arch}" if arch else "null", None, ctx, kv, weights))
+    bundle = open_bundle(
+        opened, ModelChoice(f"null:{arch}" if arch else "null", None, ctx, kv, weights, profile=profile)
+    )
     plans = chosen_plans(bundle, arch)
     if html is not None:
         write_page(html, bundle, plans, weights)
@@ -115,7 +121,24 @@ def list_kernels(plan: Plan) -> str:
     ):  # a library's, and the host's
         listed.append((called, *["-"] * len(fields), "-", *(count[called] for count in counts.values())))
     header = ("kernel", "VGPRs", "SGPRs", "LDS", "scratch", "waves", "block", *(f"per {name}" for name in counts))
-    return "\n".join([title(plan), table(header, listed), *later_launches(plan, counts)])
+    return "\n".join([title(plan), table(header, listed), *later_launches(plan, counts), *rounding(plan)])
+
+
+def rounding(plan: Plan) -> list[str]:
+    """In profile turbo a line for each program: which kernels of products round inputs to 8 bits, and which do as in fast."""
+    if plan.profile != TURBO:
+        return []
+    bits = {kernel.symbol: kernel.resources.get("input_bits", 0) for kernel in plan.kernels}
+    lines = []
+    for program, launches in plan.programs.items():
+        products = [kernel for kernel in dict.fromkeys(launch.kernel for launch in launches) if bits.get(kernel)]
+        rest = [f"{kernel} ({bits[kernel]})" for kernel in products if bits[kernel] != BYTE]
+        if products:
+            as_fast = f"; as in {FAST}, with their bits: {', '.join(rest)}" if rest else ""
+            lines.append(
+                f"{program}: {len(products) - len(rest)} of {len(products)} kernels round inputs of products to {BYTE} bits{as_fast}"
+            )
+    return lines
 
 
 def launch_counts(plan: Plan, depth: int) -> dict[str, Counter[str]]:

@@ -47,6 +47,7 @@ class PredictOptions:
     blocks: int
     format: str | None
     kv: str | None
+    profile: str | None
     experts: str | None
     tensor_parallel: int | None
     link_gb_s: float | None
@@ -56,7 +57,7 @@ class PredictOptions:
         device = ",".join([f"null:{arch.name}"] * (self.tensor_parallel or 1))
         return ModelChoice(
             device, None, None, self.kv, self.weights, format=self.format, experts=self.experts,
-            tensor_parallel=self.tensor_parallel,
+            tensor_parallel=self.tensor_parallel, profile=self.profile,
         )  # fmt: skip
 
     def lengths(self, most: int | None = None) -> tuple[int, int]:

@@ -33,6 +33,7 @@ def command(
     random_weights: bool,
     format: str | None,
     kv: str | None,
+    profile: str | None,
     ctx: int | None,
     threads: int | None,
 ) -> None:
@@ -46,7 +47,15 @@ def command(
     bundle = open_bundle(
         source,
         ModelChoice(
-            f"null:{emulate}" if emulate else device, threads, context, kv, weights, SLOTS, format, trust=trust
+            f"null:{emulate}" if emulate else device,
+            threads,
+            context,
+            kv,
+            weights,
+            SLOTS,
+            format,
+            trust=trust,
+            profile=profile,
         ),
     )
     found = open_emulators(bundle, emulate) if emulate else open_launchers(bundle, device, threads)

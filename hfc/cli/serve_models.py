@@ -47,7 +47,7 @@ def known_models(options: ServeOptions, bounds: ServerLimits, template: str | No
         options.sampling, options.draft, options.random_weights, options.trust, bounds, options.max_tokens,
         template_variables(options.variables, options.think), template,
         plan_bytes_of(device, memory, caches, len(found)), options.max_wait_s, cache_folder_of(options.cache_dir, options.cache_dir_mb),
-        options.experts, options.tensor_parallel,
+        options.experts, options.tensor_parallel, options.profile,
     )  # fmt: skip
     meters = Meters()
     sources = _sources(found, choice, meters, options.name)

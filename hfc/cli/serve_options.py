@@ -20,6 +20,7 @@ class ServeOptions:
     slots: int | None
     ctx: int | None
     kv: str | None
+    profile: str | None
     device: str
     experts: str | None
     tensor_parallel: int | None

@@ -78,6 +78,7 @@ class ServeChoice:
     cache_folder: CacheFolder | None = None
     experts: str | None = None
     tensor_parallel: int | None = None
+    profile: str | None = None
 
     def of(self, source: Source) -> ModelChoice:
         """A bundle's slots were chosen when it was compiled."""
@@ -98,6 +99,7 @@ class ServeChoice:
             memory=self.plan_bytes,
             experts=self.experts,
             tensor_parallel=self.tensor_parallel,
+            profile=self.profile,
         )
 
 

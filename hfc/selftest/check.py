@@ -13,7 +13,7 @@ from hfc.plan import Launch, Plan
 from hfc.program import Program
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.upload import WeightSource
-from hfc.selftest.compare import BOUNDS, Deviation, compare
+from hfc.selftest.compare import Deviation, bound_of, compare
 from hfc.selftest.sampling import check_sampling
 from hfc.selftest.scene import Stage
 from hfc.selftest.steps import steps_of
@@ -53,7 +53,8 @@ def check_plan(
     if (sample := Program.SAMPLE) in plan.programs:
         report(sample)
         total = check_sampling(plan, launcher)
-        yield KernelCheck(sample, plan.programs[sample][0].kernel, 1, total, BOUNDS[sample], total.within(sample))
+        bound = bound_of(sample, plan.profile)
+        yield KernelCheck(sample, plan.programs[sample][0].kernel, 1, total, bound, total.within(bound))
 
 
 def _check_graph(
@@ -69,8 +70,8 @@ def _check_graph(
             total = Deviation(0.0, 0.0)
             for region, numbers in places if every else places[:1]:
                 total |= _deviation(stage, plan, program, region, numbers, launcher, steps(program, plan))
-            stem = places[0][0].attrs["stem"]
-            yield KernelCheck(program, kernel, len(places), total, BOUNDS[stem], total.within(stem))
+            bound = bound_of(places[0][0].attrs["stem"], plan.profile)
+            yield KernelCheck(program, kernel, len(places), total, bound, total.within(bound))
 
 
 def places_of(plan: Plan, program: Program, regions: dict[str, Op]) -> dict[str, list[tuple[Op, list[int]]]]:

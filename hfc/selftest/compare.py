@@ -12,9 +12,8 @@ from hfc.ir.interpret import KvCache
 from hfc.plan import StateRef
 from hfc.pointer import Pointer
 from hfc.selftest.scene import Scene, Stage
+from hfc.target.platform import TURBO
 
-# Relative L2 that a correct kernel of a stem stays below; the skeletons say why.
-BOUNDS = {stem: skeleton.tolerance for stem, skeleton in SKELETONS.items()}
 # One wrong element among thousands hides in a norm: none may be off by more than this many bounds of the typical size, or of its
 # own where that is more. A gated product of weights with outliers has elements of 45 times the typical size, rounded as their size is.
 WORST = 10
@@ -27,12 +26,18 @@ class Deviation:
     error: float
     worst: float
 
-    def within(self, stem: str) -> bool:
-        return self.error <= BOUNDS[stem] and self.worst <= WORST * BOUNDS[stem]  # false for NaN
+    def within(self, bound: float) -> bool:
+        return self.error <= bound and self.worst <= WORST * bound  # false for NaN
 
     def __or__(self, other: "Deviation") -> "Deviation":
         """The larger of each; NaN is larger than numbers."""
         return Deviation(*np.maximum((self.error, self.worst), (other.error, other.worst)).tolist())
+
+
+def bound_of(stem: str, profile: str) -> float:
+    """Relative L2 that a correct kernel of a stem stays below; the skeletons say why."""
+    skeleton = SKELETONS[stem]
+    return skeleton.of_bytes if profile == TURBO and skeleton.of_bytes is not None else skeleton.tolerance
 
 
 def deviation(found: np.ndarray, expected: np.ndarray) -> Deviation:

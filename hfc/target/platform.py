@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hfc.base.dataclass import dataclass
 
-EXACT, FAST = "exact", "fast"  # precision profiles, see profiles.py
+EXACT, FAST, TURBO = "exact", "fast", "turbo"  # precision profiles, see profiles.py
 AMDGCN, PTX, NATIVE_ASSEMBLY = "amdgcn", "ptx", "native"
 
 
@@ -21,7 +21,8 @@ class Platform:
     is_emulated: `hfc/isa` runs its machine code and `hfc/predict` has its latencies.
     loads_unaligned: the memory unit takes any alignment, so that bytes that a loader names one by one are joined.
     launch_us: the gap between launches where no generation has its own, see timing.py.
-    profiles: precision profiles of its plans, the fastest last."""
+    profiles: precision profiles of its plans, that of a plan that asks for none last.  asked: those that are made only where asked for,
+    if the arch has the instructions."""
 
     name: str
     is_gpu: bool
@@ -32,9 +33,10 @@ class Platform:
     loads_unaligned: bool
     launch_us: float | None
     profiles: tuple[str, ...]
+    asked: tuple[str, ...] = ()
 
 
-AMD_PLATFORM = Platform("amd", True, AMDGCN, ";", True, True, True, None, (EXACT, FAST))
-NVIDIA_PLATFORM = Platform("nvidia", True, PTX, "//", False, False, False, 1.0, (EXACT, FAST))
+AMD_PLATFORM = Platform("amd", True, AMDGCN, ";", True, True, True, None, (EXACT, FAST), (TURBO,))
+NVIDIA_PLATFORM = Platform("nvidia", True, PTX, "//", False, False, False, 1.0, (EXACT, FAST), (TURBO,))
 HOST_PLATFORM = Platform("host", False, NATIVE_ASSEMBLY, "#", False, False, False, None, (EXACT,))
 PLATFORMS = {platform.name: platform for platform in (AMD_PLATFORM, NVIDIA_PLATFORM, HOST_PLATFORM)}

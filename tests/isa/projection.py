@@ -78,6 +78,12 @@ class Projection:
         self.bound = replace(self.bound, rows="R", region=region)
         return self
 
+    def in_turbo(self) -> Projection:
+        """Inputs may be rounded to bytes."""
+        region = replace(self.bound.region, single_product=True, byte_inputs=True)
+        self.bound = replace(self.bound, region=region)
+        return self
+
     def run(
         self, rows: int, first: int = 0, options: LaunchOptions = DEFAULT, rows_class: str = "decode"
     ) -> list[np.ndarray]:

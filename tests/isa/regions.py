@@ -34,10 +34,17 @@ class Region:
     """A graph on one arch: what `hfc selftest` does to a plan, on graphs of a few launches."""
 
     def __init__(
-        self, graph: Graph, arch: str, kv: str = "f16", context: int = 64, slots: int = 4, max_rows: int = 176
+        self,
+        graph: Graph,
+        arch: str,
+        kv: str = "f16",
+        context: int = 64,
+        slots: int = 4,
+        max_rows: int = 176,
+        profile: str = "exact",
     ):
         k_format, v_format, _edges = parse_kv(kv)
-        settings = Settings(find_arch(arch), context, slots, max_rows, 32, k_format, v_format)
+        settings = Settings(find_arch(arch), context, slots, max_rows, 32, k_format, v_format, profile=profile)
         self.graph = run_passes(rotate_inputs(graph, None), settings)
         self.plan, files = gpu.build(emit(self.graph, settings, gpu.MATRIX_LAYOUT), settings)
         self.weights = RandomWeights(context)

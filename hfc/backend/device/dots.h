@@ -1,7 +1,8 @@
-// Integer dot products: inputs as whole numbers of 15 bits, x = unit (128 high + low), in two planes of signed bytes.
+// Integer dot products: inputs as whole numbers, x = unit (128 high + low) of 15 bits in two planes of signed bytes, or of 8 bits in one.
 #pragma once
 #if defined(HFC_DOT4_I8)
-enum { HFC_STEPS = 127 * 128 };  // the largest whole number
+template <int PLANES> constexpr float hfc_steps = PLANES == 2 ? 127.0f * 128.0f : 127.0f;  // the largest whole number
+template <int PLANES> constexpr float hfc_unit_of_largest = 1.0f / hfc_steps<PLANES>;
 typedef struct __attribute__((aligned(8))) { float unit, sum; } hfc_chunk;
 
 // sum + the products of four signed bytes with four signed bytes
@@ -26,10 +27,29 @@ HFC_FUNCTION uint32_t hfc_pick_bytes(uint32_t high, uint32_t low, uint32_t place
 #endif
 }
 
-// Eight inputs: high and low planes as two words each, and their sum. per: whole numbers for one of x.
+// Eight inputs, two words of each plane.
+template <int PLANES> struct hfc_planes_of { typedef hfc_uint4 type; };
+template <> struct hfc_planes_of<1> { typedef hfc_uint2 type; };
+template <int PLANES> using hfc_planes = typename hfc_planes_of<PLANES>::type;
+
+// Eight inputs as whole numbers, and their sum. per: whole numbers for one of x. The lowest byte of 1.5 * 2^23 + n is that of n.
+HFC_FUNCTION hfc_uint2 hfc_one_plane(const float (&x)[8], float per, int& sum) {
+  uint32_t bits[8], words[2];
+#pragma unroll
+  for (int i = 0; i < 8; i++) bits[i] = __builtin_bit_cast(uint32_t, __builtin_fmaf(x[i], per, 0x1.8p23f));
+  sum = (int)(((bits[0] + bits[1] + bits[2]) + (bits[3] + bits[4] + bits[5])) + (bits[6] + bits[7]) - 8 * 0x4b400000u);
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const uint32_t* of = bits + 4 * i;
+    const uint32_t first = hfc_pick_bytes(of[1], of[0], 0x05010400u), second = hfc_pick_bytes(of[3], of[2], 0x05010400u);
+    words[i] = hfc_pick_bytes(second, first, 0x05040100u);
+  }
+  return hfc_uint2{words[0], words[1]};
+}
+
 // The bits of 1.5 * 2^23 + n are those of n in their lower half: 64 more than a number, whose upper 8 of 15 bits are the high plane then,
 // and the lower 7, 64 less again, the low one.
-HFC_FUNCTION hfc_uint4 hfc_whole_numbers(const float (&x)[8], float per, int& sum) {
+HFC_FUNCTION hfc_uint4 hfc_two_planes(const float (&x)[8], float per, int& sum) {
   typedef unsigned short hfc_ushort2 __attribute__((ext_vector_type(2)));
   uint32_t bits[8], high[2], low[2];
 #pragma unroll
@@ -46,5 +66,11 @@ HFC_FUNCTION hfc_uint4 hfc_whole_numbers(const float (&x)[8], float per, int& su
     low[i] = ((hfc_pick_bytes(second, first, 0x06040200u) & 0x7f7f7f7fu) + 0x40404040u) ^ 0x80808080u;
   }
   return hfc_uint4{high[0], high[1], low[0], low[1]};
+}
+// largest: of all inputs that share their unit.
+template <int PLANES> HFC_FUNCTION hfc_planes<PLANES> hfc_whole_numbers(const float (&x)[8], float largest, int& sum) {
+  const float per = largest > 0x1p-100f ? hfc_steps<PLANES> / largest : 0.0f;
+  if constexpr (PLANES == 2) return hfc_two_planes(x, per, sum);
+  else return hfc_one_plane(x, per, sum);
 }
 #endif

@@ -1,4 +1,5 @@
-// Operands of integer products: codes are bytes as they are, inputs whole numbers of 16 bits in two signed bytes, x / unit = 256 high + low.
+// Operands of integer products: codes are bytes as they are, inputs whole numbers of 16 bits in two signed bytes, x / unit = 256 high + low,
+// or of 8 bits in one, x / unit = high.
 // Sixteen bytes hold eight inputs of a lane, those of two products: words 0 and 1 their high parts, 2 and 3 their low ones.
 #pragma once
 #if defined(HFC_MMA_I8)
@@ -9,13 +10,13 @@ constexpr float HFC_HEADROOM = 32768.0f / 32638.0f;
 HFC_FUNCTION uint32_t hfc_low_bytes(const int* x) {
   return (uint32_t)(x[0] & 255) | (uint32_t)(x[1] & 255) << 8 | (uint32_t)(x[2] & 255) << 16 | (uint32_t)x[3] << 24;
 }
-// As hfc_put_inputs. x: whole numbers, |x| <= 32639.
-template <int RUN> HFC_FUNCTION void hfc_put_int8_inputs(hfc_uint4* inputs, int rows, int row, int at, const float (&x)[8]) {
+// As hfc_put_inputs. x: whole numbers, |x| <= 32639, of one plane 127.
+template <int RUN, int PLANES> HFC_FUNCTION void hfc_put_int8_inputs(hfc_uint4* inputs, int rows, int row, int at, const float (&x)[8]) {
   int high[8], low[8];
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     low[i] = (int)x[i];
-    high[i] = (low[i] + 128) >> 8;
+    high[i] = PLANES == 1 ? low[i] : (low[i] + 128) >> 8;
   }
   const int product = hfc_product_of<RUN>(at), unit = hfc_unit(product / 2, rows, row, hfc_k_lane_of<RUN>(at), 0);
   if constexpr (RUN >= 8) {
@@ -55,6 +56,8 @@ template <bool SIGNED> HFC_FUNCTION void hfc_multiply_int8(hfc_int_acc& c, const
   }
 }
 
+template <class S> HFC_FUNCTION float hfc_whole_number(int high, int low) { return (float)(S::PLANES == 1 ? high : high * 256 + low); }
+
 // The products of one scale group, as whole numbers below 2^31: nothing is rounded but their sum.
 template <class W, class S, int BATCH>
 HFC_FUNCTION void hfc_int8_group(const uint32_t (&codes)[HFC_LANE_OUTPUTS][W::BATCH_WORDS], int group, const hfc_uint4* inputs, int begin,
@@ -77,10 +80,10 @@ HFC_FUNCTION void hfc_int8_group(const uint32_t (&codes)[HFC_LANE_OUTPUTS][W::BA
       const hfc_uint4 x = inputs[hfc_unit(begin / 32 + W::place_of(p) / 2, S::ROWS, column[h], hfc_k_lane(), 0)];
       if (pair) {
         hfc_multiply_int8<zero != 0>(high[h], one, two, x.x, x.y);
-        hfc_multiply_int8<zero != 0>(low[h], one, two, x.z, x.w);
+        if constexpr (S::PLANES == 2) hfc_multiply_int8<zero != 0>(low[h], one, two, x.z, x.w);
       } else {
         hfc_multiply_int8<zero != 0>(high[h], one, p % 2 ? x.y : x.x);
-        hfc_multiply_int8<zero != 0>(low[h], one, p % 2 ? x.w : x.z);
+        if constexpr (S::PLANES == 2) hfc_multiply_int8<zero != 0>(low[h], one, p % 2 ? x.w : x.z);
       }
     }
   }
@@ -89,7 +92,7 @@ HFC_FUNCTION void hfc_int8_group(const uint32_t (&codes)[HFC_LANE_OUTPUTS][W::BA
 #pragma unroll
     for (int l = 0; l < HFC_LANE_OUTPUTS; l++) {
 #pragma unroll
-      for (int v = 0; v < S::LANE_COLUMNS; v++) dot[h].sum[l][v] = (float)(high[h].sum[l][v] * 256 + low[h].sum[l][v]);
+      for (int v = 0; v < S::LANE_COLUMNS; v++) dot[h].sum[l][v] = hfc_whole_number<S>(high[h].sum[l][v], low[h].sum[l][v]);
     }
   }
 }

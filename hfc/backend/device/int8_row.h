@@ -13,7 +13,7 @@ HFC_FUNCTION void hfc_scale_own_groups(const hfc_int_acc& high, const hfc_int_ac
   constexpr int each = hfc_groups_each<W, S>;
 #pragma unroll
   for (int v = 0; v < each; v++) {
-    const float dot = (float)(high.sum[l][v] * 256 + low.sum[l][v]);
+    const float dot = hfc_whole_number<S>(high.sum[l][v], low.sum[l][v]);
     float sum = __builtin_fmaf(scale[v], dot, here[0][l][0]);
     if constexpr (W::HAS_LOW) {
       const float add = __builtin_fmaf(scale[v], (float)W::ZERO, minimum[v]);
@@ -61,7 +61,7 @@ HFC_FUNCTION void hfc_int8_row(const uint8_t* const (&weight_row)[HFC_LANE_OUTPU
     const bool has_two = hfc_input_row() == hfc_column_of_group<W, S>(W::group_of(p + 1));
     const hfc_uint4 x = (has_one || has_two ? from : zeros)[W::place_of(p) / 2 * HFC_K_LANES];
     hfc_multiply_int8<zero != 0>(high, one, two, shared || has_one ? x.x : 0u, shared || has_two ? x.y : 0u);
-    hfc_multiply_int8<zero != 0>(low, one, two, shared || has_one ? x.z : 0u, shared || has_two ? x.w : 0u);
+    if constexpr (S::PLANES == 2) hfc_multiply_int8<zero != 0>(low, one, two, shared || has_one ? x.z : 0u, shared || has_two ? x.w : 0u);
   }
   if constexpr (whole) {
 #pragma unroll

@@ -3,7 +3,7 @@
 //   K, ITER_ELEMENTS: of K, of one iteration of a wave.  SPLIT: waves that share K.  AHEAD: the next iteration's weights are read before
 //   this one's work; LATE: as soon as their registers are free.  UNIT_SPAN: inputs that share a unit.  SUM_GROUP: inputs that are added up
 //   for minimums.  ROWS: places for rows in staged inputs.  COLUMN_TILES: MMAs that a wave issues for an operand of weights.  LANE_COLUMNS:
-//   accumulators of a lane and product that count.  INT8: products are those of device/int8_operands.h.  ZEROS: where zeros lie behind
+//   accumulators of a lane and product that count.  INT8: products are those of device/int8_operands.h, of inputs in PLANES of bytes.  ZEROS: where zeros lie behind
 //   the inputs of one row.
 #if defined(HFC_MMA_F16) || defined(HFC_WMMA_F16) || defined(HFC_MFMA_F16)
 template <class W> using hfc_raw_weights = uint32_t[HFC_LANE_OUTPUTS][W::PIECES][W::WORDS];

@@ -26,6 +26,7 @@ class TalkOptions:
     variables: list[str] | None
     ctx: int | None
     kv: str | None
+    profile: str | None
     threads: int | None
     device: str
     experts: str | None
@@ -43,7 +44,7 @@ class TalkOptions:
     def choice(self) -> ModelChoice:
         return ModelChoice(
             self.device, self.threads, self.ctx, self.kv, self.weights, draft=self.draft, trust=self.trust,
-            fits_memory=True, experts=self.experts, tensor_parallel=self.tensor_parallel,
+            fits_memory=True, profile=self.profile, experts=self.experts, tensor_parallel=self.tensor_parallel,
         )  # fmt: skip
 
     def template_variables(self) -> dict[str, Any]:

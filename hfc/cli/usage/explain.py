@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, KV, MODEL, WEIGHTS
+from hfc.cli.usage.shared import CONTEXT, KV, MODEL, PROFILE, WEIGHTS
 
 USAGE = usage(
     "List a bundle's kernels with registers, LDS and launches. A model that is no bundle is compiled first.",
@@ -30,6 +30,7 @@ USAGE = usage(
     ),
     WEIGHTS,
     KV,
+    PROFILE,
     CONTEXT,
     option("--card", str, "Also predict the time of each launch on this card: see `hfc predict`.", metavar="CARD"),
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hfc.cli.usage.declare import Argument, flag, option, usage
 from hfc.cli.usage.kinds import tokens
-from hfc.cli.usage.shared import EXPERTS, FORMAT, KV, MODEL, TENSOR_PARALLEL, WEIGHTS
+from hfc.cli.usage.shared import EXPERTS, FORMAT, KV, MODEL, PROFILE, TENSOR_PARALLEL, WEIGHTS
 
 USAGE = usage(
     "Predict tokens a second on a card that is not here, launch by launch, and what bounds each kernel. "
@@ -41,6 +41,7 @@ USAGE = usage(
     option("--blocks", int, "Thread blocks that are traced of a launch.", 2, least=1),
     FORMAT,
     KV,
+    PROFILE,
     EXPERTS,
     TENSOR_PARALLEL,
     WEIGHTS,

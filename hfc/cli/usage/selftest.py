@@ -1,7 +1,7 @@
 """What `hfc selftest` takes."""
 
 from hfc.cli.usage.declare import flag, option, usage
-from hfc.cli.usage.shared import CONTEXT, DEVICE, FORMAT, KV, MODEL, THREADS, TRUST, WEIGHTS, random_weights
+from hfc.cli.usage.shared import CONTEXT, DEVICE, FORMAT, KV, MODEL, PROFILE, THREADS, TRUST, WEIGHTS, random_weights
 
 USAGE = usage(
     "Compare each kernel with the interpreter, on random inputs. Exit code 1 if one differs. Paste the table into reports.",
@@ -19,6 +19,7 @@ USAGE = usage(
     random_weights("Draw the weights, as it is done where MODEL has none."),
     FORMAT,
     KV,
+    PROFILE,
     CONTEXT,
     THREADS,
 )

@@ -40,8 +40,8 @@ THREADS = option(
 PROFILE = option(
     "--profile",
     str,
-    "Precision of prompts on GPUs: fast (one f16 product a weight) or exact (pairs of f16); auto: fast on GPUs, exact on CPUs. "
-    "[default: auto]",
+    "Precision on GPUs: fast (prompts take one f16 product a weight), exact (pairs of f16), turbo (inputs of products rounded to 8 bits; "
+    "what that costs: docs/quality.md); auto: fast on GPUs, exact on CPUs. [default: auto]",
     settable=PROJECT,
 )
 DEVICE = option(
@@ -101,7 +101,7 @@ def draft(default: str) -> Option:
 
 
 # How `hfc run` and `hfc chat` load a model.
-LOADING = (CONTEXT, KV, THREADS, DEVICE, EXPERTS, TENSOR_PARALLEL, draft("auto"), WEIGHTS, TRUST)
+LOADING = (CONTEXT, KV, PROFILE, THREADS, DEVICE, EXPERTS, TENSOR_PARALLEL, draft("auto"), WEIGHTS, TRUST)
 
 
 def random_weights(help: str) -> Option:

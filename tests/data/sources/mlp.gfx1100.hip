@@ -54,20 +54,21 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
         largest = hfc_larger(largest, hfc_other<1>(largest));
         largest = hfc_larger(largest, hfc_other<2>(largest));
         int sum;
-        const hfc_uint4 planes = hfc_whole_numbers(x, largest > 0x1p-100f ? (float)HFC_STEPS / largest : 0.0f, sum);
-        const float unit = largest * (1.0f / (float)HFC_STEPS);
+        const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
+        const float unit = largest * hfc_unit_of_largest<2>;
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
   if (at >= 256) return;
   float* staged_row = operands + (size_t)row * 144;
-  hfc_put(staged_row + at / 2, planes);
+  hfc_put(staged_row + at / 2, run_planes);
   if (at % 32 == 0) ((hfc_chunk*)(staged_row + 128))[at / 32] = pair;
 }
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4, const float* __restrict__ operands) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][320];
+  __shared__ __attribute__((aligned(16)))
+      hfc_planes<2> inputs[4][320];
   __shared__ hfc_chunk pairs[4][64];  // unit, sum of a chunk
   __shared__ float joined[8][4][2][1];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
@@ -108,9 +109,11 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
         const int r = e / 256, run = e % 256, at = run * 8;
         const float* staged_row = operands + (size_t)(row0 + r) * 144;
         if (first + at < 256) {
-          hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(staged_row + (first + at) / 2));
+          hfc_put(&inputs[r][HFC_PLACE(run)],
+              hfc_get<hfc_planes<2>>(staged_row + (first + at) / 2));
           if (at % 32 == 0)
-            pairs[r][at / 32] = ((const hfc_chunk*)(staged_row + 128))[(first + at) / 32];
+            pairs[r][at / 32] = ((const hfc_chunk*)(staged_row
+                + 128))[(first + at) / 32];
         }
       }
       hfc_lds_barrier();
@@ -149,7 +152,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[1];
 #pragma unroll
@@ -160,47 +163,51 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][0],
                         b = codes0[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][2],
                         b = codes0[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][4],
                         b = codes0[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][6],
                         b = codes0[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -225,7 +232,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[1];
 #pragma unroll
@@ -236,47 +243,51 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][0],
                         b = codes1[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][2],
                         b = codes1[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][4],
                         b = codes1[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][6],
                         b = codes1[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -326,7 +337,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[1];
 #pragma unroll
@@ -337,47 +348,51 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][0],
                         b = codes0[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][2],
                         b = codes0[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][4],
                         b = codes0[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][6],
                         b = codes0[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -402,7 +417,7 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[1];
 #pragma unroll
@@ -413,47 +428,51 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
                 const int input_row = r < rows ? r : rows - 1;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][0],
                         b = codes1[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][2],
                         b = codes1[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][4],
                         b = codes1[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][6],
                         b = codes1[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -509,7 +528,8 @@ void zip_q4_0_k256_n1024_rows(const int32_t* __restrict__ step, const float* x0,
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void zip_q4_0_k256_n1024(const int32_t* __restrict__ step, const float* x0, const float* __restrict__ w1, const uint8_t* __restrict__ w2, const uint8_t* __restrict__ w3, float* y4) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][320];
+  __shared__ __attribute__((aligned(16)))
+      hfc_planes<2> inputs[1][320];
   __shared__ hfc_chunk pairs[1][64];  // unit, sum of a chunk
   __shared__ float joined[8][1][2][1];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
@@ -611,11 +631,11 @@ hfc_keep_order();
         largest = hfc_larger(largest, hfc_other<1>(largest));
         largest = hfc_larger(largest, hfc_other<2>(largest));
         int sum;
-        const hfc_uint4 planes = hfc_whole_numbers(x, largest > 0x1p-100f ? (float)HFC_STEPS / largest : 0.0f, sum);
-        const float unit = largest * (1.0f / (float)HFC_STEPS);
+        const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
+        const float unit = largest * hfc_unit_of_largest<2>;
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
-        if (used) hfc_put(&inputs[0][HFC_PLACE(place)], planes);
+        if (used) hfc_put(&inputs[0][HFC_PLACE(place)], run_planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
       }
 
@@ -669,7 +689,7 @@ hfc_keep_order();
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[1];
 #pragma unroll
@@ -680,47 +700,51 @@ hfc_keep_order();
                 const int input_row = 0;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][0],
                         b = codes0[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][2],
                         b = codes0[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][4],
                         b = codes0[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes0[o][6],
                         b = codes0[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -745,7 +769,7 @@ hfc_keep_order();
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[1];
 #pragma unroll
@@ -756,47 +780,51 @@ hfc_keep_order();
                 const int input_row = 0;
                 int high[1] = {}, rest[1] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][0],
                         b = codes1[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][2],
                         b = codes1[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][4],
                         b = codes1[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 1; o++) {
                     const uint32_t a = codes1[o][6],
                         b = codes1[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -870,20 +898,21 @@ void linear_q4_0_k512_n256_numbers(const int32_t* __restrict__ step, const float
         largest = hfc_larger(largest, hfc_other<1>(largest));
         largest = hfc_larger(largest, hfc_other<2>(largest));
         int sum;
-        const hfc_uint4 planes = hfc_whole_numbers(x, largest > 0x1p-100f ? (float)HFC_STEPS / largest : 0.0f, sum);
-        const float unit = largest * (1.0f / (float)HFC_STEPS);
+        const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
+        const float unit = largest * hfc_unit_of_largest<2>;
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
   if (at >= 512) return;
   float* staged_row = operands + (size_t)row * 288;
-  hfc_put(staged_row + at / 2, planes);
+  hfc_put(staged_row + at / 2, run_planes);
   if (at % 32 == 0) ((hfc_chunk*)(staged_row + 256))[at / 32] = pair;
 }
 
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3, const float* __restrict__ operands) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[4][320];
+  __shared__ __attribute__((aligned(16)))
+      hfc_planes<2> inputs[4][320];
   __shared__ hfc_chunk pairs[4][64];  // unit, sum of a chunk
   __shared__ float joined[8][4][1][2];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
@@ -916,9 +945,11 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
         const int r = e / 256, run = e % 256, at = run * 8;
         const float* staged_row = operands + (size_t)(row0 + r) * 288;
         if (first + at < 512) {
-          hfc_put(&inputs[r][HFC_PLACE(run)], hfc_get<hfc_uint4>(staged_row + (first + at) / 2));
+          hfc_put(&inputs[r][HFC_PLACE(run)],
+              hfc_get<hfc_planes<2>>(staged_row + (first + at) / 2));
           if (at % 32 == 0)
-            pairs[r][at / 32] = ((const hfc_chunk*)(staged_row + 256))[(first + at) / 32];
+            pairs[r][at / 32] = ((const hfc_chunk*)(staged_row
+                + 256))[(first + at) / 32];
         }
       }
       hfc_lds_barrier();
@@ -947,7 +978,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[2];
 #pragma unroll
@@ -958,47 +989,51 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 const int input_row = r < rows ? r : rows - 1;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][0],
                         b = codes0[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][2],
                         b = codes0[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][4],
                         b = codes0[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][6],
                         b = codes0[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -1038,7 +1073,7 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[2];
 #pragma unroll
@@ -1049,47 +1084,51 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
                 const int input_row = r < rows ? r : rows - 1;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][0],
                         b = codes0[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][2],
                         b = codes0[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][4],
                         b = codes0[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][6],
                         b = codes0[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]
@@ -1142,7 +1181,8 @@ void linear_q4_0_k512_n256_rows(const int32_t* __restrict__ step, const float* x
 extern "C" __global__ HFC_RESIDENT(256, 2)
 void linear_q4_0_k512_n256(const int32_t* __restrict__ step, const float* x0, const float* x1, float* y2, const uint8_t* __restrict__ w3) {
   hfc_begin();
-  __shared__ __attribute__((aligned(16))) hfc_uint4 inputs[1][320];
+  __shared__ __attribute__((aligned(16)))
+      hfc_planes<2> inputs[1][320];
   __shared__ hfc_chunk pairs[1][64];  // unit, sum of a chunk
   __shared__ float joined[8][1][1][2];
   x0 = (const float*)__builtin_assume_aligned(x0, 16);
@@ -1218,11 +1258,11 @@ hfc_keep_order();
         largest = hfc_larger(largest, hfc_other<1>(largest));
         largest = hfc_larger(largest, hfc_other<2>(largest));
         int sum;
-        const hfc_uint4 planes = hfc_whole_numbers(x, largest > 0x1p-100f ? (float)HFC_STEPS / largest : 0.0f, sum);
-        const float unit = largest * (1.0f / (float)HFC_STEPS);
+        const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
+        const float unit = largest * hfc_unit_of_largest<2>;
         const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
 
-        if (used) hfc_put(&inputs[0][HFC_PLACE(place)], planes);
+        if (used) hfc_put(&inputs[0][HFC_PLACE(place)], run_planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
       }
 
@@ -1259,7 +1299,7 @@ hfc_keep_order();
           {
             const int c = lane % 1, from = k_iter / 1 * 32
                 + (c * 32) - first;
-            const hfc_uint4* mine = &inputs[0][0] + HFC_PLACE(from / 8);
+            const hfc_planes<2>* mine = &inputs[0][0] + HFC_PLACE(from / 8);
             {
               float add[2];
 #pragma unroll
@@ -1270,47 +1310,51 @@ hfc_keep_order();
                 const int input_row = 0;
                 int high[2] = {}, rest[2] = {};
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 0
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 0
                       + (from / 8 % 4 + 0) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][0],
                         b = codes0[o][1];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 1
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 1
                       + (from / 8 % 4 + 1) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][2],
                         b = codes0[o][3];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 2
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 2
                       + (from / 8 % 4 + 2) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][4],
                         b = codes0[o][5];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 {
-                  const hfc_uint4 x = mine[input_row * 320 + 3
+                  const hfc_planes<2> x = mine[input_row * 320
+                      + 3
                       + (from / 8 % 4 + 3) / 4];
 #pragma unroll
                   for (int o = 0; o < 2; o++) {
                     const uint32_t a = codes0[o][6],
                         b = codes0[o][7];
-                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o])),
-                        rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
+                    high[o] = hfc_dot4(b, x.y, hfc_dot4(a, x.x, high[o]));
+                    rest[o] = hfc_dot4(b, x.w, hfc_dot4(a, x.z, rest[o]));
                   }
                 }
                 const hfc_chunk* pair = pairs[input_row]

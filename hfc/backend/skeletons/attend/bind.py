@@ -11,7 +11,7 @@ from hfc.ir.element import row_shape
 from hfc.ir.graph import Op
 from hfc.ir.index import flat, reindex
 from hfc.ir.roles import roots
-from hfc.target.profiles import FAST
+from hfc.target.profiles import EXACT
 
 
 def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
@@ -53,7 +53,7 @@ def bind(region: Op, printer: Printer) -> Bound[AttendRegion]:
         store_reads=always_read(printer.reads[before:], *stores),
         sink=printer.element(vectors[0], ("g",)) if vectors else "",
         slope=printer.element(vectors[1], ("g",)) if len(vectors) > 1 else "",
-        rounds=printer.settings.profile == FAST,
+        rounds=printer.settings.profile != EXACT,
     )
     name = f"attend_{keys.name}_h{heads}_kv{bound.kv_heads}_d{size}"
     return Bound("attend", name, tuple(printer.args), "T", bound)

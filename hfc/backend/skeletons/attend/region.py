@@ -15,7 +15,7 @@ class AttendRegion(KernelRegion):
     store_reads: what it reads of memory, as it stands there.
     sink: C expression in g=head of the logit that takes part in the softmax and has no value; empty: none does.
     slope: C expression in g=head of what a key loses for each position between it and the query; empty: nothing.
-    rounds: dequantized keys and values may be rounded to f16 (profile "fast")."""
+    rounds: dequantized keys and values may be rounded to f16 (profiles "fast", "turbo")."""
 
     heads: int
     kv_heads: int

@@ -21,4 +21,5 @@ SKELETON = Skeleton(
     },
     (),
     tolerance=1e-3,  # the widest of its members'
+    of_bytes=2.5e-2,  # likewise
 )

@@ -109,6 +109,7 @@ def one_launch(shared: tuple[Geometry, ...], symbol: str, task: str) -> Geometry
         task=task,
         counts=tuple(number for one in shared for number in one.counts or _whole(one)),
         beside=shared,
+        input_bits=min((one.input_bits for one in shared if one.input_bits), default=0),
     )
 
 

@@ -14,7 +14,7 @@ from hfc.ir.element import Leaf, row_shape
 from hfc.ir.graph import Op, Value
 from hfc.ir.index import flat, reindex
 from hfc.ir.roles import is_product, is_rotation, of_experts
-from hfc.target.profiles import FAST
+from hfc.target.profiles import EXACT, TURBO
 
 
 def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
@@ -55,7 +55,9 @@ def bind(region: Op, printer: Printer) -> Bound[LinearRegion]:
         experts=printer.arg(first.inputs[2]) if top else None,
         expert_count=first.inputs[1].type.size(0) if top else 0,
         token_inputs=bool(top) and len(x.type.shape) == 2,
-        single_product=printer.settings.profile == FAST,
+        single_product=printer.settings.profile != EXACT,
+        # no product shows its inputs' rounding as directly as the head's, and of all it is the one that waits longest for its weights
+        byte_inputs=printer.settings.profile == TURBO and first.output.type.shape[0] != "R",
     )
     name = "_".join(
         [

@@ -32,7 +32,8 @@ class LinearRegion(KernelRegion):
     in row, n and y0, y1, … one a matrix; empty where every matrix has its own.
     top: experts chosen for each row, else 0; then `row` is the index of a (token, choice) pair, token = row / top.
     experts: the chosen experts' numbers; None without.  expert_count: of all.  token_inputs: all choices of a token have one input.
-    single_product: prompts may round inputs and weights to f16, so that matrix units need one product a weight (profile "fast").
+    single_product: prompts may round inputs and weights to f16, so that matrix units need one product a weight (profiles "fast", "turbo").
+    byte_inputs: inputs may be rounded to whole numbers of 8 bits (profile "turbo").
     """
 
     k: int
@@ -48,6 +49,7 @@ class LinearRegion(KernelRegion):
     expert_count: int = 0
     token_inputs: bool = False
     single_product: bool = False
+    byte_inputs: bool = False
 
     @property
     def matrix_args(self) -> tuple[Arg, ...]:

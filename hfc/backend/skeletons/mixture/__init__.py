@@ -22,4 +22,5 @@ SKELETON = Skeleton(
     },
     (PREPARE, UP, STAGE, DOWN),
     tolerance=2e-3,  # two products one after another, each as the skeleton `linear` makes it
+    of_bytes=5e-2,  # likewise
 )

@@ -10,7 +10,7 @@ from hfc.backend.lanes.loaders import CONTIGUOUS, RUN
 from hfc.backend.members import launches_of_members
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.beside.geometry import one_launch, side_by_side
-from hfc.backend.skeletons.linear.dot.geometry import ROWS, DotLanes, dot_lanes
+from hfc.backend.skeletons.linear.dot.geometry import ROWS, DotLanes, dot_lanes, input_bits, planes_of
 from hfc.backend.skeletons.linear.groups import refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.skeletons.mixture.region import MixtureRegion
@@ -47,7 +47,7 @@ class StagedInputs:
 
 
 def _staged(name: str, product: LinearRegion, chunk: int) -> StagedInputs:
-    stride = product.k // 2 + -(-2 * product.k // chunk // 4) * 4
+    stride = planes_of(product) * product.k // 4 + -(-2 * product.k // chunk // 4) * 4
     return StagedInputs(name, product.k, product.input_rows, stride, product.load, product.rotate)
 
 
@@ -59,9 +59,10 @@ def _chunk(products: Iterable[LinearRegion]) -> int:
 
 @dataclass(frozen=True)
 class PrepareParams(Params):
-    """inputs: what is staged, of chunks of `chunk`.  stats: reductions that its load names."""
+    """inputs: what is staged, of chunks of `chunk`, in `planes` of bytes.  stats: reductions that its load names."""
 
     chunk: int
+    planes: int
     inputs: StagedInputs
     stats: tuple[Stat, ...]
 
@@ -85,11 +86,12 @@ class Products:
 
 @dataclass(frozen=True)
 class UpParams(Params):
-    """outputs: of a wave and a matrix, for each group of its lanes.  kinds: chosen, shared.  choices_per_lane, experts_per_lane: as in
+    """outputs: of a wave and a matrix, for each group of its lanes.  planes: of an input.  kinds: chosen, shared.  choices_per_lane, experts_per_lane: as in
     RouteParams."""
 
     outputs: int
     chunk: int
+    planes: int
     waves: int
     choices_per_lane: int
     experts_per_lane: int
@@ -99,9 +101,10 @@ class UpParams(Params):
 
 @dataclass(frozen=True)
 class StageParams(Params):
-    """staged: inputs of the second products, of chunks of `chunk`."""
+    """staged: inputs of the second products, of chunks of `chunk`, in `planes` of bytes."""
 
     chunk: int
+    planes: int
     staged: tuple[StagedInputs, ...]
 
 
@@ -113,6 +116,7 @@ class DownParams(Params):
 
     outputs: int
     chunk: int
+    planes: int
     units: int
     pieces: int
     shares: int
@@ -199,7 +203,7 @@ def _prepare(bound: Bound[MixtureRegion], inputs: StagedInputs, chunk: int) -> G
         bound.name + "_prepare",
         ("1", bound.rows, "1"),
         THREADS,
-        PrepareParams(chunk, inputs, bound.region.up.stats),
+        PrepareParams(chunk, planes_of(bound.region.up), inputs, bound.region.up.stats),
         scratch=(inputs.scratch(written=True),),
         task="stage the inputs of",
         counts=bound.region.doing("prepare"),
@@ -240,12 +244,13 @@ def _up(bound: Bound[MixtureRegion], arch: Arch, inputs: StagedInputs, chunk: in
         bound.name + "_up",
         (str(-(-at // waves)), bound.rows, "1"),
         UP_THREADS,
-        UpParams(outputs, chunk, waves, *_per_lane(region.choice, arch), tuple(kinds), lanes_of),
+        UpParams(outputs, chunk, planes_of(region.up), waves, *_per_lane(region.choice, arch), tuple(kinds), lanes_of),
         promises=("dot4_i8",),
         loaders=_sources(lanes_of),
         scratch=(inputs.scratch(),),
         task="choose experts and make the first products of" if region.choice else "make the first products of",
         counts=region.doing("up"),
+        input_bits=input_bits(region.up),
     )
 
 
@@ -262,7 +267,7 @@ def _stage(bound: Bound[MixtureRegion], staged: tuple[StagedInputs, ...], chunk:
         bound.name + "_stage",
         (str(blocks), bound.rows, "1"),
         THREADS,
-        StageParams(chunk, staged),
+        StageParams(chunk, planes_of(bound.region.down), staged),
         scratch=tuple(inputs.scratch(written=True) for inputs in staged),
         task="stage the inputs of the second products of",
     )
@@ -293,6 +298,7 @@ def _down(
         DownParams(
             outputs,
             chunk,
+            planes_of(down),
             units,
             pieces,
             shares,
@@ -309,6 +315,7 @@ def _down(
         loaders=_sources(lanes_of),
         scratch=tuple(inputs.scratch() for inputs in staged) if apart else (),
         counts=region.doing("down"),
+        input_bits=input_bits(down),
     )
 
 

@@ -23,6 +23,7 @@ SHARED = 48 * 1024  # bytes of inputs in LDS, at most
 UNIT = 32  # inputs that share a unit
 OUTPUTS = 2  # of a wave: every format has registers for two
 BYTE = 8  # bits; codes of 8 bits are numbers from -128 on
+TWO_BYTES, ONE_BYTE = 2, 1  # planes of an input: 15 bits in two signed bytes, or 8 bits in one
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ class InputsAhead:
 
 @dataclass(frozen=True)
 class DotStageParams(Params):
-    """chunk: inputs that are added up.  staged_stride: floats of a staged row."""
+    """chunk: inputs that are added up.  staged_stride: floats of a staged row.  planes: of an input, of a byte each."""
 
     chunk: int
     staged_stride: int
+    planes: int
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,11 @@ class DotParams(Params):
     """waves: of a block, of which `split` share K (split-K).  outputs: of a wave.  tile: inputs in LDS at a time, `pad` of them between
     paddings.  together: rows of a block.  unrolls: numbers of rows that have a loop of their own.  staged: inputs come as whole numbers.
     count: matrices of the largest group.  resident: blocks of a compute unit.  ahead: where the tile is all of K.  lanes_of: by format.
-    starts: first block of each group.  chunk, staged_stride: as in DotStageParams."""
+    starts: first block of each group.  chunk, staged_stride, planes: as in DotStageParams."""
 
     chunk: int
     staged_stride: int
+    planes: int
     waves: int
     outputs: int
     split: int
@@ -150,7 +153,17 @@ def dot_lanes(region: LinearRegion) -> dict[str, DotLanes]:
 def _staging(region: LinearRegion) -> DotStageParams:
     """What all launches of a region agree on."""
     chunk = min(RUN * len(group.runs) for lanes in dot_lanes(region).values() for group in lanes.segments)
-    return DotStageParams(chunk, region.k // 2 + -(-2 * region.k // chunk // 4) * 4)
+    planes = planes_of(region)
+    return DotStageParams(chunk, planes * region.k // 4 + -(-2 * region.k // chunk // 4) * 4, planes)
+
+
+def input_bits(region: LinearRegion) -> int:
+    """As in Geometry."""
+    return BYTE if region.byte_inputs else 15
+
+
+def planes_of(region: LinearRegion) -> int:
+    return ONE_BYTE if region.byte_inputs else TWO_BYTES
 
 
 def _staged(bound: Bound[LinearRegion], written: bool) -> Scratch:
@@ -199,7 +212,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
     ahead = _ahead(region) if first else None
     if ahead:
         tile = -(-region.k // (THREADS * RUN)) * THREADS * RUN
-    row_bytes = tile * 2 + tile // RUN + tile * 8 // staging.chunk
+    row_bytes = staging.planes * (tile + tile // RUN // 2) + tile * 8 // staging.chunk
     # with 4 and 8, formats of six bits spill, or a SIMD of gfx906 holds one wave
     most_rows = min(most_rows, 2 if arch.scarce_registers else 4)
     together = min(1 << (SHARED // row_bytes).bit_length() - 1, most_rows)
@@ -208,6 +221,7 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
     params = DotParams(
         chunk=staging.chunk,
         staged_stride=staging.staged_stride,
+        planes=staging.planes,
         waves=waves,
         outputs=outputs,
         split=split,
@@ -236,4 +250,5 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
         scratch=(_staged(bound, written=False),) if staged else (),
         task="several rows of" if together > 1 else "",
         declared=together * row_bytes,
+        input_bits=input_bits(region),
     )

@@ -217,6 +217,7 @@ def _tile(
         promises=tuple(feature for feature in MATRIX_FEATURES if arch.has(feature)),
         loaders="\n".join(loader.source for loader in loaders.values()),
         scratch=(staged(region, inputs, written=False), *pairs(bound, written=False)),
+        input_bits=11 * inputs,
     )
 
 

@@ -47,4 +47,4 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     starts, blocks = group_blocks(region, WAVES * outputs)
     rows = f"{bound.rows} * {region.top}" if region.top else bound.rows
     params = ScalarParams(WAVES, outputs, vector, starts, region.groups)
-    return (Geometry(SCALAR, bound.name, (str(blocks), rows, "1"), WAVES * arch.wave, params),)
+    return (Geometry(SCALAR, bound.name, (str(blocks), rows, "1"), WAVES * arch.wave, params, input_bits=24),)

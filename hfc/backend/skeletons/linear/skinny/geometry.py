@@ -38,7 +38,8 @@ LATE_WORDS = 12  # of a weight row that fit beside the MMAs of the iteration bef
 @dataclass(frozen=True)
 class Unit:
     """A matrix unit as decode uses it. k_lanes: lanes that share a weight row.  columns: rows of the step in one MMA.  rate: multiply-adds of
-    a compute unit a clock.  apart: it issues beside other instructions.  int8: MMAs of bytes, see device/int8_operands.h."""
+    a compute unit a clock.  apart: it issues beside other instructions.  int8: MMAs of bytes, see device/int8_operands.h.
+    planes: parts of an input, one where it is rounded to a byte."""
 
     feature: str
     k_lanes: int
@@ -46,6 +47,12 @@ class Unit:
     rate: int
     apart: bool
     int8: bool = False
+    planes: int = 2
+
+    @property
+    def input_bits(self) -> int:
+        """As in Geometry: of whole numbers, or of pairs of f16."""
+        return 8 * self.planes if self.int8 else 22
 
     @property
     def input_bytes(self) -> int:
@@ -94,7 +101,14 @@ def budget(arch: Arch, unit: Unit, card: CardSpec) -> Budget:
 
 
 def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
-    return cannot(bound, arch) or _costs(bound, arch)
+    return cannot(bound, arch) or _rounds_less(bound, arch) or _costs(bound, arch)
+
+
+def _rounds_less(bound: Bound[LinearRegion], arch: Arch) -> str | None:
+    """Why integer dot products serve where the profile lets inputs be rounded to bytes, and a matrix unit here takes f16 alone."""
+    if not bound.region.byte_inputs or arch.has("mma_i8") or dot.refuses(bound, arch):
+        return None
+    return "the profile wants inputs of 8 bits, for which integer dot products take half of their instructions for 15"
 
 
 def cannot(bound: Bound[LinearRegion], arch: Arch) -> str | None:
@@ -206,7 +220,9 @@ def _staging(bound: Bound[LinearRegion], unit: Unit, lanes: dict[str, OperandLan
     inputs, sums = -(-k // SPAN) * SPAN * ROWS, -(-k // sum_group) * ROWS if sum_group else 0
     run = next(iter(lanes.values())).map.run
     group_floats = ROWS * _staged_floats(region, lanes) if bound.rows == "R" else 0
-    return SkinnyStageParams(ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums, unit.int8, group_floats)
+    return SkinnyStageParams(
+        ROWS, unit.columns, SPAN, sum_group, run, inputs, inputs + sums, unit.int8, unit.planes, group_floats
+    )
 
 
 def _staged_floats(region: LinearRegion, lanes: dict[str, OperandLanes]) -> int:
@@ -240,7 +256,7 @@ def _unit_and_lanes(bound: Bound[LinearRegion], arch: Arch, unit: Unit) -> tuple
     if region.single_product and arch.has("mma_i8"):
         long = operand_lanes(region.weight_formats, unit.k_lanes, repeat=True)
         if long and all(map(multiplies_bytes, long.values())):
-            return replace(unit, feature="mma_i8", int8=True), long
+            return replace(unit, feature="mma_i8", int8=True, planes=1 if region.byte_inputs else 2), long
     lanes = operand_lanes(region.weight_formats, unit.k_lanes)
     assert lanes, bound.name
     return unit, lanes
@@ -282,6 +298,7 @@ def _geometry(
         resident=shape.resident,
         ahead=shape.ahead,
         int8=unit.int8,
+        planes=unit.planes,
         late=not shape.ahead and not column_tiles and max(of.words * of.pieces for of in lanes.values()) <= LATE_WORDS,
     )
     loaders = operand_sources(lanes, region.k, staging.sum_group, unit.int8 and not column_tiles)
@@ -295,7 +312,14 @@ def _geometry(
         made = ring.through_ring(bound, arch, made.params, lanes, shape.stages)
         loaders += ring.ring_source(lanes, region.k)
     scratch = (_staged(bound, lanes, written=False),) if column_tiles else ()
-    return replace(made, block=shape.waves * arch.wave, promises=(unit.feature,), loaders=loaders, scratch=scratch)
+    return replace(
+        made,
+        block=shape.waves * arch.wave,
+        promises=(unit.feature,),
+        loaders=loaders,
+        scratch=scratch,
+        input_bits=unit.input_bits,
+    )
 
 
 def _of_one_row(

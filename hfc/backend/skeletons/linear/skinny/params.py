@@ -16,7 +16,7 @@ TILE = 16  # outputs (M) of an MMA
 class SkinnyStageParams(Params):
     """What all launches of a region agree on. together: rows that staged inputs have room for.  columns: of an MMA.  span: inputs
     that share a unit.  sum_group: inputs whose sums the minimums multiply; 0: there are none.  run: neighbouring elements that a lane takes.
-    staged_sums, staged_units: where sums and units lie after the staged inputs, in floats.  int8: as of Unit.
+    staged_sums, staged_units: where sums and units lie after the staged inputs, in floats.  int8, planes: as of Unit.
     group_floats: staged inputs of `together` rows, where a step may have more of them; else 0."""
 
     together: int
@@ -27,6 +27,7 @@ class SkinnyStageParams(Params):
     staged_sums: int
     staged_units: int
     int8: bool
+    planes: int
     group_floats: int
     threads: int = THREADS
 
@@ -49,7 +50,8 @@ class BlockShape:
 class SkinnyParams(Params):
     """waves: of a block; `split` of them share the K of 16 outputs (split-K), `waves_n` such groups make different
     outputs.  iter_elements: of K in one iteration of the K loop, `k_iters`: its iterations.
-    resident: blocks of a compute unit.  ahead: weights are prefetched, one iteration ahead; late: as soon as their registers are free.  span, sum_group, int8: as in SkinnyStageParams."""
+    resident: blocks of a compute unit.  ahead: weights are prefetched, one iteration ahead; late: as soon as their registers are free.  span, sum_group,
+    int8, planes: as in SkinnyStageParams."""
 
     span: int
     sum_group: int
@@ -63,6 +65,7 @@ class SkinnyParams(Params):
     ahead: bool
     late: bool
     int8: bool
+    planes: int
 
 
 @dataclass(frozen=True)

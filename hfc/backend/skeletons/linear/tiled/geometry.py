@@ -111,4 +111,5 @@ def _tiles(bound: Bound[LinearRegion]) -> Geometry:
         THREADS,
         TiledParams(tile_rows, tile_outputs, 32, starts, region.groups, load, stats),
         scratch=scratch,
+        input_bits=24,
     )

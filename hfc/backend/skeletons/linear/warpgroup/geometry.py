@@ -145,4 +145,5 @@ def _tile(bound: Bound[LinearRegion], lanes: Mapping[str, OperandLanes], tile_ro
         promises=(FEATURE,),
         loaders="\n".join([*sources, *(operand_source(of, region.k, 0) for of in lanes.values())]),
         scratch=(staged(region, 1, written=False),),
+        input_bits=11,
     )

@@ -91,6 +91,7 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
             THREADS,
             params,
             loaders=sources,
+            input_bits=24,
             declared=4 * together * (tile + tile // params.pad * 4 + tile // 8),
         ),
     )

@@ -1,0 +1,91 @@
+"""L3 of profile turbo: inputs of products rounded to bytes, a scale for every 32, as machine code against numpy at odd sizes."""
+
+import numpy as np
+import pytest
+from projection import Projection, error
+from regions import Region
+from test_isa_mixture import MIXTURES
+
+from hfc.backend.skeletons import chosen, geometry, verdicts
+from hfc.formats import FORMATS
+from hfc.isa import SCHEDULES
+
+ARCHS = ("gfx906", "gfx1030", "gfx1100", "gfx1201", "gfx942")
+BOUND = 2.5e-2  # relative L2 of a row; measured 8.4e-3, and 1.8e-2 behind a sigmoid
+LEAST = 2e-3  # what rounding to 8 bits cannot stay below: the inputs are rounded
+# formats, K, outputs, zipped, norm, top
+CASES = (
+    (["q4_k"], 512, [20]),
+    (["q4_k", "q6_k"], 256, [16, 16], True, False),
+    (["q8_0", "q4_0"], 96, [17, 50], False, False),
+    (["q4_k"], 256, [33], False, True, 2),
+    (["mq4g256", "mfp4b256"], 768, [33, 33], True),
+    (["mq4g256"], 2560, [19]),  # more than one run of inputs a thread, the last one not everybody's
+)
+
+
+@pytest.mark.sampled(10)
+@pytest.mark.parametrize("sizes", CASES, ids=str)
+@pytest.mark.parametrize("arch", ARCHS)
+def test_rows_alone_and_together(arch, sizes):
+    """D10 within the profile: 1, 2, 7, 9 and 16 rows, other neighbours, other orders of waves: the same bits."""
+    case = Projection(arch, *sizes).in_turbo()
+    whole = case.run(16)
+    assert LEAST < error(whole, case.expected(16)) < BOUND
+    each = max(1, case.top)
+    for first, rows in ((0, 1), (15, 1), (3, 2), (4, 7), (2, 9)):
+        for found, expected in zip(case.run(rows, first), whole):
+            np.testing.assert_array_equal(found, expected[first * each : (first + rows) * each])
+    for options in SCHEDULES[1:]:
+        for found, expected in zip(case.run(16, options=options), whole):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.sampled(16)
+@pytest.mark.parametrize("arch", ("gfx906", "gfx1030", "gfx1100"))
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.quantized])
+def test_every_format_with_inputs_of_bytes(arch, name):
+    case = Projection(arch, [name], max(96, FORMATS[name].block), [19]).in_turbo()
+    shapes = geometry(case.bound, case.arch, "decode")
+    assert shapes[0].template.name == "dot_stage" and shapes[-1].input_bits == 8
+    whole = case.run(3)
+    assert LEAST < error(whole, case.expected(3)) < BOUND
+    np.testing.assert_array_equal(case.run(1, 2)[0], whole[0][2:])
+
+
+def test_more_inputs_than_fit_at_once():
+    """Inputs lie in LDS, a tile of K at a time."""
+    case = Projection("gfx1030", ["q4_k"], 8192 + 256, [16]).in_turbo()
+    whole = case.run(2)
+    assert error(whole, case.expected(2)) < BOUND
+    np.testing.assert_array_equal(case.run(1, 1)[0], whole[0][1:])
+
+
+def test_plain_weights_are_multiplied_as_in_fast():
+    """And the reason is said."""
+    case = Projection("gfx1100", ["bf16"], 160, [40]).in_turbo()
+    assert all(shape.input_bits != 8 for shape in geometry(case.bound, case.arch, "decode"))
+    refusals = {variant.name: why for variant, why in verdicts(case.bound, case.arch, "decode")}
+    assert refusals["dot"] == "bf16 weights are no whole numbers"
+
+
+def test_matrix_units_for_f16_leave_bytes_to_integer_dot_products():
+    case = Projection("gfx942", ["q4_k"], 512, [20])
+    assert chosen(case.bound, case.arch, "decode").name == "skinny"
+    assert chosen(case.in_turbo().bound, case.arch, "decode").name == "dot"
+
+
+@pytest.mark.parametrize(
+    "name, arch",
+    [
+        pytest.param("k-quants of several kinds", "gfx906", marks=pytest.mark.long),
+        ("rotated, a shared expert of equal size", "gfx1100"),
+    ],
+)
+def test_mixtures_of_experts(name, arch):
+    subject = Region(MIXTURES[name].graph(), arch, profile="turbo")
+    checked = subject.check()
+    joined = [c for c in checked if "mixture" in c.kernel and c.program == "decode"]
+    assert joined and joined[0].deviation.error > LEAST
+    assert not [c for c in checked if not c.ok]
+    assert not list(subject.rows_that_differ("mixture", position=3))
