@@ -1,10 +1,14 @@
 """L3 of profile turbo: inputs of products rounded to bytes, a scale for every 32, as machine code against numpy at odd sizes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hip_cases import linear
 from projection import Projection, error
 from regions import Region
 from test_isa_mixture import MIXTURES
+from test_isa_prefill import Subject, drawn, uneven
 
 from hfc.backend.skeletons import chosen, geometry, verdicts
 from hfc.formats import FORMATS
@@ -89,3 +93,86 @@ def test_mixtures_of_experts(name, arch):
     assert joined and joined[0].deviation.error > LEAST
     assert not [c for c in checked if not c.ok]
     assert not list(subject.rows_that_differ("mixture", position=3))
+
+
+DOTS = ("gfx906", "gfx1030")  # prompts by integer dot products: no matrix units
+PREFILL_BOUND = 1.5e-2  # measured 9e-3, 1.1e-2 behind a sigmoid
+
+
+def prompts(formats: list[str], arch: str, **shape) -> Subject:
+    k = max(96, *(FORMATS[name].block for name in formats))
+    bound = linear(formats, k, [131] * len(formats) if len(formats) == 1 else [67] * len(formats), **shape)
+    return Subject(replace(bound, region=replace(bound.region, single_product=True, byte_inputs=True)), arch)
+
+
+@pytest.mark.sampled(16)
+@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.quantized and not form.rotated])
+def test_prompts_in_every_format(name, arch):
+    """One tile and a bit in rows and outputs."""
+    subject = prompts([name], arch)
+    k = subject.bound.region.k
+    if subject.shapes[-1].template.name != "linear_codes":
+        assert (name, arch) == ("q2_k", "gfx906"), "its registers leave a SIMD one wave; nothing else is refused"
+        return
+    assert subject.shapes[-1].input_bits == 8
+    assert LEAST < subject.error(drawn(67, k)) < PREFILL_BOUND
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("formats", [("q4_k", "q4_k"), ("q4_0", "q6_k"), ("q8_0", "q4_1")], ids="+".join)
+def test_two_weights_of_a_prompt_meet_in_one_tile(formats, arch):
+    subject = prompts(list(formats), arch, zipped=True)
+    by_codes = subject.shapes[-1].template.name == "linear_codes"
+    assert by_codes != ((formats, arch) == (("q4_0", "q6_k"), "gfx906")), "18 words on their way leave a SIMD one wave"
+    assert (LEAST if by_codes else 0) < subject.error(drawn(19, subject.bound.region.k)) < PREFILL_BOUND
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("arch", DOTS)
+def test_weights_of_a_prompt_side_by_side(arch):
+    """Of one scale for 32 weights with minimums, of two without, and of as many codes as a byte holds."""
+    bound = linear(["q4_k", "q6_k", "q8_0"], 256, [131, 40, 30], norm=False)
+    subject = Subject(replace(bound, region=replace(bound.region, single_product=True, byte_inputs=True)), arch)
+    assert [group.scales for group in subject.shapes[-1].params.groups] == [1, 2, 1]
+    assert LEAST < subject.error(drawn(35, 256)) < PREFILL_BOUND
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("arch", DOTS)
+def test_a_prompt_however_it_is_cut(arch):
+    """Rows of any size, alone, in the middle of a tile, behind others, in other orders of waves: the same bits."""
+    subject = prompts(["q4_k"], arch)
+    x = drawn(70, 256) * np.float32(10.0) ** np.linspace(-7, 7, 70, dtype=np.float32)[:, None]
+    (whole,) = subject.outputs(x)
+    assert subject.error(x) < PREFILL_BOUND
+    for first, rows in ((0, 1), (69, 1), (3, 66), (17, 40)):
+        np.testing.assert_array_equal(subject.outputs(x[first : first + rows])[0], whole[first : first + rows])
+    for options in SCHEDULES[1:]:
+        np.testing.assert_array_equal(subject.outputs(x, options=options)[0], whole)
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("arch", DOTS)
+def test_rotated_weights_of_a_prompt(arch):
+    case = Projection(arch, ["mq4g256", "mfp4b256"], 768, [33, 50]).in_turbo()
+    whole = case.run(40, rows_class="prefill")
+    assert geometry(case.bound, case.arch, "prefill")[-1].template.name == "linear_codes"
+    assert LEAST < error(whole, case.expected(40)) < BOUND
+    np.testing.assert_array_equal(case.run(7, 20, rows_class="prefill")[0], whole[0][20:27])
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("arch", DOTS)
+def test_experts_of_a_prompt(arch):
+    subject = prompts(["q4_k", "q4_k"], arch, zipped=True, top=2)
+    assert LEAST < subject.error(drawn(19, 256), uneven(19, 2)) < PREFILL_BOUND
+
+
+def test_prompts_on_matrix_units_for_f16_are_as_in_fast():
+    """And the reason is said."""
+    case = Projection("gfx1100", ["q4_k"], 512, [20]).in_turbo()
+    assert geometry(case.bound, case.arch, "prefill")[-1].input_bits == 11
+    refusals = {variant.name: why for variant, why in verdicts(case.bound, case.arch, "prefill")}
+    assert "products of f16 take no longer" in refusals["codes"]

@@ -1,11 +1,5 @@
 // Rows of accumulator tiles (device/matrix.h): reductions over the columns of a row, and operands whose k runs over rows in LDS.
 #pragma once
-// The compiler moves nothing across: without it AMD's loads so many operands ahead that registers run out.
-HFC_FUNCTION void hfc_in_order() {
-#if defined(__HIP__)
-  __builtin_amdgcn_sched_barrier(0);
-#endif
-}
 HFC_FUNCTION uint32_t hfc_pair(float x, float y) {
   const hfc_half2 pair = {(_Float16)x, (_Float16)y};
   return __builtin_bit_cast(uint32_t, pair);

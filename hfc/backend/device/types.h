@@ -63,6 +63,12 @@ HFC_FUNCTION void hfc_lds_barrier() { __syncthreads(); }
 
 // Loads that stand before it are asked for before those behind it.
 HFC_FUNCTION void hfc_keep_order() { asm volatile("" ::: "memory"); }
+// The compiler moves nothing across: without it AMD's loads so many operands ahead that registers run out.
+HFC_FUNCTION void hfc_in_order() {
+#if defined(__HIP__)
+  __builtin_amdgcn_sched_barrier(0);
+#endif
+}
 // hfc_not_before: what is done with x behind it is not done before: a choice would wait for what was asked for.
 // hfc_any: the pointer, of which the compiler does not know that nobody writes there: what is read keeps its place.
 #if defined(__HIP__)

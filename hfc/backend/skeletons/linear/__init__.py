@@ -3,6 +3,7 @@
 from hfc.backend.skeleton import Skeleton
 from hfc.backend.skeletons.linear import experts
 from hfc.backend.skeletons.linear.bind import bind
+from hfc.backend.skeletons.linear.codes import geometry as codes
 from hfc.backend.skeletons.linear.dot import geometry as dot
 from hfc.backend.skeletons.linear.geometry import VARIANTS
 from hfc.backend.skeletons.linear.library import geometry as library
@@ -16,7 +17,17 @@ from hfc.backend.skeletons.linear.wide import geometry as wide
 
 TEMPLATES = (
     *(scalar.SCALAR, wide.WIDE, dot.STAGE, dot.DOT, skinny.STAGE, skinny.ROW, skinny.SEVERAL, skinny.ring.RING),
-    *(mma.STAGE, mma.MMA, warpgroup.WARPGROUP, tiled.ROTATE, tiled.TILED, experts.SORT, library.FINISH),
+    *(
+        mma.STAGE,
+        mma.MMA,
+        warpgroup.WARPGROUP,
+        codes.STAGE,
+        codes.CODES,
+        tiled.ROTATE,
+        tiled.TILED,
+        experts.SORT,
+        library.FINISH,
+    ),
 )
 
 SKELETON = Skeleton(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import RowsClass, Variant
 from hfc.backend.skeletons.linear.choices import chosen_by
+from hfc.backend.skeletons.linear.codes import geometry as codes
 from hfc.backend.skeletons.linear.dot import geometry as dot
 from hfc.backend.skeletons.linear.mma import geometry as mma
 from hfc.backend.skeletons.linear.region import LinearRegion
@@ -59,6 +60,12 @@ VARIANTS: Mapping[RowsClass, tuple[Variant, ...]] = {
             "products of warpgroups: weights become f16 in registers, inputs come by asynchronous copies",
             warpgroup.launches,
             warpgroup.refuses,
+        ),
+        Variant(
+            "codes",
+            "tiles of codes, multiplied by inputs of 8 bits in integer dot products",
+            codes.launches,
+            codes.refuses,
         ),
         Variant("mma", "tiles on matrix units, inputs staged as pairs of f16", mma.launches, mma.refuses),
         Variant("tiled", "tiles multiplied as f32: any size and format", tiled.launches),

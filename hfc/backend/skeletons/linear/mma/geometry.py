@@ -189,7 +189,7 @@ def _tile(
     exact = [inputs == 1 or all(part.format.name in EXACT_FORMATS for part in group) for group in region.groups]
     planes = 1 if all(exact) else 2
     starts, blocks = group_blocks(region, OUTPUTS // region.together)
-    groups = tuple(MatrixGroup(g, _distinct(g), e, s) for g, e, s in zip(region.groups, exact, starts))
+    groups = tuple(MatrixGroup(g, distinct(g), e, s) for g, e, s in zip(region.groups, exact, starts))
     params = MmaParams(
         tile_rows=tile_rows,
         tile_outputs=OUTPUTS,
@@ -249,6 +249,6 @@ def _buffers(arch: Arch, tile_rows: int, input_planes: int, planes: int) -> int:
     return 2 if arch.paired_compute_units and 2 * nbytes <= arch.lds_bytes else 1
 
 
-def _distinct(group: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
+def distinct(group: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
     """The first part of each format, if that is one for all; else all parts."""
     return group[:1] if len({part.format.name for part in group}) == 1 else group
