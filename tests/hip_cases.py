@@ -5,10 +5,13 @@ Pointers: x inputs, w weights, y outputs, s states; every argument's value knows
 
 from hfc.backend.skeletons.adopt.bind import adopt_bound
 from hfc.backend.skeletons.attend.region import AttendRegion
+from hfc.backend.skeletons.choose.region import ChooseRegion
 from hfc.backend.skeletons.conv.region import ConvRegion
 from hfc.backend.skeletons.delta.region import DeltaRegion
+from hfc.backend.skeletons.entries.region import CacheRead, EntriesRegion
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.skeletons.map.region import MapRegion, Task
+from hfc.backend.skeletons.pool.region import PoolRegion
 from hfc.backend.skeletons.route.region import RouteRegion
 from hfc.backend.skeletons.sinkhorn.region import SinkhornRegion
 from hfc.backend.spec import Arg, Bound, Stat
@@ -201,6 +204,56 @@ def conv(channels: int, taps: int) -> Bound:
     return Bound("conv", f"conv_{channels}_t{taps}", tuple(args), "T", region)
 
 
+def pool(size: int, runs: int, every: int) -> Bound:
+    width, rows = runs * size, runs * every + 16
+    bias, kept = arg("w0", "weight", every, width), arg("s_kept", "state", "S", rows, 2 * width, written=True)
+    value, gate = f"x0[row * {width} + j]", f"x1[row * {width} + j]"
+    region = PoolRegion(size, runs, every, rows, value, gate, bias, kept, f"out0[row * {size} + j] = y;")
+    args = [arg(f"x{i}", "buffer", "T", width) for i in (0, 1)]
+    return Bound(
+        "pool",
+        f"pool_{size}_{runs}x{every}",
+        (*args, bias, kept, arg("out0", "buffer", "T", size, written=True)),
+        "T",
+        region,
+    )
+
+
+def choose(heads: int, size: int, top: int, every: int, format: str = "f16") -> Bound:
+    keys, ids = kv_format(format).sized(size), arg("out0", "buffer", "T", top, dtype="i32", written=True)
+    cache = arg("s_k", "state", "S", 1, "C", size, dtype="kv", plane="k")
+    query, weight = f"x0[row * {heads * size} + g * {size} + j]", f"x1[row * {heads} + g]"
+    region = ChooseRegion(heads, size, top, every, CONTEXT // every, query, weight, cache, keys, keys.walsh, ids)
+    args = arg("x0", "buffer", "T", heads, size), arg("x1", "buffer", "T", heads), cache, ids
+    return Bound("choose", f"choose{top}_h{heads}_d{size}", args, "T", region)
+
+
+def entries(heads: int, size: int, window: int, every: int, top: int = 0, format: str = "f16") -> Bound:
+    form, reads, planes = kv_format(format).sized(size), [], []
+    for name in ("entries", "near"):
+        own = [arg(f"s_{name}_{p}", "state", "S", 1, "C", size, dtype="kv", plane=p) for p in "kv"]
+        reads.append(CacheRead(*own, form, form, f"x0[row * {heads * size} + g * {size} + j]", form.walsh))
+        planes += own
+    sinks, ids = arg("w0", "weight", heads), arg("x1", "buffer", "T", top, dtype="i32")
+    region = EntriesRegion(
+        heads=heads,
+        kv_heads=1,
+        size=size,
+        scale=size**-0.5,
+        window=window,
+        every=every,
+        top=top,
+        near=reads[1] if window else None,
+        entries=reads[0],
+        chosen=f"x1[row * {top} + i]" if top else "",
+        sink="w0[g]",
+        store=f"out0[row * {heads * size} + g * {size} + j] = y;",
+    )
+    out = arg("out0", "buffer", "T", heads, size, written=True)
+    args = [arg("x0", "buffer", "T", heads, size), *([ids] if top else []), *planes, sinks, out]
+    return Bound("entries", f"entries_h{heads}_d{size}_w{window}", tuple(args), "T", region)
+
+
 CASES = (
     linear(["f32"], 37, [11]),
     linear(["bf16", "f16"], 130, [70, 3]),
@@ -228,5 +281,11 @@ CASES = (
     sinkhorn(4),
     sinkhorn(11),
     conv(150, 4),
+    pool(150, 2, 3),
+    choose(64, 128, 20, 2),
+    choose(3, 96, 5, 1, "q8"),
+    entries(64, 512, 9, 4, top=6),
+    entries(5, 576, 0, 1, top=20, format="q8"),
+    entries(6, 40, 3, 2, format="f32"),
     adopt_bound(7),
 )

@@ -28,7 +28,7 @@ from hfc.step import Segment, Step
 VOCAB, CONTEXT, SLOTS, MAX_ROWS = 24, 48, 2, 24
 SIZES = (1, 2, 3, 4, 5, 8, 12, 16, 24, 32, 33, 40, 64, 96, 128)
 LARGEST = 512  # elements of a row
-CHOICES = ("route", "argmax", "top_candidates", "select_candidates")
+CHOICES = ("route", "argmax", "top_candidates", "select_candidates", "choose")
 STEPS = (
     Step(np.array([3, 1, 4, 1, 5, 9, 2], np.int32), (Segment(1, 0, 3, 0), Segment(0, 3, 4, 0)), np.array([2, 3, 6])),
     Step(np.array([6, 5], np.int32), (Segment(0, 0, 1, 4), Segment(1, 1, 1, 3)), np.array([1, 0])),

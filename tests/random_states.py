@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from random_maker import VOCAB, Maker, is_clear
+from random_maker import STEPS, VOCAB, Maker, is_clear
 from random_plain import MAKERS, maker
 
 from hfc.ir.graph import TensorType, Value
+from hfc.ir.ops import OPS
 
 
 @maker("rope")
@@ -112,6 +113,61 @@ def _linear_recurrence(m: Maker) -> None:
         if m.chance(0.4):  # over all heads, as Mamba-2 has it
             out = m.op("reshape", out, shape=(v_heads * dv,))
         m.op("rms_norm", out, m.vector(out.type.shape[-1]), eps=1e-5)
+
+
+@maker("pool")
+def _pool(m: Maker) -> None:
+    """Entries that are normed, turned and kept, as compressed attention has them."""
+    size, runs, every = int(m.one(1, 16, 33, 64)), int(m.one(1, 2, 2, 3)), int(m.one(1, 2, 3))
+    width, rows = runs * size, runs * every + 16 + int(m.one(0, 0, 3))
+    values, gates = m.of(width), m.of(width)
+    if not (m.is_tame(values) and m.is_tame(gates)):
+        return
+    kept = m.state(TensorType("f32", ("S", rows, 2 * width)))
+    y, _kept = m.op("pool", values, gates, m.vector(every, width), kept, runs=runs)
+    if m.chance(0.4):
+        m.op("add", y, m.of(size))
+
+
+def _cache(m: Maker, kv_heads: int, head: int) -> Value | None:
+    k, v = m.of(kv_heads, head), m.of(kv_heads, head)
+    if not (m.is_tame(k) and m.is_tame(v)):
+        return None
+    return m.op("kv_append", m.state(TensorType("kv", ("S", kv_heads, "C", head))), k, v)
+
+
+@maker("choose")
+def _choose(m: Maker) -> None:
+    """Clear of rounding, or of all that a row sees. What it chose is read by attention alone."""
+    heads, head, every = int(m.one(1, 3, 8)), int(m.one(8, 12, 40, 64)), int(m.one(1, 2))
+    cache, read, q, weights = _cache(m, 1, head), _cache(m, 1, head), m.of(heads, head), m.of(heads)
+    if cache is None or read is None or not m.is_tame(q):
+        return
+    top = int(m.one(1, 2, 5, 12))
+    attrs = {"top": top, "every": every}
+    kv, (step, *_) = m.env[cache], STEPS
+    meaning, rng = OPS["choose"].meaning, np.random.default_rng(0)
+    found, x = meaning(m.env[q], m.env[weights], kv, **attrs, step=step), np.asarray(m.env[q])
+    off = 5e-3 * np.abs(x).max()
+    for _ in range(20):
+        moved = x + np.float32(off) * rng.uniform(-1, 1, x.shape).astype(np.float32)
+        if not np.array_equal(meaning(moved, m.env[weights], kv, **attrs, step=step), found):
+            return
+    chosen = m.op("choose", q, weights, cache, **attrs)
+    window = 0 if every == 1 else 2  # rows before the first entry have nothing else
+    m.op("attend_entries", q, read, read, m.vector(heads), chosen, scale=head**-0.5, window=window, every=every)
+
+
+@maker("attend_entries")
+def _attend_entries(m: Maker) -> None:
+    """Over the last positions and entries; heads of odd sizes and of several runs a lane; a cache alone."""
+    kv_heads, group, head = int(m.one(1, 1, 2)), int(m.one(1, 3, 5)), int(m.one(8, 12, 40, 64, 128))
+    near, entries, q = _cache(m, kv_heads, head), _cache(m, kv_heads, head), m.of(kv_heads * group, head)
+    if near is None or entries is None or not m.is_tame(q):
+        return
+    sinks = [_vector(m, kv_heads * group)] if m.chance(0.5) else []
+    window, every = (int(m.one(1, 2, 5)), int(m.one(1, 2, 3))) if m.chance(0.8) else (0, 1)
+    m.op("attend_entries", q, near, entries, *sinks, scale=head**-0.5, window=window, every=every)
 
 
 @maker("previous")

@@ -86,7 +86,7 @@ def state_ref(op: Op, settings: Settings, journal: int) -> StateRef:
     type = op.output.type
     if type.dtype != "kv":
         planes = {"": 4 * math.prod(type.sizes(1))}
-        if settings.journal_rows:
+        if settings.journal_rows and journal:
             planes["journal"] = 4 * settings.journal_rows * journal
         return StateRef(op.attrs["name"], type.shape, planes, dict.fromkeys(planes, "f32"))
     heads, head = type.size(1), type.size(3)

@@ -40,6 +40,7 @@ class Operations:
             "attention": self._attention, "flatten": self._flatten, "rope_table": self._rope_table,
             "concat": self._concat, "delay": self._delay, "route": self._route, "gated_delta": self._gated_delta,
             "position_scale": self._position_scale, "alibi_slopes": self._alibi_slopes,
+            "attend_entries": self._attend_entries,
         }  # fmt: skip
         ops = (kind for kind, op in OPS.items() if kind not in SOURCES and not op.internal)
         self.names = tuple(dict.fromkeys((*self._composed, *ops)))
@@ -48,6 +49,9 @@ class Operations:
         """One result, or the list of results; the new value of a state is recorded and not returned."""
         if name in self._composed:
             return self._call_composed(name, arguments, keywords, span)
+        return self._call_op(name, arguments, keywords, span)
+
+    def _call_op(self, name: str, arguments: list, keywords: Mapping[str, Any], span: Span) -> Any:
         spec = definition(name)
         operands = spec.operand_names
         bound = _bind(name, (*operands, *spec.attrs), arguments, keywords, span)
@@ -106,12 +110,25 @@ class Operations:
             raise HfcError("attention: kv must be a state: state kv = kv_cache(kv_heads, head)", span)
         cache = self.call("kv_append", [kv, k, v], {}, span)
         attrs = {"scale": scale, "window": window, "softcap": softcap, "causal": causal, "first": first}
-        if (
-            slopes is not None and sinks is None
-        ):  # operands are left out from the last one on: a logit that weighs nothing
-            sinks = self._numbers([NO_LOGIT] * _tensor("attention", "q", q, span).type.size(1), span)
+        if slopes is not None and sinks is None:
+            sinks = self._no_sinks("attention", q, span)
         vectors = [vector for vector in (sinks, slopes) if vector is not None]
         return self.call("attend", [q, cache, *vectors], attrs, span)
+
+    def _no_sinks(self, function: str, q: Any, span: Span) -> Value:
+        """Operands are left out from the last one on: in place of one before, logits that weigh nothing."""
+        return self._numbers([NO_LOGIT] * _tensor(function, "q", q, span).type.size(1), span)
+
+    def _attend_entries(
+        self, q: Any, kv: Any, entries: Any, sinks: Any = None, chosen: Any = None, scale: Any = None, window: Any = 0,
+        every: Any = 1, *, span: Span,
+    ) -> Value:  # fmt: skip
+        """The op, whose sinks may be null where positions are chosen."""
+        if chosen is not None and sinks is None:
+            sinks = self._no_sinks("attend_entries", q, span)
+        more = [value for value in (sinks, chosen) if value is not None]
+        attrs = {"scale": scale, "window": window, "every": every}
+        return self._call_op("attend_entries", [q, kv, entries, *more], attrs, span)
 
     def _alibi_slopes(self, heads: Any, most: Any = 8, bf16: Any = False, *, span: Span) -> Value:
         """A slope for each head of ALiBi, f32 [heads]; see formats.checkpoint.rope."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op
 from hfc.ir.opdef import OPS
-from hfc.ir.roles import is_elementwise, is_of_own_row, roots, writes_cache
+from hfc.ir.roles import is_elementwise, is_of_own_row, reads_as, roots, writes_cache
 from hfc.passes.absorb import Neighbours
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
@@ -35,12 +35,22 @@ def fuse_attention(graph: Graph, _settings=None) -> Graph:
         near.absorb_back(attend.inputs[2:], reads, is_elementwise)
         writes |= query - picked
         groups += [("map", list(writes)), ("attend", list(reads))]
+    for write in _other_writes(graph, near):
+        if write not in written:
+            written.add(write)
+            groups.append(("map", list(_with_inputs([write], near))))
     return regroup(graph, [*groups, ("map", list(_with_inputs(_lone_writes(graph), near)))])
+
+
+def _other_writes(graph: Graph, near: Neighbours) -> list[Op]:
+    """Writes to caches that ops of other stems read: entries, the keys of a choice."""
+    makers = [near.producers.get(cache) for op in graph.ops for cache in reads_as(op, "cache")]
+    return [op for op in makers if op is not None and writes_cache(op)]
 
 
 def _lone_writes(graph: Graph) -> list[Op]:
     """Writes to caches that this graph does not read (a draft does): with what comes before them, all of them together."""
-    read = {attend.inputs[1] for attend in roots(graph.ops, "attend")}
+    read = {cache for op in graph.ops for cache in reads_as(op, "cache")}
     return [op for op in graph.ops if writes_cache(op) and op.output not in read]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hfc.ir.graph import Graph, Op
 from hfc.ir.opdef import OPS
-from hfc.ir.roles import is_view, reduces
+from hfc.ir.roles import is_constant, is_view, reduces
 from hfc.passes.absorb import Neighbours
 from hfc.passes.reductions import grown, stray_reductions, vector_index
 from hfc.passes.regroup import regroup
@@ -20,7 +20,7 @@ def fuse_rows(graph: Graph, _settings=None) -> Graph:
             continue
         group = {op}
         if OPS[op.kind].stem:
-            near.absorb_back(op.inputs, group, is_view)
+            near.absorb_back(op.inputs, group, lambda o: is_view(o) or is_constant(o))
         else:
             group = _chain(op, near, taken)
         taken |= group

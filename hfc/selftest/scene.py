@@ -13,7 +13,7 @@ from hfc.formats.tile import pack_tiles
 from hfc.ir.graph import Graph, Op, Value
 from hfc.ir.interpret import KvCache
 from hfc.ir.ops import definition
-from hfc.ir.roles import of_experts
+from hfc.ir.roles import of_experts, reads_as
 from hfc.plan import MeetingWords, Plan, StateRef, WeightRef
 from hfc.pointer import Pointer
 from hfc.runtime.upload import WeightSource
@@ -100,7 +100,7 @@ class Stage:
         shape = (self.rows(value, scene.step), *value.type.shape[1:])
         routed = [op for op in region.body.walk() if of_experts(op)]
         if value.type.dtype == "i32" and not routed:
-            drawn = rng.integers(0, self._plan.vocab, shape).astype(np.int32)
+            drawn = _numbers(region, value, scene.step, shape, rng, self._plan.vocab)
         # experts: the chosen ones of a row differ; most rows choose the first, few the last
         elif value.type.dtype == "i32":
             experts = routed[0].inputs[1].type.shape[0]
@@ -162,6 +162,23 @@ class Stage:
         buffer = self._buffers[name]
         limit = self._plan.max_outputs if buffer.rows == "R" else self._plan.max_rows
         return np.full(limit * buffer.row_bytes, UNWRITTEN, np.uint8)
+
+
+def _numbers(
+    region: Op, value: Value, step: Step, shape: tuple[int, ...], rng: np.random.Generator, vocab: int
+) -> np.ndarray:
+    """i32 of `shape`: what the region's ops may read by them. Tokens, or numbers of elements; of a cache, positions that the row sees, rising,
+    then -1."""
+    reader = next((op for op in region.body.walk() if value in reads_as(op, "ids")), None)
+    if reader is not None and reads_as(reader, "cache"):
+        drawn = np.full(shape, -1, np.int32)
+        for row, position in enumerate(step.positions):
+            seen = np.sort(rng.permutation(position + 1)[: shape[1]])
+            drawn[row, : len(seen)] = seen
+        return drawn
+    by_rows = reader is not None and not reads_as(reader, "gathered")
+    limit = reader.inputs[0].type.size(-1) if reader is not None and by_rows and len(reader.inputs) > 1 else vocab
+    return rng.integers(0, limit, shape).astype(np.int32)
 
 
 def used_context(step: Step) -> int:

@@ -182,6 +182,34 @@ def attention(heads: int, kv_heads: int, size: int, window: int = 0, softcap: fl
     return b.finish(_head(b, b.op("reshape", y, shape=(heads * size,))))
 
 
+def entries(
+    heads: int, size: int, window: int, every: int, runs: int, top: int = 0, asked: int = 5, asked_size: int = 16
+) -> Graph:
+    """Entries made of runs of tokens, those that a row chooses (top 0: all), and attention over them beside a window."""
+    b = Builder()
+
+    def heads_of(name: str, count: int, size: int) -> Value:
+        return b.op("reshape", b.vectors(name, count * size), shape=(count, size))
+
+    def cache(name: str, x: Value) -> Value:
+        return b.op("kv_append", b.state(name, TensorType("kv", ("S", 1, "C", x.type.size(2)))), x, x)
+
+    kept = b.state("kept", TensorType("f32", ("S", runs * every + 16, 2 * runs * size)))
+    tokens = [b.vectors(name, runs * size) for name in ("values", "gates")]
+    y, _kept = b.op("pool", *tokens, b.matrix("bias", "f32", every, runs * size), kept, runs=runs)
+    made = cache("entries", b.op("reshape", y, shape=(1, size)))
+    near = cache("kv", heads_of("row", 1, size))
+    more = [b.matrix("sinks", "f32", heads)]
+    if top:
+        keys = cache("index", heads_of("key", 1, asked_size))
+        asked_for = heads_of("asked", asked, asked_size), b.vectors("weights", asked)
+        more.append(b.op("choose", *asked_for, keys, top=top, every=every))
+    y = b.op(
+        "attend_entries", heads_of("q", heads, size), near, made, *more, scale=size**-0.5, window=window, every=every
+    )
+    return b.finish(_head(b, b.op("reshape", y, shape=(heads * size,))))
+
+
 def _head(b: Builder, y: Value) -> Value:
     return b.op("linear", y, b.matrix("head", "f32", VOCAB, y.type.shape[-1]))
 
