@@ -108,6 +108,9 @@ def model_and_reference(family: Family, seed: int):
         for name, buffer in sorted(model.named_buffers()):
             if name in stored and buffer.is_floating_point() and buffer.ndim > 0:
                 buffer.copy_(draw(name, buffer, config, generator).to(torch.bfloat16).float())
+            elif name in stored and buffer.ndim == 2:  # the experts of each token
+                order = torch.rand(len(buffer), config.n_routed_experts, generator=generator).argsort(dim=-1)
+                buffer.copy_(order[:, : buffer.shape[1]])
         model.tie_weights()
         reference, margin = run(model, torch.randint(3, family.config["vocab_size"], (1, PROMPT), generator=generator))
     return model, reference, margin
@@ -164,6 +167,9 @@ def states(cache) -> dict[str, np.ndarray]:
             value = value.get(0) if isinstance(value, dict) else value
             if isinstance(value, torch.Tensor) and value.numel():
                 found[f"state.{at}.{part}"] = value[0].float().numpy()
+        entries = getattr(layer, "compressed_kv", {}) | {"index": getattr(layer, "indexer_keys", None)}
+        entries = {"entries": entries.get("compressor"), "index": entries.get("indexer", entries["index"])}
+        found |= {f"state.{at}.{part}": x[0].float().numpy() for part, x in entries.items() if x is not None}
     return found
 
 

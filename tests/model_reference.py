@@ -84,14 +84,23 @@ def _latent(plane: np.ndarray, reference: np.ndarray, part: str) -> tuple[np.nda
     return key, min(reference, halves, key=lambda found: relative_error(key[0, :, :rows], found))
 
 
+ENTRIES = ("entries", "index")  # caches of an entry for every few positions
+
+
 def state_errors(run: Interpreter, expected: dict[str, np.ndarray], rows: int) -> dict[str, float]:
     """Relative error of each layer's final state. expected: "3.k", "3.v", "0.window", "0.memory" -> array.
 
     transformers keeps one more input in its convolution window, and only the window in a sliding layer's cache."""
     errors = {}
     for name, state in run.states.items():
-        layer = name.split(".")[1]
-        if isinstance(state, KvCache):
+        layer, kind = name.split(".")[1:3]
+        if kind in ENTRIES:
+            reference = expected.pop(f"{layer}.{kind}")
+            every = next(n for n in range(1, rows + 1) if rows // n == len(reference))
+            errors[f"{layer}.{kind}"] = relative_error(state.k[0, 0, every - 1 : rows : every], reference)
+        elif kind.endswith("kept"):
+            continue  # tokens that entries are made of, which are compared
+        elif isinstance(state, KvCache):
             for part, plane in (("k", state.k), ("v", state.v)):
                 reference = expected.pop(f"{layer}.{part}")
                 plane, reference = _latent(plane, reference, part)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_fixture import FOLDER
 from model_reference import MODELS
 from recurrences import CASES, VOCAB, random_store, recurrence_net
 from speculated import LENGTH, Speculation, plain_logits
@@ -73,6 +74,25 @@ def test_the_host_s_recurrences_whatever_made_their_operands(case):
         found = model.forward(step) if step.segments else None
         for row, slot, position in real:
             assert found[row].tobytes() == expected[position, slot].tobytes(), (row, slot, position)
+
+
+@pytest.mark.parametrize("device", ["host", "interpreter"])
+def test_entries_of_several_tokens_whatever_waited(device):
+    """Their tokens lie in a ring by position, in which rows that do not count are written again; no journal keeps them."""
+    folder, tokens = FOLDER / "deepseek_v4", tokens_of(96)
+    if device == "host":
+        options = CompileOptions(ctx=CONTEXT, slots=SLOTS, kv="f32", journal_rows=JOURNAL_ROWS)
+        model = load(compile_model(folder, ["host"], options), threads=2)
+        fresh = model
+    else:
+        model, fresh = (InterpretedModel(open_source(folder), CONTEXT, SLOTS) for _ in range(2))
+    expected = plain_logits(fresh.forward, tokens)
+    case = Speculation(tokens, 96, 24, JOURNAL_ROWS, seed=5)
+    for _ in range(CYCLES):
+        step, real = case.step()
+        found = model.forward(step) if step.segments else None
+        for row, slot, position in real:
+            np.testing.assert_allclose(found[row], expected[position, slot], atol=1e-4 if device != "host" else 0)
 
 
 def test_the_interpreter_gives_the_same_whatever_waited():

@@ -22,6 +22,7 @@ from hfc.step import Step
 
 DATA = Path(__file__).parent / "data/published"
 WEIGHT = "model.layers.0.mlp.up_proj.weight"
+FP4 = np.float32([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
 EXACT = {
     "gptq-int4": "q4_0",
     "gptq-int8": "q8_0",
@@ -221,3 +222,41 @@ def nearest_e4m3(x: np.ndarray) -> np.ndarray:
     order = finite[np.argsort(E4M3[finite], kind="stable")]
     middles = (E4M3[order][1:] + E4M3[order][:-1]) / 2
     return order[np.searchsorted(middles, x)].astype(np.uint8)
+
+
+def test_deepseek_v4_as_published_in_fp8_and_fp4(tmp_path):
+    """Scales are exponents beside the weights, `X.scale`: of blocks for FP8, of 32 columns for experts in FP4, which stay MXFP4."""
+    folder, rng = Path(__file__).parent / "data/families/deepseek_v4", np.random.default_rng(3)
+    fp8, plain = tmp_path / "fp8", tmp_path / "plain"
+    for made in (fp8, plain):
+        shutil.copytree(folder, made, ignore=shutil.ignore_patterns("*.npz"))
+    with open_checkpoint(folder) as checkpoint:
+        values = {name: checkpoint.f32(name).copy() for name in checkpoint.names()}
+    stored, whole = {}, {}
+    for name, x in values.items():
+        stem = name.removesuffix(".weight")
+        is_fp4, is_fp8 = stem.endswith((".w1", ".w3")), ".wq_" in stem and "indexer" not in stem
+        if not (is_fp4 or is_fp8):
+            stored[name], whole[name] = ("F32", list(x.shape), x.tobytes()), x
+            continue
+        scales = rng.integers(122, 125, (len(x), x.shape[1] // 32) if is_fp4 else (1, 1)).astype(np.uint8)
+        factor = np.exp2(scales.astype(np.float32) - 127)
+        if is_fp4:
+            codes = rng.integers(0, 256, (len(x), x.shape[1] // 2)).astype(np.uint8)
+            numbers = FP4[np.stack([codes & 15, codes >> 4], axis=-1).reshape(x.shape)]
+            whole[name] = numbers * np.repeat(factor, 32, axis=1)
+        else:
+            codes = nearest_e4m3(x / factor)
+            whole[name] = E4M3[codes] * factor
+        stored[name] = ("I8" if is_fp4 else "F8_E4M3", list(codes.shape), codes.tobytes())
+        stored[f"{stem}.scale"] = ("F8_E8M0", list(scales.shape), scales.tobytes())
+    save_bytes(fp8 / "model.safetensors", stored)
+    save_file(whole, plain / "model.safetensors")
+    config = json.loads((fp8 / "config.json").read_text())
+    scheme = {"quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "weight_block_size": [128, 128]}
+    (fp8 / "config.json").write_text(json.dumps({**config, "quantization_config": scheme, "expert_dtype": "fp4"}))
+    with open_checkpoint(fp8) as checkpoint:
+        assert checkpoint.info("model.layers.0.ffn.experts.0.w1.weight").format == "mxfp4"
+    tokens = np.arange(9, dtype=np.int32)
+    found, expected = (InterpretedModel(open_source(made), 16, 1).forward(Step.single(tokens)) for made in (fp8, plain))
+    assert np.array_equal(found, expected)

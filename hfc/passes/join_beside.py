@@ -11,7 +11,8 @@ from hfc.ir.members import joined
 from hfc.ir.roles import exchanges
 from hfc.passes.regroup import sort
 
-STEMS = ("linear", "map", "conv", "recurrence", "route", "attend")  # whose kernels leave each other room
+# Whose kernels leave each other room
+STEMS = ("linear", "map", "conv", "recurrence", "route", "attend", "sinkhorn", "pool")
 MOST = 4  # regions of a launch: a kernel holds the registers of the greediest and the shared memory of all
 REACH = 6  # launches that a region moves up, at most: what it makes needs memory from there on
 

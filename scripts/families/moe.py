@@ -91,6 +91,19 @@ FAMILIES: dict[str, Family] = {
         "DeepseekV3", 51, **MLA, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1, n_group=4,
         topk_group=2, first_k_dense_replace=1, routed_scaling_factor=2.5, scoring_func="sigmoid",
     ),
+    "deepseek_v4": family(
+        "DeepseekV4", 96, gguf=False, num_key_value_heads=1, num_hidden_layers=4, head_dim=24, moe_intermediate_size=16, q_lora_rank=20,
+        n_routed_experts=8, num_experts_per_tok=3, partial_rotary_factor=1 / 3, hc_sinkhorn_iters=5, swiglu_limit=1.5, sliding_window=5,
+        o_groups=2, o_lora_rank=12, index_n_heads=6, index_head_dim=16, index_topk=3, without=("intermediate_size",),
+        compress_rates={"compressed_sparse_attention": 3, "heavily_compressed_attention": 6},
+        layer_types=["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention", "compressed_sparse_attention"],
+        mlp_layer_types=["hash_moe", "moe", "hash_moe", "moe"],
+        rope_parameters={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1},
+    ),
+    "deepseek_v32": family(
+        "DeepseekV32", 97, gguf=False, **MLA, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16, n_shared_experts=1, n_group=4,
+        topk_group=2, first_k_dense_replace=1, routed_scaling_factor=2.5, index_n_heads=6, index_head_dim=24, index_topk=6,
+    ),
     "deepseek_v2": family(
         "DeepseekV2", 52, **{**MLA, "q_lora_rank": None}, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=16,
         n_shared_experts=2, n_group=4, topk_group=2, topk_method="group_limited_greedy", first_k_dense_replace=1, routed_scaling_factor=1.5,

@@ -24,6 +24,7 @@ from hfc.formats.mxfp import GROUP, from_pair
 METHODS = ("fp8", "finegrained_fp8", "fbgemm_fp8", "gptq", "awq", "compressed-tensors", "modelopt")
 INTEGERS = {"i8": "i1", "u8": "u1", "f8_e4m3": "u1", "i32": "<i4", "i64": "<i8"}  # codes; other parts are read as f32
 NVFP4 = block_format("nvfp4b32")
+EXPONENTS = "f8_e8m0"  # powers of two
 # Ends of names of what only another engine's arithmetic needs: quantized inputs and KV caches
 UNUSED = ("input_scale", "input_zero_point", "input_global_scale", "k_scale", "v_scale", "q_scale", "output_scale")
 WRONG = (
@@ -212,7 +213,11 @@ def _scaled(
     is_own_part = name.rpartition("_")[2] in ("scale", "point")  # a scale in F8, a zero point in I8
     if info.format not in ("f8_e4m3", "i8") or is_own_part:
         return None
-    parts = {"codes": info, "scale": _part(where, name, tensors, "_scale_inv", "_scale")}
+    stem = name.removesuffix(".weight")  # DeepSeek V4 has its scales there, as exponents
+    scale = tensors.get(f"{stem}.scale") or _part(where, name, tensors, "_scale_inv", "_scale")
+    parts = {"codes": info, "scale": scale}
+    if info.format == "i8" and scale.format == EXPONENTS:
+        return _mxfp4(name, parts)
     parts |= _optional(name, tensors, {"zero": "_zero_point"})
 
     def decode(found: Parts) -> np.ndarray:
@@ -220,7 +225,8 @@ def _scaled(
         values = E4M3[codes] if info.format == "f8_e4m3" else codes.astype(np.float32)
         if "zero" in found:
             values = values - spread(found["zero"].astype(np.float32), codes.shape, scheme.block)
-        return _f32(values * spread(found["scale"], codes.shape, scheme.block))
+        scales = np.exp2(found["scale"] - 127.0).astype(np.float32) if scale.format == EXPONENTS else found["scale"]
+        return _f32(values * spread(scales, codes.shape, scheme.block))
 
     return PublishedTensor(_read_as(info, name, "f32", info.shape), parts, decode)
 
@@ -310,7 +316,7 @@ def _floats4(name: str, parts: dict[str, TensorInfo], is_divided: bool) -> Publi
 def _mxfp4(name: str, parts: dict[str, TensorInfo]) -> PublishedTensor:
     codes, scale = parts["codes"], parts["scale"]
     shape = (*scale.shape[:-1], scale.shape[-1] * GROUP)
-    decode = lambda found: from_pair(found["codes"].reshape(*scale.shape, GROUP // 2), found["scale"])  # noqa: E731
+    decode = lambda found: from_pair(found["codes"].view(np.uint8).reshape(*scale.shape, GROUP // 2), found["scale"])  # noqa: E731
     return PublishedTensor(_read_as(codes, name, "mxfp4", shape), parts, decode)
 
 
