@@ -18,6 +18,7 @@ from hfc.runtime.fit import check_fit
 from hfc.runtime.gpu_tape import CAPTURE, DriverTable, open_tape
 from hfc.runtime.hosted import HostedExperts
 from hfc.runtime.limits import check_draft_step, check_step, tap_buffer
+from hfc.runtime.not_finite import first_not_finite
 from hfc.runtime.peer import DeviceRows, Outbox
 from hfc.runtime.ranks.card import RANK_FAILED, CardRank
 from hfc.runtime.ranks.cards import Follower
@@ -54,6 +55,7 @@ class GpuModel:
         self._experts: HostedExperts | None = None
         self._rocblas = open_rocblas(self.stream) if Program.PREFILL_ROCBLAS in plan.programs else None
         self._prefill = Program.PREFILL_ROCBLAS if self._rocblas else Program.PREFILL
+        self._bundle = bundle
         self._numbers = {program: i for i, program in enumerate(plan.programs)}  # on the tape
         self._words = step_words(plan.max_rows)
         try:
@@ -73,7 +75,6 @@ class GpuModel:
             if plan.rank is None:
                 self._tape = self._create_tape(bundle)
             else:
-                self._bundle = bundle
                 follower = Follower(
                     left_to_first=self._numbers.get(Program.SAMPLE, -1), words=self._words,
                     step=self._input.ctypes.data, to=self._output.ctypes.data,
@@ -274,6 +275,11 @@ class GpuModel:
         self.driver.make_current()
         self.driver.copy_out(rows.view(np.uint8).reshape(-1), self._memory[buffer.pointer] + first * buffer.row_bytes)
         return rows
+
+    def first_not_finite(self, step: Step) -> str | None:
+        """See hfc.runtime.not_finite.Traced."""
+        self.settle()
+        return None if self.plan.rank else first_not_finite(self._bundle, self.plan, self.driver, self._memory, step)
 
     @property
     def device(self) -> str:

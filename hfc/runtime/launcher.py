@@ -72,7 +72,7 @@ class GpuLauncher:
         self._files = {kernel.symbol: bundle.files[kernel.file] for kernel in plan.kernels}
         self._functions: dict[str, int] = {}
         self._stream = driver.create_stream()
-        self._launch = _LAUNCH(driver.entry_points()["launch"])
+        self._entry = _LAUNCH(driver.entry_points()["launch"])
 
     def run(self, program: Program, number: int, memory: dict[Pointer, np.ndarray], step: Step) -> None:
         launch, driver = self._plan.programs[program][number], self._driver
@@ -84,7 +84,7 @@ class GpuLauncher:
                 driver.copy_in(placed[pointer], data)
                 driver.copy_in(placed[pointer] + data.nbytes, GUARD)
             driver.synchronize(LEGACY_STREAM)  # for which the stream of the launch does not wait
-            self._run(launch, [placed[STEP], *(placed[p] for p in launch.pointers)], step)
+            self.launch(launch, [placed[STEP], *(placed[p] for p in launch.pointers)], step)
             for pointer, data in memory.items():
                 guard = np.empty_like(GUARD)
                 driver.copy_out(guard, placed[pointer] + data.nbytes)
@@ -97,7 +97,8 @@ class GpuLauncher:
                 for block in placed.values():
                     driver.free(block)
 
-    def _run(self, launch: Launch, addresses: list[int], step: Step) -> None:
+    def launch(self, launch: Launch, addresses: list[int], step: Step) -> None:
+        """A launch on memory of the device, at whose end this waits. addresses: the step's, and those of its pointers."""
         grid = [grid_size(expression, step) for expression in launch.grid]
         if not all(grid):
             return
@@ -105,7 +106,7 @@ class GpuLauncher:
         arguments = (ctypes.c_void_p * len(addresses))(
             *(ctypes.addressof(values) + 8 * i for i in range(len(addresses)))
         )
-        error = self._launch(
+        error = self._entry(
             self._function(launch.kernel), *grid, launch.block, 1, 1, launch.lds_bytes, self._stream, ctypes.addressof(arguments), None
         )  # fmt: skip
         if error:

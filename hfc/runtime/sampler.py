@@ -19,6 +19,10 @@ from hfc.sampling import encode_row, fixed_words, random_bits
 NOT_NUMBERS = -1  # what a device answers instead of a token when the logits are NaN or infinite
 
 
+class NotNumbers(HfcError):
+    """A model's logits are NaN or infinite."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How to choose. Values that switch a filter off: top_k 0, top_p 1, min_p 0, penalties 1, 0 and 0.
@@ -95,7 +99,7 @@ class Sampler:
     def accept(self, token: int) -> int:
         """Remember a chosen token."""
         if token == NOT_NUMBERS:
-            raise HfcError(
+            raise NotNumbers(
                 "the model gave logits that are not numbers",
                 hint="the weights may be damaged; compare with: hfc logits MODEL --device interpret",
             )

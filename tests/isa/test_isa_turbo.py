@@ -95,6 +95,23 @@ def test_mixtures_of_experts(name, arch):
     assert not list(subject.rows_that_differ("mixture", position=3))
 
 
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("arch", ("gfx906", "gfx1100"))
+@pytest.mark.parametrize("name, turbo", [("q4_k", True), ("q8_0", True), ("q4_k", False), ("q8_0", False)])
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+def test_an_input_that_is_no_number_leaves_no_numbers(arch, name, turbo, bad):
+    """Bytes have no NaN; of its row no output may look like one that was computed, and no other row may know."""
+    case = Projection(arch, [name], 512, [19], norm=False)
+    if turbo:
+        case.in_turbo()
+    case.x[2, 77] = bad
+    for rows_class in ("decode", "prefill") if turbo else ("decode",):
+        for rows, first in ((5, 0), (1, 2)):
+            (found,) = case.run(rows, first, rows_class=rows_class)
+            finite = np.isfinite(found)
+            assert not finite[2 - first].any() and np.delete(finite, 2 - first, 0).all()
+
+
 DOTS = ("gfx906", "gfx1030")  # prompts by integer dot products: no matrix units
 PREFILL_BOUND = 1.5e-2  # measured 9e-3, 1.1e-2 behind a sigmoid
 

@@ -303,7 +303,7 @@ def test_accepting_reads_no_further_than_needed(chosen, drafts, expected):
     sequence, told = DecodeState(PROMPT, Sampler(SAMPLINGS["greedy"])), []
     sequence.sampler.accept = lambda token: told.append(token) or token
     segment = Segment(0, 0, len(chosen), len(PROMPT))
-    result = StepResult(Work(sequence, len(chosen), len(chosen)), segment, drafts, list(chosen), None)
+    result = StepResult(Work(sequence, len(chosen), len(chosen)), segment, drafts, list(chosen), None, None, None)
     taken = []
     count = Decoder(Device(), None, 16, 64).accept(result, lambda _result, token, _told, _number: taken.append(token))
     assert taken == told == expected and count == len(expected)

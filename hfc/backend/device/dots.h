@@ -73,4 +73,11 @@ template <int PLANES> HFC_FUNCTION hfc_planes<PLANES> hfc_whole_numbers(const fl
   if constexpr (PLANES == 2) return hfc_two_planes(x, per, sum);
   else return hfc_one_plane(x, per, sum);
 }
+// The unit and the sum of the inputs of LANES lanes, of which each has eight, `sum` as whole numbers. An input that is no number has bits that
+// no sum of eight can have, which here become infinite: then neither unit nor sum is a number, nor what they multiply.
+template <int LANES> HFC_FUNCTION hfc_chunk hfc_chunk_of(float unit, int sum) {
+  const float whole = (float)sum;
+  const float all = hfc_sum_lanes<LANES>(__builtin_fmaf(whole * 0x1p108f, 0.0f, unit * whole));
+  return {__builtin_fmaf(all, 0.0f, unit), all};
+}
 #endif

@@ -7,6 +7,20 @@ typedef struct { int sum[HFC_LANE_OUTPUTS][HFC_LANE_COLUMNS]; } hfc_int_acc;
 // The largest whole number is 32639, 127 high and 127 low. With the largest input times this, its exponent is that of a unit that holds it.
 constexpr float HFC_HEADROOM = 32768.0f / 32638.0f;
 
+// NaN where one of them is: an input that is no number makes the unit none, and with it what it multiplies.
+HFC_FUNCTION float hfc_larger_or_nan(float x, float y) {
+  float r;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(x), "f"(y));
+  return r;
+}
+template <int LANES> HFC_FUNCTION float hfc_largest_or_nan(float x) {
+  if constexpr (LANES > 1) {
+    x = hfc_largest_or_nan<LANES / 2>(x);
+    x = hfc_larger_or_nan(x, hfc_other<LANES / 2>(x));
+  }
+  return x;
+}
+
 HFC_FUNCTION uint32_t hfc_low_bytes(const int* x) {
   return (uint32_t)(x[0] & 255) | (uint32_t)(x[1] & 255) << 8 | (uint32_t)(x[2] & 255) << 16 | (uint32_t)x[3] << 24;
 }

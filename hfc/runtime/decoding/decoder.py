@@ -10,6 +10,8 @@ import numpy as np
 
 from hfc.runtime.decoding.model import Begun, Model, StepRunner
 from hfc.runtime.decoding.state import DecodeState, Phase, Work, make_step
+from hfc.runtime.not_finite import located
+from hfc.runtime.sampler import NotNumbers
 from hfc.runtime.speculate.accept import RowSampler, row_samplers
 from hfc.runtime.speculate.costs import STEP
 from hfc.runtime.speculate.speculator import Block, Speculation
@@ -18,20 +20,25 @@ from hfc.step import DECODE_ROWS, Segment, Step
 
 class StepResult(NamedTuple):
     """What a step brought a part of its work: the drafts that it checked, and for each wanted row the token that the device chose,
-    or logits f32 [outputs, vocab]."""
+    or logits f32 [outputs, vocab].  step, model: of which it is a part."""
 
     part: Work
     segment: Segment
     drafts: list[int]
     chosen: list[int] | None
     logits: np.ndarray | None
+    step: Step
+    model: Model
 
     def choose(self, row: int) -> tuple[int, Any]:
         """The token of a wanted row, as the device or the sequence chooses it; HfcError for logits that are not numbers."""
         sequence = self.part.sequence
-        if self.chosen is None:
-            return sequence.choose(self.logits[row])
-        return sequence.sampler.accept(self.chosen[row]), None
+        try:
+            if self.chosen is None:
+                return sequence.choose(self.logits[row])
+            return sequence.sampler.accept(self.chosen[row]), None
+        except NotNumbers as error:
+            raise located(error, self.model, self.step, self.segment) from None
 
 
 def _directly(sequence: DecodeState, work: Callable, *arguments):
@@ -117,7 +124,15 @@ class Decoder:
             has_drafts = segment.rows > 1 and part.sequence.phase is Phase.DECODE
             drafts = step.tokens[segment.row + 1 : segment.row + segment.rows].tolist() if has_drafts else []
             results.append(
-                StepResult(part, segment, drafts, chosen and chosen[rows], None if logits is None else logits[rows])
+                StepResult(
+                    part,
+                    segment,
+                    drafts,
+                    chosen and chosen[rows],
+                    None if logits is None else logits[rows],
+                    step,
+                    self._runner.model,
+                )
             )
         return step, results
 

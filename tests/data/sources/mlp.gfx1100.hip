@@ -56,7 +56,7 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
         int sum;
         const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
         const float unit = largest * hfc_unit_of_largest<2>;
-        const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
+        const hfc_chunk pair = hfc_chunk_of<4>(unit, sum);
 
   if (at >= 256) return;
   float* staged_row = operands + (size_t)row * 144;
@@ -633,7 +633,7 @@ hfc_keep_order();
         int sum;
         const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
         const float unit = largest * hfc_unit_of_largest<2>;
-        const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
+        const hfc_chunk pair = hfc_chunk_of<4>(unit, sum);
 
         if (used) hfc_put(&inputs[0][HFC_PLACE(place)], run_planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
@@ -900,7 +900,7 @@ void linear_q4_0_k512_n256_numbers(const int32_t* __restrict__ step, const float
         int sum;
         const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
         const float unit = largest * hfc_unit_of_largest<2>;
-        const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
+        const hfc_chunk pair = hfc_chunk_of<4>(unit, sum);
 
   if (at >= 512) return;
   float* staged_row = operands + (size_t)row * 288;
@@ -1260,7 +1260,7 @@ hfc_keep_order();
         int sum;
         const hfc_planes<2> run_planes = hfc_whole_numbers<2>(x, largest, sum);
         const float unit = largest * hfc_unit_of_largest<2>;
-        const hfc_chunk pair = {unit, hfc_sum_lanes<4>(unit * (float)sum)};
+        const hfc_chunk pair = hfc_chunk_of<4>(unit, sum);
 
         if (used) hfc_put(&inputs[0][HFC_PLACE(place)], run_planes);
         if (used && at % 32 == 0) pairs[0][at / 32] = pair;
