@@ -85,6 +85,15 @@ class StateRef:
     formats: dict[str, str]
 
     @property
+    def every(self) -> int:
+        """Of a KV cache: of how many positions one has a place, the last. kv[S, heads, C4, head]: of each four."""
+        return int(str(self.shape[2])[1:] or 1)
+
+    def places(self, context: int) -> int:
+        """Of a KV cache, in a slot."""
+        return -(-context // self.every)
+
+    @property
     def pointers(self) -> dict[Pointer, int]:
         """Each plane's pointer -> its bytes per slot."""
         return {Pointer.state(self.name, plane): nbytes for plane, nbytes in self.planes.items()}

@@ -223,7 +223,7 @@ def choose(heads: int, size: int, top: int, every: int, format: str = "f16") -> 
     keys, ids = kv_format(format).sized(size), arg("out0", "buffer", "T", top, dtype="i32", written=True)
     cache = arg("s_k", "state", "S", 1, "C", size, dtype="kv", plane="k")
     query, weight = f"x0[row * {heads * size} + g * {size} + j]", f"x1[row * {heads} + g]"
-    region = ChooseRegion(heads, size, top, every, CONTEXT // every, query, weight, cache, keys, keys.walsh, ids)
+    region = ChooseRegion(heads, size, top, every, -(-CONTEXT // every), query, weight, cache, keys, keys.walsh, ids)
     args = arg("x0", "buffer", "T", heads, size), arg("x1", "buffer", "T", heads), cache, ids
     return Bound("choose", f"choose{top}_h{heads}_d{size}", args, "T", region)
 
@@ -232,7 +232,8 @@ def entries(heads: int, size: int, window: int, every: int, top: int = 0, format
     form, reads, planes = kv_format(format).sized(size), [], []
     for name in ("entries", "near"):
         own = [arg(f"s_{name}_{p}", "state", "S", 1, "C", size, dtype="kv", plane=p) for p in "kv"]
-        reads.append(CacheRead(*own, form, form, f"x0[row * {heads * size} + g * {size} + j]", form.walsh))
+        places = -(-CONTEXT // every) if name == "entries" else CONTEXT
+        reads.append(CacheRead(*own, places, form, form, f"x0[row * {heads * size} + g * {size} + j]", form.walsh))
         planes += own
     sinks, ids = arg("w0", "weight", heads), arg("x1", "buffer", "T", top, dtype="i32")
     region = EntriesRegion(

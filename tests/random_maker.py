@@ -121,9 +121,11 @@ class Maker:
     def state(self, type: TensorType) -> Value:
         self._count += 1
         value = self.builder.state(f"s{self._count}", type)
-        shape = tuple({"S": SLOTS, "C": CONTEXT}.get(n, n) for n in type.shape)
-        zeros = np.zeros(shape, np.float32)
-        self.env[value] = KvCache(zeros, zeros.copy(), "f32", "f32") if type.dtype == "kv" else zeros
+        if type.dtype == "kv":
+            zeros = np.zeros((SLOTS, type.size(1), -(-CONTEXT // type.every), type.size(3)), np.float32)
+            self.env[value] = KvCache(zeros, zeros.copy(), "f32", "f32", type.every)
+        else:
+            self.env[value] = np.zeros((SLOTS, *type.sizes(1)), np.float32)
         return value
 
     def fresh(self, *shape: int) -> Value:

@@ -129,22 +129,23 @@ def _pool(m: Maker) -> None:
         m.op("add", y, m.of(size))
 
 
-def _cache(m: Maker, kv_heads: int, head: int) -> Value | None:
+def _cache(m: Maker, kv_heads: int, head: int, every: int = 1) -> Value | None:
     k, v = m.of(kv_heads, head), m.of(kv_heads, head)
     if not (m.is_tame(k) and m.is_tame(v)):
         return None
-    return m.op("kv_append", m.state(TensorType("kv", ("S", kv_heads, "C", head))), k, v)
+    return m.op("kv_append", m.state(TensorType("kv", ("S", kv_heads, f"C{every}" if every > 1 else "C", head))), k, v)
 
 
 @maker("choose")
 def _choose(m: Maker) -> None:
     """Clear of rounding, or of all that a row sees. What it chose is read by attention alone."""
     heads, head, every = int(m.one(1, 3, 8)), int(m.one(8, 12, 40, 64)), int(m.one(1, 2))
-    cache, read, q, weights = _cache(m, 1, head), _cache(m, 1, head), m.of(heads, head), m.of(heads)
-    if cache is None or read is None or not m.is_tame(q):
+    cache, entries, near = _cache(m, 1, head, every), _cache(m, 1, head, every), _cache(m, 1, head)
+    q, weights = m.of(heads, head), m.of(heads)
+    if cache is None or entries is None or near is None or not m.is_tame(q):
         return
     top = int(m.one(1, 2, 5, 12))
-    attrs = {"top": top, "every": every}
+    attrs = {"top": top}
     kv, (step, *_) = m.env[cache], STEPS
     meaning, rng = OPS["choose"].meaning, np.random.default_rng(0)
     found, x = meaning(m.env[q], m.env[weights], kv, **attrs, step=step), np.asarray(m.env[q])
@@ -155,19 +156,19 @@ def _choose(m: Maker) -> None:
             return
     chosen = m.op("choose", q, weights, cache, **attrs)
     window = 0 if every == 1 else 2  # rows before the first entry have nothing else
-    m.op("attend_entries", q, read, read, m.vector(heads), chosen, scale=head**-0.5, window=window, every=every)
+    m.op("attend_entries", q, near, entries, m.vector(heads), chosen, scale=head**-0.5, window=window)
 
 
 @maker("attend_entries")
 def _attend_entries(m: Maker) -> None:
     """Over the last positions and entries; heads of odd sizes and of several runs a lane; a cache alone."""
     kv_heads, group, head = int(m.one(1, 1, 2)), int(m.one(1, 3, 5)), int(m.one(8, 12, 40, 64, 128))
-    near, entries, q = _cache(m, kv_heads, head), _cache(m, kv_heads, head), m.of(kv_heads * group, head)
+    window, every = (int(m.one(1, 2, 5)), int(m.one(1, 2, 3))) if m.chance(0.8) else (0, 1)
+    near, entries, q = _cache(m, kv_heads, head), _cache(m, kv_heads, head, every), m.of(kv_heads * group, head)
     if near is None or entries is None or not m.is_tame(q):
         return
     sinks = [_vector(m, kv_heads * group)] if m.chance(0.5) else []
-    window, every = (int(m.one(1, 2, 5)), int(m.one(1, 2, 3))) if m.chance(0.8) else (0, 1)
-    m.op("attend_entries", q, near, entries, *sinks, scale=head**-0.5, window=window, every=every)
+    m.op("attend_entries", q, near, entries, *sinks, scale=head**-0.5, window=window)
 
 
 @maker("previous")

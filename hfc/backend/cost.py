@@ -58,6 +58,6 @@ def _state(value: Value, source: Op, region: Op, moved: dict[str, int]) -> None:
     heads, head = type.size(1), type.size(3)
     token = heads * sum(KV_FORMATS[source.attrs[f]].row_bytes(head) for f in ("k_format", "v_format"))
     if "cache" in {_read_as(value, op) for op in region.inner if value in op.inputs}:
-        moved["context"] += token
+        moved["context"] += token // type.every
     elif value in region.outputs:
-        moved["row"] += token
+        moved["row"] += token // type.every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
@@ -154,18 +155,21 @@ def _state(state: StateRef, plan: Plan, where: str) -> None:
     _equal(f"{where}: the planes that have a format", sorted(state.formats), sorted(state.planes))
     for plane, nbytes in state.planes.items():
         _within(f"{where}: bytes of plane {plane!r}", nbytes, 0, MOST_BYTES)
-    sizes = [size for size in state.shape[1:] if size != "C"]
+    is_cache = "k" in state.planes
+    sizes = [size for at, size in enumerate(state.shape[1:], 1) if not (is_cache and at == 2)]
     _shape(where, sizes, 0)
-    if "k" in state.planes:
+    if is_cache:
         _equal(f"{where}: planes", sorted(state.planes), ["k", "v"])
         _equal(f"{where}: axes", len(state.shape), 4)
+        if not re.fullmatch(r"C([1-9][0-9]{0,8})?", str(state.shape[2])):
+            _refuse(f"{where}: axis of positions", state.shape[2], "C, or C with a number")
         heads, head = sizes[0], sizes[-1]
         for plane, name in state.formats.items():
             _one_of(f"{where}: format of {plane}", name, KV_FORMATS)
             _equal(
                 f"{where}: bytes of {plane}",
                 state.planes[plane],
-                heads * plan.context * KV_FORMATS[name].row_bytes(head),
+                heads * state.places(plan.context) * KV_FORMATS[name].row_bytes(head),
             )
         return
     _one_of(f"{where}: planes", ",".join(sorted(state.planes)), ("", ",journal"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import astuple
 from pathlib import Path
 
 from hfc.base.cache import key_of
@@ -32,7 +31,7 @@ class CacheFolder:
     def of(self, plan: Plan, weights: str) -> CacheFiles:
         """The part of the folder that belongs to a model, as this version of hfc computes it on such a device."""
         facts = [
-            package_digest(), plan.arch, plan.profile, [astuple(p) for p in kv_planes(plan)], recurrent_planes(plan),
+            package_digest(), plan.arch, plan.profile, [(p.state, p.name, p.heads, p.row) for p in kv_planes(plan)], recurrent_planes(plan),
             sorted({kernel.symbol for kernel in plan.kernels}),
         ]  # fmt: skip
         with open_checkpoint(Path(weights)) as checkpoint:

@@ -120,15 +120,14 @@ class Operations:
         return self._numbers([NO_LOGIT] * _tensor(function, "q", q, span).type.size(1), span)
 
     def _attend_entries(
-        self, q: Any, kv: Any, entries: Any, sinks: Any = None, chosen: Any = None, scale: Any = None, window: Any = 0,
-        every: Any = 1, *, span: Span,
+        self, q: Any, kv: Any, entries: Any, sinks: Any = None, chosen: Any = None, scale: Any = None, window: Any = 0, *,
+        span: Span,
     ) -> Value:  # fmt: skip
         """The op, whose sinks may be null where positions are chosen."""
         if chosen is not None and sinks is None:
             sinks = self._no_sinks("attend_entries", q, span)
         more = [value for value in (sinks, chosen) if value is not None]
-        attrs = {"scale": scale, "window": window, "every": every}
-        return self._call_op("attend_entries", [q, kv, entries, *more], attrs, span)
+        return self._call_op("attend_entries", [q, kv, entries, *more], {"scale": scale, "window": window}, span)
 
     def _alibi_slopes(self, heads: Any, most: Any = 8, bf16: Any = False, *, span: Span) -> Value:
         """A slope for each head of ALiBi, f32 [heads]; see formats.checkpoint.rope."""

@@ -127,17 +127,21 @@ class GraphScope(Scope):
             del self._variables[statement.variable], self._layer[statement.variable]
 
     def _state(self, statement: syntax.State) -> Handle:
-        """`f32[channels, taps - 1]` or `kv_cache(kv_heads, head)`; one lane a slot."""
+        """`f32[channels, taps - 1]`, `kv_cache(kv_heads, head)` or, with a place for one position of so many, `kv_cache(kv_heads, head, every)`;
+        one lane a slot."""
         node = statement.type
         is_array = isinstance(node, syntax.Index) and _is_name(node.value, "f32")
         is_cache = (
-            isinstance(node, syntax.CallExpression) and _is_name(node.function, "kv_cache") and len(node.arguments) == 2
+            isinstance(node, syntax.CallExpression)
+            and _is_name(node.function, "kv_cache")
+            and len(node.arguments) in (2, 3)
         )
         sizes = [self.evaluate(n) for n in (node.items if is_array else node.arguments if is_cache else ())]
         if not sizes or not all(isinstance(n, int) and n > 0 for n in sizes):
             found = f", found {_shown(sizes)}" if sizes else ""
             raise HfcError(f"a state is f32[sizes] or kv_cache(heads, head){found}", node.span)
-        type = TensorType("f32", ("S", *sizes)) if is_array else TensorType("kv", ("S", sizes[0], "C", sizes[1]))
+        places = f"C{sizes[2]}" if len(sizes) > 2 and sizes[2] > 1 else "C"
+        type = TensorType("f32", ("S", *sizes)) if is_array else TensorType("kv", ("S", sizes[0], places, sizes[1]))
         name = self._around.owner + ".".join([*(f"layers.{i}" for i in self._layer.values()), statement.name])
         return Handle(self._around.operations.builder.state(name, type, statement.span))
 

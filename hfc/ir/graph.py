@@ -37,6 +37,11 @@ class TensorType:
         return size
 
     @property
+    def every(self) -> int:
+        """Of a cache: of how many positions one has a place. kv[S, heads, C, head]: each; kv[S, heads, C4, head]: the last of four."""
+        return int(str(self.shape[2])[1:] or 1)
+
+    @property
     def rows(self) -> str:
         """The symbol of the first axis of what a step computes: T, R."""
         assert isinstance(self.shape[0], str), f"{self} has no rows"

@@ -16,20 +16,22 @@ from hfc.step import Step
 
 @dataclass(frozen=True)
 class KvCache:
-    """Keys and values, f32 [slots, kv_heads, context, head], rounded through their formats when written."""
+    """Keys and values, f32 [slots, kv_heads, places, head], rounded through their formats when written. every: see TensorType."""
 
     k: np.ndarray
     v: np.ndarray
     k_format: str
     v_format: str
+    every: int = 1
 
     def append(self, k: np.ndarray, v: np.ndarray, step: Step) -> "KvCache":
         """k, v: [T, kv_heads, head]. Writes in place: positions of the step are not read before."""
         for cache, new, format in ((self.k, k, self.k_format), (self.v, v, self.v_format)):
             rounded = KV_FORMATS[format].unpack(KV_FORMATS[format].pack(new))
             for s in step.segments:
-                rows = rounded[s.row : s.row + s.rows]
-                cache[s.slot, :, s.position : s.position + s.rows] = rows.transpose(1, 0, 2)
+                first, end = s.position // self.every, (s.position + s.rows) // self.every
+                rows = rounded[np.arange(first + 1, end + 1) * self.every - 1 - s.position + s.row]
+                cache[s.slot, :, first:end] = rows.transpose(1, 0, 2)
         return self
 
 
@@ -129,9 +131,9 @@ class Interpreter:
             env[value] = array
 
     def _empty_state(self, op: Op):
-        shape = tuple(n if isinstance(n, int) else self._sizes[n] for n in op.output.type.shape)
-        if op.output.type.dtype != "kv":
-            return np.zeros(shape, np.float32)
-        slots, heads, context, head = shape
-        zeros = np.zeros((slots, heads, context, head), np.float32)
-        return KvCache(zeros, zeros.copy(), op.attrs["k_format"], op.attrs["v_format"])
+        type = op.output.type
+        if type.dtype != "kv":
+            return np.zeros(tuple(n if isinstance(n, int) else self._sizes[n] for n in type.shape), np.float32)
+        places = -(-self._sizes["C"] // type.every)
+        zeros = np.zeros((self._sizes["S"], type.size(1), places, type.size(3)), np.float32)
+        return KvCache(zeros, zeros.copy(), op.attrs["k_format"], op.attrs["v_format"], type.every)

@@ -41,7 +41,7 @@ class Need:
 
 def need_of(plan: Plan) -> Need:
     """The arithmetic of a plan's own sizes."""
-    per_token = sum(_kv_bytes(s) // plan.context for s in plan.states)
+    per_token = -(-sum(_kv_bytes(s) for s in plan.states) // plan.context)
     per_slot = sum(sum(s.planes.values()) - _kv_bytes(s) for s in plan.states)
     weights = sum(_weight_bytes(w.format, w.shape) for w in plan.weights)
     tables = sum(4 * math.prod(plan.context if n == "C" else n for n in c.shape) for c in plan.consts)

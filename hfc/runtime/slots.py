@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from hfc.base.dataclass import dataclass
-from hfc.plan import Plan
+from hfc.plan import Plan, StateRef
 from hfc.pointer import Pointer
 from hfc.runtime.driver import LEGACY_STREAM
 from hfc.runtime.gpu import GpuModel
@@ -16,6 +16,8 @@ from hfc.runtime.host import HostModel
 from hfc.runtime.pipeline.model import StagedModel
 from hfc.runtime.pipeline.process import ProcessStage
 from hfc.runtime.ranks.model import RankedModel
+
+ALIGNED = 64  # positions: what is kept of a text, and has more behind it, begins and ends at multiples of it
 
 
 class SlotStates(Protocol):
@@ -42,32 +44,45 @@ class SlotStates(Protocol):
 
 @dataclass(frozen=True)
 class KvPlane:
-    """A plane of u8 [slots, heads, context, row]."""
+    """A plane of u8 [slots, heads, of_head], where positions have `row` bytes each. Of a cache with a place for one position of so many these
+    are parts of a place: all of its positions are kept together."""
 
     state: str
     name: str
     heads: int
     row: int
+    of_head: int
 
 
 def kv_planes(plan: Plan) -> list[KvPlane]:
-    return [
-        KvPlane(s.name, name, int(s.shape[1]), nbytes // (int(s.shape[1]) * plan.context))
-        for s in plan.states
-        if "k" in s.planes
-        for name, nbytes in s.planes.items()
-    ]
+    """Of the caches that can be kept in pieces."""
+    found = []
+    for state in plan.states:
+        for name, nbytes in state.planes.items() if "k" in state.planes else ():
+            heads = int(state.shape[1])
+            if _is_in_pieces(state, plan):
+                row = nbytes // (heads * state.places(plan.context)) // state.every
+                found.append(KvPlane(state.name, name, heads, row, nbytes // heads))
+    return found
+
+
+def _is_in_pieces(state: StateRef, plan: Plan) -> bool:
+    """No place of the cache belongs to two pieces, and every position has a whole number of its bytes."""
+    places = int(state.shape[1]) * state.places(plan.context)
+    return ALIGNED % state.every == 0 and all(n // places % state.every == 0 for n in state.planes.values())
 
 
 def recurrent_planes(plan: Plan) -> list[tuple[str, str, int]]:
-    """(state, plane, bytes a slot) of every state that is not a KV cache; what waits in journals is no state."""
-    return [(s.name, "", s.planes[""]) for s in plan.states if "" in s.planes]
+    """(state, plane, bytes a slot) of every other state, which is kept as a whole; what waits in journals is no state."""
+    caches = [s for s in plan.states if "k" in s.planes and not _is_in_pieces(s, plan)]
+    return [(s.name, "", s.planes[""]) for s in plan.states if "" in s.planes] + [
+        (s.name, name, nbytes) for s in caches for name, nbytes in s.planes.items()
+    ]
 
 
 class _Planes:
     def __init__(self, plan: Plan):
         self._kv, self._recurrent = kv_planes(plan), recurrent_planes(plan)
-        self._context = plan.context
         self.kv_bytes = sum(p.heads * p.row for p in self._kv)
         self.recurrent_bytes = sum(nbytes for *_, nbytes in self._recurrent)
 
@@ -86,20 +101,21 @@ class HostSlots(_Planes):
     def __init__(self, model: HostModel):
         super().__init__(model.plan)
         self._arrays = {
-            (p.state, p.name): model.state(p.state, p.name).reshape(model.slots, p.heads, self._context, p.row)
-            for p in self._kv
+            (p.state, p.name): model.state(p.state, p.name).reshape(model.slots, p.heads, p.of_head) for p in self._kv
         }
         self._whole = [model.state(state, plane) for state, plane, _ in self._recurrent]
 
     def read_kv(self, slot: int, start: int, end: int) -> np.ndarray:
         data = np.empty((end - start) * self.kv_bytes, np.uint8)
         for plane, part in self._split(data, end - start):
-            part[:] = self._arrays[plane.state, plane.name][slot, :, start:end]
+            found = self._arrays[plane.state, plane.name][slot, :, start * plane.row : end * plane.row]
+            part[:] = found.reshape(part.shape)
         return data
 
     def write_kv(self, slot: int, start: int, data: np.ndarray, positions: int, count: int) -> None:
         for plane, part in self._split(data, positions):
-            self._arrays[plane.state, plane.name][slot, :, start : start + count] = part[:, :count]
+            room = slice(start * plane.row, (start + count) * plane.row)
+            self._arrays[plane.state, plane.name][slot, :, room] = part[:, :count].reshape(plane.heads, -1)
 
     def read_recurrent(self, slot: int) -> np.ndarray:
         return np.concatenate([array[slot] for array in self._whole]) if self._whole else np.empty(0, np.uint8)
@@ -127,8 +143,8 @@ class GpuSlots(_Planes):
         at = 0
         for plane in self._kv:
             for head in range(plane.heads):
-                rows = (slot * plane.heads + head) * self._context + start
-                yield at, self._at[plane.state, plane.name] + rows * plane.row, count * plane.row
+                place = (slot * plane.heads + head) * plane.of_head + start * plane.row
+                yield at, self._at[plane.state, plane.name] + place, count * plane.row
                 at += positions * plane.row
 
     def recurrent_runs(self, slot: int) -> Iterator[tuple[int, int, int]]:

@@ -116,8 +116,8 @@ class Stage:
 
     def _set_state(self, scene: Scene, value: Value, rng: np.random.Generator) -> None:
         ref, plan = self.state_of(value), self._plan
-        shape = tuple({"S": plan.slots, "C": plan.context}.get(n, n) for n in ref.shape)
         if value.type.dtype != "kv":
+            shape = (plan.slots, *value.type.sizes(1))
             drawn = rng.standard_normal(shape, np.float32)
             scene.values[value] = drawn
             scene.memory[Pointer.state(ref.name)] = drawn.reshape(-1).view(np.uint8).copy()
@@ -125,14 +125,14 @@ class Stage:
                 journal = np.full(ref.planes["journal"] * plan.slots, UNWRITTEN, np.uint8)
                 scene.memory[Pointer.state(ref.name, "journal")] = journal
             return
-        used, planes = used_context(scene.step), {}
+        shape, used, planes = _places(ref, plan), ref.places(used_context(scene.step)), {}
         for plane, name in ref.formats.items():
             form = KV_FORMATS[name]
             packed = np.zeros((*shape[:3], form.row_bytes(shape[3])), np.uint8)
             packed[:, :, :used] = form.pack(rng.standard_normal((*shape[:2], used, shape[3]), np.float32))
             scene.memory[Pointer.state(ref.name, plane)] = packed.reshape(-1)
             planes[plane] = np.array(form.unpack(packed[:, :, :used]), np.float32)
-        scene.values[value] = KvCache(planes["k"], planes["v"], ref.formats["k"], ref.formats["v"])
+        scene.values[value] = KvCache(planes["k"], planes["v"], ref.formats["k"], ref.formats["v"], ref.every)
 
     def _set_weight(self, scene: Scene, op: Op) -> None:
         """The weight as values; its layouts are set with the pointers that name them."""
@@ -164,17 +164,23 @@ class Stage:
         return np.full(limit * buffer.row_bytes, UNWRITTEN, np.uint8)
 
 
+def _places(ref: StateRef, plan: Plan) -> tuple[int, int, int, int]:
+    """Slots, heads, places and elements of a KV cache."""
+    return plan.slots, int(ref.shape[1]), ref.places(plan.context), int(ref.shape[3])
+
+
 def _numbers(
     region: Op, value: Value, step: Step, shape: tuple[int, ...], rng: np.random.Generator, vocab: int
 ) -> np.ndarray:
-    """i32 of `shape`: what the region's ops may read by them. Tokens, or numbers of elements; of a cache, positions that the row sees, rising,
-    then -1."""
+    """i32 of `shape`: what the region's ops may read by them. Tokens, or numbers of elements; of a cache, positions with a place that the row
+    sees, rising, then -1."""
     reader = next((op for op in region.body.walk() if value in reads_as(op, "ids")), None)
     if reader is not None and reads_as(reader, "cache"):
         drawn = np.full(shape, -1, np.int32)
+        every = reads_as(reader, "cache")[-1].type.every
         for row, position in enumerate(step.positions):
-            seen = np.sort(rng.permutation(position + 1)[: shape[1]])
-            drawn[row, : len(seen)] = seen
+            seen = np.sort(rng.permutation((position + 1) // every)[: shape[1]])
+            drawn[row, : len(seen)] = (seen + 1) * every - 1
         return drawn
     by_rows = reader is not None and not reads_as(reader, "gathered")
     limit = reader.inputs[0].type.size(-1) if reader is not None and by_rows and len(reader.inputs) > 1 else vocab

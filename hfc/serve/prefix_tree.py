@@ -11,9 +11,10 @@ import numpy as np
 
 from hfc.base.dataclass import dataclass
 from hfc.runtime.near import Held, Leaving
+from hfc.runtime.slots import ALIGNED
 from hfc.serve.cache_files import Kept
 
-BLOCK = 64  # tokens
+BLOCK = ALIGNED  # tokens
 ROOT = b""
 SHARED = 2  # uses, from which on a snapshot is one that several texts go on from
 Copy = Held | Leaving | np.ndarray  # in device memory, on its way to the host's, or u8 there

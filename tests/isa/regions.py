@@ -191,22 +191,21 @@ def entries(
     def heads_of(name: str, count: int, size: int) -> Value:
         return b.op("reshape", b.vectors(name, count * size), shape=(count, size))
 
-    def cache(name: str, x: Value) -> Value:
-        return b.op("kv_append", b.state(name, TensorType("kv", ("S", 1, "C", x.type.size(2)))), x, x)
+    def cache(name: str, x: Value, places: str = "C") -> Value:
+        return b.op("kv_append", b.state(name, TensorType("kv", ("S", 1, places, x.type.size(2)))), x, x)
 
     kept = b.state("kept", TensorType("f32", ("S", runs * every + 16, 2 * runs * size)))
     tokens = [b.vectors(name, runs * size) for name in ("values", "gates")]
     y, _kept = b.op("pool", *tokens, b.matrix("bias", "f32", every, runs * size), kept, runs=runs)
-    made = cache("entries", b.op("reshape", y, shape=(1, size)))
+    places = f"C{every}" if every > 1 else "C"
+    made = cache("entries", b.op("reshape", y, shape=(1, size)), places)
     near = cache("kv", heads_of("row", 1, size))
     more = [b.matrix("sinks", "f32", heads)]
     if top:
-        keys = cache("index", heads_of("key", 1, asked_size))
+        keys = cache("index", heads_of("key", 1, asked_size), places)
         asked_for = heads_of("asked", asked, asked_size), b.vectors("weights", asked)
-        more.append(b.op("choose", *asked_for, keys, top=top, every=every))
-    y = b.op(
-        "attend_entries", heads_of("q", heads, size), near, made, *more, scale=size**-0.5, window=window, every=every
-    )
+        more.append(b.op("choose", *asked_for, keys, top=top))
+    y = b.op("attend_entries", heads_of("q", heads, size), near, made, *more, scale=size**-0.5, window=window)
     return b.finish(_head(b, b.op("reshape", y, shape=(heads * size,))))
 
 

@@ -110,7 +110,7 @@ def _kv_append_type(kv: TensorType, k: TensorType, v: TensorType) -> TensorType:
 
 @root(_kv_append_type, stem="map", reads=("state", "rows", "rows"), flops=none_counted, state=(0, 0))
 def kv_append(kv, k, v, *, step):
-    """The cache with the step's keys and values written at their positions. kv: KvCache; k, v: [T, kv_heads, head]"""
+    """The cache with the step's keys and values written at their positions, those that have a place. kv: KvCache; k, v: [T, kv_heads, head]"""
     return kv.append(k, v, step)
 
 
@@ -138,6 +138,7 @@ def _attend_type(
         slopes is None or (slopes.shape == (q.size(1),) and causal),
         f"attend: q is {q}, slopes is {slopes}; slopes must be [{q.size(1)}], one for each head, and attention causal",
     )
+    require(kv.every == 1, f"attend: cache is {kv}, which has no place for each position: attend_entries reads it")
     require(not (first and window), f"attend: first is {first} and window is {window}; one of them must be 0")
     return q
 

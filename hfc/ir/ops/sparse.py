@@ -62,12 +62,7 @@ def pool(values, gates, bias, kept, *, runs=1, step):
     return y, new
 
 
-def _every(kind: str, every) -> None:
-    require(type(every) is int and every > 0, f"{kind}: every is {every}; it must be a whole number above 0")
-
-
-def _choose_type(q: TensorType, weights: TensorType, kv: TensorType, *, top, every=1) -> TensorType:
-    _every("choose", every)
+def _choose_type(q: TensorType, weights: TensorType, kv: TensorType, *, top) -> TensorType:
     require(
         len(q.shape) == 3 and kv.shape[1] == 1 and q.shape[2] == kv.shape[3],
         f"choose: q is {q}, cache is {kv}; the cache must have one head, of the size of q's",
@@ -89,20 +84,19 @@ def visible(step, every: int) -> np.ndarray:
     _choose_type,
     stem="choose",
     reads=("rows", "rows", "cache"),
-    flops=lambda op: {"context": 2 * math.prod(op.inputs[0].type.sizes(1)) // op.attrs["every"]},
+    flops=lambda op: {"context": 2 * math.prod(op.inputs[0].type.sizes(1)) // op.inputs[2].type.every},
 )
-def choose(q, weights, kv, *, top, every=1, step):
+def choose(q, weights, kv, *, top, step):
     """Positions of the `top` keys with the largest scores Σ_h weights[h] · max(q_h · k, 0), rising, then -1 where a row sees fewer
     (the lightning indexer of DeepSeek V3.2 and V4); on ties the lower position.
 
-    q [T, heads, head], weights [T, heads] -> i32 [T, top]. A row at p sees positions s <= p with (s + 1) % every == 0."""
-    ids, counts = np.full((len(q), top), -1, np.int32), visible(step, every)
+    q [T, heads, head], weights [T, heads] -> i32 [T, top]. A row at p sees positions s <= p that have a place in the cache."""
+    ids, counts = np.full((len(q), top), -1, np.int32), visible(step, kv.every)
     slots = np.concatenate([np.full(s.rows, s.slot) for s in step.segments])
     for row, (slot, count) in enumerate(zip(slots, counts)):
-        places = np.arange(count) * every + every - 1
-        scores = weights[row] @ np.maximum(q[row] @ kv.k[slot, 0, places].T, np.float32(0))
+        scores = weights[row] @ np.maximum(q[row] @ kv.k[slot, 0, :count].T, np.float32(0))
         chosen = np.sort(np.argsort(-scores, kind="stable")[:top])
-        ids[row, : len(chosen)] = places[chosen]
+        ids[row, : len(chosen)] = (chosen + 1) * kv.every - 1
     return ids
 
 
@@ -115,11 +109,10 @@ def _attend_type(
     *,
     scale,
     window=0,
-    every=1,
 ) -> TensorType:
-    _every("attend_entries", every)
+    alike = (kv.shape[1], kv.shape[3]) == (entries.shape[1], entries.shape[3])
     require(
-        len(q.shape) == 3 and kv.shape == entries.shape and q.shape[2] == kv.shape[3] and q.size(1) % kv.size(1) == 0,
+        len(q.shape) == 3 and alike and q.shape[2] == kv.shape[3] and q.size(1) % kv.size(1) == 0,
         f"attend_entries: q is {q}, caches are {kv} and {entries}; these must be alike, with heads of q's size, of which q has a multiple",
     )
     require(
@@ -130,8 +123,10 @@ def _attend_type(
         chosen is None or len(chosen.shape) == 2,
         f"attend_entries: chosen is {chosen}; it must be [T, top], from choose",
     )
+    require(kv.every == 1 or not window, f"attend_entries: kv is {kv}; a window needs a place for each position")
     require(
-        window > 0 or every == 1, "attend_entries: window is 0, so that rows before the first entry would see nothing"
+        window > 0 or entries.every == 1,
+        "attend_entries: window is 0, so that rows before the first entry would see nothing",
     )
     return q
 
@@ -140,7 +135,7 @@ def _attend_flops(op: Op) -> dict[str, int]:
     each = 4 * math.prod(op.output.type.sizes(1))
     if len(op.inputs) > 4:
         return {"row": each * (op.attrs["window"] + op.inputs[4].type.size(1))}
-    return {"row": each * op.attrs["window"], "context": each // op.attrs["every"]}
+    return {"row": each * op.attrs["window"], "context": each // op.inputs[2].type.every}
 
 
 @root(
@@ -149,15 +144,16 @@ def _attend_flops(op: Op) -> dict[str, int]:
     reads=("rows", "cache", "cache", "vector", "ids"),
     flops=_attend_flops,
 )
-def attend_entries(q, kv, entries, sinks=None, chosen=None, *, scale, window=0, every=1, step):
-    """softmax(q kᵀ · scale) v over the last `window` positions of kv (0: none) and over entries together: positions s <= p of `entries` with
-    (s + 1) % every == 0, or of these the chosen ones.  sinks: as in attend.  chosen: i32 [T, top], -1 is none."""
+def attend_entries(q, kv, entries, sinks=None, chosen=None, *, scale, window=0, step):
+    """softmax(q kᵀ · scale) v over the last `window` positions of kv (0: none) and over entries together: those of positions s <= p that have
+    a place in `entries`, or of these the chosen ones.  sinks: as in attend.  chosen: i32 [T, top], -1 is none."""
     heads, kv_heads = q.shape[1], kv.k.shape[1]
     sink = np.full(heads, -np.inf, np.float32) if sinks is None else sinks.reshape(heads)
-    out, counts = np.empty_like(q), visible(step, every)
+    out, every = np.empty_like(q), entries.every
+    counts = visible(step, every)
     slots = np.concatenate([np.full(s.rows, s.slot) for s in step.segments])
     for row, (slot, position) in enumerate(zip(slots, step.positions)):
-        seen = np.arange(counts[row]) * every + every - 1 if chosen is None else chosen[row][chosen[row] >= 0]
+        seen = np.arange(counts[row]) if chosen is None else chosen[row][chosen[row] >= 0] // every
         near = np.arange(max(0, position - window + 1), position + 1) if window else np.arange(0)
         k, v = (
             np.concatenate([c[slot][:, near], e[slot][:, seen]], axis=1)

@@ -9,7 +9,7 @@ from hfc.formats.kv_format import KvFormat
 
 @dataclass(frozen=True)
 class ChooseRegion(KernelRegion):
-    """heads, size: of a row's queries.  top: positions chosen.  every: one position of so many is a key.  capacity: keys of a slot, at most.
+    """heads, size: of a row's queries.  top: positions chosen.  every: one position of so many has a place in the cache, of which a slot has `capacity`.
     q: C expression in row, g = head and j; weight: in row and g.  k: the cache.  walsh: elements of q that are rotated together; 0: none."""
 
     heads: int

@@ -32,7 +32,7 @@ def bind(region: Op, printer: Printer) -> Bound[EntriesRegion]:
         size=size,
         scale=attend.attrs["scale"],
         window=attend.attrs["window"],
-        every=attend.attrs["every"],
+        every=entries.type.every,
         top=more[1].type.size(1) if chosen else 0,
         near=near,
         entries=read,
@@ -50,4 +50,6 @@ def cache_read(cache: Value, q: Value, printer: Printer) -> CacheRead:
     query = printer.element(q, ("g", "j"))
     if keys.rotates_pairs:
         query = f"hfc_kv_{keys.name}_rotate_pair(j, {query}, {printer.element(q, ('g', '(j ^ 1)'))})"
-    return CacheRead(printer.arg(cache, plane="k"), printer.arg(cache, plane="v"), keys, values, query, keys.walsh)
+    places = -(-printer.settings.context // cache.type.every)
+    k, v = (printer.arg(cache, plane=plane) for plane in "kv")
+    return CacheRead(k, v, places, keys, values, query, keys.walsh)

@@ -9,10 +9,11 @@ from hfc.formats.kv_format import KvFormat
 
 @dataclass(frozen=True)
 class CacheRead:
-    """A cache as queries read it. q: C expression in row, g = head and j.  walsh: elements of q that are rotated together; 0: none."""
+    """A cache as queries read it. places: of a slot.  q: C expression in row, g = head and j.  walsh: elements of q that are rotated together; 0: none."""
 
     k: Arg
     v: Arg
+    places: int
     k_format: KvFormat
     v_format: KvFormat
     q: str
@@ -21,8 +22,8 @@ class CacheRead:
 
 @dataclass(frozen=True)
 class EntriesRegion(KernelRegion):
-    """size: elements of a head.  near: the cache of the last `window` positions, None without a window.  entries: the cache of which a row
-    reads every `every`-th position, or those of the row's `top` numbers in `chosen`.  sink: as in AttendRegion.  store: C statement in row,
+    """size: elements of a head.  near: the cache of the last `window` positions, None without a window.  entries: the cache
+    with a place for the last of each `every` positions, of which a row reads all, or those of its `top` positions in `chosen`.  sink: as in AttendRegion.  store: C statement in row,
     g = head, j and y."""
 
     heads: int

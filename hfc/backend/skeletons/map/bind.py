@@ -84,8 +84,11 @@ def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
         make = _elements if form.scalar else _units
         size, values = make(form, printer, value, at, head, blocks)
         target = printer.arg(state, written=True, plane=plane)
-        place = f"(((size_t){slot} * {heads} + {at}) * {settings.context} + {position}) * {form.row_bytes(head)}"
+        every = state.type.every
+        places, of_row = -(-settings.context // every), position if every == 1 else f"{position} / {every}"
+        place = f"(((size_t){slot} * {heads} + {at}) * {places} + {of_row}) * {form.row_bytes(head)}"
         store = f"hfc_kv_{format}_put({target.name} + {place}, {values});"
+        store = store if every == 1 else f"if (({position} + 1) % {every} == 0) {store}"
         made = tuple(printer.stats)
         task = Task(heads, size, stats, store, *mixed, made) if form.walsh else Task(heads * blocks, size, made, store)
         tasks.append(task)
