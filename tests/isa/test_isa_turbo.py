@@ -112,7 +112,11 @@ def test_an_input_that_is_no_number_leaves_no_numbers(arch, name, turbo, bad):
             assert not finite[2 - first].any() and np.delete(finite, 2 - first, 0).all()
 
 
-DOTS = ("gfx906", "gfx1030")  # prompts by integer dot products: no matrix units
+INTEGER = (
+    "gfx906",
+    "gfx1030",
+    "gfx1201",
+)  # prompts by integer products: without matrix units, and of those that take bytes faster than f16
 PREFILL_BOUND = 1.5e-2  # measured 9e-3, 1.1e-2 behind a sigmoid
 
 
@@ -123,7 +127,7 @@ def prompts(formats: list[str], arch: str, **shape) -> Subject:
 
 
 @pytest.mark.sampled(16)
-@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("arch", INTEGER)
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.quantized and not form.rotated])
 def test_prompts_in_every_format(name, arch):
     """One tile and a bit in rows and outputs."""
@@ -137,7 +141,7 @@ def test_prompts_in_every_format(name, arch):
 
 
 @pytest.mark.sampled(6)
-@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("arch", INTEGER)
 @pytest.mark.parametrize("formats", [("q4_k", "q4_k"), ("q4_0", "q6_k"), ("q8_0", "q4_1")], ids="+".join)
 def test_two_weights_of_a_prompt_meet_in_one_tile(formats, arch):
     subject = prompts(list(formats), arch, zipped=True)
@@ -147,7 +151,7 @@ def test_two_weights_of_a_prompt_meet_in_one_tile(formats, arch):
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("arch", INTEGER)
 def test_weights_of_a_prompt_side_by_side(arch):
     """Of one scale for 32 weights with minimums, of two without, and of as many codes as a byte holds."""
     bound = linear(["q4_k", "q6_k", "q8_0"], 256, [131, 40, 30], norm=False)
@@ -157,7 +161,7 @@ def test_weights_of_a_prompt_side_by_side(arch):
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("arch", INTEGER)
 def test_a_prompt_however_it_is_cut(arch):
     """Rows of any size, alone, in the middle of a tile, behind others, in other orders of waves: the same bits."""
     subject = prompts(["q4_k"], arch)
@@ -170,8 +174,21 @@ def test_a_prompt_however_it_is_cut(arch):
         np.testing.assert_array_equal(subject.outputs(x, options=options)[0], whole)
 
 
+def test_tiles_of_both_sizes_give_equal_bits():
+    """The number of rows chooses between them, and a row must not know how many others there are."""
+    subject, x, found = prompts(["q4_k"], "gfx1201"), drawn(140, 256), []
+    stage, *tiles = subject.shapes
+    assert sorted(tile.params.tile_rows for tile in tiles) == [64, 128]
+    for tile in tiles:
+        always = replace(tile, grid=(str(-(-len(x) // tile.params.tile_rows)), *tile.grid[1:]))
+        subject.use([stage, always])
+        found.append(subject.outputs(x)[0])
+    np.testing.assert_array_equal(*found)
+    assert subject.error(x) < PREFILL_BOUND
+
+
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("arch", INTEGER)
 def test_rotated_weights_of_a_prompt(arch):
     case = Projection(arch, ["mq4g256", "mfp4b256"], 768, [33, 50]).in_turbo()
     whole = case.run(40, rows_class="prefill")
@@ -181,7 +198,7 @@ def test_rotated_weights_of_a_prompt(arch):
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.parametrize("arch", DOTS)
+@pytest.mark.parametrize("arch", INTEGER)
 def test_experts_of_a_prompt(arch):
     subject = prompts(["q4_k", "q4_k"], arch, zipped=True, top=2)
     assert LEAST < subject.error(drawn(19, 256), uneven(19, 2)) < PREFILL_BOUND

@@ -22,6 +22,62 @@ template <class S> HFC_FUNCTION void hfc_put_scale(hfc_code_tile<S>& tile, int a
 HFC_FUNCTION int hfc_dot16(const hfc_uint4& a, const hfc_uint4& b, int sum) {
   return hfc_dot4(a.w, b.w, hfc_dot4(a.z, b.z, hfc_dot4(a.y, b.y, hfc_dot4(a.x, b.x, sum))));
 }
+#if defined(HFC_WMMA_I8) && defined(HFC_WMMA_SPLIT)
+typedef int hfc_int2 __attribute__((ext_vector_type(2)));
+typedef int hfc_int8 __attribute__((ext_vector_type(8)));
+// 16 rows of 16 bytes: the upper half of the wave holds k 8-15.
+HFC_FUNCTION hfc_int2 hfc_code_operand(const hfc_uint4* rows) {
+  return *((const hfc_int2*)(rows + hfc_lane() % 16) + hfc_lane() / 16);
+}
+// sum[a][b][v]: of accumulators v of the products of rows wave_row + 32 a and outputs wave_column + 16 b, see hfc_acc_row.
+template <class S, int PART_COLUMNS, int PART_OUTPUTS>
+HFC_FUNCTION void hfc_multiply_codes_by_units(const hfc_code_tile<S>& tile, int wave_row, int wave_column,
+                                              float (&sum)[S::ROWS / 32][S::OUTPUTS / 64][8]) {
+  const int whole = (int)hfc_f32_to_bits(HFC_WHOLE);
+  const hfc_int8 wholes = {whole, whole, whole, whole, whole, whole, whole, whole};
+  hfc_int2 second[S::OUTPUTS / 64][2];
+  float scale[S::OUTPUTS / 64][S::SCALES], low[S::OUTPUTS / 64][S::SCALES];
+#pragma unroll
+  for (int b = 0; b < S::OUTPUTS / 64; b++) {
+    const int output = b / PART_COLUMNS * PART_OUTPUTS + wave_column + b % PART_COLUMNS * 16;
+#pragma unroll
+    for (int h = 0; h < 2; h++) second[b][h] = hfc_code_operand(&tile.weights[h][output]);
+#pragma unroll
+    for (int g = 0; g < S::SCALES; g++) {
+      scale[b][g] = tile.scales[g][output + hfc_lane() % 16];
+      low[b][g] = S::HAS_LOW ? tile.lows[g][output + hfc_lane() % 16] : 0.0f;
+    }
+  }
+#pragma unroll
+  for (int a = 0; a < S::ROWS / 32; a++) {
+    const int row = wave_row + 32 * a;
+    const hfc_int2 first[2] = {hfc_code_operand(&tile.inputs[0][row]), hfc_code_operand(&tile.inputs[1][row])};
+#pragma unroll
+    for (int g = 0; g < S::SCALES; g++) {
+      hfc_chunk chunk[8];
+#pragma unroll
+      for (int v = 0; v < 8; v++) chunk[v] = tile.chunks[g][row + hfc_acc_row(v)];
+#pragma unroll
+      for (int b = 0; b < S::OUTPUTS / 64; b++) {
+        const float off = -HFC_WHOLE * scale[b][g];
+        hfc_int8 dot = __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32_gfx12(true, first[g], true, second[b][g], wholes, false);
+        if constexpr (S::SCALES == 1) dot = __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32_gfx12(true, first[1], true, second[b][1], dot, false);
+#pragma unroll
+        for (int v = 0; v < 8; v++) {
+          sum[a][b][v] = __builtin_fmaf(__builtin_fmaf(hfc_bits_to_f32((uint32_t)dot[v]), scale[b][g], off), chunk[v].unit, sum[a][b][v]);
+          if constexpr (S::HAS_LOW) sum[a][b][v] = __builtin_fmaf(low[b][g], chunk[v].sum, sum[a][b][v]);
+        }
+      }
+    }
+#pragma unroll
+    for (int b = 0; b < S::OUTPUTS / 64; b++) {
+#pragma unroll
+      for (int v = 0; v < 8; v++) hfc_not_before(sum[a][b][v]);
+    }
+    hfc_in_order();
+  }
+}
+#endif
 // The codes of one output, and its scales.
 template <class S> struct hfc_tile_output {
   hfc_uint4 codes[2];

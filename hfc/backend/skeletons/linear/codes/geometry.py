@@ -1,15 +1,16 @@
-"""Prompts by integer dot products: tiles of codes times inputs of bytes. A first launch stages the inputs as whole numbers."""
+"""Prompts by integer products: tiles of codes times inputs of bytes. A first launch stages the inputs as whole numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hfc.backend.lanes.loaders import LaneLoader, present, walk_loader
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.dot.geometry import BYTE, ONE_BYTE
 from hfc.backend.skeletons.linear.experts import pairs, row_tiles, sort
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
-from hfc.backend.skeletons.linear.mma.geometry import MATRIX_FEATURES, MOST_MATRICES, distinct
+from hfc.backend.skeletons.linear.mma.geometry import LARGE, MATRIX_FEATURES, MOST_MATRICES, distinct, most_small_rows
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, Allowance, KernelLimits, Params, template
@@ -65,7 +66,7 @@ class CodeGroup:
 @dataclass(frozen=True)
 class CodeParams(Params):
     """tile_rows, tile_outputs: of a block; depth: elements of K between barriers.  shared_by, staged_stride, chunk: as in CodeStageParams.
-    parts_together: matrices of the largest group.  resident: blocks of a compute unit.  lanes_of: by format."""
+    parts_together: matrices of the largest group.  resident: blocks of a compute unit.  units: matrix units multiply.  lanes_of: by format."""
 
     tile_rows: int
     tile_outputs: int
@@ -75,6 +76,7 @@ class CodeParams(Params):
     chunk: int
     parts_together: int
     resident: int
+    units: bool
     lanes_of: Mapping[str, CodeLanes]
     groups: tuple[CodeGroup, ...]
 
@@ -100,13 +102,18 @@ CODES = template(
 )
 
 
+def by_units(arch: Arch) -> bool:
+    """Whether matrix units multiply: where they take bytes at twice the rate of f16, which scaling the sums leaves a part of."""
+    return arch.has("wmma_i8") and arch.has("wmma_split")
+
+
 def refuses(bound: Bound[LinearRegion], arch: Arch) -> str | None:
     region = bound.region
     if not region.byte_inputs:
         return "the profile wants inputs of more than 8 bits"
     if not arch.has("dot4_i8"):
         return f"{arch.name} has no integer dot product of four signed bytes"
-    if any(map(arch.has, MATRIX_FEATURES)):
+    if any(map(arch.has, MATRIX_FEATURES)) and not by_units(arch):
         return f"{arch.name} has matrix units: products of f16 take no longer there than those of bytes with the scaling of their sums"
     plain = [form.name for form in region.weight_formats if not form.quantized]
     if plain:
@@ -145,7 +152,21 @@ def _has_low(group: tuple[Matrix, ...]) -> bool:
 
 
 def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
-    return *sort(bound, arch, ROWS), _stage(bound, arch), _tiles(bound, arch)
+    """Matrix units make large tiles, or small ones of few rows: both add along K in one order, so the number of rows may choose."""
+    before = *sort(bound, arch, ROWS), _stage(bound, arch)
+    small = _tiles(bound, arch, ROWS)
+    if not by_units(arch) or bound.region.top:
+        return *before, small
+    most, large = most_small_rows(bound.region, arch), _tiles(bound, arch, LARGE)
+    return (
+        *before,
+        replace(large, grid=(f"({large.grid[0]}) * ({bound.rows} > {most})", *large.grid[1:])),
+        replace(
+            small,
+            symbol=small.symbol + "_small",
+            grid=(f"({small.grid[0]}) * ({bound.rows} <= {most})", *small.grid[1:]),
+        ),
+    )
 
 
 def _chunk(region: LinearRegion) -> int:
@@ -195,12 +216,12 @@ def _group(group: tuple[Matrix, ...], start: int, is_alone: bool, arch: Arch) ->
     return CodeGroup(group, distinct(group), start, scales, _has_low(group), has_room or not arch.scarce_registers)
 
 
-def _tiles(bound: Bound[LinearRegion], arch: Arch) -> Geometry:
+def _tiles(bound: Bound[LinearRegion], arch: Arch, tile_rows: int) -> Geometry:
     region = bound.region
     lanes = {form.name: _lanes(form) for form in region.weight_formats}
     starts, blocks = group_blocks(region, OUTPUTS // region.together)
     params = CodeParams(
-        tile_rows=ROWS,
+        tile_rows=tile_rows,
         tile_outputs=OUTPUTS,
         depth=DEPTH,
         shared_by=region.input_shared_by,
@@ -208,16 +229,17 @@ def _tiles(bound: Bound[LinearRegion], arch: Arch) -> Geometry:
         chunk=_chunk(region),
         parts_together=region.together,
         resident=2,
+        units=by_units(arch),
         lanes_of=lanes,
         groups=tuple(_group(group, start, len(starts) == 1, arch) for group, start in zip(region.groups, starts)),
     )
     return Geometry(
         CODES,
         bound.name + "_codes",
-        (row_tiles(bound, ROWS), str(blocks), "1"),
+        (row_tiles(bound, tile_rows), str(blocks), "1"),
         THREADS,
         params,
-        promises=("dot4_i8",),
+        promises=("wmma_i8",) if by_units(arch) else ("dot4_i8",),
         loaders="\n".join(of.loader.source for of in lanes.values()),
         scratch=(_staged(region, written=False), *pairs(bound, written=False)),
         input_bits=BYTE,

@@ -159,7 +159,7 @@ def _tiles(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
         return (_tile(bound, arch, loaders, SMALL if _small(bound, arch, loaders) else LARGE),)
     if _needs_small(bound, arch, loaders):
         return (_tile(bound, arch, loaders, SMALL),)
-    most = _most_small_rows(region, arch)
+    most = most_small_rows(region, arch)
     large, small = _tile(bound, arch, loaders, LARGE), _tile(bound, arch, loaders, SMALL)
     return (
         replace(large, grid=(f"({large.grid[0]}) * ({bound.rows} > {most})", *large.grid[1:])),
@@ -171,7 +171,7 @@ def _tiles(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     )
 
 
-def _most_small_rows(region: LinearRegion, arch: Arch) -> int:
+def most_small_rows(region: LinearRegion, arch: Arch) -> int:
     """Rows up to which large tiles would leave some of the largest card's compute units without a block.
 
     H200, 9B in q4_k: with small tiles alone 32 / 128 / 512 rows take 22.7 / 24.4 / 54.4 ms, with large ones 24.8 / 27.1 / 49.8."""
