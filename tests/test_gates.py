@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, linear
+from hip_cases import CASES, CONTEXT, MAX_ROWS, SLOTS, delta, linear
 
 from hfc.backend import gates
 from hfc.backend.assembly import accesses, loop_lines
@@ -313,6 +313,12 @@ SIZED = [
 def test_every_format_keeps_every_gate_at_the_sizes_of_models(size, name, arch):
     k, outputs, zipped, top = SIZES[size]
     assert compile_all(suite([linear([name] * len(outputs), k, outputs, zipped=zipped, top=top)], find_arch(arch)))
+
+
+@pytest.mark.parametrize("arch", ("gfx906", pytest.param("gfx908", marks=pytest.mark.long)))
+@pytest.mark.parametrize("heads", [(16, 32), (16, 48)], ids=["9B", "27B"])
+def test_several_value_heads_to_a_key_keep_every_gate_where_registers_are_scarce(heads, arch):
+    assert compile_all(suite([delta(*heads, 128, 128, 4, True)], find_arch(arch)))
 
 
 def test_the_tables_are_whole():

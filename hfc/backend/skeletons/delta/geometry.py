@@ -177,7 +177,8 @@ def _whole(bound: Bound[DeltaRegion], arch: Arch) -> Geometry:
     depth = -(-region.dk // (4 * fold * split)) * 4 * fold
     tokens = max(1, min(16, 32768 // (8 * (split * depth + heads * region.dv))))  # between barriers
     batch = min(tokens, arch.tuning.predicated_loads)
-    first = arch.tuning.counts_loads and not (arch.scarce_registers and region.journal)
+    crowded = arch.scarce_registers and (bool(region.journal) or region.v_heads > region.k_heads)
+    first = arch.tuning.counts_loads and not crowded
     params = DeltaParams(SHORT, split, depth, fold, heads, tokens, batch, -(-inputs // block), first)
     return Geometry(DELTA, bound.name, (str(region.k_heads), "G", "1"), block, params)
 
