@@ -9,6 +9,7 @@ ARCHS = ("gfx1100", "gfx906")
 STEMS = ("pool", "choose", "entries")
 # heads, their size, window, tokens of a run, runs, chosen, heads that ask and their size
 SHAPES = {
+    "heads of their own": ((13, 40, 3, 2, 1, 4, 3, 16), 48, (5, 47)),
     "v4 in small": ((6, 64, 5, 3, 2, 4, 5, 32), 64, (0, 7, 63)),
     "one key head of 576 for 3": ((3, 576, 4, 2, 1, 3, 3, 40), 48, (3, 47)),
     "all entries": ((5, 40, 3, 4, 1), 64, (2, 3, 63)),

@@ -146,7 +146,8 @@ def _attend_flops(op: Op) -> dict[str, int]:
 )
 def attend_entries(q, kv, entries, sinks=None, chosen=None, *, scale, window=0, step):
     """softmax(q kᵀ · scale) v over the last `window` positions of kv (0: none) and over entries together: those of positions s <= p that have
-    a place in `entries`, or of these the chosen ones.  sinks: as in attend.  chosen: i32 [T, top], -1 is none."""
+    a place in `entries`, or of these the chosen ones.  sinks: as in attend.  chosen: i32 [T, top], different ones, then -1 where there are
+    fewer."""
     heads, kv_heads = q.shape[1], kv.k.shape[1]
     sink = np.full(heads, -np.inf, np.float32) if sinks is None else sinks.reshape(heads)
     out, every = np.empty_like(q), entries.every

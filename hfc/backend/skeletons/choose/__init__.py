@@ -12,7 +12,7 @@ from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 
 THREADS = 256
-ROUNDS = 4  # keys that a thread block scores with the same lanes, one after the other
+ROUNDS = 1  # keys that a thread block scores with the same lanes, one after the other: of more there are few blocks
 
 
 @dataclass(frozen=True)
