@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
-from hfc.formats import weight_format
+from hfc.formats import fitting_format, weight_format
 from hfc.formats.checkpoint import TensorInfo
 
 SOURCE = "source"  # as stored
@@ -43,9 +43,6 @@ RULES = (
     ),
     Rule(("*conv1d*", "*norm*"), SOURCE, "8 times the error at 4 bits, and a thousandth of the size"),
 )
-# Where rows are no multiple of the target's block: the next larger format with blocks of 32, else 16 bits.
-FALLBACKS = ((5.0, "q5_0"), (9.0, EIGHT_BITS))
-LAST = "bf16"
 FEWER_BITS = "stored in fewer bits than"
 
 
@@ -82,14 +79,14 @@ def _eight(target: str) -> str:
 def _fitting(info: TensorInfo, format: str, reason: str) -> FormatChoice:
     """`format`, or what it falls back to for rows of this length."""
     columns, form = info.shape[-1] if info.shape else 1, weight_format(format)
-    if columns % form.block == 0:
+    found = fitting_format(format, columns)
+    if found == format:
         if bits_of(info.format) < form.bits_per_weight and not form.rotated:
             return FormatChoice(info.format, f"{FEWER_BITS} {format} has")
         return FormatChoice(format, reason)
-    for limit, smaller in FALLBACKS:
-        if form.bits_per_weight < limit and columns % weight_format(smaller).block == 0:
-            return FormatChoice(smaller, f"rows of {columns} are no multiple of {form.block}, the block of {format}")
-    return FormatChoice(LAST, f"rows of {columns} fit no block")
+    if weight_format(found).quantized:
+        return FormatChoice(found, f"rows of {columns} are no multiple of {form.block}, the block of {format}")
+    return FormatChoice(found, f"rows of {columns} fit no block")
 
 
 def bits_of(format: str) -> float:

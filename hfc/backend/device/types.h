@@ -3,10 +3,12 @@
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
 #define __shared__ __attribute__((shared))
-// HFC_RESIDENT(threads, blocks): the compiler keeps registers so low that `blocks` blocks fit a compute unit.
+// HFC_RESIDENT(threads, blocks): the compiler keeps registers so low that `blocks` blocks fit a compute unit; HFC_SIMD_WAVES(count):
+// that a SIMD holds so many waves.
 #if defined(__HIP__)  // without it the compiler assumes 1024 threads, and spills to fit them
 #define __launch_bounds__(threads) __attribute__((amdgpu_flat_work_group_size(1, threads)))
 #define HFC_RESIDENT(threads, blocks) __launch_bounds__(threads)
+#define HFC_SIMD_WAVES(count) __attribute__((amdgpu_waves_per_eu(count)))
 #else
 #define __launch_bounds__(threads) __attribute__((launch_bounds(threads)))
 #define HFC_RESIDENT(threads, blocks) __attribute__((launch_bounds(threads, blocks)))

@@ -248,7 +248,15 @@ def _split(bound: Bound[AttendRegion], arch: Arch, one_head: bool = False) -> Ge
         params,
         scratch=(split_scratch(region, written=True),),
         task="attend to each split for",
+        declared=_split_lds(region, params),
     )
+
+
+def _split_lds(region: AttendRegion, params: SplitParams) -> int:
+    """Bytes of LDS: sums, best and total of each part of a block; rotated queries; the table of pairs of codes."""
+    parts = params.waves * params.side
+    sums = parts * (params.together * region.size + 2 * params.heads_padded)
+    return 4 * (sums + (params.together * region.size if region.walsh else 0) + 2 * params.pairs)
 
 
 def combine(bound: Bound[AttendRegion], arch: Arch) -> Geometry:

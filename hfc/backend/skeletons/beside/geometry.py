@@ -78,7 +78,7 @@ def _fits(pack: tuple[Geometry, ...], bound: Bound, arch: Arch) -> bool:
     pointers = sum(len(bound.served(one.member).args) + len(one.scratch) for one in pack)
     return (
         len(set(names)) == len(names)
-        and sum(declared) <= max(*declared, arch.lds_bytes // 2)
+        and sum(declared) <= max(*declared, min(arch.lds_bytes, arch.most_lds_bytes // 2))
         and pointers <= MOST_POINTERS
         and not any(one.lds_bytes for one in pack)
         and sum(map(_goes_by_context, pack)) <= 1

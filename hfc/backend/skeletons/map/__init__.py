@@ -13,19 +13,21 @@ from hfc.target.arch import Arch
 WAVES = 4  # of a block
 WIDE = 1024  # elements of a group that would take a wave too long
 WIDE_THREADS = 512  # that make such a group: two norms of 2,560 elements 6.3 -> 2.8 us on gfx1100
+LANES = 256  # of a SIMD
 ELEMENTS = 8  # that a thread makes, one after the other; of few rows one of what it reads of another card, which answers a microsecond later
 
 
 @dataclass(frozen=True)
 class MapParams(Params):
     """waves: of a block.  wide: a block makes a group, else a wave.  By task: spans, elements that one unit of threads makes; starts,
-    the first unit; units, how many."""
+    the first unit; units, how many.  simd_waves: that the compiler leaves registers for; 0: as many as it likes."""
 
     waves: int
     wide: bool
     spans: tuple[int, ...]
     starts: tuple[int, ...]
     units: tuple[int, ...]
+    simd_waves: int
 
 
 LEVEL_KEYS = frozenset(name for name, form in KV_FORMATS.items() if form.default_v)  # values cannot lie in them
@@ -33,7 +35,7 @@ MAP = template(
     __file__,
     "map",
     KernelLimits(
-        256,
+        LANES,
         "little work a lane: only many lanes hide the latency",
         allowances=(
             Allowance(
@@ -63,12 +65,14 @@ def _launches(bound: Bound[MapRegion], arch: Arch, most: int, symbol: str) -> tu
     tasks = bound.region.tasks
     # A group that is rotated lies in LDS, where a block's waves meet.
     wide = any((task.stats and task.size > WIDE) or task.mixed for task in tasks)
-    waves = WIDE_THREADS // arch.wave if wide and not any(task.mixed for task in tasks) else WAVES
+    many = wide and not any(task.mixed for task in tasks)
+    waves = WIDE_THREADS // arch.wave if many else WAVES
     spans = tuple(_span(task, most, waves * arch.wave if wide else arch.wave) for task in tasks)
     units = tuple(task.groups * -(-task.size // span) for task, span in zip(tasks, spans))
     starts = tuple(sum(units[:i]) for i in range(len(units)))
     blocks = sum(units) if wide else -(-sum(units) // waves)
-    params = MapParams(waves, wide, spans, starts, units)
+    # Eight elements at a time of a sum over experts took 68 registers on gfx906, where 64 are allowed.
+    params = MapParams(waves, wide, spans, starts, units, LANES // arch.wave if many and arch.scarce_registers else 0)
     declared = 4 * sum(task.mixed_size for task in tasks)
     return (Geometry(MAP, symbol, (str(blocks), bound.rows, "1"), waves * arch.wave, params, declared=declared),)
 

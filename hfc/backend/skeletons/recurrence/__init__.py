@@ -10,7 +10,7 @@ from hfc.base.dataclass import dataclass
 from hfc.target.arch import Arch
 from hfc.target.state_block import lane_elements, lanes_of_column
 
-LDS_FLOATS = 8192  # of a block: two blocks to a compute unit, or four
+LDS_FLOATS = 5888  # of a block: two blocks to a compute unit, with attention's blocks of one query head (9 KB) in the same launch
 
 
 @dataclass(frozen=True)

@@ -249,6 +249,12 @@ def _geometry(bound: Bound[LinearRegion], arch: Arch, chosen: Candidate, most_ro
         loaders="\n".join(made.loader.source for made in lanes.values()),
         scratch=(_staged(bound, written=False),) if staged else (),
         task="several rows of" if together > 1 else "",
-        declared=together * row_bytes,
+        declared=_lds_bytes(params),
         input_bits=input_bits(region),
     )
+
+
+def _lds_bytes(params: DotParams) -> int:
+    """Of a block: inputs, their units and sums, and what waves that share K hand on."""
+    row = 8 * params.planes * (params.tile // 8 + params.tile // params.pad) + 8 * (params.tile // params.chunk)
+    return params.together * (row + 4 * params.waves * params.count * params.outputs)
