@@ -170,7 +170,8 @@ def _with_scratch(emitted: Emitted, settings: Settings, programs: tuple[Program,
     """More buffers, for what the launches of one region hand on: every region writes its own anew."""
     needed: dict[str, tuple[Scratch, int]] = {}
     widest: dict[str, int] = {}  # bytes of the longest row: a step's rows must do for every region
-    for call in (*emitted.calls, *emitted.draft_calls):
+    choosing = (_sample_call(emitted),) if emitted.logits else ()
+    for call in (*emitted.calls, *emitted.draft_calls, *choosing):
         for scratch in (s for p in programs for step in steps(call.bound, p, settings.arch) for s in _scratch_of(step)):
             most = settings.max_outputs if scratch.outputs else settings.max_rows
             rows = -(-min(scratch.rows or most, most) // scratch.together)

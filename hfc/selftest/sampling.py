@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hfc.plan import Plan
-from hfc.pointer import PARAMETERS, TOKENS, Pointer
+from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
 from hfc.program import Program
 from hfc.runtime.launcher import Launcher
 from hfc.runtime.sampler import Sampler, Sampling
@@ -99,6 +99,10 @@ def _chosen(
     tokens = np.full(plan.max_outputs, -2, np.int32)
     arrays = {Pointer.buffer(plan.logits): content, PARAMETERS: parameters, TOKENS: tokens}
     memory = {pointer: array.reshape(-1).view(np.uint8) for pointer, array in arrays.items()}
+    launches = plan.programs[PROGRAM]
+    for pointer in {pointer for launch in launches for pointer in launch.pointers} - memory.keys() - {STEP}:
+        memory[pointer] = np.full(plan.max_outputs * plan.buffer(pointer.name).row_bytes, 0xFF, np.uint8)
     step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
-    launcher.run(PROGRAM, 0, memory, step)
+    for index in range(len(launches)):
+        launcher.run(PROGRAM, index, memory, step)
     return tokens[:rows]

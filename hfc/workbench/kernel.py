@@ -94,7 +94,8 @@ def kernel_of(plan: Plan, symbol: str) -> Kernel:
 
 # Kernels that no region asks for: stem -> what they do.
 NO_REGION = {
-    "sample": "it chooses each sequence's next token from the logits, with the parameters and random bits of its row",
+    "sample": "one launch finds the largest logit of each slice of a row, the next chooses each sequence's next token, with the parameters "
+    "and random bits of its row",
     "adopt": "it writes the draft's guesses into the step, where the next launches read tokens",
 }
 

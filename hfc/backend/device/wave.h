@@ -27,6 +27,11 @@ template <int MASK> HFC_FUNCTION int hfc_other(int x) {
   return __builtin_amdgcn_ds_bpermute((hfc_lane() ^ MASK) * 4, x);
 }
 HFC_FUNCTION int hfc_from_lane(int x, int lane) { return __builtin_amdgcn_ds_bpermute(lane * 4, x); }
+#if WAVE == 64
+HFC_FUNCTION uint64_t hfc_ballot(bool x) { return __builtin_amdgcn_ballot_w64(x); }
+#else
+HFC_FUNCTION uint64_t hfc_ballot(bool x) { return __builtin_amdgcn_ballot_w32(x); }
+#endif
 // The lanes see each other's LDS.
 HFC_FUNCTION void hfc_wave_barrier() {
   __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
@@ -37,6 +42,7 @@ HFC_FUNCTION void hfc_wave_barrier() {
 HFC_FUNCTION int hfc_uniform(int x) { return x; }
 template <int MASK> HFC_FUNCTION int hfc_other(int x) { return __nvvm_shfl_sync_bfly_i32(0xffffffffu, x, MASK, 31); }
 HFC_FUNCTION int hfc_from_lane(int x, int lane) { return __nvvm_shfl_sync_idx_i32(0xffffffffu, x, lane, 31); }
+HFC_FUNCTION uint64_t hfc_ballot(bool x) { return (uint32_t)__nvvm_vote_ballot_sync(0xffffffffu, x); }
 HFC_FUNCTION void hfc_wave_barrier() { __nvvm_bar_warp_sync(0xffffffffu); }
 #endif
 
