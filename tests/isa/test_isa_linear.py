@@ -56,6 +56,18 @@ def test_rows_alone_and_together(arch, sizes):
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("k", [64, 96, 2560])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_each_row_behind_a_norm_alone_and_together(arch, k):
+    """Sums of squares are of one order in the kernel of one row and in that of several: of row 2 on gfx906 one product had been fused with
+    the next in one kernel, and the next with it in the other."""
+    case = Projection(arch, ["q8_0"], k, [19])
+    whole = case.run(12)[0]
+    for row in range(12):
+        np.testing.assert_array_equal(case.run(1, row)[0][0], whole[row])
+
+
 @pytest.mark.sampled(7)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("sizes", [(["q8_0"], 96, [33]), (["q4_k"], 256, [20]), (["bf16"], 160, [19])], ids=str)

@@ -32,10 +32,14 @@ void zip_q4_0_k256_n1024_numbers(const int32_t* __restrict__ step, const float* 
 #pragma unroll
       for (int run = 0; run < 1; run++) {
         const int at = (run * 256 + hfc_thread()) * 8;
+        if (at >= 256) continue;
 #pragma unroll
         for (int j = at; j < at + 8; j++) {
-          if (j >= 256) break;
-          r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
+          
+          {
+#pragma clang fp contract(on)
+            r += x0[(size_t)row * 256 + j] * x0[(size_t)row * 256 + j];
+          }
         }
       }
       r = hfc_block_sum<8>(r);
@@ -601,11 +605,13 @@ hfc_keep_order();
       float r = 0.0f;
 #pragma unroll
       for (int run = 0; run < 1; run++) {
+        if ((run * 256 + hfc_thread()) * 8 >= 256) continue;
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-          if ((run * 256 + hfc_thread()) * 8 >= 256) break;
-          r += seen0[run][i] * seen0[run][i];
-        }
+        for (int i = 0; i < 8; i++)
+          {
+#pragma clang fp contract(on)
+            r += seen0[run][i] * seen0[run][i];
+          }
       }
       r = hfc_block_sum<8>(r);
       stat0 = hfc_rsqrt(r / 256.0f + 1e-06f);
