@@ -34,6 +34,22 @@ def test_damaged_entry_is_rebuilt_and_said(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_an_entry_that_another_process_finishes_meanwhile_is_not_damaged(monkeypatch, capsys):
+    """It appears between the look for a whole one and the look for any."""
+    is_whole, looks = cache._is_whole, []
+
+    def looked_at(path):
+        found = is_whole(path)
+        if not looks:
+            looks.append(path)
+            cached("34" * 16, ".bin", lambda: b"content")
+        return found
+
+    monkeypatch.setattr(cache, "_is_whole", looked_at)
+    assert cached("34" * 16, ".bin", lambda: b"made twice").read_bytes() == b"content"
+    assert capsys.readouterr().err == ""
+
+
 def test_key_keeps_borders():
     assert key_of("ab", "c") != key_of("a", "bc")
     assert key_of("ab", "c") == key_of("ab", b"c")

@@ -46,6 +46,8 @@ def cached(key: str, suffix: str, make: Callable[[], bytes], label: str = "") ->
     if _is_whole(path):
         return path
     if path.exists():
+        if _is_whole(path):  # another process finished it meanwhile
+            return path
         print(f"hfc: cache entry {path} is damaged; building it again", file=sys.stderr)
     data = make()
     # The sidecar first: another process that looks between the two finds no entry rather than a damaged one.
