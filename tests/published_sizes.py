@@ -64,7 +64,6 @@ SIZES: dict[str, dict] = {
     "falcon_rw": {"hidden_size": 2048, "num_attention_heads": 32, "vocab_size": 50304},  # 1B
     "gemma": dense(3072, 24576, 16, 16, 256000, 256),  # 7B
     "gemma2": dense(3584, 14336, 16, 8, 256000, 256, query_pre_attn_scalar=256),  # 9B
-    "gemma3n": dense(2048, [8192] * 4, 8, 2, 262400, 256, hidden_size_per_layer_input=256, vocab_size_per_layer_input=262144, laurel_rank=64),
     "gemma4_e": dense(1536, 6144, 8, 1, 262144, 256, hidden_size_per_layer_input=256, vocab_size_per_layer_input=262144) | WIDE_GLOBAL,  # E2B
     "gemma4_moe": dense(2816, 2112, 16, 8, 262144, 256) | experts(128, 8, 704) | WIDE_GLOBAL,  # 26B-A4B
     "gemma4_unified": dense(3840, 15360, 16, 8, 262144, 256) | WIDE_GLOBAL,  # 12B

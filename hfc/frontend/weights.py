@@ -9,7 +9,7 @@ from typing import Any
 
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError, Span, nearest, unknown
-from hfc.formats import READABLE, fitting_format, loaded_format
+from hfc.formats import READABLE, loaded_format
 from hfc.formats.checkpoint.evaluate import same_elements
 from hfc.formats.recipe import Recipe
 from hfc.frontend import syntax
@@ -241,7 +241,7 @@ class WeightTable:
         if row.format not in (None, COMPUTED):
             kept = "left in the checkpoint's format"
             raise HfcError(f"a weight is declared as f32 or {kept}, not {row.format}", row.span)
-        found = piece.format or fitting_format(self._default_format, shape[-1])
+        found = piece.format or self._default_format
         if found not in READABLE:
             hint = "supported: " + ", ".join(READABLE)
             raise HfcError(f"{piece.recipe} is stored as {found}, which is not supported", row.span, hint)

@@ -10,7 +10,8 @@ from model_reference import MODELS
 
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedLauncher, EmulatedModel
-from hfc.pointer import PARAMETERS, TOKENS, Pointer
+from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
+from hfc.program import Program
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.upload import CheckpointWeights
@@ -48,9 +49,14 @@ class SamplingModel(EmulatedModel):
         )
         used = encode_rows(parameters, samplers, self.max_outputs, self.vocab)
         memory = {Pointer.buffer(self.plan.logits): logits, PARAMETERS: parameters[:used], TOKENS: tokens}
-        self._launcher.run(
-            "sample", 0, {name: array.reshape(-1).view(np.uint8) for name, array in memory.items()}, step
-        )
+        regions = {name: array.reshape(-1).view(np.uint8) for name, array in memory.items()}
+        for launch in self.plan.programs[Program.SAMPLE]:
+            for pointer in launch.pointers:
+                if pointer not in regions and pointer != STEP:
+                    row_bytes = self.plan.buffer(pointer.name).row_bytes
+                    regions[pointer] = np.full(self.max_outputs * row_bytes, 0xFF, np.uint8)
+        for index in range(len(self.plan.programs[Program.SAMPLE])):
+            self._launcher.run(Program.SAMPLE, index, regions, step)
         self.chosen += len(samplers)
         return [sampler.accept(int(t)) for sampler, t in zip(samplers, tokens)]
 

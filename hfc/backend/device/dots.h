@@ -28,9 +28,11 @@ HFC_FUNCTION uint32_t hfc_pick_bytes(uint32_t high, uint32_t low, uint32_t place
 }
 
 // Eight inputs, two words of each plane.
-template <int PLANES> struct hfc_planes_of { typedef hfc_uint4 type; };
-template <> struct hfc_planes_of<1> { typedef hfc_uint2 type; };
-template <int PLANES> using hfc_planes = typename hfc_planes_of<PLANES>::type;
+template <int PLANES> HFC_FUNCTION auto hfc_no_planes() {
+  if constexpr (PLANES == 1) return hfc_uint2{};
+  else return hfc_uint4{};
+}
+template <int PLANES> using hfc_planes = decltype(hfc_no_planes<PLANES>());
 
 // Eight inputs as whole numbers, and their sum. per: whole numbers for one of x. The lowest byte of 1.5 * 2^23 + n is that of n.
 HFC_FUNCTION hfc_uint2 hfc_one_plane(const float (&x)[8], float per, int& sum) {
