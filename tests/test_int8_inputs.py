@@ -36,7 +36,7 @@ template <int RUN> static void put(hfc_uint4* to, int k, const float* x) {
   for (int at = 0; at < k; at += 8) {
     float some[8];
     for (int i = 0; i < 8; i++) some[i] = x[at + i];
-    hfc_put_int8_inputs<RUN>(to, 1, 0, at, some);
+    hfc_put_int8_inputs<RUN, 2>(to, 1, 0, at, some);
   }
 }
 """
