@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from hfc.plan import Plan
@@ -98,11 +100,16 @@ def _chosen(
     )
     tokens = np.full(plan.max_outputs, -2, np.int32)
     arrays = {Pointer.buffer(plan.logits): content, PARAMETERS: parameters, TOKENS: tokens}
+    step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
+    choose_tokens(plan, launcher, arrays, step)
+    return tokens[:rows]
+
+
+def choose_tokens(plan: Plan, launcher: Launcher, arrays: Mapping[Pointer, np.ndarray], step: Step) -> None:
+    """Run the launches that choose. arrays: logits, parameters and tokens; what one launch leaves for the next begins as NaN."""
     memory = {pointer: array.reshape(-1).view(np.uint8) for pointer, array in arrays.items()}
     launches = plan.programs[PROGRAM]
     for pointer in {pointer for launch in launches for pointer in launch.pointers} - memory.keys() - {STEP}:
         memory[pointer] = np.full(plan.max_outputs * plan.buffer(pointer.name).row_bytes, 0xFF, np.uint8)
-    step = Step(np.zeros(rows, np.int32), (Segment(0, 0, rows, 0),), np.arange(rows, dtype=np.int32))
     for index in range(len(launches)):
         launcher.run(PROGRAM, index, memory, step)
-    return tokens[:rows]

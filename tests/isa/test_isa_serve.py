@@ -10,12 +10,12 @@ from model_reference import MODELS
 
 from hfc.compiler import CompileOptions, compile_model, open_source
 from hfc.emulated import EmulatedLauncher, EmulatedModel
-from hfc.pointer import PARAMETERS, STEP, TOKENS, Pointer
-from hfc.program import Program
+from hfc.pointer import PARAMETERS, TOKENS, Pointer
 from hfc.runtime.sampler import Sampling
 from hfc.runtime.tokenizer import Tokenizer
 from hfc.runtime.upload import CheckpointWeights
 from hfc.sampling import encode_rows, sampling_words
+from hfc.selftest.sampling import choose_tokens
 from hfc.serve.engine import Engine
 from hfc.serve.grammar import Grammar, GrammarCompiler
 from hfc.serve.job import Job
@@ -48,15 +48,8 @@ class SamplingModel(EmulatedModel):
             np.full(self.max_outputs, -2, np.int32),
         )
         used = encode_rows(parameters, samplers, self.max_outputs, self.vocab)
-        memory = {Pointer.buffer(self.plan.logits): logits, PARAMETERS: parameters[:used], TOKENS: tokens}
-        regions = {name: array.reshape(-1).view(np.uint8) for name, array in memory.items()}
-        for launch in self.plan.programs[Program.SAMPLE]:
-            for pointer in launch.pointers:
-                if pointer not in regions and pointer != STEP:
-                    row_bytes = self.plan.buffer(pointer.name).row_bytes
-                    regions[pointer] = np.full(self.max_outputs * row_bytes, 0xFF, np.uint8)
-        for index in range(len(self.plan.programs[Program.SAMPLE])):
-            self._launcher.run(Program.SAMPLE, index, regions, step)
+        arrays = {Pointer.buffer(self.plan.logits): logits, PARAMETERS: parameters[:used], TOKENS: tokens}
+        choose_tokens(self.plan, self._launcher, arrays, step)
         self.chosen += len(samplers)
         return [sampler.accept(int(t)) for sampler, t in zip(samplers, tokens)]
 
