@@ -14,9 +14,10 @@ SCANNING = 256  # threads
 
 @dataclass(frozen=True)
 class SampleParams(Params):
-    """slices: parts of a row, of which each has its largest logit."""
+    """slices: parts of a row, of which each has its largest logit; slice: logits of one."""
 
     slices: int
+    slice: int
 
 
 SCAN = template(__file__, "scan", KernelLimits(256, "reads the logits once: many lanes hide the latency"), SampleParams)
@@ -29,7 +30,7 @@ SAMPLE = template(
 
 
 def launches(bound: Bound[SampleRegion], arch: Arch) -> tuple[Geometry, ...]:
-    params = SampleParams(SLICES)
+    params = SampleParams(SLICES, -(-bound.region.vocab // SLICES))
     grid = (str(SLICES * arch.wave // SCANNING), bound.rows, "1")
     scan = Geometry(
         SCAN, bound.name + "_scan", grid, SCANNING, params, scratch=(_largest(written=True),), task="scan the logits of"
