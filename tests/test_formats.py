@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfc.base.diagnostics import HfcError
-from hfc.formats import FORMATS, KV_FORMATS, fitting_format, kv_format, weight_format
+from hfc.formats import FORMATS, KV_FORMATS, kv_format, weight_format
 from hfc.formats.checkpoint import open_checkpoint
 
 REAL_BLOCKS = Path(__file__).parent / "data" / "formats" / "ggml_blocks.gguf"
@@ -203,11 +203,3 @@ def test_kv_rows_round_trip(name):
     raw = form.pack(x)
     assert raw.shape == (2, 3, form.row_bytes(64))
     assert np.array_equal(form.unpack(raw), x.astype({"f32": np.float32, "f16": np.float16}[name]).astype(np.float32))
-
-
-@pytest.mark.parametrize(
-    "wanted, columns, stored",
-    [("q4_k", 256, "q4_k"), ("q4_k", 64, "q5_0"), ("q6_k", 64, "q8_0"), ("q8_0", 4, "bf16"), ("f16", 3, "f16")],
-)
-def test_rows_shorter_than_a_block_are_stored_in_the_next_larger_format(wanted, columns, stored):
-    assert fitting_format(wanted, columns) == stored

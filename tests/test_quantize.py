@@ -25,7 +25,7 @@ from hfc.oracle import InterpretedModel
 from hfc.passes.pipeline import run_passes
 from hfc.program import Program
 from hfc.quantize.convert import plan, quantize
-from hfc.quantize.policy import choose, parse_keep
+from hfc.quantize.policy import choose, fitting_format, parse_keep
 from hfc.quantize.writer import Writer, add_report
 from hfc.runtime.executor import load
 from hfc.step import Step
@@ -350,3 +350,11 @@ def test_the_report_stays_in_the_file(hfc, folder, llama, tmp_path):  # noqa: F8
     # the header with its report is still a header
     model = load(compile_model(tmp_path / "out", ["host"], CompileOptions(ctx=64)), "host", 1)
     assert model.vocab == 128
+
+
+@pytest.mark.parametrize(
+    "wanted, columns, stored",
+    [("q4_k", 256, "q4_k"), ("q4_k", 64, "q5_0"), ("q6_k", 64, "q8_0"), ("q8_0", 4, "bf16"), ("f16", 3, "f16")],
+)
+def test_rows_shorter_than_a_block_are_stored_in_the_next_larger_format(wanted, columns, stored):
+    assert fitting_format(wanted, columns) == stored

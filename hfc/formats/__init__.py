@@ -25,7 +25,6 @@ def _discover(package) -> dict:
 READABLE: dict[str, BlockFormat | RowFormat] = _discover(quant)  # what files may hold
 # what kernels read
 FORMATS: dict[str, BlockFormat] = {name: form for name, form in READABLE.items() if isinstance(form, BlockFormat)}
-BLOCKS_OF_32 = ((5.0, "q5_0"), (9.0, "q8_0"))  # bits a weight, and the format for what has fewer
 KV_FORMATS: dict[str, KvFormat] = _discover(kv)
 
 
@@ -34,15 +33,6 @@ def weight_format(name: str) -> BlockFormat | RowFormat:
     if name not in READABLE:
         raise unknown("weight format", name, READABLE)
     return READABLE[name]
-
-
-def fitting_format(name: str, columns: int) -> str:
-    """What rows of `columns` elements are stored in where `name` is wanted: it, or the next larger format whose blocks they fill, or bf16."""
-    form = weight_format(name)
-    if columns % form.block == 0:
-        return name
-    larger = (smaller for limit, smaller in BLOCKS_OF_32 if form.bits_per_weight < limit)
-    return next((name for name in larger if columns % weight_format(name).block == 0), "bf16")
 
 
 def block_format(name: str) -> BlockFormat:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from hfc.base.dataclass import dataclass
 from hfc.base.diagnostics import HfcError
-from hfc.formats import fitting_format, weight_format
+from hfc.formats import weight_format
 from hfc.formats.checkpoint import TensorInfo
 
 SOURCE = "source"  # as stored
@@ -43,6 +43,7 @@ RULES = (
     ),
     Rule(("*conv1d*", "*norm*"), SOURCE, "8 times the error at 4 bits, and a thousandth of the size"),
 )
+BLOCKS_OF_32 = ((5.0, "q5_0"), (9.0, "q8_0"))  # bits a weight, and the format for what has fewer
 FEWER_BITS = "stored in fewer bits than"
 
 
@@ -87,6 +88,15 @@ def _fitting(info: TensorInfo, format: str, reason: str) -> FormatChoice:
     if weight_format(found).quantized:
         return FormatChoice(found, f"rows of {columns} are no multiple of {form.block}, the block of {format}")
     return FormatChoice(found, f"rows of {columns} fit no block")
+
+
+def fitting_format(name: str, columns: int) -> str:
+    """What rows of `columns` elements are stored in where `name` is wanted: it, or the next larger format whose blocks they fill, or bf16."""
+    form = weight_format(name)
+    if columns % form.block == 0:
+        return name
+    larger = (smaller for limit, smaller in BLOCKS_OF_32 if form.bits_per_weight < limit)
+    return next((name for name in larger if columns % weight_format(name).block == 0), "bf16")
 
 
 def bits_of(format: str) -> float:
