@@ -53,3 +53,9 @@ def row_tiles(bound: Bound[LinearRegion], tile_rows: int) -> str:
     if not bound.region.top:
         return f"({bound.rows} + {tile_rows - 1}) / {tile_rows}"
     return f"{bound.rows} * {bound.region.top} / {tile_rows} + {bound.region.expert_count}"
+
+
+def different_inputs(bound: Bound[LinearRegion]) -> str:
+    """Grid expression of the inputs that a launch stages: one a row, or one for each expert that a row chooses."""
+    region = bound.region
+    return bound.rows if region.input_shared_by == region.rows_per_row else f"{bound.rows} * {region.top}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from hfc.backend.lanes.loaders import LaneLoader, present, walk_loader
 from hfc.backend.shape import Geometry, Scratch
 from hfc.backend.skeletons.linear.dot.geometry import BYTE, ONE_BYTE
-from hfc.backend.skeletons.linear.experts import pairs, row_tiles, sort
+from hfc.backend.skeletons.linear.experts import different_inputs, pairs, row_tiles, sort
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
-from hfc.backend.skeletons.linear.mma.geometry import LARGE, MATRIX_FEATURES, MOST_MATRICES, distinct, most_small_rows
+from hfc.backend.skeletons.linear.mma.geometry import LARGE, MATRIX_FEATURES, MOST_MATRICES, by_rows, distinct
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
 from hfc.backend.template import READS_AND_WRITES, Allowance, KernelLimits, Params, template
@@ -157,16 +156,7 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     small = _tiles(bound, arch, ROWS)
     if not by_units(arch) or bound.region.top:
         return *before, small
-    most, large = most_small_rows(bound.region, arch), _tiles(bound, arch, LARGE)
-    return (
-        *before,
-        replace(large, grid=(f"({large.grid[0]}) * ({bound.rows} > {most})", *large.grid[1:])),
-        replace(
-            small,
-            symbol=small.symbol + "_small",
-            grid=(f"({small.grid[0]}) * ({bound.rows} <= {most})", *small.grid[1:]),
-        ),
-    )
+    return *before, *by_rows(bound, arch, _tiles(bound, arch, LARGE), small)
 
 
 def _chunk(region: LinearRegion) -> int:
@@ -184,14 +174,12 @@ def _staged(region: LinearRegion, written: bool) -> Scratch:
 
 def _stage(bound: Bound[LinearRegion], arch: Arch) -> Geometry:
     region = bound.region
-    shared = region.input_shared_by
-    rows = bound.rows if shared == region.rows_per_row else f"{bound.rows} * {region.top}"
     return Geometry(
         STAGE,
         bound.name + "_bytes",
-        (rows, "1", "1"),
+        (different_inputs(bound), "1", "1"),
         THREADS,
-        CodeStageParams(_chunk(region), _stride(region), ONE_BYTE, shared, THREADS // arch.wave),
+        CodeStageParams(_chunk(region), _stride(region), ONE_BYTE, region.input_shared_by, THREADS // arch.wave),
         scratch=(_staged(region, written=True),),
         task="make bytes of the inputs of",
     )

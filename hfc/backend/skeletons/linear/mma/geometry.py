@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hfc.backend.lanes.loaders import PLAIN, LaneLoader, PlainLanes, half_loader, present, walk_loader
 from hfc.backend.shape import Geometry, Scratch
-from hfc.backend.skeletons.linear.experts import pairs, row_tiles, sort
+from hfc.backend.skeletons.linear.experts import different_inputs, pairs, row_tiles, sort
 from hfc.backend.skeletons.linear.groups import group_blocks, refuses_words
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
 from hfc.backend.spec import Bound
@@ -116,8 +116,6 @@ def launches(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
 def stage(bound: Bound[LinearRegion], arch: Arch, planes: int, half: str = "f16", run: int = 0) -> Geometry:
     """half: what the parts are made of. Matrix tiles take f16 whatever the weights are, a library that of the weights."""
     region = bound.region
-    shared = region.input_shared_by
-    rows = bound.rows if shared == region.rows_per_row else f"{bound.rows} * {region.top}"
     return Geometry(
         STAGE,
         bound.name
@@ -125,9 +123,9 @@ def stage(bound: Bound[LinearRegion], arch: Arch, planes: int, half: str = "f16"
         + ("" if planes == PAIRS else "_high")
         + ("" if half == "f16" else f"_{half}")
         + (f"_run{run}" if run else ""),
-        (rows, "1", "1"),
+        (different_inputs(bound), "1", "1"),
         THREADS,
-        MmaStageParams(THREADS // arch.wave, shared, staged_stride(region, planes), half, planes, run),
+        MmaStageParams(THREADS // arch.wave, region.input_shared_by, staged_stride(region, planes), half, planes, run),
         scratch=(staged(region, planes, written=True),),
         task="stage the inputs of",
     )
@@ -159,8 +157,12 @@ def _tiles(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
         return (_tile(bound, arch, loaders, SMALL if _small(bound, arch, loaders) else LARGE),)
     if _needs_small(bound, arch, loaders):
         return (_tile(bound, arch, loaders, SMALL),)
-    most = most_small_rows(region, arch)
-    large, small = _tile(bound, arch, loaders, LARGE), _tile(bound, arch, loaders, SMALL)
+    return by_rows(bound, arch, _tile(bound, arch, loaders, LARGE), _tile(bound, arch, loaders, SMALL))
+
+
+def by_rows(bound: Bound[LinearRegion], arch: Arch, large: Geometry, small: Geometry) -> tuple[Geometry, Geometry]:
+    """Large tiles, and small ones in their place where a step has few rows: the other's grid is empty."""
+    most = _most_small_rows(bound.region, arch)
     return (
         replace(large, grid=(f"({large.grid[0]}) * ({bound.rows} > {most})", *large.grid[1:])),
         replace(
@@ -171,7 +173,7 @@ def _tiles(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     )
 
 
-def most_small_rows(region: LinearRegion, arch: Arch) -> int:
+def _most_small_rows(region: LinearRegion, arch: Arch) -> int:
     """Rows up to which large tiles would leave some of the largest card's compute units without a block.
 
     H200, 9B in q4_k: with small tiles alone 32 / 128 / 512 rows take 22.7 / 24.4 / 54.4 ms, with large ones 24.8 / 27.1 / 49.8."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hfc.backend.shape import Geometry, Scratch
-from hfc.backend.skeletons.linear.experts import pairs, row_tiles, sort
+from hfc.backend.skeletons.linear.experts import different_inputs, pairs, row_tiles, sort
 from hfc.backend.skeletons.linear.groups import group_blocks
 from hfc.backend.skeletons.linear.limits import allowances_for_elements
 from hfc.backend.skeletons.linear.region import LinearRegion, Matrix
@@ -71,15 +71,13 @@ def _rotate(bound: Bound[LinearRegion], arch: Arch) -> tuple[Geometry, ...]:
     region = bound.region
     if not region.rotate:
         return ()
-    shared = region.input_shared_by
-    rows = bound.rows if shared == region.rows_per_row else f"{bound.rows} * {region.top}"
     return (
         Geometry(
             ROTATE,
             bound.name + "_rotate",
-            (rows, "1", "1"),
+            (different_inputs(bound), "1", "1"),
             THREADS,
-            RotateParams(THREADS // arch.wave, shared),
+            RotateParams(THREADS // arch.wave, region.input_shared_by),
             scratch=(_rotated(region, written=True),),
             task="rotate the inputs of",
         ),
