@@ -122,7 +122,7 @@ class Maker:
         self._count += 1
         value = self.builder.state(f"s{self._count}", type)
         if type.dtype == "kv":
-            zeros = np.zeros((SLOTS, type.size(1), -(-CONTEXT // type.every), type.size(3)), np.float32)
+            zeros = np.zeros((SLOTS, type.size(1), type.places(CONTEXT), type.size(3)), np.float32)
             self.env[value] = KvCache(zeros, zeros.copy(), "f32", "f32", type.every)
         else:
             self.env[value] = np.zeros((SLOTS, *type.sizes(1)), np.float32)

@@ -91,6 +91,6 @@ def state_ref(op: Op, settings: Settings, journal: int) -> StateRef:
         return StateRef(op.attrs["name"], type.shape, planes, dict.fromkeys(planes, "f32"))
     heads, head = type.size(1), type.size(3)
     formats = {"k": op.attrs["k_format"], "v": op.attrs["v_format"]}
-    places = -(-settings.context // type.every)
+    places = type.places(settings.context)
     planes = {p: heads * places * KV_FORMATS[f].row_bytes(head) for p, f in formats.items()}
     return StateRef(op.attrs["name"], type.shape, planes, formats)

@@ -41,6 +41,10 @@ class TensorType:
         """Of a cache: of how many positions one has a place. kv[S, heads, C, head]: each; kv[S, heads, C4, head]: the last of four."""
         return int(str(self.shape[2])[1:] or 1)
 
+    def places(self, context: int) -> int:
+        """Of a cache, in a slot of so many positions."""
+        return -(-context // self.every)
+
     @property
     def rows(self) -> str:
         """The symbol of the first axis of what a step computes: T, R."""

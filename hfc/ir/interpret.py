@@ -134,6 +134,6 @@ class Interpreter:
         type = op.output.type
         if type.dtype != "kv":
             return np.zeros(tuple(n if isinstance(n, int) else self._sizes[n] for n in type.shape), np.float32)
-        places = -(-self._sizes["C"] // type.every)
+        places = type.places(self._sizes["C"])
         zeros = np.zeros((self._sizes["S"], type.size(1), places, type.size(3)), np.float32)
         return KvCache(zeros, zeros.copy(), op.attrs["k_format"], op.attrs["v_format"], type.every)

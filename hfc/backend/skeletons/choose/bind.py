@@ -23,7 +23,7 @@ def bind(region: Op, printer: Printer) -> Bound[ChooseRegion]:
         size=size,
         top=root.attrs["top"],
         every=cache.type.every,
-        capacity=-(-printer.settings.context // cache.type.every),
+        capacity=cache.type.places(printer.settings.context),
         q=query,
         weight=printer.element(weights, ("g",)),
         k=printer.arg(cache, plane="k"),

@@ -3,6 +3,7 @@
 from hfc.backend.lanes.kv_runs import RUN, run_of
 from hfc.backend.shape import Geometry
 from hfc.backend.skeleton import Skeleton, Variant
+from hfc.backend.skeletons.attend.geometry import LOG2E
 from hfc.backend.skeletons.entries.bind import bind
 from hfc.backend.skeletons.entries.region import EntriesRegion
 from hfc.backend.spec import Bound
@@ -12,7 +13,6 @@ from hfc.target.arch import Arch
 
 THREADS = 256
 LEAST_HEADS = 8  # of a KV head, that waves of a block share out
-LOG2E = 1.4426950408889634
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,6 @@ def cache_read(cache: Value, q: Value, printer: Printer) -> CacheRead:
     query = printer.element(q, ("g", "j"))
     if keys.rotates_pairs:
         query = f"hfc_kv_{keys.name}_rotate_pair(j, {query}, {printer.element(q, ('g', '(j ^ 1)'))})"
-    places = -(-printer.settings.context // cache.type.every)
+    places = cache.type.places(printer.settings.context)
     k, v = (printer.arg(cache, plane=plane) for plane in "kv")
     return CacheRead(k, v, places, keys, values, query, keys.walsh)

@@ -85,7 +85,7 @@ def _cache_tasks(append: Op, printer: Printer) -> list[Task]:
         size, values = make(form, printer, value, at, head, blocks)
         target = printer.arg(state, written=True, plane=plane)
         every = state.type.every
-        places, of_row = -(-settings.context // every), position if every == 1 else f"{position} / {every}"
+        places, of_row = state.type.places(settings.context), position if every == 1 else f"{position} / {every}"
         place = f"(((size_t){slot} * {heads} + {at}) * {places} + {of_row}) * {form.row_bytes(head)}"
         store = f"hfc_kv_{format}_put({target.name} + {place}, {values});"
         store = store if every == 1 else f"if (({position} + 1) % {every} == 0) {store}"
