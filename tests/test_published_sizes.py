@@ -32,7 +32,7 @@ def test_every_family_has_a_published_size():
     assert SIZES.keys() | OTHERS == set(NAMES)
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(80)
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("name", SIZES)
 def test_compiles(name, arch, tmp_path):
@@ -48,7 +48,7 @@ def test_compiles(name, arch, tmp_path):
         assert has <= said, f"{shape.symbol} of {[part.symbol for part in shape.beside]}"
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", sorted(SIZES.keys() - MORE))
 def test_launches_a_layer(name, tmp_path):
     regions = layer_regions(source_of(name, tmp_path), "gfx1100")
